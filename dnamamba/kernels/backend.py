@@ -1,0 +1,39 @@
+"""The one place where a backend is chosen: an explicit choice is honoured or refused, never replaced."""
+
+from typing import Literal, cast, get_args
+
+import torch
+
+Backend = Literal["reference", "chunked", "triton"]
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
+
+
+def resolve(backend: str, device: torch.device) -> Backend:
+    """Turn a requested backend into the one that will run on `device`.
+
+    `"auto"` is `"triton"` on CUDA and `"chunked"` elsewhere.
+
+    Raises:
+        ValueError: `backend` is neither `"auto"` nor one of `BACKENDS`.
+        RuntimeError: `"triton"` was requested where it can't run.
+    """
+    if backend == "auto":
+        backend = "triton" if device.type == "cuda" else "chunked"
+    if backend not in BACKENDS:
+        choices = ", ".join(("auto", *BACKENDS))
+        raise ValueError(f"unknown backend {backend!r}; choose one of {choices}")
+    if backend == "triton" and device.type != "cuda":
+        _require_interpreter(device)
+    return cast(Backend, backend)
+
+
+def _require_interpreter(device: torch.device) -> None:
+    try:
+        from triton import knobs
+    except ImportError as error:
+        raise RuntimeError("backend 'triton' needs the triton package, which is not installed") from error
+    if not knobs.runtime.interpret:
+        raise RuntimeError(
+            f"backend 'triton' needs tensors on a CUDA device, not on {device}; "
+            "elsewhere it runs only under triton's interpreter (TRITON_INTERPRET=1)"
+        )

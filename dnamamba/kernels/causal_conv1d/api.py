@@ -1,0 +1,87 @@
+"""The public causal convolution: checks, then dispatch."""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+from torch import Tensor
+
+from dnamamba.kernels.backend import Backend, resolve
+from dnamamba.kernels.checks import require_sequence, require_tensor
+
+
+class Convolution(NamedTuple):
+    """What a causal convolution returns.
+
+    Attributes:
+        y: [B, L, E], in the dtype of `x`.
+        state: [B, K-1, E], the last K-1 inputs, in the dtype of `x`: the next call's `initial_state`.
+    """
+
+    y: Tensor
+    state: Tensor
+
+
+def causal_conv1d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    activation: Literal["silu"] | None = None,
+    initial_state: Tensor | None = None,
+    backend: str = "auto",
+) -> Convolution:
+    """Convolve every channel with its own short filter that looks only backward.
+
+    With the K-1 rows of `initial_state` standing before x[0] (zeros if it is missing):
+
+        y[t] = activation(bias + sum over k in 0..K-1 of weight[:, k] * x[t - (K-1) + k])
+
+    Everything is differentiable, `initial_state` and the returned state included, so that a sequence equals
+    its two halves with the state carried over. The arithmetic is fp32, or fp64 when `x` is fp64, whatever
+    autocast says.
+
+    Args:
+        x: [B, L, E] input.
+        weight: [E, K] filters; the last column meets the current position.
+        bias: [E].
+        activation: "silu" or none.
+        initial_state: [B, K-1, E] inputs before the first position.
+        backend: "auto", "reference", "chunked" or "triton".
+
+    Raises:
+        ValueError: a tensor's shape, dtype or device does not go with the others, or `activation` or
+            `backend` is unknown.
+        RuntimeError: `backend="triton"` where it can't run.
+
+    Source: Gu and Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces" (2023),
+    arXiv 2312.00752, section 3.4.
+    """
+    batch, _, channels = require_sequence("x", x)
+    if weight.dim() != 2 or weight.shape[0] != channels or weight.shape[1] == 0:
+        raise ValueError(
+            f"weight has shape {tuple(weight.shape)}, expected ({channels}, K) for x {tuple(x.shape)}"
+        )
+    require_tensor("weight", weight, weight.shape, x, "x")
+    if bias is not None:
+        require_tensor("bias", bias, (channels,), x, "x")
+    if initial_state is not None:
+        require_tensor("initial_state", initial_state, (batch, weight.shape[1] - 1, channels), x, "x")
+    if activation not in ("silu", None):
+        raise ValueError(f"unknown activation {activation!r}; choose 'silu' or None")
+
+    convolve = _implementation(resolve(backend, x.device))
+    return convolve(x, weight, bias, activation=activation, initial_state=initial_state)
+
+
+def _implementation(backend: Backend) -> Callable[..., Convolution]:
+    if backend == "triton":
+        from .triton_op import causal_conv1d_triton
+
+        return causal_conv1d_triton
+    if backend == "chunked":
+        from .chunked import causal_conv1d_chunked
+
+        return causal_conv1d_chunked
+    from .reference import causal_conv1d_reference
+
+    return causal_conv1d_reference

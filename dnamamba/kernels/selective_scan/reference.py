@@ -1,0 +1,53 @@
+"""The selective scan as the textbook writes it: a loop over time under plain autograd."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dnamamba.kernels.precision import softplus, state_dtype, without_autocast
+
+from .api import Scan
+
+
+def selective_scan_reference(
+    u: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    *,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    dt_bias: Tensor | None = None,
+    dt_softplus: bool = False,
+    initial_state: Tensor | None = None,
+) -> Scan:
+    """See `selective_scan`. Time and memory grow with B * L * E * N: for tests and for reading."""
+    dtype = state_dtype(u.dtype)
+    with without_autocast(u.device):
+        u_BLE, delta_BLE, A_EN = u.to(dtype), dt.to(dtype), A.to(dtype)
+        B_BLN, C_BLN = B.to(dtype), C.to(dtype)
+        if dt_bias is not None:
+            delta_BLE = delta_BLE + dt_bias.to(dtype)
+        if dt_softplus:
+            delta_BLE = softplus(delta_BLE)
+
+        batch, length, channels = u.shape
+        if initial_state is None:
+            state_BEN = u_BLE.new_zeros(batch, channels, A.shape[1])
+        else:
+            state_BEN = initial_state.to(dtype)
+        outputs = []
+        for t in range(length):
+            delta_BE = delta_BLE[:, t]
+            decay_BEN = torch.exp(delta_BE[:, :, None] * A_EN)
+            drive_BEN = (delta_BE * u_BLE[:, t])[:, :, None] * B_BLN[:, t, None, :]
+            state_BEN = decay_BEN * state_BEN + drive_BEN
+            outputs.append((state_BEN * C_BLN[:, t, None, :]).sum(-1))
+        y_BLE = torch.stack(outputs, dim=1)
+
+        if D is not None:
+            y_BLE = y_BLE + D.to(dtype) * u_BLE
+        if z is not None:
+            y_BLE = y_BLE * F.silu(z.to(dtype))
+        return Scan(y_BLE.to(u.dtype), state_BEN)
