@@ -1,0 +1,208 @@
+"""Stretches of records, and which of them are for training, validation and test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from dnamamba.errors import UserError
+
+if TYPE_CHECKING:
+    from dnamamba.data.fasta import Genome
+
+# What the automatic split holds out, as shares of the whole genome.
+HELD_OUT = 0.05
+WHOLE_RECORD_RANGE = (0.01, 0.20)
+
+
+class Interval(NamedTuple):
+    """Bases `start` (0-based, included) to `end` (not included) of the record `name`."""
+
+    name: str
+    start: int
+    end: int
+
+    @property
+    def length(self) -> int:
+        """Number of bases."""
+        return self.end - self.start
+
+
+class Splits(NamedTuple):
+    """Which bases train, which validate while training, and which nobody looks at until the end."""
+
+    train: tuple[Interval, ...]
+    valid: tuple[Interval, ...]
+    test: tuple[Interval, ...]
+
+
+def whole(lengths: Mapping[str, int], names: Iterable[str]) -> tuple[Interval, ...]:
+    """Whole records as intervals."""
+    return tuple(Interval(name, 0, lengths[name]) for name in names)
+
+
+def unknown_record(name: str, known: Iterable[str]) -> str:
+    """The words for a record that is not there: names close to it, else the first few."""
+    names = list(known)
+    close = get_close_matches(name, names, n=3)
+    if close:
+        return f"no record {name!r}; did you mean {' or '.join(close)}?"
+    return f"no record {name!r}; the records are {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}"
+
+
+def split_records(
+    lengths: Mapping[str, int], *, valid: Sequence[str] | None, test: Sequence[str] | None, window: int
+) -> Splits:
+    """Split a genome into training, validation and test.
+
+    With names given, those whole records are held out and the rest trains (one of the two left None: nothing
+    is held out for it). With neither given, the choice is a function of the lengths alone:
+
+    1. chromosomes: where at least two records have between 1 % and 20 % of the genome, the one whose share is
+       nearest 5 % validates and the next nearest tests;
+    2. a fragmented assembly (the longest record has at most 20 %): of the records sorted by length, the 10th
+       of every 20 validates and the 11th tests;
+    3. one or a few long records: the last 5 % of the longest tests and the 5 % before that validates, neither
+       shorter than a window.
+
+    The automatic choice never holds out a record shorter than a window.
+
+    Args:
+        lengths: bases of each record, in the order of the file.
+        valid, test: names of records to hold out.
+        window: bases in a training window (`data.max_length` + 1).
+
+    Raises:
+        UserError: an unknown name, a name in both, nothing left to train on, no record as long as a window.
+    """
+    _need_a_window(lengths, lengths, window, "the FASTA")
+    if valid is None and test is None:
+        return _automatic(lengths, window)
+    valid_names, test_names = tuple(valid or ()), tuple(test or ())
+    for key, names in (("data.valid", valid_names), ("data.test", test_names)):
+        for name in names:
+            if name not in lengths:
+                raise UserError(f"{key}: {unknown_record(name, lengths)}")
+    both = set(valid_names) & set(test_names)
+    if both:
+        raise UserError(f"data.valid and data.test both name {', '.join(sorted(both))}")
+    held_out = {*valid_names, *test_names}
+    train_names = [name for name in lengths if name not in held_out]
+    if not train_names:
+        raise UserError(
+            "data.valid and data.test name every record of the FASTA: nothing is left to train on"
+        )
+    _need_a_window(lengths, train_names, window, "what is left to train on")
+    return Splits(*(whole(lengths, dict.fromkeys(names)) for names in (train_names, valid_names, test_names)))
+
+
+def _need_a_window(lengths: Mapping[str, int], names: Iterable[str], window: int, where: str) -> None:
+    longest = max(names, key=lengths.__getitem__, default=None)
+    if longest is None:
+        raise UserError(f"{where} has no records")
+    if lengths[longest] < window:
+        raise UserError(
+            f"no record of {where} is as long as a window of {window:,} bases: the longest, {longest}, has "
+            f"{lengths[longest]:,}; set data.max_length to at most {max(lengths[longest] - 1, 1)}"
+        )
+
+
+def _automatic(lengths: Mapping[str, int], window: int) -> Splits:
+    total = sum(lengths.values())
+    low, high = (share * total for share in WHOLE_RECORD_RANGE)
+    long_enough = [name for name in lengths if lengths[name] >= window]
+    longest = max(long_enough, key=lengths.__getitem__)
+    chromosomes = [name for name in long_enough if low <= lengths[name] <= high]
+    if len(chromosomes) >= 2 and len(long_enough) >= 3:
+        nearest = sorted(chromosomes, key=lambda name: abs(lengths[name] - HELD_OUT * total))
+        valid, test = [nearest[0]], [nearest[1]]
+    elif lengths[longest] <= high and len(long_enough) >= 20:
+        by_length = sorted(long_enough, key=lengths.__getitem__, reverse=True)
+        valid, test = by_length[9::20], by_length[10::20]
+    else:
+        return _cut_longest(lengths, longest, window)
+    held_out = {*valid, *test}
+    return Splits(
+        whole(lengths, (name for name in lengths if name not in held_out)),
+        whole(lengths, valid),
+        whole(lengths, test),
+    )
+
+
+def _cut_longest(lengths: Mapping[str, int], longest: str, window: int) -> Splits:
+    length = lengths[longest]
+    piece = max(round(HELD_OUT * length), window)
+    first, second = length - 2 * piece, length - piece
+    if first < window:
+        raise UserError(
+            f"record {longest} ({length:,} bases) is too short to cut training, validation and test windows "
+            f"of {window:,} bases from: set data.max_length to at most {max(length // 3 - 1, 1)}, "
+            "or name data.valid"
+        )
+    train = [Interval(name, 0, first if name == longest else lengths[name]) for name in lengths]
+    return Splits(tuple(train), (Interval(longest, first, second),), (Interval(longest, second, length),))
+
+
+def without_n(intervals: Iterable[Interval], genome: Genome, min_run: int) -> tuple[Interval, ...]:
+    """Intervals with every run of at least `min_run` unscored bases (N, mostly) cut out of them.
+
+    With `min_run` the number of targets of a window, every window inside the result has a base to score.
+
+    Raises:
+        UserError: nothing is left that has a scored base and more than `min_run` bases.
+    """
+    intervals = tuple(intervals)
+    kept: list[Interval] = []
+    for interval in intervals:
+        scored = genome.alphabet.scored[genome.fetch(interval.name, interval.start, interval.end)]
+        edges = np.flatnonzero(np.diff(scored)) + 1
+        bounds = np.concatenate(([0], edges, [scored.size]))
+        run_is_long = np.diff(bounds) >= min_run
+        run_is_unscored = ~scored[bounds[:-1]] if scored.size else np.zeros(1, dtype=bool)
+        start = 0
+        for run in np.flatnonzero(run_is_long & run_is_unscored):
+            kept.append(Interval(interval.name, interval.start + start, interval.start + int(bounds[run])))
+            start = int(bounds[run + 1])
+        kept.append(Interval(interval.name, interval.start + start, interval.end))
+    kept = [interval for interval in kept if interval.length]
+    if not any(interval.length > min_run for interval in kept):
+        names = ", ".join(dict.fromkeys(interval.name for interval in intervals))
+        raise UserError(
+            f"{genome.path}: no window of {min_run + 1:,} bases that is not only N in the record(s) {names}; "
+            "choose other records or a smaller data.max_length"
+        )
+    return tuple(kept)
+
+
+def read_bed(path: str | Path) -> list[Interval]:
+    """The first three columns of a BED file, in its order; `#`, `track` and `browser` lines are skipped.
+
+    Raises:
+        UserError: no such file, or a row that is not name, start, end with 0 <= start < end.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not a text file; give an uncompressed BED") from None
+    intervals = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        fields = line.split("\t") if "\t" in line else line.split()
+        if not line.strip() or line.startswith("#") or fields[0].split(" ")[0] in ("track", "browser"):
+            continue
+        if len(fields) < 3:
+            raise UserError(
+                f"{path}, row {number}: {len(fields)} column(s), but a BED has name, start and end"
+            )
+        name, start, end = fields[:3]
+        if not (start.strip().isdecimal() and end.strip().isdecimal() and int(start) < int(end)):
+            raise UserError(
+                f"{path}, row {number}: {start!r} to {end!r} is not a range of bases, 0 <= start < end"
+            )
+        intervals.append(Interval(name, int(start), int(end)))
+    return intervals

@@ -1,0 +1,165 @@
+"""Which bases a training step or an evaluation reads.
+
+Random windows are a pure function of the seed and of a sample's number, which is itself a function of (step,
+rank, world size): there is no generator whose state could be lost. A resumed run reads what the uninterrupted
+one would have read, and the ranks together read what one process would have.
+
+A window is `length` + 1 bases, so that it has `length` targets; it never leaves the interval it is from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnamamba.data.alphabet import Ids
+from dnamamba.data.intervals import Interval
+from dnamamba.errors import UserError
+
+if TYPE_CHECKING:
+    from dnamamba.data.fasta import Genome
+
+Int64s = NDArray[np.int64]
+_START_STREAM, _STRAND_STREAM = 1, 2
+
+
+class Windows(NamedTuple):
+    """Windows by columns, each of shape `[B]`."""
+
+    record: Int64s  # index into record_names(intervals)
+    start: Int64s  # 0-based, on the forward strand whatever the strand read
+    length: Int64s  # bases there are; a short window is padded at its end when gathered
+    strand: NDArray[np.int8]  # 0 forward, 1 reverse complement
+
+    def take(self, rows: slice | Int64s) -> Windows:
+        """Some of the windows."""
+        return Windows(self.record[rows], self.start[rows], self.length[rows], self.strand[rows])
+
+    def regions(self, names: Sequence[str]) -> list[str]:
+        """The windows as text such as `chrV:1000-2025(-)`: 0-based, end not included."""
+        return [
+            f"{names[record]}:{start}-{start + length}({'-' if strand else '+'})"
+            for record, start, length, strand in zip(*(column.tolist() for column in self), strict=True)
+        ]
+
+
+def record_names(intervals: Iterable[Interval]) -> tuple[str, ...]:
+    """The names that `Windows.record` counts: those of the intervals, each once, in order."""
+    return tuple(dict.fromkeys(interval.name for interval in intervals))
+
+
+def sample_indices(step: int, rank: int, world_size: int, batch_size: int) -> Int64s:
+    """The numbers `[batch_size]` of the samples that one rank reads at one step."""
+    return (step * world_size + rank) * batch_size + np.arange(batch_size, dtype=np.int64)
+
+
+class RandomWindows:
+    """Windows drawn uniformly over every start that fits, then on either strand with equal odds.
+
+    Intervals shorter than a window are never drawn from.
+
+    Args:
+        intervals: where windows may lie.
+        length: targets of a window; a window is one base longer.
+        seed: any integer; its low 64 bits count.
+        reverse_complement: draw the strand; without it every window is on the forward strand.
+
+    Raises:
+        UserError: no interval is as long as a window.
+    """
+
+    def __init__(
+        self, intervals: Iterable[Interval], length: int, seed: int, reverse_complement: bool
+    ) -> None:
+        intervals = tuple(intervals)
+        self.names = record_names(intervals)
+        self.length = length
+        self.seed = seed
+        self.reverse_complement = reverse_complement
+        index_of = {name: index for index, name in enumerate(self.names)}
+        usable = [interval for interval in intervals if interval.length > length]
+        if not usable:
+            longest = max((interval.length for interval in intervals), default=0)
+            raise UserError(
+                f"no stretch of the training records is as long as a window of {length + 1:,} bases "
+                f"(the longest has {longest:,}): set a smaller data.max_length"
+            )
+        self._record = np.array([index_of[interval.name] for interval in usable], dtype=np.int64)
+        self._first = np.array([interval.start for interval in usable], dtype=np.int64)
+        starts = np.array([interval.length - length for interval in usable], dtype=np.int64)
+        self._starts_before = np.concatenate(([0], np.cumsum(starts)))
+
+    @property
+    def number_of_starts(self) -> int:
+        """How many places a window can begin at."""
+        return int(self._starts_before[-1])
+
+    def draw(self, index: Int64s) -> Windows:
+        """The windows of the samples with these numbers, `[B]`."""
+        # The remainder favours the smallest starts by one part in 2^64 / number_of_starts: 2^-32 at 4 Gb.
+        place = (_random_bits(self.seed, _START_STREAM, index) % np.uint64(self.number_of_starts)).astype(
+            np.int64
+        )
+        interval = np.searchsorted(self._starts_before, place, side="right") - 1
+        strand = np.zeros(place.shape, dtype=np.int8)
+        if self.reverse_complement:
+            strand[:] = _random_bits(self.seed, _STRAND_STREAM, index) >> np.uint64(63)
+        return Windows(
+            record=self._record[interval],
+            start=self._first[interval] + place - self._starts_before[interval],
+            length=np.full(place.shape, self.length + 1, dtype=np.int64),
+            strand=strand,
+        )
+
+
+def tiled_windows(intervals: Iterable[Interval], length: int) -> Windows:
+    """Windows in which every base of every interval but its first is a target exactly once, in order.
+
+    Each begins on the last target of the one before; the last of an interval may be short. An interval of one
+    base has no target and no window.
+    """
+    intervals = tuple(intervals)
+    index_of = {name: index for index, name in enumerate(record_names(intervals))}
+    starts = [np.arange(interval.start, interval.end - 1, length, dtype=np.int64) for interval in intervals]
+    tiles = [column.size for column in starts]
+    start = np.concatenate([np.empty(0, dtype=np.int64), *starts])
+    end = np.repeat(np.array([interval.end for interval in intervals], dtype=np.int64), tiles)
+    record = np.repeat(np.array([index_of[interval.name] for interval in intervals], dtype=np.int64), tiles)
+    return Windows(record, start, np.minimum(end - start, length + 1), np.zeros(start.shape, dtype=np.int8))
+
+
+def gather(genome: Genome, names: Sequence[str], windows: Windows, length: int) -> Ids:
+    """The bases of windows: uint8 `[B, length + 1]`, short ones padded at their end.
+
+    Args:
+        genome: where the records are.
+        names: what `windows.record` counts.
+        windows: at most `length` + 1 bases each.
+        length: targets of a full window.
+    """
+    alphabet = genome.alphabet
+    tokens = np.full((windows.start.size, length + 1), alphabet.pad_id, dtype=np.uint8)
+    records = {index: genome.fetch(names[index]) for index in np.unique(windows.record).tolist()}
+    # A copy of contiguous bytes a row beats one fancy index, which takes eight bytes of index a base.
+    for row, (record, start, size, strand) in enumerate(
+        zip(*(column.tolist() for column in windows), strict=True)
+    ):
+        bases = records[record][start : start + size]
+        tokens[row, :size] = alphabet.complement[bases[::-1]] if strand else bases
+    return tokens
+
+
+def _random_bits(seed: int, stream: int, index: Int64s) -> NDArray[np.uint64]:
+    """64 random bits for each index: that place in a sequence of SplitMix64 (Steele et al. 2014)."""
+    key = _mix(_mix(np.array([seed & (2**64 - 1)], dtype=np.uint64)) ^ np.uint64(stream))
+    return _mix(key + index.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+
+
+def _mix(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    bits = bits + np.uint64(0x9E3779B97F4A7C15)
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))
