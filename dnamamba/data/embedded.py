@@ -1,0 +1,18 @@
+"""The genome that comes with the package: S. cerevisiae S288C, 16 chromosomes, 12,071,326 bases.
+
+`data/yeast/PROVENANCE.md` says where it is from.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+_YEAST = Path(str(files("dnamamba.data"))) / "yeast"
+
+YEAST_FASTA = _YEAST / "S288C.fa.gz"
+YEAST_CODING_SEQUENCES = _YEAST / "S288C.cds.bed"
+
+# Whole chromosomes, together 7 % of the genome.
+YEAST_VALID = ("chrV",)
+YEAST_TEST = ("chrVI",)
