@@ -1,0 +1,20 @@
+"""Mamba models of byte sequences: configuration, mixer, backbone, heads and recurrent state."""
+
+from .backbone import BackboneOutput, MambaBackbone
+from .config import MambaConfig
+from .heads import LanguageModel, LanguageModelOutput
+from .mixer import MambaMixer
+from .state import MixerState, State, detach, initial_state
+
+__all__ = [
+    "BackboneOutput",
+    "LanguageModel",
+    "LanguageModelOutput",
+    "MambaBackbone",
+    "MambaConfig",
+    "MambaMixer",
+    "MixerState",
+    "State",
+    "detach",
+    "initial_state",
+]

@@ -1,0 +1,72 @@
+"""Embedding, pre-norm residual blocks, final norm."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from .config import MambaConfig
+from .mixer import MambaMixer
+from .state import MixerState, State
+
+
+class BackboneOutput(NamedTuple):
+    """What a backbone makes of a sequence.
+
+    Attributes:
+        hidden: [B, L, D], after the final norm.
+        state: the recurrent state after the last position.
+    """
+
+    hidden: Tensor
+    state: State
+
+
+class MambaBlock(nn.Module):
+    """x + mixer(norm(x)), the residual stream in float32."""
+
+    def __init__(self, config: MambaConfig, backend: str) -> None:
+        super().__init__()
+        self.norm = nn.RMSNorm(config.d_model, eps=config.norm_eps)
+        self.mixer = MambaMixer(config, backend)
+
+    def forward(self, x: Tensor, state: MixerState | None = None) -> tuple[Tensor, MixerState]:
+        mixed, state = self.mixer(self.norm(x), state)
+        return x + mixed, state
+
+
+class MambaBackbone(nn.Module):
+    """A stack of Mamba blocks over byte tokens.
+
+    Args:
+        config: the model's shape.
+        backend: scan and convolution backend, see `dnamamba.kernels`.
+
+    Attributes:
+        activation_checkpointing: recompute each block in the backward pass instead of keeping what is inside it.
+            Parameter names do not change.
+    """
+
+    def __init__(self, config: MambaConfig, backend: str = "auto") -> None:
+        super().__init__()
+        self.config = config
+        self.activation_checkpointing = False
+        self.embedding = nn.Embedding(config.padded_vocab_size, config.d_model)
+        nn.init.normal_(self.embedding.weight, std=0.02)
+        self.layers = nn.ModuleList(MambaBlock(config, backend) for _ in range(config.n_layer))
+        self.norm_f = nn.RMSNorm(config.d_model, eps=config.norm_eps)
+
+    def forward(self, tokens: Tensor, state: State | None = None) -> BackboneOutput:
+        """Read tokens, [B, L] of any integer dtype (uint8 as stored), after `state` if one is given."""
+        x = self.embedding(tokens.int())
+        states = []
+        recompute = self.activation_checkpointing and torch.is_grad_enabled()
+        for i, layer in enumerate(self.layers):
+            before = None if state is None else state[i]
+            if recompute:
+                x, after = checkpoint(layer, x, before, use_reentrant=False)
+            else:
+                x, after = layer(x, before)
+            states.append(after)
+        return BackboneOutput(self.norm_f(x), tuple(states))

@@ -1,0 +1,98 @@
+"""The Mamba-1 block's mixer (Gu and Dao 2023, figure 3): the only layer that moves information along the sequence."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dnamamba.kernels import causal_conv1d, selective_scan
+from .config import MambaConfig
+from .state import MixerState
+
+
+class MambaMixer(nn.Module):
+    """in_proj -> causal convolution -> SiLU -> selective scan, gated by SiLU(z) -> out_proj.
+
+    Parameters carry the names of the reference implementation, so that its weights map one to one.
+
+    Args:
+        config: the model's shape.
+        backend: scan and convolution backend, see `dnamamba.kernels`.
+    """
+
+    def __init__(self, config: MambaConfig, backend: str = "auto") -> None:
+        super().__init__()
+        self.config = config
+        self.backend = backend
+        d_inner, d_state, dt_rank = config.d_inner, config.d_state, config.dt_rank
+        assert dt_rank is not None  # set by MambaConfig
+        self.in_proj = nn.Linear(config.d_model, 2 * d_inner, bias=False)
+        self.conv1d = nn.Conv1d(d_inner, d_inner, config.d_conv, groups=d_inner)
+        self.x_proj = nn.Linear(d_inner, dt_rank + 2 * d_state, bias=False)
+        self.dt_proj = nn.Linear(dt_rank, d_inner)
+        self.A_log = nn.Parameter(torch.empty(d_inner, d_state))
+        self.D = nn.Parameter(torch.empty(d_inner))
+        self.out_proj = nn.Linear(d_inner, config.d_model, bias=False)
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draw every parameter anew by the paper's rules (section 3.6, appendix E; S4D-Real for A)."""
+        config = self.config
+        for module in (self.in_proj, self.conv1d, self.x_proj):
+            module.reset_parameters()
+
+        assert config.dt_rank is not None
+        bound = config.dt_rank**-0.5
+        nn.init.uniform_(self.dt_proj.weight, -bound, bound)
+        log_min, log_max = math.log(config.dt_min), math.log(config.dt_max)
+        dt = torch.exp(torch.empty_like(self.dt_proj.bias).uniform_(log_min, log_max))
+        dt.clamp_(min=config.dt_init_floor)
+        # The inverse of softplus, so that softplus(bias) is dt.
+        self.dt_proj.bias.copy_(dt + torch.log(-torch.expm1(-dt)))
+
+        self.A_log.copy_(torch.arange(1, config.d_state + 1).log().expand_as(self.A_log))
+        nn.init.ones_(self.D)
+        # Every block adds to the residual stream: 1/sqrt(blocks) keeps its variance independent of depth.
+        nn.init.kaiming_uniform_(self.out_proj.weight, a=math.sqrt(5))
+        self.out_proj.weight.div_(math.sqrt(config.n_layer))
+
+    def forward(self, x: Tensor, state: MixerState | None = None) -> tuple[Tensor, MixerState]:
+        """Mix [B, L, D] along L.
+
+        Args:
+            x: [B, L, D].
+            state: what came before; None is the beginning of a sequence.
+
+        Returns:
+            The mixed sequence [B, L, D] and the state after its last position.
+        """
+        config = self.config
+        assert config.dt_rank is not None
+        u, z = self.in_proj(x).chunk(2, dim=-1)
+        conv = causal_conv1d(
+            u,
+            self.conv1d.weight.squeeze(1),
+            self.conv1d.bias,
+            activation="silu",
+            initial_state=None if state is None else state.conv,
+            backend=self.backend,
+        )
+        dt, B, C = self.x_proj(conv.y).split([config.dt_rank, config.d_state, config.d_state], dim=-1)
+        # The bias joins inside the scan, in float32: in bfloat16 it would drown the small steps.
+        dt = F.linear(dt, self.dt_proj.weight)
+        scan = selective_scan(
+            conv.y,
+            dt,
+            -torch.exp(self.A_log.float()),
+            B,
+            C,
+            D=self.D,
+            z=z,
+            dt_bias=self.dt_proj.bias,
+            dt_softplus=True,
+            initial_state=None if state is None else state.ssm,
+            backend=self.backend,
+        )
+        return self.out_proj(scan.y), MixerState(conv.state, scan.state)
