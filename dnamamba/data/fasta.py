@@ -1,0 +1,126 @@
+"""A genome: the records of a FASTA file as ids of one byte a base."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dnamamba.data.alphabet import Alphabet, Ids
+from dnamamba.data.intervals import unknown_record
+from dnamamba.data.progress import reading
+from dnamamba.data.reader import RecordReader
+from dnamamba.errors import UserError
+
+# Above this share of letters that stand for no nucleotide, a record is not DNA.
+_FOREIGN_SHARE = 0.05
+# IUPAC codes in both cases, gaps, and the X that some maskers write.
+_NUCLEOTIDE = np.zeros(256, dtype=bool)
+_NUCLEOTIDE[np.frombuffer(b"ACGTURYKMBDHVNSWXacgturykmbdhvnswx-.*", dtype=np.uint8)] = True
+
+
+class Genome:
+    """The records of one FASTA file, plain, gzip or BGZF; each is read whole when first asked for, and kept.
+
+    Indices, and the text of a plain gzip file, are made once and kept in the user's cache folder; nothing is
+    ever written beside the file. A pickled copy has no open file and no bases, and reads them when asked.
+
+    Args:
+        path: the FASTA file.
+        alphabet: how letters become ids.
+
+    Raises:
+        UserError: naming the file, the record or the line. No file or an empty one: at once. Not FASTA, or
+            damaged: from any use. Not DNA under the alphabet `dna`: from `load` and `fetch`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], alphabet: Alphabet) -> None:
+        self.path = Path(os.path.expanduser(path))
+        self.alphabet = alphabet
+        self._records: dict[str, Ids] = {}
+        self._open_reader: tuple[int, RecordReader] | None = None
+        _check_readable(self.path)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_records": {}, "_open_reader": None}
+
+    def __repr__(self) -> str:
+        return f"Genome({str(self.path)!r}, {self.alphabet.name})"
+
+    @cached_property
+    def lengths(self) -> Mapping[str, int]:
+        """Bases of each record, in the order of the file."""
+        return self._reader().lengths
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The first word of each header, in the order of the file."""
+        return tuple(self.lengths)
+
+    def fetch(self, name: str, start: int = 0, end: int | None = None) -> Ids:
+        """The ids of bases `start` to `end` (0-based, not included): uint8 `[end - start]`, a read-only view.
+
+        Raises:
+            UserError: an unknown record, or a range outside it.
+        """
+        self.load([name])
+        ids = self._records[name]
+        end = ids.size if end is None else end
+        if not 0 <= start <= end <= ids.size:
+            raise UserError(
+                f"{self.path}, record {name}: no bases {start} to {end} in a length of {ids.size}"
+            )
+        return ids[start:end]
+
+    def load(self, names: Iterable[str] | None = None) -> None:
+        """Read these records (all, without `names`) into memory now, where they are not there yet."""
+        missing = [name for name in dict.fromkeys(names or self.names) if name not in self._records]
+        for name in missing:
+            if name not in self.lengths:
+                raise UserError(f"{self.path}: {unknown_record(name, self.lengths)}")
+        with reading(f"reading {self.path.name}", sum(self.lengths[name] for name in missing)) as done:
+            for name in missing:
+                self._records[name] = self._read(name, done)
+
+    def _read(self, name: str, done: Callable[[int], None]) -> Ids:
+        ids = np.empty(self.lengths[name], dtype=np.uint8)
+        position = foreign = 0
+        first_foreign = ""
+        for letters in self._reader().letters(name):
+            ids[position : position + letters.size] = self.alphabet.encode(letters)
+            if self.alphabet.name == "dna":
+                strange = np.flatnonzero(~_NUCLEOTIDE[letters])
+                if strange.size and not foreign:
+                    first_foreign = f"{chr(letters[strange[0]])!r} at position {position + strange[0] + 1:,}"
+                foreign += strange.size
+            position += letters.size
+            done(letters.size)
+        if foreign > _FOREIGN_SHARE * ids.size:
+            raise UserError(
+                f"{self.path}, record {name}: {foreign:,} of {ids.size:,} letters are no nucleotide codes, "
+                f"the first {first_foreign}; if this is protein or text, set data.alphabet=bytes"
+            )
+        ids.flags.writeable = False
+        return ids
+
+    def _reader(self) -> RecordReader:
+        if self._open_reader is None or self._open_reader[0] != os.getpid():
+            self._open_reader = os.getpid(), RecordReader(self.path)
+        return self._open_reader[1]
+
+
+def _check_readable(path: Path) -> None:
+    try:
+        if path.is_dir():
+            raise UserError(f"{path} is a folder, not a FASTA file")
+        if not path.is_file():
+            raise UserError(f"{path} is not a regular file" if path.exists() else f"{path}: no such file")
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise UserError(f"{path} is empty")
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
