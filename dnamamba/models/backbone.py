@@ -44,8 +44,8 @@ class MambaBackbone(nn.Module):
         backend: scan and convolution backend, see `dnamamba.kernels`.
 
     Attributes:
-        activation_checkpointing: recompute each block in the backward pass instead of keeping what is inside it.
-            Parameter names do not change.
+        activation_checkpointing: recompute each block in the backward pass instead of keeping what is
+            inside it. Parameter names do not change.
     """
 
     def __init__(self, config: MambaConfig, backend: str = "auto") -> None:

@@ -1,4 +1,4 @@
-"""The Mamba-1 block's mixer (Gu and Dao 2023, figure 3): the only layer that moves information along the sequence."""
+"""The Mamba-1 block's mixer (Gu and Dao 2023, figure 3): what moves information along the sequence."""
 
 import math
 
@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dnamamba.kernels import causal_conv1d, selective_scan
+
 from .config import MambaConfig
 from .state import MixerState
 

@@ -1,0 +1,143 @@
+"""Models on disk: a folder of `config.json` and `model.safetensors`, or the checkpoint of a run.
+
+Nothing is ever unpickled into code: safetensors holds tensors, and checkpoints are read with `weights_only`.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from dnamamba.errors import UserError
+from dnamamba.models import LanguageModel, MambaConfig
+
+FORMAT = "dnamamba-language-model"
+FORMAT_VERSION = 1
+CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+MODULE_PREFIX = "model."  # what a Lightning checkpoint puts before the names of NextBase.model
+
+
+def save_model(model: LanguageModel, folder: str | Path) -> None:
+    """Write config.json and model.safetensors into `folder`, both or neither; an older folder is replaced.
+
+    Raises:
+        UserError: the folder can't be written.
+    """
+    folder = Path(folder)
+    document = {"format": FORMAT, "format_version": FORMAT_VERSION, "model": model.config.to_dict()}
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    except OSError as error:
+        raise UserError(f"can't write the model folder {folder}: {error.strerror}") from error
+    try:
+        (beside / CONFIG_FILE).write_text(json.dumps(document, indent=2) + "\n")
+        save_file(weights, beside / WEIGHTS_FILE)
+        beside.chmod(0o755)
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(beside, folder)
+    except OSError as error:
+        raise UserError(f"can't write the model folder {folder}: {error.strerror}") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def load(path: str | Path) -> LanguageModel:
+    """A model from an exported folder, a run's folder or a checkpoint, on the CPU and in evaluation mode.
+
+    Raises:
+        UserError: there is no model there, or it is damaged; the message names the file and what is wrong.
+    """
+    path = Path(path)
+    if path.is_file():
+        checkpoint = read_checkpoint(path)
+        config = checkpoint_config(checkpoint, path)
+        weights = {
+            name.removeprefix(MODULE_PREFIX): tensor
+            for name, tensor in checkpoint["state_dict"].items()
+            if name.startswith(MODULE_PREFIX)
+        }
+        return _build(config, weights, path)
+    for folder in (path, path / "model"):
+        if (folder / CONFIG_FILE).is_file():
+            return _build(_read_config(folder / CONFIG_FILE), _read_weights(folder / WEIGHTS_FILE), folder)
+    raise UserError(f"no model at {path}: neither a checkpoint nor a folder with {CONFIG_FILE}")
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A run's checkpoint: tensors and plain values only.
+
+    Raises:
+        UserError: the file is missing, damaged, or no checkpoint of dnamamba.
+    """
+    if not path.is_file():
+        raise UserError(f"no checkpoint {path}")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (
+        Exception
+    ) as error:  # torch raises many types for a damaged or foreign file, and none means more here
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{path} is damaged or no checkpoint of dnamamba ({reason})") from error
+    if not isinstance(checkpoint, dict) or "dnamamba" not in checkpoint or "state_dict" not in checkpoint:
+        raise UserError(f"{path} is no checkpoint of dnamamba")
+    return checkpoint
+
+
+def checkpoint_config(checkpoint: dict[str, Any], path: Path) -> MambaConfig:
+    """The model's shape as the checkpoint at `path` holds it."""
+    try:
+        return MambaConfig.from_dict(checkpoint["dnamamba"]["model"])
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def _read_config(path: Path) -> MambaConfig:
+    try:
+        document = json.loads(path.read_text())
+        found, version, model = document["format"], document["format_version"], document["model"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged: {type(error).__name__}: {error}") from error
+    if found != FORMAT or version != FORMAT_VERSION:
+        raise UserError(
+            f"{path} holds {found!r} version {version!r}, not {FORMAT!r} version {FORMAT_VERSION}"
+        )
+    try:
+        return MambaConfig.from_dict(model)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} is missing or damaged ({error})") from error
+
+
+def _build(config: MambaConfig, weights: dict[str, Tensor], source: Path) -> LanguageModel:
+    with torch.device("meta"):
+        model = LanguageModel(config)
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    wrong = [f"{name} is missing" for name in expected.keys() - found.keys()]
+    wrong += [f"{name} is unknown" for name in found.keys() - expected.keys()]
+    wrong += [
+        f"{name} is {list(found[name])}, not {list(expected[name])}"
+        for name in expected.keys() & found.keys()
+        if found[name] != expected[name]
+    ]
+    if wrong:
+        shown = "; ".join(sorted(wrong)[:6]) + (f"; and {len(wrong) - 6} more" if len(wrong) > 6 else "")
+        raise UserError(f"{source}: the weights do not go with the configuration: {shown}")
+    model.load_state_dict(weights, assign=True)
+    return model.requires_grad_(True).eval()

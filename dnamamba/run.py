@@ -1,0 +1,176 @@
+"""One pretraining run, from a configuration to a folder with everything that came of it."""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from dnamamba.checkpoint import save_model
+from dnamamba.config import Interrupted
+from dnamamba.data.alphabet import get_alphabet
+from dnamamba.errors import UserError
+from dnamamba.figures import learning_curve, read_metrics, save_figure
+from dnamamba.models import LanguageModel, MambaConfig
+from dnamamba.resume import checkpoint_to_resume
+from dnamamba.tasks.checkpointing import LastCheckpoint
+from dnamamba.tasks.genome_data import GenomeConfig, GenomeData
+from dnamamba.tasks.language_modelling import NextBase
+from dnamamba.tasks.optim import Schedule
+from dnamamba.tasks.progress import ProgressReport, Throughput
+from dnamamba.trainer import build_trainer
+
+
+def pretrain(cfg: DictConfig, folder: Path) -> dict[str, Any]:
+    """Train a language model as `cfg` (conf/pretrain.yaml) says.
+
+    Args:
+        cfg: the composed configuration.
+        folder: takes config.yaml, checkpoints/last.ckpt, model/, metrics.csv, results.json and
+            learning_curve.png.
+
+    Returns:
+        What results.json holds: bits per base of the held-out records, of the Markov models, bases, seconds.
+
+    Raises:
+        UserError: the configuration, the FASTA file or the checkpoint can't be used; nothing was written.
+        Interrupted: a signal stopped the run; a checkpoint to resume from is in `folder`.
+    """
+    console = Console()
+    lightning.seed_everything(cfg.train.seed, verbose=False)
+    config = model_config(cfg)
+    model = LanguageModel(config)
+    model.backbone.activation_checkpointing = cfg.train.activation_checkpointing
+    schedule = Schedule(
+        cfg.train.max_steps, cfg.train.learning_rate, cfg.train.final_learning_rate, cfg.train.warmup_fraction
+    )
+    trainer = build_trainer(cfg, folder)
+    settings = {group: OmegaConf.to_container(cfg[group], resolve=True) for group in ("data", "train")}
+    contents = {"model": config.to_dict(), **settings}
+    resume_from = checkpoint_to_resume(cfg.ckpt_path, folder, contents)
+
+    data = GenomeData(GenomeConfig(**settings["data"]), cfg.train.seed, console)
+    task = NextBase(
+        model,
+        data.alphabet,
+        schedule,
+        weight_decay=cfg.train.weight_decay,
+        betas=tuple(cfg.train.betas),
+        describe=data.describe,
+    )
+    last = LastCheckpoint(folder / "checkpoints", cfg.train.checkpoint_every, contents)
+    report = ProgressReport(console, data.markov_bits("valid", watched=True))
+    trainer.callbacks.extend([Throughput(), report, last])
+    if trainer.is_global_zero:
+        folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
+
+    console.print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {data.summary}")
+    began = time.perf_counter()
+    trainer.fit(task, datamodule=data, ckpt_path=resume_from)
+    if last.stopped_by is not None:
+        raise Interrupted(
+            f"stopped by {last.stopped_by.name} after step {trainer.global_step:,}; "
+            f"go on with ckpt_path={last.path}"
+        )
+    seconds = time.perf_counter() - began
+    results = _finish(trainer, task, data, folder, seconds, _title(cfg, model))
+    _show(console, results, folder)
+    return results
+
+
+def model_config(cfg: DictConfig) -> MambaConfig:
+    """The model's shape; a vocabulary left open is the alphabet's.
+
+    Raises:
+        UserError: a number is out of range, or the alphabet does not fit the vocabulary.
+    """
+    alphabet = get_alphabet(cfg.data.alphabet)
+    vocab_size = alphabet.size if cfg.model.vocab_size is None else cfg.model.vocab_size
+    config = instantiate(cfg.model, vocab_size=vocab_size)
+    if config.alphabet != alphabet.name:
+        raise UserError(f"model.alphabet is {config.alphabet!r}, but data.alphabet is {alphabet.name!r}")
+    if config.vocab_size < alphabet.size:
+        raise UserError(
+            f"model.vocab_size is {config.vocab_size}, but alphabet {alphabet.name!r} has {alphabet.size} ids"
+        )
+    return config
+
+
+def _finish(
+    trainer: lightning.Trainer, task: NextBase, data: GenomeData, folder: Path, seconds: float, title: str
+) -> dict[str, Any]:
+    """Score every held-out window, export the model, draw the curve, write results.json."""
+    results: dict[str, Any] = {
+        "steps": trainer.global_step,
+        "bases": trainer.global_step * data.bases_per_step(trainer),
+        "seconds": round(seconds, 1),
+        "bits_per_base": {},
+        "accuracy": {},
+        "markov_bits_per_base": {},
+    }
+    for split, loader in data.held_out_loaders():
+        scored = (trainer.validate if split == "valid" else trainer.test)(
+            task, dataloaders=loader, verbose=False
+        )[0]
+        prefix = "val" if split == "valid" else "test"
+        results["bits_per_base"][split] = scored[f"{prefix}/bits_per_base"]
+        results["accuracy"][split] = scored[f"{prefix}/accuracy"]
+        results["markov_bits_per_base"][split] = data.markov_bits(split)
+    if trainer.is_global_zero:
+        save_model(task.model, folder / "model")
+        for logger in trainer.loggers:
+            logger.finalize("success")
+        metrics = folder / "metrics.csv"
+        if metrics.is_file():
+            figure = learning_curve(
+                read_metrics(metrics),
+                data.bases_per_step(trainer),
+                data.markov_bits("valid") if "valid" in results["bits_per_base"] else {},
+                title,
+            )
+            save_figure(figure, folder / "learning_curve.png")
+        _write_json(folder / "results.json", results)
+    return results
+
+
+def _show(console: Console, results: dict[str, Any], folder: Path) -> None:
+    """The run's outcome beside the Markov models, and where everything lies."""
+    for split, bits in results["bits_per_base"].items():
+        table = Table(title=f"{split}: bits per base, lower is better", title_justify="left")
+        table.add_column("model")
+        table.add_column("bits per base", justify="right")
+        rows = {
+            f"Markov, order {order}": value for order, value in results["markov_bits_per_base"][split].items()
+        }
+        rows["Mamba"] = bits
+        for name, value in sorted(rows.items(), key=lambda row: -row[1]):
+            table.add_row(name, f"{value:.4f}", style="bold" if name == "Mamba" else None)
+        console.print(table)
+    for label, name in (
+        ("checkpoint", "checkpoints/last.ckpt"),
+        ("model", "model"),
+        ("metrics", "metrics.csv"),
+        ("results", "results.json"),
+        ("picture", "learning_curve.png"),
+    ):
+        if (folder / name).exists():
+            console.print(f"{label:<11}{folder / name}", soft_wrap=True, highlight=False)
+
+
+def _title(cfg: DictConfig, model: LanguageModel) -> str:
+    genome = "yeast" if cfg.data.fasta is None else Path(cfg.data.fasta).name
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return f"Mamba with {parameters:,} parameters on {genome}, windows of {cfg.data.max_length:,} bases"
+
+
+def _write_json(path: Path, document: dict[str, Any]) -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(json.dumps(document, indent=2) + "\n")
+    os.replace(beside, path)

@@ -1,0 +1,76 @@
+"""AdamW with the paper's groups, and its learning rate as a pure function of the step."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from dnamamba.errors import UserError
+
+NEVER_DECAYED = ("A_log", "D", "bias")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Linear warmup, then cosine decay (Gu and Dao 2023, appendix E).
+
+    Args:
+        max_steps: optimiser steps of the whole run.
+        learning_rate: the peak, reached at the end of the warmup.
+        final_learning_rate: where the cosine ends.
+        warmup_fraction: share of `max_steps` spent warming up.
+
+    Raises:
+        UserError: a number is out of range; the message names it.
+    """
+
+    max_steps: int
+    learning_rate: float
+    final_learning_rate: float
+    warmup_fraction: float
+
+    def __post_init__(self) -> None:
+        if self.max_steps < 1:
+            raise UserError(f"train.max_steps must be at least 1, not {self.max_steps}")
+        if not 0 <= self.final_learning_rate <= self.learning_rate:
+            raise UserError(
+                "train.final_learning_rate must lie between 0 and train.learning_rate, not "
+                f"{self.final_learning_rate} with {self.learning_rate}"
+            )
+        if not 0 <= self.warmup_fraction <= 1:
+            raise UserError(f"train.warmup_fraction must lie between 0 and 1, not {self.warmup_fraction}")
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps of rising learning rate."""
+        return round(self.warmup_fraction * self.max_steps)
+
+    def __call__(self, step: int) -> float:
+        """The learning rate of optimiser step `step`, counted from 0."""
+        if step < self.warmup_steps:
+            return self.learning_rate * (step + 1) / self.warmup_steps
+        progress = (step - self.warmup_steps) / max(1, self.max_steps - 1 - self.warmup_steps)
+        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        return self.final_learning_rate + (self.learning_rate - self.final_learning_rate) * cosine
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
+    """Two groups: weights that decay, and A_log, D, biases and norms, that never do.
+
+    Decaying A_log would pull every state's time constant to the same value, and D's skip to nothing.
+    """
+    norms = {id(module.weight) for module in model.modules() if isinstance(module, nn.RMSNorm)}
+    decayed, kept = [], []
+    for name, parameter in model.named_parameters():
+        never = id(parameter) in norms or name.rpartition(".")[2] in NEVER_DECAYED
+        (kept if never else decayed).append(parameter)
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
+
+
+def adamw(
+    model: nn.Module, schedule: Schedule, *, weight_decay: float, betas: tuple[float, float]
+) -> torch.optim.AdamW:
+    """AdamW over `parameter_groups`, in one fused kernel a device."""
+    groups = parameter_groups(model, weight_decay)
+    return torch.optim.AdamW(groups, lr=schedule.learning_rate, betas=betas, fused=True)

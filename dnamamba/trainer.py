@@ -1,0 +1,82 @@
+"""Lightning's trainer, as a configuration asks for it and no noisier than it need be."""
+
+import logging
+import warnings
+from pathlib import Path
+
+import lightning
+import torch
+from hydra.utils import instantiate
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig, OmegaConf
+
+from dnamamba.errors import UserError
+from dnamamba.tasks.checkpointing import AtomicCheckpointIO
+
+
+def accumulation(global_batch_size: int, batch_size: int, world_size: int) -> int:
+    """Micro-batches an optimiser step.
+
+    Raises:
+        UserError: the global batch is no multiple of what the devices read together.
+    """
+    for key, value in (("train.global_batch_size", global_batch_size), ("data.batch_size", batch_size)):
+        if value < 1:
+            raise UserError(f"{key} must be at least 1, not {value}")
+    together = batch_size * world_size
+    if global_batch_size % together:
+        raise UserError(
+            f"train.global_batch_size={global_batch_size} is no multiple of data.batch_size={batch_size} "
+            f"times {world_size} device(s) = {together}"
+        )
+    return global_batch_size // together
+
+
+def build_trainer(cfg: DictConfig, folder: Path) -> lightning.Trainer:
+    """The trainer of a run in `folder`, with its gradient accumulation set.
+
+    Raises:
+        UserError: a number is out of range, the batches do not divide, or the device asked for is not there.
+    """
+    _quieten()
+    for key in ("log_every", "validate_every", "checkpoint_every"):
+        if cfg.train[key] < 1:
+            raise UserError(f"train.{key} must be at least 1, not {cfg.train[key]}")
+    arguments = OmegaConf.to_container(cfg.trainer, resolve=True)
+    try:
+        trainer = lightning.Trainer(
+            **arguments,
+            logger=instantiate(cfg.logger, save_dir=str(folder)),
+            plugins=[AtomicCheckpointIO()],
+            default_root_dir=folder,
+            max_epochs=-1,
+            max_steps=cfg.train.max_steps,
+            gradient_clip_val=cfg.train.gradient_clip,
+            log_every_n_steps=cfg.train.log_every,
+            check_val_every_n_epoch=None,
+            num_sanity_val_steps=0,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+    except (MisconfigurationException, RuntimeError) as error:
+        raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+    half = str(cfg.trainer.precision).startswith("bf16")
+    on_gpu = trainer.strategy.root_device.type == "cuda"
+    if half and on_gpu and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise UserError(
+            "trainer.precision=bf16-mixed: this GPU has no bfloat16; use trainer.precision=32-true"
+        )
+    trainer.accumulate_grad_batches = accumulation(
+        cfg.train.global_batch_size, cfg.data.batch_size, trainer.world_size
+    )
+    return trainer
+
+
+def _quieten() -> None:
+    """Keep Lightning's advice about its own products and about loaders of other shapes off the screen."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*GPU available but not used.*")

@@ -1,0 +1,159 @@
+"""Models on disk: what comes back, what is refused, what is never left half-written."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from dnamamba import LanguageModel, MambaConfig, UserError, load, save_model
+from dnamamba import checkpoint as checkpoint_module
+
+
+@pytest.fixture
+def model() -> LanguageModel:
+    torch.manual_seed(3)
+    return LanguageModel(MambaConfig(16, 2, d_state=4))
+
+
+def same_weights(ours: LanguageModel, theirs: LanguageModel) -> bool:
+    ours_by_name, theirs_by_name = ours.state_dict(), theirs.state_dict()
+    return list(ours_by_name) == list(theirs_by_name) and all(
+        torch.equal(tensor, theirs_by_name[name]) for name, tensor in ours_by_name.items()
+    )
+
+
+def write_checkpoint(model: LanguageModel, path: Path) -> None:
+    weights = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    torch.save({"state_dict": weights, "dnamamba": {"model": model.config.to_dict()}}, path)
+
+
+def test_a_folder_comes_back_bit_for_bit(model: LanguageModel, tmp_path: Path) -> None:
+    save_model(model, tmp_path / "model")
+    assert sorted(os.listdir(tmp_path / "model")) == ["config.json", "model.safetensors"]
+    for path in (tmp_path / "model", tmp_path):  # the folder itself, or the run's folder around it
+        loaded = load(path)
+        assert loaded.config == model.config
+        assert same_weights(loaded, model)
+        assert not loaded.training
+        assert all(parameter.requires_grad for parameter in loaded.parameters())
+
+
+def test_initialisation_survives_loading(model: LanguageModel, tmp_path: Path) -> None:
+    """Frameworks have drawn A_log and dt's bias anew while loading."""
+    with torch.no_grad():
+        model.backbone.layers[0].mixer.A_log.fill_(0.25)
+        model.backbone.layers[1].mixer.dt_proj.bias.fill_(-3.5)
+    save_model(model, tmp_path / "model")
+    loaded = load(tmp_path / "model")
+    assert (loaded.backbone.layers[0].mixer.A_log == 0.25).all()
+    assert (loaded.backbone.layers[1].mixer.dt_proj.bias == -3.5).all()
+
+
+def test_a_run_checkpoint_loads(model: LanguageModel, tmp_path: Path) -> None:
+    write_checkpoint(model, tmp_path / "last.ckpt")
+    assert same_weights(load(tmp_path / "last.ckpt"), model)
+
+
+def test_saving_again_replaces_the_folder(model: LanguageModel, tmp_path: Path) -> None:
+    save_model(LanguageModel(MambaConfig(8, 1)), tmp_path / "model")
+    save_model(model, tmp_path / "model")
+    assert same_weights(load(tmp_path / "model"), model)
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_a_full_disk_leaves_the_old_folder(
+    model: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_model(model, tmp_path / "model")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint_module, "save_file", full)
+    with pytest.raises(UserError, match=r"can't write the model folder .*: No space left on device"):
+        save_model(LanguageModel(MambaConfig(8, 1)), tmp_path / "model")
+    assert same_weights(load(tmp_path / "model"), model)
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def damage_config(folder: Path) -> None:
+    (folder / "config.json").write_text("{")
+
+
+def foreign_config(folder: Path) -> None:
+    (folder / "config.json").write_text('{"format": "other", "format_version": 1, "model": {}}')
+
+
+def drop_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+
+
+def truncate_weights(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def widen(folder: Path) -> None:
+    document = json.loads((folder / "config.json").read_text())
+    document["model"]["d_model"] = 32
+    (folder / "config.json").write_text(json.dumps(document))
+
+
+def deepen(folder: Path) -> None:
+    document = json.loads((folder / "config.json").read_text())
+    document["model"]["n_layer"] = 3
+    (folder / "config.json").write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (damage_config, "config.json is damaged: JSONDecodeError"),
+        (foreign_config, "config.json holds 'other' version 1, not 'dnamamba-language-model' version 1"),
+        (drop_weights, "model.safetensors is missing or damaged"),
+        (truncate_weights, "model.safetensors is missing or damaged"),
+        (widen, "backbone.embedding.weight is [8, 16], not [8, 32]"),
+        (deepen, "backbone.layers.2.mixer.A_log is missing"),
+    ],
+)
+def test_a_damaged_folder_is_explained(model: LanguageModel, tmp_path: Path, damage, message: str) -> None:
+    save_model(model, tmp_path / "model")
+    damage(tmp_path / "model")
+    with pytest.raises(UserError) as error:
+        load(tmp_path / "model")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_nothing_there_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"no model at .*: neither a checkpoint nor a folder with config.json"
+    ):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 half a zip"])
+def test_a_damaged_checkpoint_is_explained(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "last.ckpt").write_bytes(content)
+    with pytest.raises(UserError, match=r"last.ckpt is damaged or no checkpoint of dnamamba") as error:
+        load(tmp_path / "last.ckpt")
+    assert "\n" not in str(error.value)
+
+
+def test_code_in_a_checkpoint_is_never_run(tmp_path: Path) -> None:
+    class Payload:
+        def __reduce__(self) -> tuple:
+            return os.mkdir, (str(tmp_path / "owned"),)
+
+    torch.save({"state_dict": Payload(), "dnamamba": {}}, tmp_path / "last.ckpt")
+    with pytest.raises(UserError, match="damaged or no checkpoint"):
+        load(tmp_path / "last.ckpt")
+    assert not (tmp_path / "owned").exists()
+
+
+def test_a_foreign_checkpoint_is_explained(tmp_path: Path) -> None:
+    torch.save({"state_dict": {}}, tmp_path / "last.ckpt")
+    with pytest.raises(UserError, match="is no checkpoint of dnamamba"):
+        load(tmp_path / "last.ckpt")
