@@ -163,10 +163,10 @@ class _Record:
             if odd.size and bases[odd[0]] > self.line_bases:
                 rest = bases[odd[0] :]
         if rest.any():
-            row = skipped + bases.size - rest.size + int(np.flatnonzero(rest)[0])
+            line_number += skipped + bases.size - rest.size + int(np.flatnonzero(rest)[0])
             raise UserError(
-                f"{source}, record {self.name}, line {line_number + row}: the lines of a record must have "
-                f"one length, here {self.line_bases} letters (the last may be shorter), and one kind of line end"
+                f"{source}, record {self.name}, line {line_number}: the lines of a record must have one "
+                f"length (here {self.line_bases} letters; the last may be shorter) and one kind of line end"
             )
         self.length += int(bases.sum())
 

@@ -78,7 +78,10 @@ class Genome:
 
     def load(self, names: Iterable[str] | None = None) -> None:
         """Read these records (all, without `names`) into memory now, where they are not there yet."""
-        missing = [name for name in dict.fromkeys(names or self.names) if name not in self._records]
+        wanted = self.names if names is None else dict.fromkeys(names)
+        missing = [name for name in wanted if name not in self._records]
+        if not missing:
+            return
         for name in missing:
             if name not in self.lengths:
                 raise UserError(f"{self.path}: {unknown_record(name, self.lengths)}")

@@ -144,11 +144,12 @@ def gather(genome: Genome, names: Sequence[str], windows: Windows, length: int) 
     tokens = np.full((windows.start.size, length + 1), alphabet.pad_id, dtype=np.uint8)
     records = {index: genome.fetch(names[index]) for index in np.unique(windows.record).tolist()}
     # A copy of contiguous bytes a row beats one fancy index, which takes eight bytes of index a base.
-    for row, (record, start, size, strand) in enumerate(
-        zip(*(column.tolist() for column in windows), strict=True)
-    ):
+    rows = zip(*(column.tolist() for column in windows), strict=True)
+    for row, (record, start, size, strand) in enumerate(rows):
         bases = records[record][start : start + size]
-        tokens[row, :size] = alphabet.complement[bases[::-1]] if strand else bases
+        tokens[row, :size] = bases[::-1] if strand else bases
+    reverse = windows.strand == 1
+    tokens[reverse] = alphabet.complement[tokens[reverse]]
     return tokens
 
 

@@ -1,0 +1,91 @@
+"""Windows as batches for torch's DataLoader. Use it with `batch_size=None`: an item is a batch already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset, get_worker_info
+
+from dnamamba.data.fasta import Genome
+from dnamamba.data.sampling import Int64s, RandomWindows, Windows, gather, sample_indices
+
+Batch = dict[str, Tensor]
+
+
+class WindowStream(IterableDataset[Batch]):
+    """Endless training batches: `tokens`, uint8 `[B, length + 1]`, and `index`, int64 `[B]`, sample numbers.
+
+    The stream is that of steps `start_step`, `start_step` + 1, ... of one rank, whatever the number of
+    workers: the DataLoader takes turns between its workers, and worker w of W has every W-th step.
+    """
+
+    def __init__(
+        self,
+        genome: Genome,
+        windows: RandomWindows,
+        *,
+        batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
+        start_step: int = 0,
+    ) -> None:
+        self.genome = genome
+        self.windows = windows
+        self.batch_size = batch_size
+        self.rank = rank
+        self.world_size = world_size
+        self.start_step = start_step
+        # Before the workers fork, so that they share one copy of the bases.
+        genome.load(windows.names)
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker = get_worker_info()
+        first, stride = (worker.id, worker.num_workers) if worker else (0, 1)
+        for step in count(self.start_step + first, stride):
+            index = sample_indices(step, self.rank, self.world_size, self.batch_size)
+            windows = self.windows.draw(index)
+            yield _batch(self.genome, self.windows.names, windows, self.windows.length, index)
+
+
+class TiledWindows(Dataset[Batch]):
+    """The evaluation batches of one rank: every `world_size`-th tile, each tile on one rank and once.
+
+    `tokens` is uint8 `[b, length + 1]`, padded at the end of short tiles; `index`, int64 `[b]`, counts the
+    tiles. The last batch may be smaller, and a rank may have one batch less than another.
+    """
+
+    def __init__(
+        self,
+        genome: Genome,
+        names: tuple[str, ...],
+        windows: Windows,
+        length: int,
+        *,
+        batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.genome = genome
+        self.names = names
+        self.windows = windows
+        self.length = length
+        self.batch_size = batch_size
+        self.tiles = torch.arange(rank, windows.start.size, world_size).numpy()
+        genome.load(names)
+
+    def __len__(self) -> int:
+        return -(-self.tiles.size // self.batch_size)
+
+    def __getitem__(self, item: int) -> Batch:
+        if not 0 <= item < len(self):
+            raise IndexError(item)
+        index = self.tiles[item * self.batch_size : (item + 1) * self.batch_size]
+        return _batch(self.genome, self.names, self.windows.take(index), self.length, index)
+
+
+def _batch(genome: Genome, names: tuple[str, ...], windows: Windows, length: int, index: Int64s) -> Batch:
+    tokens = gather(genome, names, windows, length)
+    return {"tokens": torch.from_numpy(tokens), "index": torch.from_numpy(index)}

@@ -1,0 +1,138 @@
+"""Markov models of DNA, whose bits per base say what a neural model's are worth.
+
+An order-k model predicts a base from the k bases before it by counting. The first bases of a window have
+fewer before them, as they have for a neural model that reads the same window: they are predicted from those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnamamba.data.alphabet import Ids
+from dnamamba.data.fasta import Genome
+from dnamamba.data.intervals import Interval
+
+# Added to the count of each base after each context.
+PSEUDOCOUNT = 1.0
+_MAX_ORDER = 12
+_PIECE = 1 << 22
+
+
+class MarkovModel:
+    """Counts of each base after each context of `order` bases.
+
+    Ids are those of the alphabet `dna`: 0 to 3 are A C G T, and anything else breaks a context. Probabilities
+    are (count + 1) / (context's count + 4).
+
+    Args:
+        counts: int64 `[4 ** order, 4]`, row by context (its first base most significant), column by base.
+    """
+
+    def __init__(self, counts: NDArray[np.int64]) -> None:
+        self.order = (counts.shape[0].bit_length() - 1) // 2
+        assert counts.shape == (4**self.order, 4), f"counts of shape {counts.shape}"
+        self.counts = counts
+
+    @classmethod
+    def fit(cls, sequences: Iterable[Ids], order: int, both_strands: bool = True) -> MarkovModel:
+        """Count the words of `order` + 1 bases in sequences `[length]`, on both strands or the one given."""
+        assert 0 <= order <= _MAX_ORDER, f"order {order}"
+        word = order + 1
+        counts = np.zeros(4**word, dtype=np.int64)
+        for sequence in sequences:
+            for codes in _words(sequence, word):
+                counts += np.bincount(codes, minlength=4**word)
+        if both_strands:
+            counts = counts + counts[_reverse_complements(word)]
+        return cls(counts.reshape(-1, 4))
+
+    def lower(self, order: int) -> MarkovModel:
+        """The model of a lower order, from the same counts: bases farther away are summed over."""
+        assert 0 <= order <= self.order, f"order {order} of a model of order {self.order}"
+        return MarkovModel(self.counts.reshape(-1, 4**order, 4).sum(axis=0))
+
+    def bits(self, tokens: Ids) -> tuple[float, int]:
+        """Bits that the targets of windows cost, and how many targets there are.
+
+        Args:
+            tokens: `[B, L + 1]`. Every base of a window but the first is a target. Its context is the at most
+                `order` bases right before it, in the window and without a break; targets that are no base do
+                not count.
+        """
+        scored = tokens < 4
+        length = tokens.shape[1] - 1
+        target = tokens[:, 1:]
+        code = target.astype(np.int64)
+        row_before = np.zeros(target.shape, dtype=np.int64)
+        unbroken = np.ones(target.shape, dtype=bool)
+        for distance in range(1, self.order + 1):
+            # The base `distance` before each target, where the window has begun by then.
+            reach = slice(distance - 1, length)
+            before = slice(0, length - distance + 1)
+            unbroken[:, : distance - 1] = False
+            unbroken[:, reach] &= scored[:, before]
+            code[:, reach] += np.where(
+                unbroken[:, reach], tokens[:, before].astype(np.int64) << 2 * distance, 0
+            )
+            row_before += unbroken.astype(np.int64) << 2 * distance
+        counted = scored[:, 1:]
+        return float(self._bits[(row_before + code)[counted]].sum()), int(counted.sum())
+
+    @cached_property
+    def _bits(self) -> NDArray[np.float64]:
+        """-log2 of the probabilities of the orders 0, 1, ..., `order`, one after another: order j begins at
+        4 + 16 + ... + 4^j."""
+        tables = []
+        for order in range(self.order + 1):
+            counts = self.lower(order).counts + PSEUDOCOUNT
+            tables.append(-np.log2(counts / counts.sum(axis=1, keepdims=True)).ravel())
+        return np.concatenate(tables)
+
+
+def markov_bits_per_base(
+    genome: Genome, train: Iterable[Interval], windows: Iterable[Ids], orders: Sequence[int] = (0, 2, 4, 8)
+) -> dict[int, float]:
+    """Bits per base of Markov models fitted to both strands of intervals, on batches of windows `[B, L + 1]`.
+
+    Returns:
+        By order; nan when no window has a target.
+    """
+    largest = MarkovModel.fit((genome.fetch(*interval) for interval in train), max(orders))
+    models = {order: largest.lower(order) for order in orders}
+    bits = dict.fromkeys(orders, 0.0)
+    targets = 0
+    for tokens in windows:
+        for order, model in models.items():
+            cost, count = model.bits(tokens)
+            bits[order] += cost
+        targets += count
+    return {order: cost / targets if targets else float("nan") for order, cost in bits.items()}
+
+
+def _words(sequence: Ids, word: int) -> Iterator[NDArray[np.int32]]:
+    """The codes, base 4, of the words of a sequence that have no break, a piece of the sequence at a time."""
+    for start in range(0, sequence.size, _PIECE):
+        piece = sequence[start : start + _PIECE + word - 1]
+        places = piece.size - word + 1
+        if places < 1:
+            return
+        codes = np.zeros(places, dtype=np.int32)
+        whole = np.ones(places, dtype=bool)
+        for offset in range(word):
+            bases = piece[offset : offset + places]
+            codes = codes * np.int32(4) + bases
+            whole &= bases < 4
+        yield codes[whole]
+
+
+def _reverse_complements(word: int) -> NDArray[np.int64]:
+    codes = np.arange(4**word, dtype=np.int64)
+    other = np.zeros_like(codes)
+    for _ in range(word):
+        other = other * 4 + (3 - codes % 4)
+        codes //= 4
+    return other
