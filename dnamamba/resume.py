@@ -5,6 +5,7 @@ from typing import Any
 
 from dnamamba.checkpoint import checkpoint_config, read_checkpoint
 from dnamamba.errors import UserError
+from dnamamba.figures import read_metrics
 from dnamamba.models import MambaConfig
 from dnamamba.tasks.checkpointing import LAST
 
@@ -62,3 +63,13 @@ def newest_checkpoint(folder: Path) -> Path:
     if not found:
         raise UserError(f"ckpt_path=last: no checkpoint of an earlier run in {folder.parent}")
     return found[-1]
+
+
+def metrics_until(checkpoint: Path) -> list[dict[str, float]]:
+    """What the interrupted run had logged by its checkpoint, so that the curve goes on unbroken."""
+    path = checkpoint.parent.parent / "metrics.csv"
+    if not path.is_file():
+        return []
+    steps = read_checkpoint(checkpoint)["global_step"]
+    rows = [row for row in read_metrics(path) if row["step"] < steps]
+    return [{key: value for key, value in row.items() if key != "epoch"} for row in rows]

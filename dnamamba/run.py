@@ -18,7 +18,7 @@ from dnamamba.data.alphabet import get_alphabet
 from dnamamba.errors import UserError
 from dnamamba.figures import learning_curve, read_metrics, save_figure
 from dnamamba.models import LanguageModel, MambaConfig
-from dnamamba.resume import checkpoint_to_resume
+from dnamamba.resume import checkpoint_to_resume, metrics_until
 from dnamamba.tasks.checkpointing import LastCheckpoint
 from dnamamba.tasks.genome_data import GenomeConfig, GenomeData
 from dnamamba.tasks.language_modelling import NextBase
@@ -51,9 +51,12 @@ def pretrain(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         cfg.train.max_steps, cfg.train.learning_rate, cfg.train.final_learning_rate, cfg.train.warmup_fraction
     )
     trainer = build_trainer(cfg, folder)
-    settings = {group: OmegaConf.to_container(cfg[group], resolve=True) for group in ("data", "train")}
+    settings: dict[str, Any] = {
+        group: OmegaConf.to_container(cfg[group], resolve=True) for group in ("data", "train")
+    }
     contents = {"model": config.to_dict(), **settings}
     resume_from = checkpoint_to_resume(cfg.ckpt_path, folder, contents)
+    earlier = metrics_until(resume_from) if resume_from is not None else []
 
     data = GenomeData(GenomeConfig(**settings["data"]), cfg.train.seed, console)
     task = NextBase(
@@ -66,15 +69,18 @@ def pretrain(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     )
     last = LastCheckpoint(folder / "checkpoints", cfg.train.checkpoint_every, contents)
     report = ProgressReport(console, data.markov_bits("valid", watched=True))
-    trainer.callbacks.extend([Throughput(), report, last])
+    trainer.callbacks.extend([Throughput(), report, last])  # type: ignore[attr-defined]
     if trainer.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
-
+        for row in earlier:
+            step = int(row.pop("step"))
+            for logger in trainer.loggers:
+                logger.log_metrics(row, step)
     console.print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {data.summary}")
     began = time.perf_counter()
     trainer.fit(task, datamodule=data, ckpt_path=resume_from)
-    if last.stopped_by is not None:
+    if last.stopped_by is not None and trainer.global_step < cfg.train.max_steps:
         raise Interrupted(
             f"stopped by {last.stopped_by.name} after step {trainer.global_step:,}; "
             f"go on with ckpt_path={last.path}"
@@ -143,7 +149,7 @@ def _finish(
 def _show(console: Console, results: dict[str, Any], folder: Path) -> None:
     """The run's outcome beside the Markov models, and where everything lies."""
     for split, bits in results["bits_per_base"].items():
-        table = Table(title=f"{split}: bits per base, lower is better", title_justify="left")
+        table = Table(title=f"{split} (lower is better)", title_justify="left")
         table.add_column("model")
         table.add_column("bits per base", justify="right")
         rows = {

@@ -8,7 +8,7 @@ import lightning
 import torch
 from hydra.utils import instantiate
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from dnamamba.errors import UserError
 from dnamamba.tasks.checkpointing import AtomicCheckpointIO
@@ -42,7 +42,7 @@ def build_trainer(cfg: DictConfig, folder: Path) -> lightning.Trainer:
     for key in ("log_every", "validate_every", "checkpoint_every"):
         if cfg.train[key] < 1:
             raise UserError(f"train.{key} must be at least 1, not {cfg.train[key]}")
-    arguments = OmegaConf.to_container(cfg.trainer, resolve=True)
+    arguments = dict(cfg.trainer)
     try:
         trainer = lightning.Trainer(
             **arguments,
@@ -71,6 +71,8 @@ def build_trainer(cfg: DictConfig, folder: Path) -> lightning.Trainer:
     trainer.accumulate_grad_batches = accumulation(
         cfg.train.global_batch_size, cfg.data.batch_size, trainer.world_size
     )
+    # Lightning counts micro-batches between validations; a configuration counts steps.
+    trainer.val_check_interval = cfg.train.validate_every * trainer.accumulate_grad_batches
     return trainer
 
 
@@ -80,3 +82,6 @@ def _quieten() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+    warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
+    # Lightning 2.6 asks torch's pytree a question that torch 2.13 wants put differently.
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")

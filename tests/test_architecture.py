@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "tasks": {"errors", "models", "data"},
     "figures": set(),
     "config": {"errors"},
-    "resume": {"errors", "models", "checkpoint", "tasks"},
+    "resume": {"errors", "models", "checkpoint", "figures", "tasks"},
     "trainer": {"errors", "tasks"},
     "run": {"errors", "models", "data", "checkpoint", "tasks", "figures", "config", "resume", "trainer"},
     "pretrain": {"config", "run"},

@@ -85,11 +85,17 @@ class LastCheckpoint(lightning.Callback):
             trainer.save_checkpoint(self.path)
 
     def on_train_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        """Save what the last step made."""
+        """Save what the last step made, and give the signals back."""
         trainer.save_checkpoint(self.path)
+        self._restore_signals()
 
-    def teardown(self, trainer: lightning.Trainer, module: lightning.LightningModule, stage: str) -> None:
+    def on_exception(
+        self, trainer: lightning.Trainer, module: lightning.LightningModule, exception: BaseException
+    ) -> None:
         """Give the signals back."""
+        self._restore_signals()
+
+    def _restore_signals(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import lightning
@@ -81,7 +82,6 @@ class GenomeData(lightning.LightningDataModule):
             config.reverse_complement,
         )
         self.tiles = {split: self._scored_tiles(getattr(self.splits, split)) for split in HELD_OUT}
-        self._markov: dict[int, MarkovModel] = {}
 
     @property
     def summary(self) -> str:
@@ -127,28 +127,29 @@ class GenomeData(lightning.LightningDataModule):
     def markov_bits(self, split: str, *, watched: bool = False) -> dict[int, float]:
         """Bits per base of each Markov order on every window of a split, or on those watched in training."""
         tiles = self._watched() if watched else self.tiles[split]
-        if not tiles.start.size or self.alphabet.name != "dna":
+        if not tiles.start.size or not self.config.markov_orders or self.alphabet.name != "dna":
             return {}
         names = record_names(getattr(self.splits, split))
-        totals: dict[int, tuple[float, int]] = {}
-        for order in self.config.markov_orders:
-            model = self._markov_model(order)
-            bits, bases = 0.0, 0
-            for first in range(0, tiles.start.size, 1024):
-                rows = gather(
-                    self.genome, names, tiles.take(slice(first, first + 1024)), self.config.max_length
-                )
-                more_bits, more_bases = model.bits(rows)
-                bits, bases = bits + more_bits, bases + more_bases
-            totals[order] = bits, bases
-        return {order: bits / bases for order, (bits, bases) in totals.items()}
+        bits, bases = dict.fromkeys(self._markov, 0.0), 0
+        for first in range(0, tiles.start.size, 1024):
+            rows = tiles.take(slice(first, first + 1024))
+            tokens = gather(self.genome, names, rows, self.config.max_length)
+            for order, model in self._markov.items():
+                cost, scored = model.bits(tokens)
+                bits[order] += cost
+            bases += scored
+        return {order: cost / bases for order, cost in bits.items()}
 
-    def _markov_model(self, order: int) -> MarkovModel:
-        if order not in self._markov:
-            with self.console.status(f"fitting the order-{order} Markov model"):
-                records = (self.genome.fetch(*interval) for interval in self.splits.train)
-                self._markov[order] = MarkovModel.fit(records, order)
-        return self._markov[order]
+    @cached_property
+    def _markov(self) -> dict[int, MarkovModel]:
+        """A Markov model of each order, fitted to both strands of the training intervals."""
+        orders = self.config.markov_orders
+        if not orders:
+            return {}
+        with self.console.status("fitting Markov models"):
+            records = (self.genome.fetch(*interval) for interval in self.splits.train)
+            largest = MarkovModel.fit(records, max(orders))
+        return {order: largest.lower(order) for order in orders}
 
     def _scored_tiles(self, intervals: tuple[Interval, ...]) -> Windows:
         """Tiles of held-out intervals, those with nothing but N left out."""

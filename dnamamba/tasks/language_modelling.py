@@ -7,6 +7,7 @@ from typing import Any
 import lightning
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy
 from torchmetrics.text import Perplexity
@@ -136,7 +137,7 @@ class NextBase(lightning.LightningModule):
         self.perplexity.reset()
         self.accuracy.reset()
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW and a learning rate that depends on the optimiser step alone."""
         optimizer = adamw(self.model, self.schedule, weight_decay=self.weight_decay, betas=self.betas)
         scheduler = torch.optim.lr_scheduler.LambdaLR(

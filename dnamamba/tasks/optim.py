@@ -61,7 +61,8 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
     Decaying A_log would pull every state's time constant to the same value, and D's skip to nothing.
     """
     norms = {id(module.weight) for module in model.modules() if isinstance(module, nn.RMSNorm)}
-    decayed, kept = [], []
+    decayed: list[nn.Parameter] = []
+    kept: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         never = id(parameter) in norms or name.rpartition(".")[2] in NEVER_DECAYED
         (kept if never else decayed).append(parameter)

@@ -92,6 +92,10 @@ class ProgressReport(lightning.Callback):
         reference = f"  (Markov of order {markov})" if markov else ""
         self.console.print(f"step {trainer.global_step:,}: validation {bits:.4f} bits per base{reference}")
 
-    def teardown(self, trainer: lightning.Trainer, module: Any, stage: str) -> None:
-        """Take the bar away."""
+    def on_exception(self, trainer: lightning.Trainer, module: Any, exception: BaseException) -> None:
+        """Take the bar away before the error is printed."""
+        self.progress.stop()
+
+    def on_train_end(self, trainer: lightning.Trainer, module: Any) -> None:
+        """Leave the finished bar behind."""
         self.progress.stop()
