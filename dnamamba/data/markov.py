@@ -6,15 +6,13 @@ fewer before them, as they have for a neural model that reads the same window: t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dnamamba.data.alphabet import Ids
-from dnamamba.data.fasta import Genome
-from dnamamba.data.intervals import Interval
 
 # Added to the count of each base after each context.
 PSEUDOCOUNT = 1.0
@@ -91,26 +89,6 @@ class MarkovModel:
             counts = self.lower(order).counts + PSEUDOCOUNT
             tables.append(-np.log2(counts / counts.sum(axis=1, keepdims=True)).ravel())
         return np.concatenate(tables)
-
-
-def markov_bits_per_base(
-    genome: Genome, train: Iterable[Interval], windows: Iterable[Ids], orders: Sequence[int] = (0, 2, 4, 8)
-) -> dict[int, float]:
-    """Bits per base of Markov models fitted to both strands of intervals, on batches of windows `[B, L + 1]`.
-
-    Returns:
-        By order; nan when no window has a target.
-    """
-    largest = MarkovModel.fit((genome.fetch(*interval) for interval in train), max(orders))
-    models = {order: largest.lower(order) for order in orders}
-    bits = dict.fromkeys(orders, 0.0)
-    targets = 0
-    for tokens in windows:
-        for order, model in models.items():
-            cost, count = model.bits(tokens)
-            bits[order] += cost
-        targets += count
-    return {order: cost / targets if targets else float("nan") for order, cost in bits.items()}
 
 
 def _words(sequence: Ids, word: int) -> Iterator[NDArray[np.int32]]:

@@ -1,0 +1,89 @@
+import pyfaidx
+import pytest
+from fasta_texts import fasta_files
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dnamamba.data.fai import IndexedRecord, fai_text, index_fasta
+from dnamamba.errors import UserError
+
+
+def index(text):
+    return index_fasta([text], "x.fa")
+
+
+def test_the_index_of_a_small_file():
+    text = b">one first\nACGT\nAC\n\n>two\r\nACGTA\r\nACG"
+    assert index(text) == [IndexedRecord("one", 6, 11, 4, 5), IndexedRecord("two", 8, 26, 5, 7)]
+    assert fai_text(index(text)) == "one\t6\t11\t4\t5\ntwo\t8\t26\t5\t7\n"
+
+
+def test_pyfaidx_indexes_a_well_formed_file_alike(tmp_path):
+    path = tmp_path / "g.fa"
+    path.write_bytes(b">a b\n" + b"ACGTACGTAC\n" * 7 + b"ACG\n>c\nAC\n>d\n" + b"ACGT\n" * 3)
+    pyfaidx.Faidx(path)
+    assert fai_text(index(path.read_bytes())) == (tmp_path / "g.fa.fai").read_text()
+
+
+@given(fasta_files(), st.integers(1, 64))
+def test_it_does_not_matter_how_the_text_is_cut_into_pieces(file, size):
+    _, text = file
+    pieces = [text[start : start + size] for start in range(0, len(text), size)]
+    assert index_fasta(pieces, "x.fa") == index(text)
+
+
+@given(fasta_files())
+def test_names_and_lengths_are_those_of_the_records(file):
+    records, text = file
+    assert {row.name: row.length for row in index(text)} == {
+        name: len(bases) for name, bases in records.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"", r"x\.fa: no records"),
+        (b"\n\r\n\n", r"x\.fa: no records"),
+        (b"\nACGT\n>a\nAC\n", r"x\.fa, line 2: no header; a FASTA begins with"),
+        (b"\xef\xbb\xbf>a\nAC\n", r"x\.fa, line 1: no header"),
+        (b">a\nAC\n> \nAC\n", r"x\.fa, line 3: a header without a name"),
+        (b">a\nAC\n>\xff\nAC\n", r"x\.fa, line 3: the header is not UTF-8 text"),
+        (b">a\nAC\n>b\nAC\n>a x\nAC\n", r"x\.fa, line 5: a second record named 'a'"),
+        (b">a\n>b\nAC\n", r"x\.fa, record a: no sequence"),
+        (b">a\nAC\n>b\n\n\n", r"x\.fa, record b: no sequence"),
+        (
+            b">a\nACGT\nAC\nACGT\n",
+            r"x\.fa, record a, line 4: the lines of a record must have one length \(here 4 let",
+        ),
+        (b">a\nACGT\nACGTA\n", r"x\.fa, record a, line 3: the lines"),
+        (b">a\nACGT\n\nACGT\n", r"x\.fa, record a, line 4: the lines"),
+        (b">a\nACGT\r\nACGT\nACGT\r\n", r"x\.fa, record a, line 4: the lines"),
+        (b">a\nAC\rGT\rAC\n", r"x\.fa, line 2: a carriage return \(CR\) within the line"),
+        (b">a\rACGT\r>b\rACGT\r", r"x\.fa, line 1: a carriage return"),
+        (b">a\nACGT\nAC\xc3\xa9\n", r"x\.fa, record a: line 3 is not ASCII text"),
+    ],
+)
+def test_what_is_no_fasta_is_named_by_record_and_line(text, message):
+    for size in (1, 3, 1000):
+        with pytest.raises(UserError, match=message):
+            index_fasta([text[start : start + size] for start in range(0, len(text), size)], "x.fa")
+
+
+@given(
+    st.one_of(st.binary(max_size=60), st.text(alphabet=">AC \r\né", max_size=60).map(str.encode)),
+    st.integers(1, 9),
+)
+def test_any_text_is_indexed_or_refused_in_one_line(text, size):
+    pieces = [text[start : start + size] for start in range(0, len(text), size)]
+    try:
+        rows = index_fasta(pieces, "x.fa")
+    except UserError as error:
+        message = str(error)
+        assert message.startswith("x.fa")
+        assert "\n" not in message
+        return
+    for row in rows:
+        lines = -(-row.length // row.line_bases)
+        block = text[row.offset : row.offset + row.length + (lines - 1) * (row.line_bytes - row.line_bases)]
+        assert len(block.replace(b"\r", b"").replace(b"\n", b"")) == row.length

@@ -1,0 +1,96 @@
+import pickle
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from dnamamba.data.alphabet import get_alphabet
+from dnamamba.data.fasta import Genome
+from dnamamba.data.intervals import Interval
+from dnamamba.data.loader import TiledWindows, WindowStream
+from dnamamba.data.sampling import RandomWindows, gather, sample_indices, tiled_windows
+
+LENGTH = 20
+INTERVALS = (Interval("a", 0, 300), Interval("b", 10, 100))
+
+
+@pytest.fixture(scope="module")
+def genome(tmp_path_factory):
+    bases = np.frombuffer(b"ACGT", dtype=np.uint8)[np.random.default_rng(1).integers(4, size=400)].tobytes()
+    path = tmp_path_factory.mktemp("genome") / "g.fa"
+    path.write_bytes(b">a\n" + bases[:300] + b"\n>b\n" + bases[300:] + b"\n")
+    return Genome(path, get_alphabet("dna"))
+
+
+def stream(genome, **options):
+    windows = RandomWindows(INTERVALS, LENGTH, 0, True)
+    return WindowStream(genome, windows, **{"batch_size": 4, **options})
+
+
+def first(batches, number):
+    return [(batch["index"].tolist(), batch["tokens"].tolist()) for batch in islice(iter(batches), number)]
+
+
+def test_a_stream_is_the_windows_of_its_samples_step_by_step(genome):
+    windows = RandomWindows(INTERVALS, LENGTH, 0, True)
+    batches = list(islice(iter(stream(genome, start_step=3, rank=1, world_size=2)), 2))
+    for step, batch in enumerate(batches, start=3):
+        index = sample_indices(step, 1, 2, 4)
+        assert batch["index"].tolist() == index.tolist()
+        assert batch["index"].dtype == torch.int64
+        assert batch["tokens"].dtype == torch.uint8
+        expected = gather(genome, windows.names, windows.draw(index), LENGTH)
+        assert batch["tokens"].tolist() == expected.tolist()
+
+
+# More workers than cores make DataLoader warn; here the order is the point.
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_workers_do_not_change_the_stream(genome, workers):
+    alone = first(stream(genome, start_step=5), 9)
+    loader = DataLoader(stream(genome, start_step=5), batch_size=None, num_workers=workers)
+    assert first(loader, 9) == alone
+
+
+def test_a_resumed_stream_is_the_rest_of_the_whole_one(genome):
+    assert first(stream(genome, start_step=6), 4) == first(stream(genome), 10)[6:]
+
+
+def test_ranks_together_read_what_one_process_reads(genome):
+    whole = first(stream(genome, batch_size=8), 5)
+    ranks = [first(stream(genome, rank=rank, world_size=2), 5) for rank in range(2)]
+    joined = [(left[0] + right[0], left[1] + right[1]) for left, right in zip(*ranks, strict=True)]
+    assert joined == whole
+
+
+def test_a_pickled_stream_is_the_same_stream_without_the_bases(genome):
+    original = stream(genome)
+    frozen = pickle.dumps(original)
+    assert len(frozen) < 3000
+    assert first(pickle.loads(frozen), 3) == first(original, 3)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_every_tile_is_on_one_rank_once(genome, world_size):
+    tiles = tiled_windows(INTERVALS, LENGTH)
+    whole = gather(genome, ("a", "b"), tiles, LENGTH)
+    seen = []
+    for rank in range(world_size):
+        options = {"batch_size": 4, "rank": rank, "world_size": world_size}
+        dataset = TiledWindows(genome, ("a", "b"), tiles, LENGTH, **options)
+        batches = list(DataLoader(dataset, batch_size=None))
+        assert len(batches) == len(dataset)
+        for batch in batches:
+            seen += batch["index"].tolist()
+            assert batch["tokens"].tolist() == whole[batch["index"].numpy()].tolist()
+            assert len(batch["index"]) <= 4
+    assert sorted(seen) == list(range(len(whole)))
+
+
+def test_tiles_end(genome):
+    dataset = TiledWindows(genome, ("a", "b"), tiled_windows(INTERVALS, LENGTH), LENGTH, batch_size=8)
+    assert sum(len(batch["index"]) for batch in dataset) == 20
+    with pytest.raises(IndexError):
+        dataset[len(dataset)]
