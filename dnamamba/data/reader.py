@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from bisect import bisect_right
 from collections.abc import Iterator
 from functools import partial
@@ -39,6 +40,8 @@ class RecordReader:
         try:
             self._compression = compression_of(path)
             self._faidx = self._open()
+            # In a cycle of garbage the file would be collected, with a warning, before pyfaidx closes it.
+            weakref.finalize(self, self._faidx.close)
         except OSError as error:
             raise UserError(f"{path}: {error.strerror or error}") from None
         if self._compression is Compression.BGZF:
