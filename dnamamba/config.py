@@ -5,15 +5,17 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dnamamba.errors import UserError
 
+T = TypeVar("T")
 INTERRUPTED = 130
 
 
@@ -39,6 +41,21 @@ def output_dir() -> Path:
     return Path(HydraConfig.get().runtime.output_dir).absolute()
 
 
+def typed(group: DictConfig, schema: type[T], name: str) -> T:
+    """The group `name` of a configuration as an instance of its dataclass.
+
+    Raises:
+        UserError: a key is unknown or missing, or its value is of another type; the message names the key.
+    """
+    try:
+        values = OmegaConf.to_container(group, resolve=True)
+        merged = OmegaConf.merge(OmegaConf.structured(schema), values)
+        return cast(T, OmegaConf.to_object(merged))
+    except OmegaConfBaseException as error:
+        key = f"{name}.{error.full_key}" if error.full_key else name
+        raise UserError(f"{key}: {str(error).partition(chr(10))[0]}") from error
+
+
 def command(run: Callable[[DictConfig], None], name: str) -> None:
     """Compose `name`.yaml with the command line's overrides and call `run`; the body of every entry point.
 
@@ -49,9 +66,9 @@ def command(run: Callable[[DictConfig], None], name: str) -> None:
     def job(cfg: DictConfig) -> None:
         try:
             run(cfg)
-        except UserError as error:
+        except (UserError, OmegaConfBaseException) as error:
             _remove_if_unused(output_dir())
-            _fail(str(error))
+            _fail(_one_line(error))
 
     job.__module__, job.__name__ = run.__module__, name
     # Hydra would print its own, longer report of a mistake; this makes it hand the exception to us instead.

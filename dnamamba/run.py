@@ -3,17 +3,17 @@
 import json
 import os
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import lightning
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
 from dnamamba.checkpoint import save_model
-from dnamamba.config import Interrupted
+from dnamamba.config import Interrupted, typed
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.errors import UserError
 from dnamamba.figures import learning_curve, read_metrics, save_figure
@@ -22,9 +22,8 @@ from dnamamba.resume import checkpoint_to_resume, metrics_until
 from dnamamba.tasks.checkpointing import LastCheckpoint
 from dnamamba.tasks.genome_data import GenomeConfig, GenomeData
 from dnamamba.tasks.language_modelling import NextBase
-from dnamamba.tasks.optim import Schedule
 from dnamamba.tasks.progress import ProgressReport, Throughput
-from dnamamba.trainer import build_trainer
+from dnamamba.trainer import TrainConfig, build_trainer
 
 
 def pretrain(cfg: DictConfig, folder: Path) -> dict[str, Any]:
@@ -43,31 +42,28 @@ def pretrain(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         Interrupted: a signal stopped the run; a checkpoint to resume from is in `folder`.
     """
     console = Console()
-    lightning.seed_everything(cfg.train.seed, verbose=False)
+    train = typed(cfg.train, TrainConfig, "train")
+    genome = typed(cfg.data, GenomeConfig, "data")
     config = model_config(cfg)
+    lightning.seed_everything(train.seed, verbose=False)
     model = LanguageModel(config)
-    model.backbone.activation_checkpointing = cfg.train.activation_checkpointing
-    schedule = Schedule(
-        cfg.train.max_steps, cfg.train.learning_rate, cfg.train.final_learning_rate, cfg.train.warmup_fraction
-    )
-    trainer = build_trainer(cfg, folder)
-    settings: dict[str, Any] = {
-        group: OmegaConf.to_container(cfg[group], resolve=True) for group in ("data", "train")
-    }
-    contents = {"model": config.to_dict(), **settings}
+    model.backbone.activation_checkpointing = train.activation_checkpointing
+    schedule = train.schedule
+    trainer = build_trainer(cfg, train, genome.batch_size, folder)
+    contents = {"model": config.to_dict(), "data": asdict(genome), "train": asdict(train)}
     resume_from = checkpoint_to_resume(cfg.ckpt_path, folder, contents)
     earlier = metrics_until(resume_from) if resume_from is not None else []
 
-    data = GenomeData(GenomeConfig(**settings["data"]), cfg.train.seed, console)
+    data = GenomeData(genome, train.seed, console)
     task = NextBase(
         model,
         data.alphabet,
         schedule,
-        weight_decay=cfg.train.weight_decay,
-        betas=tuple(cfg.train.betas),
+        weight_decay=train.weight_decay,
+        betas=(train.betas[0], train.betas[1]),
         describe=data.describe,
     )
-    last = LastCheckpoint(folder / "checkpoints", cfg.train.checkpoint_every, contents)
+    last = LastCheckpoint(folder / "checkpoints", train.checkpoint_every, contents)
     report = ProgressReport(console, data.markov_bits("valid", watched=True))
     trainer.callbacks.extend([Throughput(), report, last])  # type: ignore[attr-defined]
     if trainer.is_global_zero:
@@ -80,7 +76,7 @@ def pretrain(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     console.print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {data.summary}")
     began = time.perf_counter()
     trainer.fit(task, datamodule=data, ckpt_path=resume_from)
-    if last.stopped_by is not None and trainer.global_step < cfg.train.max_steps:
+    if last.stopped_by is not None and trainer.global_step < train.max_steps:
         raise Interrupted(
             f"stopped by {last.stopped_by.name} after step {trainer.global_step:,}; "
             f"go on with ckpt_path={last.path}"
@@ -99,7 +95,9 @@ def model_config(cfg: DictConfig) -> MambaConfig:
     """
     alphabet = get_alphabet(cfg.data.alphabet)
     vocab_size = alphabet.size if cfg.model.vocab_size is None else cfg.model.vocab_size
-    config = instantiate(cfg.model, vocab_size=vocab_size)
+    group = cfg.model.copy()
+    group.vocab_size = vocab_size
+    config = typed(group, MambaConfig, "model")
     if config.alphabet != alphabet.name:
         raise UserError(f"model.alphabet is {config.alphabet!r}, but data.alphabet is {alphabet.name!r}")
     if config.vocab_size < alphabet.size:

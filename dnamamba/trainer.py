@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import lightning
@@ -12,6 +13,42 @@ from omegaconf import DictConfig
 
 from dnamamba.errors import UserError
 from dnamamba.tasks.checkpointing import AtomicCheckpointIO
+from dnamamba.tasks.optim import Schedule
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The `train` group of a configuration; conf/train/default.yaml explains each key.
+
+    Raises:
+        UserError: a number is out of range; the message names its key.
+    """
+
+    seed: int
+    max_steps: int
+    global_batch_size: int
+    learning_rate: float
+    final_learning_rate: float
+    warmup_fraction: float
+    weight_decay: float
+    betas: list[float]
+    gradient_clip: float | None
+    activation_checkpointing: bool
+    log_every: int
+    validate_every: int
+    checkpoint_every: int
+
+    def __post_init__(self) -> None:
+        for key in ("max_steps", "global_batch_size", "log_every", "validate_every", "checkpoint_every"):
+            if getattr(self, key) < 1:
+                raise UserError(f"train.{key} must be at least 1, not {getattr(self, key)}")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise UserError(f"train.betas must be two numbers from 0 to below 1, not {self.betas}")
+
+    @property
+    def schedule(self) -> Schedule:
+        """The learning rate of each step."""
+        return Schedule(self.max_steps, self.learning_rate, self.final_learning_rate, self.warmup_fraction)
 
 
 def accumulation(global_batch_size: int, batch_size: int, world_size: int) -> int:
@@ -20,9 +57,6 @@ def accumulation(global_batch_size: int, batch_size: int, world_size: int) -> in
     Raises:
         UserError: the global batch is no multiple of what the devices read together.
     """
-    for key, value in (("train.global_batch_size", global_batch_size), ("data.batch_size", batch_size)):
-        if value < 1:
-            raise UserError(f"{key} must be at least 1, not {value}")
     together = batch_size * world_size
     if global_batch_size % together:
         raise UserError(
@@ -32,16 +66,13 @@ def accumulation(global_batch_size: int, batch_size: int, world_size: int) -> in
     return global_batch_size // together
 
 
-def build_trainer(cfg: DictConfig, folder: Path) -> lightning.Trainer:
+def build_trainer(cfg: DictConfig, train: TrainConfig, batch_size: int, folder: Path) -> lightning.Trainer:
     """The trainer of a run in `folder`, with its gradient accumulation set.
 
     Raises:
         UserError: a number is out of range, the batches do not divide, or the device asked for is not there.
     """
     _quieten()
-    for key in ("log_every", "validate_every", "checkpoint_every"):
-        if cfg.train[key] < 1:
-            raise UserError(f"train.{key} must be at least 1, not {cfg.train[key]}")
     arguments = dict(cfg.trainer)
     try:
         trainer = lightning.Trainer(
@@ -50,9 +81,9 @@ def build_trainer(cfg: DictConfig, folder: Path) -> lightning.Trainer:
             plugins=[AtomicCheckpointIO()],
             default_root_dir=folder,
             max_epochs=-1,
-            max_steps=cfg.train.max_steps,
-            gradient_clip_val=cfg.train.gradient_clip,
-            log_every_n_steps=cfg.train.log_every,
+            max_steps=train.max_steps,
+            gradient_clip_val=train.gradient_clip,
+            log_every_n_steps=train.log_every,
             check_val_every_n_epoch=None,
             num_sanity_val_steps=0,
             enable_checkpointing=False,
@@ -68,11 +99,9 @@ def build_trainer(cfg: DictConfig, folder: Path) -> lightning.Trainer:
         raise UserError(
             "trainer.precision=bf16-mixed: this GPU has no bfloat16; use trainer.precision=32-true"
         )
-    trainer.accumulate_grad_batches = accumulation(
-        cfg.train.global_batch_size, cfg.data.batch_size, trainer.world_size
-    )
+    trainer.accumulate_grad_batches = accumulation(train.global_batch_size, batch_size, trainer.world_size)
     # Lightning counts micro-batches between validations; a configuration counts steps.
-    trainer.val_check_interval = cfg.train.validate_every * trainer.accumulate_grad_batches
+    trainer.val_check_interval = train.validate_every * trainer.accumulate_grad_batches
     return trainer
 
 

@@ -36,11 +36,11 @@ class GenomeConfig:
     max_length: int
     batch_size: int
     reverse_complement: bool
-    valid: Sequence[str] | None
-    test: Sequence[str] | None
+    valid: list[str] | None
+    test: list[str] | None
     valid_windows: int
     num_workers: int
-    markov_orders: Sequence[int]
+    markov_orders: list[int]
 
     def __post_init__(self) -> None:
         for key, least in (("max_length", 1), ("batch_size", 1), ("valid_windows", 1), ("num_workers", 0)):
@@ -68,7 +68,8 @@ class GenomeData(lightning.LightningDataModule):
         self.config = config
         self.console = console
         self.alphabet = get_alphabet(config.alphabet)
-        valid, test = config.valid, config.test
+        valid: Sequence[str] | None = config.valid
+        test: Sequence[str] | None = config.test
         if config.fasta is None:
             valid = YEAST_VALID if valid is None else valid
             test = YEAST_TEST if test is None else test

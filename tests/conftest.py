@@ -1,0 +1,56 @@
+"""Small genomes and composed configurations, for tests of whole runs."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from dnamamba.config import conf_dir
+
+TINY = (
+    "model.d_model=16",
+    "model.n_layer=1",
+    "data.max_length=32",
+    "data.batch_size=4",
+    "data.valid_windows=8",
+    "data.markov_orders=[0,2]",
+    "train.global_batch_size=8",
+    "train.max_steps=6",
+    "train.validate_every=3",
+    "train.checkpoint_every=1",
+    "train.log_every=1",
+)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the user's cache folder out of the tests, and the tests out of it."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture
+def genome(tmp_path: Path) -> Path:
+    """Three records of 3,000, 1,000 and 1,000 bases; `one` has a run of N."""
+    letters = np.random.default_rng(0).choice(np.frombuffer(b"ACGT", dtype=np.uint8), 5_000)
+    letters[500:700] = ord("N")
+    text = letters.tobytes().decode()
+    path = tmp_path / "genome.fa"
+    path.write_text(f">one\n{text[:3000]}\n>two\n{text[3000:4000]}\n>three\n{text[4000:]}\n")
+    return path
+
+
+@pytest.fixture
+def configure() -> Iterator[Callable[..., DictConfig]]:
+    """Compose conf/pretrain.yaml with overrides, as the command line does."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        yield lambda *overrides: compose("pretrain", overrides=list(overrides))
+
+
+@pytest.fixture
+def tiny(configure: Callable[..., DictConfig], genome: Path) -> Callable[..., DictConfig]:
+    """A configuration whose run takes a second."""
+    own = (f"data.fasta={genome}", "data.valid=[two]", "data.test=[three]")
+    return lambda *overrides: configure(*TINY, *own, *overrides)

@@ -1,0 +1,197 @@
+"""`python -m dnamamba.pretrain` as typed: exit codes, one line a mistake, kills and resumes, the wheel."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import TINY
+
+ROOT = Path(__file__).parent.parent
+RUNS = Path("logs/pretrain/runs")
+
+
+def command(*overrides: str) -> list[str]:
+    return [sys.executable, "-m", "dnamamba.pretrain", *overrides]
+
+
+def run(
+    folder: Path, *overrides: str, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*overrides),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **(environment or {})},
+    )
+
+
+def own(genome: Path) -> tuple[str, ...]:
+    return (*TINY, f"data.fasta={genome}", "data.valid=[two]", "data.test=[three]")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An empty working directory, away from the checkout."""
+    path = tmp_path / "work"
+    path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("data.fast=x.fa",), "data.fast"),
+        (("model=huge",), "model/huge"),
+        (("data.fasta=absent.fa",), "absent.fa"),
+        (("data.max_length=many",), "data.max_length"),
+        (("train.max_steps=",), "train.max_steps"),
+        (("data.max_length=${nothing}",), "nothing"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(
+    folder: Path, overrides: Sequence[str], message: str
+) -> None:
+    done = run(folder, *overrides)
+    assert done.returncode == 1
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("dnamamba: error: ")
+    assert message in lines[0]
+    assert not [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_a_run_from_any_folder_ends_with_its_paths(folder: Path, genome: Path) -> None:
+    done = run(folder, *own(genome))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    (made,) = (folder / RUNS).iterdir()
+    for name in ("checkpoints/last.ckpt", "model", "metrics.csv", "results.json", "learning_curve.png"):
+        assert str(made / name) in done.stdout
+
+
+def test_a_sweep_makes_a_folder_a_job(folder: Path, genome: Path) -> None:
+    done = run(folder, "--multirun", *own(genome), "train.max_steps=1", "train.seed=0,1")
+    assert done.returncode == 0, done.stderr
+    (sweep,) = (folder / "logs/pretrain/multiruns").iterdir()
+    assert {path.parent.name for path in sweep.glob("*/results.json")} == {"0", "1"}
+
+
+def test_own_configuration_files(folder: Path) -> None:
+    (folder / "mine" / "experiment").mkdir(parents=True)
+    (folder / "mine" / "experiment" / "short.yaml").write_text(
+        "# @package _global_\ndata:\n  max_length: 77\n"
+    )
+    done = run(folder, "--config-dir", "mine", "experiment=short", "--cfg", "job", "--package", "data")
+    assert done.returncode == 0, done.stderr
+    assert "max_length: 77" in done.stdout
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    return checkpoint["state_dict"]
+
+
+def wait_for_step(process: subprocess.Popen, folder: Path, step: int) -> None:
+    """Until the run in `folder` has a checkpoint of this step or a later one."""
+    path, deadline = folder / "checkpoints" / "last.ckpt", time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if path.is_file() and torch.load(path, weights_only=True)["global_step"] >= step:
+            return
+        time.sleep(0.002)
+    pytest.fail(f"no checkpoint of step {step}; the run ended with {process.poll()}")
+
+
+@pytest.fixture(scope="module")
+def long_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[tuple[str, ...], Path]:
+    """Overrides of a run of 200 steps of two micro-batches, and its folder when nothing interrupts it."""
+    base = tmp_path_factory.mktemp("uninterrupted")
+    letters = torch.randint(0, 4, (5_000,), generator=torch.Generator().manual_seed(5))
+    text = "".join("ACGT"[letter] for letter in letters.tolist())
+    genome = base / "genome.fa"
+    genome.write_text(f">one\n{text[:3000]}\n>two\n{text[3000:4000]}\n>three\n{text[4000:]}\n")
+    overrides = (*own(genome), "train.max_steps=200", "train.validate_every=60", "model.n_layer=2")
+    done = run(base, *overrides, "hydra.run.dir=run")
+    assert done.returncode == 0, done.stderr
+    return overrides, base / "run"
+
+
+@pytest.mark.parametrize(
+    ("number", "step"), [(signal.SIGKILL, 37), (signal.SIGTERM, 90), (signal.SIGINT, 121)]
+)
+def test_stopped_and_resumed_equals_uninterrupted(
+    long_run: tuple[tuple[str, ...], Path], folder: Path, number: signal.Signals, step: int
+) -> None:
+    overrides, uninterrupted = long_run
+    first = folder / RUNS / "first"
+    process = subprocess.Popen(
+        command(*overrides, f"hydra.run.dir={first}"),
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for_step(process, first, step)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    if number == signal.SIGKILL:
+        assert process.returncode == -signal.SIGKILL
+    else:
+        assert process.returncode == 130
+        assert f"dnamamba: stopped by {number.name} after step" in errors
+        assert "Traceback" not in errors
+    assert not (first / "results.json").exists()
+    reached = torch.load(first / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+    assert step <= reached < 200
+
+    done = run(folder, *overrides, "ckpt_path=last", f"hydra.run.dir={folder / RUNS / 'second'}")
+    assert done.returncode == 0, done.stderr
+    expected, found = weights(uninterrupted), weights(folder / RUNS / "second")
+    for name, tensor in expected.items():
+        assert torch.equal(found[name], tensor), name
+    # The curve goes on where it stopped: every step once.
+    lines = (folder / RUNS / "second" / "metrics.csv").read_text().splitlines()
+    header = lines[0].split(",")
+    rows = [dict(zip(header, line.split(","), strict=True)) for line in lines[1:]]
+    assert [int(row["step"]) for row in rows if row["train/loss"]] == list(range(200))
+
+
+def test_the_wheel_has_all_it_needs(tmp_path: Path, folder: Path) -> None:
+    """Built, unpacked far from the checkout and run from a third folder."""
+    built = tmp_path / "built"
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(built)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = built.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        archive.extractall(tmp_path / "installed")
+    assert "dnamamba/conf/pretrain.yaml" in names
+    assert "dnamamba/data/yeast/S288C.fa.gz" in names
+    assert not [name for name in names if name.startswith(("tests", "conf", "data_prep"))]
+    environment = {"PYTHONPATH": str(tmp_path / "installed")}
+    overrides = ("train.max_steps=1", "data.max_length=64", "data.batch_size=2", "train.global_batch_size=2")
+    small = ("data.valid=[]", "data.test=[]", "model.n_layer=1", "data.markov_orders=[]")
+    done = run(folder, *overrides, *small, environment=environment)
+    assert done.returncode == 0, done.stderr
+    where = "import dnamamba, dnamamba.config as c; print(dnamamba.__file__, c.conf_dir())"
+    found = subprocess.run(
+        [sys.executable, "-c", where],
+        cwd=folder,
+        env={**os.environ, **environment},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split()
+    assert all(path.startswith(str(tmp_path / "installed")) for path in found)
