@@ -97,12 +97,15 @@ def gzi_bytes(blocks: list[tuple[int, int]]) -> bytes:
     return struct.pack(f"<Q{2 * len(inner)}Q", len(inner), *(number for block in inner for number in block))
 
 
-def text_pieces(path: Path, compression: Compression) -> Iterator[bytes]:
-    """The text of a plain or BGZF file, in pieces."""
-    with path.open("rb") as file:
+def text_pieces(path: Path, compression: Compression, what: str) -> Iterator[bytes]:
+    """The text of a plain or BGZF file, in pieces; `what` is done with them, the progress bar says."""
+    with path.open("rb") as file, reading(what, path.stat().st_size) as done:
         text: Any = bgzf.BgzfReader(fileobj=file, mode="rb") if compression is Compression.BGZF else file
+        position = 0
         while piece := text.read(PIECE):
             yield piece
+            done(file.tell() - position)
+            position = file.tell()
 
 
 def damaged(path: Path, error: Exception) -> UserError:

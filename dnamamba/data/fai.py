@@ -45,7 +45,7 @@ def index_fasta(pieces: Iterable[bytes], source: str) -> list[IndexedRecord]:
     current: _Record | None = None
     line_number, offset = 1, 0
     for text in _whole_lines(pieces):
-        lines = _Lines.of(text)
+        lines, is_ascii = _Lines.of(text), text.isascii()
         lines.check_returns(text, source, line_number)
         headers = np.flatnonzero(lines.first_byte == _HEADER)
         bounds = [0, *headers.tolist(), len(lines.start)]
@@ -66,7 +66,7 @@ def index_fasta(pieces: Iterable[bytes], source: str) -> list[IndexedRecord]:
                     where = f"{source}, line {line_number + int(np.flatnonzero(part.bases)[0])}"
                     raise UserError(f"{where}: no header; a FASTA begins with a line that begins with '>'")
                 continue
-            if not text.isascii():
+            if not is_ascii:
                 part.check_ascii(text, f"{source}, record {current.name}", line_number + sequence_begin)
             current.add(part, offset, source, line_number + sequence_begin)
         line_number += len(lines.start)

@@ -88,7 +88,8 @@ class RecordReader:
 
     def _index(self, path: Path) -> str:
         try:
-            return fai_text(index_fasta(text_pieces(path, self._compression), str(self.path)))
+            pieces = text_pieces(path, self._compression, f"indexing {self.path.name}")
+            return fai_text(index_fasta(pieces, str(self.path)))
         except UserError:
             raise
         except DAMAGE as error:
