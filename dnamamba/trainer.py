@@ -112,5 +112,6 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
     warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
+    warnings.filterwarnings("ignore", message="Total length of `list` across ranks is zero")
     # Lightning 2.6 asks torch's pytree a question that torch 2.13 wants put differently.
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
