@@ -1,6 +1,6 @@
 """The one place where a backend is chosen: an explicit choice is honoured or refused, never replaced."""
 
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 import torch
 
@@ -24,7 +24,7 @@ def resolve(backend: str, device: torch.device) -> Backend:
         raise ValueError(f"unknown backend {backend!r}; choose one of {choices}")
     if backend == "triton" and device.type != "cuda":
         _require_interpreter(device)
-    return cast(Backend, backend)
+    return backend
 
 
 def _require_interpreter(device: torch.device) -> None:

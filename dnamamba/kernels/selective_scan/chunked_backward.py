@@ -1,0 +1,183 @@
+"""The adjoint of the chunked scan, walked back in time.
+
+With g[t] the derivative of the loss with respect to h[t], as every later use of it counts:
+
+    g[t] = C[t] dy[t] + a[t+1] g[t+1],  a[t] = exp(delta[t] A)
+
+    d(delta[t] u[t]) = sum over n of B[t] g[t]          dB[t] = sum over e of delta[t] u[t] g[t]
+    dC[t] = sum over e of h[t] dy[t]                    q[t] = g[t] a[t] h[t-1]
+    d(delta[t]) also has sum over n of A q[t]           dA = sum over t of delta[t] q[t]
+
+where dy is the gradient of the ungated sum. The states h of a chunk are rebuilt from the one kept before it.
+Letters as in `chunked_forward`.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dnamamba.kernels.precision import SOFTPLUS_LINEAR_FROM
+
+from .chunked_forward import (
+    Parameters,
+    Rows,
+    Workspace,
+    aten,
+    carry,
+    decay_over,
+    gate,
+    in_dtype_of,
+    outer,
+    recur,
+    step_size,
+    sum_over_states,
+)
+
+
+class ParameterGradients(NamedTuple):
+    """Sums over batch and time, in fp64: a chromosome is tens of thousands of chunks."""
+
+    A_NE: Tensor
+    D: Tensor
+    dt_bias: Tensor
+
+    @classmethod
+    def zeros(cls, A_NE: Tensor) -> "ParameterGradients":
+        states, channels = A_NE.shape
+        shapes = ((states, channels), (channels,), (channels,))
+        return cls(*(A_NE.new_zeros(shape, dtype=torch.float64) for shape in shapes))
+
+
+def sum_over_channels(weights_RTE: Tensor, tile: Tensor, out: Tensor) -> None:
+    """Write the sums over e of weights[e] tile[n, e] into `out` [R, T, N], of any dtype."""
+    rows, steps, states, channels = tile.shape
+    sums = torch.bmm(weights_RTE.view(-1, 1, channels), tile.view(-1, states, channels).mT)
+    out.copy_(sums.view(rows, steps, states))
+
+
+def recur_back(adjoints: Tensor, decay: Tensor, adjoint: Tensor) -> None:
+    """Turn C[t] dy[t] into g[t] in place.
+
+    Args:
+        adjoint: [R, N, E], what flows back into the last step from later ones; replaced by what flows back
+            out of the first.
+    """
+    direct, factor = adjoints.unbind(1), decay.unbind(1)
+    g = direct[-1].add_(adjoint)
+    for t in reversed(range(len(direct) - 1)):
+        g = direct[t].addcmul_(factor[t + 1], g)
+    torch.mul(factor[0], g, out=adjoint)
+
+
+def d_ungated(dy: Tensor, z: Tensor | None, out: Tensor) -> None:
+    """Write the gradient of the ungated sum into `out`."""
+    if z is None:
+        out.copy_(dy)
+    else:
+        gate(z, out).mul_(dy)
+
+
+def walk_back(
+    rows: Rows,
+    dy: Tensor,
+    parameters: Parameters,
+    adjoint: Tensor,
+    workspace: Workspace,
+    kept: Tensor,
+    gradients: Rows,
+    sums: ParameterGradients,
+) -> None:
+    """Walk back over all steps, writing `gradients` and adding to `sums`.
+
+    Args:
+        dy: [R, steps, E].
+        adjoint: [R, N, E], the derivative with respect to the state after the last step; replaced by that
+            with respect to the state before the first.
+        kept: [chunks, R, N, E] from `advance`.
+    """
+    A_NE, D = parameters.A_NE, parameters.D
+    chunks = workspace.chunks(dy.shape[1])
+    for steps, entering in zip(reversed(chunks), reversed(kept.unbind(0)), strict=True):
+        part, grad, dy_part = rows.during(steps), gradients.during(steps), dy[:, steps]
+        u, z = part.u, part.z
+        decay, states, adjoints = workspace.tiles(*u.shape[:2])
+        before, delta, drive, d_sum, d_drive, d_delta = workspace.vectors(*u.shape[:2])
+
+        step_size(part.dt, parameters, before, delta)
+        decay_over(delta, A_NE, decay)
+        outer(torch.mul(delta, u, out=drive), part.B, states)
+        recur(states, decay, entering)
+
+        if z is not None and grad.z is not None:
+            sum_over_states(part.C, states, d_sum)
+            if D is not None:
+                d_sum.addcmul_(u, D)
+            d_sum.mul_(dy_part)
+            aten.silu_backward.grad_input(d_sum, in_dtype_of(d_drive, z), grad_input=d_sum)
+            grad.z.copy_(d_sum)
+        d_ungated(dy_part, z, d_sum)
+        sum_over_channels(d_sum, states, grad.C)
+
+        outer(d_sum, part.C, adjoints)
+        recur_back(adjoints, decay, adjoint)
+        sum_over_states(part.B, adjoints, d_drive)
+        sum_over_channels(drive, adjoints, grad.B)
+
+        decay.mul_(adjoints)
+        decay[:, 0].mul_(entering)
+        decay[:, 1:].mul_(states[:, :-1])
+        torch.sum(torch.mul(decay, A_NE, out=adjoints), dim=2, out=d_delta)
+        sums.A_NE.add_(decay.mul_(delta.unsqueeze(2)).sum((0, 1)))
+
+        d_delta.addcmul_(d_drive, u)
+        if parameters.dt_softplus:
+            aten.softplus_backward.grad_input(d_delta, before, 1, SOFTPLUS_LINEAR_FROM, grad_input=d_delta)
+        sums.dt_bias.add_(d_delta.sum((0, 1)))
+        grad.dt.copy_(d_delta)
+
+        d_drive.mul_(delta)
+        if D is not None:
+            d_drive.addcmul_(d_sum, D)
+            sums.D.add_(d_sum.mul_(u).sum((0, 1)))
+        grad.u.copy_(d_drive)
+
+
+def summarise_back(
+    rows: Rows, dy: Tensor, parameters: Parameters, workspace: Workspace
+) -> tuple[Tensor, Tensor]:
+    """Walk back from a zero adjoint: return that before the first step and the decay over all, [R, N, E]."""
+    A_NE = parameters.A_NE
+    count, length, channels = dy.shape
+    first = A_NE.new_zeros(count, *A_NE.shape)
+    total = A_NE.new_zeros(count, channels)
+    for steps in reversed(workspace.chunks(length)):
+        part, dy_part = rows.during(steps), dy[:, steps]
+        decay, _, adjoints = workspace.tiles(*dy_part.shape[:2])
+        delta, d_sum, *_ = workspace.vectors(*dy_part.shape[:2])
+        step_size(part.dt, parameters, delta, delta)
+        total += delta.sum(1)
+        decay_over(delta, A_NE, decay)
+        d_ungated(dy_part, part.z, d_sum)
+        outer(d_sum, part.C, adjoints)
+        recur_back(adjoints, decay, first)
+    return first, decay_over(total, A_NE, torch.empty_like(first))
+
+
+def backward_piece(
+    rows: Rows,
+    dy: Tensor,
+    parameters: Parameters,
+    adjoint: Tensor,
+    workspace: Workspace,
+    kept: Tensor,
+    gradients: Rows,
+    sums: ParameterGradients,
+) -> None:
+    """Walk back over a piece; `adjoint` is [R, N, E] for sequences side by side, [1, N, E] for segments."""
+    count = dy.shape[0]
+    if count == adjoint.shape[0]:
+        leaving = adjoint
+    else:
+        leaving = carry(adjoint, *summarise_back(rows, dy, parameters, workspace), reversed(range(count)))
+    walk_back(rows, dy, parameters, leaving, workspace, kept, gradients, sums)

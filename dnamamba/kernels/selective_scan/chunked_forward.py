@@ -1,0 +1,197 @@
+"""Sweeps of the chunked scan along time: outputs, last states, and the state kept at every chunk.
+
+Letters: R rows that advance side by side, T steps of a chunk, N states, E channels. Inside, the channels come
+last, so that a row of B or C meets all of them in one vector operation.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dnamamba.kernels.precision import SOFTPLUS_LINEAR_FROM
+
+from .chunked_plan import Piece, Plan
+
+aten = torch.ops.aten
+
+
+class Parameters(NamedTuple):
+    """What does not depend on time, in the dtype of the state."""
+
+    A_NE: Tensor
+    D: Tensor | None
+    dt_bias: Tensor | None
+    dt_softplus: bool
+
+
+class Rows(NamedTuple):
+    """What depends on time (or the gradients of it): views of [rows, steps, ...], in the caller's dtype."""
+
+    u: Tensor
+    dt: Tensor
+    B: Tensor
+    C: Tensor
+    z: Tensor | None
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Rows":
+        z = None if self.z is None else function(self.z)
+        return Rows(function(self.u), function(self.dt), function(self.B), function(self.C), z)
+
+    def of(self, piece: Piece) -> "Rows":
+        """Return the rows of a piece: its sequences, or the segments of its sequence."""
+        return self.map(lambda x: cut(x, piece))
+
+    def during(self, steps: slice) -> "Rows":
+        return self.map(lambda x: x[:, steps])
+
+
+def cut(x: Tensor, piece: Piece) -> Tensor:
+    """View the part of [B, L, ...] that a piece covers as [R, steps, ...]."""
+    return x[piece.sequences, piece.steps].unflatten(1, (piece.segments, -1)).flatten(0, 1)
+
+
+class Workspace:
+    """Buffers for one chunk, allocated once a scan: every operation on a chunk writes into them."""
+
+    def __init__(self, plan: Plan, A_NE: Tensor, *, tiles: int, vectors: int) -> None:
+        self.chunk = plan.chunk
+        self._states, self._channels = A_NE.shape
+        size = plan.sequences * plan.segments * plan.chunk * self._channels
+        self._tiles = [A_NE.new_empty(size * self._states) for _ in range(tiles)]
+        self._vectors = [A_NE.new_empty(size) for _ in range(vectors)]
+
+    def chunks(self, length: int) -> list[slice]:
+        return [slice(t, min(t + self.chunk, length)) for t in range(0, length, self.chunk)]
+
+    def tiles(self, rows: int, steps: int) -> list[Tensor]:
+        """Return contiguous [rows, steps, N, E] buffers."""
+        shape = (rows, steps, self._states, self._channels)
+        return [x[: rows * steps * self._states * self._channels].view(shape) for x in self._tiles]
+
+    def vectors(self, rows: int, steps: int) -> list[Tensor]:
+        """Return contiguous [rows, steps, E] buffers."""
+        return [x[: rows * steps * self._channels].view(rows, steps, self._channels) for x in self._vectors]
+
+
+def step_size(dt: Tensor, parameters: Parameters, before: Tensor, delta: Tensor) -> None:
+    """Write dt + bias into `before` and the step size into `delta`; the two may be one buffer."""
+    if parameters.dt_bias is None:
+        before.copy_(dt)
+    else:
+        torch.add(dt, parameters.dt_bias, out=before)
+    if parameters.dt_softplus:
+        aten.softplus.out(before, 1, SOFTPLUS_LINEAR_FROM, out=delta)
+    elif delta is not before:
+        delta.copy_(before)
+
+
+def decay_over(delta: Tensor, A_NE: Tensor, decay: Tensor) -> Tensor:
+    """Write exp(delta A) into `decay` [..., N, E]."""
+    return torch.mul(delta.unsqueeze(-2), A_NE, out=decay).exp_()
+
+
+def outer(over_channels: Tensor, over_states: Tensor, out: Tensor) -> None:
+    """Write the outer products of [R, T, E] and [R, T, N] into `out` [R, T, N, E]."""
+    torch.mul(over_channels.unsqueeze(-2), over_states.unsqueeze(-1), out=out)
+
+
+def sum_over_states(weights_RTN: Tensor, tile: Tensor, out: Tensor) -> None:
+    """Write the sums over n of weights[n] tile[n, e] into `out` [R, T, E]."""
+    rows, steps, states, channels = tile.shape
+    weights = weights_RTN.to(tile.dtype).reshape(rows * steps, 1, states)
+    torch.bmm(weights, tile.view(-1, states, channels), out=out.view(-1, 1, channels))
+
+
+def recur(states: Tensor, decay: Tensor, state: Tensor) -> Tensor:
+    """Turn drives into states in place, h[t] = drive[t] + decay[t] h[t-1], and return the last of them.
+
+    Args:
+        state: [R, N, E], the state before the first step.
+    """
+    for drive, factor in zip(states.unbind(1), decay.unbind(1), strict=True):
+        state = drive.addcmul_(factor, state)
+    return state
+
+
+def in_dtype_of(buffer: Tensor, x: Tensor) -> Tensor:
+    """Return `x` in the dtype of `buffer`: itself, or a copy in `buffer`."""
+    return x if x.dtype == buffer.dtype else buffer.copy_(x)
+
+
+def gate(z: Tensor, out: Tensor) -> Tensor:
+    """Write silu(z) into `out`, computed in its dtype."""
+    return aten.silu.out(in_dtype_of(out, z), out=out)
+
+
+def advance(
+    rows: Rows, parameters: Parameters, state: Tensor, workspace: Workspace, y: Tensor, kept: Tensor
+) -> None:
+    """Sweep over all steps.
+
+    Args:
+        y: [R, steps, E], written.
+        state: [R, N, E], replaced by the state after the last step.
+        kept: [chunks, R, N, E], the state before every chunk, written; empty when no backward pass will come.
+    """
+    for index, steps in enumerate(workspace.chunks(rows.u.shape[1])):
+        if kept.numel():
+            kept[index] = state
+        u, dt, B, C, z = rows.during(steps)
+        decay, states = workspace.tiles(*u.shape[:2])
+        delta, drive, out = workspace.vectors(*u.shape[:2])
+        step_size(dt, parameters, delta, delta)
+        decay_over(delta, parameters.A_NE, decay)
+        outer(torch.mul(delta, u, out=drive), B, states)
+        state.copy_(recur(states, decay, state))
+        sum_over_states(C, states, out)
+        if parameters.D is not None:
+            out.addcmul_(u, parameters.D)
+        if z is not None:
+            out.mul_(gate(z, delta))
+        y[:, steps] = out
+
+
+def summarise(rows: Rows, parameters: Parameters, workspace: Workspace) -> tuple[Tensor, Tensor]:
+    """Sweep from a zero state and return the last state and the decay over all steps, both [R, N, E]."""
+    count, length, channels = rows.u.shape
+    A_NE = parameters.A_NE
+    last = A_NE.new_zeros(count, *A_NE.shape)
+    total = A_NE.new_zeros(count, channels)
+    for steps in workspace.chunks(length):
+        u, dt, B, _, _ = rows.during(steps)
+        decay, states = workspace.tiles(*u.shape[:2])
+        delta, drive, _ = workspace.vectors(*u.shape[:2])
+        step_size(dt, parameters, delta, delta)
+        total += delta.sum(1)
+        decay_over(delta, A_NE, decay)
+        outer(torch.mul(delta, u, out=drive), B, states)
+        last.copy_(recur(states, decay, last))
+    return last, decay_over(total, A_NE, torch.empty_like(last))
+
+
+def carry(state: Tensor, last: Tensor, whole: Tensor, order: Iterable[int]) -> Tensor:
+    """Return the state [R, N, E] that enters every segment, the segments following each other in `order`.
+
+    Args:
+        state: [1, N, E], what enters the first of them; replaced by what leaves the last of them.
+        last, whole: what `summarise` or its adjoint found.
+    """
+    entering = torch.empty_like(last)
+    for segment in order:
+        entering[segment] = state[0]
+        torch.addcmul(last[segment], whole[segment], state[0], out=state[0])
+    return entering
+
+
+def forward_piece(
+    rows: Rows, parameters: Parameters, state: Tensor, workspace: Workspace, y: Tensor, kept: Tensor
+) -> None:
+    """Sweep over a piece; `state` is [R, N, E] for sequences side by side, [1, N, E] for segments of one."""
+    count = rows.u.shape[0]
+    if count == state.shape[0]:
+        advance(rows, parameters, state, workspace, y, kept)
+    else:
+        entering = carry(state, *summarise(rows, parameters, workspace), range(count))
+        advance(rows, parameters, entering, workspace, y, kept)
