@@ -44,7 +44,7 @@ def index_fasta(pieces: Iterable[bytes], source: str) -> list[IndexedRecord]:
     records: dict[str, _Record] = {}
     current: _Record | None = None
     line_number, offset = 1, 0
-    for text in _whole_lines(pieces):
+    for text in whole_lines(pieces):
         lines, is_ascii = _Lines.of(text), text.isascii()
         lines.check_returns(text, source, line_number)
         headers = np.flatnonzero(lines.first_byte == _HEADER)
@@ -77,7 +77,7 @@ def index_fasta(pieces: Iterable[bytes], source: str) -> list[IndexedRecord]:
     return [record.row() for record in records.values()]
 
 
-def _whole_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
+def whole_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """The same text in pieces that end where a line ends; the last line gets an end if it has none."""
     held: list[bytes] = []
     for piece in pieces:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -184,13 +184,25 @@ def read_bed(path: str | Path) -> list[Interval]:
     Raises:
         UserError: no such file, or a row that is not name, start, end with 0 <= start < end.
     """
+    return [row.interval for row in bed_rows(path)]
+
+
+class BedRow(NamedTuple):
+    """A row of a BED file."""
+
+    number: int  # of the line, from 1
+    interval: Interval
+    others: tuple[str, ...]  # the columns after the third
+
+
+def bed_rows(path: str | Path) -> Iterator[BedRow]:
+    """The rows of a BED file, tab- or space-separated; raises as `read_bed` does."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UserError(f"{path} is not a text file; give an uncompressed BED") from None
-    intervals = []
     for number, line in enumerate(text.splitlines(), start=1):
         fields = line.split("\t") if "\t" in line else line.split()
         if not line.strip() or line.startswith("#") or fields[0].split(" ")[0] in ("track", "browser"):
@@ -204,5 +216,4 @@ def read_bed(path: str | Path) -> list[Interval]:
             raise UserError(
                 f"{path}, row {number}: {start!r} to {end!r} is not a range of bases, 0 <= start < end"
             )
-        intervals.append(Interval(name, int(start), int(end)))
-    return intervals
+        yield BedRow(number, Interval(name, int(start), int(end)), tuple(fields[3:]))

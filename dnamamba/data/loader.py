@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from dnamamba.data.fasta import Genome
-from dnamamba.data.sampling import Int64s, RandomWindows, Windows, gather, sample_indices
+from dnamamba.data.sampling import Int64s, Windows, WindowSampler, gather, sample_indices
 
 Batch = dict[str, Tensor]
 
@@ -25,7 +25,7 @@ class WindowStream(IterableDataset[Batch]):
     def __init__(
         self,
         genome: Genome,
-        windows: RandomWindows,
+        windows: WindowSampler,
         *,
         batch_size: int,
         rank: int = 0,

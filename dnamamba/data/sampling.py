@@ -10,19 +10,19 @@ A window is `length` + 1 bases, so that it has `length` targets; it never leaves
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dnamamba.data.alphabet import Ids
 from dnamamba.data.intervals import Interval
+from dnamamba.data.stateless import Int64s, random_bits
 from dnamamba.errors import UserError
 
 if TYPE_CHECKING:
     from dnamamba.data.fasta import Genome
 
-Int64s = NDArray[np.int64]
 _START_STREAM, _STRAND_STREAM = 1, 2
 
 
@@ -54,6 +54,21 @@ def record_names(intervals: Iterable[Interval]) -> tuple[str, ...]:
 def sample_indices(step: int, rank: int, world_size: int, batch_size: int) -> Int64s:
     """The numbers `[batch_size]` of the samples that one rank reads at one step."""
     return (step * world_size + rank) * batch_size + np.arange(batch_size, dtype=np.int64)
+
+
+class WindowSampler(Protocol):
+    """An endless stream of training windows, a pure function of a sample's number.
+
+    Attributes:
+        names: what `Windows.record` counts.
+        length: targets of a window; a window has at most one base more.
+    """
+
+    names: tuple[str, ...]
+    length: int
+
+    def draw(self, index: Int64s) -> Windows:
+        """The windows of the samples with these numbers, `[B]`."""
 
 
 class RandomWindows:
@@ -100,13 +115,13 @@ class RandomWindows:
     def draw(self, index: Int64s) -> Windows:
         """The windows of the samples with these numbers, `[B]`."""
         # The remainder favours the smallest starts by one part in 2^64 / number_of_starts: 2^-32 at 4 Gb.
-        place = (_random_bits(self.seed, _START_STREAM, index) % np.uint64(self.number_of_starts)).astype(
+        place = (random_bits(self.seed, _START_STREAM, index) % np.uint64(self.number_of_starts)).astype(
             np.int64
         )
         interval = np.searchsorted(self._starts_before, place, side="right") - 1
         strand = np.zeros(place.shape, dtype=np.int8)
         if self.reverse_complement:
-            strand[:] = _random_bits(self.seed, _STRAND_STREAM, index) >> np.uint64(63)
+            strand[:] = random_bits(self.seed, _STRAND_STREAM, index) >> np.uint64(63)
         return Windows(
             record=self._record[interval],
             start=self._first[interval] + place - self._starts_before[interval],
@@ -151,16 +166,3 @@ def gather(genome: Genome, names: Sequence[str], windows: Windows, length: int) 
     reverse = windows.strand == 1
     tokens[reverse] = alphabet.complement[tokens[reverse]]
     return tokens
-
-
-def _random_bits(seed: int, stream: int, index: Int64s) -> NDArray[np.uint64]:
-    """64 random bits for each index: that place in a sequence of SplitMix64 (Steele et al. 2014)."""
-    key = _mix(_mix(np.array([seed & (2**64 - 1)], dtype=np.uint64)) ^ np.uint64(stream))
-    return _mix(key + index.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
-
-
-def _mix(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    bits = bits + np.uint64(0x9E3779B97F4A7C15)
-    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return bits ^ (bits >> np.uint64(31))

@@ -7,6 +7,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from dnamamba.data.alphabet import get_alphabet
+from dnamamba.data.epochs import EpochWindows
 from dnamamba.data.fasta import Genome
 from dnamamba.data.intervals import Interval
 from dnamamba.data.loader import TiledWindows, WindowStream
@@ -43,6 +44,15 @@ def test_a_stream_is_the_windows_of_its_samples_step_by_step(genome):
         assert batch["tokens"].dtype == torch.uint8
         expected = gather(genome, windows.names, windows.draw(index), LENGTH)
         assert batch["tokens"].tolist() == expected.tolist()
+
+
+def test_a_stream_of_epochs_is_read_across_their_border(genome):
+    windows = EpochWindows(INTERVALS, LENGTH, 0, reverse_complement=True, lengths=genome.lengths)
+    assert windows.samples == 15 + 4
+    batches = list(islice(iter(WindowStream(genome, windows, batch_size=4, start_step=3)), 2))
+    for first_sample, batch in zip((12, 16), batches, strict=True):
+        drawn = windows.draw(np.arange(first_sample, first_sample + 4))
+        assert batch["tokens"].tolist() == gather(genome, windows.names, drawn, LENGTH).tolist()
 
 
 # More workers than cores make DataLoader warn; here the order is the point.

@@ -1,0 +1,185 @@
+"""Sequence-length warmup: which length a training step has, as a pure function of the step.
+
+A stage is a run of steps at one length. The bases of a step are the same in all stages, so that the batch
+halves when the length doubles. A stage lasts a number of epochs or of steps; the stages are laid end to end
+before they are rounded to whole steps, so that eight stages of 531.6 steps take 4,253 and not 4,256.
+
+    schedule = length_schedule(doublings(2**10, 2**20), bases_per_step=2**24, epochs=2,
+                               samples_per_epoch=hg38.samples_per_epoch)
+    schedule.max_steps, schedule.bases           # 19,137 and 321,065,582,592
+    schedule.stage_at(19_000).length             # 1,048,576
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import NamedTuple
+
+from dnamamba.errors import UserError
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The steps `first_step` to `end_step` (not included), all of `sequences` samples of `length` bases."""
+
+    number: int
+    length: int
+    sequences: int
+    first_step: int
+    end_step: int
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the stage."""
+        return self.end_step - self.first_step
+
+    @property
+    def bases(self) -> int:
+        """Targets of the stage."""
+        return self.steps * self.sequences * self.length
+
+    def first_sample(self, step: int) -> int:
+        """The number of the first sample of a step; every stage counts its own samples, from 0."""
+        return (step - self.first_step) * self.sequences
+
+
+@dataclass(frozen=True)
+class LengthSchedule:
+    """The stages of a run, in order and without gaps."""
+
+    stages: tuple[Stage, ...]
+
+    @property
+    def max_steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        return self.stages[-1].end_step
+
+    @property
+    def bases(self) -> int:
+        """Targets of the whole run."""
+        return sum(stage.bases for stage in self.stages)
+
+    def stage_at(self, step: int) -> Stage:
+        """The stage of an optimiser step, counted from 0; beyond the last step, the last stage."""
+        place = bisect_right(self.stages, step, key=lambda stage: stage.first_step) - 1
+        return self.stages[max(place, 0)]
+
+
+def doublings(first: int, last: int) -> tuple[int, ...]:
+    """`first`, twice it, four times it, ... and `last`.
+
+    Raises:
+        UserError: `last` is not `first` doubled some times.
+    """
+    lengths = [first]
+    while lengths[-1] < last:
+        lengths.append(2 * lengths[-1])
+    if lengths[-1] != last:
+        raise UserError(f"a length of {last:,} is not {first:,} doubled some number of times")
+    return tuple(lengths)
+
+
+def length_schedule(
+    lengths: Sequence[int],
+    *,
+    bases_per_step: int,
+    epochs: float | None = None,
+    steps: int | None = None,
+    samples_per_epoch: Callable[[int], int] | None = None,
+    max_steps: int | None = None,
+) -> LengthSchedule:
+    """A schedule with one stage for each length.
+
+    Args:
+        lengths: of the stages, in order.
+        bases_per_step: targets of an optimiser step, a multiple of every length.
+        epochs: how long a stage is; needs `samples_per_epoch`, the samples of an epoch at a length.
+        steps: the same in steps. One of the two is given, or neither where there is only one length.
+        max_steps: the end of the run: the last stage goes on up to it, and stages beyond it are left out.
+            Without it the run ends with the last stage.
+
+    Raises:
+        UserError: naming the numbers: a step that is no whole number of sequences, a duration that is missing
+            or given twice, nothing to do.
+    """
+    if not lengths or min(lengths) < 1:
+        raise UserError(f"a schedule needs lengths of at least 1, not {list(lengths)}")
+    if epochs is not None and steps is not None:
+        raise UserError("a stage lasts a number of epochs or of steps: set one of the two, not both")
+    if epochs is None and steps is None and (len(lengths) > 1 or max_steps is None):
+        raise UserError("how long does a stage last? Set a number of epochs or of steps")
+    for name, number in (("epochs", epochs), ("steps", steps), ("max_steps", max_steps)):
+        if number is not None and number <= 0:
+            raise UserError(f"the {name} of a length schedule must be more than 0, not {number}")
+    end, ends = Fraction(0), []
+    for length in lengths:
+        sequences_per_step(length, bases_per_step)
+        if epochs is not None:
+            assert samples_per_epoch is not None, "epochs need samples_per_epoch"
+            end += Fraction(epochs) * samples_per_epoch(length) * length / bases_per_step
+        elif steps is not None:
+            end += steps
+        ends.append(round(end))
+    if max_steps is not None:
+        ends = [min(end, max_steps) for end in ends[:-1]] + [max_steps]
+    stages: list[Stage] = []
+    for length, end_step in zip(lengths, ends, strict=True):
+        first_step = stages[-1].end_step if stages else 0
+        if first_step < end_step:
+            sequences = sequences_per_step(length, bases_per_step)
+            stages.append(Stage(len(stages), length, sequences, first_step, end_step))
+    if not stages:
+        raise UserError(f"no stage of the length schedule is as long as a step of {bases_per_step:,} bases")
+    return LengthSchedule(tuple(stages))
+
+
+def sequences_per_step(length: int, bases_per_step: int) -> int:
+    """Samples of a step.
+
+    Raises:
+        UserError: the one number does not divide the other.
+    """
+    if bases_per_step % length:
+        raise UserError(
+            f"a step of {bases_per_step:,} bases is no whole number of sequences of {length:,} bases"
+        )
+    return bases_per_step // length
+
+
+class MicroBatches(NamedTuple):
+    """How one process reads its part of a step."""
+
+    batch_size: int  # sequences at a time
+    accumulate: int  # times before the optimiser steps
+
+
+def micro_batches(sequences: int, length: int, *, world_size: int, bases_at_a_time: int) -> MicroBatches:
+    """The micro-batches of one process: as many sequences at a time as memory allows, the same in all.
+
+    Args:
+        sequences: samples of a step, on all processes together (`Stage.sequences`).
+        length: targets of a sample.
+        world_size: number of processes.
+        bases_at_a_time: the most targets that one process can hold.
+
+    Raises:
+        UserError: two numbers that do not divide, or less memory than one sequence takes.
+    """
+    if bases_at_a_time < length:
+        raise UserError(f"a process that holds {bases_at_a_time:,} bases at a time cannot read {length:,}")
+    if sequences % world_size:
+        raise UserError(
+            f"the {sequences:,} sequences of {length:,} bases of a step cannot be shared by {world_size} "
+            "processes"
+        )
+    per_process = sequences // world_size
+    batch_size = min(per_process, bases_at_a_time // length)
+    if per_process % batch_size:
+        raise UserError(
+            f"the {per_process:,} sequences of {length:,} bases that a process reads a step cannot be read "
+            f"{batch_size:,} at a time"
+        )
+    return MicroBatches(batch_size, per_process // batch_size)
