@@ -78,7 +78,8 @@ def run_scan(
 
 def relative_error(value: Tensor, truth: Tensor) -> float:
     """|value - truth| / |truth|, in the Euclidean norm."""
-    return float((value.double() - truth.double()).norm() / truth.double().norm())
+    value, truth = value.detach().double(), truth.detach().double()
+    return float((value - truth).norm() / truth.norm())
 
 
 def errors(values: Tensors, truths: Tensors) -> dict[str, float]:
