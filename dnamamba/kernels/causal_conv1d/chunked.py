@@ -36,10 +36,12 @@ def causal_conv1d_chunked(
     before = weight.shape[1] - 1
     if initial_state is None:
         initial_state = x.new_zeros(batch, before, channels)
-    initial_state = initial_state.to(x.dtype)
-    # Copied, because a view would keep the whole sequence alive for as long as its last positions.
-    state = torch.cat([initial_state[:, length:], x[:, max(0, length - before) :]], dim=1)
-    return Convolution(_ChunkedConvolution.apply(x, weight, bias, initial_state, activation), state)
+    with without_autocast(x.device):
+        initial_state = initial_state.to(x.dtype)
+        y = _ChunkedConvolution.apply(x, weight, bias, initial_state, activation)
+        # Copied, because a view would keep the whole sequence alive for as long as its last positions.
+        state = torch.cat([initial_state[:, length:], x[:, max(0, length - before) :]], dim=1)
+    return Convolution(y, state)
 
 
 class _ChunkedConvolution(torch.autograd.Function):
@@ -56,11 +58,10 @@ class _ChunkedConvolution(torch.autograd.Function):
         ctx.activation = activation
         taps, offset = _filters(x, weight, bias)
         y = x.new_empty(x.shape)
-        with without_autocast(x.device):
-            block, _ = _buffers(x, len(taps))
-            for steps, inputs in _blocks(x, initial_state):
-                before = _convolve(inputs, taps, offset, block)
-                y[:, steps] = aten.silu_(before) if activation == "silu" else before
+        block, _ = _buffers(x, len(taps))
+        for steps, inputs in _blocks(x, initial_state):
+            before = _convolve(inputs, taps, offset, block)
+            y[:, steps] = aten.silu_(before) if activation == "silu" else before
         return y
 
     @staticmethod

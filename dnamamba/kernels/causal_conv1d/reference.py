@@ -33,4 +33,4 @@ def causal_conv1d_reference(
             y = y + weight_EK[:, k] * history[:, k : k + length].to(dtype)
         if activation == "silu":
             y = F.silu(y)
-        return Convolution(y.to(x.dtype), history[:, length:])
+        return Convolution(y.to(x.dtype), history[:, length:].clone())
