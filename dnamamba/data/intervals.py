@@ -156,19 +156,7 @@ def without_n(intervals: Iterable[Interval], genome: Genome, min_run: int) -> tu
         UserError: nothing is left that has a scored base and more than `min_run` bases.
     """
     intervals = tuple(intervals)
-    kept: list[Interval] = []
-    for interval in intervals:
-        scored = genome.alphabet.scored[genome.fetch(interval.name, interval.start, interval.end)]
-        edges = np.flatnonzero(np.diff(scored)) + 1
-        bounds = np.concatenate(([0], edges, [scored.size]))
-        run_is_long = np.diff(bounds) >= min_run
-        run_is_unscored = ~scored[bounds[:-1]] if scored.size else np.zeros(1, dtype=bool)
-        start = 0
-        for run in np.flatnonzero(run_is_long & run_is_unscored):
-            kept.append(Interval(interval.name, interval.start + start, interval.start + int(bounds[run])))
-            start = int(bounds[run + 1])
-        kept.append(Interval(interval.name, interval.start + start, interval.end))
-    kept = [interval for interval in kept if interval.length]
+    kept = [part for interval in intervals for part in stretches(interval, genome, min_run)]
     if not any(interval.length > min_run for interval in kept):
         names = ", ".join(dict.fromkeys(interval.name for interval in intervals))
         raise UserError(
@@ -176,6 +164,22 @@ def without_n(intervals: Iterable[Interval], genome: Genome, min_run: int) -> tu
             "choose other records or a smaller data.max_length"
         )
     return tuple(kept)
+
+
+def stretches(interval: Interval, genome: Genome, min_run: int) -> Iterator[Interval]:
+    """What is left of an interval, perhaps nothing, without its runs of at least `min_run` unscored bases."""
+    scored = genome.alphabet.scored[genome.fetch(interval.name, interval.start, interval.end)]
+    edges = np.flatnonzero(np.diff(scored)) + 1
+    bounds = np.concatenate(([0], edges, [scored.size]))
+    run_is_long = np.diff(bounds) >= min_run
+    run_is_unscored = ~scored[bounds[:-1]] if scored.size else np.zeros(1, dtype=bool)
+    start = 0
+    for run in np.flatnonzero(run_is_long & run_is_unscored):
+        if start < bounds[run]:
+            yield Interval(interval.name, interval.start + start, interval.start + int(bounds[run]))
+        start = int(bounds[run + 1])
+    if interval.start + start < interval.end:
+        yield Interval(interval.name, interval.start + start, interval.end)
 
 
 def read_bed(path: str | Path) -> list[Interval]:

@@ -1,0 +1,128 @@
+"""Make an interval file: which stretches of a genome train, validate and test.
+
+    python -m data_prep.intervals FASTA OUT.bed --bed FILE
+    python -m data_prep.intervals FASTA OUT.bed --valid chr8,chrX --test chr9 [--length 131072]
+
+The first checks every row of a file in the format of Basenji against the FASTA and writes its rows in the
+order of the genome. The second makes one: whole chromosomes are held out, and all are cut into segments of
+one length that do not overlap and have no run of 1,000 N or more. Either way OUT.bed has four columns:
+chromosome, start, end, and train, valid or test.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from data_prep.files import replace
+from dnamamba.data.alphabet import get_alphabet
+from dnamamba.data.fasta import Genome
+from dnamamba.data.hg38 import SEGMENT_LENGTH, read_split_intervals
+from dnamamba.data.intervals import Interval, Splits, stretches, unknown_record, whole
+from dnamamba.errors import UserError
+
+N_RUN = 1000
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m data_prep.intervals", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("fasta", type=Path)
+    parser.add_argument("out", type=Path)
+    how = parser.add_mutually_exclusive_group(required=True)
+    how.add_argument("--bed", type=Path, help="a BED file with a split in its fourth column")
+    how.add_argument("--valid", type=_names, help="chromosomes to validate on, with commas between them")
+    parser.add_argument("--test", type=_names, help="chromosomes to test on, with --valid")
+    parser.add_argument(
+        "--length", type=int, default=SEGMENT_LENGTH, help="bases of a segment, with --valid (%(default)s)"
+    )
+    options = parser.parse_args(arguments)
+    if options.valid and not options.test:
+        parser.error("--valid needs --test")
+    try:
+        genome = Genome(options.fasta, get_alphabet("dna"))
+        if options.bed:
+            splits = read_split_intervals(options.bed, genome.lengths)
+        else:
+            splits = split_by_chromosome(
+                genome, valid=options.valid, test=options.test, length=options.length
+            )
+        write_split_intervals(options.out, splits, genome.names)
+    except (UserError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{options.out}  {summary(splits)}")
+    return 0
+
+
+def split_by_chromosome(
+    genome: Genome, *, valid: Sequence[str], test: Sequence[str], length: int = SEGMENT_LENGTH
+) -> Splits:
+    """Segments of `length` bases of a genome, split by whole chromosomes.
+
+    Raises:
+        UserError: a chromosome that is unknown or named twice, a split without a segment.
+    """
+    if length < 1:
+        raise UserError(f"--length must be at least 1, not {length}")
+    for name in (*valid, *test):
+        if name not in genome.lengths:
+            raise UserError(f"{genome.path}: {unknown_record(name, genome.lengths)}")
+    both = sorted(set(valid) & set(test))
+    if both:
+        raise UserError(f"--valid and --test both name {', '.join(both)}")
+    train = [name for name in genome.names if name not in {*valid, *test}]
+    splits = Splits(
+        *(
+            tuple(
+                segment
+                for whole_record in whole(genome.lengths, dict.fromkeys(names))
+                for stretch in stretches(whole_record, genome, N_RUN)
+                for segment in _cut(stretch, length)
+            )
+            for names in (train, valid, test)
+        )
+    )
+    for split, segments in splits._asdict().items():
+        if not segments:
+            raise UserError(
+                f"{genome.path}: no stretch without N of the split {split!r} has {length:,} bases; "
+                "give other chromosomes or a smaller --length"
+            )
+    return splits
+
+
+def write_split_intervals(path: Path, splits: Splits, names: Sequence[str]) -> None:
+    """Write the intervals of all splits as a BED file of four columns, in the order of the chromosomes."""
+    order = {name: place for place, name in enumerate(names)}
+    rows = sorted(
+        (order[name], start, end, name, split)
+        for split, intervals in splits._asdict().items()
+        for name, start, end in intervals
+    )
+    text = "".join(f"{name}\t{start}\t{end}\t{split}\n" for _, start, end, name, split in rows)
+    replace(path, lambda beside: beside.write_text(text, encoding="utf-8", newline="\n"))
+
+
+def summary(splits: Splits) -> str:
+    """The number of segments and bases of each split, in a line."""
+    return "; ".join(
+        f"{name} {len(intervals):,} segments, {sum(interval.length for interval in intervals):,} bases"
+        for name, intervals in splits._asdict().items()
+    )
+
+
+def _cut(stretch: Interval, length: int) -> Iterable[Interval]:
+    for start in range(stretch.start, stretch.end - length + 1, length):
+        yield Interval(stretch.name, start, start + length)
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
