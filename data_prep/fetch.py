@@ -28,7 +28,7 @@ from data_prep.sources import RemoteFile, check_url
 from dnamamba.data.progress import reading
 from dnamamba.errors import UserError
 
-ATTEMPTS = 6
+ATTEMPTS = 5
 LONGEST_WAIT = 60.0
 TIMEOUT = 30.0
 _PIECE = 1 << 20
@@ -251,4 +251,5 @@ def _host(url: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    return str(getattr(error, "reason", error)) or type(error).__name__
+    cause = getattr(error, "reason", error)
+    return getattr(cause, "strerror", None) or str(cause) or type(error).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 # What the automatic split holds out, as shares of the whole genome.
 HELD_OUT = 0.05
 WHOLE_RECORD_RANGE = (0.01, 0.20)
+
+# A place in a record, small enough for int64.
+_BASE = re.compile(r"[0-9]{1,18}")
 
 
 class Interval(NamedTuple):
@@ -216,7 +220,7 @@ def bed_rows(path: str | Path) -> Iterator[BedRow]:
                 f"{path}, row {number}: {len(fields)} column(s), but a BED has name, start and end"
             )
         name, start, end = fields[:3]
-        if not (start.strip().isdecimal() and end.strip().isdecimal() and int(start) < int(end)):
+        if not (_BASE.fullmatch(start.strip()) and _BASE.fullmatch(end.strip()) and int(start) < int(end)):
             raise UserError(
                 f"{path}, row {number}: {start!r} to {end!r} is not a range of bases, 0 <= start < end"
             )

@@ -184,6 +184,7 @@ def test_bed_rows_become_intervals(tmp_path):
         ("chr1\t-1\t5\n", "row 1: '-1' to '5' is not a range"),
         ("chrom\tstart\tend\n", "row 1: 'start' to 'end' is not a range"),
         ("chr1\t1.0\t5\n", "row 1: '1.0' to '5' is not a range"),
+        (f"chr1\t1\t{'9' * 5000}\n", "row 1: '1' to '999.*' is not a range"),
     ],
 )
 def test_a_bad_bed_row_is_named(tmp_path, text, message):
