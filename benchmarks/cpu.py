@@ -1,0 +1,252 @@
+"""How fast the 1.4M model of the Mamba paper runs on a CPU, and how its memory grows with the length.
+
+    python benchmarks/cpu.py --out logs/benchmarks/cpu
+
+First the model with the chunked backend must agree with the textbook loop, or nothing is timed. Then come
+bases a second, forward and training (forward, cross-entropy, backward), for several lengths at the same
+number of bases a step; the same for transformers' Mamba where it can be imported; and the peak memory of a training
+step of one sequence, each length in a process of its own. Tables go to the terminal, everything goes to
+OUT/cpu.csv and OUT/cpu.png.
+"""
+
+import argparse
+import csv
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterable
+from datetime import date
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dnamamba import LanguageModel, MambaConfig
+
+CONFIG = MambaConfig(d_model=128, n_layer=12, vocab_size=8)
+
+
+class Row(NamedTuple):
+    """One measurement."""
+
+    model: str
+    quantity: str
+    batch: int
+    length: int
+    value: float
+    unit: str
+
+
+def tokens(batch: int, length: int) -> Tensor:
+    return torch.randint(0, 4, (batch, length), generator=torch.Generator().manual_seed(0))
+
+
+def train_step(model: nn.Module, bases: Tensor) -> None:
+    """Forward, next-base cross-entropy, backward."""
+    logits = model(bases).logits
+    F.cross_entropy(logits[:, :-1].flatten(0, 1), bases[:, 1:].flatten()).backward()
+    model.zero_grad(set_to_none=True)
+
+
+def infer_step(model: nn.Module, bases: Tensor) -> None:
+    with torch.no_grad():
+        model(bases)
+
+
+def require_agreement(length: int = 200, limit: float = 1e-5) -> None:
+    """Exit unless the chunked model's logits and gradients are those of the textbook loop."""
+    torch.manual_seed(0)
+    truth, model = (
+        LanguageModel(CONFIG, backend="reference").double(),
+        LanguageModel(CONFIG, backend="chunked"),
+    )
+    model.load_state_dict(truth.state_dict())
+    bases = tokens(2, length)
+    results = []
+    for each in (model, truth):
+        logits = each(bases).logits
+        F.cross_entropy(logits[:, :-1].flatten(0, 1), bases[:, 1:].flatten()).backward()
+        results.append([logits.detach(), *(p.grad for p in each.parameters())])
+    worst = max(float((a - b).norm() / b.norm()) for a, b in zip(*results, strict=True))
+    print(f"agreement with the fp64 loop, worst of logits and gradients: {worst:.1e}")
+    if not worst < limit:
+        sys.exit(f"the chunked backend is off by {worst:.1e}, more than {limit:.0e}: no times are shown")
+
+
+def bases_a_second(
+    step: Callable[[nn.Module, Tensor], None], model: nn.Module, bases: Tensor, repeats: int
+) -> float:
+    """Return the median over `repeats`, after one step to warm up."""
+    times = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        step(model, bases)
+        times.append(time.perf_counter() - start)
+    return bases.numel() / statistics.median(times[1:] or times)
+
+
+def measure_speed(name: str, model: nn.Module, shapes: Iterable[tuple[int, int]], repeats: int) -> list[Row]:
+    rows = []
+    for batch, length in shapes:
+        bases = tokens(batch, length)
+        for quantity, step in (("forward", infer_step), ("training", train_step)):
+            speed = bases_a_second(step, model, bases, repeats)
+            rows.append(Row(name, quantity, batch, length, speed, "bases/s"))
+        print(
+            f"{name:24s} {batch:5d} x {length:<7d} "
+            + "".join(f"{r.quantity} {r.value:9,.0f}   " for r in rows[-2:])
+        )
+    return rows
+
+
+def transformers_model() -> nn.Module:
+    """The same sizes in transformers, which runs a PyTorch loop where its CUDA kernels are not installed."""
+    from transformers import MambaConfig as PeerConfig
+    from transformers import MambaForCausalLM, logging
+
+    logging.set_verbosity_error()
+    config = PeerConfig(
+        vocab_size=CONFIG.padded_vocab_size,
+        hidden_size=CONFIG.d_model,
+        num_hidden_layers=CONFIG.n_layer,
+        state_size=CONFIG.d_state,
+        conv_kernel=CONFIG.d_conv,
+        expand=CONFIG.expand,
+        tie_word_embeddings=True,
+        use_cache=False,
+    )
+    return MambaForCausalLM(config)
+
+
+def lines_of(path: str) -> list[str]:
+    """Return the lines of a file of Linux, none elsewhere."""
+    return Path(path).read_text().splitlines() if Path(path).exists() else []
+
+
+def resident_peak() -> float:
+    """Peak resident memory of this process in MiB."""
+    for line in lines_of("/proc/self/status"):
+        if line.startswith("VmHWM"):
+            return int(line.split()[1]) / 2**10
+    # On Linux this would count what the parent process held before it started this one.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def print_memory_of_one_step(length: int) -> None:
+    """Print the MiB that a training step of one sequence adds to a model that has taken a short one."""
+    model = LanguageModel(CONFIG)
+    train_step(model, tokens(1, 64))
+    before = resident_peak()
+    train_step(model, tokens(1, length))
+    print(resident_peak() - before)
+
+
+def measure_memory(lengths: Iterable[int], threads: int) -> list[Row]:
+    rows = []
+    for length in lengths:
+        command = [sys.executable, __file__, "--threads", str(threads), "--memory-of", str(length)]
+        answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        rows.append(Row("dnamamba", "peak memory", 1, length, float(answer), "MiB"))
+        memory = rows[-1].value
+        print(
+            f"training step of 1 x {length:<7d} {memory:8,.0f} MiB {memory * 1024 / length:8.1f} KiB a base"
+        )
+    return rows
+
+
+def surroundings() -> dict[str, str]:
+    """What a number means nothing without."""
+    names = [
+        line.split(":")[1].strip() for line in lines_of("/proc/cpuinfo") if line.startswith("model name")
+    ]
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True
+    )
+    return {
+        "date": date.today().isoformat(),
+        "commit": commit.stdout.strip() or "unknown",
+        "device": names[0] if names else platform.processor() or platform.machine(),
+        "threads": str(torch.get_num_threads()),
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "transformers": version("transformers") if find_spec("transformers") else "",
+    }
+
+
+def write_table(path: Path, rows: list[Row], around: dict[str, str]) -> None:
+    with path.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow([*around, *Row._fields])
+        table.writerows([*around.values(), *row] for row in rows)
+
+
+def draw(path: Path, rows: list[Row], around: dict[str, str]) -> None:
+    from matplotlib import pyplot as plt
+
+    figure, (speed, memory) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    series = sorted({(row.model, row.quantity) for row in rows if row.unit == "bases/s"})
+    for model, quantity in series:
+        points = [(row.length, row.value) for row in rows if (row.model, row.quantity) == (model, quantity)]
+        speed.plot(*zip(*points, strict=True), "o-", label=f"{model}, {quantity}")
+    speed.set(xscale="log", yscale="log", xlabel="length (bases)", ylabel="bases a second")
+    speed.legend()
+    points = [(row.length, row.value) for row in rows if row.quantity == "peak memory"]
+    if points:
+        memory.plot(*zip(*points, strict=True), "o", label="one training step, measured")
+        length, size = points[-1]
+        memory.plot(
+            [points[0][0], length], [size * points[0][0] / length, size], "--", label="proportional to length"
+        )
+        memory.set(xscale="log", yscale="log", xlabel="length (bases)", ylabel="peak memory (MiB)")
+        memory.legend()
+    figure.suptitle(f"1.4M model, {around['device']}, {around['threads']} threads, torch {around['torch']}")
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("logs/benchmarks/cpu"), help="folder for cpu.csv and cpu.png"
+    )
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--bases", type=int, default=8192, help="bases a step, the same at every length")
+    parser.add_argument("--lengths", type=int, nargs="+", default=[256, 512, 1024, 2048, 4096, 8192])
+    parser.add_argument("--memory-lengths", type=int, nargs="*", default=[2**k for k in range(12, 17)])
+    parser.add_argument("--no-transformers", action="store_true", help="leave out a comparison of minutes")
+    parser.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.memory_of:
+        print_memory_of_one_step(options.memory_of)
+        return
+
+    around = surroundings()
+    print(", ".join(f"{name} {value}" for name, value in around.items() if value))
+    require_agreement()
+    shapes = [(max(1, options.bases // length), length) for length in options.lengths]
+    rows = measure_speed("dnamamba", LanguageModel(CONFIG), shapes, options.repeats)
+    if find_spec("transformers") and not options.no_transformers:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            rows += measure_speed("transformers", transformers_model(), [(1, 1024)], repeats=1)
+    rows += measure_memory(options.memory_lengths, options.threads)
+    options.out.mkdir(parents=True, exist_ok=True)
+    write_table(options.out / "cpu.csv", rows, around)
+    draw(options.out / "cpu.png", rows, around)
+    print(f"wrote {options.out / 'cpu.csv'} and {options.out / 'cpu.png'}")
+
+
+if __name__ == "__main__":
+    main()
