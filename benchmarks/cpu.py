@@ -4,9 +4,9 @@
 
 First the model with the chunked backend must agree with the textbook loop, or nothing is timed. Then come
 bases a second, forward and training (forward, cross-entropy, backward), for several lengths at the same
-number of bases a step; the same for transformers' Mamba where it can be imported; and the peak memory of a training
-step of one sequence, each length in a process of its own. Tables go to the terminal, everything goes to
-OUT/cpu.csv and OUT/cpu.png.
+number of bases a step; the same for transformers' Mamba where it can be imported; and the peak memory of a
+training step of one sequence, each length in a process of its own. Tables go to the terminal, everything goes
+to OUT/cpu.csv and OUT/cpu.png.
 """
 
 import argparse
