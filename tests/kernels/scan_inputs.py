@@ -65,7 +65,7 @@ def run_scan(
     y, state = selective_scan(**leaves, dt_softplus=softplus, backend=backend)
     generator = torch.Generator().manual_seed(seed)
     loss = sum(
-        (out.double() * torch.randn(out.shape, generator=generator, dtype=torch.float64)).sum()
+        (out.double() * torch.randn(out.shape, generator=generator, dtype=torch.float64).to(out.device)).sum()
         for out in (y, state)
     )
     gradients = torch.autograd.grad(loss, list(leaves.values()))

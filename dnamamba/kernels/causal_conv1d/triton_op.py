@@ -1,0 +1,155 @@
+"""The Triton convolution as torch custom operators: eager, autograd and torch.compile go through these."""
+
+from typing import Literal
+
+import torch
+import triton
+from torch import Tensor
+
+from dnamamba.kernels.triton_math import fast_math
+
+from .api import Convolution
+from .triton_kernels import convolution_backward, convolution_forward
+
+# One warp a program. The forward keeps ROWS + K - 1 rows of a tile in registers, the backward three times
+# that; LOOPS blocks of a backward program share one partial sum of dweight and dbias.
+_FORWARD = {"TILE": 128, "ROWS": 16, "num_warps": 1}
+_BACKWARD = {"TILE": 64, "ROWS": 16, "num_warps": 1}
+_LOOPS = 16
+
+
+def causal_conv1d_triton(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    activation: Literal["silu"] | None = None,
+    initial_state: Tensor | None = None,
+) -> Convolution:
+    """See `causal_conv1d`. fp32, bf16 and fp16 in; keeps nothing but its inputs for the backward.
+
+    Raises:
+        ValueError: `x` is fp64.
+    """
+    if x.dtype == torch.float64:
+        raise ValueError(
+            "backend 'triton' computes in fp32, but x is torch.float64; backend 'chunked' takes it"
+        )
+    y = convolve(x, weight, bias, initial_state, activation == "silu")
+    return Convolution(y, _last_inputs(x, initial_state, weight.shape[1] - 1))
+
+
+def _last_inputs(x: Tensor, initial_state: Tensor | None, count: int) -> Tensor:
+    length = x.shape[1]
+    if length >= count:
+        return x[:, length - count :].clone()
+    if initial_state is None:
+        initial_state = x.new_zeros(x.shape[0], count, x.shape[2])
+    return torch.cat([initial_state[:, length:].to(x.dtype), x], dim=1)
+
+
+@torch.library.custom_op("dnamamba::causal_conv1d_forward", mutates_args=())
+def convolve(
+    x: Tensor, weight: Tensor, bias: Tensor | None, initial_state: Tensor | None, silu: bool
+) -> Tensor:
+    """y, [B, L, E]."""
+    batch, length, channels = x.shape
+    x, weight, bias, initial_state = _rows(x), weight.contiguous(), _dense(bias), _dense(initial_state)
+    y = torch.empty_like(x, memory_format=torch.contiguous_format)
+    tiles, blocks = triton.cdiv(channels, _FORWARD["TILE"]), triton.cdiv(length, _FORWARD["ROWS"])
+    convolution_forward[(batch * blocks * tiles,)](
+        x, weight, bias, initial_state, y, x.stride(0), x.stride(1), length, channels, tiles, blocks,
+        K=weight.shape[1], HAS_BIAS=bias is not None, HAS_FIRST=initial_state is not None, SILU=silu,
+        FAST=fast_math(), **_FORWARD,
+    )  # fmt: skip
+    return y
+
+
+@convolve.register_fake
+def _convolve_fake(x, weight, bias, initial_state, silu):  # type: ignore[no-untyped-def]
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+@torch.library.custom_op("dnamamba::causal_conv1d_backward", mutates_args=())
+def convolve_backward(
+    dy: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, initial_state: Tensor | None, silu: bool
+) -> list[Tensor]:
+    """Gradients of x, weight, bias and initial_state; of what was not given, an empty tensor."""
+    batch, length, channels = x.shape
+    taps = weight.shape[1]
+    dtypes = [t.dtype if t is not None else x.dtype for t in (weight, bias, initial_state)]
+    x, dy, weight, bias, initial_state = (
+        _rows(x),
+        _rows(dy),
+        weight.contiguous(),
+        _dense(bias),
+        _dense(initial_state),
+    )
+    tiles = triton.cdiv(channels, _BACKWARD["TILE"])
+    loops = min(_LOOPS, triton.cdiv(length, _BACKWARD["ROWS"]))
+    blocks = triton.cdiv(length, loops * _BACKWARD["ROWS"])
+    dx = torch.empty_like(x, memory_format=torch.contiguous_format)
+    dweight = x.new_empty(batch * blocks, channels, taps, dtype=torch.float32)
+    dbias = x.new_empty((batch * blocks, channels) if bias is not None else (0, 0), dtype=torch.float32)
+    convolution_backward[(batch * blocks * tiles,)](
+        x, weight, bias, initial_state, dy, dx, dweight, dbias,
+        x.stride(0), x.stride(1), dy.stride(0), dy.stride(1), length, channels, tiles, blocks, loops,
+        K=taps, HAS_BIAS=bias is not None, HAS_FIRST=initial_state is not None, SILU=silu,
+        FAST=fast_math(), **_BACKWARD,
+    )  # fmt: skip
+    dfirst = x.new_empty(0)
+    if initial_state is not None:
+        dfirst = _first_gradient(dy, x, weight, bias, initial_state, silu).to(dtypes[2])
+    return [dx, dweight.sum(0).to(dtypes[0]), dbias.sum(0).to(dtypes[1]), dfirst]
+
+
+@convolve_backward.register_fake
+def _convolve_backward_fake(dy, x, weight, bias, initial_state, silu):  # type: ignore[no-untyped-def]
+    return [
+        x.new_empty(0) if t is None else torch.empty_like(t, memory_format=torch.contiguous_format)
+        for t in (x, weight, bias, initial_state)
+    ]
+
+
+def _first_gradient(
+    dy: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, initial_state: Tensor, silu: bool
+) -> Tensor:
+    """The gradient of the initial state: K-1 rows, which only the first K-1 positions see."""
+    taps = weight.shape[1]
+    seen = min(taps - 1, x.shape[1])
+    rows = torch.cat([initial_state.float(), x[:, :seen].float()], dim=1)
+    a = torch.zeros_like(rows[:, :seen])
+    for k in range(taps):
+        a += weight[:, k].float() * rows[:, k : k + seen]
+    da = dy[:, :seen].float()
+    if silu:
+        a = a if bias is None else a + bias.float()
+        s = torch.sigmoid(a)
+        da = da * s * (1 + a * (1 - s))
+    gradient = torch.zeros_like(rows)
+    for k in range(taps):
+        gradient[:, k : k + seen] += weight[:, k].float() * da
+    return gradient[:, : taps - 1]
+
+
+def _setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+    *tensors, ctx.silu = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _backward(ctx, dy):  # type: ignore[no-untyped-def]
+    tensors = ctx.saved_tensors
+    gradients = convolve_backward(dy, *tensors, ctx.silu)
+    return (*(g if t is not None else None for g, t in zip(gradients, tensors, strict=True)), None)
+
+
+convolve.register_autograd(_backward, setup_context=_setup_context)
+
+
+def _rows(x: Tensor) -> Tensor:
+    """`x` with its last dimension dense, as the kernels read it."""
+    return x if x.stride(-1) == 1 else x.contiguous()
+
+
+def _dense(x: Tensor | None) -> Tensor | None:
+    return None if x is None else x.contiguous()

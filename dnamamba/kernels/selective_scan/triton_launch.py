@@ -1,0 +1,70 @@
+"""How a selective scan is cut into programs: a pure function of its sizes, the same on every run."""
+
+from dataclasses import dataclass
+
+# A saved state stands before every SEGMENT-th position; the backward rebuilds the states in between.
+SEGMENT = 64
+
+# One warp a program: 512 states of a warp are 16 registers of a thread, and a channel's states stay in at
+# most a few neighbouring lanes.
+STATES_PER_PROGRAM = 512
+SUPPORTED_STATES = (4, 8, 16, 32)
+
+# Programs per multiprocessor that keep its schedulers busy without cutting L.
+BUSY_PROGRAMS = 8
+# Programs of the backward that a multiprocessor holds at once: registers allow three on each scheduler.
+RESIDENT_BACKWARD = 12
+MAX_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class LaunchConfig:
+    """The cut of one scan.
+
+    Attributes:
+        channels: channels of a program's tile.
+        tiles: such tiles in E.
+        chunk: positions of a program, a multiple of SEGMENT.
+        chunks: such chunks in L; one means a single pass, more mean summaries, carry and output.
+        groups: groups of tiles in the backward. A program owns one group, adds up its dB and dC in its own
+            rows, and no two programs write to one address.
+        workers: programs of the backward; each owns a scratch for the states of one segment.
+    """
+
+    channels: int
+    tiles: int
+    chunk: int
+    chunks: int
+    groups: int
+    workers: int
+
+
+def launch_config(batch: int, length: int, channels: int, states: int, processors: int = 132) -> LaunchConfig:
+    """Cut a scan over [batch, length, channels] with `states` states for a device of `processors`.
+
+    Raises:
+        ValueError: `states` is not one of SUPPORTED_STATES.
+    """
+    if states not in SUPPORTED_STATES:
+        raise ValueError(f"backend 'triton' takes N in {SUPPORTED_STATES}, but A has N = {states}")
+    tile = max(32, min(128, STATES_PER_PROGRAM // states))
+    tiles = -(-channels // tile)
+    rows = batch * tiles
+    busy = processors * BUSY_PROGRAMS
+    segments = -(-length // SEGMENT)
+
+    chunk = segments * SEGMENT
+    if rows < busy and segments > 1:
+        chunk = SEGMENT
+        # Longer chunks leave fewer states to carry, as long as there are programs for eight full waves.
+        while chunk < min(MAX_CHUNK, length) and rows * length >= 2 * chunk * busy * 8:
+            chunk *= 2
+    chunks = -(-length // chunk)
+
+    # A group's dB and dC are rows of fp32 in memory, two bytes for every element of u at most. Within that,
+    # more groups are better: neighbouring tiles of one row are then read at the same time.
+    groups = max(1, min(tiles, channels // (4 * states)))
+    members = -(-tiles // groups)
+    groups = -(-tiles // members)
+    work = batch * chunks * groups
+    return LaunchConfig(tile, tiles, chunk, chunks, groups, min(work, processors * RESIDENT_BACKWARD))

@@ -1,0 +1,78 @@
+# The bodies are Triton's language: tuples grow by +, ranges have two ends, a constexpr branch needs its else.
+# ruff: noqa: RUF005, RET505
+# mypy: ignore-errors
+"""Elementwise functions shared by the Triton kernels, in fp32.
+
+On a GPU (`FAST`) exponentials and reciprocals are single special-function instructions, accurate to about one
+unit in the last place, in place of sequences that also treat denormals. The interpreter has no such
+instructions and takes the library's.
+"""
+
+import triton
+import triton.language as tl
+
+LOG2E = tl.constexpr(1.4426950408889634)
+LN2 = tl.constexpr(0.6931471805599453)
+
+
+def fast_math() -> bool:
+    """Whether kernels may use GPU instructions: always, except under triton's interpreter."""
+    return not triton.knobs.runtime.interpret
+
+
+@triton.jit
+def exp2(x, FAST: tl.constexpr):
+    """2^x."""
+    if FAST:
+        return tl.inline_asm_elementwise(
+            "ex2.approx.ftz.f32 $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1
+        )
+    else:
+        return tl.exp2(x)
+
+
+@triton.jit
+def reciprocal(x, FAST: tl.constexpr):
+    """1 / x; zero for an infinite x."""
+    if FAST:
+        return tl.inline_asm_elementwise(
+            "rcp.approx.ftz.f32 $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1
+        )
+    else:
+        return 1.0 / x
+
+
+@triton.jit
+def sigmoid(x, FAST: tl.constexpr):
+    """1 / (1 + exp(-x))."""
+    return reciprocal(1.0 + exp2(-x * LOG2E, FAST), FAST)
+
+
+@triton.jit
+def softplus(x, FAST: tl.constexpr):
+    """log(1 + exp(x)) with full relative precision everywhere.
+
+    With e = exp(-|x|) and s = e / (2 + e): log(1 + e) = 2 atanh(s), and s is at most 1/3, where a short
+    polynomial in s^2 (fitted; relative error 1.5e-8) gives atanh.
+    """
+    b_e = exp2(-tl.abs(x) * LOG2E, FAST)
+    b_s = b_e * reciprocal(b_e + 2.0, FAST)
+    b_q = b_s * b_s
+    b_p = b_q * (
+        0.3333331983251299
+        + b_q * (0.20003835452329463 + b_q * (0.14116977575001344 + b_q * 0.13433776651071558))
+    )
+    return tl.maximum(x, 0.0) + 2.0 * (b_s + b_s * b_p)
+
+
+@triton.jit
+def load_rows(p_row, stride, o_col, m_col, rows, COUNT: tl.constexpr, EVEN: tl.constexpr):
+    """COUNT rows of a matrix as a tuple of vectors, all in flight together.
+
+    From the `rows`-th row on they are zero; EVEN promises that there are COUNT.
+    """
+    loaded = ()
+    for k in tl.static_range(COUNT):
+        m_row = m_col if EVEN else m_col & (k < rows)
+        loaded = loaded + (tl.load(p_row + k * stride + o_col, mask=m_row, other=0.0),)
+    return loaded

@@ -1,0 +1,138 @@
+"""The Triton selective scan on tiny shapes, with segments so short that a few positions cross them."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from dnamamba.kernels import selective_scan
+from dnamamba.kernels.selective_scan import triton_launch, triton_op
+from tests.kernels.scan_inputs import OPTIONAL, errors, run_scan, scan_inputs, trained_inputs
+
+
+@pytest.fixture(autouse=True)
+def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triton_launch, "SEGMENT", 8)
+    monkeypatch.setattr(triton_op, "SEGMENT", 8)
+    monkeypatch.setitem(triton_op._GRADIENT, "WINDOW", 4)
+
+
+@pytest.fixture(autouse=True)
+def poisoned_memory() -> Iterator[None]:
+    """Every torch.empty starts as NaN: what a kernel does not write, or reads too early, shows."""
+    torch.use_deterministic_algorithms(True)
+    assert torch.utils.deterministic.fill_uninitialized_memory
+    assert torch.empty(3).isnan().all()
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def cut_into(monkeypatch: pytest.MonkeyPatch, **change: int) -> None:
+    """Override parts of every launch configuration."""
+    plan = triton_launch.launch_config
+
+    def changed(*sizes: int) -> triton_launch.LaunchConfig:
+        config = dataclasses.replace(plan(*sizes), **change)
+        return dataclasses.replace(config, chunks=-(-sizes[1] // config.chunk))
+
+    monkeypatch.setattr(triton_op, "launch_config", changed)
+
+
+@pytest.mark.parametrize(
+    "optional", [(), OPTIONAL, *((name,) for name in OPTIONAL)], ids=lambda x: "+".join(x)
+)
+@pytest.mark.parametrize("chunk", [8, 64], ids=["chunks", "single"])
+def test_every_argument(optional: tuple[str, ...], chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_into(monkeypatch, chunk=chunk)
+    inputs = scan_inputs(1, 11, 3, 4, optional=optional, seed=len(optional))
+    truth = run_scan(inputs, "reference")
+    found = errors(run_scan(inputs, "triton", dtype=torch.float32), truth)
+    assert max(found.values()) < 2e-6, found
+
+
+@pytest.mark.parametrize(
+    ("B", "L", "E", "N", "chunk"),
+    [
+        (1, 1, 1, 4, 8),
+        (2, 7, 5, 8, 8),
+        (1, 16, 33, 16, 8),
+        (1, 35, 3, 4, 16),
+        (1, 9, 40, 32, 8),
+        (3, 17, 70, 8, 24),
+    ],
+)
+def test_sizes(B: int, L: int, E: int, N: int, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_into(monkeypatch, chunk=chunk, workers=2)
+    inputs = scan_inputs(B, L, E, N)
+    found = errors(run_scan(inputs, "triton", dtype=torch.float32), run_scan(inputs, "reference"))
+    assert max(found.values()) < 2e-6, found
+
+
+def test_one_program_adds_up_its_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_into(monkeypatch, chunk=8, groups=1, workers=1)
+    inputs = scan_inputs(1, 10, 150, 8)
+    assert triton_launch.launch_config(1, 10, 150, 8, 1).tiles == 3
+    found = errors(run_scan(inputs, "triton", dtype=torch.float32), run_scan(inputs, "reference"))
+    assert max(found.values()) < 2e-6, found
+
+
+def test_without_softplus() -> None:
+    inputs = scan_inputs(1, 11, 3, 4, optional=("D", "z", "initial_state"), softplus=False)
+    truth = run_scan(inputs, "reference", softplus=False)
+    found = errors(run_scan(inputs, "triton", dtype=torch.float32, softplus=False), truth)
+    assert max(found.values()) < 2e-6, found
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_inputs_of_trained_models_within_twice_the_eager_error(dtype: torch.dtype) -> None:
+    inputs = trained_inputs(1, 21, 3, 4)
+    truth = run_scan(inputs, "reference", softplus=False)
+    eager = run_scan(inputs, "reference", dtype=dtype, softplus=False)
+    ours = run_scan(inputs, "triton", dtype=dtype, softplus=False)
+    for name, true in truth.items():
+        rounding = torch.finfo(eager[name].dtype).eps * true.abs().max()
+        budget = 2 * ((eager[name].double() - true).abs().max() + rounding)
+        assert (ours[name].double() - true).abs().max() <= budget, name
+
+
+def test_strided_inputs_equal_dense_ones_bit_for_bit() -> None:
+    inputs = {name: x.float() for name, x in scan_inputs(2, 9, 5, 4).items()}
+    wide = torch.cat([inputs["u"], inputs["z"]], dim=-1)
+    narrow = torch.cat([inputs["dt"][..., :1], inputs["B"], inputs["C"]], dim=-1)
+    views = {"u": wide[..., :5], "z": wide[..., 5:], "B": narrow[..., 1:5], "C": narrow[..., 5:]}
+    views["dt"] = inputs["dt"].transpose(1, 2).contiguous().transpose(1, 2)
+    dense = selective_scan(**inputs, dt_softplus=True, backend="triton")
+    strided = selective_scan(**{**inputs, **views}, dt_softplus=True, backend="triton")
+    assert torch.equal(dense.y, strided.y)
+    assert torch.equal(dense.state, strided.state)
+
+
+def test_two_halves_equal_the_whole() -> None:
+    inputs = {name: x.float() for name, x in scan_inputs(1, 20, 3, 4).items()}
+    first = {n: x[:, :13] if n in ("u", "dt", "B", "C", "z") else x for n, x in inputs.items()}
+    second = {n: x[:, 13:] if n in ("u", "dt", "B", "C", "z") else x for n, x in inputs.items()}
+    whole = selective_scan(**inputs, dt_softplus=True, backend="triton")
+    before = selective_scan(**first, dt_softplus=True, backend="triton")
+    after = selective_scan(**{**second, "initial_state": before.state}, dt_softplus=True, backend="triton")
+    torch.testing.assert_close(torch.cat([before.y, after.y], dim=1), whole.y, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(after.state, whole.state, rtol=1e-5, atol=1e-6)
+
+
+def test_fp64_and_unsupported_states_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"computes in fp32, but u is torch\.float64"):
+        run_scan(scan_inputs(1, 3, 2, 4), "triton")
+    with pytest.raises(ValueError, match=r"takes N in \(4, 8, 16, 32\), but A has N = 5"):
+        run_scan(scan_inputs(1, 3, 2, 5), "triton", dtype=torch.float32)
+
+
+def test_the_operators_describe_themselves() -> None:
+    inputs = {name: x.float() for name, x in scan_inputs(1, 9, 3, 4).items()}
+    order = ("u", "dt", "A", "B", "C", "D", "z", "dt_bias", "initial_state")
+    tensors = [inputs[name] for name in order]
+    checks = ("test_schema", "test_faketensor")
+    torch.library.opcheck(triton_op.scan_forward, (*tensors, True, True), test_utils=checks)
+    y, last, saved = triton_op.scan_forward(*tensors, True, True)
+    arguments = (torch.ones_like(y), torch.ones_like(last), *tensors, saved, True, True)
+    torch.library.opcheck(triton_op.scan_backward, arguments, test_utils=checks)
+    assert torch.equal(triton_op.scan_backward(*arguments)[-1], y)

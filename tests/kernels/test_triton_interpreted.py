@@ -1,0 +1,29 @@
+"""The Triton kernels without a GPU: each file of `interpreted/` in a process under triton's interpreter.
+
+The interpreter is chosen by an environment variable when a kernel is defined, so it can't be switched on in a
+process that may already hold compiled kernels.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("triton", reason="triton is published for Linux on x86-64 alone")
+HERE = Path(__file__).parent
+
+
+@pytest.mark.parametrize("cases", ["scan", "conv"])
+def test_kernels_under_the_interpreter(cases: str) -> None:
+    path = HERE / "interpreted" / f"{cases}.py"
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(path)],
+        cwd=HERE.parents[1],
+        env={**os.environ, "TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr

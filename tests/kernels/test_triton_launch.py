@@ -1,0 +1,58 @@
+"""How a scan is cut: a pure function, so its promises can be checked over many sizes at once."""
+
+import itertools
+
+import pytest
+
+from dnamamba.kernels.selective_scan.triton_launch import SEGMENT, SUPPORTED_STATES, launch_config
+
+SIZES = list(
+    itertools.product(
+        (1, 3, 64, 1024), (1, 63, 64, 1000, 2**14, 2**20 + 1), (1, 33, 256, 1536), SUPPORTED_STATES
+    )
+)
+
+
+def test_every_position_channel_and_group_has_work() -> None:
+    for batch, length, channels, states in SIZES:
+        cut = launch_config(batch, length, channels, states)
+        assert cut.chunk % SEGMENT == 0
+        assert (cut.chunks - 1) * cut.chunk < length <= cut.chunks * cut.chunk
+        assert (cut.tiles - 1) * cut.channels < channels <= cut.tiles * cut.channels
+        members = -(-cut.tiles // cut.groups)
+        assert (cut.groups - 1) * members < cut.tiles
+        assert 1 <= cut.workers <= batch * cut.chunks * cut.groups
+
+
+@pytest.mark.parametrize(
+    ("batch", "channels", "length", "single"),
+    [
+        (1, 256, 2**20, False),
+        (16, 256, 2**16, False),
+        (1024, 256, 2**10, True),
+        (1, 1024, 2**14, False),
+        (1, 8, 64, True),
+    ],
+)
+def test_one_pass_where_batch_and_channels_fill_the_device(
+    batch: int, channels: int, length: int, single: bool
+) -> None:
+    assert (launch_config(batch, length, channels, 16).chunks == 1) is single
+
+
+@pytest.mark.parametrize(
+    ("batch", "length", "channels"), [(1, 2**20, 256), (1024, 2**10, 256), (1, 2**17, 1024)]
+)
+def test_scratch_stays_under_four_bytes_an_element(batch: int, length: int, channels: int) -> None:
+    states = 16
+    cut = launch_config(batch, length, channels, states)
+    saved = -(-length // SEGMENT) * states * channels * batch
+    per_chunk = batch * cut.chunks * channels * (states + 3)
+    sums = 2 * cut.groups * batch * length * states
+    workers = cut.workers * (SEGMENT + SEGMENT // 8 * (states + 1)) * cut.channels
+    assert 4 * (saved + per_chunk + sums + workers) < 4 * batch * length * channels
+
+
+def test_states_without_a_kernel_are_named() -> None:
+    with pytest.raises(ValueError, match=r"takes N in \(4, 8, 16, 32\), but A has N = 6"):
+        launch_config(1, 64, 64, 6)
