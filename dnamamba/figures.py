@@ -54,13 +54,18 @@ def learning_curve(
     axes = figure.subplots()
     axes.set_facecolor(SURFACE)
 
-    def column(key: str) -> tuple[list[float], list[float]]:
-        rows = [row for row in metrics if key in row]
-        return [(row["step"] + 1) * bases_per_step / 1e6 for row in rows], [row[key] for row in rows]
+    rows = [row for row in metrics if "train/bits_per_base" in row]
+    train = smoothed([row["train/bits_per_base"] for row in rows])
+    bases = [(row["step"] + 1) * bases_per_step / 1e6 for row in rows]
+    axes.plot(bases, train, color=TRAINING, linewidth=1.5, label="training (moving average)")
 
-    bases, train = column("train/bits_per_base")
-    axes.plot(bases, smoothed(train), color=TRAINING, linewidth=1.5, label="training (moving average)")
-    bases, held_out = column("val/bits_per_base")
+    # The last validation, of all windows, takes the place of the one of a few windows at the same step.
+    last_step = max((row["step"] for row in rows), default=0)
+    scored = {
+        min(row["step"], last_step): row["val/bits_per_base"] for row in metrics if "val/bits_per_base" in row
+    }
+    held_out = list(scored.values())
+    bases = [(step + 1) * bases_per_step / 1e6 for step in scored]
     axes.plot(
         bases, held_out, color=HELD_OUT, linewidth=2, marker="o", markersize=5, label="held-out chromosome"
     )
@@ -75,7 +80,7 @@ def learning_curve(
             fontsize=9,
             color=MUTED,
         )
-    seen = [*smoothed(train)[len(train) // 10 :], *held_out, *baselines.values()]
+    seen = [*train[len(train) // 10 :], *held_out, *baselines.values()]
     if seen:
         margin = 0.08 * (max(seen) - min(seen)) + 1e-3
         axes.set_ylim(min(seen) - margin, min(max(seen) + margin, 2.1))

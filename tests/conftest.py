@@ -1,5 +1,11 @@
 """Small genomes and composed configurations, for tests of whole runs."""
 
+import os
+
+# The models here are small: a second thread gains nothing, and waits long where another process has the core.
+# Set before torch is imported, and for the processes that tests start.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 from collections.abc import Callable, Iterator
 from pathlib import Path
 

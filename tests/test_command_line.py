@@ -118,7 +118,7 @@ def long_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[tuple[str, ...],
     text = "".join("ACGT"[letter] for letter in letters.tolist())
     genome = base / "genome.fa"
     genome.write_text(f">one\n{text[:3000]}\n>two\n{text[3000:4000]}\n>three\n{text[4000:]}\n")
-    overrides = (*own(genome), "train.max_steps=200", "train.validate_every=60", "model.n_layer=2")
+    overrides = (*own(genome), "train.max_steps=200", "train.validate_every=60", "train.checkpoint_every=3")
     done = run(base, *overrides, "hydra.run.dir=run")
     assert done.returncode == 0, done.stderr
     return overrides, base / "run"

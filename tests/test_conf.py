@@ -14,7 +14,7 @@ from dnamamba.tasks.genome_data import GenomeConfig
 from dnamamba.trainer import TrainConfig, accumulation, build_trainer
 
 PARAMETERS = {
-    "tiny": 131_392,
+    "tiny": 65_984,
     "paper_250k": 262_208,
     "paper_700k": 683_424,
     "paper_1m4": 1_400_448,
