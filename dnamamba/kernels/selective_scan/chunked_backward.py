@@ -22,6 +22,7 @@ from dnamamba.kernels.precision import SOFTPLUS_LINEAR_FROM
 from .chunked_forward import (
     Parameters,
     Rows,
+    Tile,
     Workspace,
     aten,
     carry,
@@ -56,14 +57,14 @@ def sum_over_channels(weights_RTE: Tensor, tile: Tensor, out: Tensor) -> None:
     out.copy_(sums.view(rows, steps, states))
 
 
-def recur_back(adjoints: Tensor, decay: Tensor, adjoint: Tensor) -> None:
+def recur_back(adjoints: Tile, decay: Tile, adjoint: Tensor) -> None:
     """Turn C[t] dy[t] into g[t] in place.
 
     Args:
         adjoint: [R, N, E], what flows back into the last step from later ones; replaced by what flows back
             out of the first.
     """
-    direct, factor = adjoints.unbind(1), decay.unbind(1)
+    direct, factor = adjoints.steps, decay.steps
     g = direct[-1].add_(adjoint)
     for t in reversed(range(len(direct) - 1)):
         g = direct[t].addcmul_(factor[t + 1], g)
@@ -101,34 +102,35 @@ def walk_back(
     for steps, entering in zip(reversed(chunks), reversed(kept.unbind(0)), strict=True):
         part, grad, dy_part = rows.during(steps), gradients.during(steps), dy[:, steps]
         u, z = part.u, part.z
-        decay, states, adjoints = workspace.tiles(*u.shape[:2])
-        before, delta, drive, d_sum, d_drive, d_delta = workspace.vectors(*u.shape[:2])
+        (decay, states, adjoints), vectors = workspace.buffers(*u.shape[:2])
+        before, delta, drive, d_sum, d_drive, d_delta = vectors
 
         step_size(part.dt, parameters, before, delta)
-        decay_over(delta, A_NE, decay)
-        outer(torch.mul(delta, u, out=drive), part.B, states)
+        decay_over(delta, A_NE, decay.whole)
+        outer(torch.mul(delta, u, out=drive), part.B, states.whole)
         recur(states, decay, entering)
 
         if z is not None and grad.z is not None:
-            sum_over_states(part.C, states, d_sum)
+            sum_over_states(part.C, states.whole, d_sum)
             if D is not None:
                 d_sum.addcmul_(u, D)
             d_sum.mul_(dy_part)
             aten.silu_backward.grad_input(d_sum, in_dtype_of(d_drive, z), grad_input=d_sum)
             grad.z.copy_(d_sum)
         d_ungated(dy_part, z, d_sum)
-        sum_over_channels(d_sum, states, grad.C)
+        sum_over_channels(d_sum, states.whole, grad.C)
 
-        outer(d_sum, part.C, adjoints)
+        outer(d_sum, part.C, adjoints.whole)
         recur_back(adjoints, decay, adjoint)
-        sum_over_states(part.B, adjoints, d_drive)
-        sum_over_channels(drive, adjoints, grad.B)
+        sum_over_states(part.B, adjoints.whole, d_drive)
+        sum_over_channels(drive, adjoints.whole, grad.B)
 
-        decay.mul_(adjoints)
-        decay[:, 0].mul_(entering)
-        decay[:, 1:].mul_(states[:, :-1])
-        torch.sum(torch.mul(decay, A_NE, out=adjoints), dim=2, out=d_delta)
-        sums.A_NE.add_(decay.mul_(delta.unsqueeze(2)).sum((0, 1)))
+        q = decay.whole.mul_(adjoints.whole)
+        q[:, 0].mul_(entering)
+        q[:, 1:].mul_(states.whole[:, :-1])
+        torch.mul(q, A_NE, out=adjoints.whole)
+        sum_over_states(torch.ones_like(part.B), adjoints.whole, d_delta)
+        sums.A_NE.add_(q.mul_(delta.unsqueeze(2)).sum((0, 1)))
 
         d_delta.addcmul_(d_drive, u)
         if parameters.dt_softplus:
@@ -153,13 +155,12 @@ def summarise_back(
     total = A_NE.new_zeros(count, channels)
     for steps in reversed(workspace.chunks(length)):
         part, dy_part = rows.during(steps), dy[:, steps]
-        decay, _, adjoints = workspace.tiles(*dy_part.shape[:2])
-        delta, d_sum, *_ = workspace.vectors(*dy_part.shape[:2])
+        (decay, _, adjoints), (delta, d_sum, *_) = workspace.buffers(*dy_part.shape[:2])
         step_size(part.dt, parameters, delta, delta)
         total += delta.sum(1)
-        decay_over(delta, A_NE, decay)
+        decay_over(delta, A_NE, decay.whole)
         d_ungated(dy_part, part.z, d_sum)
-        outer(d_sum, part.C, adjoints)
+        outer(d_sum, part.C, adjoints.whole)
         recur_back(adjoints, decay, first)
     return first, decay_over(total, A_NE, torch.empty_like(first))
 

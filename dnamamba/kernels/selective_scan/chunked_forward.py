@@ -52,6 +52,13 @@ def cut(x: Tensor, piece: Piece) -> Tensor:
     return x[piece.sequences, piece.steps].unflatten(1, (piece.segments, -1)).flatten(0, 1)
 
 
+class Tile(NamedTuple):
+    """A [R, T, N, E] buffer, and its [R, N, E] steps: views that are made once, as making them takes time."""
+
+    whole: Tensor
+    steps: tuple[Tensor, ...]
+
+
 class Workspace:
     """Buffers for one chunk, allocated once a scan: every operation on a chunk writes into them."""
 
@@ -61,18 +68,21 @@ class Workspace:
         size = plan.sequences * plan.segments * plan.chunk * self._channels
         self._tiles = [A_NE.new_empty(size * self._states) for _ in range(tiles)]
         self._vectors = [A_NE.new_empty(size) for _ in range(vectors)]
+        self._views: dict[tuple[int, int], tuple[list[Tile], list[Tensor]]] = {}
 
     def chunks(self, length: int) -> list[slice]:
         return [slice(t, min(t + self.chunk, length)) for t in range(0, length, self.chunk)]
 
-    def tiles(self, rows: int, steps: int) -> list[Tensor]:
-        """Return contiguous [rows, steps, N, E] buffers."""
-        shape = (rows, steps, self._states, self._channels)
-        return [x[: rows * steps * self._states * self._channels].view(shape) for x in self._tiles]
-
-    def vectors(self, rows: int, steps: int) -> list[Tensor]:
-        """Return contiguous [rows, steps, E] buffers."""
-        return [x[: rows * steps * self._channels].view(rows, steps, self._channels) for x in self._vectors]
+    def buffers(self, rows: int, steps: int) -> tuple[list[Tile], list[Tensor]]:
+        """Return all tiles, and all contiguous [rows, steps, E] vectors."""
+        if (rows, steps) not in self._views:
+            size = rows * steps * self._channels
+            tiles = [x[: size * self._states].view(rows, steps, self._states, -1) for x in self._tiles]
+            self._views[rows, steps] = (
+                [Tile(x, x.unbind(1)) for x in tiles],
+                [x[:size].view(rows, steps, -1) for x in self._vectors],
+            )
+        return self._views[rows, steps]
 
 
 def step_size(dt: Tensor, parameters: Parameters, before: Tensor, delta: Tensor) -> None:
@@ -104,13 +114,13 @@ def sum_over_states(weights_RTN: Tensor, tile: Tensor, out: Tensor) -> None:
     torch.bmm(weights, tile.view(-1, states, channels), out=out.view(-1, 1, channels))
 
 
-def recur(states: Tensor, decay: Tensor, state: Tensor) -> Tensor:
+def recur(states: Tile, decay: Tile, state: Tensor) -> Tensor:
     """Turn drives into states in place, h[t] = drive[t] + decay[t] h[t-1], and return the last of them.
 
     Args:
         state: [R, N, E], the state before the first step.
     """
-    for drive, factor in zip(states.unbind(1), decay.unbind(1), strict=True):
+    for drive, factor in zip(states.steps, decay.steps, strict=True):
         state = drive.addcmul_(factor, state)
     return state
 
@@ -139,13 +149,12 @@ def advance(
         if kept.numel():
             kept[index] = state
         u, dt, B, C, z = rows.during(steps)
-        decay, states = workspace.tiles(*u.shape[:2])
-        delta, drive, out = workspace.vectors(*u.shape[:2])
+        (decay, states), (delta, drive, out) = workspace.buffers(*u.shape[:2])
         step_size(dt, parameters, delta, delta)
-        decay_over(delta, parameters.A_NE, decay)
-        outer(torch.mul(delta, u, out=drive), B, states)
+        decay_over(delta, parameters.A_NE, decay.whole)
+        outer(torch.mul(delta, u, out=drive), B, states.whole)
         state.copy_(recur(states, decay, state))
-        sum_over_states(C, states, out)
+        sum_over_states(C, states.whole, out)
         if parameters.D is not None:
             out.addcmul_(u, parameters.D)
         if z is not None:
@@ -161,12 +170,11 @@ def summarise(rows: Rows, parameters: Parameters, workspace: Workspace) -> tuple
     total = A_NE.new_zeros(count, channels)
     for steps in workspace.chunks(length):
         u, dt, B, _, _ = rows.during(steps)
-        decay, states = workspace.tiles(*u.shape[:2])
-        delta, drive, _ = workspace.vectors(*u.shape[:2])
+        (decay, states), (delta, drive, _) = workspace.buffers(*u.shape[:2])
         step_size(dt, parameters, delta, delta)
         total += delta.sum(1)
-        decay_over(delta, A_NE, decay)
-        outer(torch.mul(delta, u, out=drive), B, states)
+        decay_over(delta, A_NE, decay.whole)
+        outer(torch.mul(delta, u, out=drive), B, states.whole)
         last.copy_(recur(states, decay, last))
     return last, decay_over(total, A_NE, torch.empty_like(last))
 
