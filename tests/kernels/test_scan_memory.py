@@ -43,7 +43,7 @@ def test_nothing_as_large_as_all_states() -> None:
 
 def test_kept_for_the_backward_pass() -> None:
     """The inputs, and one state a chunk."""
-    B, L, E, N = 9, 1000, 32, 16
+    B, L, E, N = 17, 1000, 32, 16
     inputs = {name: x.float().requires_grad_() for name, x in scan_inputs(B, L, E, N).items()}
     kept: list[Tensor] = []
 

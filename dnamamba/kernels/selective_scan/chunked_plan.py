@@ -8,7 +8,7 @@ from typing import NamedTuple
 # cost of calling it is what counts, and one core does the work: torch gives a second core nothing of 32768
 # elements or less. Below SINGLE_PASS_FROM a second sweep over everything is cheaper than such steps.
 FILL_STEP = 65536
-SINGLE_PASS_FROM = 4096
+SINGLE_PASS_FROM = 8192
 # Elements of one [rows, chunk, N, E] buffer; the backward pass works in three of them, which should stay in
 # the last-level cache.
 FILL_CHUNK = 1 << 20
