@@ -96,3 +96,17 @@ def test_a_value_of_another_type_names_its_key(
         typed(configure(override).data, GenomeConfig, "data")
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", sorted(files_of("experiment")))
+def test_an_experiment_composes_and_opens_with_its_command(
+    configure: Callable[..., DictConfig], name: str
+) -> None:
+    cfg = configure(f"experiment={name}")
+    data, train = typed(cfg.data, GenomeConfig, "data"), typed(cfg.train, TrainConfig, "train")
+    assert accumulation(train.global_batch_size, data.batch_size, cfg.trainer.devices) >= 1
+    with torch.device("meta"):
+        LanguageModel(model_config(cfg))
+    header = (conf_dir() / "experiment" / f"{name}.yaml").read_text().partition("\ndefaults:")[0]
+    for line in (f"python -m dnamamba.pretrain experiment={name}", "Hardware: ", "Expected: "):
+        assert line in header
