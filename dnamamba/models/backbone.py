@@ -6,6 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from dnamamba.kernels import resolve
+from dnamamba.kernels.mamba_block import mamba_block
+
 from .config import MambaConfig
 from .mixer import MambaMixer
 from .state import MixerState, State
@@ -32,8 +35,23 @@ class MambaBlock(nn.Module):
         self.mixer = MambaMixer(config, backend)
 
     def forward(self, x: Tensor, state: MixerState | None = None) -> tuple[Tensor, MixerState]:
+        if resolve(self.mixer.backend, x.device) == "triton":
+            return self._fused(x, state)
         mixed, state = self.mixer(self.norm(x), state)
         return x + mixed, state
+
+    def _fused(self, x: Tensor, state: MixerState | None) -> tuple[Tensor, MixerState]:
+        """The same block as one operator, which keeps less for the backward."""
+        autocast = torch.is_autocast_enabled(x.device.type)
+        y, conv, ssm = mamba_block(
+            x,
+            self.mixer.block_weights(self.norm.weight),
+            eps=self.norm.eps or torch.finfo(x.dtype).eps,
+            dtype=torch.get_autocast_dtype(x.device.type) if autocast else x.dtype,
+            conv_state=None if state is None else state.conv,
+            ssm_state=None if state is None else state.ssm,
+        )
+        return y, MixerState(conv, ssm)
 
 
 class MambaBackbone(nn.Module):

@@ -1,12 +1,14 @@
 """The Mamba-1 block's mixer (Gu and Dao 2023, figure 3): what moves information along the sequence."""
 
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dnamamba.kernels import causal_conv1d, selective_scan
+from dnamamba.kernels.mamba_block import BlockWeights
 
 from .config import MambaConfig
 from .state import MixerState
@@ -58,6 +60,21 @@ class MambaMixer(nn.Module):
         # Every block adds to the residual stream: 1/sqrt(blocks) keeps its variance independent of depth.
         nn.init.kaiming_uniform_(self.out_proj.weight, a=math.sqrt(5))
         self.out_proj.weight.div_(math.sqrt(config.n_layer))
+
+    def block_weights(self, norm: Tensor) -> BlockWeights:
+        """The parameters as the fused block takes them, with the weight of the norm before the mixer."""
+        return BlockWeights(
+            norm=norm,
+            in_proj=self.in_proj.weight,
+            conv_weight=self.conv1d.weight.squeeze(1),
+            conv_bias=cast(Tensor, self.conv1d.bias),
+            x_proj=self.x_proj.weight,
+            dt_proj=self.dt_proj.weight,
+            dt_bias=self.dt_proj.bias,
+            A=-torch.exp(self.A_log.float()),
+            D=self.D,
+            out_proj=self.out_proj.weight,
+        )
 
     def forward(self, x: Tensor, state: MixerState | None = None) -> tuple[Tensor, MixerState]:
         """Mix [B, L, D] along L.

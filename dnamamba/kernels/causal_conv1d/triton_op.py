@@ -36,10 +36,11 @@ def causal_conv1d_triton(
             "backend 'triton' computes in fp32, but x is torch.float64; backend 'chunked' takes it"
         )
     y = convolve(x, weight, bias, initial_state, activation == "silu")
-    return Convolution(y, _last_inputs(x, initial_state, weight.shape[1] - 1))
+    return Convolution(y, last_inputs(x, initial_state, weight.shape[1] - 1))
 
 
-def _last_inputs(x: Tensor, initial_state: Tensor | None, count: int) -> Tensor:
+def last_inputs(x: Tensor, initial_state: Tensor | None, count: int) -> Tensor:
+    """The last `count` inputs, [B, count, E], the initial state's among them where L is short."""
     length = x.shape[1]
     if length >= count:
         return x[:, length - count :].clone()

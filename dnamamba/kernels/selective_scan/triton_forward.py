@@ -75,7 +75,8 @@ def forward_summary(
         p_us = p_u + i_b * stride_ub + t0 * stride_ut
         p_ds = p_dt + i_b * stride_db + t0 * stride_dt
         p_Bs = p_B + i_b * stride_Bb + t0 * stride_Bt
-        for t in range(0, SEGMENT, STEPS):
+        span = SEGMENT if EVEN else tl.minimum(SEGMENT, left - i_s * SEGMENT)
+        for t in range(0, span, STEPS):
             steps = left - i_s * SEGMENT - t
             u = load_rows(p_us + t * stride_ut, stride_ut, o_e, m_e, steps, STEPS, EVEN)
             dt = load_rows(p_ds + t * stride_dt, stride_dt, o_e, m_e, steps, STEPS, EVEN)
@@ -176,7 +177,8 @@ def forward_output(
         if HAS_Z:
             p_zs = p_z + i_b * stride_zb + t0 * stride_zt
         p_ys = p_y + (i_b * L + t0) * E
-        for t in range(0, SEGMENT, STEPS):
+        span = SEGMENT if EVEN else tl.minimum(SEGMENT, left - i_s * SEGMENT)
+        for t in range(0, span, STEPS):
             steps = left - i_s * SEGMENT - t
             u = load_rows(p_us + t * stride_ut, stride_ut, o_e, m_e, steps, STEPS, EVEN)
             dt = load_rows(p_ds + t * stride_dt, stride_dt, o_e, m_e, steps, STEPS, EVEN)

@@ -12,8 +12,8 @@ SUPPORTED_STATES = (4, 8, 16, 32)
 
 # Programs per multiprocessor that keep its schedulers busy without cutting L.
 BUSY_PROGRAMS = 8
-# Programs of the backward that a multiprocessor holds at once: registers allow three on each scheduler.
-RESIDENT_BACKWARD = 12
+# Programs of the backward that a multiprocessor holds at once: 128 registers allow four on each scheduler.
+RESIDENT_BACKWARD = 16
 MAX_CHUNK = 256
 
 

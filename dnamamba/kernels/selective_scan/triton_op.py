@@ -14,7 +14,7 @@ from .triton_forward import carry, forward_output, forward_summary
 from .triton_launch import SEGMENT, LaunchConfig, launch_config
 
 _SWEEP = {"STEPS": 2, "num_warps": 1, "num_stages": 1, "maxnreg": 64}
-_GRADIENT = {"WINDOW": 8, "num_warps": 1, "num_stages": 1, "maxnreg": 168}
+_GRADIENT = {"WINDOW": 8, "num_warps": 1, "num_stages": 1, "maxnreg": 128}
 _CARRY_ROWS, _CARRY_COLUMNS = 256, 16
 
 

@@ -1,0 +1,203 @@
+"""The fused block as torch custom operators, built from those of its parts."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+import triton
+from torch import Tensor
+
+from dnamamba.kernels.causal_conv1d.triton_op import convolve, convolve_backward, last_inputs
+from dnamamba.kernels.precision import without_autocast
+from dnamamba.kernels.selective_scan.triton_launch import SEGMENT
+from dnamamba.kernels.selective_scan.triton_op import processors, scan_backward, scan_forward
+
+from .api import Block, BlockWeights
+from .triton_norm import norm_forward, residual_norm_backward
+
+_ROWS = 16
+
+
+class _Parts(NamedTuple):
+    """What a block computes on the way to its scan, all [B, L, ..]."""
+
+    normed: Tensor
+    z: Tensor
+    conv: Tensor
+    low: Tensor
+    dt: Tensor
+    B: Tensor
+    C: Tensor
+
+
+def mamba_block_triton(
+    x: Tensor,
+    weights: BlockWeights,
+    *,
+    eps: float,
+    dtype: torch.dtype,
+    conv_state: Tensor | None,
+    ssm_state: Tensor | None,
+) -> Block:
+    """See `mamba_block`."""
+    with without_autocast(x.device):
+        low = {"in_proj", "x_proj", "dt_proj", "out_proj"}
+        cast = [w.to(dtype) if name in low else w for name, w in weights._asdict().items()]
+        inputs = (x, *weights, conv_state, ssm_state)
+        save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs)
+        y, conv, ssm, _ = block_forward(x, *cast, conv_state, ssm_state, eps, save)
+    return Block(y, conv, ssm)
+
+
+def _parts(x: Tensor, weights: BlockWeights, conv_state: Tensor | None, eps: float) -> tuple[_Parts, Tensor]:
+    """The parts, and apart from them u, the convolution's input, so that it can be let go."""
+    (channels, rank), states = weights.dt_proj.shape, weights.A.shape[1]
+    normed = _norm(x, weights.norm, eps, weights.in_proj.dtype)
+    u = F.linear(normed, weights.in_proj[:channels])
+    z = F.linear(normed, weights.in_proj[channels:])
+    conv = convolve(u, weights.conv_weight, weights.conv_bias, conv_state, True)
+    low, B, C = F.linear(conv, weights.x_proj).split([rank, states, states], dim=-1)
+    return _Parts(normed, z, conv, low, F.linear(low, weights.dt_proj), B, C), u
+
+
+def _norm(x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
+    x = x.contiguous()
+    width = x.shape[-1]
+    normed = torch.empty_like(x, dtype=dtype)
+    rows = x.numel() // width
+    norm_forward[(triton.cdiv(rows, _ROWS),)](
+        x, weight, normed, rows, width, eps, ROWS=_ROWS, COLS=triton.next_power_of_2(width), num_warps=4
+    )
+    return normed
+
+
+@torch.library.custom_op("dnamamba::mamba_block_forward", mutates_args=())
+def block_forward(
+    x: Tensor, norm: Tensor, in_proj: Tensor, conv_weight: Tensor, conv_bias: Tensor, x_proj: Tensor,
+    dt_proj: Tensor, dt_bias: Tensor, A: Tensor, D: Tensor, out_proj: Tensor,
+    conv_state: Tensor | None, ssm_state: Tensor | None, eps: float, save: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """y, both states after the last position, and (if `save`) the scan's states before every segment."""
+    weights = BlockWeights(norm, in_proj, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A, D, out_proj)
+    p, u = _parts(x, weights, conv_state, eps)
+    y, last, saved = scan_forward(p.conv, p.dt, A, p.B, p.C, D, p.z, dt_bias, ssm_state, True, save)
+    return x + F.linear(y, out_proj), last_inputs(u, conv_state, conv_weight.shape[1] - 1), last, saved
+
+
+@block_forward.register_fake
+def _block_forward_fake(  # type: ignore[no-untyped-def]
+    x, norm, in_proj, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A, D, out_proj, conv_state, ssm_state,
+    eps, save,
+):  # fmt: skip
+    batch, length, _ = x.shape
+    channels, states = A.shape
+    segments = -(-length // SEGMENT) if save else 0
+    return (
+        torch.empty_like(x, memory_format=torch.contiguous_format),
+        in_proj.new_empty(batch, conv_weight.shape[1] - 1, channels),
+        x.new_empty(batch, channels, states, dtype=torch.float32),
+        x.new_empty(batch, segments, states, channels, dtype=torch.float32),
+    )
+
+
+@torch.library.custom_op("dnamamba::mamba_block_backward", mutates_args=())
+def block_backward(
+    dy: Tensor, dconv: Tensor | None, dlast: Tensor | None,
+    x: Tensor, norm: Tensor, in_proj: Tensor, conv_weight: Tensor, conv_bias: Tensor, x_proj: Tensor,
+    dt_proj: Tensor, dt_bias: Tensor, A: Tensor, D: Tensor, out_proj: Tensor,
+    conv_state: Tensor | None, ssm_state: Tensor | None, saved: Tensor, eps: float,
+) -> list[Tensor]:  # fmt: skip
+    """Gradients of x, the ten weights and both states before; of a state not given, an empty tensor."""
+    weights = BlockWeights(norm, in_proj, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A, D, out_proj)
+    p, u = _parts(x, weights, conv_state, eps)
+    del u  # while memory is short; it is one product to have it again
+    dmixed = dy.to(out_proj.dtype)
+    dconv_y, ddt, dA, dB, dC, dD, dz, ddt_bias, dssm, y = scan_backward(
+        dmixed @ out_proj, dlast, p.conv, p.dt, A, p.B, p.C, D, p.z, dt_bias, ssm_state, saved, True, True
+    )
+    dout_proj = _rows(dmixed).t() @ _rows(y)
+    del y, dmixed
+    dlow = torch.cat([ddt @ dt_proj, dB, dC], dim=-1)
+    ddt_proj = _rows(ddt).t() @ _rows(p.low)
+    del ddt, dB, dC
+    _rows(dconv_y).addmm_(_rows(dlow), x_proj)
+    dx_proj = _rows(dlow).t() @ _rows(p.conv)
+    channels = dconv_y.shape[-1]
+    u = F.linear(p.normed, in_proj[:channels])
+    du, dconv_weight, dconv_bias, dfirst = convolve_backward(
+        dconv_y, u, conv_weight, conv_bias, conv_state, True
+    )
+    if dconv is not None:
+        du, dfirst = _add_last_inputs(du, dfirst, dconv)
+    din_proj = torch.cat([_rows(du).t() @ _rows(p.normed), _rows(dz).t() @ _rows(p.normed)])
+    dnormed = _rows(du) @ in_proj[:channels]
+    dnormed.addmm_(_rows(dz), in_proj[channels:])
+    dx, dnorm = _norm_backward(x, norm, dnormed, dy, eps)
+    return [
+        dx, dnorm, din_proj, dconv_weight, dconv_bias, dx_proj, ddt_proj, ddt_bias, dA, dD, dout_proj,
+        dfirst, dssm,
+    ]  # fmt: skip
+
+
+@block_backward.register_fake
+def _block_backward_fake(  # type: ignore[no-untyped-def]
+    dy, dconv, dlast, x, norm, in_proj, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A, D, out_proj,
+    conv_state, ssm_state, saved, eps,
+):  # fmt: skip
+    inputs = (
+        x, norm, in_proj, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A, D, out_proj,
+        conv_state, ssm_state,
+    )  # fmt: skip
+    return [
+        x.new_empty(0) if t is None else torch.empty_like(t, memory_format=torch.contiguous_format)
+        for t in inputs
+    ]
+
+
+def _norm_backward(x: Tensor, norm: Tensor, dnormed: Tensor, dy: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    width = x.shape[-1]
+    x, dy = x.contiguous(), dy.contiguous()
+    rows = x.numel() // width
+    programs = min(triton.cdiv(rows, _ROWS), 8 * processors(x.device))
+    dx = torch.empty_like(x)
+    dnorm = x.new_empty(programs, width, dtype=torch.float32)
+    residual_norm_backward[(programs,)](
+        x, norm, dnormed, dy, dx, dnorm, rows, width, eps,
+        ROWS=_ROWS, COLS=triton.next_power_of_2(width), num_warps=4,
+    )  # fmt: skip
+    return dx, dnorm.sum(0).to(norm.dtype)
+
+
+def _add_last_inputs(du: Tensor, dfirst: Tensor, dconv: Tensor) -> tuple[Tensor, Tensor]:
+    """Add the gradient of the convolution's last inputs to the inputs, and to the state where L is short."""
+    count, length = dconv.shape[1], du.shape[1]
+    seen = min(count, length)
+    du[:, length - seen :] += dconv[:, count - seen :]
+    if dfirst.numel() and seen < count:
+        dfirst = dfirst.clone()
+        dfirst[:, length:] += dconv[:, : count - seen]
+    return du, dfirst
+
+
+def _rows(x: Tensor) -> Tensor:
+    return x.flatten(0, 1)
+
+
+def _setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+    *tensors, ctx.eps, save = inputs
+    ctx.set_materialize_grads(False)
+    ctx.mark_non_differentiable(output[3])
+    assert save, "mamba_block_forward was called to be differentiated without save=True"
+    ctx.save_for_backward(*tensors, output[3])
+
+
+def _backward(ctx, dy, dconv, dlast, _):  # type: ignore[no-untyped-def]
+    *tensors, saved = ctx.saved_tensors
+    if dy is None:
+        dy = torch.zeros_like(tensors[0])
+    gradients = block_backward(dy, dconv, dlast, *tensors, saved, ctx.eps)
+    present = [g if t is not None else None for g, t in zip(gradients, tensors, strict=True)]
+    return (*present, None, None)
+
+
+block_forward.register_autograd(_backward, setup_context=_setup_context)
