@@ -64,3 +64,20 @@ def test_autocast_decides_the_dtype_between_the_parts() -> None:
         _, state = net(tokens(6))
     assert state[0].conv.dtype == torch.bfloat16
     assert state[0].ssm.dtype == torch.float32
+
+
+def test_a_model_compiles_into_one_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As on a GPU, where "auto" asks nothing of triton; a graph can't hold the question put elsewhere.
+    monkeypatch.setattr("dnamamba.models.backbone.resolve", lambda backend, device: "triton")
+    net = model("triton")
+
+    def logits(bases: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return net(bases).logits
+
+    compiled = torch.compile(logits, fullgraph=True, backend="aot_eager")
+    outputs = [f(tokens(6)) for f in (logits, compiled)]
+    assert torch.equal(*outputs)
+    gradients = [torch.autograd.grad(y.float().sin().sum(), list(net.parameters())) for y in outputs]
+    for eager, traced in zip(*gradients, strict=True):
+        assert torch.equal(eager, traced)
