@@ -92,6 +92,21 @@ def test_accumulation_and_checkpointing_change_nothing_but_rounding(tiny: Config
     assert again == pytest.approx(whole, rel=2e-3)
 
 
+def test_bfloat16_autocast_learns_the_same(tiny: Configure, tmp_path: Path) -> None:
+    """Gradient clipping and the fused optimiser included: what `trainer=gpu` asks for, on the CPU."""
+    full = pretrain(tiny(), tmp_path / "full")["bits_per_base"]["valid"]
+    half = pretrain(tiny("trainer.precision=bf16-mixed"), tmp_path / "half")["bits_per_base"]["valid"]
+    assert half != full
+    assert half == pytest.approx(full, rel=1e-2)
+
+
+def test_gradients_are_clipped(tiny: Configure, tmp_path: Path) -> None:
+    """AdamW does not mind a gradient's scale, but one clipped below its epsilon of 1e-8 teaches it nothing."""
+    loose = pretrain(tiny("train.gradient_clip=null"), tmp_path / "loose")["bits_per_base"]["valid"]
+    tight = pretrain(tiny("train.gradient_clip=1e-9"), tmp_path / "tight")["bits_per_base"]["valid"]
+    assert tight > loose + 0.01
+
+
 def test_the_model_learns(tiny: Configure, tmp_path: Path) -> None:
     """A record of one repeated word must end far below two bits."""
     path = tmp_path / "repeat.fa"

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.optim import Optimizer
 from torchmetrics.classification import MulticlassAccuracy
 from torchmetrics.text import Perplexity
 
@@ -88,6 +89,17 @@ class NextBase(lightning.LightningModule):
         self.log("train/loss", self._loss)
         self.log("train/bits_per_base", self._loss / math.log(2))
         return loss
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: Any = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip by the norm of all gradients together.
+
+        Lightning's own clipping refuses a fused optimiser under autocast, for fear of float16's loss scaling,
+        which bfloat16 does without.
+        """
+        if gradient_clip_val is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), gradient_clip_val)
 
     def on_after_backward(self) -> None:
         """Stop at a loss that is no number, while the gradients still show where it came from."""
