@@ -78,10 +78,12 @@ class _ChunkedConvolution(torch.autograd.Function):
             for steps, inputs in reversed(list(_blocks(x, initial_state))):
                 size = steps.stop - steps.start
                 d_before = ahead[:, :size]
-                d_before.copy_(dy[:, steps])
                 if ctx.activation == "silu":
                     before = _convolve(inputs, taps, offset, block)
-                    aten.silu_backward.grad_input(d_before, before, grad_input=d_before)
+                    d_y = dy[:, steps].to(before.dtype)
+                    aten.silu_backward.grad_input(d_y, before, grad_input=d_before)
+                else:
+                    d_before.copy_(dy[:, steps])
                 ahead[:, size : size + len(taps) - 1] = halo
                 scratch = block[:, :size]
                 for k, d_tap in enumerate(d_taps):
