@@ -28,11 +28,14 @@ def save_model(model: LanguageModel, folder: str | Path) -> None:
     """Write config.json and model.safetensors into `folder`, both or neither; an older folder is replaced.
 
     Raises:
-        UserError: the folder can't be written.
+        UserError: the folder can't be written, or holds anything that is no model.
     """
     folder = Path(folder)
     document = {"format": FORMAT, "format_version": FORMAT_VERSION, "model": model.config.to_dict()}
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    if folder.exists() and not (folder.is_dir() and set(os.listdir(folder)) <= {CONFIG_FILE, WEIGHTS_FILE}):
+        raise UserError(f"{folder} is there and holds other things than a model: choose another folder")
+    old = folder.with_name(f".{folder.name}-old-{os.getpid()}")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -43,12 +46,13 @@ def save_model(model: LanguageModel, folder: str | Path) -> None:
         save_file(weights, beside / WEIGHTS_FILE)
         beside.chmod(0o755)
         if folder.exists():
-            shutil.rmtree(folder)
+            os.replace(folder, old)
         os.replace(beside, folder)
     except OSError as error:
         raise UserError(f"can't write the model folder {folder}: {error.strerror}") from error
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        for leftover in (beside, old):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def load(path: str | Path) -> LanguageModel:

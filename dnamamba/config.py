@@ -1,6 +1,7 @@
 """Where the configuration files lie, and how a command reads them and reports a user's mistake."""
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -13,14 +14,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dnamamba.errors import UserError
+from dnamamba.errors import Interrupted, UserError
 
 T = TypeVar("T")
 INTERRUPTED = 130
-
-
-class Interrupted(Exception):  # noqa: N818
-    """The user or the scheduler stopped a run; the message says how to go on."""
 
 
 def conf_dir() -> Path:
@@ -60,48 +57,61 @@ def command(run: Callable[[DictConfig], None], name: str) -> None:
     """Compose `name`.yaml with the command line's overrides and call `run`; the body of every entry point.
 
     A user's mistake ends in one line on standard error and status 1, an interrupt in status 130; neither
-    leaves an empty run folder behind. Any other exception is ours and keeps its traceback.
+    leaves an empty run folder behind. In a sweep a mistake ends its job and an interrupt ends them all. Any
+    other exception is ours and keeps its traceback.
     """
+    failed = started = False
 
     def job(cfg: DictConfig) -> None:
+        nonlocal failed, started
+        started = True
         try:
             run(cfg)
         except (UserError, OmegaConfBaseException) as error:
             _remove_if_unused(output_dir())
-            _fail(_one_line(error))
+            _report(_one_line(error))
+            failed = True
+        except (Interrupted, KeyboardInterrupt) as stop:
+            _remove_if_unused(output_dir())
+            print(f"dnamamba: {stop if str(stop) else 'interrupted before the first step'}", file=sys.stderr)
+            sys.exit(INTERRUPTED)
 
     job.__module__, job.__name__ = run.__module__, name
     # Hydra would print its own, longer report of a mistake; this makes it hand the exception to us instead.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(job)()
-    except (UserError, HydraException, OmegaConfBaseException) as error:
-        _fail(_one_line(error))
-    except Interrupted as stop:
-        print(f"dnamamba: {stop}", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+    except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
+        _report(_one_line(error))
+        failed = True
+    except ValueError as error:  # Hydra's own, of a group that is null or a number
+        if started:
+            raise
+        _report(_one_line(error))
+        failed = True
     except KeyboardInterrupt:
-        print("dnamamba: interrupted before the first step; nothing was written", file=sys.stderr)
+        print("dnamamba: interrupted before the first step", file=sys.stderr)
         sys.exit(INTERRUPTED)
+    if failed:
+        sys.exit(1)
 
 
-def _fail(message: str) -> None:
+def _report(message: str) -> None:
     print(f"dnamamba: error: {message}", file=sys.stderr)
-    sys.exit(1)
 
 
 def _one_line(error: Exception) -> str:
     """Hydra spreads a mistake over several lines and an exception's causes; keep what the user can act on."""
-    parts = [str(error)]
-    if error.__cause__ is not None:
-        parts.append(str(error.__cause__))
-    text = " ".join(" ".join(parts).split())
+    text = str(error)
+    if isinstance(error, HydraException) and error.__cause__ is not None:
+        text = f"{text} {error.__cause__}"
+    text = re.sub(r"To append to your config use \S+", "", " ".join(text.split()))
     for tail in ("Config search path:", "full_key:", "object_type="):
         text = text.partition(tail)[0]
-    return text.strip()
+    return " ".join(text.split())
 
 
 def _remove_if_unused(folder: Path) -> None:
     """Remove a run folder that holds nothing but Hydra's copy of the configuration."""
-    if folder.is_dir() and {entry.name for entry in folder.iterdir()} <= {".hydra"}:
+    if folder.is_dir() and {entry.name for entry in folder.iterdir()} <= {".hydra", "config.yaml"}:
         shutil.rmtree(folder)

@@ -1,4 +1,4 @@
-"""The one exception that means: the user can mend this, and the message says how."""
+"""The two ways a run ends early that are no fault of ours."""
 
 
 class UserError(ValueError):
@@ -7,3 +7,7 @@ class UserError(ValueError):
     The message is one line that names the file, record, key or number. The command line prints it without a
     traceback and exits with status 1; in a notebook it is an ordinary `ValueError`.
     """
+
+
+class Interrupted(Exception):  # noqa: N818
+    """The user or the scheduler stopped a run; the message says how to go on."""

@@ -47,7 +47,7 @@ def learning_curve(
     Args:
         metrics: rows of metrics.csv.
         bases_per_step: bases of one optimiser step.
-        baselines: bits per base by Markov order, on the validation windows.
+        baselines: bits per base by Markov order, on the windows watched while training.
         title: of the picture.
     """
     figure = Figure(figsize=(8, 4.8), layout="constrained", facecolor=SURFACE)
@@ -59,15 +59,19 @@ def learning_curve(
     bases = [(row["step"] + 1) * bases_per_step / 1e6 for row in rows]
     axes.plot(bases, train, color=TRAINING, linewidth=1.5, label="training (moving average)")
 
-    # The last validation, of all windows, takes the place of the one of a few windows at the same step.
+    # The last row of all is the final score, of all windows: dots and baselines are of those watched.
     last_step = max((row["step"] for row in rows), default=0)
-    scored = {
-        min(row["step"], last_step): row["val/bits_per_base"] for row in metrics if "val/bits_per_base" in row
-    }
-    held_out = list(scored.values())
-    bases = [(step + 1) * bases_per_step / 1e6 for step in scored]
+    watched = [row for row in metrics if "val/bits_per_base" in row and row["step"] <= last_step]
+    held_out = [row["val/bits_per_base"] for row in watched]
+    bases = [(row["step"] + 1) * bases_per_step / 1e6 for row in watched]
     axes.plot(
-        bases, held_out, color=HELD_OUT, linewidth=2, marker="o", markersize=5, label="held-out chromosome"
+        bases,
+        held_out,
+        color=HELD_OUT,
+        linewidth=2,
+        marker="o",
+        markersize=5,
+        label="held out (windows watched)",
     )
 
     for order, bits in baselines.items():
@@ -86,7 +90,7 @@ def learning_curve(
         axes.set_ylim(min(seen) - margin, min(max(seen) + margin, 2.1))
     axes.set_xlabel("bases read (millions)", color=MUTED)
     axes.set_ylabel("bits per base", color=MUTED)
-    axes.set_title(title, loc="left", fontsize=12, color=TEXT)
+    axes.set_title(title, loc="left", fontsize=10, color=TEXT)
     axes.grid(color=GRID, linewidth=0.8)
     axes.spines[:].set_visible(False)
     axes.tick_params(colors=MUTED, length=0)

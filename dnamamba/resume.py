@@ -9,43 +9,60 @@ from dnamamba.figures import read_metrics
 from dnamamba.models import MambaConfig
 from dnamamba.tasks.checkpointing import LAST
 
-# What decides which bases a step reads: a resumed run must agree on it, or it would not be the same run.
-UNCHANGED = (
-    "data.max_length",
-    "data.batch_size",
-    "data.reverse_complement",
-    "data.valid",
-    "data.test",
-    "train.seed",
-    "train.global_batch_size",
-)
+# What decides the bases and the update of a step: where it differs, it would not be the same run.
+UNCHANGED = {
+    "data": ("max_length", "batch_size", "reverse_complement"),
+    "train": (
+        "seed",
+        "global_batch_size",
+        "learning_rate",
+        "final_learning_rate",
+        "warmup_fraction",
+        "weight_decay",
+        "betas",
+        "gradient_clip",
+    ),
+    "genome": ("records", "bases", "split"),
+}
 
 
 def checkpoint_to_resume(ckpt_path: str | None, folder: Path, contents: dict[str, Any]) -> Path | None:
     """The checkpoint that `ckpt_path` names, if this run may go on from it.
 
     Args:
-        ckpt_path: None for a new run, a path, or `last`.
+        ckpt_path: None for a new run, a checkpoint, a run's folder, or `last`.
         folder: of this run.
-        contents: what this run's checkpoints will hold of its configuration: `model`, `data`, `train`.
+        contents: what this run's checkpoints will hold: `model`, `data`, `train`, `genome`.
 
     Raises:
-        UserError: there is no such checkpoint, or it is of another run; the message lists what differs.
+        UserError: there is no such checkpoint, it has no step left, or it is of another run; the message
+            lists what differs. Or this is a new run, and `folder` holds one already.
     """
     if ckpt_path is None:
+        if (folder / "checkpoints" / LAST).exists():
+            raise UserError(
+                f"{folder} holds a run already: choose another hydra.run.dir, or go on with ckpt_path=last"
+            )
         return None
-    path = newest_checkpoint(folder) if ckpt_path == "last" else Path(ckpt_path)
+    path = newest_checkpoint(folder) if ckpt_path == "last" else Path(ckpt_path).expanduser()
+    if path.is_dir():
+        path = path / "checkpoints" / LAST
     checkpoint = read_checkpoint(path)
     config = MambaConfig.from_dict(contents["model"])
     differences = [f"model.{line}" for line in checkpoint_config(checkpoint, path).differences(config)]
-    for key in UNCHANGED:
-        group, _, name = key.partition(".")
-        before, now = checkpoint["dnamamba"][group][name], contents[group][name]
-        if before != now:
-            differences.append(f"{key}: {before}, {now}")
+    for group, names in UNCHANGED.items():
+        for name in names:
+            before, now = checkpoint["dnamamba"].get(group, {}).get(name), contents[group][name]
+            if before != now:
+                differences.append(f"{group}.{name}: {before}, {now}")
     if differences:
         raise UserError(
             f"{path} is of another run (checkpoint's value, this run's): {'; '.join(differences)}"
+        )
+    steps, max_steps = checkpoint["global_step"], contents["train"]["max_steps"]
+    if steps >= max_steps:
+        raise UserError(
+            f"{path} has done {steps:,} steps of train.max_steps={max_steps}: nothing is left to do"
         )
     return path
 

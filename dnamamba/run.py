@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dnamamba.checkpoint import save_model
-from dnamamba.config import Interrupted, typed
+from dnamamba.config import typed
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.errors import UserError
 from dnamamba.figures import learning_curve, read_metrics, save_figure
@@ -41,7 +41,8 @@ def pretrain(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         UserError: the configuration, the FASTA file or the checkpoint can't be used; nothing was written.
         Interrupted: a signal stopped the run; a checkpoint to resume from is in `folder`.
     """
-    console = Console()
+    console = Console(markup=False)
+    _check_groups(cfg)
     train = typed(cfg.train, TrainConfig, "train")
     genome = typed(cfg.data, GenomeConfig, "data")
     config = model_config(cfg)
@@ -50,11 +51,15 @@ def pretrain(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     model.backbone.activation_checkpointing = train.activation_checkpointing
     schedule = train.schedule
     trainer = build_trainer(cfg, train, genome.batch_size, folder)
-    contents = {"model": config.to_dict(), "data": asdict(genome), "train": asdict(train)}
+    data = GenomeData(genome, train.seed, console)
+    contents = {
+        "model": config.to_dict(),
+        "data": asdict(genome),
+        "train": asdict(train),
+        "genome": data.identity,
+    }
     resume_from = checkpoint_to_resume(cfg.ckpt_path, folder, contents)
     earlier = metrics_until(resume_from) if resume_from is not None else []
-
-    data = GenomeData(genome, train.seed, console)
     task = NextBase(
         model,
         data.alphabet,
@@ -64,8 +69,10 @@ def pretrain(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         describe=data.describe,
     )
     last = LastCheckpoint(folder / "checkpoints", train.checkpoint_every, contents)
-    report = ProgressReport(console, data.markov_bits("valid", watched=True))
-    trainer.callbacks.extend([Throughput(), report, last])  # type: ignore[attr-defined]
+    watched = data.markov_bits("valid", watched=True)
+    trainer.callbacks.extend([Throughput(), ProgressReport(console, watched), last])  # type: ignore[attr-defined]
+    console.print(f"{_size(model)}, {data.summary}", soft_wrap=True)
+
     if trainer.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
@@ -73,18 +80,38 @@ def pretrain(cfg: DictConfig, folder: Path) -> dict[str, Any]:
             step = int(row.pop("step"))
             for logger in trainer.loggers:
                 logger.log_metrics(row, step)
-    console.print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {data.summary}")
     began = time.perf_counter()
-    trainer.fit(task, datamodule=data, ckpt_path=resume_from)
-    if last.stopped_by is not None and trainer.global_step < train.max_steps:
-        raise Interrupted(
-            f"stopped by {last.stopped_by.name} after step {trainer.global_step:,}; "
-            f"go on with ckpt_path={last.path}"
-        )
-    seconds = time.perf_counter() - began
-    results = _finish(trainer, task, data, folder, seconds, _title(cfg, model))
-    _show(console, results, folder)
+    try:
+        trainer.fit(task, datamodule=data, ckpt_path=resume_from)
+        seconds = time.perf_counter() - began
+        if trainer.is_global_zero:
+            save_model(model, folder / "model")
+        with console.status("scoring the held-out records"):
+            results = _score(trainer, task, data)
+    finally:
+        last.restore_signals()
+    results |= {
+        "steps": trainer.global_step,
+        "bases": trainer.global_step * data.bases_per_step(trainer),
+        "training_seconds": round(seconds, 1),
+    }
+    if trainer.is_global_zero:
+        _write_json(folder / "results.json", results)
+        _draw(folder, results, data.bases_per_step(trainer), watched, f"{_size(model)} on {data.label}")
+        _show(console, results, folder)
     return results
+
+
+def _check_groups(cfg: DictConfig) -> None:
+    known = ("data", "model", "train", "trainer", "logger", "ckpt_path")
+    unknown = [str(key) for key in cfg if key not in known]
+    if unknown:
+        raise UserError(f"unknown setting {', '.join(unknown)}; the settings are {', '.join(known)}")
+    for key in known[:-1]:
+        if not isinstance(cfg[key], DictConfig):
+            raise UserError(f"{key} must be a group of settings, not {cfg[key]!r}")
+    if not isinstance(cfg.ckpt_path, str | None):
+        raise UserError(f"ckpt_path must be a path or `last`, not {cfg.ckpt_path!r}")
 
 
 def model_config(cfg: DictConfig) -> MambaConfig:
@@ -107,41 +134,33 @@ def model_config(cfg: DictConfig) -> MambaConfig:
     return config
 
 
-def _finish(
-    trainer: lightning.Trainer, task: NextBase, data: GenomeData, folder: Path, seconds: float, title: str
-) -> dict[str, Any]:
-    """Score every held-out window, export the model, draw the curve, write results.json."""
-    results: dict[str, Any] = {
-        "steps": trainer.global_step,
-        "bases": trainer.global_step * data.bases_per_step(trainer),
-        "seconds": round(seconds, 1),
-        "bits_per_base": {},
-        "accuracy": {},
-        "markov_bits_per_base": {},
-    }
+def _score(trainer: lightning.Trainer, task: NextBase, data: GenomeData) -> dict[str, Any]:
+    """Bits per base of every held-out window, of the model and of the Markov models."""
+    results: dict[str, Any] = {"bits_per_base": {}, "accuracy": {}, "markov_bits_per_base": {}}
     for split, loader in data.held_out_loaders():
-        scored = (trainer.validate if split == "valid" else trainer.test)(
-            task, dataloaders=loader, verbose=False
-        )[0]
+        score = trainer.validate if split == "valid" else trainer.test
+        scored = score(task, dataloaders=loader, verbose=False)[0]
         prefix = "val" if split == "valid" else "test"
         results["bits_per_base"][split] = scored[f"{prefix}/bits_per_base"]
         results["accuracy"][split] = scored[f"{prefix}/accuracy"]
         results["markov_bits_per_base"][split] = data.markov_bits(split)
-    if trainer.is_global_zero:
-        save_model(task.model, folder / "model")
-        for logger in trainer.loggers:
-            logger.finalize("success")
-        metrics = folder / "metrics.csv"
-        if metrics.is_file():
-            figure = learning_curve(
-                read_metrics(metrics),
-                data.bases_per_step(trainer),
-                data.markov_bits("valid") if "valid" in results["bits_per_base"] else {},
-                title,
-            )
-            save_figure(figure, folder / "learning_curve.png")
-        _write_json(folder / "results.json", results)
     return results
+
+
+def _draw(
+    folder: Path, results: dict[str, Any], bases_per_step: int, watched: dict[int, float], title: str
+) -> None:
+    """The learning curve, where a logger has left metrics.csv to draw it from."""
+    metrics = folder / "metrics.csv"
+    if not metrics.is_file():
+        return
+    for split, bits in results["bits_per_base"].items():
+        markov = results["markov_bits_per_base"][split]
+        best = f" (Markov of order {max(markov)}: {markov[max(markov)]:.4f})" if markov else ""
+        title += f"\nin the end, all of {split}: {bits:.4f} bits per base{best}"
+    save_figure(
+        learning_curve(read_metrics(metrics), bases_per_step, watched, title), folder / "learning_curve.png"
+    )
 
 
 def _show(console: Console, results: dict[str, Any], folder: Path) -> None:
@@ -168,10 +187,8 @@ def _show(console: Console, results: dict[str, Any], folder: Path) -> None:
             console.print(f"{label:<11}{folder / name}", soft_wrap=True, highlight=False)
 
 
-def _title(cfg: DictConfig, model: LanguageModel) -> str:
-    genome = "yeast" if cfg.data.fasta is None else Path(cfg.data.fasta).name
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    return f"Mamba with {parameters:,} parameters on {genome}, windows of {cfg.data.max_length:,} bases"
+def _size(model: LanguageModel) -> str:
+    return f"Mamba with {sum(parameter.numel() for parameter in model.parameters()):,} parameters"
 
 
 def _write_json(path: Path, document: dict[str, Any]) -> None:

@@ -42,6 +42,12 @@ class TrainConfig:
         for key in ("max_steps", "global_batch_size", "log_every", "validate_every", "checkpoint_every"):
             if getattr(self, key) < 1:
                 raise UserError(f"train.{key} must be at least 1, not {getattr(self, key)}")
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"train.seed must lie between 0 and 4294967295, not {self.seed}")
+        if self.weight_decay < 0:
+            raise UserError(f"train.weight_decay must be at least 0, not {self.weight_decay}")
+        if self.gradient_clip is not None and self.gradient_clip <= 0:
+            raise UserError(f"train.gradient_clip must be positive or null, not {self.gradient_clip}")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise UserError(f"train.betas must be two numbers from 0 to below 1, not {self.betas}")
 
@@ -73,6 +79,10 @@ def build_trainer(cfg: DictConfig, train: TrainConfig, batch_size: int, folder: 
         UserError: a number is out of range, the batches do not divide, or the device asked for is not there.
     """
     _quieten()
+    if cfg.trainer.accelerator in ("cuda", "gpu") and not torch.cuda.is_available():
+        raise UserError(
+            "trainer.accelerator: there is no CUDA GPU here that torch can use; choose trainer=cpu"
+        )
     arguments = dict(cfg.trainer)
     try:
         trainer = lightning.Trainer(
@@ -91,7 +101,7 @@ def build_trainer(cfg: DictConfig, train: TrainConfig, batch_size: int, folder: 
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
-    except (MisconfigurationException, RuntimeError) as error:
+    except (MisconfigurationException, RuntimeError, ValueError, TypeError) as error:
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
     half = str(cfg.trainer.precision).startswith("bf16")
     on_gpu = trainer.strategy.root_device.type == "cuda"

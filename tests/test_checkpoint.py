@@ -78,6 +78,14 @@ def test_a_full_disk_leaves_the_old_folder(
     assert os.listdir(tmp_path) == ["model"]
 
 
+def test_a_folder_of_other_things_is_never_replaced(model: LanguageModel, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(UserError, match="is there and holds other things than a model"):
+        save_model(model, tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "precious"
+    assert os.listdir(tmp_path) == ["thesis.txt"]
+
+
 def damage_config(folder: Path) -> None:
     (folder / "config.json").write_text("{")
 

@@ -55,6 +55,8 @@ def folder(tmp_path: Path) -> Path:
         (("data.max_length=many",), "data.max_length"),
         (("train.max_steps=",), "train.max_steps"),
         (("data.max_length=${nothing}",), "nothing"),
+        (("hydra.run.dir=/dev/null/run",), "/dev/null/run"),
+        (("trainer=null",), "NoneType"),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(
@@ -83,6 +85,14 @@ def test_a_sweep_makes_a_folder_a_job(folder: Path, genome: Path) -> None:
     assert done.returncode == 0, done.stderr
     (sweep,) = (folder / "logs/pretrain/multiruns").iterdir()
     assert {path.parent.name for path in sweep.glob("*/results.json")} == {"0", "1"}
+
+
+def test_a_mistake_in_a_sweep_ends_its_job_only(folder: Path, genome: Path) -> None:
+    done = run(folder, "--multirun", *own(genome), "train.max_steps=1", "train.seed=-1,1")
+    assert done.returncode == 1
+    assert done.stderr == "dnamamba: error: train.seed must lie between 0 and 4294967295, not -1\n"
+    (sweep,) = (folder / "logs/pretrain/multiruns").iterdir()
+    assert [path.parent.name for path in sweep.glob("*/results.json")] == ["1"]
 
 
 def test_own_configuration_files(folder: Path) -> None:
@@ -125,29 +135,30 @@ def long_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[tuple[str, ...],
 
 
 @pytest.mark.parametrize(
-    ("number", "step"), [(signal.SIGKILL, 37), (signal.SIGTERM, 90), (signal.SIGINT, 121)]
+    ("number", "step", "workers"), [(signal.SIGKILL, 37, 0), (signal.SIGTERM, 90, 0), (signal.SIGINT, 121, 2)]
 )
 def test_stopped_and_resumed_equals_uninterrupted(
-    long_run: tuple[tuple[str, ...], Path], folder: Path, number: signal.Signals, step: int
+    long_run: tuple[tuple[str, ...], Path], folder: Path, number: signal.Signals, step: int, workers: int
 ) -> None:
     overrides, uninterrupted = long_run
     first = folder / RUNS / "first"
     process = subprocess.Popen(
-        command(*overrides, f"hydra.run.dir={first}"),
+        command(*overrides, f"hydra.run.dir={first}", f"data.num_workers={workers}"),
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
     wait_for_step(process, first, step)
-    process.send_signal(number)
+    os.killpg(process.pid, number)  # as a terminal does: loader workers get it too
     _, errors = process.communicate(timeout=60)
     if number == signal.SIGKILL:
         assert process.returncode == -signal.SIGKILL
     else:
         assert process.returncode == 130
-        assert f"dnamamba: stopped by {number.name} after step" in errors
-        assert "Traceback" not in errors
+        assert errors.startswith(f"dnamamba: stopped by {number.name} after step")
+        assert len(errors.strip().splitlines()) == 1
     assert not (first / "results.json").exists()
     reached = torch.load(first / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
     assert step <= reached < 200

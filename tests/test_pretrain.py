@@ -101,7 +101,7 @@ def test_bfloat16_autocast_learns_the_same(tiny: Configure, tmp_path: Path) -> N
 
 
 def test_gradients_are_clipped(tiny: Configure, tmp_path: Path) -> None:
-    """AdamW does not mind a gradient's scale, but one clipped below its epsilon of 1e-8 teaches it nothing."""
+    """AdamW does not mind a gradient's scale, but one clipped far below its epsilon teaches it nothing."""
     loose = pretrain(tiny("train.gradient_clip=null"), tmp_path / "loose")["bits_per_base"]["valid"]
     tight = pretrain(tiny("train.gradient_clip=1e-9"), tmp_path / "tight")["bits_per_base"]["valid"]
     assert tight > loose + 0.01
@@ -188,6 +188,16 @@ def test_a_bad_fasta_is_one_line_and_no_folder(
         ("train.checkpoint_every=0", "train.checkpoint_every must be at least 1, not 0"),
         ("model.d_model=-1", "model.d_model must be a whole number of at least 1, not -1"),
         ("model.vocab_size=4", "model.vocab_size is 4, but alphabet 'dna' has 8 ids"),
+        ("+nosuch=1", "unknown setting nosuch; the settings are data, model, train"),
+        ("ckpt_path=[a]", "ckpt_path must be a path or `last`, not ['a']"),
+        ("trainer.precision=foo", "trainer: "),
+        ("trainer.accelerator=quantum", "trainer: "),
+        ("+trainer.max_epochs=1", "trainer: "),
+        ("train.learning_rate=0", "train.learning_rate must be positive, not 0.0"),
+        ("train.seed=-1", "train.seed must lie between 0 and 4294967295, not -1"),
+        ("train.weight_decay=-1", "train.weight_decay must be at least 0, not -1.0"),
+        ("train.gradient_clip=-1", "train.gradient_clip must be positive or null, not -1.0"),
+        ("train.betas=[0.9]", "train.betas must be two numbers from 0 to below 1, not [0.9]"),
         ("ckpt_path=nowhere.ckpt", "no checkpoint nowhere.ckpt"),
         ("ckpt_path=last", "ckpt_path=last: no checkpoint of an earlier run in"),
     ],
@@ -213,6 +223,8 @@ def test_a_checkpoint_of_another_run_lists_what_differs(tiny: Configure, tmp_pat
         "data.alphabet=bytes",
         "data.max_length=16",
         "train.seed=7",
+        "train.learning_rate=1e-3",
+        "data.valid=[]",
     )
     with pytest.raises(UserError) as error:
         pretrain(tiny(*overrides), tmp_path / "second")
@@ -223,9 +235,42 @@ def test_a_checkpoint_of_another_run_lists_what_differs(tiny: Configure, tmp_pat
         "model.vocab_size: 8, 256",
         "data.max_length: 32, 16",
         "train.seed: 0, 7",
+        "train.learning_rate: 0.008, 0.001",
+        "genome.split: ",
     ):
         assert difference in str(error.value)
     assert not (tmp_path / "second").exists()
+
+
+def test_a_checkpoint_of_another_genome_is_refused(tiny: Configure, genome: Path, tmp_path: Path) -> None:
+    pretrain(tiny("train.max_steps=1"), tmp_path / "first")
+    other = tmp_path / "other.fa"
+    other.write_text(genome.read_text().replace(">three", ">four"))
+    with pytest.raises(UserError, match=r"genome.split: "):
+        pretrain(
+            tiny(f"data.fasta={other}", "data.test=[four]", f"ckpt_path={tmp_path / 'first'}"),
+            tmp_path / "second",
+        )
+
+
+def test_a_finished_run_and_a_used_folder_are_refused(tiny: Configure, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    pretrain(tiny("train.max_steps=2"), folder)
+    with pytest.raises(UserError, match=r"has done 2 steps of train.max_steps=2: nothing is left to do"):
+        pretrain(tiny("train.max_steps=2", f"ckpt_path={folder}"), tmp_path / "again")
+    with pytest.raises(UserError, match=r"run holds a run already: choose another hydra.run.dir"):
+        pretrain(tiny("train.max_steps=2"), folder)
+    assert pretrain(tiny("train.max_steps=3", "ckpt_path=last"), folder)["steps"] == 3
+
+
+def test_the_logged_loss_is_that_of_the_step(tiny: Configure, tmp_path: Path) -> None:
+    """Of all its micro-batches: at the first step, weights being equal, the mean over the same windows."""
+    losses = []
+    for batch_size in (8, 4, 2):
+        folder = tmp_path / str(batch_size)
+        pretrain(tiny(f"data.batch_size={batch_size}", "train.max_steps=1", "train.seed=3"), folder)
+        losses.append(read_metrics(folder / "metrics.csv")[0]["train/loss"])
+    assert losses[1:] == pytest.approx([losses[0]] * 2, rel=1e-5)
 
 
 def test_a_checkpoint_holds_tensors_and_plain_values_only(tiny: Configure, tmp_path: Path) -> None:

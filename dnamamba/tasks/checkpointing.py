@@ -11,6 +11,8 @@ import lightning
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from dnamamba.errors import Interrupted
+
 LAST = "last.ckpt"
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -39,22 +41,22 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 class LastCheckpoint(lightning.Callback):
     """Keeps `folder`/last.ckpt fresh, and ends a run early but whole on SIGINT or SIGTERM.
 
-    A checkpoint is only ever taken between optimiser steps: gradients half accumulated can't be stored.
+    A checkpoint is only ever taken between optimiser steps: gradients half accumulated can't be stored. The
+    signals are this callback's from the first step until `restore_signals`.
 
     Args:
         folder: where last.ckpt goes.
         every: optimiser steps between two checkpoints.
         contents: plain values that go with the weights, such as the model's configuration.
-
-    Attributes:
-        stopped_by: the signal that ended the run, if one did.
     """
 
     def __init__(self, folder: Path, every: int, contents: dict[str, Any]) -> None:
         self.path = folder / LAST
         self.every = every
         self.contents = contents
-        self.stopped_by: signal.Signals | None = None
+        self._asked: signal.Signals | None = None
+        self._stopped_at: int | None = None
+        self._at_once = False
         self._before: dict[signal.Signals, Any] = {}
 
     def on_save_checkpoint(
@@ -66,7 +68,7 @@ class LastCheckpoint(lightning.Callback):
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         """Take over the stop signals; only a main thread may."""
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._request_stop) for number in STOP_SIGNALS}
+            self._before = {number: signal.signal(number, self._stop) for number in STOP_SIGNALS}
 
     def on_train_batch_end(
         self,
@@ -79,28 +81,38 @@ class LastCheckpoint(lightning.Callback):
         """Save when a checkpoint is due, or a stop was asked for."""
         if (index + 1) % trainer.accumulate_grad_batches:
             return
-        if self.stopped_by is not None:
-            trainer.should_stop = True
-        if self.stopped_by is not None or trainer.global_step % self.every == 0:
+        self._stopped_at = trainer.global_step if self._asked is not None else None
+        if self._stopped_at is not None or trainer.global_step % self.every == 0:
             trainer.save_checkpoint(self.path)
 
-    def on_train_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        """Save what the last step made, and give the signals back."""
-        trainer.save_checkpoint(self.path)
-        self._restore_signals()
-
-    def on_exception(
-        self, trainer: lightning.Trainer, module: lightning.LightningModule, exception: BaseException
+    def on_train_batch_start(
+        self, trainer: lightning.Trainer, module: lightning.LightningModule, batch: Any, index: int
     ) -> None:
-        """Give the signals back."""
-        self._restore_signals()
+        """End the run once a checkpoint for it was saved and the step's metrics were logged.
 
-    def _restore_signals(self) -> None:
+        Raises:
+            Interrupted: a stop was asked for.
+        """
+        if self._stopped_at is not None:
+            assert self._asked is not None
+            raise Interrupted(
+                f"stopped by {self._asked.name} after step {self._stopped_at:,}; "
+                f"go on with ckpt_path={self.path}"
+            )
+
+    def on_train_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        """Save what the last step made; from here on a stop has no step to wait for."""
+        trainer.save_checkpoint(self.path)
+        self._at_once = True
+
+    def restore_signals(self) -> None:
+        """Give the signals back to whoever had them before the run."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
 
-    def _request_stop(self, number: int, frame: FrameType | None) -> None:
-        if self.stopped_by is not None:  # asked twice: the user does not want to wait for the step
-            raise KeyboardInterrupt
-        self.stopped_by = signal.Signals(number)
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        if self._at_once or self._asked is not None:  # asked twice: the user does not want to wait
+            name = signal.Signals(number).name
+            raise Interrupted(f"stopped by {name} at once; the last checkpoint is {self.path}")
+        self._asked = signal.Signals(number)

@@ -1,8 +1,11 @@
 """A genome as training, validation and test batches, and what Markov models make of the same windows."""
 
+import hashlib
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import lightning
@@ -85,6 +88,11 @@ class GenomeData(lightning.LightningDataModule):
         self.tiles = {split: self._scored_tiles(getattr(self.splits, split)) for split in HELD_OUT}
 
     @property
+    def label(self) -> str:
+        """What to call the genome in a title."""
+        return "yeast" if self.config.fasta is None else Path(self.config.fasta).name
+
+    @property
     def summary(self) -> str:
         """The genome and its splits, in a line."""
         return "; ".join(
@@ -92,6 +100,17 @@ class GenomeData(lightning.LightningDataModule):
             for split, intervals in self.splits._asdict().items()
             if intervals
         )
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a resumed run must find again: the records, and how they are split."""
+        digest = hashlib.sha256()
+        for name, length in self.genome.lengths.items():
+            digest.update(f"{name}\t{length}\n".encode())
+        for split, intervals in self.splits._asdict().items():
+            digest.update(f"{split}\t{[tuple(interval) for interval in intervals]}\n".encode())
+        lengths = self.genome.lengths
+        return {"records": len(lengths), "bases": sum(lengths.values()), "split": digest.hexdigest()[:16]}
 
     def describe(self, index: NDArray[np.int64]) -> list[str]:
         """The regions of training samples, by their numbers."""
@@ -183,7 +202,19 @@ class GenomeData(lightning.LightningDataModule):
 
     def _loader(self, dataset: Any) -> DataLoader:
         workers = self.config.num_workers
-        return DataLoader(dataset, batch_size=None, num_workers=workers, persistent_workers=workers > 0)
+        return DataLoader(
+            dataset,
+            batch_size=None,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            worker_init_fn=_leave_signals_to_the_main_process,
+        )
+
+
+def _leave_signals_to_the_main_process(_: int) -> None:
+    """Ctrl-C reaches the workers too; the main process still needs them to end its step."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _shown(intervals: tuple[Interval, ...]) -> str:

@@ -71,7 +71,7 @@ class NextBase(lightning.LightningModule):
         self.accuracy = MulticlassAccuracy(
             model.config.padded_vocab_size, ignore_index=IGNORED, average="micro", validate_args=False
         )
-        self._loss = torch.tensor(math.nan)
+        self._losses: list[Tensor] = []
         self._index: Tensor | None = None
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -85,38 +85,48 @@ class NextBase(lightning.LightningModule):
         """One micro-batch."""
         logits = self.model(batch["tokens"][:, :-1]).logits
         loss = self.loss(logits, targets_of(batch["tokens"], self.scored))
-        self._loss, self._index = loss.detach(), batch["index"]
-        self.log("train/loss", self._loss)
-        self.log("train/bits_per_base", self._loss / math.log(2))
+        if index % self.trainer.accumulate_grad_batches == 0:
+            self._losses = []
+        self._losses.append(loss.detach())
+        self._index = batch["index"]
+        # Of a step, not of its last micro-batch: Lightning keeps what is logged last.
+        mean = torch.stack(self._losses).mean()
+        self.log("train/loss", mean)
+        self.log("train/bits_per_base", mean / math.log(2))
         return loss
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: Any = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip by the norm of all gradients together.
+        """Clip by the norm of all gradients together, and stop where it is no number.
 
         Lightning's own clipping refuses a fused optimiser under autocast, for fear of float16's loss scaling,
         which bfloat16 does without.
-        """
-        if gradient_clip_val is not None:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), gradient_clip_val)
 
-    def on_after_backward(self) -> None:
-        """Stop at a loss that is no number, while the gradients still show where it came from."""
-        if torch.isfinite(self._loss):
-            return
+        Raises:
+            UserError: the loss or a gradient is not finite; the weights are the last step's.
+        """
+        parameters = list(self.model.parameters())
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if not torch.isfinite(norm + self._losses[-1]):
+            raise UserError(self._what_is_not_finite())
+        if gradient_clip_val is not None:
+            torch.nn.utils.clip_grads_with_norm_(parameters, gradient_clip_val, norm)
+
+    def _what_is_not_finite(self) -> str:
         assert self._index is not None
-        gradients = {
-            name: parameter.grad.abs().max().nan_to_num(nan=math.inf).item()
-            for name, parameter in self.model.named_parameters()
-            if parameter.grad is not None
-        }
-        name = max(gradients, key=gradients.__getitem__)
         regions = self.describe(self._index.cpu().numpy())
         shown = ", ".join(regions[:4]) + (f" and {len(regions) - 4} more" if len(regions) > 4 else "")
-        raise UserError(
-            f"the loss is {self._loss.item()} at step {self.global_step}, regions {shown}; the largest "
-            f"gradient is {gradients[name]:.3g}, of {name}; a lower train.learning_rate is the usual cure"
+        gradients = [
+            (parameter.grad.abs().max().nan_to_num(nan=math.inf).item(), name)
+            for name, parameter in self.model.named_parameters()
+            if parameter.grad is not None
+        ]
+        # Of several infinite ones the last: it is the nearest to the loss.
+        size, name = max(reversed(gradients), key=lambda gradient: gradient[0])
+        return (
+            f"the loss is {self._losses[-1].item():.4g} at step {self.global_step}, regions {shown}; "
+            f"the largest gradient is {size:.3g}, of {name}; a lower train.learning_rate is the usual cure"
         )
 
     def validation_step(self, batch: Batch, index: int) -> None:

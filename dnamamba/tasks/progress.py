@@ -29,7 +29,8 @@ class Throughput(lightning.Callback):
         rows, width = batch["tokens"].shape
         self._bases += rows * (width - 1) * trainer.world_size
         self._seconds += time.perf_counter() - self._began
-        if trainer._logger_connector.should_update_logs:
+        stepped = (index + 1) % trainer.accumulate_grad_batches == 0
+        if stepped and trainer._logger_connector.should_update_logs:
             module.log("train/bases_per_second", self._bases / self._seconds)
             self._bases, self._seconds = 0, 0.0
 
@@ -88,9 +89,8 @@ class ProgressReport(lightning.Callback):
         if trainer.state.fn != "fit" or trainer.sanity_checking or not trainer.is_global_zero:
             return
         bits = trainer.callback_metrics["val/bits_per_base"].item()
-        markov = ", ".join(f"{order}: {value:.4f}" for order, value in self.baselines.items())
-        reference = f"  (Markov of order {markov})" if markov else ""
-        self.console.print(f"step {trainer.global_step:,}: validation {bits:.4f} bits per base{reference}")
+        markov = "".join(f", Markov {order} {value:.3f}" for order, value in self.baselines.items())
+        self.console.print(f"step {trainer.global_step:,}: validation {bits:.4f}{markov}", soft_wrap=True)
 
     def on_exception(self, trainer: lightning.Trainer, module: Any, exception: BaseException) -> None:
         """Take the bar away before the error is printed."""
