@@ -186,7 +186,7 @@ def write_table(path: Path, rows: list[Row], around: dict[str, str]) -> None:
     with path.open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow([*around, *Row._fields])
-        table.writerows([*around.values(), *row] for row in rows)
+        table.writerows([*around.values(), *row._replace(value=round(row.value, 1))] for row in rows)
 
 
 def draw(path: Path, rows: list[Row], around: dict[str, str]) -> None:
@@ -197,17 +197,17 @@ def draw(path: Path, rows: list[Row], around: dict[str, str]) -> None:
     for model, quantity in series:
         points = [(row.length, row.value) for row in rows if (row.model, row.quantity) == (model, quantity)]
         speed.plot(*zip(*points, strict=True), "o-", label=f"{model}, {quantity}")
-    speed.set(xscale="log", yscale="log", xlabel="length (bases)", ylabel="bases a second")
-    speed.legend()
-    points = [(row.length, row.value) for row in rows if row.quantity == "peak memory"]
+    speed.set(yscale="log", ylabel="bases a second")
+    points = [(row.length, row.value / 2**10) for row in rows if row.quantity == "peak memory"]
     if points:
-        memory.plot(*zip(*points, strict=True), "o", label="one training step, measured")
         length, size = points[-1]
-        memory.plot(
-            [points[0][0], length], [size * points[0][0] / length, size], "--", label="proportional to length"
-        )
-        memory.set(xscale="log", yscale="log", xlabel="length (bases)", ylabel="peak memory (MiB)")
-        memory.legend()
+        memory.plot(*zip(*points, strict=True), "o", label="one training step, measured")
+        memory.plot([0, length], [0, size], "--", label="proportional to length")
+        memory.set(ylabel="peak memory (GiB)")
+    for axes in (speed, memory):
+        axes.set(xlabel="length (bases)")
+        axes.legend()
+    speed.set_xscale("log", base=2)
     figure.suptitle(f"1.4M model, {around['device']}, {around['threads']} threads, torch {around['torch']}")
     figure.savefig(path, dpi=150)
 
@@ -222,7 +222,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--bases", type=int, default=8192, help="bases a step, the same at every length")
-    parser.add_argument("--lengths", type=int, nargs="+", default=[256, 512, 1024, 2048, 4096, 8192])
+    parser.add_argument("--lengths", type=int, nargs="*", default=[256, 512, 1024, 2048, 4096, 8192])
     parser.add_argument("--memory-lengths", type=int, nargs="*", default=[2**k for k in range(12, 17)])
     parser.add_argument("--no-transformers", action="store_true", help="leave out a comparison of minutes")
     parser.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
