@@ -49,6 +49,8 @@ def save_model(model: LanguageModel, folder: str | Path) -> None:
             os.replace(folder, old)
         os.replace(beside, folder)
     except OSError as error:
+        if old.exists() and not folder.exists():
+            os.replace(old, folder)
         raise UserError(f"can't write the model folder {folder}: {error.strerror}") from error
     finally:
         for leftover in (beside, old):

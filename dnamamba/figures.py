@@ -1,11 +1,12 @@
 """Pictures of results, as PNG files."""
 
 import csv
-import os
 from pathlib import Path
 
 import matplotlib
 from matplotlib.figure import Figure
+
+from dnamamba.files import replacing
 
 matplotlib.use("Agg")
 
@@ -15,12 +16,8 @@ TRAINING, HELD_OUT, BASELINE = "#86b6ef", "#1c5cab", "#898781"
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a PNG beside `path`, then rename it there."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.png")
-    try:
+    with replacing(path) as beside:
         figure.savefig(beside, dpi=150, facecolor=SURFACE)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:

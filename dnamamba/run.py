@@ -1,7 +1,6 @@
 """One pretraining run, from a configuration to a folder with everything that came of it."""
 
 import json
-import os
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +16,7 @@ from dnamamba.config import typed
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.errors import UserError
 from dnamamba.figures import learning_curve, read_metrics, save_figure
+from dnamamba.files import replacing
 from dnamamba.models import LanguageModel, MambaConfig
 from dnamamba.resume import checkpoint_to_resume, metrics_until
 from dnamamba.tasks.checkpointing import LastCheckpoint
@@ -75,7 +75,8 @@ def pretrain(cfg: DictConfig, folder: Path) -> dict[str, Any]:
 
     if trainer.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
+        with replacing(folder / "config.yaml") as beside:
+            OmegaConf.save(cfg, beside, resolve=True)
         for row in earlier:
             step = int(row.pop("step"))
             for logger in trainer.loggers:
@@ -90,14 +91,16 @@ def pretrain(cfg: DictConfig, folder: Path) -> dict[str, Any]:
             results = _score(trainer, task, data)
     finally:
         last.restore_signals()
+    bases_per_step = train.global_batch_size * genome.max_length
     results |= {
         "steps": trainer.global_step,
-        "bases": trainer.global_step * data.bases_per_step(trainer),
+        "bases": trainer.global_step * bases_per_step,
         "training_seconds": round(seconds, 1),
     }
     if trainer.is_global_zero:
-        _write_json(folder / "results.json", results)
-        _draw(folder, results, data.bases_per_step(trainer), watched, f"{_size(model)} on {data.label}")
+        with replacing(folder / "results.json") as beside:
+            beside.write_text(json.dumps(results, indent=2) + "\n")
+        _draw(folder, results, bases_per_step, watched, f"{_size(model)} on {data.label}")
         _show(console, results, folder)
     return results
 
@@ -189,9 +192,3 @@ def _show(console: Console, results: dict[str, Any], folder: Path) -> None:
 
 def _size(model: LanguageModel) -> str:
     return f"Mamba with {sum(parameter.numel() for parameter in model.parameters()):,} parameters"
-
-
-def _write_json(path: Path, document: dict[str, Any]) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(json.dumps(document, indent=2) + "\n")
-    os.replace(beside, path)

@@ -14,16 +14,28 @@ PACKAGE = Path(dnamamba.__file__).parent
 # What each part of the package may import of the others. An entry point is a file of the top level.
 MAY_IMPORT = {
     "errors": set(),
+    "files": set(),
     "kernels": set(),
     "data": {"errors"},
     "models": {"errors", "kernels"},
     "checkpoint": {"errors", "models"},
-    "tasks": {"errors", "models", "data"},
-    "figures": set(),
+    "tasks": {"errors", "files", "models", "data"},
+    "figures": {"files"},
     "config": {"errors"},
     "resume": {"errors", "models", "checkpoint", "figures", "tasks"},
     "trainer": {"errors", "tasks"},
-    "run": {"errors", "models", "data", "checkpoint", "tasks", "figures", "config", "resume", "trainer"},
+    "run": {
+        "errors",
+        "files",
+        "models",
+        "data",
+        "checkpoint",
+        "tasks",
+        "figures",
+        "config",
+        "resume",
+        "trainer",
+    },
     "pretrain": {"config", "run"},
 }
 # Third-party packages that only these parts know.

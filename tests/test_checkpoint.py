@@ -78,6 +78,24 @@ def test_a_full_disk_leaves_the_old_folder(
     assert os.listdir(tmp_path) == ["model"]
 
 
+def test_a_rename_that_fails_gives_the_old_folder_back(
+    model: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_model(model, tmp_path / "model")
+    rename = os.replace
+
+    def refuse_the_new(source: Path, target: Path) -> None:
+        if (source / "config.json").exists() and target.name == "model" and "old" not in source.name:
+            raise OSError(5, "Input/output error")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse_the_new)
+    with pytest.raises(UserError, match=r"can't write the model folder .*: Input/output error"):
+        save_model(LanguageModel(MambaConfig(8, 1)), tmp_path / "model")
+    assert same_weights(load(tmp_path / "model"), model)
+    assert os.listdir(tmp_path) == ["model"]
+
+
 def test_a_folder_of_other_things_is_never_replaced(model: LanguageModel, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(UserError, match="is there and holds other things than a model"):

@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from dnamamba.errors import Interrupted
+from dnamamba.files import replacing
 
 LAST = "last.ckpt"
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -27,15 +28,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         assert storage_options is None
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with beside.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(beside, path)
-        finally:
-            beside.unlink(missing_ok=True)
+        with replacing(path) as beside, beside.open("wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 class LastCheckpoint(lightning.Callback):

@@ -116,11 +116,6 @@ class GenomeData(lightning.LightningDataModule):
         """The regions of training samples, by their numbers."""
         return self.windows.draw(index).regions(self.windows.names)
 
-    def bases_per_step(self, trainer: lightning.Trainer) -> int:
-        """Targets of one optimiser step."""
-        windows = self.config.batch_size * trainer.world_size * trainer.accumulate_grad_batches
-        return windows * self.config.max_length
-
     def train_dataloader(self) -> DataLoader:
         """The stream of training batches, from the step that the trainer has come to."""
         assert self.trainer is not None
