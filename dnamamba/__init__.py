@@ -3,7 +3,9 @@
 Names are imported when they are first used: `import dnamamba` alone costs no torch, Lightning or Triton.
 """
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 __version__ = "0.1.0"
@@ -21,6 +23,22 @@ _HOME = {
 }
 
 __all__ = ["__version__", *sorted(_HOME)]
+
+
+class _Package(ModuleType):
+    """This package, in which a public function keeps its name although a command's module has the same.
+
+    `python -m dnamamba.embed` needs a module of that name, and importing a submodule sets it as an attribute
+    of its package. That is turned away for public names; the module stays in `sys.modules`, so that
+    `from dnamamba.embed import main` works as ever.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOME and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

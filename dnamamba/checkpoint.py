@@ -3,6 +3,7 @@
 Nothing is ever unpickled into code: safetensors holds tensors, and checkpoints are read with `weights_only`.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -77,6 +78,15 @@ def load(path: str | Path) -> LanguageModel:
         if (folder / CONFIG_FILE).is_file():
             return _build(_read_config(folder / CONFIG_FILE), _read_weights(folder / WEIGHTS_FILE), folder)
     raise UserError(f"no model at {path}: neither a checkpoint nor a folder with {CONFIG_FILE}")
+
+
+def model_hash(model: LanguageModel) -> str:
+    """The SHA-256 of a model's configuration and weights, in hexadecimal; the same from any file."""
+    digest = hashlib.sha256(json.dumps(model.config.to_dict(), sort_keys=True).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def output_dir() -> Path:
 
 
 def typed(group: DictConfig, schema: type[T], name: str) -> T:
-    """The group `name` of a configuration as an instance of its dataclass.
+    """The group `name` of a configuration as an instance of its dataclass; `name` is "" for all of it.
 
     Raises:
         UserError: a key is unknown or missing, or its value is of another type; the message names the key.
@@ -49,12 +49,15 @@ def typed(group: DictConfig, schema: type[T], name: str) -> T:
         merged = OmegaConf.merge(OmegaConf.structured(schema), values)
         return cast(T, OmegaConf.to_object(merged))
     except OmegaConfBaseException as error:
-        key = f"{name}.{error.full_key}" if error.full_key else name
+        key = ".".join(part for part in (name, error.full_key) if part)
         raise UserError(f"{key}: {str(error).partition(chr(10))[0]}") from error
 
 
-def command(run: Callable[[DictConfig], None], name: str) -> None:
+def command(run: Callable[[DictConfig], None], name: str, folder: str = ".") -> None:
     """Compose `name`.yaml with the command line's overrides and call `run`; the body of every entry point.
+
+    `folder` is where in conf/ the file lies. What uses a trained model lies in conf/inference: there
+    `model=<path>` is a value, where beside conf/model/ it would be a choice among its files.
 
     A user's mistake ends in one line on standard error and status 1, an interrupt in status 130; neither
     leaves an empty run folder behind. In a sweep a mistake ends its job and an interrupt ends them all. Any
@@ -80,7 +83,7 @@ def command(run: Callable[[DictConfig], None], name: str) -> None:
     # Hydra would print its own, longer report of a mistake; this makes it hand the exception to us instead.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(job)()
+        hydra.main(version_base="1.3", config_path=str(conf_dir() / folder), config_name=name)(job)()
     except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
         _report(_one_line(error))
         failed = True
@@ -112,6 +115,11 @@ def _one_line(error: Exception) -> str:
 
 
 def _remove_if_unused(folder: Path) -> None:
-    """Remove a run folder that holds nothing but Hydra's copy of the configuration."""
-    if folder.is_dir() and {entry.name for entry in folder.iterdir()} <= {".hydra", "config.yaml"}:
+    """Remove a run folder that holds nothing but Hydra's copy of the configuration.
+
+    A command without run folders has the working directory for one: never that.
+    """
+    if folder == Path.cwd() or not folder.is_dir():
+        return
+    if {entry.name for entry in folder.iterdir()} <= {".hydra", "config.yaml"}:
         shutil.rmtree(folder)

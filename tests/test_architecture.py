@@ -36,6 +36,7 @@ MAY_IMPORT = {
         "resume",
         "trainer",
     },
+    "inference": {"errors", "files", "models", "data", "checkpoint"},
     "pretrain": {"config", "run"},
 }
 # Third-party packages that only these parts know.
@@ -117,6 +118,23 @@ def test_kernels_and_models_load_without_triton_or_lightning() -> None:
     heavy = ("triton", "lightning", "hydra")
     code = f"import sys, dnamamba.models; print([m for m in {heavy!r} if m in sys.modules])"
     assert run_python(code).strip() == "[]"
+
+
+@pytest.mark.parametrize("how", ["import dnamamba.pretrain", "from dnamamba.pretrain import main"])
+def test_a_function_keeps_its_name_when_a_command_of_that_name_is_imported(how: str) -> None:
+    """With `pretrain` as the public name: `embed` and the others are functions and modules both."""
+    code = f"""
+import sys, dnamamba
+dnamamba._HOME["pretrain"] = "dnamamba.run"
+{how}
+assert "dnamamba.pretrain" in sys.modules
+assert dnamamba.pretrain is sys.modules["dnamamba.run"].pretrain, dnamamba.pretrain
+from dnamamba import pretrain
+assert pretrain is dnamamba.pretrain
+import dnamamba.config
+assert dnamamba.config is sys.modules["dnamamba.config"]
+"""
+    run_python(code)
 
 
 def test_every_public_name_is_there() -> None:

@@ -9,6 +9,7 @@ import torch
 
 from dnamamba import LanguageModel, MambaConfig, UserError, load, save_model
 from dnamamba import checkpoint as checkpoint_module
+from dnamamba.checkpoint import model_hash
 
 
 @pytest.fixture
@@ -38,6 +39,21 @@ def test_a_folder_comes_back_bit_for_bit(model: LanguageModel, tmp_path: Path) -
         assert same_weights(loaded, model)
         assert not loaded.training
         assert all(parameter.requires_grad for parameter in loaded.parameters())
+
+
+def test_the_hash_is_of_weights_and_configuration(model: LanguageModel, tmp_path: Path) -> None:
+    save_model(model, tmp_path / "model")
+    write_checkpoint(model, tmp_path / "last.ckpt")
+    assert (
+        model_hash(load(tmp_path / "model")) == model_hash(load(tmp_path / "last.ckpt")) == model_hash(model)
+    )
+    before = model_hash(model)
+    with torch.no_grad():
+        model.backbone.layers[0].mixer.D[3] += 1e-6
+    assert model_hash(model) != before
+    other = LanguageModel(MambaConfig(16, 2, d_state=4, norm_eps=1e-6))
+    other.load_state_dict(load(tmp_path / "model").state_dict())
+    assert model_hash(other) != before
 
 
 def test_initialisation_survives_loading(model: LanguageModel, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Embedding, pre-norm residual blocks, final norm."""
 
+from itertools import islice
 from typing import NamedTuple
 
 import torch
@@ -18,8 +19,8 @@ class BackboneOutput(NamedTuple):
     """What a backbone makes of a sequence.
 
     Attributes:
-        hidden: [B, L, D], after the final norm.
-        state: the recurrent state after the last position.
+        hidden: [B, L, D], after the final norm; without it, where blocks were left out.
+        state: the recurrent state after the last position, of the blocks that ran.
     """
 
     hidden: Tensor
@@ -75,16 +76,23 @@ class MambaBackbone(nn.Module):
         self.layers = nn.ModuleList(MambaBlock(config, backend) for _ in range(config.n_layer))
         self.norm_f = nn.RMSNorm(config.d_model, eps=config.norm_eps)
 
-    def forward(self, tokens: Tensor, state: State | None = None) -> BackboneOutput:
-        """Read tokens, [B, L] of any integer dtype (uint8 as stored), after `state` if one is given."""
+    def forward(
+        self, tokens: Tensor, state: State | None = None, *, blocks: int | None = None
+    ) -> BackboneOutput:
+        """Read tokens, [B, L] of any integer dtype (uint8 as stored), after `state` if one is given.
+
+        With `blocks`, stop after that many of them: the residual stream there, and the final norm only after
+        the last.
+        """
         x = self.embedding(tokens.int())
         states = []
         recompute = self.activation_checkpointing and torch.is_grad_enabled()
-        for i, layer in enumerate(self.layers):
+        for i, layer in enumerate(islice(self.layers, blocks)):
             before = None if state is None else state[i]
             if recompute:
                 x, after = checkpoint(layer, x, before, use_reentrant=False)
             else:
                 x, after = layer(x, before)
             states.append(after)
-        return BackboneOutput(self.norm_f(x), tuple(states))
+        hidden = self.norm_f(x) if len(states) == len(self.layers) else x
+        return BackboneOutput(hidden, tuple(states))

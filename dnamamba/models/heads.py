@@ -41,4 +41,8 @@ class LanguageModel(nn.Module):
         Two calls with the state carried equal one call on the whole sequence.
         """
         hidden, state = self.backbone(tokens, state)
-        return LanguageModelOutput(F.linear(hidden, self.backbone.embedding.weight), state)
+        return LanguageModelOutput(self.head(hidden), state)
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits [..., V] of final hidden states [..., D]: a product with the embedding."""
+        return F.linear(hidden, self.backbone.embedding.weight)

@@ -91,6 +91,27 @@ def test_rows_of_a_batch_do_not_see_each_other(model: LanguageModel) -> None:
         assert torch.equal(model(other).logits[0], together[0])
 
 
+def test_stopping_after_a_block_gives_what_the_next_one_reads(model: LanguageModel) -> None:
+    seen: list[Tensor] = []
+    hooks = [
+        layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        for layer in model.backbone.layers
+    ]
+    tokens = random_tokens(2, 40)
+    with torch.no_grad():
+        whole = model.backbone(tokens)
+        for hook in hooks:
+            hook.remove()
+        for blocks, expected in enumerate([*seen, whole.hidden]):
+            found = model.backbone(tokens, blocks=blocks)
+            assert torch.equal(found.hidden, expected)
+            assert len(found.state) == blocks
+            assert torch.equal(model.head(whole.hidden), model(tokens).logits)
+        first = model.backbone(tokens[:, :25], blocks=2)
+        second = model.backbone(tokens[:, 25:], first.state, blocks=2)
+        torch.testing.assert_close(second.hidden, seen[2][:, 25:], rtol=1e-5, atol=1e-6)
+
+
 def test_uint8_and_int64_tokens_read_alike(model: LanguageModel) -> None:
     tokens = random_tokens(2, 33)
     with torch.no_grad():
