@@ -14,6 +14,7 @@ _HOME = {
     "Genome": "dnamamba.data.fasta",
     "LanguageModel": "dnamamba.models",
     "MambaConfig": "dnamamba.models",
+    "SequenceModel": "dnamamba.models",
     "UserError": "dnamamba.errors",
     "causal_conv1d": "dnamamba.kernels",
     "get_alphabet": "dnamamba.data.alphabet",

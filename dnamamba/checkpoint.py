@@ -17,15 +17,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dnamamba.errors import UserError
-from dnamamba.models import LanguageModel, MambaConfig
+from dnamamba.models import DecoderConfig, LanguageModel, MambaConfig, SequenceModel
 
-FORMAT = "dnamamba-language-model"
+Model = LanguageModel | SequenceModel
+FORMAT, SEQUENCE_FORMAT = "dnamamba-language-model", "dnamamba-sequence-model"
 FORMAT_VERSION = 1
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
-MODULE_PREFIX = "model."  # what a Lightning checkpoint puts before the names of NextBase.model
+MODULE_PREFIX = "model."  # what a Lightning checkpoint puts before the names of Task.model
 
 
-def save_model(model: LanguageModel, folder: str | Path) -> None:
+def save_model(model: Model, folder: str | Path) -> None:
     """Write config.json and model.safetensors into `folder`, both or neither; an older folder is replaced.
 
     Raises:
@@ -33,6 +34,8 @@ def save_model(model: LanguageModel, folder: str | Path) -> None:
     """
     folder = Path(folder)
     document = {"format": FORMAT, "format_version": FORMAT_VERSION, "model": model.config.to_dict()}
+    if isinstance(model, SequenceModel):
+        document |= {"format": SEQUENCE_FORMAT, "decoder": model.decoder.to_dict()}
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     if folder.exists() and not (folder.is_dir() and set(os.listdir(folder)) <= {CONFIG_FILE, WEIGHTS_FILE}):
         raise UserError(f"{folder} is there and holds other things than a model: choose another folder")
@@ -58,8 +61,11 @@ def save_model(model: LanguageModel, folder: str | Path) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def load(path: str | Path) -> LanguageModel:
+def load(path: str | Path) -> Model:
     """A model from an exported folder, a run's folder or a checkpoint, on the CPU and in evaluation mode.
+
+    Returns:
+        A `LanguageModel` as it was pretrained, or a `SequenceModel` as it was fine-tuned.
 
     Raises:
         UserError: there is no model there, or it is damaged; the message names the file and what is wrong.
@@ -68,15 +74,22 @@ def load(path: str | Path) -> LanguageModel:
     if path.is_file():
         checkpoint = read_checkpoint(path)
         config = checkpoint_config(checkpoint, path)
+        decoder = _decoder(checkpoint["dnamamba"].get("decoder"), path)
         weights = {
             name.removeprefix(MODULE_PREFIX): tensor
             for name, tensor in checkpoint["state_dict"].items()
             if name.startswith(MODULE_PREFIX)
         }
-        return _build(config, weights, path)
+        if any(".lora_" in name for name in weights):
+            raise UserError(
+                f"{path} holds LoRA adapters of an unfinished run: go on with ckpt_path={path}; "
+                "the finished run's folder has the merged model"
+            )
+        return _build(config, decoder, weights, path)
     for folder in (path, path / "model"):
         if (folder / CONFIG_FILE).is_file():
-            return _build(_read_config(folder / CONFIG_FILE), _read_weights(folder / WEIGHTS_FILE), folder)
+            config, decoder = _read_config(folder / CONFIG_FILE)
+            return _build(config, decoder, _read_weights(folder / WEIGHTS_FILE), folder)
     raise UserError(f"no model at {path}: neither a checkpoint nor a folder with {CONFIG_FILE}")
 
 
@@ -117,20 +130,30 @@ def checkpoint_config(checkpoint: dict[str, Any], path: Path) -> MambaConfig:
         raise UserError(f"{path}: {error}") from error
 
 
-def _read_config(path: Path) -> MambaConfig:
+def _decoder(values: Any, path: Path) -> DecoderConfig | None:
+    """What a fine-tuned model answers; None of a language model."""
+    try:
+        return None if values is None else DecoderConfig.from_dict(values)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def _read_config(path: Path) -> tuple[MambaConfig, DecoderConfig | None]:
     try:
         document = json.loads(path.read_text())
         found, version, model = document["format"], document["format_version"], document["model"]
+        decoder = dict(document["decoder"]) if found == SEQUENCE_FORMAT else None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged: {type(error).__name__}: {error}") from error
-    if found != FORMAT or version != FORMAT_VERSION:
+    if found not in (FORMAT, SEQUENCE_FORMAT) or version != FORMAT_VERSION:
         raise UserError(
             f"{path} holds {found!r} version {version!r}, not {FORMAT!r} version {FORMAT_VERSION}"
         )
     try:
-        return MambaConfig.from_dict(model)
+        shape = MambaConfig.from_dict(model)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
+    return shape, _decoder(decoder, path)
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
@@ -140,9 +163,11 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path} is missing or damaged ({error})") from error
 
 
-def _build(config: MambaConfig, weights: dict[str, Tensor], source: Path) -> LanguageModel:
+def _build(
+    config: MambaConfig, decoder: DecoderConfig | None, weights: dict[str, Tensor], source: Path
+) -> Model:
     with torch.device("meta"):
-        model = LanguageModel(config)
+        model = LanguageModel(config) if decoder is None else SequenceModel(config, decoder)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     wrong = [f"{name} is missing" for name in expected.keys() - found.keys()]

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from dnamamba import LanguageModel, MambaConfig, UserError, load, save_model
+from dnamamba import LanguageModel, MambaConfig, SequenceModel, UserError, load, save_model
 from dnamamba import checkpoint as checkpoint_module
 from dnamamba.checkpoint import model_hash
+from dnamamba.models import DecoderConfig
 
 
 @pytest.fixture
@@ -199,3 +200,37 @@ def test_a_foreign_checkpoint_is_explained(tmp_path: Path) -> None:
     torch.save({"state_dict": {}}, tmp_path / "last.ckpt")
     with pytest.raises(UserError, match="is no checkpoint of dnamamba"):
         load(tmp_path / "last.ckpt")
+
+
+def test_a_sequence_model_comes_back_with_its_question(tmp_path: Path) -> None:
+    torch.manual_seed(4)
+    model = SequenceModel(
+        MambaConfig(16, 1), DecoderConfig("multilabel", ("promoter", "enhancer"), "mean")
+    ).eval()
+    save_model(model, tmp_path / "model")
+    weights = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    contents = {"model": model.config.to_dict(), "decoder": model.decoder.to_dict()}
+    torch.save({"state_dict": weights, "dnamamba": contents}, tmp_path / "last.ckpt")
+    tokens = torch.randint(0, 4, (3, 20), dtype=torch.uint8)
+    for path in (tmp_path / "model", tmp_path / "last.ckpt"):
+        loaded = load(path)
+        assert isinstance(loaded, SequenceModel)
+        assert loaded.decoder == model.decoder
+        assert torch.equal(loaded(tokens), model(tokens))
+
+
+def test_a_sequence_model_with_a_broken_question_is_refused(tmp_path: Path) -> None:
+    model = SequenceModel(MambaConfig(8, 1), DecoderConfig("classification", ("a", "b")))
+    save_model(model, tmp_path / "model")
+    path = tmp_path / "model" / "config.json"
+    document = json.loads(path.read_text())
+    for change, message in (
+        ({"decoder": {**document["decoder"], "mode": "first"}}, "decoder.mode must be last or mean"),
+        ({"decoder": {"kind": "classification"}}, "missing 1 required positional argument: 'labels'"),
+        ({"decoder": None}, "is damaged: TypeError"),
+    ):
+        path.write_text(json.dumps({**document, **change}))
+        with pytest.raises(UserError) as error:
+            load(tmp_path / "model")
+        assert str(path) in str(error.value)
+        assert message in str(error.value)

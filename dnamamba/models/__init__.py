@@ -4,16 +4,19 @@ from .backbone import BackboneOutput, MambaBackbone
 from .config import MambaConfig
 from .heads import LanguageModel, LanguageModelOutput
 from .mixer import MambaMixer
+from .sequence import DecoderConfig, SequenceModel
 from .state import MixerState, State, detach, initial_state
 
 __all__ = [
     "BackboneOutput",
+    "DecoderConfig",
     "LanguageModel",
     "LanguageModelOutput",
     "MambaBackbone",
     "MambaConfig",
     "MambaMixer",
     "MixerState",
+    "SequenceModel",
     "State",
     "detach",
     "initial_state",

@@ -61,6 +61,12 @@ class MambaMixer(nn.Module):
         nn.init.kaiming_uniform_(self.out_proj.weight, a=math.sqrt(5))
         self.out_proj.weight.div_(math.sqrt(config.n_layer))
 
+    @property
+    def wrapped(self) -> bool:
+        """Whether a projection is more than a matrix, with an adapter for one: then it must be called."""
+        projections = (self.in_proj, self.x_proj, self.dt_proj, self.out_proj)
+        return any(type(projection) is not nn.Linear for projection in projections)
+
     def block_weights(self, norm: Tensor) -> BlockWeights:
         """The parameters as the fused block takes them, with the weight of the norm before the mixer."""
         return BlockWeights(
@@ -98,8 +104,12 @@ class MambaMixer(nn.Module):
             backend=self.backend,
         )
         dt, B, C = self.x_proj(conv.y).split([config.dt_rank, config.d_state, config.d_state], dim=-1)
-        # The bias joins inside the scan, in float32: in bfloat16 it would drown the small steps.
-        dt = F.linear(dt, self.dt_proj.weight)
+        dt_bias: Tensor | None = None
+        if type(self.dt_proj) is nn.Linear:
+            # The bias joins inside the scan, in float32: in bfloat16 it would drown the small steps.
+            dt, dt_bias = F.linear(dt, self.dt_proj.weight), self.dt_proj.bias
+        else:
+            dt = self.dt_proj(dt)
         scan = selective_scan(
             conv.y,
             dt,
@@ -108,7 +118,7 @@ class MambaMixer(nn.Module):
             C,
             D=self.D,
             z=z,
-            dt_bias=self.dt_proj.bias,
+            dt_bias=dt_bias,
             dt_softplus=True,
             initial_state=None if state is None else state.ssm,
             backend=self.backend,

@@ -1,0 +1,112 @@
+"""A sequence's answer: padding changes nothing, rows do not see each other, pieces equal the whole."""
+
+from typing import Literal
+
+import pytest
+import torch
+from torch import Tensor
+
+from dnamamba import UserError
+from dnamamba.models import DecoderConfig, MambaConfig, SequenceModel
+
+LENGTHS = torch.tensor([1, 70, 33, 64, 5])
+BACKENDS = ("chunked", "reference")
+
+
+def build(mode: str, backend: str = "chunked") -> SequenceModel:
+    torch.manual_seed(0)
+    model = SequenceModel(
+        MambaConfig(d_model=16, n_layer=2),
+        DecoderConfig("classification", ("a", "b", "c"), mode),
+        backend=backend,
+    )
+    return model.double()
+
+
+def rows() -> list[Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randint(0, 4, (int(n),), dtype=torch.uint8, generator=generator) for n in LENGTHS]
+
+
+def padded(rows: list[Tensor], side: str, fill: int, extra: int) -> Tensor:
+    width = int(LENGTHS.max()) + extra
+    tokens = torch.full((len(rows), width), fill, dtype=torch.uint8)
+    for row, target in zip(rows, tokens, strict=True):
+        target[slice(len(row)) if side == "right" else slice(width - len(row), None)] = row
+    return tokens
+
+
+def gradients(model: SequenceModel, logits: Tensor) -> dict[str, Tensor]:
+    weights = torch.linspace(-1, 2, logits.numel()).reshape(logits.shape)
+    model.zero_grad()
+    (logits * weights).sum().backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("mode", ["last", "mean"])
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_padding_changes_neither_logits_nor_gradients(
+    mode: str, side: Literal["right", "left"], backend: str
+) -> None:
+    """A batch of mixed lengths, padded with several ids on either side, against one row at a time."""
+    model = build(mode, backend)
+    one_by_one = torch.cat([model(row[None]) for row in rows()])
+    expected = gradients(model, one_by_one)
+    assert set(expected) == {name for name, _ in model.named_parameters()}
+    for fill, extra in ((5, 0), (2, 9)):
+        logits = model(padded(rows(), side, fill, extra), LENGTHS, padding=side)
+        torch.testing.assert_close(logits, one_by_one, rtol=1e-5, atol=1e-6)
+        for name, gradient in gradients(model, logits).items():
+            error = (gradient - expected[name]).norm() / expected[name].norm()
+            assert error < 1e-5, f"{name}: {error:.2e}"
+
+
+def test_padding_is_told_from_bases_by_the_lengths_alone() -> None:
+    """Without lengths the same padding must count: the comparison above is no accident."""
+    model = build("last")
+    tokens = padded(rows(), "right", 2, 3)
+    assert not torch.allclose(model(tokens), model(tokens, LENGTHS), atol=1e-3)
+
+
+@pytest.mark.parametrize("mode", ["last", "mean"])
+def test_the_pooling_is_the_one_asked_for(mode: str) -> None:
+    model = build(mode)
+    row = rows()[1][None]
+    hidden = model.backbone(row).hidden[0]
+    pooled = hidden[-1] if mode == "last" else hidden.sum(0) / len(hidden)
+    expected = pooled @ model.head.weight.T + model.head.bias
+    torch.testing.assert_close(model(row)[0], expected.float(), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("mode", ["last", "mean"])
+def test_pieces_equal_the_whole(mode: str) -> None:
+    model = build(mode)
+    tokens = torch.randint(0, 4, (2, 150), dtype=torch.uint8)
+    for cuts in ((150,), (1, 149), (64, 64, 22), (50, 1, 99)):
+        torch.testing.assert_close(
+            model.read(iter(tokens.split(cuts, dim=1))), model(tokens), rtol=1e-5, atol=1e-6
+        )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("ranking", ("a", "b")), "decoder.kind must be one of classification, multilabel, regression"),
+        (("classification", ("a", "b"), "first"), "decoder.mode must be last or mean, not 'first'"),
+        (("classification", ("a",)), "decoder.labels must be at least 2 and all different"),
+        (("multilabel", ("a", "a")), "decoder.labels must be at least 1 and all different"),
+        (("regression", ("y",), "last", 0.0, 0.0), "decoder.scale must be positive, not 0.0"),
+    ],
+)
+def test_a_decoder_that_makes_no_sense_is_refused(arguments: tuple, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        DecoderConfig(*arguments)
+    assert message in str(error.value)
+
+
+def test_a_decoder_survives_a_dictionary() -> None:
+    decoder = DecoderConfig("regression", ("expression",), "mean", 3.5, 0.25)
+    assert DecoderConfig.from_dict(decoder.to_dict()) == decoder
+    with pytest.raises(UserError, match=r"decoder: .*'depth'"):
+        DecoderConfig.from_dict({**decoder.to_dict(), "depth": 3})
