@@ -195,6 +195,28 @@ def read_bed(path: str | Path) -> list[Interval]:
     return [row.interval for row in bed_rows(path)]
 
 
+def parse_region(text: str, lengths: Mapping[str, int]) -> Interval:
+    """`chrI:1001-2,000` as samtools reads it: from 1, the end included; `chrI` alone is all of it.
+
+    Raises:
+        UserError: no region, an unknown record, or bases that it does not have.
+    """
+    if text in lengths:
+        return Interval(text, 0, lengths[text])
+    name, _, bases = text.rpartition(":")
+    found = re.fullmatch(r"([0-9]{1,18})-([0-9]{1,18})", bases.replace(",", ""))
+    if not found:
+        if name not in lengths and not _BASE.match(bases):
+            raise UserError(f"region {text!r}: {unknown_record(text, lengths)}")
+        raise UserError(f"region {text!r} is not NAME:START-END, such as chrI:1001-2000")
+    if name not in lengths:
+        raise UserError(f"region {text!r}: {unknown_record(name, lengths)}")
+    start, end = int(found[1]), int(found[2])
+    if not 1 <= start <= end <= lengths[name]:
+        raise UserError(f"region {text!r}: {name} has bases 1 to {lengths[name]:,}")
+    return Interval(name, start - 1, end)
+
+
 class BedRow(NamedTuple):
     """A row of a BED file."""
 

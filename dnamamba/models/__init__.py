@@ -4,6 +4,7 @@ from .backbone import BackboneOutput, MambaBackbone
 from .config import MambaConfig
 from .heads import LanguageModel, LanguageModelOutput
 from .mixer import MambaMixer
+from .recurrence import Recurrence
 from .sequence import DecoderConfig, SequenceModel
 from .state import MixerState, State, detach, initial_state
 
@@ -16,6 +17,7 @@ __all__ = [
     "MambaConfig",
     "MambaMixer",
     "MixerState",
+    "Recurrence",
     "SequenceModel",
     "State",
     "detach",

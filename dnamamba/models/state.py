@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from dnamamba.kernels.precision import state_dtype
+
 from .config import MambaConfig
 
 
@@ -13,7 +15,7 @@ class MixerState(NamedTuple):
 
     Attributes:
         conv: the last K - 1 inputs of the convolution, [B, K - 1, E].
-        ssm: the state of the selective scan, [B, E, N], float32.
+        ssm: the state of the selective scan, [B, E, N], float32 (float64 for a float64 model).
     """
 
     conv: Tensor
@@ -37,12 +39,12 @@ def initial_state(
         config: the model's shape.
         batch_size: B.
         device: where the model lies.
-        dtype: dtype of the activations; the scan's state is float32 whatever it is.
+        dtype: dtype of the activations; the scan's state is float32, or float64 with these.
     """
 
     def zeros() -> MixerState:
         conv = torch.zeros(batch_size, config.d_conv - 1, config.d_inner, device=device, dtype=dtype)
-        ssm = torch.zeros(batch_size, config.d_inner, config.d_state, device=device)
+        ssm = torch.zeros(batch_size, config.d_inner, config.d_state, device=device, dtype=state_dtype(dtype))
         return MixerState(conv, ssm)
 
     return tuple(zeros() for _ in range(config.n_layer))

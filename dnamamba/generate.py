@@ -1,0 +1,21 @@
+"""`python -m dnamamba.generate`: new sequence from a trained model. See conf/generate.yaml."""
+
+from omegaconf import DictConfig
+
+from dnamamba.config import command, typed
+
+
+def run(cfg: DictConfig) -> None:
+    """Generate as `cfg` says."""
+    from dnamamba.inference.generate_command import GenerateConfig, generate_to_fasta  # imports torch
+
+    generate_to_fasta(typed(cfg, GenerateConfig, ""))
+
+
+def main() -> None:
+    """The console script `dnamamba-generate`."""
+    command(run, "generate", "inference")
+
+
+if __name__ == "__main__":
+    main()

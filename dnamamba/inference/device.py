@@ -1,0 +1,48 @@
+"""Where a trained model runs, and in which precision."""
+
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import torch
+
+from dnamamba.checkpoint import load
+from dnamamba.errors import UserError
+from dnamamba.models import LanguageModel
+
+
+def load_on(path: str | Path, device: str) -> LanguageModel:
+    """The model at `path`, on `device`; `auto` is the first GPU where there is one, else the CPU.
+
+    Raises:
+        UserError: there is no model there, or no such device.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        place = torch.device(device)
+    except RuntimeError as error:
+        raise UserError(f"device={device} is no device of torch: choose auto, cpu, cuda or cuda:N") from error
+    if place.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"device={device}: there is no CUDA GPU here that torch can use; choose device=cpu")
+    model = load(path)
+    try:
+        return model.to(place)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device={device}: {str(error).partition(chr(10))[0]}") from error
+
+
+def precision_of(model: LanguageModel, precision: str) -> AbstractContextManager[object]:
+    """The context to run `model` in: `bf16` autocasts, `fp32` does not, `auto` is bf16 on a GPU that has it.
+
+    Raises:
+        UserError: another word.
+    """
+    device = model.backbone.embedding.weight.device
+    if precision == "auto":
+        has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        precision = "bf16" if has_bf16 else "fp32"
+    if precision == "fp32":
+        return nullcontext()
+    if precision == "bf16":
+        return torch.autocast(device.type, torch.bfloat16)
+    raise UserError(f"precision={precision}: choose auto, fp32 or bf16")

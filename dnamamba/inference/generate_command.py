@@ -1,0 +1,103 @@
+"""What `python -m dnamamba.generate` does: prompts from letters or a FASTA file, new sequences to another."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from dnamamba.data.alphabet import Alphabet, Ids, get_alphabet
+from dnamamba.data.fasta import Genome
+from dnamamba.data.intervals import parse_region
+from dnamamba.errors import UserError
+from dnamamba.files import replacing
+from dnamamba.inference.device import load_on, precision_of
+from dnamamba.inference.generation import BLOCK, encode_prompt, generate_blocks
+from dnamamba.inference.output import output_path
+from dnamamba.inference.sampling import Sampling
+
+LINE = 80  # letters
+
+
+@dataclass(frozen=True)
+class GenerateConfig:
+    """The settings of conf/generate.yaml, which explains each."""
+
+    model: str
+    out: str
+    length: int
+    prompt: str | None
+    fasta: str | None
+    region: str | None
+    batch: int
+    temperature: float
+    top_k: int | None
+    top_p: float | None
+    seed: int
+    device: str
+    precision: str
+    overwrite: bool
+
+
+def generate_to_fasta(config: GenerateConfig) -> None:
+    """Generate as `config` says and write the FASTA file, whole or not at all.
+
+    Raises:
+        UserError: the model, the prompt, a number or the output can't be used; nothing was written.
+    """
+    console = Console(markup=False)
+    out = output_path(config.out, (".fa", ".fasta"), config.overwrite)
+    sampling = Sampling(config.temperature, config.top_k, config.top_p)
+    model = load_on(config.model, config.device)
+    alphabet = get_alphabet(model.config.alphabet)
+    prompts = _prompts(config, alphabet)
+    began = time.perf_counter()
+    with precision_of(model, config.precision):
+        blocks = generate_blocks(
+            model, list(prompts.values()), config.length, sampling, config.seed, config.batch
+        )
+        shown = track(
+            blocks,
+            "generating",
+            total=-(-config.length // BLOCK),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        rows = np.concatenate(list(shown), axis=1)
+    seconds = time.perf_counter() - began
+    drawn = f"seed={config.seed} temperature={config.temperature:g}"
+    drawn += "".join(
+        f" {name}={value}" for name in ("top_k", "top_p") if (value := getattr(config, name)) is not None
+    )
+    with replacing(out) as beside, beside.open("w", encoding="ascii") as file:
+        for number, row in enumerate(rows):
+            prompt, copy = list(prompts)[number // config.batch], number % config.batch + 1
+            file.write(f">generated_{number + 1} prompt={prompt} copy={copy} {drawn}\n")
+            letters = alphabet.decode(row)
+            file.writelines(letters[i : i + LINE] + "\n" for i in range(0, len(letters), LINE))
+    console.print(
+        f"{len(rows)} sequence(s) of {config.length:,} bases in {seconds:.1f} s: {out}",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def _prompts(config: GenerateConfig, alphabet: Alphabet) -> dict[str, Ids]:
+    """Ids by what a header of the output calls the prompt."""
+    if (config.prompt is None) == (config.fasta is None):
+        raise UserError("give either prompt=LETTERS or fasta=FILE, whose records are the prompts")
+    if config.prompt is not None:
+        if config.region is not None:
+            raise UserError("region goes with fasta=FILE, not with prompt=LETTERS")
+        return {f"{len(config.prompt)}_letters": encode_prompt(config.prompt, alphabet)}
+    assert config.fasta is not None
+    genome = Genome(config.fasta, alphabet)
+    if config.region is None:
+        empty = next((name for name, length in genome.lengths.items() if not length), None)
+        if empty is not None:
+            raise UserError(f"{config.fasta}, record {empty}: the prompt is empty")
+        return {name: genome.fetch(name) for name in genome.names}
+    region = parse_region(config.region, genome.lengths)
+    return {f"{region.name}:{region.start + 1}-{region.end}": genome.fetch(*region)}

@@ -1,0 +1,173 @@
+"""New sequence from a model, a base at a time, in memory that does not grow with what was read or made."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dnamamba.data.alphabet import Alphabet, Ids, get_alphabet
+from dnamamba.errors import UserError
+from dnamamba.inference.sampling import Sampling, gumbel
+from dnamamba.models import LanguageModel, Recurrence, State
+
+BLOCK = 64  # bases between two visits to the host
+PROMPT_PIECE = 1 << 16  # bases of a prompt read at once
+
+_NO_NUCLEOTIDE = re.compile(r"[^ACGTURYKMBDHVNSW]", re.IGNORECASE)
+
+
+def generate(
+    model: LanguageModel,
+    prompt: str | Sequence[str],
+    length: int,
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int = 0,
+    batch: int = 1,
+) -> list[str]:
+    """Continue a prompt by `length` bases.
+
+    The prompt is read in parallel, in pieces with the state carried; then every base costs the same time and
+    memory, however long the prompt. On a GPU a step is one CUDA graph. Only letters of bases are drawn, never
+    N or an id that stands for none; what is left out takes no part in the probabilities. Under autocast
+    the matrix products have its dtype, else that of the parameters.
+
+    Args:
+        model: it runs where its parameters lie.
+        prompt: letters to continue, or several such; at least one base each, N allowed.
+        length: bases to make.
+        temperature: logits are divided by it; 0 takes the likeliest base.
+        top_k: only this many of the likeliest bases may be drawn.
+        top_p: only the likeliest bases that together have this probability, the last included, may be drawn.
+        seed: the same seed, prompts and batch give the same bases on the same machine, and a shorter `length`
+            their beginning. The noise is the same on every device; logits differ there by rounding.
+        batch: sequences made from each prompt.
+
+    Returns:
+        The new bases as letters, without the prompt: the first prompt's `batch` sequences, then the next's.
+
+    Raises:
+        UserError: a prompt is empty or no DNA, or a number is out of range.
+    """
+    alphabet = get_alphabet(model.config.alphabet)
+    prompts = [encode_prompt(text, alphabet) for text in ([prompt] if isinstance(prompt, str) else prompt)]
+    sampling = Sampling(temperature, top_k, top_p)
+    rows = np.concatenate(list(generate_blocks(model, prompts, length, sampling, seed, batch)), axis=1)
+    return [alphabet.decode(row) for row in rows]
+
+
+def generate_blocks(
+    model: LanguageModel, prompts: Sequence[Ids], length: int, sampling: Sampling, seed: int, batch: int
+) -> Iterator[Ids]:
+    """What `generate` makes, as ids, `BLOCK` bases of all at a time: uint8 [sequences, <= BLOCK]."""
+    for name, number in (("length", length), ("batch", batch), ("prompts", len(prompts))):
+        if number < 1:
+            raise UserError(f"generation needs {name} of at least 1, not {number}")
+    if not 0 <= seed < 2**63:
+        raise UserError(f"seed must lie between 0 and 2^63 - 1, not {seed}")
+    loop = SamplingLoop(model, len(prompts) * batch, sampling, seed)
+    loop.start([read_prompt(model, torch.from_numpy(prompt)) for prompt in prompts], batch)
+    for done in range(0, length, BLOCK):
+        yield loop.block()[:, : length - done]
+
+
+def encode_prompt(text: str, alphabet: Alphabet) -> Ids:
+    """The ids of a prompt's letters.
+
+    Raises:
+        UserError: there are none, or one is no nucleotide code.
+    """
+    if not text:
+        raise UserError("the prompt is empty: a model continues at least one base")
+    foreign = _NO_NUCLEOTIDE.search(text) if alphabet.name == "dna" else None
+    if foreign:
+        raise UserError(f"prompt: {foreign[0]!r} at position {foreign.start() + 1:,} is no nucleotide code")
+    return alphabet.encode(text)
+
+
+def drawable(alphabet: Alphabet) -> Ids:
+    """The ids that may be drawn: letters that stand for a known base, so that a FASTA file can hold them."""
+    letters = (chr(alphabet.to_letter[i]) for i in range(alphabet.size))
+    known = [letter.isascii() and letter.isalpha() and letter not in "Nn" for letter in letters]
+    return np.flatnonzero(np.array(known) & alphabet.scored[: alphabet.size]).astype(np.uint8)
+
+
+@torch.no_grad()
+def read_prompt(model: LanguageModel, tokens: Tensor) -> tuple[Tensor, State]:
+    """The final hidden state [1, D] at the last of tokens [L], and the recurrent state after it."""
+    device = model.backbone.embedding.weight.device
+    state = None
+    for piece in tokens.split(PROMPT_PIECE):
+        hidden, state = model.backbone(piece[None].to(device), state)
+    assert state is not None
+    return hidden[:, -1], state
+
+
+class SamplingLoop:
+    """Draws a base of each sequence, reads it, and so on: fixed memory, one CUDA graph a base on a GPU.
+
+    Args:
+        model: the language model.
+        rows: sequences.
+        sampling: how a base is drawn.
+        seed: of the noise.
+    """
+
+    def __init__(self, model: LanguageModel, rows: int, sampling: Sampling, seed: int) -> None:
+        weight = model.backbone.embedding.weight
+        device = weight.device
+        cast = torch.is_autocast_enabled(device.type)
+        dtype = torch.get_autocast_dtype(device.type) if cast else weight.dtype
+        self._sampling = sampling
+        self._generator = torch.Generator().manual_seed(seed)
+        self._recurrence = Recurrence(model, rows, dtype)
+        self._logits = weight.new_zeros(rows, len(weight)).detach()
+        self._allowed = torch.zeros(len(weight), dtype=torch.bool, device=device)
+        self._allowed[torch.from_numpy(drawable(get_alphabet(model.config.alphabet))).long()] = True
+        self._noise = torch.zeros(BLOCK, rows, len(weight), device=device)
+        self._made = torch.zeros(BLOCK, rows, dtype=torch.uint8, device=device)
+        self._position = torch.zeros(1, dtype=torch.long, device=device)
+        self._step = _captured(self._eager_step, device) if device.type == "cuda" else self._eager_step
+
+    def start(self, prompts: Sequence[tuple[Tensor, State]], batch: int) -> None:
+        """Begin after these prompts, each of which `batch` neighbouring sequences continue."""
+        hidden = torch.cat([hidden for hidden, _ in prompts]).repeat_interleave(batch, dim=0)
+        self._logits.copy_(self._recurrence.head(hidden))
+        for row, (_, state) in enumerate(prompts):
+            self._recurrence.load(state, slice(row * batch, (row + 1) * batch))
+
+    @torch.no_grad()
+    def block(self) -> Ids:
+        """The next `BLOCK` bases of all sequences, uint8 [rows, BLOCK]."""
+        self._noise.copy_(gumbel(tuple(self._noise.shape), self._generator))
+        self._position.zero_()
+        for _ in range(BLOCK):
+            self._step()
+        return self._made.t().cpu().numpy().copy()
+
+    @torch.no_grad()
+    def _eager_step(self) -> None:
+        noise = self._noise.index_select(0, self._position)[0]
+        drawn = self._sampling.draw(self._logits, self._allowed, noise)
+        self._made.index_copy_(0, self._position, drawn[None].to(torch.uint8))
+        self._logits.copy_(self._recurrence.step(drawn))
+        self._position.add_(1)
+
+
+def _captured(step: Callable[[], None], device: torch.device) -> Callable[[], None]:
+    """One call of `step` as a CUDA graph. It has run by then: what it changed must be set anew."""
+    with torch.cuda.device(device):
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            step()
+            step()
+        torch.cuda.current_stream().wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            step()
+    return graph.replay

@@ -1,0 +1,64 @@
+"""Drawing the next base from a model's logits."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dnamamba.errors import UserError
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a base is drawn.
+
+    Args:
+        temperature: logits are divided by it; 0 takes the likeliest base.
+        top_k: only this many of the likeliest bases may be drawn.
+        top_p: only the likeliest bases that together have this probability, the last included, may be drawn.
+
+    Raises:
+        UserError: a number is out of range; the message names it.
+    """
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < math.inf:
+            raise UserError(f"temperature must be a number of at least 0, not {self.temperature}")
+        if self.top_k is not None and self.top_k < 1:
+            raise UserError(f"top_k must be at least 1, not {self.top_k}")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise UserError(f"top_p must be above 0 and at most 1, not {self.top_p}")
+
+    def draw(self, logits: Tensor, allowed: Tensor, noise: Tensor) -> Tensor:
+        """Ids [B], int64, drawn by the Gumbel-max rule: softmax without a loop, a search or a host.
+
+        Args:
+            logits: [B, V].
+            allowed: bool [V], ids that may be drawn; the others have no part in the probabilities.
+            noise: [B, V], independent standard Gumbel numbers.
+        """
+        logits = logits.masked_fill(~allowed, -math.inf)
+        if self.temperature == 0:
+            return logits.argmax(-1)
+        logits = logits / self.temperature
+        if self.top_k is None and self.top_p is None:
+            return (logits + noise).argmax(-1)
+        ranked, ids = logits.sort(descending=True, stable=True)
+        if self.top_p is not None:
+            probability = ranked.softmax(-1)
+            before = probability.cumsum(-1) - probability
+            ranked = ranked.masked_fill(before >= self.top_p, -math.inf)
+        if self.top_k is not None:
+            ranked[:, self.top_k :] = -math.inf
+        best = (ranked + noise.gather(-1, ids)).argmax(-1, keepdim=True)
+        return ids.gather(-1, best).squeeze(-1)
+
+
+def gumbel(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Standard Gumbel numbers, fp32, on the CPU: the same for a seed wherever the model lies."""
+    return -torch.empty(shape).exponential_(generator=generator).log()

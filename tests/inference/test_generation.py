@@ -1,0 +1,124 @@
+"""Generation draws from the parallel forward's distribution, step by step, from a seed."""
+
+import numpy as np
+import pytest
+import torch
+
+import dnamamba.inference.generation as generation
+from dnamamba import LanguageModel, MambaConfig, UserError, get_alphabet
+from dnamamba.inference.generation import BLOCK, drawable, encode_prompt, generate, generate_blocks
+from dnamamba.inference.sampling import Sampling, gumbel
+
+
+def build(alphabet: str = "dna") -> LanguageModel:
+    torch.manual_seed(0)
+    size = get_alphabet(alphabet).size
+    model = LanguageModel(MambaConfig(d_model=16, n_layer=2, alphabet=alphabet, vocab_size=size))
+    # Logits that matter; with those of the initialisation all bases are as likely.
+    torch.nn.init.normal_(model.backbone.embedding.weight, std=0.1)
+    return model.double()
+
+
+MODEL = build()
+
+
+def by_the_parallel_forward(
+    prompts: list[str], length: int, sampling: Sampling, seed: int, batch: int
+) -> list[str]:
+    """The definition: a forward of all that is there, one draw, and again."""
+    alphabet = get_alphabet("dna")
+    rows = [alphabet.encode(prompt) for prompt in prompts for _ in range(batch)]
+    generator = torch.Generator().manual_seed(seed)
+    allowed = torch.tensor([True] * 4 + [False] * 4)
+    made = np.zeros((len(rows), 0), dtype=np.uint8)
+    for position in range(length):
+        if position % BLOCK == 0:
+            noise = gumbel((BLOCK, len(rows), 8), generator)
+        with torch.no_grad():
+            logits = torch.cat(
+                [
+                    MODEL(torch.from_numpy(np.append(row, more))[None]).logits[:, -1]
+                    for row, more in zip(rows, made, strict=True)
+                ]
+            )
+        drawn = sampling.draw(logits, allowed, noise[position % BLOCK])
+        made = np.concatenate([made, drawn.numpy()[:, None].astype(np.uint8)], axis=1)
+    return [alphabet.decode(row) for row in made]
+
+
+@pytest.mark.parametrize(
+    "sampling", [Sampling(), Sampling(0.7, top_k=3), Sampling(0), Sampling(1.5, top_p=0.9)]
+)
+def test_it_equals_the_parallel_forward(sampling: Sampling) -> None:
+    prompts, length = ["ACGTTGCAN", "TTTTTTTTTTTTTTTA"], BLOCK + 6
+    found = generate(
+        MODEL,
+        prompts,
+        length,
+        temperature=sampling.temperature,
+        top_k=sampling.top_k,
+        top_p=sampling.top_p,
+        seed=5,
+        batch=2,
+    )
+    assert found == by_the_parallel_forward(prompts, length, sampling, 5, 2)
+
+
+def test_a_long_prompt_is_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    prompt = "ACGTTGCATGCCA" * 9
+    whole = generate(MODEL, prompt, 40)
+    monkeypatch.setattr(generation, "PROMPT_PIECE", 10)
+    assert generate(MODEL, prompt, 40) == whole
+
+
+def test_a_seed_gives_its_bases_and_a_shorter_run_their_beginning() -> None:
+    first = generate(MODEL, "ACG", 150, seed=1, batch=3)
+    assert first == generate(MODEL, "ACG", 150, seed=1, batch=3)
+    assert [row[:70] for row in first] == generate(MODEL, "ACG", 70, seed=1, batch=3)
+    assert len({*first, *generate(MODEL, "ACG", 150, seed=2, batch=3)}) == 6
+
+
+def test_only_letters_of_bases_are_drawn() -> None:
+    assert drawable(get_alphabet("dna")).tolist() == [0, 1, 2, 3]
+    assert get_alphabet("bytes").decode(drawable(get_alphabet("bytes"))) == (
+        "ABCDEFGHIJKLMOPQRSTUVWXYZabcdefghijklmopqrstuvwxyz"
+    )
+    assert set("".join(generate(MODEL, "N" * 20, 500, temperature=100.0))) == set("ACGT")
+    letters = "".join(generate(build("bytes"), "ACGN", 300, temperature=100.0))
+    assert letters.isalpha()
+    assert "n" not in letters.lower()
+
+
+def test_memory_of_a_step_is_that_of_the_loop() -> None:
+    """Every block is made in the same tensors: nothing is kept of the sequence."""
+    loop = generation.SamplingLoop(MODEL, 1, Sampling(), 0)
+    loop.start(
+        [generation.read_prompt(MODEL, torch.from_numpy(encode_prompt("ACG", get_alphabet("dna"))))], 1
+    )
+    before = {name: t.data_ptr() for name, t in vars(loop).items() if isinstance(t, torch.Tensor)}
+    assert not np.array_equal(loop.block(), loop.block())
+    assert {name: t.data_ptr() for name, t in vars(loop).items() if isinstance(t, torch.Tensor)} == before
+
+
+@pytest.mark.parametrize(
+    ("prompt", "length", "batch", "seed", "message"),
+    [
+        ("", 5, 1, 0, "the prompt is empty"),
+        ("ACGJ", 5, 1, 0, "prompt: 'J' at position 4 is no nucleotide code"),
+        ("ACG\n", 5, 1, 0, r"prompt: '\\n' at position 4"),
+        ("ACG", 0, 1, 0, "length of at least 1, not 0"),
+        ("ACG", 5, 0, 0, "batch of at least 1, not 0"),
+        ([], 5, 1, 0, "prompts of at least 1, not 0"),
+        ("ACG", 5, 1, -1, "seed must lie between 0 and"),
+    ],
+)
+def test_a_mistake_is_one_line(prompt: str, length: int, batch: int, seed: int, message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        generate(MODEL, prompt, length, batch=batch, seed=seed)
+    assert "\n" not in str(error.value)
+
+
+def test_blocks_come_one_after_the_other() -> None:
+    prompts = [encode_prompt("ACG", get_alphabet("dna"))]
+    widths = [block.shape for block in generate_blocks(MODEL, prompts, 2 * BLOCK + 3, Sampling(), 0, 2)]
+    assert widths == [(2, BLOCK), (2, BLOCK), (2, 3)]

@@ -1,0 +1,64 @@
+"""Bases are drawn with the probabilities that they should have."""
+
+import math
+
+import pytest
+import torch
+
+from dnamamba import UserError
+from dnamamba.inference.sampling import Sampling, gumbel
+
+LOGITS = torch.tensor([0.3, -1.0, 1.2, 0.0, 2.0, 5.0])
+ALLOWED = torch.tensor([True, True, True, True, False, False])
+DRAWS = 200_000
+
+
+def expected(temperature: float, kept: list[int]) -> list[float]:
+    weights = [math.exp(LOGITS[i].item() / temperature) if i in kept else 0.0 for i in range(6)]
+    return [weight / sum(weights) for weight in weights]
+
+
+@pytest.mark.parametrize(
+    ("sampling", "probabilities"),
+    [
+        (Sampling(), expected(1.0, [0, 1, 2, 3])),
+        (Sampling(temperature=0.5), expected(0.5, [0, 1, 2, 3])),
+        (Sampling(temperature=3.0), expected(3.0, [0, 1, 2, 3])),
+        (Sampling(top_k=2), expected(1.0, [2, 0])),
+        (Sampling(top_k=6), expected(1.0, [0, 1, 2, 3])),
+        # 0.539, 0.219, 0.162, ...: the last base needed to reach the probability is kept
+        (Sampling(top_p=0.5), expected(1.0, [2])),
+        (Sampling(top_p=0.6), expected(1.0, [2, 0])),
+        (Sampling(top_p=1.0), expected(1.0, [0, 1, 2, 3])),
+        (Sampling(top_k=1, top_p=0.99), expected(1.0, [2])),
+        (Sampling(temperature=0), expected(1.0, [2])),
+    ],
+)
+def test_frequencies_are_the_probabilities(sampling: Sampling, probabilities: list[float]) -> None:
+    noise = gumbel((DRAWS, 6), torch.Generator().manual_seed(3))
+    drawn = sampling.draw(LOGITS.expand(DRAWS, 6), ALLOWED, noise)
+    found = torch.bincount(drawn, minlength=6) / DRAWS
+    for frequency, p in zip(found.tolist(), probabilities, strict=True):
+        assert abs(frequency - p) <= 5 * math.sqrt(p * (1 - p) / DRAWS)
+
+
+def test_no_filter_and_one_that_lets_all_pass_draw_the_same() -> None:
+    logits, noise = torch.randn(1000, 6), gumbel((1000, 6), torch.Generator().manual_seed(4))
+    plain = Sampling().draw(logits, ALLOWED, noise)
+    assert torch.equal(plain, Sampling(top_k=6, top_p=1.0).draw(logits, ALLOWED, noise))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"temperature": -1.0}, "temperature must be a number of at least 0, not -1.0"),
+        ({"temperature": math.nan}, "temperature must be a number of at least 0, not nan"),
+        ({"temperature": math.inf}, "temperature must be a number of at least 0, not inf"),
+        ({"top_k": 0}, "top_k must be at least 1, not 0"),
+        ({"top_p": 0.0}, "top_p must be above 0 and at most 1, not 0.0"),
+        ({"top_p": 1.1}, "top_p must be above 0 and at most 1, not 1.1"),
+    ],
+)
+def test_a_number_out_of_range_is_named(arguments: dict[str, float], message: str) -> None:
+    with pytest.raises(UserError, match=f"^{message}$"):
+        Sampling(**arguments)
