@@ -44,6 +44,8 @@ def typed(group: DictConfig, schema: type[T], name: str) -> T:
     Raises:
         UserError: a key is unknown or missing, or its value is of another type; the message names the key.
     """
+    for key in sorted(OmegaConf.missing_keys(group)):
+        raise UserError(f"{'.'.join(part for part in (name, key) if part)} must be given")
     try:
         values = OmegaConf.to_container(group, resolve=True)
         merged = OmegaConf.merge(OmegaConf.structured(schema), values)

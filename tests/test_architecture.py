@@ -37,6 +37,7 @@ MAY_IMPORT = {
         "trainer",
     },
     "inference": {"errors", "files", "models", "data", "checkpoint"},
+    "generate": {"config", "inference"},
     "pretrain": {"config", "run"},
 }
 # Third-party packages that only these parts know.
@@ -44,7 +45,7 @@ HOME_OF = {
     "triton": {"kernels"},
     "lightning": {"tasks", "trainer", "run"},
     "hydra": {"config", "trainer", "run"},
-    "omegaconf": {"config", "trainer", "run", "pretrain"},
+    "omegaconf": {"config", "trainer", "run", "pretrain", "generate"},
     "torchmetrics": {"tasks"},
     "pyfaidx": {"data"},
     "Bio": {"data"},

@@ -70,7 +70,7 @@ def generate_blocks(
     if not 0 <= seed < 2**63:
         raise UserError(f"seed must lie between 0 and 2^63 - 1, not {seed}")
     loop = SamplingLoop(model, len(prompts) * batch, sampling, seed)
-    loop.start([read_prompt(model, torch.from_numpy(prompt)) for prompt in prompts], batch)
+    loop.start([read_prompt(model, prompt) for prompt in prompts], batch)
     for done in range(0, length, BLOCK):
         yield loop.block()[:, : length - done]
 
@@ -97,12 +97,13 @@ def drawable(alphabet: Alphabet) -> Ids:
 
 
 @torch.no_grad()
-def read_prompt(model: LanguageModel, tokens: Tensor) -> tuple[Tensor, State]:
-    """The final hidden state [1, D] at the last of tokens [L], and the recurrent state after it."""
+def read_prompt(model: LanguageModel, prompt: Ids) -> tuple[Tensor, State]:
+    """The final hidden state [1, D] at the last of ids [L], and the recurrent state after it."""
     device = model.backbone.embedding.weight.device
     state = None
-    for piece in tokens.split(PROMPT_PIECE):
-        hidden, state = model.backbone(piece[None].to(device), state)
+    for start in range(0, len(prompt), PROMPT_PIECE):
+        piece = torch.tensor(prompt[None, start : start + PROMPT_PIECE], device=device)
+        hidden, state = model.backbone(piece, state)
     assert state is not None
     return hidden[:, -1], state
 

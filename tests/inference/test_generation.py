@@ -92,9 +92,7 @@ def test_only_letters_of_bases_are_drawn() -> None:
 def test_memory_of_a_step_is_that_of_the_loop() -> None:
     """Every block is made in the same tensors: nothing is kept of the sequence."""
     loop = generation.SamplingLoop(MODEL, 1, Sampling(), 0)
-    loop.start(
-        [generation.read_prompt(MODEL, torch.from_numpy(encode_prompt("ACG", get_alphabet("dna"))))], 1
-    )
+    loop.start([generation.read_prompt(MODEL, encode_prompt("ACG", get_alphabet("dna")))], 1)
     before = {name: t.data_ptr() for name, t in vars(loop).items() if isinstance(t, torch.Tensor)}
     assert not np.array_equal(loop.block(), loop.block())
     assert {name: t.data_ptr() for name, t in vars(loop).items() if isinstance(t, torch.Tensor)} == before

@@ -1,0 +1,30 @@
+"""Models on disk and composed configurations, for tests of the commands that use a trained model."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from dnamamba import LanguageModel, MambaConfig, save_model
+from dnamamba.config import conf_dir
+
+
+@pytest.fixture(scope="session")
+def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model with logits that matter, as an exported folder."""
+    torch.manual_seed(0)
+    model = LanguageModel(MambaConfig(d_model=16, n_layer=2))
+    torch.nn.init.normal_(model.backbone.embedding.weight, std=0.1)
+    folder = tmp_path_factory.mktemp("saved") / "model"
+    save_model(model, folder)
+    return folder
+
+
+@pytest.fixture
+def inference_config() -> Iterator[Callable[..., DictConfig]]:
+    """Compose a file of conf/inference with overrides, as its command does."""
+    with initialize_config_dir(str(conf_dir() / "inference"), version_base="1.3"):
+        yield lambda name, *overrides: compose(name, overrides=list(overrides))
