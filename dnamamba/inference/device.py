@@ -11,10 +11,10 @@ from dnamamba.models import LanguageModel
 
 
 def load_on(path: str | Path, device: str) -> LanguageModel:
-    """The model at `path`, on `device`; `auto` is the first GPU where there is one, else the CPU.
+    """The language model at `path`, on `device`; `auto` is the first GPU where there is one, else the CPU.
 
     Raises:
-        UserError: there is no model there, or no such device.
+        UserError: there is no language model there, or no such device.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -25,6 +25,8 @@ def load_on(path: str | Path, device: str) -> LanguageModel:
     if place.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"device={device}: there is no CUDA GPU here that torch can use; choose device=cpu")
     model = load(path)
+    if not isinstance(model, LanguageModel):
+        raise UserError(f"{path} is a fine-tuned model without probabilities of bases: give a pretrained one")
     try:
         return model.to(place)
     except (RuntimeError, AssertionError) as error:

@@ -9,8 +9,9 @@ import pytest
 from omegaconf import DictConfig
 
 import dnamamba
-from dnamamba import Genome, UserError, get_alphabet
+from dnamamba import Genome, MambaConfig, UserError, get_alphabet, save_model
 from dnamamba.generate import run
+from dnamamba.models import DecoderConfig, SequenceModel
 
 
 @pytest.fixture
@@ -92,6 +93,15 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     assert message in str(error.value)
     assert "\n" not in str(error.value)
     assert list(work.iterdir()) == []
+
+
+def test_a_fine_tuned_model_has_no_bases_to_draw(
+    inference_config: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    model = SequenceModel(MambaConfig(d_model=8, n_layer=1), DecoderConfig("regression", ("y",)))
+    save_model(model, tmp_path / "classifier")
+    with pytest.raises(UserError, match=r"classifier is a fine-tuned model without probabilities of bases"):
+        run(inference_config("generate", f"model={tmp_path / 'classifier'}", "out=new.fa", "prompt=ACG"))
 
 
 def test_the_command_as_typed(saved_model: Path, tmp_path: Path) -> None:
