@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
 from dnamamba.errors import UserError
 
 if TYPE_CHECKING:
+    from dnamamba.data.alphabet import Alphabet, Ids
     from dnamamba.data.fasta import Genome
 
 # What the automatic split holds out, as shares of the whole genome.
@@ -21,6 +22,15 @@ WHOLE_RECORD_RANGE = (0.01, 0.20)
 
 # A place in a record, small enough for int64.
 _BASE = re.compile(r"[0-9]{1,18}")
+
+
+class Bases(Protocol):
+    """Records to read from: a `Genome`, or several together."""
+
+    alphabet: Alphabet
+
+    def fetch(self, name: str, start: int = 0, end: int | None = None) -> Ids:
+        """The ids of bases `start` to `end` of a record: uint8 `[end - start]`."""
 
 
 class Interval(NamedTuple):
@@ -170,7 +180,7 @@ def without_n(intervals: Iterable[Interval], genome: Genome, min_run: int) -> tu
     return tuple(kept)
 
 
-def stretches(interval: Interval, genome: Genome, min_run: int) -> Iterator[Interval]:
+def stretches(interval: Interval, genome: Bases, min_run: int) -> Iterator[Interval]:
     """What is left of an interval, perhaps nothing, without its runs of at least `min_run` unscored bases."""
     scored = genome.alphabet.scored[genome.fetch(interval.name, interval.start, interval.end)]
     edges = np.flatnonzero(np.diff(scored)) + 1

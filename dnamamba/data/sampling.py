@@ -10,18 +10,15 @@ A window is `length` + 1 bases, so that it has `length` targets; it never leaves
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dnamamba.data.alphabet import Ids
-from dnamamba.data.intervals import Interval
+from dnamamba.data.intervals import Bases, Interval
 from dnamamba.data.stateless import Int64s, random_bits
 from dnamamba.errors import UserError
-
-if TYPE_CHECKING:
-    from dnamamba.data.fasta import Genome
 
 _START_STREAM, _STRAND_STREAM = 1, 2
 
@@ -146,7 +143,7 @@ def tiled_windows(intervals: Iterable[Interval], length: int) -> Windows:
     return Windows(record, start, np.minimum(end - start, length + 1), np.zeros(start.shape, dtype=np.int8))
 
 
-def gather(genome: Genome, names: Sequence[str], windows: Windows, length: int) -> Ids:
+def gather(genome: Bases, names: Sequence[str], windows: Windows, length: int) -> Ids:
     """The bases of windows: uint8 `[B, length + 1]`, short ones padded at their end.
 
     Args:
