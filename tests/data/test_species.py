@@ -1,0 +1,353 @@
+import numpy as np
+import pytest
+
+from dnamamba.data.alphabet import get_alphabet
+from dnamamba.data.species import CleanStretches, SpeciesGenomes
+from dnamamba.data.species_splits import hashed_split, split_by_chromosome, split_by_file, split_by_record
+from dnamamba.data.species_windows import SpeciesWindows
+from dnamamba.errors import UserError
+
+DNA = get_alphabet("dna")
+INDEX = np.arange(30_000)
+
+
+def letters(size, seed):
+    return np.random.default_rng(seed).choice(np.frombuffer(b"ACGT", dtype=np.uint8), size).tobytes().decode()
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write FASTA files by species; records by name, as text or as a number of random bases."""
+
+    def files(**species):
+        paths = {}
+        for number, (name, records) in enumerate(species.items()):
+            path = tmp_path / f"{name}.fa"
+            texts = {
+                record: content if isinstance(content, str) else letters(content, 100 * number + row)
+                for row, (record, content) in enumerate(records.items())
+            }
+            path.write_text("".join(f">{record}\n{text}\n" for record, text in texts.items()))
+            paths[name] = [path]
+        return paths
+
+    return files
+
+
+def genomes_of(paths, remove_n=False):
+    return SpeciesGenomes(paths, DNA, remove_n=remove_n)
+
+
+def by_chromosome(genomes, valid=("1",), test=("5",), tables=None, by_bases=False):
+    return split_by_chromosome(genomes, tables=tables or {}, valid=valid, test=test, by_bases=by_bases)
+
+
+def by_record(genomes, valid=None, test=None, pattern=r"\|(.+)$", shares=(0.2, 0.2), by_bases=False):
+    return split_by_record(genomes, pattern=pattern, valid=valid, test=test, shares=shares, by_bases=by_bases)
+
+
+def records(locus):
+    return [[interval.name for interval in of] for of in locus.stretches]
+
+
+# --- what is held out ----------------------------------------------------------------------------------
+
+
+def apes(write, **more):
+    """Human, chimpanzee and gorilla by cytogenetic numbers, a hundred bases a chromosome."""
+    own = dict.fromkeys([f"chr{number}" for number in [*range(1, 24), "X"]], 100)
+    human = dict.fromkeys([f"chr{number}" for number in [*range(1, 23), "X", "Y"]], 100)
+    return genomes_of(write(human=human, chimpanzee=own, gorilla={**own, "chrUn_1": 70}, **more))
+
+
+def test_a_split_is_by_homology_and_not_by_name(write):
+    splits = by_chromosome(apes(write), valid=["3"], test=["9", "11"])
+    found = {locus.name: records(locus) for locus in splits.loci["test"]}
+    assert found == {
+        "9": [["human:chr9"], ["chimpanzee:chr11"], ["gorilla:chr13"]],
+        "11": [["human:chr11"], ["chimpanzee:chr9"], ["gorilla:chr9"]],
+    }
+    assert [records(locus) for locus in splits.loci["valid"]] == [
+        [["human:chr3"], ["chimpanzee:chr2"], ["gorilla:chr2"]]
+    ]
+    two = next(locus for locus in splits.loci["train"] if locus.name == "2")
+    assert records(two) == [
+        ["human:chr2"],
+        ["chimpanzee:chr12", "chimpanzee:chr13"],
+        ["gorilla:chr11", "gorilla:chr12"],
+    ]
+
+
+def test_what_the_gorilla_has_exchanged_is_held_out_together(write):
+    splits = by_chromosome(apes(write), valid=["1"], test=["5"])
+    (locus,) = splits.loci["test"]
+    assert locus.name == "5+17"
+    assert locus.weight == 2
+    assert records(locus) == [
+        ["human:chr5", "human:chr17"],
+        ["chimpanzee:chr4", "chimpanzee:chr19"],
+        ["gorilla:chr4", "gorilla:chr19"],
+    ]
+    assert any("human 17 is held out for test with 5" in note for note in splits.notes)
+    with pytest.raises(UserError, match=r"both hold out human chromosome 5\+17"):
+        by_chromosome(apes(write), valid=["17"], test=["5"])
+
+
+def test_hyenadna_s_split_is_whole_and_disjoint(write):
+    splits = by_chromosome(apes(write), valid=["1", "3", "12", "13"], test=["5", "7", "9", "10", "11"])
+    numbers = {
+        split: {number for locus in loci for number in locus.name.split("+")}
+        for split, loci in splits.loci.items()
+    }
+    assert numbers["valid"] == {"1", "3", "12", "13"}
+    assert numbers["test"] == {"5", "7", "9", "10", "11", "17"}
+    assert numbers["train"] == {"2", "4", "6", "8", *map(str, range(14, 17)), *map(str, range(18, 23)), "X"}
+    of_split = {
+        split: {name for locus in loci for of in records(locus) for name in of}
+        for split, loci in splits.loci.items()
+    }
+    assert not of_split["train"] & of_split["test"]
+    assert not of_split["valid"] & (of_split["train"] | of_split["test"])
+
+
+def test_what_only_some_have_is_reported_and_never_drawn(write):
+    splits = by_chromosome(apes(write))
+    used = {name for loci in splits.loci.values() for locus in loci for of in records(locus) for name in of}
+    assert "human:chrY" not in used
+    assert "left out, because only human has it: human chromosome Y" in splits.notes
+    assert "gorilla:chrUn_1" not in used
+    assert "gorilla: 1 records of 70 bases are on no chromosome" in splits.notes
+
+
+def test_a_table_beside_the_file_or_in_the_configuration_is_believed(write, tmp_path):
+    paths = write(human={"chr1": 50, "chr5": 50, "chr6": 50}, bonobo={"one": 50, "two": 50, "three": 50})
+    table = tmp_path / "bonobo.chromosomes.tsv"
+    table.write_text("chromosome\thuman\none\t5\ntwo\tchr6\nthree\t1\n")
+    (locus,) = by_chromosome(genomes_of(paths)).loci["test"]
+    assert records(locus) == [["human:chr5"], ["bonobo:one"]]
+    other = tmp_path / "other.tsv"
+    other.write_text("chromosome\thuman\none\t1\ntwo\t5\nthree\t6\n")
+    (locus,) = by_chromosome(genomes_of(paths), tables={"bonobo": other}).loci["test"]
+    assert records(locus) == [["human:chr5"], ["bonobo:two"]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"test": ["Y"]}, "data.test: chimpanzee has no chromosome homologous to human Y"),
+        ({"valid": ["23"]}, "data.valid: 23 is no human chromosome, 1 to 22, X or Y"),
+    ],
+)
+def test_a_chromosome_that_cannot_be_held_out(write, arguments, message):
+    with pytest.raises(UserError) as error:
+        by_chromosome(apes(write), **arguments)
+    assert message in str(error.value)
+
+
+def test_the_same_id_is_in_the_same_split_in_every_species_and_every_set(write):
+    ids = [f"seg{number:04d}" for number in range(60)]
+    species = {
+        name: {f"{name}|{identity}|x": 40 for identity in ids} for name in ("human", "gorilla", "orangutan")
+    }
+    all_three = by_record(genomes_of(write(**species)), pattern=r"\|(seg\d+)")
+    two = by_record(
+        genomes_of(write(human=species["human"], orangutan=species["orangutan"])), pattern=r"\|(seg\d+)"
+    )
+    split_of = [
+        {locus.name: split for split, loci in splits.loci.items() for locus in loci}
+        for splits in (all_three, two)
+    ]
+    assert split_of[0] == split_of[1] == {identity: hashed_split(identity, 0.2, 0.2) for identity in ids}
+    for locus in all_three.loci["test"]:
+        assert [name.split("|")[1] for of in records(locus) for name in of] == [locus.name] * 3
+    assert {"train", "valid", "test"} == set(split_of[0].values())
+
+
+def test_the_hash_gives_the_shares_that_are_asked_for():
+    found = [hashed_split(f"id{number}", 0.1, 0.25) for number in range(20_000)]
+    for split, share in (("train", 0.65), ("valid", 0.1), ("test", 0.25)):
+        assert abs(found.count(split) / 20_000 - share) < 4 * np.sqrt(share * (1 - share) / 20_000)
+
+
+def test_ids_can_be_named(write):
+    paths = write(a={"a|1": 50, "a|2": 50, "a|3": 50, "a|4": 50}, b={"b|1": 50, "b|2": 50, "b|3": 50})
+    splits = by_record(genomes_of(paths), valid=["1"], test=["2"])
+    assert [[locus.name for locus in splits.loci[split]] for split in ("train", "valid", "test")] == [
+        ["3"], ["1"], ["2"],
+    ]  # fmt: skip
+    assert splits.notes == ("left out, because only a has it: locus 4",)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"valid": ["7"]}, "data.valid: no record has the id '7'"),
+        ({"valid": ["1"], "test": ["1"]}, "data.valid and data.test both name 1"),
+        ({"pattern": "("}, "data.record_id: '(' is no regular expression"),
+        ({"pattern": "x"}, "data.record_id: 'x' must have one group"),
+        ({"pattern": "(seg)"}, "data.record_id: '(seg)' matches no record of a, such as a|1"),
+        ({"pattern": "^(.)"}, "data.species.a: two records have the id a"),
+    ],
+)
+def test_bad_ids(write, arguments, message):
+    genomes = genomes_of(write(a={"a|1": 50, "a|2": 50}, b={"b|1": 50, "b|2": 50}))
+    with pytest.raises(UserError) as error:
+        by_record(genomes, **arguments)
+    assert message in str(error.value)
+
+
+def test_files_can_be_held_out(write, tmp_path):
+    paths = write(a={"x": 100, "y": 50}, b={"x": 80}, test_a={"x": 30}, test_b={"z": 30})
+    genomes = genomes_of({"a": [*paths["a"], *paths["test_a"]], "b": [*paths["b"], *paths["test_b"]]})
+    test = {"a": paths["test_a"], "b": paths["test_b"]}
+    splits = split_by_file(genomes, {"test": test}, valid_share=0.1)
+    intervals = {split: [list(of) for of in loci[0].stretches] for split, loci in splits.loci.items()}
+    assert intervals["train"] == [[("a:x", 0, 90), ("a:y", 0, 45)], [("b:x", 0, 72)]]
+    assert intervals["valid"] == [[("a:x", 90, 100), ("a:y", 45, 50)], [("b:x", 72, 80)]]
+    assert intervals["test"] == [[(f"a:{tmp_path.name}/test_a.fa:x", 0, 30)], [("b:z", 0, 30)]]
+    with pytest.raises(UserError, match=r"data\.test_species: no FASTA file of b"):
+        split_by_file(genomes, {"test": {"a": paths["test_a"]}}, valid_share=0.1)
+    with pytest.raises(UserError, match=r"data\.split=file needs data\.test_species"):
+        split_by_file(genomes, {}, valid_share=0.1)
+
+
+def test_a_file_is_of_one_species(write):
+    paths = write(a={"x": 100})
+    with pytest.raises(UserError, match=r"a\.fa is given twice, for a and for b"):
+        genomes_of({"a": paths["a"], "b": paths["a"]})
+
+
+# --- where windows may lie -----------------------------------------------------------------------------
+
+
+def gapped(write):
+    """Two species and three loci; `a` has gaps in the first and the third, `b` is short in the second."""
+    three = "NNN".join((letters(200, 1), letters(20, 2), letters(100, 3)))
+    a = {"a|1": "ACGT" * 25 + "N" * 10 + "ACGT" * 5, "a|2": 200, "a|3": three}
+    return write(a=a, b={"b|1": 150, "b|2": 60, "b|3": 200})
+
+
+def loci_at(genomes, length, max_n=0.0, split="train"):
+    splits = by_record(genomes, valid=[], test=[])
+    return CleanStretches(genomes, splits, max_n).loci(split, length)
+
+
+def test_a_locus_needs_a_long_enough_stretch_in_every_species(write):
+    genomes = genomes_of(gapped(write))
+    assert [locus.name for locus in loci_at(genomes, 60)] == ["1", "2", "3"]
+    assert [locus.name for locus in loci_at(genomes, 61)] == ["1", "3"]
+    assert [locus.name for locus in loci_at(genomes, 101)] == ["3"]
+    assert loci_at(genomes, 20)[0].stretches[0] == (("a:a|1", 0, 100), ("a:a|1", 110, 130))
+    assert loci_at(genomes, 21)[0].stretches[0] == (("a:a|1", 0, 100),)
+
+
+def test_no_window_has_more_n_than_it_may(write):
+    genomes = genomes_of(gapped(write))
+    for max_n, most in ((0.0, 0), (0.1, 4), (0.3, 10)):
+        loci = loci_at(genomes, 40, max_n)
+        windows = SpeciesWindows(genomes, loci, 40, 3, reverse_complement=True, max_n=max_n)
+        tokens = windows.tokens(windows.draw(INDEX[:4000])[1])
+        assert (tokens == DNA.n_id).sum(axis=1).max() == most
+
+
+def test_gaps_can_be_closed(write):
+    genomes = genomes_of(gapped(write), remove_n=True)
+    assert genomes.length("a:a|1") == 120
+    assert DNA.decode(genomes.fetch("a:a|1", 98, 106)) == "GTACGTAC"
+    assert [locus.name for locus in loci_at(genomes, 120)] == ["1", "3"]
+
+
+def test_case_and_u_tell_nothing(write):
+    upper, lower = letters(80, 5), letters(80, 5).lower().replace("t", "u")
+    genomes = genomes_of(write(a={"a|1": upper}, b={"b|1": lower}))
+    assert np.array_equal(genomes.fetch("a:a|1"), genomes.fetch("b:b|1"))
+
+
+def test_nothing_long_enough_names_the_species(write):
+    genomes = genomes_of(gapped(write))
+    with pytest.raises(
+        UserError, match=r"^data\.species\.a: no stretch of 300 bases without N in its train"
+    ) as e:
+        loci_at(genomes, 300)
+    assert "the longest has 200" in str(e.value)
+    paths = write(c={"c|1": 100, "c|2": 50}, d={"d|1": 50, "d|2": 100})
+    with pytest.raises(
+        UserError, match=r"no locus of the train split has a stretch of 80 bases without N in every"
+    ):
+        loci_at(genomes_of(paths), 80)
+    with pytest.raises(UserError, match=r"the valid split has no locus that all 2 species have"):
+        loci_at(genomes, 10, split="valid")
+
+
+# --- what is drawn -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def windows(write):
+    paths = write(
+        a={"a|1": 64, "a|2": 400, "a|3": 90},
+        b={"b|1": 300, "b|2": 70, "b|3": 90},
+        c={"c|1": 80, "c|2": 64, "c|3": 99},
+    )
+    genomes = genomes_of(paths)
+    return SpeciesWindows(genomes, loci_at(genomes, 64), 64, 11, reverse_complement=True)
+
+
+def test_species_then_locus_then_place_are_uniform_and_independent(windows):
+    species, drawn = windows.draw(INDEX)
+    locus = np.array([int(name[-1]) - 1 for name in windows.names])[drawn.record]
+    assert np.array_equal(species, np.array(["abc".index(name[0]) for name in windows.names])[drawn.record])
+    cells = np.bincount(3 * species + locus, minlength=9)
+    expected = INDEX.size / 9
+    assert ((cells - expected) ** 2 / expected).sum() < 26  # chi-square, 8 degrees of freedom, p = 0.001
+    # The places of one pair: 400 - 64 + 1 of them.
+    here = drawn.start[(species == 0) & (locus == 1)]
+    counts = np.bincount(here, minlength=337)
+    assert counts.size == 337
+    statistic = ((counts - counts.mean()) ** 2 / counts.mean()).sum()
+    assert abs(statistic - 336) < 4 * np.sqrt(2 * 336)
+    assert abs(drawn.strand.mean() - 0.5) < 4 * 0.5 / np.sqrt(INDEX.size)
+    assert abs(np.corrcoef(drawn.strand, species)[0, 1]) < 4 / np.sqrt(INDEX.size)
+
+
+def test_a_locus_weighs_the_same_in_every_species(write):
+    genomes = genomes_of(write(a={"a|1": 500, "a|2": 100}, b={"b|1": 100, "b|2": 300}))
+    splits = by_record(genomes, valid=[], test=[], by_bases=True)
+    loci = CleanStretches(genomes, splits, 0.0).loci("train", 50)
+    assert [locus.weight for locus in loci] == [300, 200]
+    drawn = SpeciesWindows(genomes, loci, 50, 1, reverse_complement=False)
+    species, found = drawn.draw(INDEX)
+    first = np.char.endswith(np.array(drawn.names), "1")[found.record]
+    for number in (0, 1):
+        assert abs(first[species == number].mean() - 0.6) < 4 * np.sqrt(0.24 / (INDEX.size / 2))
+
+
+def test_a_sample_is_a_function_of_its_number_and_the_seed(windows):
+    species, drawn = windows.draw(INDEX[:500])
+    order = np.random.default_rng(0).permutation(500)
+    again_species, again = windows.draw(order)
+    assert np.array_equal(again_species, species[order])
+    assert all(np.array_equal(a, b[order]) for a, b in zip(again, drawn, strict=True))
+    windows.seed += 1
+    assert np.mean(windows.draw(INDEX[:500])[0] == species) < 0.5
+
+
+def test_the_tokens_are_those_of_the_region(windows):
+    _, drawn = windows.draw(INDEX[:200])
+    tokens = windows.tokens(drawn)
+    assert tokens.shape == (200, 64)
+    for row, record, start, strand in zip(tokens, drawn.record, drawn.start, drawn.strand, strict=True):
+        bases = windows.genomes.fetch(windows.names[record], start, start + 64)
+        assert np.array_equal(row, DNA.reverse_complement(bases) if strand else bases)
+    record, start, strand = drawn.record[7], drawn.start[7], drawn.strand[7]
+    expected = f"{windows.names[record]}:{start}-{start + 64}({'-' if strand else '+'})"
+    assert windows.regions(drawn)[7] == expected
+
+
+def test_a_fixed_set_has_as_many_of_each(windows):
+    windows.balanced = True
+    species, drawn = windows.draw(INDEX[:31])
+    assert np.array_equal(species, INDEX[:31] % 3)
+    assert all(
+        windows.names[record][0] == "abc"[one] for record, one in zip(drawn.record, species, strict=True)
+    )
