@@ -17,6 +17,7 @@ _HOME = {
     "SequenceModel": "dnamamba.models",
     "UserError": "dnamamba.errors",
     "causal_conv1d": "dnamamba.kernels",
+    "embed": "dnamamba.inference.embedding",
     "generate": "dnamamba.inference.generation",
     "get_alphabet": "dnamamba.data.alphabet",
     "load": "dnamamba.checkpoint",

@@ -93,7 +93,7 @@ def load(path: str | Path) -> Model:
     raise UserError(f"no model at {path}: neither a checkpoint nor a folder with {CONFIG_FILE}")
 
 
-def model_hash(model: LanguageModel) -> str:
+def model_hash(model: Model) -> str:
     """The SHA-256 of a model's configuration and weights, in hexadecimal; the same from any file."""
     digest = hashlib.sha256(json.dumps(model.config.to_dict(), sort_keys=True).encode())
     for name, tensor in sorted(model.state_dict().items()):

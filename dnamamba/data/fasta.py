@@ -19,8 +19,8 @@ from dnamamba.errors import UserError
 # Above this share of letters that stand for no nucleotide, a record is not DNA.
 _FOREIGN_SHARE = 0.05
 # IUPAC codes in both cases, gaps, and the X that some maskers write.
-_NUCLEOTIDE = np.zeros(256, dtype=bool)
-_NUCLEOTIDE[np.frombuffer(b"ACGTURYKMBDHVNSWXacgturykmbdhvnswx-.*", dtype=np.uint8)] = True
+NUCLEOTIDE = np.zeros(256, dtype=bool)
+NUCLEOTIDE[np.frombuffer(b"ACGTURYKMBDHVNSWXacgturykmbdhvnswx-.*", dtype=np.uint8)] = True
 
 
 class Genome:
@@ -96,7 +96,7 @@ class Genome:
         for letters in self._reader().letters(name):
             ids[position : position + letters.size] = self.alphabet.encode(letters)
             if self.alphabet.name == "dna":
-                strange = np.flatnonzero(~_NUCLEOTIDE[letters])
+                strange = np.flatnonzero(~NUCLEOTIDE[letters])
                 if strange.size and not foreign:
                     first_foreign = f"{chr(letters[strange[0]])!r} at position {position + strange[0] + 1:,}"
                 foreign += strange.size

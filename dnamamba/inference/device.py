@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from dnamamba.checkpoint import load
+from dnamamba.checkpoint import Model, load
 from dnamamba.errors import UserError
 from dnamamba.models import LanguageModel
 
@@ -16,6 +16,14 @@ def load_on(path: str | Path, device: str) -> LanguageModel:
     Raises:
         UserError: there is no language model there, or no such device.
     """
+    model = load_any_on(path, device)
+    if not isinstance(model, LanguageModel):
+        raise UserError(f"{path} is a fine-tuned model without probabilities of bases: give a pretrained one")
+    return model
+
+
+def load_any_on(path: str | Path, device: str) -> Model:
+    """The model at `path`, pretrained or fine-tuned, on `device`; raises as `load_on` does."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -25,15 +33,13 @@ def load_on(path: str | Path, device: str) -> LanguageModel:
     if place.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"device={device}: there is no CUDA GPU here that torch can use; choose device=cpu")
     model = load(path)
-    if not isinstance(model, LanguageModel):
-        raise UserError(f"{path} is a fine-tuned model without probabilities of bases: give a pretrained one")
     try:
         return model.to(place)
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"device={device}: {str(error).partition(chr(10))[0]}") from error
 
 
-def precision_of(model: LanguageModel, precision: str) -> AbstractContextManager[object]:
+def precision_of(model: Model, precision: str) -> AbstractContextManager[object]:
     """The context to run `model` in: `bf16` autocasts, `fp32` does not, `auto` is bf16 on a GPU that has it.
 
     Raises:

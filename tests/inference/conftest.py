@@ -1,8 +1,9 @@
-"""Models on disk and composed configurations, for tests of the commands that use a trained model."""
+"""Small models, DNA to read, and composed configurations, for tests of what uses a trained model."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -10,6 +11,19 @@ from omegaconf import DictConfig
 
 from dnamamba import LanguageModel, MambaConfig, save_model
 from dnamamba.config import conf_dir
+
+
+@pytest.fixture(scope="session")
+def model() -> LanguageModel:
+    torch.manual_seed(0)
+    return LanguageModel(MambaConfig(d_model=24, n_layer=3, d_state=4)).eval()
+
+
+def random_dna(length: int, seed: int = 0) -> str:
+    """Letters, one in twenty of them N."""
+    draw = np.random.default_rng(seed).choice(np.frombuffer(b"ACGT", dtype=np.uint8), length)
+    draw[np.random.default_rng(seed + 1).random(length) < 0.05] = ord("N")
+    return draw.tobytes().decode()
 
 
 @pytest.fixture(scope="session")

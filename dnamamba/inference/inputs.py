@@ -1,0 +1,149 @@
+"""What is to be read: sequences, the records of a FASTA file, or regions of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+
+from dnamamba.data.alphabet import Alphabet, Ids
+from dnamamba.data.fasta import NUCLEOTIDE, Genome
+from dnamamba.data.intervals import bed_rows, unknown_record
+from dnamamba.errors import UserError
+
+Path = str | os.PathLike[str]
+Bed = Path | Iterable[Sequence[Any]]
+Source = Path | Genome | tuple[Path | Genome, Bed] | Iterable[str | bytes | Ids]
+
+
+class Region(NamedTuple):
+    """Bases `start` (0-based, included) to `end` (not included) of a record, and a BED row's name or ''."""
+
+    record: str
+    start: int
+    end: int
+    name: str = ""
+
+    @property
+    def length(self) -> int:
+        """Number of bases."""
+        return self.end - self.start
+
+
+class Inputs:
+    """Regions in the order in which they were given, and their bases.
+
+    Args:
+        regions: each within its record.
+        sequences: a genome, or the ids of each record by name.
+    """
+
+    def __init__(self, regions: Sequence[Region], sequences: Genome | dict[str, Ids]) -> None:
+        self.regions = list(regions)
+        self._sequences = sequences
+
+    def ids(self, record: str, start: int, end: int) -> Ids:
+        """uint8 [end - start], read-only."""
+        if isinstance(self._sequences, Genome):
+            return self._sequences.fetch(record, start, end)
+        return self._sequences[record][start:end]
+
+
+def read_inputs(source: Source, alphabet: Alphabet) -> Inputs:
+    """Whatever a user gives.
+
+    Args:
+        source: a FASTA file or a `Genome` (its records, whole); a pair of that and a BED file or rows
+            (record, start, end[, name]); or sequences as letters or as ids, uint8 [L] each or [B, L] in
+            all, where padding at either end is taken off. A record of a sequence is its number, from 0.
+        alphabet: the model's.
+
+    Raises:
+        UserError: a file can't be read, a region lies outside its record, a sequence is empty or no DNA.
+    """
+    if isinstance(source, tuple):
+        if len(source) != 2:
+            raise UserError(f"give sequences in a list, not a tuple of {len(source)}; a pair is (fasta, bed)")
+        genome = _genome(cast(Path | Genome, source[0]), alphabet)
+        return Inputs(list(_regions(cast(Bed, source[1]), genome)), genome)
+    if isinstance(source, str | os.PathLike | Genome):
+        genome = _genome(source, alphabet)
+        return Inputs([Region(name, 0, length) for name, length in genome.lengths.items()], genome)
+    sequences = {str(i): _sequence(given, i, alphabet) for i, given in enumerate(source)}
+    if not sequences:
+        raise UserError("there are no sequences to read")
+    return Inputs([Region(name, 0, ids.size) for name, ids in sequences.items()], sequences)
+
+
+def _genome(source: Path | Genome, alphabet: Alphabet) -> Genome:
+    if isinstance(source, Genome):
+        if source.alphabet is not alphabet:
+            raise UserError(
+                f"{source.path} was read as {source.alphabet.name!r}; the model's alphabet is "
+                f"{alphabet.name!r}"
+            )
+        return source
+    text = os.fspath(source)
+    if not os.path.exists(text) and len(text) and NUCLEOTIDE[alphabet_letters(text)].all():
+        raise UserError(f"{text[:40]}: no such file; if this is a sequence, give it in a list")
+    return Genome(source, alphabet)
+
+
+def alphabet_letters(text: str) -> Ids:
+    """The bytes of a text, '?' for characters beyond Latin-1."""
+    return np.frombuffer(text.encode("latin-1", "replace"), dtype=np.uint8)
+
+
+def _regions(bed: Bed, genome: Genome) -> Iterator[Region]:
+    rows: Iterable[tuple[str, Region]]
+    if isinstance(bed, str | os.PathLike):
+        what = os.fspath(bed)
+        rows = (
+            (f"{what}, row {row.number}", Region(*row.interval, (row.others or ("",))[0]))
+            for row in bed_rows(what)
+        )
+    else:
+        what = "the regions"
+        rows = (
+            (f"region {i}", Region(str(row[0]), int(row[1]), int(row[2]), *map(str, row[3:4])))
+            for i, row in enumerate(bed)
+        )
+    empty = True
+    for where, region in rows:
+        empty = False
+        if region.record not in genome.lengths:
+            raise UserError(f"{where}: {genome.path} has {unknown_record(region.record, genome.lengths)}")
+        length = genome.lengths[region.record]
+        if not 0 <= region.start < region.end <= length:
+            raise UserError(
+                f"{where}: {region.record} {region.start:,} to {region.end:,} is no stretch of "
+                f"that record, which has {length:,} bases in {genome.path}"
+            )
+        yield region
+    if empty:
+        raise UserError(f"{what}: no regions")
+
+
+def _sequence(given: str | bytes | Ids, number: int, alphabet: Alphabet) -> Ids:
+    if isinstance(given, str | bytes):
+        letters = alphabet_letters(given) if isinstance(given, str) else np.frombuffer(given, dtype=np.uint8)
+        strange = np.flatnonzero(~NUCLEOTIDE[letters]) if alphabet.name == "dna" else np.empty(0, dtype=int)
+        if strange.size:
+            raise UserError(
+                f"sequence {number}: {given[strange[0] : strange[0] + 1]!r} at position "
+                f"{strange[0] + 1:,} is no nucleotide code"
+            )
+        ids = alphabet.encode(given)
+    else:
+        ids = np.asarray(given)
+        if ids.dtype != np.uint8 or ids.ndim != 1:
+            raise UserError(
+                f"sequence {number}: letters, or ids as uint8 [L], not {ids.dtype} {list(ids.shape)}"
+            )
+        real = np.flatnonzero(ids != alphabet.pad_id)
+        ids = ids[real[0] : real[-1] + 1] if real.size else ids[:0]
+    if not ids.size:
+        raise UserError(f"sequence {number} is empty")
+    return ids
