@@ -11,7 +11,7 @@ from dnamamba.tasks.checkpointing import LAST
 
 # What decides the bases and the update of a step: where it differs, it would not be the same run.
 UNCHANGED = {
-    "data": ("max_length", "batch_size", "reverse_complement"),
+    "data": ("max_length", "length_warmup", "batch_size", "reverse_complement", "edge", "overlap"),
     "train": (
         "seed",
         "global_batch_size",
@@ -26,18 +26,24 @@ UNCHANGED = {
 }
 
 
-def checkpoint_to_resume(ckpt_path: str | None, folder: Path, contents: dict[str, Any]) -> Path | None:
+def checkpoint_to_resume(
+    ckpt_path: str | None, folder: Path, contents: dict[str, Any], max_steps: int
+) -> Path | None:
     """The checkpoint that `ckpt_path` names, if this run may go on from it.
 
     Args:
-        ckpt_path: None for a new run, a checkpoint, a run's folder, or `last`.
+        ckpt_path: None for a new run, a checkpoint, a run's folder, `last`, or `auto`: go on in `folder` if a
+            run was begun there, else begin one.
         folder: of this run.
         contents: what this run's checkpoints will hold: `model`, `data`, `train`, `genome`.
+        max_steps: of this run.
 
     Raises:
         UserError: there is no such checkpoint, it has no step left, or it is of another run; the message
             lists what differs. Or this is a new run, and `folder` holds one already.
     """
+    if ckpt_path == "auto":
+        ckpt_path = str(folder) if (folder / "checkpoints" / LAST).is_file() else None
     if ckpt_path is None:
         if (folder / "checkpoints" / LAST).exists():
             raise UserError(
@@ -59,11 +65,9 @@ def checkpoint_to_resume(ckpt_path: str | None, folder: Path, contents: dict[str
         raise UserError(
             f"{path} is of another run (checkpoint's value, this run's): {'; '.join(differences)}"
         )
-    steps, max_steps = checkpoint["global_step"], contents["train"]["max_steps"]
+    steps = checkpoint["global_step"]
     if steps >= max_steps:
-        raise UserError(
-            f"{path} has done {steps:,} steps of train.max_steps={max_steps}: nothing is left to do"
-        )
+        raise UserError(f"{path} has done {steps:,} steps of {max_steps:,}: nothing is left to do")
     return path
 
 

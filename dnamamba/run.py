@@ -20,7 +20,8 @@ from dnamamba.files import replacing
 from dnamamba.models import LanguageModel, MambaConfig
 from dnamamba.resume import checkpoint_to_resume, metrics_until
 from dnamamba.tasks.checkpointing import LastCheckpoint
-from dnamamba.tasks.genome_data import GenomeConfig, GenomeData
+from dnamamba.tasks.genome_config import GenomeConfig
+from dnamamba.tasks.genome_data import GenomeData
 from dnamamba.tasks.language_modelling import NextBase
 from dnamamba.tasks.progress import ProgressReport, Throughput
 from dnamamba.trainer import TrainConfig, build_trainer
@@ -49,29 +50,40 @@ def pretrain(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     lightning.seed_everything(train.seed, verbose=False)
     model = LanguageModel(config)
     model.backbone.activation_checkpointing = train.activation_checkpointing
-    schedule = train.schedule
-    trainer = build_trainer(cfg, train, genome.batch_size, folder)
-    data = GenomeData(genome, train.seed, console)
+    trainer = build_trainer(cfg, train, folder)
+    data = GenomeData(
+        genome,
+        train.seed,
+        console,
+        global_batch_size=train.global_batch_size,
+        max_steps=train.max_steps,
+        world_size=trainer.world_size,
+    )
+    trainer.fit_loop.epoch_loop.max_steps = data.schedule.max_steps
     contents = {
         "model": config.to_dict(),
         "data": asdict(genome),
         "train": asdict(train),
         "genome": data.identity,
     }
-    resume_from = checkpoint_to_resume(cfg.ckpt_path, folder, contents)
+    resume_from = checkpoint_to_resume(cfg.ckpt_path, folder, contents, data.schedule.max_steps)
     earlier = metrics_until(resume_from) if resume_from is not None else []
     task = NextBase(
         model,
         data.alphabet,
-        schedule,
+        train.schedule(data.schedule.max_steps),
         weight_decay=train.weight_decay,
         betas=(train.betas[0], train.betas[1]),
+        gradient_clip=train.gradient_clip,
+        micro_batch=data.micro_batch,
         describe=data.describe,
     )
     last = LastCheckpoint(folder / "checkpoints", train.checkpoint_every, contents)
     watched = data.markov_bits("valid", watched=True)
     trainer.callbacks.extend([Throughput(), ProgressReport(console, watched), last])  # type: ignore[attr-defined]
     console.print(f"{_size(model)}, {data.summary}", soft_wrap=True)
+    if len(data.schedule.stages) > 1:
+        console.print(data.stages, soft_wrap=True)
 
     if trainer.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)

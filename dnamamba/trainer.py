@@ -25,7 +25,7 @@ class TrainConfig:
     """
 
     seed: int
-    max_steps: int
+    max_steps: int | None
     global_batch_size: int
     learning_rate: float
     final_learning_rate: float
@@ -40,7 +40,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for key in ("max_steps", "global_batch_size", "log_every", "validate_every", "checkpoint_every"):
-            if getattr(self, key) < 1:
+            if getattr(self, key) is not None and getattr(self, key) < 1:
                 raise UserError(f"train.{key} must be at least 1, not {getattr(self, key)}")
         if not 0 <= self.seed < 2**32:
             raise UserError(f"train.seed must lie between 0 and 4294967295, not {self.seed}")
@@ -51,32 +51,16 @@ class TrainConfig:
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise UserError(f"train.betas must be two numbers from 0 to below 1, not {self.betas}")
 
-    @property
-    def schedule(self) -> Schedule:
-        """The learning rate of each step."""
-        return Schedule(self.max_steps, self.learning_rate, self.final_learning_rate, self.warmup_fraction)
+    def schedule(self, max_steps: int) -> Schedule:
+        """The learning rate of each step of a run of `max_steps`."""
+        return Schedule(max_steps, self.learning_rate, self.final_learning_rate, self.warmup_fraction)
 
 
-def accumulation(global_batch_size: int, batch_size: int, world_size: int) -> int:
-    """Micro-batches an optimiser step.
-
-    Raises:
-        UserError: the global batch is no multiple of what the devices read together.
-    """
-    together = batch_size * world_size
-    if global_batch_size % together:
-        raise UserError(
-            f"train.global_batch_size={global_batch_size} is no multiple of data.batch_size={batch_size} "
-            f"times {world_size} device(s) = {together}"
-        )
-    return global_batch_size // together
-
-
-def build_trainer(cfg: DictConfig, train: TrainConfig, batch_size: int, folder: Path) -> lightning.Trainer:
-    """The trainer of a run in `folder`, with its gradient accumulation set.
+def build_trainer(cfg: DictConfig, train: TrainConfig, folder: Path) -> lightning.Trainer:
+    """The trainer of a run in `folder`; a batch of its is an optimiser step.
 
     Raises:
-        UserError: a number is out of range, the batches do not divide, or the device asked for is not there.
+        UserError: a number is out of range, or the device asked for is not there.
     """
     _quieten()
     if cfg.trainer.accelerator in ("cuda", "gpu") and not torch.cuda.is_available():
@@ -91,8 +75,8 @@ def build_trainer(cfg: DictConfig, train: TrainConfig, batch_size: int, folder: 
             plugins=[AtomicCheckpointIO()],
             default_root_dir=folder,
             max_epochs=-1,
-            max_steps=train.max_steps,
-            gradient_clip_val=train.gradient_clip,
+            max_steps=-1 if train.max_steps is None else train.max_steps,
+            val_check_interval=train.validate_every,
             log_every_n_steps=train.log_every,
             check_val_every_n_epoch=None,
             num_sanity_val_steps=0,
@@ -109,9 +93,6 @@ def build_trainer(cfg: DictConfig, train: TrainConfig, batch_size: int, folder: 
         raise UserError(
             "trainer.precision=bf16-mixed: this GPU has no bfloat16; use trainer.precision=32-true"
         )
-    trainer.accumulate_grad_batches = accumulation(train.global_batch_size, batch_size, trainer.world_size)
-    # Lightning counts micro-batches between validations; a configuration counts steps.
-    trainer.val_check_interval = train.validate_every * trainer.accumulate_grad_batches
     return trainer
 
 

@@ -9,9 +9,11 @@ from omegaconf import DictConfig
 
 from dnamamba import LanguageModel, UserError
 from dnamamba.config import conf_dir, typed
+from dnamamba.data import hg38
+from dnamamba.data.length_schedule import LengthSchedule, Stage
 from dnamamba.run import model_config
-from dnamamba.tasks.genome_data import GenomeConfig
-from dnamamba.trainer import TrainConfig, accumulation, build_trainer
+from dnamamba.tasks.genome_config import GenomeConfig
+from dnamamba.trainer import TrainConfig, build_trainer
 
 PARAMETERS = {
     "tiny": 65_984,
@@ -44,35 +46,85 @@ def test_a_model_file_builds_the_size_it_says(configure: Callable[..., DictConfi
 
 def test_the_data_group_has_the_keys_of_its_class(configure: Callable[..., DictConfig]) -> None:
     for name in files_of("data"):
-        typed(configure(f"data={name}").data, GenomeConfig, "data")
+        files = () if name == "genome" else ("data.fasta=a.fa", "data.intervals=a.bed")
+        typed(configure(f"data={name}", *files).data, GenomeConfig, "data")
+
+
+def test_hg38_needs_its_files(configure: Callable[..., DictConfig]) -> None:
+    with pytest.raises(UserError, match=r"^data.fasta must be given"):
+        typed(configure("data=hg38").data, GenomeConfig, "data")
 
 
 def test_the_cpu_trainer_builds(configure: Callable[..., DictConfig], tmp_path: Path) -> None:
     cfg = configure("train.global_batch_size=64", "train.validate_every=7")
-    trainer = build_trainer(cfg, typed(cfg.train, TrainConfig, "train"), 16, tmp_path)
-    assert trainer.accumulate_grad_batches == 4
-    assert trainer.val_check_interval == 28
+    trainer = build_trainer(cfg, typed(cfg.train, TrainConfig, "train"), tmp_path)
+    assert trainer.accumulate_grad_batches == 1
+    assert trainer.val_check_interval == 7
+    assert trainer.max_steps == 600
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a machine with a GPU has nothing to complain about")
 def test_a_gpu_that_is_not_there_is_one_line(configure: Callable[..., DictConfig], tmp_path: Path) -> None:
     cfg = configure("trainer=gpu")
     with pytest.raises(UserError, match=r"^trainer.accelerator: there is no CUDA GPU here") as error:
-        build_trainer(cfg, typed(cfg.train, TrainConfig, "train"), cfg.data.batch_size, tmp_path)
+        build_trainer(cfg, typed(cfg.train, TrainConfig, "train"), tmp_path)
     assert "\n" not in str(error.value)
 
 
+def schedule(cfg: DictConfig, world_size: int = 1) -> LengthSchedule:
+    return typed(cfg.data, GenomeConfig, "data").schedule(
+        global_batch_size=cfg.train.global_batch_size,
+        max_steps=cfg.train.max_steps,
+        world_size=world_size,
+        samples_per_epoch=hg38.samples_per_epoch,
+    )
+
+
+def test_a_plain_run_is_one_stage(configure: Callable[..., DictConfig]) -> None:
+    (stage,) = schedule(configure("data.max_length=100", "train.global_batch_size=32")).stages
+    assert stage == Stage(0, 100, 32, 0, 600)
+
+
+def test_stages_keep_the_bases_of_a_step_and_of_a_micro_batch(configure: Callable[..., DictConfig]) -> None:
+    overrides = ("data.max_length=64", "data.length_warmup.first_length=16", "data.length_warmup.steps=5")
+    stages = schedule(configure(*overrides, "train.max_steps=50"), world_size=1).stages
+    assert [(stage.length, stage.sequences, stage.steps) for stage in stages] == [
+        (16, 64, 5),
+        (32, 32, 5),
+        (64, 16, 40),
+    ]
+
+
 @pytest.mark.parametrize(
-    ("arguments", "expected"), [((16, 16, 1), 1), ((64, 16, 1), 4), ((64, 16, 2), 2), ((64, 8, 8), 1)]
+    ("overrides", "message"),
+    [
+        (
+            ("train.global_batch_size=100",),
+            "train.global_batch_size=100 is no multiple of data.batch_size=16 times 2 device(s) = 32",
+        ),
+        (
+            ("data.max_length=100", "data.length_warmup.first_length=30"),
+            "data.max_length, data.length_warmup.first_length: a length of 100 is not 30 doubled",
+        ),
+        (("data.length_warmup.first_length=0",), "data.length_warmup.first_length must be at least 1, not 0"),
+        (
+            ("data.length_warmup.first_length=128",),
+            "data.length_warmup, train.max_steps: how long does a stage",
+        ),
+        (("train.max_steps=null",), "data.length_warmup, train.max_steps: how long does a stage last?"),
+        (
+            ("data.length_warmup.epochs=1", "data.length_warmup.steps=1"),
+            "a stage lasts a number of epochs or of steps: set one of the two, not both",
+        ),
+    ],
 )
-def test_accumulation(arguments: tuple[int, int, int], expected: int) -> None:
-    assert accumulation(*arguments) == expected
-
-
-def test_a_batch_that_does_not_divide_names_the_numbers() -> None:
-    message = r"train.global_batch_size=100 is no multiple of data.batch_size=16 times 2 device.* = 32"
-    with pytest.raises(UserError, match=message):
-        accumulation(100, 16, 2)
+def test_numbers_that_do_not_go_together_are_named(
+    configure: Callable[..., DictConfig], overrides: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(UserError) as error:
+        schedule(configure("train.global_batch_size=32", *overrides), world_size=2)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -86,6 +138,7 @@ def test_a_batch_that_does_not_divide_names_the_numbers() -> None:
         ("data.valid=chrV", "data.valid: Invalid value assigned"),
         ("data.markov_orders=[x]", "data.markov_orders[0]: Value 'x'"),
         ("+data.fast=1", "data.fast: Key 'fast' not in 'GenomeConfig'"),
+        ("data.intervals=a.bed", "data.intervals is of a genome of your own: set data.fasta as well"),
         ("data.num_workers=-1", "data.num_workers must be at least 0, not -1"),
     ],
 )
@@ -103,8 +156,8 @@ def test_an_experiment_composes_and_opens_with_its_command(
     configure: Callable[..., DictConfig], name: str
 ) -> None:
     cfg = configure(f"experiment={name}")
-    data, train = typed(cfg.data, GenomeConfig, "data"), typed(cfg.train, TrainConfig, "train")
-    assert accumulation(train.global_batch_size, data.batch_size, cfg.trainer.devices) >= 1
+    train = typed(cfg.train, TrainConfig, "train")
+    assert train.schedule(schedule(cfg, cfg.trainer.devices).max_steps)(0) > 0
     with torch.device("meta"):
         LanguageModel(model_config(cfg))
     header = (conf_dir() / "experiment" / f"{name}.yaml").read_text().partition("\ndefaults:")[0]

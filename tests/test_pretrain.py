@@ -256,7 +256,7 @@ def test_a_checkpoint_of_another_genome_is_refused(tiny: Configure, genome: Path
 def test_a_finished_run_and_a_used_folder_are_refused(tiny: Configure, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     pretrain(tiny("train.max_steps=2"), folder)
-    with pytest.raises(UserError, match=r"has done 2 steps of train.max_steps=2: nothing is left to do"):
+    with pytest.raises(UserError, match=r"has done 2 steps of 2: nothing is left to do"):
         pretrain(tiny("train.max_steps=2", f"ckpt_path={folder}"), tmp_path / "again")
     with pytest.raises(UserError, match=r"run holds a run already: choose another hydra.run.dir"):
         pretrain(tiny("train.max_steps=2"), folder)

@@ -161,6 +161,17 @@ def _cut_longest(lengths: Mapping[str, int], longest: str, window: int) -> Split
     return Splits(tuple(train), (Interval(longest, first, second),), (Interval(longest, second, length),))
 
 
+def joined(intervals: Iterable[Interval]) -> tuple[Interval, ...]:
+    """The same bases, each once, in as few intervals as there can be: sorted, and one where two touch."""
+    result: list[Interval] = []
+    for name, start, end in sorted(intervals):
+        if result and result[-1].name == name and start <= result[-1].end:
+            last = result.pop()
+            start, end = last.start, max(last.end, end)
+        result.append(Interval(name, start, end))
+    return tuple(result)
+
+
 def without_n(intervals: Iterable[Interval], genome: Genome, min_run: int) -> tuple[Interval, ...]:
     """Intervals with every run of at least `min_run` unscored bases (N, mostly) cut out of them.
 

@@ -18,6 +18,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
+import numpy as np
+
+from dnamamba.data.stateless import Int64s
 from dnamamba.errors import UserError
 
 
@@ -41,9 +44,15 @@ class Stage:
         """Targets of the stage."""
         return self.steps * self.sequences * self.length
 
-    def first_sample(self, step: int) -> int:
-        """The number of the first sample of a step; every stage counts its own samples, from 0."""
-        return (step - self.first_step) * self.sequences
+    def samples(self, step: int, rank: int = 0, world_size: int = 1) -> Int64s:
+        """The numbers of the samples `[sequences / world_size]` that one process reads at a step.
+
+        Every stage counts its own samples, from 0.
+        """
+        assert self.sequences % world_size == 0
+        share = self.sequences // world_size
+        first = (step - self.first_step) * self.sequences + rank * share
+        return np.arange(first, first + share, dtype=np.int64)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count
 
 import torch
@@ -10,44 +10,55 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from dnamamba.data.fasta import Genome
-from dnamamba.data.sampling import Int64s, Windows, WindowSampler, gather, sample_indices
+from dnamamba.data.length_schedule import LengthSchedule
+from dnamamba.data.sampling import Int64s, Windows, WindowSampler, gather
 
 Batch = dict[str, Tensor]
 
 
 class WindowStream(IterableDataset[Batch]):
-    """Endless training batches: `tokens`, uint8 `[B, length + 1]`, and `index`, int64 `[B]`, sample numbers.
+    """Endless training batches, each all that one rank reads for an optimiser step.
 
-    The stream is that of steps `start_step`, `start_step` + 1, ... of one rank, whatever the number of
-    workers: the DataLoader takes turns between its workers, and worker w of W has every W-th step.
+    `tokens` is uint8 `[S, length + 1]`, the rank's share of the step's sequences, and `index`, int64 `[S]`,
+    holds their sample numbers. The stream is that of steps `start_step`, `start_step` + 1, ..., whatever the
+    number of workers: the DataLoader takes turns between its workers, and worker w of W has every W-th step.
+
+    Args:
+        genome: where the bases are.
+        schedule: the stages.
+        windows: the sampler of each stage.
+        rank, world_size: which share of a step.
+        start_step: the optimiser step to begin with.
     """
 
     def __init__(
         self,
         genome: Genome,
-        windows: WindowSampler,
+        schedule: LengthSchedule,
+        windows: Sequence[WindowSampler],
         *,
-        batch_size: int,
         rank: int = 0,
         world_size: int = 1,
         start_step: int = 0,
     ) -> None:
+        assert [stage.length for stage in schedule.stages] == [sampler.length for sampler in windows]
         self.genome = genome
+        self.schedule = schedule
         self.windows = windows
-        self.batch_size = batch_size
         self.rank = rank
         self.world_size = world_size
         self.start_step = start_step
         # Before the workers fork, so that they share one copy of the bases.
-        genome.load(windows.names)
+        genome.load(name for sampler in windows for name in sampler.names)
 
     def __iter__(self) -> Iterator[Batch]:
         worker = get_worker_info()
         first, stride = (worker.id, worker.num_workers) if worker else (0, 1)
         for step in count(self.start_step + first, stride):
-            index = sample_indices(step, self.rank, self.world_size, self.batch_size)
-            windows = self.windows.draw(index)
-            yield _batch(self.genome, self.windows.names, windows, self.windows.length, index)
+            stage = self.schedule.stage_at(step)
+            sampler = self.windows[stage.number]
+            index = stage.samples(step, self.rank, self.world_size)
+            yield _batch(self.genome, sampler.names, sampler.draw(index), sampler.length, index)
 
 
 class TiledWindows(Dataset[Batch]):

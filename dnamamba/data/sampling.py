@@ -48,11 +48,6 @@ def record_names(intervals: Iterable[Interval]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(interval.name for interval in intervals))
 
 
-def sample_indices(step: int, rank: int, world_size: int, batch_size: int) -> Int64s:
-    """The numbers `[batch_size]` of the samples that one rank reads at one step."""
-    return (step * world_size + rank) * batch_size + np.arange(batch_size, dtype=np.int64)
-
-
 class WindowSampler(Protocol):
     """An endless stream of training windows, a pure function of a sample's number.
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import threading
 from pathlib import Path
 from types import FrameType
@@ -15,7 +16,7 @@ from dnamamba.errors import Interrupted
 from dnamamba.files import replacing
 
 LAST = "last.ckpt"
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -37,8 +38,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 class LastCheckpoint(lightning.Callback):
     """Keeps `folder`/last.ckpt fresh, and ends a run early but whole on SIGINT or SIGTERM.
 
-    A checkpoint is only ever taken between optimiser steps: gradients half accumulated can't be stored. The
-    signals are this callback's from the first step until `restore_signals`.
+    The signals are this callback's from the first step until `restore_signals`. SIGUSR1, by which SLURM says
+    that the time is nearly up, stops as well and puts the job back into the queue. Where there are several
+    processes, one that is asked to stop stops them all, after the same step.
 
     Args:
         folder: where last.ckpt goes.
@@ -51,6 +53,7 @@ class LastCheckpoint(lightning.Callback):
         self.every = every
         self.contents = contents
         self._asked: signal.Signals | None = None
+        self._stopping = False
         self._stopped_at: int | None = None
         self._at_once = False
         self._before: dict[signal.Signals, Any] = {}
@@ -75,9 +78,9 @@ class LastCheckpoint(lightning.Callback):
         index: int,
     ) -> None:
         """Save when a checkpoint is due, or a stop was asked for."""
-        if (index + 1) % trainer.accumulate_grad_batches:
-            return
-        self._stopped_at = trainer.global_step if self._asked is not None else None
+        if trainer.world_size == 1:
+            self._stopping = self._asked is not None
+        self._stopped_at = trainer.global_step if self._stopping else None
         if self._stopped_at is not None or trainer.global_step % self.every == 0:
             trainer.save_checkpoint(self.path)
 
@@ -90,11 +93,14 @@ class LastCheckpoint(lightning.Callback):
             Interrupted: a stop was asked for.
         """
         if self._stopped_at is not None:
-            assert self._asked is not None
+            name = "another process" if self._asked is None else self._asked.name
+            queued = requeue() if self._asked == signal.SIGUSR1 and trainer.is_global_zero else ""
             raise Interrupted(
-                f"stopped by {self._asked.name} after step {self._stopped_at:,}; "
-                f"go on with ckpt_path={self.path}"
+                f"stopped by {name} after step {self._stopped_at:,}; go on with ckpt_path={self.path}{queued}"
             )
+        if trainer.world_size > 1:
+            # Asked for at the start of a step, and done after it, so that no step waits for the answer.
+            self._stopping = trainer.strategy.reduce_boolean_decision(self._asked is not None, all=False)
 
     def on_train_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         """Save what the last step made; from here on a stop has no step to wait for."""
@@ -112,3 +118,18 @@ class LastCheckpoint(lightning.Callback):
             name = signal.Signals(number).name
             raise Interrupted(f"stopped by {name} at once; the last checkpoint is {self.path}")
         self._asked = signal.Signals(number)
+
+
+def requeue() -> str:
+    """Put the SLURM job that this is, if it is one, back into the queue; what to tell the user of it."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None:
+        return ""
+    try:
+        subprocess.run(["scontrol", "requeue", job], check=True, capture_output=True, text=True)
+    except FileNotFoundError:
+        return f"; SLURM job {job} could not be queued again: no scontrol here"
+    except subprocess.CalledProcessError as error:
+        reason = " ".join(error.stderr.split())
+        return f"; SLURM job {job} could not be queued again: {reason}"
+    return f"; SLURM job {job} is queued again"

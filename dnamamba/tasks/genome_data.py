@@ -3,89 +3,86 @@
 import hashlib
 import signal
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from torch.utils.data import DataLoader
 
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.data.embedded import YEAST_FASTA, YEAST_TEST, YEAST_VALID
+from dnamamba.data.epochs import Edge, EpochWindows, Overlap, samples_of
 from dnamamba.data.fasta import Genome
-from dnamamba.data.intervals import Interval, split_records, without_n
-from dnamamba.data.loader import TiledWindows, WindowStream
-from dnamamba.data.markov import MarkovModel
-from dnamamba.data.sampling import RandomWindows, Windows, gather, record_names, tiled_windows
-from dnamamba.errors import UserError
+from dnamamba.data.hg38 import read_split_intervals
+from dnamamba.data.intervals import Interval, Splits, joined, split_records, without_n
+from dnamamba.data.length_schedule import LengthSchedule, Stage
+from dnamamba.data.loader import Batch, TiledWindows, WindowStream
+from dnamamba.data.sampling import (
+    RandomWindows,
+    Windows,
+    WindowSampler,
+    record_names,
+    tiled_windows,
+)
+from dnamamba.data.stateless import Int64s
+from dnamamba.tasks.baselines import Baselines
+from dnamamba.tasks.checkpointing import STOP_SIGNALS
+from dnamamba.tasks.genome_config import GenomeConfig
 
 HELD_OUT = ("valid", "test")
 
 
-@dataclass(frozen=True)
-class GenomeConfig:
-    """The `data` group of a configuration; conf/data/genome.yaml explains each key.
-
-    Raises:
-        UserError: a number is out of range; the message names its key.
-    """
-
-    fasta: str | None
-    alphabet: str
-    max_length: int
-    batch_size: int
-    reverse_complement: bool
-    valid: list[str] | None
-    test: list[str] | None
-    valid_windows: int
-    num_workers: int
-    markov_orders: list[int]
-
-    def __post_init__(self) -> None:
-        for key, least in (("max_length", 1), ("batch_size", 1), ("valid_windows", 1), ("num_workers", 0)):
-            if getattr(self, key) < least:
-                raise UserError(f"data.{key} must be at least {least}, not {getattr(self, key)}")
-        for order in self.markov_orders:
-            if not 0 <= order <= 12:
-                raise UserError(f"data.markov_orders must lie between 0 and 12, not {order}")
-
-
 class GenomeData(lightning.LightningDataModule):
-    """Random training windows of a genome, and tiles of its held-out records.
+    """Training windows of a genome, stage by stage, and tiles of what it holds out.
+
+    With `data.intervals`, the windows of a stage are `EpochWindows` of the training intervals; without, they
+    are `RandomWindows` of the training records. Held out are windows of `data.max_length` in every stage, so
+    that a validation curve is of the same bases throughout.
 
     Args:
         config: the `data` group.
         seed: of the sampling.
         console: for a word on long work.
+        global_batch_size: windows of `data.max_length` an optimiser step.
+        max_steps: optimiser steps of the run; None ends it with its last stage.
+        world_size: number of processes.
 
     Raises:
-        UserError: the FASTA or the choice of records can't be used.
+        UserError: the FASTA, the intervals, the choice of records or the batches can't be used.
     """
 
-    def __init__(self, config: GenomeConfig, seed: int, console: Console) -> None:
+    def __init__(
+        self,
+        config: GenomeConfig,
+        seed: int,
+        console: Console,
+        *,
+        global_batch_size: int,
+        max_steps: int | None,
+        world_size: int,
+    ) -> None:
         super().__init__()
         self.config = config
         self.console = console
         self.alphabet = get_alphabet(config.alphabet)
-        valid: Sequence[str] | None = config.valid
-        test: Sequence[str] | None = config.test
-        if config.fasta is None:
-            valid = YEAST_VALID if valid is None else valid
-            test = YEAST_TEST if test is None else test
         self.genome = Genome(config.fasta or YEAST_FASTA, self.alphabet)
-        self.splits = split_records(self.genome.lengths, valid=valid, test=test, window=config.max_length + 1)
-        self.genome.load()
-        self.windows = RandomWindows(
-            without_n(self.splits.train, self.genome, config.max_length),
-            config.max_length,
-            seed,
-            config.reverse_complement,
+        self.splits = _splits(config, self.genome)
+        self.schedule: LengthSchedule = config.schedule(
+            global_batch_size=global_batch_size,
+            max_steps=max_steps,
+            world_size=world_size,
+            samples_per_epoch=partial(samples_per_epoch, config, self.splits),
         )
-        self.tiles = {split: self._scored_tiles(getattr(self.splits, split)) for split in HELD_OUT}
+        self.genome.load(record_names(interval for split in self.splits for interval in split))
+        # Stages of one seed would draw their samples in one order where they have equally many.
+        self.windows = [self._sampler(stage, seed + (stage.number << 32)) for stage in self.schedule.stages]
+        self.held_out = {split: joined(getattr(self.splits, split)) for split in HELD_OUT}
+        orders = config.markov_orders if config.alphabet == "dna" else []
+        self._baselines = Baselines(self.genome, self.splits.train, orders, console)
+        self.tiles = {split: self._scored_tiles(self.held_out[split]) for split in HELD_OUT}
 
     @property
     def label(self) -> str:
@@ -95,11 +92,25 @@ class GenomeData(lightning.LightningDataModule):
     @property
     def summary(self) -> str:
         """The genome and its splits, in a line."""
-        return "; ".join(
+        splits = "; ".join(
             f"{split} {sum(interval.length for interval in intervals):,} bases ({_shown(intervals)})"
             for split, intervals in self.splits._asdict().items()
             if intervals
         )
+        last = self.windows[-1]
+        if isinstance(last, EpochWindows) and last.held_out.samples:
+            kept = "left out" if self.config.overlap == "exclude" else "read all the same: data.overlap"
+            splits += (
+                f"; {last.held_out.samples:,} windows of {last.length:,} bases reach into held-out "
+                f"intervals ({kept})"
+            )
+        return splits
+
+    @property
+    def stages(self) -> str:
+        """The lengths of the run and the steps at each, in a line."""
+        stages = self.schedule.stages
+        return "steps at each length: " + ", ".join(f"{stage.length:,}: {stage.steps:,}" for stage in stages)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -112,20 +123,25 @@ class GenomeData(lightning.LightningDataModule):
         lengths = self.genome.lengths
         return {"records": len(lengths), "bases": sum(lengths.values()), "split": digest.hexdigest()[:16]}
 
-    def describe(self, index: NDArray[np.int64]) -> list[str]:
-        """The regions of training samples, by their numbers."""
-        return self.windows.draw(index).regions(self.windows.names)
+    def describe(self, step: int, index: Int64s) -> list[str]:
+        """The regions of a step's training samples, by their numbers."""
+        windows = self.windows[self.schedule.stage_at(step).number]
+        return windows.draw(index).regions(windows.names)
+
+    def micro_batch(self, batch: Batch) -> int:
+        """How many windows of a training batch a device takes at a time: the same bases at every length."""
+        return max(1, self.config.bases_at_a_time // (batch["tokens"].shape[1] - 1))
 
     def train_dataloader(self) -> DataLoader:
-        """The stream of training batches, from the step that the trainer has come to."""
+        """The stream of training batches, a step each, from the step that the trainer has come to."""
         assert self.trainer is not None
         stream = WindowStream(
             self.genome,
+            self.schedule,
             self.windows,
-            batch_size=self.config.batch_size,
             rank=self.trainer.global_rank,
             world_size=self.trainer.world_size,
-            start_step=self.trainer.global_step * self.trainer.accumulate_grad_batches,
+            start_step=self.trainer.global_step,
         )
         return self._loader(stream)
 
@@ -142,29 +158,23 @@ class GenomeData(lightning.LightningDataModule):
     def markov_bits(self, split: str, *, watched: bool = False) -> dict[int, float]:
         """Bits per base of each Markov order on every window of a split, or on those watched in training."""
         tiles = self._watched() if watched else self.tiles[split]
-        if not tiles.start.size or not self.config.markov_orders or self.alphabet.name != "dna":
-            return {}
-        names = record_names(getattr(self.splits, split))
-        bits, bases = dict.fromkeys(self._markov, 0.0), 0
-        for first in range(0, tiles.start.size, 1024):
-            rows = tiles.take(slice(first, first + 1024))
-            tokens = gather(self.genome, names, rows, self.config.max_length)
-            for order, model in self._markov.items():
-                cost, scored = model.bits(tokens)
-                bits[order] += cost
-            bases += scored
-        return {order: cost / bases for order, cost in bits.items()}
+        return self._baselines.bits(record_names(self.held_out[split]), tiles, self.config.max_length)
 
-    @cached_property
-    def _markov(self) -> dict[int, MarkovModel]:
-        """A Markov model of each order, fitted to both strands of the training intervals."""
-        orders = self.config.markov_orders
-        if not orders:
-            return {}
-        with self.console.status("fitting Markov models"):
-            records = (self.genome.fetch(*interval) for interval in self.splits.train)
-            largest = MarkovModel.fit(records, max(orders))
-        return {order: largest.lower(order) for order in orders}
+    def _sampler(self, stage: Stage, seed: int) -> WindowSampler:
+        config = self.config
+        if config.intervals is None:
+            intervals = without_n(self.splits.train, self.genome, stage.length)
+            return RandomWindows(intervals, stage.length, seed, config.reverse_complement)
+        return EpochWindows(
+            self.splits.train,
+            stage.length,
+            seed,
+            reverse_complement=config.reverse_complement,
+            lengths=self.genome.lengths,
+            not_for_training=(*self.splits.valid, *self.splits.test),
+            edge=cast(Edge, config.edge),
+            overlap=cast(Overlap, config.overlap),
+        )
 
     def _scored_tiles(self, intervals: tuple[Interval, ...]) -> Windows:
         """Tiles of held-out intervals, those with nothing but N left out."""
@@ -186,7 +196,7 @@ class GenomeData(lightning.LightningDataModule):
         assert self.trainer is not None
         windows = TiledWindows(
             self.genome,
-            record_names(getattr(self.splits, split)),
+            record_names(self.held_out[split]),
             tiles,
             self.config.max_length,
             batch_size=self.config.batch_size,
@@ -202,13 +212,32 @@ class GenomeData(lightning.LightningDataModule):
             batch_size=None,
             num_workers=workers,
             persistent_workers=workers > 0,
+            pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
             worker_init_fn=_leave_signals_to_the_main_process,
         )
 
 
+def _splits(config: GenomeConfig, genome: Genome) -> Splits:
+    if config.intervals is not None:
+        return read_split_intervals(config.intervals, genome.lengths)
+    valid: Sequence[str] | None = config.valid
+    test: Sequence[str] | None = config.test
+    if config.fasta is None:
+        valid = YEAST_VALID if valid is None else valid
+        test = YEAST_TEST if test is None else test
+    return split_records(genome.lengths, valid=valid, test=test, window=config.max_length + 1)
+
+
+def samples_per_epoch(config: GenomeConfig, splits: Splits, length: int) -> int:
+    """Samples of an epoch: those of the intervals, or as many random windows as the records have room for."""
+    if config.intervals is not None:
+        return sum(samples_of(interval.length, length) for interval in splits.train)
+    return max(1, sum(interval.length for interval in splits.train) // length)
+
+
 def _leave_signals_to_the_main_process(_: int) -> None:
     """Ctrl-C reaches the workers too; the main process still needs them to end its step."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 

@@ -1,29 +1,21 @@
 """Causal language modelling: predict the next base."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
-import lightning
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torch.optim import Optimizer
 from torchmetrics.classification import MulticlassAccuracy
 from torchmetrics.text import Perplexity
 
 from dnamamba.data.alphabet import Alphabet
-from dnamamba.errors import UserError
 from dnamamba.models import LanguageModel
 
-from .optim import Schedule, adamw
+from .optim import Schedule
+from .stepping import Batch, SteppedTask
 
 IGNORED = -100
-
-
-Batch = dict[str, Tensor]
-"""A micro-batch: `tokens`, uint8 [B, L + 1], and in training `index`, int64 [B], the samples' numbers."""
 
 
 def targets_of(tokens: Tensor, scored: Tensor) -> Tensor:
@@ -37,97 +29,45 @@ def targets_of(tokens: Tensor, scored: Tensor) -> Tensor:
     return targets.masked_fill(~scored[targets], IGNORED)
 
 
-class NextBase(lightning.LightningModule):
-    """Next-base cross-entropy with AdamW, in nats inside and bits per base outside.
+class NextBase(SteppedTask):
+    """Next-base cross-entropy, in nats inside and bits per base outside.
+
+    A batch has `tokens`, uint8 [B, L + 1], and in training `index`, int64 [B], the samples' numbers.
 
     Args:
         model: the language model to train.
         alphabet: which ids count in the loss.
-        schedule: the learning rate of each step.
-        weight_decay, betas: AdamW's.
-        describe: names the regions of sample numbers, for the report of a non-finite loss.
+        options: of `SteppedTask`.
     """
 
     scored: Tensor
 
-    def __init__(
-        self,
-        model: LanguageModel,
-        alphabet: Alphabet,
-        schedule: Schedule,
-        *,
-        weight_decay: float,
-        betas: tuple[float, float],
-        describe: Callable[[Any], list[str]],
-    ) -> None:
-        super().__init__()
-        self.model = model
-        self.schedule = schedule
-        self.weight_decay = weight_decay
-        self.betas = betas
-        self.describe = describe
+    def __init__(self, model: LanguageModel, alphabet: Alphabet, schedule: Schedule, **options: Any) -> None:
+        super().__init__(model, schedule, **options)
         self.register_buffer("scored", torch.from_numpy(alphabet.scored.copy()), persistent=False)
         self.perplexity = Perplexity(ignore_index=IGNORED)
         self.accuracy = MulticlassAccuracy(
             model.config.padded_vocab_size, ignore_index=IGNORED, average="micro", validate_args=False
         )
-        self._losses: list[Tensor] = []
-        self._index: Tensor | None = None
 
-    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross-entropy in nats over the targets that count; zero if none does."""
-        total = F.cross_entropy(
+    def loss_sum(self, batch: Batch) -> Tensor:
+        """Cross-entropy in nats, added up over the targets that count."""
+        logits = self.model(batch["tokens"][:, :-1]).logits
+        targets = targets_of(batch["tokens"], self.scored)
+        return F.cross_entropy(
             logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum"
         )
-        return total / (targets != IGNORED).sum().clamp(min=1)
+
+    def number_of_targets(self, batch: Batch) -> Tensor:
+        """The bases but the first of each window, N and padding left out."""
+        return self.scored[batch["tokens"][:, 1:].int()].sum()
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        """One micro-batch."""
-        logits = self.model(batch["tokens"][:, :-1]).logits
-        loss = self.loss(logits, targets_of(batch["tokens"], self.scored))
-        if index % self.trainer.accumulate_grad_batches == 0:
-            self._losses = []
-        self._losses.append(loss.detach())
-        self._index = batch["index"]
-        # Of a step, not of its last micro-batch: Lightning keeps what is logged last.
-        mean = torch.stack(self._losses).mean()
-        self.log("train/loss", mean)
-        self.log("train/bits_per_base", mean / math.log(2))
+        """One optimiser step, and what it cost."""
+        loss = super().training_step(batch, index)
+        self.log("train/bits_per_base", loss / math.log(2))
+        self.log("train/length", float(batch["tokens"].shape[1] - 1))
         return loss
-
-    def configure_gradient_clipping(
-        self, optimizer: Optimizer, gradient_clip_val: Any = None, gradient_clip_algorithm: str | None = None
-    ) -> None:
-        """Clip by the norm of all gradients together, and stop where it is no number.
-
-        Lightning's own clipping refuses a fused optimiser under autocast, for fear of float16's loss scaling,
-        which bfloat16 does without.
-
-        Raises:
-            UserError: the loss or a gradient is not finite; the weights are the last step's.
-        """
-        parameters = list(self.model.parameters())
-        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        if not torch.isfinite(norm + self._losses[-1]):
-            raise UserError(self._what_is_not_finite())
-        if gradient_clip_val is not None:
-            torch.nn.utils.clip_grads_with_norm_(parameters, gradient_clip_val, norm)
-
-    def _what_is_not_finite(self) -> str:
-        assert self._index is not None
-        regions = self.describe(self._index.cpu().numpy())
-        shown = ", ".join(regions[:4]) + (f" and {len(regions) - 4} more" if len(regions) > 4 else "")
-        gradients = [
-            (parameter.grad.abs().max().nan_to_num(nan=math.inf).item(), name)
-            for name, parameter in self.model.named_parameters()
-            if parameter.grad is not None
-        ]
-        # Of several infinite ones the last: it is the nearest to the loss.
-        size, name = max(reversed(gradients), key=lambda gradient: gradient[0])
-        return (
-            f"the loss is {self._losses[-1].item():.4g} at step {self.global_step}, regions {shown}; "
-            f"the largest gradient is {size:.3g}, of {name}; a lower train.learning_rate is the usual cure"
-        )
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Score one batch of held-out windows."""
@@ -158,11 +98,3 @@ class NextBase(lightning.LightningModule):
         self.log(f"{prefix}/accuracy", self.accuracy.compute())
         self.perplexity.reset()
         self.accuracy.reset()
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW and a learning rate that depends on the optimiser step alone."""
-        optimizer = adamw(self.model, self.schedule, weight_decay=self.weight_decay, betas=self.betas)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: self.schedule(step) / self.schedule.learning_rate
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

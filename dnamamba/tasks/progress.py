@@ -1,38 +1,53 @@
 """What a person sees of a run while it runs."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import lightning
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from .language_modelling import Batch
+from .stepping import Batch
 
 
 class Throughput(lightning.Callback):
-    """Logs `train/bases_per_second`: targets read a second since the last log, validation left out."""
+    """Logs `train/bases_per_second`: targets read a second since the last log, loading included.
+
+    Left out are validations, and the first step, in which kernels are compiled.
+    """
 
     def __init__(self) -> None:
         self._bases = 0
-        self._seconds = 0.0
-        self._began = 0.0
-
-    def on_train_batch_start(self, trainer: lightning.Trainer, module: Any, batch: Batch, index: int) -> None:
-        """Start the clock."""
-        self._began = time.perf_counter()
+        self._since: float | None = None
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Batch, index: int
     ) -> None:
-        """Stop the clock; log at the logger's pace."""
-        rows, width = batch["tokens"].shape
-        self._bases += rows * (width - 1) * trainer.world_size
-        self._seconds += time.perf_counter() - self._began
-        stepped = (index + 1) % trainer.accumulate_grad_batches == 0
-        if stepped and trainer._logger_connector.should_update_logs:
-            module.log("train/bases_per_second", self._bases / self._seconds)
-            self._bases, self._seconds = 0, 0.0
+        """Count; log at the logger's pace."""
+        if self._since is not None:
+            rows, width = batch["tokens"].shape
+            self._bases += rows * (width - 1) * trainer.world_size
+            if not trainer._logger_connector.should_update_logs:
+                return
+            _wait_for(trainer.strategy.root_device)
+            module.log("train/bases_per_second", self._bases / (time.perf_counter() - self._since))
+        self._start(trainer)
+
+    def on_validation_end(self, trainer: lightning.Trainer, module: Any) -> None:
+        """Count anew."""
+        self._start(trainer)
+
+    def _start(self, trainer: lightning.Trainer) -> None:
+        _wait_for(trainer.strategy.root_device)
+        self._bases, self._since = 0, time.perf_counter()
+
+
+def _wait_for(device: torch.device) -> None:
+    """What was queued is not yet done: a clock read now would be early."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 class ProgressReport(lightning.Callback):
@@ -66,23 +81,16 @@ class ProgressReport(lightning.Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Batch, index: int
     ) -> None:
-        """Move the bar."""
-        metrics = trainer.callback_metrics
-        shown = "  ".join(
-            f"{label} {metrics[key]:{style}}"
-            for label, key, style in (
-                ("loss", "train/loss", ".3f"),
-                ("bits/base", "train/bits_per_base", ".3f"),
-                ("bases/s", "train/bases_per_second", ",.0f"),
-            )
-            if key in metrics
-        )
-        self.progress.update(self._bar, completed=trainer.global_step, metrics=shown)
-        stepped = (index + 1) % trainer.accumulate_grad_batches == 0
-        if not self.console.is_terminal and trainer.is_global_zero and stepped:
-            every = max(1, trainer.max_steps // 10)
-            if trainer.global_step % every == 0:
-                self.console.print(f"step {trainer.global_step:,} of {trainer.max_steps:,}  {shown}")
+        """Move the bar; its numbers change at the logger's pace: to read one is to wait for the device."""
+        if not trainer.is_global_zero:
+            return
+        self.progress.update(self._bar, completed=trainer.global_step)
+        if self.console.is_terminal and trainer._logger_connector.should_update_logs:
+            self.progress.update(self._bar, metrics=_shown(trainer.callback_metrics))
+        every = max(1, trainer.max_steps // 10)
+        if not self.console.is_terminal and trainer.global_step % every == 0:
+            numbers = _shown(trainer.callback_metrics)
+            self.console.print(f"step {trainer.global_step:,} of {trainer.max_steps:,}  {numbers}")
 
     def on_validation_end(self, trainer: lightning.Trainer, module: Any) -> None:
         """Print what a validation during training found, with what a Markov model would have scored."""
@@ -99,3 +107,17 @@ class ProgressReport(lightning.Callback):
     def on_train_end(self, trainer: lightning.Trainer, module: Any) -> None:
         """Leave the finished bar behind."""
         self.progress.stop()
+
+
+def _shown(metrics: Mapping[str, torch.Tensor]) -> str:
+    """The numbers of a step that a person watches."""
+    return "  ".join(
+        f"{label} {metrics[key]:{style}}"
+        for label, key, style in (
+            ("length", "train/length", ",.0f"),
+            ("loss", "train/loss", ".3f"),
+            ("bits/base", "train/bits_per_base", ".3f"),
+            ("bases/s", "train/bases_per_second", ",.0f"),
+        )
+        if key in metrics
+    )

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from dnamamba.data import hg38
 from dnamamba.data.epochs import EpochWindows, HeldOut, samples_of
 from dnamamba.data.intervals import Interval
-from dnamamba.data.sampling import sample_indices
+from dnamamba.data.length_schedule import Stage
 from dnamamba.errors import UserError
 
 GOLDEN = ["b:31-48(-)", "b:0-17(-)", "a:315-332(+)", "b:15-32(+)", "a:99-116(-)"]
@@ -117,10 +117,8 @@ def test_a_draw_across_epochs_is_each_sample_by_itself():
 @pytest.mark.parametrize("world_size", [2, 4])
 def test_ranks_together_read_an_epoch_once(world_size):
     windows = sampler(length=8)
-    batch = windows.samples // (2 * world_size)
-    indices = [
-        sample_indices(step, rank, world_size, batch) for step in range(2) for rank in range(world_size)
-    ]
+    stage = Stage(0, 8, windows.samples // 2, first_step=0, end_step=2)
+    indices = [stage.samples(step, rank, world_size) for step in range(2) for rank in range(world_size)]
     read = [span for index in indices for span in spans(windows, windows.draw(index))]
     assert sorted(read) == sorted(spans(windows, epoch(windows)))
 

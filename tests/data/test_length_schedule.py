@@ -88,8 +88,8 @@ def test_the_stage_is_a_function_of_the_step(lengths, epochs, samples, max_steps
     for stage in stages:
         assert stage.sequences * stage.length == 2**14
         assert schedule.stage_at(stage.first_step) == schedule.stage_at(stage.end_step - 1) == stage
-        assert stage.first_sample(stage.first_step) == 0
-        assert stage.first_sample(stage.end_step - 1) == (stage.steps - 1) * stage.sequences
+        assert stage.samples(stage.first_step)[0] == 0
+        assert stage.samples(stage.end_step - 1)[0] == (stage.steps - 1) * stage.sequences
     assert schedule.stage_at(schedule.max_steps) == stages[-1]
 
 
@@ -146,3 +146,14 @@ def test_a_step_is_a_whole_number_of_sequences():
     assert sequences_per_step(2**10, 2**20) == 1024
     with pytest.raises(UserError, match="a step of 1,048,576 bases is no whole number of sequences of 1,023"):
         sequences_per_step(1023, 2**20)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 4, 8])
+def test_processes_share_the_samples_of_a_step(world_size):
+    stage = Stage(3, 16, 8, first_step=100, end_step=200)
+    for step in (100, 101, 199):
+        shares = [stage.samples(step, rank, world_size).tolist() for rank in range(world_size)]
+        assert [len(share) for share in shares] == [8 // world_size] * world_size
+        assert [sample for share in shares for sample in share] == list(
+            range((step - 100) * 8, (step - 99) * 8)
+        )

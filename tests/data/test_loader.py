@@ -10,8 +10,9 @@ from dnamamba.data.alphabet import get_alphabet
 from dnamamba.data.epochs import EpochWindows
 from dnamamba.data.fasta import Genome
 from dnamamba.data.intervals import Interval
+from dnamamba.data.length_schedule import length_schedule
 from dnamamba.data.loader import TiledWindows, WindowStream
-from dnamamba.data.sampling import RandomWindows, gather, sample_indices, tiled_windows
+from dnamamba.data.sampling import RandomWindows, gather, tiled_windows
 
 LENGTH = 20
 INTERVALS = (Interval("a", 0, 300), Interval("b", 10, 100))
@@ -25,9 +26,14 @@ def genome(tmp_path_factory):
     return Genome(path, get_alphabet("dna"))
 
 
-def stream(genome, **options):
+def stages(batch_size, *lengths):
+    """Two steps a length, all of as many bases."""
+    return length_schedule(lengths, bases_per_step=batch_size * lengths[-1], steps=2)
+
+
+def stream(genome, batch_size=4, **options):
     windows = RandomWindows(INTERVALS, LENGTH, 0, True)
-    return WindowStream(genome, windows, **{"batch_size": 4, **options})
+    return WindowStream(genome, stages(batch_size, LENGTH), [windows], **options)
 
 
 def first(batches, number):
@@ -38,7 +44,7 @@ def test_a_stream_is_the_windows_of_its_samples_step_by_step(genome):
     windows = RandomWindows(INTERVALS, LENGTH, 0, True)
     batches = list(islice(iter(stream(genome, start_step=3, rank=1, world_size=2)), 2))
     for step, batch in enumerate(batches, start=3):
-        index = sample_indices(step, 1, 2, 4)
+        index = np.arange(step * 4 + 2, step * 4 + 4)
         assert batch["index"].tolist() == index.tolist()
         assert batch["index"].dtype == torch.int64
         assert batch["tokens"].dtype == torch.uint8
@@ -49,10 +55,22 @@ def test_a_stream_is_the_windows_of_its_samples_step_by_step(genome):
 def test_a_stream_of_epochs_is_read_across_their_border(genome):
     windows = EpochWindows(INTERVALS, LENGTH, 0, reverse_complement=True, lengths=genome.lengths)
     assert windows.samples == 15 + 4
-    batches = list(islice(iter(WindowStream(genome, windows, batch_size=4, start_step=3)), 2))
+    batches = list(islice(iter(WindowStream(genome, stages(4, LENGTH), [windows], start_step=3)), 2))
     for first_sample, batch in zip((12, 16), batches, strict=True):
         drawn = windows.draw(np.arange(first_sample, first_sample + 4))
         assert batch["tokens"].tolist() == gather(genome, windows.names, drawn, LENGTH).tolist()
+
+
+def test_a_stage_has_its_own_windows_and_counts_its_own_samples(genome):
+    schedule = stages(2, 5, 10, 20)
+    windows = [RandomWindows(INTERVALS, length, seed, True) for seed, length in enumerate((5, 10, 20))]
+    batches = list(islice(iter(WindowStream(genome, schedule, windows, start_step=1)), 6))
+    for batch, (number, first_sample, rows) in zip(
+        batches, [(0, 8, 8), (1, 0, 4), (1, 4, 4), (2, 0, 2), (2, 2, 2), (2, 4, 2)], strict=True
+    ):
+        drawn = windows[number].draw(np.arange(first_sample, first_sample + rows))
+        expected = gather(genome, windows[number].names, drawn, windows[number].length)
+        assert batch["tokens"].tolist() == expected.tolist()
 
 
 # More workers than cores make DataLoader warn; here the order is the point.
@@ -70,7 +88,7 @@ def test_a_resumed_stream_is_the_rest_of_the_whole_one(genome):
 
 def test_ranks_together_read_what_one_process_reads(genome):
     whole = first(stream(genome, batch_size=8), 5)
-    ranks = [first(stream(genome, rank=rank, world_size=2), 5) for rank in range(2)]
+    ranks = [first(stream(genome, batch_size=8, rank=rank, world_size=2), 5) for rank in range(2)]
     joined = [(left[0] + right[0], left[1] + right[1]) for left, right in zip(*ranks, strict=True)]
     assert joined == whole
 

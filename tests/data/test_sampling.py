@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.data.fasta import Genome
 from dnamamba.data.intervals import Interval
-from dnamamba.data.sampling import RandomWindows, Windows, gather, record_names, sample_indices, tiled_windows
+from dnamamba.data.sampling import RandomWindows, Windows, gather, record_names, tiled_windows
 from dnamamba.errors import UserError
 
 GOLDEN_SMALL = ["b:7-28(-)", "a:101-122(+)", "a:106-127(+)", "a:119-140(-)", "a:121-142(-)", "b:2-23(-)"]
@@ -94,14 +94,6 @@ def test_more_starts_than_32_bits_hold_are_all_within_reach():
     length = 10**12
     start = RandomWindows([Interval("r", 0, length)], 100, 0, False).draw(FIRST).start
     assert -3 < chi_square(np.bincount(start * 16 // length, minlength=16)) < 4
-
-
-@pytest.mark.parametrize("world_size", [2, 4, 8])
-def test_ranks_together_draw_what_one_process_draws(world_size):
-    for step in (0, 1, 1000):
-        ranks = [sample_indices(step, rank, world_size, 8 // world_size) for rank in range(world_size)]
-        assert np.concatenate(ranks).tolist() == sample_indices(step, 0, 1, 8).tolist()
-    assert sample_indices(3, 1, 2, 4).tolist() == [28, 29, 30, 31]
 
 
 def test_a_draw_does_not_depend_on_what_is_drawn_with_it():

@@ -1,0 +1,117 @@
+"""The settings of a genome's windows, and the stages that they make of a run."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dnamamba.data.length_schedule import LengthSchedule, doublings, length_schedule, micro_batches
+from dnamamba.errors import UserError
+
+
+@dataclass  # OmegaConf cannot fill a frozen one that lies within another
+class LengthWarmup:
+    """`data.length_warmup`: stages of growing length before `data.max_length`."""
+
+    first_length: int | None
+    epochs: float | None
+    steps: int | None
+
+
+@dataclass(frozen=True)
+class GenomeConfig:
+    """The `data` group of a configuration; conf/data/genome.yaml explains each key.
+
+    Raises:
+        UserError: a number is out of range, or two settings exclude each other; the message names them.
+    """
+
+    fasta: str | None
+    intervals: str | None
+    alphabet: str
+    max_length: int
+    length_warmup: LengthWarmup
+    batch_size: int
+    reverse_complement: bool
+    edge: str
+    overlap: str
+    valid: list[str] | None
+    test: list[str] | None
+    valid_windows: int
+    num_workers: int
+    markov_orders: list[int]
+
+    def __post_init__(self) -> None:
+        for key, least in (("max_length", 1), ("batch_size", 1), ("valid_windows", 1), ("num_workers", 0)):
+            if getattr(self, key) < least:
+                raise UserError(f"data.{key} must be at least {least}, not {getattr(self, key)}")
+        for order in self.markov_orders:
+            if not 0 <= order <= 12:
+                raise UserError(f"data.markov_orders must lie between 0 and 12, not {order}")
+        if self.intervals is not None:
+            if self.fasta is None:
+                raise UserError("data.intervals is of a genome of your own: set data.fasta as well")
+            if self.valid is not None or self.test is not None:
+                raise UserError("data.intervals says what is held out: leave data.valid and data.test null")
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """The window lengths of the stages.
+
+        Raises:
+            UserError: `max_length` is not the first length doubled some times.
+        """
+        first = self.length_warmup.first_length
+        if first is None:
+            return (self.max_length,)
+        if first < 1:
+            raise UserError(f"data.length_warmup.first_length must be at least 1, not {first}")
+        try:
+            return doublings(first, self.max_length)
+        except UserError as error:
+            raise UserError(f"data.max_length, data.length_warmup.first_length: {error}") from error
+
+    @property
+    def bases_at_a_time(self) -> int:
+        """Targets of a micro-batch of one device, the same at every length."""
+        return self.batch_size * self.max_length
+
+    def schedule(
+        self,
+        *,
+        global_batch_size: int,
+        max_steps: int | None,
+        world_size: int,
+        samples_per_epoch: Callable[[int], int],
+    ) -> LengthSchedule:
+        """The stages of a run, each of `global_batch_size` * `max_length` bases a step.
+
+        Args:
+            global_batch_size: windows of `max_length` a step.
+            max_steps: the end of the run; None ends it with the last stage.
+            world_size: number of processes.
+            samples_per_epoch: of a length.
+
+        Raises:
+            UserError: numbers that do not divide, a duration that is missing or given twice.
+        """
+        together = self.batch_size * world_size
+        if global_batch_size % together:
+            raise UserError(
+                f"train.global_batch_size={global_batch_size} is no multiple of data.batch_size="
+                f"{self.batch_size} times {world_size} device(s) = {together}"
+            )
+        try:
+            schedule = length_schedule(
+                self.lengths,
+                bases_per_step=global_batch_size * self.max_length,
+                epochs=self.length_warmup.epochs,
+                steps=self.length_warmup.steps,
+                samples_per_epoch=samples_per_epoch,
+                max_steps=max_steps,
+            )
+        except UserError as error:
+            raise UserError(f"data.length_warmup, train.max_steps: {error}") from error
+        for stage in schedule.stages:
+            micro_batches(
+                stage.sequences, stage.length, world_size=world_size, bases_at_a_time=self.bases_at_a_time
+            )
+        return schedule
