@@ -44,11 +44,10 @@ def typed(group: DictConfig, schema: type[T], name: str) -> T:
     Raises:
         UserError: a key is unknown or missing, or its value is of another type; the message names the key.
     """
-    # Of a copy: keys of a group within a configuration would come with the group's name.
-    for key in sorted(OmegaConf.missing_keys(OmegaConf.create(OmegaConf.to_container(group)))):
-        raise UserError(f"{'.'.join(part for part in (name, key) if part)} must be given")
     try:
-        values = OmegaConf.to_container(group, resolve=True)
+        values = OmegaConf.create(OmegaConf.to_container(group, resolve=True))
+        for key in sorted(OmegaConf.missing_keys(values)):
+            raise UserError(f"{'.'.join(part for part in (name, key) if part)} must be given")
         merged = OmegaConf.merge(OmegaConf.structured(schema), values)
         return cast(T, OmegaConf.to_object(merged))
     except OmegaConfBaseException as error:

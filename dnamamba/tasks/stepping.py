@@ -1,8 +1,8 @@
 """One optimiser step a training batch: micro-batches, clipping, AdamW and the learning rate.
 
-Lightning counts batches and we count steps. A batch is therefore all that a process reads for one step, and is
-cut into micro-batches here: validations, checkpoints and stages of other lengths then fall between steps, and
-the loss is the mean over the targets of the whole step, however it was cut.
+Lightning counts batches and we count steps. A batch is therefore all that a process reads for one step, and
+is cut into micro-batches here: validations, checkpoints and stages of other lengths then fall between steps,
+and the loss is the mean over the targets of the whole step, however it was cut.
 """
 
 import math
