@@ -47,6 +47,8 @@ HOME_OF = {
     "hydra": {"config", "trainer", "run"},
     "omegaconf": {"config", "trainer", "run", "pretrain", "generate"},
     "torchmetrics": {"tasks"},
+    "peft": {"tasks"},
+    "pyarrow": {"data"},
     "pyfaidx": {"data"},
     "Bio": {"data"},
     "matplotlib": {"figures"},

@@ -1,6 +1,7 @@
 """AdamW with the paper's groups, and its learning rate as a pure function of the step."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -57,23 +58,38 @@ class Schedule:
         return self.final_learning_rate + (self.learning_rate - self.final_learning_rate) * cosine
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Two groups: weights that decay, and A_log, D, biases and norms, that never do.
+def parameter_groups(
+    model: nn.Module, weight_decay: float, scale: Callable[[str], float] = lambda name: 1.0
+) -> list[dict]:
+    """Weights that decay apart from A_log, D, biases and norms, that never do; frozen ones are in no group.
 
     Decaying A_log would pull every state's time constant to the same value, and D's skip to nothing.
+
+    Args:
+        model: has the parameters.
+        weight_decay: of those that decay.
+        scale: what a parameter's learning rate is multiplied with, by its name; one pair of groups a value.
     """
     norms = {id(module.weight) for module in model.modules() if isinstance(module, nn.RMSNorm)}
-    decayed: list[nn.Parameter] = []
-    kept: list[nn.Parameter] = []
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         never = id(parameter) in norms or name.rpartition(".")[2] in NEVER_DECAYED
-        (kept if never else decayed).append(parameter)
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
+        if parameter.requires_grad:
+            groups.setdefault((scale(name), never), []).append(parameter)
+    return [
+        {"params": parameters, "weight_decay": 0.0 if never else weight_decay, "scale": size}
+        for (size, never), parameters in sorted(groups.items(), key=lambda group: (-group[0][0], group[0][1]))
+    ]
 
 
 def adamw(
-    model: nn.Module, schedule: Schedule, *, weight_decay: float, betas: tuple[float, float]
+    model: nn.Module,
+    schedule: Schedule,
+    *,
+    weight_decay: float,
+    betas: tuple[float, float],
+    scale: Callable[[str], float] = lambda name: 1.0,
 ) -> torch.optim.AdamW:
     """AdamW over `parameter_groups`, in one fused kernel a device."""
-    groups = parameter_groups(model, weight_decay)
+    groups = parameter_groups(model, weight_decay, scale)
     return torch.optim.AdamW(groups, lr=schedule.learning_rate, betas=betas, fused=True)

@@ -1,0 +1,276 @@
+"""Labelled sequences of a user's own files: readers that differ in where the label stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnamamba.data.alphabet import Alphabet, Ids, get_alphabet
+from dnamamba.data.fasta import NUCLEOTIDE, Genome
+from dnamamba.data.intervals import bed_rows, unknown_record
+from dnamamba.data.stateless import Int64s
+from dnamamba.data.tables import read_table
+from dnamamba.errors import UserError
+
+FASTA_SUFFIXES = (".fa", ".fasta", ".fna", ".ffn", ".fas")
+SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("valid", "val", "validation", "dev"), "valid"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Sequences and what the files say of each; nothing is decided yet.
+
+    Attributes:
+        names: of each sequence, for people.
+        ids: uint8 [total], all sequences one after the other.
+        offsets: int64 [n + 1], where each begins.
+        labels: as written.
+        splits: as written, or None where the files name none.
+        groups: the chromosome or group of each, or None.
+    """
+
+    names: list[str]
+    ids: Ids
+    offsets: Int64s
+    labels: list[str]
+    splits: list[str] | None
+    groups: list[str] | None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, number: int) -> Ids:
+        """The bases of a sequence: uint8 [length], a view."""
+        return self.ids[self.offsets[number] : self.offsets[number + 1]]
+
+    @property
+    def lengths(self) -> Int64s:
+        """Bases of each: int64 [n]."""
+        return np.diff(self.offsets)
+
+
+@dataclass
+class Collector:
+    """Takes sequences one by one, and refuses them together: one line with a count and the first offender."""
+
+    alphabet: Alphabet
+    names: list[str] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    splits: list[str] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
+    _pieces: list[Ids] = field(default_factory=list)
+    _foreign: tuple[int, int, str] = (0, 0, "")  # letters, sequences, the first
+    _empty: tuple[int, str] = (0, "")
+    _unlabelled: tuple[int, str] = (0, "")
+
+    def add(
+        self,
+        letters: NDArray[np.uint8],
+        name: str,
+        where: str,
+        label: str | None,
+        split: str = "",
+        group: str = "",
+    ) -> None:
+        """One sequence; `where` names it in a message, and a label of None says that it needs none."""
+        if not letters.size:
+            self._empty = self._empty[0] + 1, self._empty[1] or where
+        if label == "":
+            self._unlabelled = self._unlabelled[0] + 1, self._unlabelled[1] or where
+        if self.alphabet.name == "dna":
+            strange = np.flatnonzero(~NUCLEOTIDE[letters])
+            if strange.size:
+                count, sequences, first = self._foreign
+                here = f"{chr(letters[strange[0]])!r} at position {strange[0] + 1:,} of {where}"
+                self._foreign = count + strange.size, sequences + 1, first or here
+        self._pieces.append(self.alphabet.encode(letters))
+        self.names.append(name)
+        self.labels.append(label or "")
+        self.splits.append(split)
+        self.groups.append(group)
+
+    def examples(self, *, needs_label: bool = True) -> Examples:
+        """All of them.
+
+        Raises:
+            UserError: there are none, some are empty, have no label, or hold letters that are no bases.
+        """
+        if not self.names:
+            raise UserError("there is no sequence in what data names")
+        if self._empty[0]:
+            raise UserError(f"{self._empty[0]:,} empty sequence(s), the first is {self._empty[1]}")
+        if needs_label and self._unlabelled[0]:
+            raise UserError(
+                f"{self._unlabelled[0]:,} sequence(s) with no label, the first is {self._unlabelled[1]}"
+            )
+        count, sequences, first = self._foreign
+        if count:
+            raise UserError(
+                f"{count:,} letter(s) in {sequences:,} sequence(s) are no nucleotide codes, "
+                f"the first is {first}"
+            )
+        offsets = np.zeros(len(self._pieces) + 1, dtype=np.int64)
+        np.cumsum([piece.size for piece in self._pieces], out=offsets[1:])
+        ids = np.concatenate(self._pieces)
+        return Examples(
+            self.names,
+            ids,
+            offsets,
+            self.labels,
+            self.splits if any(self.splits) else None,
+            self.groups if any(self.groups) else None,
+        )
+
+
+def letters_of(path: str | Path) -> Genome:
+    """A FASTA file whose records are letters as they stand, so that strange ones can be named."""
+    return Genome(path, get_alphabet("bytes"))
+
+
+def from_classes(files: Mapping[str, Sequence[str | Path]], into: Collector, split: str = "") -> None:
+    """A FASTA file, or several, a class; the group of a sequence is its file's stem."""
+    for label, paths in files.items():
+        for path in map(Path, paths):
+            genome = letters_of(path)
+            group = path.name.split(".")[0]
+            for name in genome.names:
+                into.add(genome.fetch(name), name, f"{path}, record {name}", str(label), split, group)
+
+
+def from_folder(folder: str | Path, into: Collector) -> None:
+    """A folder of classes, each a folder of FASTA files or one FASTA file; or one level up, of splits.
+
+    Raises:
+        UserError: there is no such folder, or a class without a FASTA file.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"data.folder: {folder} is no folder")
+    splits = [path for path in _visible(folder) if path.is_dir() and path.name in SPLIT_NAMES]
+    if splits and len(splits) == len([path for path in _visible(folder) if path.is_dir()]):
+        for path in splits:
+            from_classes(_classes(path), into, path.name)
+    else:
+        from_classes(_classes(folder), into)
+
+
+def _classes(folder: Path) -> dict[str, list[Path]]:
+    classes: dict[str, list[Path]] = {}
+    for path in _visible(folder):
+        if path.is_dir():
+            files = [file for file in _visible(path) if _is_fasta(file)]
+            if not files:
+                raise UserError(f"{path}: a class with no FASTA file ({', '.join(FASTA_SUFFIXES)})")
+            classes.setdefault(path.name, []).extend(files)
+        elif _is_fasta(path):
+            classes.setdefault(path.name.split(".")[0], []).append(path)
+    if not classes:
+        raise UserError(f"{folder}: neither folders nor FASTA files ({', '.join(FASTA_SUFFIXES)})")
+    return classes
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _is_fasta(path: Path) -> bool:
+    name = path.name.lower().removesuffix(".gz").removesuffix(".bgz")
+    return path.is_file() and name.endswith(FASTA_SUFFIXES)
+
+
+def from_label_table(
+    fasta: str | Path, labels: str | Path, columns: Mapping[str, str], into: Collector
+) -> None:
+    """One FASTA file, and a table of id, label and perhaps split and group.
+
+    Raises:
+        UserError: an id is there twice, a label has no sequence or a sequence no label.
+    """
+    table = read_table(labels, ("id", "label"), ("split", "group"), columns)
+    genome = letters_of(fasta)
+    row_of: dict[str, int] = {}
+    for row, name in enumerate(table.columns["id"]):
+        if name in row_of:
+            first = table.rows[row_of[name]]
+            raise UserError(f"{labels}, line {table.rows[row]}: id {name!r} was on line {first} already")
+        row_of[name] = row
+    strays = [name for name in row_of if name not in genome.lengths]
+    if strays:
+        line = table.rows[row_of[strays[0]]]
+        raise UserError(
+            f"{labels}: {len(strays):,} label(s) with no sequence in {fasta}, the first is {strays[0]!r} "
+            f"on line {line}"
+        )
+    bare = [name for name in genome.names if name not in row_of]
+    if bare:
+        raise UserError(
+            f"{fasta}: {len(bare):,} sequence(s) with no label in {labels}, the first is {bare[0]!r}"
+        )
+    for name in genome.names:
+        row = row_of[name]
+        cells = {key: values[row] for key, values in table.columns.items()}
+        into.add(
+            genome.fetch(name),
+            name,
+            f"{fasta}, record {name}",
+            cells["label"],
+            cells.get("split", ""),
+            cells.get("group", ""),
+        )
+
+
+def from_table(path: str | Path, columns: Mapping[str, str], into: Collector) -> None:
+    """A table of sequence, label and perhaps id, split and group."""
+    table = read_table(path, ("sequence", "label"), ("id", "split", "group"), columns)
+    for row, line in enumerate(table.rows):
+        cells = {key: values[row] for key, values in table.columns.items()}
+        where = f"{path}, line {line}"
+        letters = np.frombuffer(_as_bytes(cells["sequence"], where), dtype=np.uint8)
+        name = cells.get("id") or f"line_{line}"
+        into.add(letters, name, where, cells["label"], cells.get("split", ""), cells.get("group", ""))
+
+
+def _as_bytes(text: str, where: str) -> bytes:
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"{where}: {text[error.start]!r} at position {error.start + 1:,} is no base"
+        ) from None
+
+
+def from_bed(fasta: str | Path, bed: str | Path, into: Collector) -> None:
+    """Intervals of a FASTA file with the label in column 4 and perhaps the strand in column 6.
+
+    The group of a sequence is its record, so that chromosomes can be held out.
+
+    Raises:
+        UserError: the row whose record or place is not there, or whose strand is none.
+    """
+    genome = letters_of(fasta)
+    complement = get_alphabet("bytes").reverse_complement
+    for number, interval, others in bed_rows(bed):
+        where = f"{bed}, row {number}"
+        if interval.name not in genome.lengths:
+            raise UserError(f"{where}: {unknown_record(interval.name, genome.lengths)} in {fasta}")
+        if interval.end > genome.lengths[interval.name]:
+            raise UserError(
+                f"{where}: ends at {interval.end:,}, but record {interval.name} of {fasta} has "
+                f"{genome.lengths[interval.name]:,} bases"
+            )
+        strand = others[2].strip() if len(others) > 2 else "."
+        if strand not in ("+", "-", "."):
+            raise UserError(f"{where}: the strand is {strand!r}, not +, - or .")
+        letters = genome.fetch(*interval)
+        letters = complement(letters) if strand == "-" else letters
+        name = f"{interval.name}:{interval.start}-{interval.end}"
+        name += f"({strand})" if strand != "." else ""
+        into.add(letters, name, where, others[0].strip() if others else "", group=interval.name)

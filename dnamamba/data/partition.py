@@ -1,0 +1,136 @@
+"""Which examples train, validate and test; and whether the same sequence is on both sides."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnamamba.data.alphabet import Alphabet
+from dnamamba.data.examples import SPLIT_NAMES, Examples
+from dnamamba.data.intervals import unknown_record
+from dnamamba.data.stateless import UInt64s
+from dnamamba.errors import UserError
+
+SPLITS = ("train", "valid", "test")
+
+
+class Assignment(NamedTuple):
+    """The split of each example, int8 [n], counting `SPLITS`; and how it was made."""
+
+    numbers: NDArray[np.int8]
+    how: str
+
+
+def sequence_keys(examples: Examples, alphabet: Alphabet) -> UInt64s:
+    """64 bits of each sequence, uint64 [n]; the same for a sequence and its reverse complement."""
+    keys = np.empty(len(examples), dtype=np.uint64)
+    for number in range(len(examples)):
+        forward = examples[number]
+        strand = min(forward.tobytes(), alphabet.reverse_complement(forward).tobytes())
+        keys[number] = int.from_bytes(hashlib.blake2b(strand, digest_size=8).digest(), "little")
+    return keys
+
+
+def assign(
+    examples: Examples,
+    keys: UInt64s,
+    *,
+    valid: Sequence[str] | None,
+    test: Sequence[str] | None,
+    valid_fraction: float,
+    test_fraction: float,
+) -> Assignment:
+    """The split of each example: by named groups, else as the files say, else by the sequence's hash.
+
+    What the files' splits leave out, validation or test, is cut from their training examples by the hash. A
+    hash puts identical sequences, and reverse complements, on one side.
+
+    Args:
+        examples: what is split.
+        keys: of `sequence_keys`.
+        valid, test: names of groups (chromosomes) to hold out.
+        valid_fraction, test_fraction: shares that a hash holds out.
+
+    Raises:
+        UserError: an unknown group or split, or a split that is left empty.
+    """
+    if valid is not None or test is not None:
+        numbers, how = _by_group(examples, valid, test), "data.valid and data.test"
+    elif examples.splits is not None:
+        numbers, how = _as_given(examples), "the files' own split"
+    else:
+        numbers, how = np.zeros(len(examples), dtype=np.int8), ""
+    share = (keys >> np.uint64(11)) * 2.0**-53
+    cut = []
+    if not (numbers == 2).any():
+        numbers[(numbers == 0) & (share < test_fraction)] = 2
+        cut.append("test")
+    if not (numbers == 1).any():
+        numbers[(numbers == 0) & (share >= test_fraction) & (share < test_fraction + valid_fraction)] = 1
+        cut.append("validation")
+    if cut:
+        how = f"{how}, {' and '.join(cut)} by a hash" if how else "a hash of the sequence"
+    for number, name in enumerate(SPLITS):
+        if not (numbers == number).any():
+            raise UserError(f"the {name} split is empty ({len(examples):,} sequences, split by {how})")
+    return Assignment(numbers, how)
+
+
+def _by_group(
+    examples: Examples, valid: Sequence[str] | None, test: Sequence[str] | None
+) -> NDArray[np.int8]:
+    if examples.groups is None:
+        raise UserError("data.valid and data.test name groups, but the data has none: give a column `group`")
+    groups = np.array(examples.groups)
+    known = dict.fromkeys(examples.groups)
+    numbers = np.zeros(len(examples), dtype=np.int8)
+    for number, key, names in ((1, "data.valid", valid), (2, "data.test", test)):
+        for name in names or ():
+            if name not in known:
+                raise UserError(f"{key}: {unknown_record(name, known).replace('record', 'group', 2)}")
+            if (numbers[groups == name] != 0).any():
+                raise UserError(f"group {name!r} is in both data.valid and data.test, or named twice")
+            numbers[groups == name] = number
+    return numbers
+
+
+def _as_given(examples: Examples) -> NDArray[np.int8]:
+    assert examples.splits is not None
+    numbers = np.empty(len(examples), dtype=np.int8)
+    for row, written in enumerate(examples.splits):
+        split = SPLIT_NAMES.get(written.lower())
+        if split is None:
+            known = ", ".join(SPLIT_NAMES)
+            raise UserError(f"sequence {examples.names[row]}: split {written!r} is none of {known}")
+        numbers[row] = SPLITS.index(split)
+    return numbers
+
+
+class Shared(NamedTuple):
+    """Sequences that are in two splits."""
+
+    number: int  # examples of `second` whose sequence, or its reverse complement, is in `first` too
+    first: str
+    second: str
+    example: str  # the name of one
+
+    def __str__(self) -> str:
+        return (
+            f"{self.number:,} of the {self.second} sequences are in {self.first} too, or their reverse "
+            f"complements are, the first is {self.example}"
+        )
+
+
+def shared_sequences(examples: Examples, keys: UInt64s, split: Assignment) -> list[Shared]:
+    """Identical (or reverse-complement identical) sequences on both sides of a split."""
+    found = []
+    for first, second in ((0, 1), (0, 2), (1, 2)):
+        rows = np.flatnonzero(split.numbers == second)
+        both = rows[np.isin(keys[rows], keys[split.numbers == first])]
+        if both.size:
+            found.append(Shared(both.size, SPLITS[first], SPLITS[second], examples.names[both[0]]))
+    return found

@@ -1,0 +1,140 @@
+"""Tables with named columns: CSV, TSV (plain or gzip) and Parquet."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, TextIO
+
+from dnamamba.errors import UserError
+
+DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": "\t"}
+PARQUET = (".parquet", ".pq")
+
+
+class Table(NamedTuple):
+    """Columns of text, each of one value a row; an empty cell is an empty text."""
+
+    columns: dict[str, list[str]]
+    rows: list[int]  # the number of each row's line in a text file (from 1), or of the row
+
+
+def read_table(
+    path: str | Path, required: Sequence[str], optional: Sequence[str] = (), named: Mapping[str, str] = {}
+) -> Table:
+    """The columns `required`, and those of `optional` that are there.
+
+    Args:
+        path: a file whose suffix tells its kind.
+        required, optional: what the columns are called here.
+        named: what they are called in the file, where it is something else.
+
+    Raises:
+        UserError: the file, the row or the column that can't be read.
+    """
+    path = Path(path).expanduser()
+    unknown = set(named) - {*required, *optional}
+    if unknown:
+        known = ", ".join((*required, *optional))
+        raise UserError(f"data.columns: no column {sorted(unknown)[0]!r} is read; those read are {known}")
+    kind = next((suffix for suffix in reversed(path.suffixes) if suffix.lower() != ".gz"), "").lower()
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    if kind in PARQUET:
+        header, cells, rows = _parquet(path)
+    elif kind in DELIMITERS:
+        header, cells, rows = _text(path, DELIMITERS[kind])
+    else:
+        known = ", ".join((*DELIMITERS, *PARQUET))
+        raise UserError(f"{path}: a table is known by its suffix, one of {known}")
+    place = {
+        name: header.index(named.get(name, name)) for name in required if named.get(name, name) in header
+    }
+    missing = [named.get(name, name) for name in required if name not in place]
+    if missing:
+        raise UserError(f"{path}: no column {', '.join(missing)}; its columns are {', '.join(header)}")
+    for name in optional:
+        if named.get(name, name) in header:
+            place[name] = header.index(named.get(name, name))
+        elif name in named:
+            raise UserError(f"{path}: no column {named[name]}; its columns are {', '.join(header)}")
+    if not cells:
+        raise UserError(f"{path}: a header, but no rows")
+    columns = {name: [row[index] for row in cells] for name, index in place.items()}
+    return Table(columns, rows)
+
+
+def _text(path: Path, delimiter: str) -> tuple[list[str], list[list[str]], list[int]]:
+    # A sequence may be a chromosome; the module's own limit is 131,072 characters.
+    limit = csv.field_size_limit(2**31 - 1)
+    try:
+        with _opened(path) as file:
+            reader = csv.reader(file, delimiter=delimiter, strict=True)
+            lines = [(reader.line_num, row) for row in _checked(reader, path)]
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not UTF-8 text") from None
+    except (OSError, EOFError) as error:
+        raise UserError(f"{path} can't be read: {error}") from None
+    finally:
+        csv.field_size_limit(limit)
+    if not lines:
+        raise UserError(f"{path} is empty")
+    header = [cell.strip() for cell in lines[0][1]]
+    _check_header(header, path)
+    for number, row in lines[1:]:
+        if len(row) != len(header):
+            raise UserError(f"{path}, line {number}: {len(row)} column(s), but the header has {len(header)}")
+    cells = [[cell.strip() for cell in row] for _, row in lines[1:]]
+    return header, cells, [number for number, _ in lines[1:]]
+
+
+def _opened(path: Path) -> TextIO:
+    if path.suffix.lower() == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+    return path.open(encoding="utf-8-sig", newline="")
+
+
+def _checked(reader: Iterator[list[str]], path: Path) -> Iterator[list[str]]:
+    """The rows that are not blank."""
+    while True:
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise UserError(f"{path}, line {getattr(reader, 'line_num', 0)}: {error}") from None
+        if any(cell.strip() for cell in row):
+            yield row
+
+
+def _parquet(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise UserError(f'{path}: Parquet needs pyarrow: pip install "dnamamba[parquet]"') from None
+    try:
+        # A ParquetFile reads this one file; read_table would take a folder for a data set.
+        with pyarrow.parquet.ParquetFile(path) as file:
+            table = file.read()
+    except (OSError, pyarrow.ArrowException) as error:
+        raise UserError(
+            f"{path} is damaged or no Parquet file ({str(error).partition(chr(10))[0]})"
+        ) from None
+    header = list(table.column_names)
+    _check_header(header, path)
+    columns = [[_cell(value) for value in column.to_pylist()] for column in table.columns]
+    cells = [list(row) for row in zip(*columns, strict=True)]
+    return header, cells, list(range(1, len(cells) + 1))
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else str(value).strip()
+
+
+def _check_header(header: list[str], path: Path) -> None:
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise UserError(f"{path}: column {twice[0]!r} is there twice")

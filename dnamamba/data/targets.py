@@ -1,0 +1,128 @@
+"""Labels as written, to the numbers that a loss takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnamamba.data.partition import SPLITS, Assignment
+from dnamamba.errors import UserError
+
+TASKS = ("classification", "multilabel", "regression")
+MULTILABEL_SEPARATOR = ";"
+
+
+class Targets(NamedTuple):
+    """What is to be learnt.
+
+    Attributes:
+        task: one of `TASKS`.
+        names: of the classes or labels, in the order of their numbers; of the number in a regression.
+        values: int64 [n] classes; float32 [n, C], 0 or 1; float32 [n, 1] of a regression.
+    """
+
+    task: str
+    names: tuple[str, ...]
+    values: NDArray[Any]
+
+    def counts(self, rows: NDArray[np.bool_]) -> list[int]:
+        """Sequences of each class or label among some rows; of a regression, all of them."""
+        values = self.values[rows]
+        if self.task == "classification":
+            return np.bincount(values, minlength=len(self.names)).tolist()
+        if self.task == "multilabel":
+            return values.sum(0).astype(int).tolist()
+        return [len(values)]
+
+
+def targets_of(
+    task: str,
+    labels: Sequence[str],
+    sequences: Sequence[str],
+    declared: Sequence[str] | None,
+    split: Assignment,
+) -> Targets:
+    """Numbers for labels.
+
+    Args:
+        task: one of `TASKS`.
+        labels: as written, one a sequence; several of a multi-label task are joined by `;`.
+        sequences: names, for messages.
+        declared: the labels there are, in the order wanted; None: all that are found, sorted.
+        split: of each sequence.
+
+    Raises:
+        UserError: an unknown label, one class only, a class missing from a split, a target that is no number.
+    """
+    if task not in TASKS:
+        raise UserError(f"data.task must be one of {', '.join(TASKS)}, not {task!r}")
+    if task == "regression":
+        return Targets(task, ("value",), _numbers(labels, sequences))
+    if task == "multilabel":
+        parts = [[part.strip() for part in label.split(MULTILABEL_SEPARATOR)] for label in labels]
+        sets = [[part for part in row if part] for row in parts]
+    else:
+        sets = [[label] for label in labels]
+    names = tuple(map(str, declared)) if declared else tuple(sorted({label for row in sets for label in row}))
+    number = {name: place for place, name in enumerate(names)}
+    if len(number) != len(names):
+        raise UserError(f"data.label_names has a name twice: {', '.join(names)}")
+    for row, sequence in zip(sets, sequences, strict=True):
+        for label in row:
+            if label not in number:
+                raise UserError(
+                    f"sequence {sequence}: unknown label {label!r}; the labels are {_shown(names)}"
+                )
+    if task == "classification":
+        values: NDArray[Any] = np.array([number[label] for (label,) in sets], dtype=np.int64)
+    else:
+        values = np.zeros((len(sets), len(names)), dtype=np.float32)
+        for place, chosen in enumerate(sets):
+            values[place, [number[label] for label in chosen]] = 1
+    targets = Targets(task, names, values)
+    _check_classes(targets, split)
+    return targets
+
+
+def _check_classes(targets: Targets, split: Assignment) -> None:
+    if targets.task == "classification" and len(targets.names) < 2:
+        raise UserError(f"there is one class only, {_shown(targets.names)}: nothing to tell apart")
+    if not targets.names:
+        raise UserError("no sequence has a label")
+    for number, name in enumerate(SPLITS):
+        for label, count in zip(targets.names, targets.counts(split.numbers == number), strict=True):
+            if not count:
+                shown = ", ".join(
+                    f"{other} {targets.counts(split.numbers == place)[targets.names.index(label)]:,}"
+                    for place, other in enumerate(SPLITS)
+                )
+                raise UserError(
+                    f"class {label!r} is missing from the {name} split ({shown}; split by {split.how}): "
+                    "give every split every class, by a split column, data.valid and data.test, or more data"
+                )
+
+
+def _numbers(labels: Sequence[str], sequences: Sequence[str]) -> NDArray[np.float32]:
+    values = np.empty((len(labels), 1), dtype=np.float32)
+    bad = []
+    for row, label in enumerate(labels):
+        try:
+            values[row] = float(label)
+        except (ValueError, OverflowError):
+            values[row] = math.nan
+        if not np.isfinite(values[row, 0]):
+            bad.append(row)
+    if bad:
+        raise UserError(
+            f"{len(bad):,} regression target(s) are no finite numbers, the first is {labels[bad[0]]!r} of "
+            f"sequence {sequences[bad[0]]}"
+        )
+    return values
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

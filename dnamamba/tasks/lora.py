@@ -1,0 +1,35 @@
+"""LoRA adapters on the projections of a backbone (Hu et al. 2021, arXiv 2106.09685), by peft."""
+
+from torch import nn
+
+from dnamamba.errors import UserError
+from dnamamba.models import SequenceModel
+
+PROJECTIONS = ("in_proj", "x_proj", "dt_proj", "out_proj")
+
+
+def add_adapters(model: SequenceModel, rank: int, alpha: float) -> None:
+    """Freeze the backbone but for adapters of this rank on each of its projections.
+
+    Raises:
+        UserError: peft is not installed.
+    """
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError:
+        raise UserError('task.lora_rank needs peft: pip install "dnamamba[lora]"') from None
+    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(PROJECTIONS))
+    inject_adapter_in_model(config, model.backbone)
+
+
+def merge_adapters(model: SequenceModel) -> None:
+    """Add what the adapters have learnt to the projections, and take the adapters away."""
+    from peft.tuners.lora import LoraLayer
+
+    wrapped = [(name, module) for name, module in model.named_modules() if isinstance(module, LoraLayer)]
+    for name, layer in wrapped:
+        layer.merge()
+        parent, _, own = name.rpartition(".")
+        base = layer.get_base_layer()
+        assert isinstance(base, nn.Module)
+        setattr(model.get_submodule(parent), own, base)
