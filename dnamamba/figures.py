@@ -1,9 +1,11 @@
 """Pictures of results, as PNG files."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dnamamba.files import replacing
@@ -92,4 +94,106 @@ def learning_curve(
     axes.spines[:].set_visible(False)
     axes.tick_params(colors=MUTED, length=0)
     axes.legend(frameon=False, labelcolor=TEXT, fontsize=9)
+    return figure
+
+
+def _axes(figure: Figure, title: str) -> Axes:
+    axes = figure.subplots()
+    axes.set_facecolor(SURFACE)
+    axes.set_title(title, loc="left", fontsize=10, color=TEXT)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(colors=MUTED, length=0)
+    return axes
+
+
+def score_curve(metrics: list[dict[str, float]], score: str, kept_step: int, title: str) -> Figure:
+    """Loss and one metric of a fine-tuning against its steps.
+
+    Args:
+        metrics: rows of metrics.csv.
+        score: the metric, as in `val/<score>`.
+        kept_step: the step whose weights were kept.
+        title: of the picture.
+    """
+    figure = Figure(figsize=(8, 5.6), layout="constrained", facecolor=SURFACE)
+    upper, lower = figure.subplots(2, sharex=True)
+    rows = [row for row in metrics if "train/loss" in row]
+    last = max((row["step"] for row in rows), default=0)
+    watched = [row for row in metrics if "val/loss" in row and row["step"] <= last]
+    steps = [row["step"] + 1 for row in rows]
+    losses = smoothed([row["train/loss"] for row in rows])
+    upper.plot(steps, losses, color=TRAINING, linewidth=1.5, label="training (moving average)")
+    for axes, name in ((upper, "loss"), (lower, score)):
+        found = [(row["step"] + 1, row[f"val/{name}"]) for row in watched if f"val/{name}" in row]
+        axes.plot(
+            *zip(*found, strict=True),
+            color=HELD_OUT,
+            linewidth=2,
+            marker="o",
+            markersize=5,
+            label="validation (sequences watched)",
+        ) if found else None
+        axes.axvline(
+            kept_step, color=BASELINE, linewidth=1, linestyle=(0, (4, 3)), zorder=1, label="weights kept"
+        )
+        axes.set_facecolor(SURFACE)
+        axes.set_ylabel(name, color=MUTED)
+        axes.grid(color=GRID, linewidth=0.8)
+        axes.spines[:].set_visible(False)
+        axes.tick_params(colors=MUTED, length=0)
+    upper.set_title(title, loc="left", fontsize=10, color=TEXT)
+    upper.legend(frameon=False, labelcolor=TEXT, fontsize=9)
+    lower.set_xlabel("step", color=MUTED)
+    return figure
+
+
+def confusion_matrix(counts: list, labels: Sequence[str], title: str) -> Figure:
+    """Counts of true against predicted classes, shaded by the share of the true class.
+
+    Args:
+        counts: [true][predicted]; or, of several labels each its own question, [label][true][predicted],
+            which gives a row a label: how often it was missed, found, and seen where it is not.
+        labels: names of the classes or labels.
+        title: of the picture.
+    """
+    several = bool(counts) and isinstance(counts[0][0], list)
+    if several:
+        table = [[no[0], no[1], yes[0], yes[1]] for no, yes in counts]
+        columns = [
+            "absent, not\npredicted",
+            "absent, but\npredicted",
+            "present, but\nmissed",
+            "present and\nfound",
+        ]
+    else:
+        table, columns = counts, list(labels)
+    size = max(4.0, 1.6 + 0.7 * len(columns))
+    figure = Figure(
+        figsize=(size + 1.6, max(3.4, 1.6 + 0.6 * len(table))), layout="constrained", facecolor=SURFACE
+    )
+    axes = _axes(figure, title)
+    shares = [[count / max(1, sum(row)) for count in row] for row in table]
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for i, row in enumerate(table):
+        for j, count in enumerate(row):
+            color = "white" if shares[i][j] > 0.6 else TEXT
+            text = f"{count:,}\n{100 * shares[i][j]:.1f} %"
+            axes.annotate(text, (j, i), ha="center", va="center", fontsize=9, color=color)
+    axes.set_xticks(range(len(columns)), columns)
+    axes.set_yticks(range(len(table)), labels)
+    axes.set_xlabel("" if several else "predicted", color=MUTED)
+    axes.set_ylabel("label" if several else "true", color=MUTED)
+    return figure
+
+
+def regression_scatter(truth: list[float], predicted: list[float], title: str) -> Figure:
+    """Predicted against measured numbers, with the line on which they are equal."""
+    figure = Figure(figsize=(5.6, 5.2), layout="constrained", facecolor=SURFACE)
+    axes = _axes(figure, title)
+    axes.scatter(truth, predicted, s=10, color=HELD_OUT, alpha=0.6, linewidths=0)
+    ends = [min(truth), max(truth)]
+    axes.plot(ends, ends, color=BASELINE, linewidth=1, linestyle=(0, (4, 3)))
+    axes.grid(color=GRID, linewidth=0.8)
+    axes.set_xlabel("measured", color=MUTED)
+    axes.set_ylabel("predicted", color=MUTED)
     return figure

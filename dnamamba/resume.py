@@ -1,5 +1,6 @@
 """Which checkpoint a run goes on from, and whether it may."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,11 @@ UNCHANGED = {
 
 
 def checkpoint_to_resume(
-    ckpt_path: str | None, folder: Path, contents: dict[str, Any], max_steps: int
+    ckpt_path: str | None,
+    folder: Path,
+    contents: dict[str, Any],
+    max_steps: int,
+    unchanged: Mapping[str, Sequence[str]] = UNCHANGED,
 ) -> Path | None:
     """The checkpoint that `ckpt_path` names, if this run may go on from it.
 
@@ -37,6 +42,7 @@ def checkpoint_to_resume(
         folder: of this run.
         contents: what this run's checkpoints will hold: `model`, `data`, `train`, `genome`.
         max_steps: of this run.
+        unchanged: the keys of each group of `contents` that may not differ.
 
     Raises:
         UserError: there is no such checkpoint, it has no step left, or it is of another run; the message
@@ -56,7 +62,7 @@ def checkpoint_to_resume(
     checkpoint = read_checkpoint(path)
     config = MambaConfig.from_dict(contents["model"])
     differences = [f"model.{line}" for line in checkpoint_config(checkpoint, path).differences(config)]
-    for group, names in UNCHANGED.items():
+    for group, names in unchanged.items():
         for name in names:
             before, now = checkpoint["dnamamba"].get(group, {}).get(name), contents[group][name]
             if before != now:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from dnamamba.tasks.language_modelling import NextBase
 from dnamamba.tasks.progress import ProgressReport, Throughput
 from dnamamba.trainer import TrainConfig, build_trainer
 
+GROUPS = ("data", "model", "train", "trainer", "logger")
+
 
 def pretrain(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     """Train a language model as `cfg` (conf/pretrain.yaml) says.
@@ -43,7 +46,7 @@ def pretrain(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         Interrupted: a signal stopped the run; a checkpoint to resume from is in `folder`.
     """
     console = Console(markup=False)
-    _check_groups(cfg)
+    check_groups(cfg, GROUPS)
     train = typed(cfg.train, TrainConfig, "train")
     genome = typed(cfg.data, GenomeConfig, "data")
     config = model_config(cfg)
@@ -85,14 +88,7 @@ def pretrain(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     if len(data.schedule.stages) > 1:
         console.print(data.stages, soft_wrap=True)
 
-    if trainer.is_global_zero:
-        folder.mkdir(parents=True, exist_ok=True)
-        with replacing(folder / "config.yaml") as beside:
-            OmegaConf.save(cfg, beside, resolve=True)
-        for row in earlier:
-            step = int(row.pop("step"))
-            for logger in trainer.loggers:
-                logger.log_metrics(row, step)
+    begin(cfg, folder, trainer, earlier)
     began = time.perf_counter()
     try:
         trainer.fit(task, datamodule=data, ckpt_path=resume_from)
@@ -117,12 +113,30 @@ def pretrain(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     return results
 
 
-def _check_groups(cfg: DictConfig) -> None:
-    known = ("data", "model", "train", "trainer", "logger", "ckpt_path")
+def begin(cfg: DictConfig, folder: Path, trainer: lightning.Trainer, earlier: list[dict[str, float]]) -> None:
+    """Make a run's folder, with its configuration and what an interrupted run had logged."""
+    if not trainer.is_global_zero:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / "config.yaml") as beside:
+        OmegaConf.save(cfg, beside, resolve=True)
+    for row in earlier:
+        step = int(row.pop("step"))
+        for logger in trainer.loggers:
+            logger.log_metrics(row, step)
+
+
+def check_groups(cfg: DictConfig, groups: Sequence[str], others: Sequence[str] = ("ckpt_path",)) -> None:
+    """That a configuration has groups where groups belong, and nothing unknown.
+
+    Raises:
+        UserError: naming the key.
+    """
+    known = (*groups, *others)
     unknown = [str(key) for key in cfg if key not in known]
     if unknown:
         raise UserError(f"unknown setting {', '.join(unknown)}; the settings are {', '.join(known)}")
-    for key in known[:-1]:
+    for key in groups:
         if not isinstance(cfg[key], DictConfig):
             raise UserError(f"{key} must be a group of settings, not {cfg[key]!r}")
     if not isinstance(cfg.ckpt_path, str | None):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,17 @@ class Genome:
         with reading(f"reading {self.path.name}", sum(self.lengths[name] for name in missing)) as done:
             for name in missing:
                 self._records[name] = self._read(name, done)
+
+    def pieces(self, name: str) -> Iterator[Ids]:
+        """The ids of a record, about a megabyte at a time as they come from the file; none are kept.
+
+        Raises:
+            UserError: an unknown record.
+        """
+        if name not in self.lengths:
+            raise UserError(f"{self.path}: {unknown_record(name, self.lengths)}")
+        for letters in self._reader().letters(name):
+            yield self.alphabet.encode(letters)
 
     def _read(self, name: str, done: Callable[[int], None]) -> Ids:
         ids = np.empty(self.lengths[name], dtype=np.uint8)

@@ -46,12 +46,18 @@ class LastCheckpoint(lightning.Callback):
         folder: where last.ckpt goes.
         every: optimiser steps between two checkpoints.
         contents: plain values that go with the weights, such as the model's configuration.
+        validate_every: steps between two validations, where a checkpoint must know what the validation of its
+            step found; it is then saved after that.
     """
 
-    def __init__(self, folder: Path, every: int, contents: dict[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, every: int, contents: dict[str, Any], validate_every: int | None = None
+    ) -> None:
         self.path = folder / LAST
         self.every = every
         self.contents = contents
+        self.validate_every = validate_every
+        self._due = False
         self._asked: signal.Signals | None = None
         self._stopping = False
         self._stopped_at: int | None = None
@@ -81,8 +87,18 @@ class LastCheckpoint(lightning.Callback):
         if trainer.world_size == 1:
             self._stopping = self._asked is not None
         self._stopped_at = trainer.global_step if self._stopping else None
-        if self._stopped_at is not None or trainer.global_step % self.every == 0:
+        self._due = self._stopped_at is not None or trainer.global_step % self.every == 0
+        if self.validate_every is None or trainer.global_step % self.validate_every:
+            self._save(trainer)
+
+    def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        """Save what was left until now."""
+        self._save(trainer)
+
+    def _save(self, trainer: lightning.Trainer) -> None:
+        if self._due:
             trainer.save_checkpoint(self.path)
+            self._due = False
 
     def on_train_batch_start(
         self, trainer: lightning.Trainer, module: lightning.LightningModule, batch: Any, index: int

@@ -32,7 +32,7 @@ class TaskConfig:
     freeze: bool
     layer_decay: float
     lora_rank: int
-    lora_alpha: float
+    lora_alpha: int
     monitor: str
     keep_best: bool
     patience: int | None
@@ -112,7 +112,7 @@ class Scored(NamedTuple):
     """What a model made of a split, in the order of the examples' numbers.
 
     Attributes:
-        index: int64 [n], the examples' numbers.
+        examples: int64 [n], the examples' numbers.
         predictions: float32 [n, C], see `predictions_of`.
         labels: as in the batches.
     """
@@ -169,7 +169,9 @@ class SequenceTask(SteppedTask):
         self.config = config
         self.padding = cast(Literal["right", "left"], padding)
         self.register_buffer("weights", weights, persistent=False)
-        self._seen = torch.nn.ModuleList(CatMetric(nan_strategy="disable") for _ in range(3))
+        self._seen = torch.nn.ModuleList(
+            CatMetric(nan_strategy="disable").set_dtype(torch.float64) for _ in range(3)
+        )
         self.scored: Scored | None = None
 
     def loss_sum(self, batch: Batch) -> Tensor:
@@ -212,15 +214,18 @@ class SequenceTask(SteppedTask):
 
     def _read(self, batch: Batch) -> None:
         logits = self.model(batch["tokens"], batch.get("lengths"), padding=self.padding)
-        # One by one: CatMetric makes everything float32, which holds integers up to 2^24 only.
-        columns = (batch["index"].double(), logits, batch["labels"].double())
-        for metric, column in zip(self._seen, columns, strict=True):
-            metric.set_dtype(torch.float64)
+        # As float64: float32 holds the numbers of examples up to 2^24 only.
+        columns = (batch["index"].double(), logits.double(), batch["labels"].double())
+        for metric, column in zip(self._metrics, columns, strict=True):
             metric.update(column)
 
+    @property
+    def _metrics(self) -> list[CatMetric]:
+        return cast(list[CatMetric], list(self._seen))
+
     def _report(self, prefix: str) -> None:
-        examples, logits, labels = (metric.compute().cpu() for metric in self._seen)
-        for metric in self._seen:
+        examples, logits, labels = (metric.compute().cpu() for metric in self._metrics)
+        for metric in self._metrics:
             metric.reset()
         order = examples.argsort()
         decoder = self.model.decoder

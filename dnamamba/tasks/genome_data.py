@@ -213,7 +213,7 @@ class GenomeData(lightning.LightningDataModule):
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
-            worker_init_fn=_leave_signals_to_the_main_process,
+            worker_init_fn=leave_signals_to_the_main_process,
         )
 
 
@@ -235,7 +235,7 @@ def samples_per_epoch(config: GenomeConfig, splits: Splits, length: int) -> int:
     return max(1, sum(interval.length for interval in splits.train) // length)
 
 
-def _leave_signals_to_the_main_process(_: int) -> None:
+def leave_signals_to_the_main_process(_: int) -> None:
     """Ctrl-C reaches the workers too; the main process still needs them to end its step."""
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)

@@ -13,7 +13,7 @@ from .metrics import LOWER_IS_BETTER
 
 
 class KeepBest(lightning.Callback):
-    """Keeps a copy of the weights of the best validation; it goes into checkpoints, so that a resumed run has it.
+    """Keeps a copy of the weights of the best validation; checkpoints hold it, so that a resumed run has it.
 
     Args:
         monitor: `loss` or a metric of the validation.

@@ -1,6 +1,7 @@
 """A user's own labelled sequences, read, checked and split before the first step."""
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader
 
-from dnamamba.data.alphabet import Alphabet
+from dnamamba.data.alphabet import get_alphabet
 from dnamamba.data.coding import coding_windows
 from dnamamba.data.embedded import YEAST_TEST, YEAST_VALID
 from dnamamba.data.examples import (
@@ -93,7 +94,7 @@ class LabelledConfig:
         """Read the sequences; returns what to call them."""
         match self.source:
             case ("folder",):
-                assert self.folder
+                assert self.folder is not None
                 from_folder(self.folder, into)
                 return Path(self.folder).name
             case ("classes",):
@@ -101,15 +102,17 @@ class LabelledConfig:
                 from_classes({name: _paths(name, value) for name, value in self.classes.items()}, into)
                 return ", ".join(map(str, self.classes))
             case ("fasta", "labels"):
-                assert self.fasta and self.labels
+                assert self.fasta is not None
+                assert self.labels is not None
                 from_label_table(self.fasta, self.labels, self.columns, into)
                 return Path(self.fasta).name
             case ("fasta", "bed"):
-                assert self.fasta and self.bed
+                assert self.fasta is not None
+                assert self.bed is not None
                 from_bed(self.fasta, self.bed, into)
                 return Path(self.bed).name
             case ("table",):
-                assert self.table
+                assert self.table is not None
                 from_table(self.table, self.columns, into)
                 return Path(self.table).name
             case _:
@@ -122,7 +125,6 @@ class LabelledData(SequenceData):
 
     Args:
         config: the `data` group.
-        alphabet: the model's.
         seed: of the sampling.
         global_batch_size: sequences an optimiser step.
         max_steps: of the run.
@@ -137,9 +139,8 @@ class LabelledData(SequenceData):
     def __init__(
         self,
         config: LabelledConfig,
-        alphabet: Alphabet,
-        *,
         seed: int,
+        *,
         global_batch_size: int,
         max_steps: int | None,
         world_size: int,
@@ -149,25 +150,27 @@ class LabelledData(SequenceData):
             raise UserError("train.max_steps must be a number for labelled data")
         if global_batch_size % world_size:
             raise UserError(
-                f"train.global_batch_size={global_batch_size} is no multiple of {world_size} devices"
+                f"train.global_batch_size={global_batch_size} is no multiple of {world_size} device(s)"
             )
-        self.config, self.alphabet, self.seed, self.max_steps = config, alphabet, seed, max_steps
-        self.padding = config.padding
+        assert config.alphabet is not None
+        self.config, self.seed, self.padding = config, seed, config.padding
+        self.alphabet = get_alphabet(config.alphabet)
+        self._max_steps = max_steps
         self.share = global_batch_size // world_size
-        collector = Collector(alphabet)
-        self.label = config.collect(collector)
+        collector = Collector(self.alphabet)
+        self._label = config.collect(collector)
         self.examples = collector.examples(needs_label=config.task != "multilabel")
-        keys = sequence_keys(self.examples, alphabet)
+        self.keys = sequence_keys(self.examples, self.alphabet)
         own = not config.source and config.valid is None and config.test is None
         self.split: Assignment = assign(
             self.examples,
-            keys,
+            self.keys,
             valid=YEAST_VALID if own else config.valid,
             test=YEAST_TEST if own else config.test,
             valid_fraction=config.valid_fraction,
             test_fraction=config.test_fraction,
         )
-        self.shared = shared_sequences(self.examples, keys, self.split)
+        self.shared = shared_sequences(self.examples, self.keys, self.split)
         if self.shared and config.duplicates == "error":
             raise UserError(f"data.duplicates=error: {self.shared[0]}")
         self.targets = targets_of(
@@ -176,23 +179,47 @@ class LabelledData(SequenceData):
         longest = int(self.examples.lengths.max())
         self.crop = Crop(config.max_length or longest, config.crop)
         self.rows = {name: np.flatnonzero(self.split.numbers == i) for i, name in enumerate(SPLITS)}
-        self.train_counts = self.targets.counts(self.split.numbers == 0)
-        self.report = self._report()
-        self.identity = self._identity(keys.tobytes())
 
-    def _report(self) -> list[str]:
+    @property
+    def max_steps(self) -> int:
+        """`train.max_steps`."""
+        return self._max_steps
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes or labels, or of the number."""
+        return self.targets.names
+
+    @property
+    def label(self) -> str:
+        """The name of the file or folder."""
+        return self._label
+
+    @property
+    def train_counts(self) -> tuple[list[int], int]:
+        """Training sequences of each label, and of all."""
+        return self.targets.counts(self.split.numbers == 0), self.rows["train"].size
+
+    @property
+    def summary(self) -> str:
+        """How many sequences there are, and how they are split."""
         lengths = self.examples.lengths
-        lines = [
-            f"{len(self.examples):,} sequences of {lengths.min():,} to {lengths.max():,} bases, split by "
-            f"{self.split.how}"
-        ]
-        for number, name in enumerate(SPLITS):
-            counts = self.targets.counts(self.split.numbers == number)
-            of = f" ({', '.join(f'{label} {count:,}' for label, count in zip(self.targets.names, counts, strict=True))})"
-            lines.append(
-                f"  {name} {len(self.rows[name]):,}{of if self.targets.task != 'regression' else ''}"
-            )
-        cut = int((lengths > self.crop.length).sum())
+        counts = ", ".join(f"{name} {rows.size:,}" for name, rows in self.rows.items())
+        return (
+            f"{len(self.examples):,} sequences of {lengths.min():,} to {lengths.max():,} bases: {counts} "
+            f"(split by {self.split.how})"
+        )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sequences of each label; what is cut; what is in two splits."""
+        lines = []
+        if self.targets.task != "regression":
+            for number, name in enumerate(SPLITS):
+                counts = self.targets.counts(self.split.numbers == number)
+                pairs = zip(self.targets.names, counts, strict=True)
+                lines.append(f"  {name}: " + ", ".join(f"{label} {count:,}" for label, count in pairs))
+        cut = int((self.examples.lengths > self.crop.length).sum())
         if cut:
             lines.append(
                 f"{cut:,} are longer than data.max_length={self.crop.length:,}: of each, "
@@ -201,20 +228,19 @@ class LabelledData(SequenceData):
         lines += [f"warning: {shared}" for shared in self.shared]
         if not self.shared:
             lines.append("no sequence, nor its reverse complement, is in two splits")
-        return lines
+        return tuple(lines)
 
-    def _identity(self, keys: bytes) -> dict[str, Any]:
-        digest = hashlib.sha256(keys)
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The sequences, their labels and their splits."""
+        digest = hashlib.sha256(self.keys.tobytes())
         digest.update(self.split.numbers.tobytes())
         digest.update(self.targets.values.tobytes())
-        return {
-            "sequences": len(self.examples),
-            "bases": int(self.examples.offsets[-1]),
-            "data": digest.hexdigest()[:16],
-        }
+        bases = int(self.examples.offsets[-1])
+        return {"records": len(self.examples), "bases": bases, "split": digest.hexdigest()[:16]}
 
     def decoder(self, mode: str) -> DecoderConfig:
-        """The question that the labels ask; a regression's numbers are scaled by those of the training set."""
+        """The question that the labels ask; a regression is scaled by its training targets."""
         if self.targets.task != "regression":
             return DecoderConfig(self.targets.task, self.targets.names, mode)
         values = self.targets.values[self.rows["train"]].astype(np.float64)
@@ -225,9 +251,9 @@ class LabelledData(SequenceData):
 
     def describe(self, step: int, index: Int64s) -> list[str]:
         """Names of a step's training samples."""
-        return self.names(self._stream().example_of(index))
+        return self.names("train", self._stream().example_of(index))
 
-    def names(self, index: Int64s) -> list[str]:
+    def names(self, split: str, index: Int64s) -> list[str]:
         """Names of examples."""
         return [self.examples.names[example] for example in index.tolist()]
 
@@ -245,9 +271,10 @@ class LabelledData(SequenceData):
         number = min(self.config.valid_examples, rows.size)
         return self._held_out(rows[np.linspace(0, rows.size - 1, number).astype(np.int64)])
 
-    def held_out_loader(self, split: str) -> DataLoader:
-        """Every example of a split."""
-        return self._held_out(self.rows[split])
+    def held_out_loaders(self) -> Iterator[tuple[str, DataLoader]]:
+        """Every validation example, then every test example."""
+        for split in SPLITS[1:]:
+            yield split, self._held_out(self.rows[split])
 
     def _held_out(self, rows: Int64s) -> DataLoader:
         assert self.trainer is not None

@@ -8,7 +8,7 @@ from dnamamba.models import SequenceModel
 PROJECTIONS = ("in_proj", "x_proj", "dt_proj", "out_proj")
 
 
-def add_adapters(model: SequenceModel, rank: int, alpha: float) -> None:
+def add_adapters(model: SequenceModel, rank: int, alpha: int) -> None:
     """Freeze the backbone but for adapters of this rank on each of its projections.
 
     Raises:

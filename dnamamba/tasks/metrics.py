@@ -88,7 +88,7 @@ def bootstrap(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """A draw may miss a class or hold one number only; torchmetrics' word on it would come a thousand times."""
+    """A draw may miss a class; torchmetrics' word on it would come a thousand times."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

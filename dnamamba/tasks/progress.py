@@ -58,11 +58,13 @@ class ProgressReport(lightning.Callback):
         baselines: bits per base of each Markov order on the windows that are validated.
     """
 
+    title = "pretraining"
+
     def __init__(self, console: Console, baselines: dict[int, float]) -> None:
         self.console = console
         self.baselines = baselines
         self.progress = Progress(
-            TextColumn("pretraining"),
+            TextColumn(self.title),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(elapsed_when_finished=True),
@@ -93,12 +95,17 @@ class ProgressReport(lightning.Callback):
             self.console.print(f"step {trainer.global_step:,} of {trainer.max_steps:,}  {numbers}")
 
     def on_validation_end(self, trainer: lightning.Trainer, module: Any) -> None:
-        """Print what a validation during training found, with what a Markov model would have scored."""
+        """Print what a validation during training found."""
         if trainer.state.fn != "fit" or trainer.sanity_checking or not trainer.is_global_zero:
             return
-        bits = trainer.callback_metrics["val/bits_per_base"].item()
+        metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
+        found = self.validation(metrics)
+        self.console.print(f"step {trainer.global_step:,}: validation {found}", soft_wrap=True)
+
+    def validation(self, metrics: dict[str, float]) -> str:
+        """What a validation found, with what a Markov model would have scored."""
         markov = "".join(f", Markov {order} {value:.3f}" for order, value in self.baselines.items())
-        self.console.print(f"step {trainer.global_step:,}: validation {bits:.4f}{markov}", soft_wrap=True)
+        return f"{metrics['val/bits_per_base']:.4f}{markov}"
 
     def on_exception(self, trainer: lightning.Trainer, module: Any, exception: BaseException) -> None:
         """Take the bar away before the error is printed."""

@@ -78,7 +78,7 @@ class SteppedTask(lightning.LightningModule):
         step = self.global_step
         optimizer: Any = self.optimizers()
         for group in optimizer.param_groups:
-            group["lr"] = self.schedule(step) * group["scale"]
+            group["lr"] = self.schedule(step) * group.get("scale", 1.0)
         loss = self._accumulate(batch)
         norm = self._clip()
         optimizer.step()

@@ -1,0 +1,27 @@
+"""`python -m dnamamba.finetune`: teach a model what a sequence is, or ask it. See conf/finetune."""
+
+from omegaconf import DictConfig
+
+from dnamamba.config import command, output_dir
+
+
+def run(cfg: DictConfig) -> None:
+    """Fine-tune or predict as `cfg` says, into Hydra's output folder."""
+    # torch and Lightning take seconds: only once the configuration is right
+    if cfg.mode == "predict":
+        from dnamamba.prediction import predict
+
+        predict(cfg, output_dir())
+    else:
+        from dnamamba.finetuning import finetune
+
+        finetune(cfg, output_dir())
+
+
+def main() -> None:
+    """The console script `dnamamba-finetune`."""
+    command(run, "finetune", "finetune")
+
+
+if __name__ == "__main__":
+    main()
