@@ -1,19 +1,21 @@
 """Make an interval file: which stretches of a genome train, validate and test.
 
     python -m data_prep.intervals FASTA OUT.bed --bed FILE
-    python -m data_prep.intervals FASTA OUT.bed --valid chr8,chrX --test chr9 [--length 131072]
+    python -m data_prep.intervals FASTA OUT.bed --valid chr8,chrX --test chr9:0-5000000 [--length 131072]
 
 The first checks every row of a file in the format of Basenji against the FASTA and writes its rows in the
-order of the genome. The second makes one: whole chromosomes are held out, and all are cut into segments of
-one length that do not overlap and have no run of 1,000 N or more. Either way OUT.bed has four columns:
-chromosome, start, end, and train, valid or test.
+order of the genome. The second makes one: whole chromosomes are held out, or stretches of them (start from 0,
+end not included), and all are cut into segments of one length that do not overlap and have no run of 1,000 N
+or more. Either way OUT.bed has four columns: chromosome, start, end, and train, valid or test.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from data_prep.files import replace
@@ -34,8 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("out", type=Path)
     how = parser.add_mutually_exclusive_group(required=True)
     how.add_argument("--bed", type=Path, help="a BED file with a split in its fourth column")
-    how.add_argument("--valid", type=_names, help="chromosomes to validate on, with commas between them")
-    parser.add_argument("--test", type=_names, help="chromosomes to test on, with --valid")
+    how.add_argument("--valid", type=_names, help="chromosomes or name:start-end to validate on, with commas")
+    parser.add_argument("--test", type=_names, help="the same to test on, with --valid")
     parser.add_argument(
         "--length", type=int, default=SEGMENT_LENGTH, help="bases of a segment, with --valid (%(default)s)"
     )
@@ -61,29 +63,29 @@ def main(arguments: list[str] | None = None) -> int:
 def split_by_chromosome(
     genome: Genome, *, valid: Sequence[str], test: Sequence[str], length: int = SEGMENT_LENGTH
 ) -> Splits:
-    """Segments of `length` bases of a genome, split by whole chromosomes.
+    """Segments of `length` bases of a genome, split by chromosomes or by stretches such as `chr9:0-5000000`.
 
     Raises:
-        UserError: a chromosome that is unknown or named twice, a split without a segment.
+        UserError: a chromosome that is unknown, bases that are named twice or not there, a split without a
+            segment.
     """
     if length < 1:
         raise UserError(f"--length must be at least 1, not {length}")
-    for name in (*valid, *test):
-        if name not in genome.lengths:
-            raise UserError(f"{genome.path}: {unknown_record(name, genome.lengths)}")
-    both = sorted(set(valid) & set(test))
-    if both:
-        raise UserError(f"--valid and --test both name {', '.join(both)}")
-    train = [name for name in genome.names if name not in {*valid, *test}]
+    held_out = [[_region(text, genome) for text in texts] for texts in (valid, test)]
+    together = sorted(region for regions in held_out for region in regions)
+    for before, after in pairwise(together):
+        if before.name == after.name and before.end > after.start:
+            raise UserError(f"--valid and --test name bases of {after.name} twice")
+    train = [rest for record in whole(genome.lengths, genome.names) for rest in _without(record, together)]
     splits = Splits(
         *(
             tuple(
                 segment
-                for whole_record in whole(genome.lengths, dict.fromkeys(names))
-                for stretch in stretches(whole_record, genome, N_RUN)
+                for region in regions
+                for stretch in stretches(region, genome, N_RUN)
                 for segment in _cut(stretch, length)
             )
-            for names in (train, valid, test)
+            for regions in (train, *held_out)
         )
     )
     for split, segments in splits._asdict().items():
@@ -113,6 +115,35 @@ def summary(splits: Splits) -> str:
         f"{name} {len(intervals):,} segments, {sum(interval.length for interval in intervals):,} bases"
         for name, intervals in splits._asdict().items()
     )
+
+
+def _region(text: str, genome: Genome) -> Interval:
+    """A whole chromosome, or `name:start-end`."""
+    name, _, bounds = text.rpartition(":")
+    numbers = re.fullmatch(r"([0-9]{1,18})-([0-9]{1,18})", bounds)
+    if text in genome.lengths or not numbers:
+        name, start, end = text, 0, genome.lengths.get(text, 0)
+    else:
+        start, end = map(int, numbers.groups())
+    if name not in genome.lengths:
+        raise UserError(f"{genome.path}: {unknown_record(name, genome.lengths)}")
+    if not start < end <= genome.lengths[name]:
+        raise UserError(
+            f"{genome.path}: {name} has {genome.lengths[name]:,} bases, and {text} is not in them"
+        )
+    return Interval(name, start, end)
+
+
+def _without(record: Interval, holes: Iterable[Interval]) -> Iterable[Interval]:
+    """What is left of a record without some of its stretches, which are sorted and do not overlap."""
+    start = record.start
+    for hole in holes:
+        if hole.name == record.name:
+            if start < hole.start:
+                yield Interval(record.name, start, hole.start)
+            start = hole.end
+    if start < record.end:
+        yield Interval(record.name, start, record.end)
 
 
 def _cut(stretch: Interval, length: int) -> Iterable[Interval]:

@@ -79,7 +79,32 @@ def test_how_to_split_is_said_once(arguments, capsys):
     assert "error: " in capsys.readouterr().err
 
 
-def test_a_chromosome_for_two_splits_is_refused(fasta):
+def test_stretches_of_a_chromosome_are_held_out(fasta):
     genome = Genome(fasta, get_alphabet("dna"))
-    with pytest.raises(UserError, match="--valid and --test both name chr2"):
-        split_by_chromosome(genome, valid=["chr2"], test=["chr2"], length=100)
+    splits = split_by_chromosome(
+        genome, valid=["chr1:6000-7000", "chr10"], test=["chr1:7500-8500"], length=500
+    )
+    assert splits.valid == tuple(
+        Interval(name, start, start + 500)
+        for name, starts in (("chr1", (6000, 6500)), ("chr10", range(0, 2500, 500)))
+        for start in starts
+    )
+    assert splits.test == (Interval("chr1", 7500, 8000), Interval("chr1", 8000, 8500))
+    of_chr1 = [interval.start for interval in splits.train if interval.name == "chr1"]
+    assert of_chr1 == [0, 500, 1000, 1500, 2000, 2500, 5000, 5500, 7000, 8500, 9000, 9500]
+
+
+@pytest.mark.parametrize(
+    ("valid", "test", "message"),
+    [
+        ("chr2", "chr2", "--valid and --test name bases of chr2 twice"),
+        ("chr1:0-100", "chr1:99-200", "--valid and --test name bases of chr1 twice"),
+        ("chr1:9000-10001", "chr2", "chr1 has 10,000 bases, and chr1:9000-10001 is not in them"),
+        ("chr1:5-5", "chr2", "chr1 has 10,000 bases, and chr1:5-5 is not in them"),
+        ("chr3:0-100", "chr2", "no record 'chr3'; did you mean"),
+    ],
+)
+def test_what_is_held_out_is_there_and_named_once(fasta, valid, test, message):
+    genome = Genome(fasta, get_alphabet("dna"))
+    with pytest.raises(UserError, match=message):
+        split_by_chromosome(genome, valid=[valid], test=[test], length=100)
