@@ -170,12 +170,12 @@ def run(tasks: list[Task], options: argparse.Namespace, models: dict[int, str]) 
 def longest(folder: Path, model: str, overrides: list[str]) -> int:
     """Train at 2^20 on simulated apes, and note memory and the time of a step."""
     import torch
-    from dnamamba.finetuning import finetune
     from hydra import compose, initialize_config_dir
 
     from data_prep.simulate_apes import simulate
     from dnamamba.config import conf_dir
     from dnamamba.figures import read_metrics
+    from dnamamba.finetuning import finetune
 
     genomes = folder / "SIMULATED"
     if not (genomes / "SIMULATED.json").is_file():
