@@ -22,6 +22,7 @@ _HOME = {
     "get_alphabet": "dnamamba.data.alphabet",
     "load": "dnamamba.checkpoint",
     "save_model": "dnamamba.checkpoint",
+    "score_variants": "dnamamba.inference.variants",
     "selective_scan": "dnamamba.kernels",
 }
 

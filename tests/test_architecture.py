@@ -36,7 +36,7 @@ MAY_IMPORT = {
         "resume",
         "trainer",
     },
-    "inference": {"errors", "files", "models", "data", "checkpoint"},
+    "inference": {"errors", "files", "models", "data", "checkpoint", "figures", "kernels"},
     "generate": {"config", "inference"},
     "pretrain": {"config", "run"},
     "outcome": {"files", "models", "tasks", "figures"},
@@ -67,19 +67,30 @@ MAY_IMPORT = {
         "outcome",
     },
     "finetune": {"config", "finetuning", "prediction"},
+    "score": {"config", "inference"},
 }
 # Third-party packages that only these parts know.
 HOME_OF = {
     "triton": {"kernels"},
     "lightning": {"tasks", "trainer", "run", "finetuning"},
     "hydra": {"config", "trainer", "run", "finetuning"},
-    "omegaconf": {"config", "trainer", "run", "pretrain", "generate", "finetune", "finetuning", "prediction"},
+    "omegaconf": {
+        "config",
+        "trainer",
+        "run",
+        "pretrain",
+        "generate",
+        "score",
+        "finetune",
+        "finetuning",
+        "prediction",
+    },
     "torchmetrics": {"tasks"},
     "peft": {"tasks"},
     "pyarrow": {"data"},
     "pyfaidx": {"data"},
     "Bio": {"data"},
-    "matplotlib": {"figures"},
+    "matplotlib": {"figures", "inference"},
 }
 
 

@@ -6,9 +6,10 @@ import gzip
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from Bio import bgzf
 
@@ -106,6 +107,17 @@ def text_pieces(path: Path, compression: Compression, what: str) -> Iterator[byt
             yield piece
             done(file.tell() - position)
             position = file.tell()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write text into; BGZF where the name ends in `.gz` or `.bgz`."""
+    with path.open("wb") as file:
+        if path.suffix in (".gz", ".bgz"):
+            with bgzf.BgzfWriter(fileobj=file) as compressed:
+                yield compressed
+        else:
+            yield file
 
 
 def damaged(path: Path, error: Exception) -> UserError:

@@ -1,0 +1,81 @@
+"""Every single-base change of a region, scored: in-silico saturation mutagenesis."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnamamba.data.fasta import Genome
+from dnamamba.data.intervals import Interval
+from dnamamba.inference.effects import Site, Windows, score_sites
+from dnamamba.models import LanguageModel
+
+BASES = "ACGT"
+
+
+class Saturation(NamedTuple):
+    """Effects of all single-base changes of a region.
+
+    Attributes:
+        region: where.
+        letters: its reference bases.
+        llr: [length, 4], of A, C, G, T in the place of each; 0 for the reference, NaN where it is unknown.
+        distance: [length, 4], the same.
+    """
+
+    region: Interval
+    letters: str
+    llr: NDArray[np.float64]
+    distance: NDArray[np.float64]
+
+
+def saturate(
+    model: LanguageModel,
+    genome: Genome,
+    region: Interval,
+    windows: Windows,
+    bases_per_batch: int | None = None,
+    advance: Callable[[int], None] = lambda done: None,
+) -> Saturation:
+    """Score the three changes of every base of `region`; `effects.py` has the definitions.
+
+    Args:
+        model: it runs where its parameters lie, under the caller's autocast.
+        genome: the reference, in the model's alphabet.
+        region: of the genome.
+        windows: how to look at a change: each has windows of its own, with the change in the middle.
+        bases_per_batch: bases read at once; None is 2^20 on a GPU and 2^14 elsewhere.
+        advance: is called with the number of bases done since the last call.
+
+    Raises:
+        UserError: a region that the genome does not have.
+    """
+    ids = genome.fetch(*region)
+    letters = genome.alphabet.decode(ids).upper()
+    known = [i for i, letter in enumerate(letters) if letter in BASES]
+    changes = [[base for base in BASES if base != letters[i]] for i in known]
+    sites = (
+        Site(region.name, region.start + i, (ids[i : i + 1], *map(genome.alphabet.encode, bases)))
+        for i, bases in zip(known, changes, strict=True)
+    )
+    llr, distance = np.full((2, len(letters), 4), np.nan)
+    scores = score_sites(model, genome, sites, windows, bases_per_batch)
+    for i, bases, effects in zip(known, changes, scores, strict=True):
+        columns = [BASES.index(base) for base in bases]
+        llr[i], distance[i] = 0.0, 0.0
+        llr[i, columns], distance[i, columns] = effects
+        advance(1)
+    return Saturation(region, letters, llr, distance)
+
+
+def write_table(result: Saturation, path: Path) -> None:
+    """A line for each change: record, position from 1, reference, alternative, scores."""
+    with path.open("w") as file:
+        file.write("chrom\tpos\tref\talt\tllr\tdistance\n")
+        for i, ref in enumerate(result.letters):
+            for j, alt in enumerate(BASES):
+                if ref in BASES and alt != ref:
+                    place = f"{result.region.name}\t{result.region.start + i + 1}\t{ref}\t{alt}"
+                    file.write(f"{place}\t{result.llr[i, j]:.6g}\t{result.distance[i, j]:.6g}\n")

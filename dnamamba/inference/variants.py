@@ -1,0 +1,111 @@
+"""Variants as people write them, checked against the genome; `effects.py` has what is computed of them."""
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from dnamamba.data.alphabet import Ids
+from dnamamba.data.fasta import Genome
+from dnamamba.errors import UserError
+from dnamamba.inference.effects import Effects, Site, Windows, score_sites
+from dnamamba.models import LanguageModel
+
+REF_MISMATCH, UNKNOWN_BASE, SYMBOLIC = "ref_mismatch", "unknown_base", "symbolic"
+
+
+class Unscored(NamedTuple):
+    """Why there is no score.
+
+    Attributes:
+        reason: `ref_mismatch`, `unknown_base` or `symbolic`.
+        text: the same for a person.
+    """
+
+    reason: str
+    text: str
+
+
+def score_variants(
+    model: LanguageModel,
+    genome: Genome,
+    variants: Iterable[tuple[str, int, str, str]],
+    *,
+    window: int = 8192,
+    shifts: Sequence[int] = (0,),
+    strand: Literal["both", "forward", "reverse"] = "both",
+    bases_per_batch: int | None = None,
+) -> Effects:
+    """Effects of variants: log-likelihood ratios and embedding distances, as `effects.py` defines them.
+
+    Args:
+        model: it runs where its parameters lie, in their precision unless under autocast. bf16 is not
+            recommended: its rounding at thousands of bases adds up to what a weak variant does.
+        genome: the reference, in the model's alphabet.
+        variants: record, position of REF's first base (from 1), REF and one ALT, as in a VCF; neighbours of
+            one site share the work of the flank before it.
+        window: bases of the window of a single-base variant.
+        shifts: by how many bases later in its window the variant lies than in the middle; averaged.
+        strand: which strands are averaged.
+        bases_per_batch: bases read at once; None is 2^20 on a GPU and 2^14 elsewhere.
+
+    Returns:
+        float64 [variants], twice.
+
+    Raises:
+        UserError: an unknown record, a REF that the genome does not have, an allele that is not spelled in A,
+            C, G and T, or a number out of range.
+    """
+    windows = Windows(window, tuple(shifts), strand)
+    sites = []
+    for (name, position, ref), group in groupby(variants, key=lambda variant: variant[:3]):
+        alts = [variant[3] for variant in group]
+        found = check_ref(genome, name, position, ref) or check_alts(alts)
+        if found:
+            raise UserError(f"variant {name}:{position} {ref}>{','.join(alts)}: {found.text}")
+        sites.append(site_of(genome, name, position, ref, alts))
+    effects = [*score_sites(model, genome, sites, windows, bases_per_batch)]
+    llr, distance = np.concatenate([np.empty((2, 0)), *effects], axis=1)
+    return Effects(llr, distance)
+
+
+def site_of(genome: Genome, name: str, position: int, ref: str, alts: Iterable[str]) -> Site:
+    """The site of a variant that was checked; the reference allele is the genome's own, case included."""
+    start = position - 1
+    alleles: list[Ids] = [genome.alphabet.encode(alt) for alt in alts]
+    return Site(name, start, (genome.fetch(name, start, start + len(ref)), *alleles))
+
+
+def check_ref(genome: Genome, name: str, position: int, ref: str) -> Unscored | None:
+    """Why a REF at `position` (from 1) can't be scored; None if it can.
+
+    Raises:
+        UserError: an unknown record.
+    """
+    genome.load([name])
+    start, end = position - 1, position - 1 + len(ref)
+    if not 0 <= start < end <= genome.lengths[name]:
+        return Unscored(
+            REF_MISMATCH, f"REF is at {position:,}, but {name} has bases 1 to {genome.lengths[name]:,}"
+        )
+    there = genome.alphabet.decode(genome.fetch(name, start, end)).upper()
+    if any(base in "ACGT" and base != spelled for base, spelled in zip(there, ref.upper(), strict=True)):
+        return Unscored(REF_MISMATCH, f"REF is {_short(ref)}, but the FASTA has {_short(there)}")
+    if not set(there) <= set("ACGT"):
+        return Unscored(UNKNOWN_BASE, f"the FASTA has {_short(there)}")
+    return None
+
+
+def check_alts(alts: Iterable[str | None]) -> Unscored | None:
+    """Why one of the alternative alleles can't be scored; None if all can."""
+    for alt in alts:
+        if alt is None:
+            return Unscored(SYMBOLIC, "an ALT is not spelled out")
+        if not alt or not set(alt.upper()) <= set("ACGT"):
+            return Unscored(UNKNOWN_BASE, f"ALT {_short(alt)!r} has other letters than A, C, G and T")
+    return None
+
+
+def _short(allele: str) -> str:
+    return allele if len(allele) <= 20 else f"{allele[:20]}... ({len(allele):,} bases)"

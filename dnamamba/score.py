@@ -1,0 +1,21 @@
+"""`python -m dnamamba.score`: effects of variants. See conf/inference/score.yaml."""
+
+from omegaconf import DictConfig
+
+from dnamamba.config import command, typed
+
+
+def run(cfg: DictConfig) -> None:
+    """Score as `cfg` says."""
+    from dnamamba.inference.score_command import ScoreConfig, score  # imports torch
+
+    score(typed(cfg, ScoreConfig, ""))
+
+
+def main() -> None:
+    """The console script `dnamamba-score`."""
+    command(run, "score", "inference")
+
+
+if __name__ == "__main__":
+    main()
