@@ -199,9 +199,8 @@ def pretrained_model(
         raise UserError(f"model must be a path, {SCRATCH} or null, not {cfg.model!r}")
     if cfg.model == SCRATCH:
         name = alphabet or "dna"
-        shape = OmegaConf.merge(cfg.scratch, {"alphabet": name, "vocab_size": get_alphabet(name).size})
-        assert isinstance(shape, DictConfig)
-        return None, typed(shape, MambaConfig, "scratch")
+        shape = {**cfg.scratch, "alphabet": name, "vocab_size": get_alphabet(name).size}
+        return None, typed(OmegaConf.create(shape), MambaConfig, "scratch")
     model = load(cfg.model or YEAST_MODEL)
     if alphabet is not None and alphabet != model.config.alphabet:
         get_alphabet(alphabet)

@@ -145,6 +145,27 @@ def length_schedule(
     return LengthSchedule(tuple(stages))
 
 
+def sequence_schedule(
+    lengths: Sequence[int], *, sequences: int, steps: int, max_steps: int
+) -> LengthSchedule:
+    """Stages of as many sequences a step at every length (Gu and Dao 2023, appendix E.3.4).
+
+    Args:
+        lengths: of the stages, in order.
+        sequences: samples of a step.
+        steps: of a stage; the last stage goes on up to `max_steps`.
+        max_steps: the end of the run; stages beyond it are left out.
+    """
+    ends = [min(steps * number, max_steps) for number in range(1, len(lengths))] + [max_steps]
+    firsts = [0, *ends[:-1]]
+    spans = [span for span in zip(lengths, firsts, ends, strict=True) if span[1] < span[2]]
+    return LengthSchedule(
+        tuple(
+            Stage(number, length, sequences, first, end) for number, (length, first, end) in enumerate(spans)
+        )
+    )
+
+
 def sequences_per_step(length: int, bases_per_step: int) -> int:
     """Samples of a step.
 

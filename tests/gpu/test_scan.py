@@ -80,6 +80,7 @@ def test_runs_are_equal_bit_for_bit() -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch 2.11's own, when it first loads inductor
 def test_compiles_into_one_graph() -> None:
     inputs = {name: x.float().requires_grad_() for name, x in on_gpu(scan_inputs(1, 100, 64, 16)).items()}
 

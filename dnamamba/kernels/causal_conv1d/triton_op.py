@@ -61,7 +61,7 @@ def convolve(
     convolution_forward[(batch * blocks * tiles,)](
         x, weight, bias, initial_state, y, x.stride(0), x.stride(1), length, channels, tiles, blocks,
         K=weight.shape[1], HAS_BIAS=bias is not None, HAS_FIRST=initial_state is not None, SILU=silu,
-        FAST=fast_math(), **_FORWARD,
+        FAST=fast_math(x.dtype), **_FORWARD,
     )  # fmt: skip
     return y
 
@@ -96,7 +96,7 @@ def convolve_backward(
         x, weight, bias, initial_state, dy, dx, dweight, dbias,
         x.stride(0), x.stride(1), dy.stride(0), dy.stride(1), length, channels, tiles, blocks, loops,
         K=taps, HAS_BIAS=bias is not None, HAS_FIRST=initial_state is not None, SILU=silu,
-        FAST=fast_math(), **_BACKWARD,
+        FAST=fast_math(x.dtype), **_BACKWARD,
     )  # fmt: skip
     dfirst = x.new_empty(0)
     if initial_state is not None:

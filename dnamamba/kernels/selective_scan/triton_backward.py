@@ -20,7 +20,8 @@ differ by what step t puts in,
 
 with one term that needs only h and one that needs only q. So a segment is swept forward once, from its
 saved state, and backward once; between them pass one number a step and channel: the term of h, summed over n
-with A. p starts from q h at the end of every window of WINDOW steps, which bounds what rounding can gather;
+with A. p starts from q h at the end of every window of WINDOW steps, which bounds what rounding can gather
+(in fp32, windows of 4 err like a scan that keeps every state, windows of 64 five times as much);
 summed by parts, dA becomes a sum of the same two terms weighted by the delta elapsed since the window began.
 
 Every sum has one owner and one order, so that gradients are the same bit for bit on every run: there are no
@@ -30,7 +31,7 @@ atomics, and deterministic mode needs no other path.
 import triton
 import triton.language as tl
 
-from dnamamba.kernels.triton_math import LN2, LOG2E, exp2, load_rows, sigmoid
+from dnamamba.kernels.triton_math import LOG2E, exp2, load_rows, sigmoid
 
 from .triton_forward import locate, step_size
 
@@ -51,7 +52,7 @@ def backward_summary(
     m_e = o_e < E
     m_n = o_n < N
     o_ne = o_n[:, None] * E + o_e[None, :]
-    b_A = tl.load(p_A + o_ne, mask=m_e[None, :], other=0.0).to(tl.float32) * LOG2E
+    b_A = tl.load(p_A + o_ne, mask=m_e[None, :], other=0.0).to(tl.float32)
     b_bias = tl.zeros([TILE], tl.float32)
     if HAS_BIAS:
         b_bias += tl.load(p_bias + o_e, mask=m_e, other=0.0).to(tl.float32)
@@ -90,7 +91,7 @@ def backward_summary(
                 b_z = z[k].to(tl.float32)
                 b_v *= b_z * sigmoid(b_z, FAST)
             b_g = C[k].to(tl.float32)[:, None] * b_v[None, :] + b_q
-            b_q = exp2(b_delta[None, :] * b_A, FAST) * b_g
+            b_q = exp2((b_delta * LOG2E)[None, :] * b_A, FAST) * b_g
             b_total += b_delta
         p_C -= STEPS * stride_Ct
         dt, dy, z = next_dt, next_dy, next_z
@@ -176,10 +177,8 @@ def backward_gradient(
     m_n = o_n < N
     o_row = sum_rows(N, TILE)
     # Of a segment: a number for every step and channel; for every window, its elapsed delta and last state.
-    p_terms = (
-        p_scratch + tl.program_id(0).to(tl.int64) * (SEGMENT + SEGMENT // WINDOW * (N + 1)) * TILE + o_tile
-    )
-    p_windows = p_terms + SEGMENT * TILE
+    p_terms = p_scratch + tl.program_id(0).to(tl.int64) * (SEGMENT + SEGMENT // WINDOW * (N + 1)) * TILE
+    p_windows = p_terms + SEGMENT * TILE + o_tile
     members = (tiles + groups - 1) // groups
     for i_w in range(tl.program_id(0), batch * chunks * groups, tl.num_programs(0)):
         i_g, i_c, i_b = locate(i_w, groups, chunks)
@@ -190,7 +189,7 @@ def backward_gradient(
             m_e = o_e < E
             o_ne = o_n[:, None] * E + o_e[None, :]
             o_chunk = (i_b * chunks + i_c) * E
-            b_A = tl.load(p_A + o_ne, mask=m_e[None, :], other=0.0).to(tl.float32) * LOG2E
+            b_A = tl.load(p_A + o_ne, mask=m_e[None, :], other=0.0).to(tl.float32)
             b_D = tl.zeros([TILE], tl.float32)
             if HAS_D:
                 b_D += tl.load(p_D + o_e, mask=m_e, other=0.0).to(tl.float32)
@@ -250,9 +249,9 @@ def backward_gradient(
                                 b_z = z[k].to(tl.float32)
                                 b_sigma = sigmoid(b_z, FAST)
                                 b_v *= b_z * b_sigma
-                            b_decayed = exp2(b_delta[None, :] * b_A, FAST) * b_h
+                            b_decayed = exp2((b_delta * LOG2E)[None, :] * b_A, FAST) * b_h
                             b_Ch = b_C[:, None] * b_decayed
-                            tl.store(p_terms + (t + k) * TILE, tl.sum(b_Ch * b_A, axis=0) * b_v)
+                            tl.store(p_terms + (t + k) * TILE + o_tile, tl.sum(b_Ch * b_A, axis=0) * b_v)
                             b_dA += b_Ch * (b_v * b_elapsed)[None, :]
                             b_h = (b_delta * b_u)[None, :] * B[k].to(tl.float32)[:, None] + b_decayed
                             hv = hv + (b_h * b_v[None, :],)
@@ -289,6 +288,7 @@ def backward_gradient(
                         dy = load_rows(p_dys + t * stride_yt, stride_yt, o_e, m_e, rows - t, 2, EVEN)
                         if HAS_Z:
                             z = load_rows(p_zs + t * stride_zt, stride_zt, o_e, m_e, rows - t, 2, EVEN)
+                        terms = load_rows(p_terms + t * TILE, TILE, o_tile, o_tile >= 0, 2, 2, True)
                         gx = ()
                         for k in tl.static_range(1, -1, -1):
                             m_t = m_e & (t + k < rows)
@@ -302,19 +302,19 @@ def backward_gradient(
                                 b_z = z[k].to(tl.float32)
                                 b_v *= b_z * sigmoid(b_z, FAST)
                             b_Bq = b_B[:, None] * b_q
-                            b_p += tl.load(p_terms + (t + k) * TILE) - tl.sum(b_Bq * b_A, axis=0) * b_x
+                            b_p += terms[k] - tl.sum(b_Bq * b_A, axis=0) * b_x
                             b_dA -= b_Bq * (b_x * b_elapsed)[None, :]
                             b_elapsed -= b_delta
                             b_g = C[k].to(tl.float32)[:, None] * b_v[None, :] + b_q
                             gx = gx + (b_g * b_x[None, :],)
                             b_gB = tl.sum(b_g * b_B[:, None], axis=0)
-                            b_q = exp2(b_delta[None, :] * b_A, FAST) * b_g
+                            b_q = exp2((b_delta * LOG2E)[None, :] * b_A, FAST) * b_g
                             b_du = b_gB * b_delta
                             if HAS_D:
                                 b_du += b_D * b_v
                                 b_dD += b_u * b_v
                             tl.store(p_dus + o_te, b_du.to(p_du.dtype.element_ty), mask=m_t)
-                            b_ddt = b_gB * b_u + b_p * LN2
+                            b_ddt = b_gB * b_u + b_p
                             if SOFTPLUS:
                                 b_ddt *= sigmoid(dt[k].to(tl.float32) + b_bias, FAST)
                             tl.store(p_ddts + o_te, b_ddt.to(p_ddt.dtype.element_ty), mask=m_t)

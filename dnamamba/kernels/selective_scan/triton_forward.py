@@ -16,7 +16,8 @@ linear in the one it receives, `decay h + drive`, so that three kernels do it:
     carry             the states before every chunk, by one scan over the summaries
     forward_output    each chunk again, from its true state: y, and a saved state before every SEGMENT-th step
 
-A is taken times log2(e), so that every exponential is one exp2.
+Every exponential is an exp2 of delta log2(e) A. log2(e) goes with delta: its rounding then differs from step
+to step, where that of A log2(e) would add up.
 
 A tile of [N, TILE] has a channel in each lane and that channel's states in the lane's registers: no value
 moves between lanes, and every load of a row of u, dt, z or y is one access of the warp. The compiler chooses
@@ -62,7 +63,7 @@ def forward_summary(
     m_e = o_e < E
     m_n = o_n < N
     o_ne = o_n[:, None] * E + o_e[None, :]
-    b_A = tl.load(p_A + o_ne, mask=m_e[None, :], other=0.0).to(tl.float32) * LOG2E
+    b_A = tl.load(p_A + o_ne, mask=m_e[None, :], other=0.0).to(tl.float32)
     b_bias = tl.zeros([TILE], tl.float32)
     if HAS_BIAS:
         b_bias += tl.load(p_bias + o_e, mask=m_e, other=0.0).to(tl.float32)
@@ -84,7 +85,7 @@ def forward_summary(
             for k in tl.static_range(STEPS):
                 b_delta = step_size(dt[k], b_bias, k < steps, SOFTPLUS, EVEN, FAST)
                 b_drive = (b_delta * u[k].to(tl.float32))[None, :] * B[k].to(tl.float32)[:, None]
-                b_h = exp2(b_delta[None, :] * b_A, FAST) * b_h + b_drive
+                b_h = exp2((b_delta * LOG2E)[None, :] * b_A, FAST) * b_h + b_drive
                 b_total += b_delta
     if i_c + 1 < chunks:
         tl.store(p_state + (i_b * saved + (i_c + 1) * slots) * E * N + o_ne, b_h, mask=m_e[None, :])
@@ -112,7 +113,7 @@ def carry(
     o_col = tl.program_id(0) * COLS + tl.arange(0, COLS)
     m_col = o_col < E * N
     o_e = o_col % E
-    b_A = tl.load(p_A + o_col, mask=m_col, other=0.0).to(tl.float32) * LOG2E
+    b_A = tl.load(p_A + o_col, mask=m_col, other=0.0).to(tl.float32)
     b_carry = tl.zeros([COLS], tl.float32)
     if HAS_FIRST:
         b_carry += tl.load(p_first + i_b * E * N + o_col, mask=m_col, other=0.0).to(tl.float32)
@@ -126,7 +127,7 @@ def carry(
         )
         p_rows = p_state + ((i_b * saved + i_here * slots) * E * N)[:, None] + o_col[None, :]
         b_drive = tl.load(p_rows, mask=m_drive, other=0.0)
-        b_decay, b_h = tl.associative_scan((exp2(b_total * b_A[None, :], FAST), b_drive), 0, compose)
+        b_decay, b_h = tl.associative_scan((exp2(b_total * LOG2E * b_A[None, :], FAST), b_drive), 0, compose)
         b_h += b_decay * b_carry[None, :]
         tl.store(p_rows, b_h, mask=(o_r < chunks)[:, None] & m_col[None, :])
         b_carry = tl.sum(tl.where((tl.arange(0, ROWS) == ROWS - 1)[:, None], b_h, 0.0), axis=0)
@@ -149,7 +150,7 @@ def forward_output(
     m_e = o_e < E
     m_n = o_n < N
     o_ne = o_n[:, None] * E + o_e[None, :]
-    b_A = tl.load(p_A + o_ne, mask=m_e[None, :], other=0.0).to(tl.float32) * LOG2E
+    b_A = tl.load(p_A + o_ne, mask=m_e[None, :], other=0.0).to(tl.float32)
     b_D = tl.zeros([TILE], tl.float32)
     if HAS_D:
         b_D += tl.load(p_D + o_e, mask=m_e, other=0.0).to(tl.float32)
@@ -190,7 +191,7 @@ def forward_output(
                 b_u = u[k].to(tl.float32)
                 b_delta = step_size(dt[k], b_bias, k < steps, SOFTPLUS, EVEN, FAST)
                 b_drive = (b_delta * b_u)[None, :] * B[k].to(tl.float32)[:, None]
-                b_h = exp2(b_delta[None, :] * b_A, FAST) * b_h + b_drive
+                b_h = exp2((b_delta * LOG2E)[None, :] * b_A, FAST) * b_h + b_drive
                 b_y = tl.sum(b_h * C[k].to(tl.float32)[:, None], axis=0)
                 if HAS_D:
                     b_y += b_D * b_u

@@ -14,7 +14,9 @@ from .triton_forward import carry, forward_output, forward_summary
 from .triton_launch import SEGMENT, LaunchConfig, launch_config
 
 _SWEEP = {"STEPS": 2, "num_warps": 1, "num_stages": 1, "maxnreg": 64}
-_GRADIENT = {"WINDOW": 8, "num_warps": 1, "num_stages": 1, "maxnreg": 128}
+_GRADIENT = {"num_warps": 1, "num_stages": 1, "maxnreg": 128}
+# Positions over which the gradient's p telescopes, for inputs in half and in full precision.
+_WINDOWS = (SEGMENT, 4)
 _CARRY_ROWS, _CARRY_COLUMNS = 256, 16
 
 
@@ -79,7 +81,7 @@ def scan_forward(
     state = saved_states
     if not save and not single:
         state = saved_states.new_empty(batch, cut.chunks, states, channels)
-    flags = {"N": states, "TILE": cut.channels, "FAST": fast_math()}
+    flags = {"N": states, "TILE": cut.channels, "FAST": fast_math(u.dtype)}
     flags |= {"HAS_BIAS": dt_bias is not None, "SOFTPLUS": dt_softplus, "EVEN": length % SEGMENT == 0}
     grid = (batch * cut.chunks * cut.tiles,)
     if not single:
@@ -90,7 +92,7 @@ def scan_forward(
             length, channels, cut.tiles, cut.chunks, cut.chunk, saved, slots,
             SEGMENT=SEGMENT, **flags, **_SWEEP,
         )  # fmt: skip
-        _carry(A, total, initial_state, state, cut, saved, slots, reverse=False)
+        _carry(A, total, initial_state, state, cut, saved, slots, reverse=False, fast=flags["FAST"])
     forward_output[grid](
         u, dt, A, B, C, D, z, dt_bias, initial_state, state, y, last,
         u.stride(0), u.stride(1), dt.stride(0), dt.stride(1), B.stride(0), B.stride(1),
@@ -138,7 +140,7 @@ def scan_backward(
         for prepare, x in ((_rows, z), (_dense, D), (_dense, dt_bias), (_flip, dlast))
     )
     single = cut.chunks == 1
-    flags = {"N": states, "TILE": cut.channels, "FAST": fast_math()}
+    flags = {"N": states, "TILE": cut.channels, "FAST": fast_math(u.dtype)}
     flags |= {"HAS_BIAS": dt_bias is not None, "HAS_Z": z is not None, "SOFTPLUS": dt_softplus}
     flags |= {"EVEN": length % SEGMENT == 0}
 
@@ -152,15 +154,15 @@ def scan_backward(
             length, channels, cut.tiles, cut.chunks, cut.chunk,
             **flags, **_SWEEP,
         )  # fmt: skip
-        _carry(A, total, dlast, dA, cut, cut.chunks, 1, reverse=True)
+        _carry(A, total, dlast, dA, cut, cut.chunks, 1, reverse=True, fast=flags["FAST"])
 
     du, ddt, dz, y = (_dense_like(x, u) for x in (u, dt, z, u if save_y else None))
     dB = saved_states.new_empty(cut.groups, batch, length, states)
     dC = torch.empty_like(dB)
     dD, dbias = (saved_states.new_empty(_present(x, batch, cut.chunks, channels)) for x in (D, dt_bias))
     dfirst = saved_states.new_empty(batch, states, channels)
-    windows = SEGMENT // _GRADIENT["WINDOW"]
-    scratch = saved_states.new_empty(cut.workers, SEGMENT + windows * (states + 1), cut.channels)
+    window = _WINDOWS[u.dtype.itemsize >= 4]
+    scratch = saved_states.new_empty(cut.workers, SEGMENT + SEGMENT // window * (states + 1), cut.channels)
     backward_gradient[(cut.workers,)](
         u, dt, A, B, C, D, z, dt_bias, dy, saved_states, dA, dlast, scratch,
         du, ddt, dA, dB, dC, dD, dz, dbias, dfirst, y,
@@ -168,8 +170,8 @@ def scan_backward(
         C.stride(0), C.stride(1), *_strides(z), dy.stride(0), dy.stride(1),
         batch, length, channels, cut.tiles, cut.chunks, cut.chunk,
         saved_states.shape[1], cut.chunk // SEGMENT, cut.groups,
-        HAS_D=D is not None, HAS_LAST=dlast is not None, SINGLE=single, SAVE_Y=save_y, SEGMENT=SEGMENT,
-        **flags, **_GRADIENT,
+        HAS_D=D is not None, HAS_LAST=dlast is not None, SINGLE=single, SAVE_Y=save_y,
+        SEGMENT=SEGMENT, WINDOW=window, **flags, **_GRADIENT,
     )  # fmt: skip
     dfirst = (
         _none(u) if initial_state is None else dfirst.transpose(1, 2).to(initial_state.dtype).contiguous()
@@ -213,14 +215,14 @@ scan_forward.register_autograd(_backward, setup_context=_setup_context)
 
 def _carry(
     A: Tensor, total: Tensor, first: Tensor | None, state: Tensor, cut: LaunchConfig, saved: int, slots: int,
-    *, reverse: bool,
+    *, reverse: bool, fast: bool,
 ) -> None:  # fmt: skip
     states, channels = A.shape
     rows = max(2, min(_CARRY_ROWS, triton.next_power_of_2(cut.chunks)))
     carry[(triton.cdiv(channels * states, _CARRY_COLUMNS), total.shape[0])](
         A, total, first, state, channels, cut.chunks, saved, slots,
         N=states, COLS=_CARRY_COLUMNS, ROWS=rows, HAS_FIRST=first is not None, REVERSE=reverse,
-        FAST=fast_math(), num_warps=4, num_stages=1,
+        FAST=fast, num_warps=4, num_stages=1,
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from dnamamba.models import LanguageModel, MambaConfig, State
 def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (triton_launch, scan_op, triton_op):
         monkeypatch.setattr(module, "SEGMENT", 8)
-    monkeypatch.setitem(scan_op._GRADIENT, "WINDOW", 4)
+    monkeypatch.setattr(scan_op, "_WINDOWS", (8, 4))
 
 
 def model(backend: str) -> LanguageModel:

@@ -15,7 +15,7 @@ from tests.kernels.scan_inputs import OPTIONAL, errors, run_scan, scan_inputs, t
 def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(triton_launch, "SEGMENT", 8)
     monkeypatch.setattr(triton_op, "SEGMENT", 8)
-    monkeypatch.setitem(triton_op._GRADIENT, "WINDOW", 4)
+    monkeypatch.setattr(triton_op, "_WINDOWS", (8, 4))
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,179 @@
+"""The settings of a task of telling species apart."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dnamamba.data.alphabet import Alphabet
+from dnamamba.data.length_schedule import LengthSchedule, doublings, micro_batches, sequence_schedule
+from dnamamba.data.species import SpeciesGenomes, SpeciesSplits
+from dnamamba.data.species_splits import split_by_chromosome, split_by_file, split_by_record
+from dnamamba.errors import UserError
+
+WAYS_TO_SPLIT = ("chromosome", "record", "file")
+
+
+@dataclass  # OmegaConf cannot fill a frozen one that lies within another
+class SequenceWarmup:
+    """`data.length_warmup`: stages of growing length before `data.max_length`, each of `steps` steps."""
+
+    first_length: int | None
+    steps: int
+
+
+@dataclass(frozen=True)
+class SpeciesConfig:
+    """The `data` group of a configuration; conf/data/species.yaml explains each key.
+
+    Raises:
+        UserError: a number is out of range, or two settings exclude each other; the message names them.
+    """
+
+    species: dict[str, Any]
+    valid_species: dict[str, Any]
+    test_species: dict[str, Any]
+    split: str
+    homology: dict[str, str]
+    record_id: str
+    valid: list[str] | None
+    test: list[str] | None
+    valid_fraction: float
+    test_fraction: float
+    draw: str
+    max_n: float
+    remove_n: bool
+    alphabet: str | None
+    max_length: int
+    length_warmup: SequenceWarmup
+    batch_size: int
+    reverse_complement: bool
+    valid_windows: int
+    test_windows: int
+    evaluation_seed: int
+    num_workers: int
+
+    def __post_init__(self) -> None:
+        for key, least in (
+            ("max_length", 1),
+            ("batch_size", 1),
+            ("valid_windows", 1),
+            ("test_windows", 1),
+            ("num_workers", 0),
+        ):
+            if getattr(self, key) < least:
+                raise UserError(f"data.{key} must be at least {least}, not {getattr(self, key)}")
+        for key, choices in (("split", WAYS_TO_SPLIT), ("draw", ("locus", "base"))):
+            if getattr(self, key) not in choices:
+                raise UserError(f"data.{key} must be {' or '.join(choices)}, not {getattr(self, key)!r}")
+        for key in ("max_n", "valid_fraction", "test_fraction"):
+            if not 0 <= getattr(self, key) < 1:
+                raise UserError(f"data.{key} must be at least 0 and below 1, not {getattr(self, key)}")
+        if self.valid_fraction + self.test_fraction >= 1:
+            raise UserError("data.valid_fraction and data.test_fraction leave nothing to train on")
+        if self.length_warmup.steps < 1:
+            raise UserError(f"data.length_warmup.steps must be at least 1, not {self.length_warmup.steps}")
+        files = self.files("species")
+        if len(files) < 2:
+            raise UserError(
+                f"data.species has FASTA files of {len(files)} species ({', '.join(files) or 'none'}); "
+                "telling species apart takes at least two: data.species.NAME=FILE"
+            )
+        for key in ("valid_species", "test_species", "homology"):
+            for name in getattr(self, key):
+                if name not in files and getattr(self, key)[name] is not None:
+                    raise UserError(f"data.{key}.{name}: data.species has no {name}")
+        if self.split != "file" and (self.files("valid_species") or self.files("test_species")):
+            raise UserError(
+                f"data.valid_species and data.test_species are for data.split=file, not {self.split}"
+            )
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The species, in the order of the configuration."""
+        return tuple(self.files("species"))
+
+    def files(self, key: str) -> dict[str, list[Path]]:
+        """FASTA files by species, of `species`, `valid_species` or `test_species`; one that is null is none.
+
+        Raises:
+            UserError: something else than a path or a list of paths.
+        """
+        found = {}
+        for name, value in getattr(self, key).items():
+            paths = [value] if isinstance(value, str) else value
+            if paths is None:
+                continue
+            if not isinstance(paths, list) or not paths or not all(isinstance(path, str) for path in paths):
+                raise UserError(f"data.{key}.{name} must be a FASTA file or a list of them, not {value!r}")
+            found[str(name)] = [Path(path).expanduser() for path in paths]
+        return found
+
+    def schedule(self, *, global_batch_size: int, max_steps: int, world_size: int) -> LengthSchedule:
+        """The stages of a run, each of `global_batch_size` sequences a step.
+
+        Raises:
+            UserError: numbers that do not divide.
+        """
+        first = self.length_warmup.first_length
+        lengths: tuple[int, ...] = (self.max_length,)
+        if first is not None:
+            if first < 1:
+                raise UserError(f"data.length_warmup.first_length must be at least 1, not {first}")
+            try:
+                lengths = doublings(first, self.max_length)
+            except UserError as error:
+                raise UserError(f"data.max_length, data.length_warmup.first_length: {error}") from error
+        schedule = sequence_schedule(
+            lengths, sequences=global_batch_size, steps=self.length_warmup.steps, max_steps=max_steps
+        )
+        for stage in schedule.stages:
+            try:
+                micro_batches(
+                    stage.sequences, stage.length, world_size=world_size, bases_at_a_time=self.bases_at_a_time
+                )
+            except UserError as error:
+                raise UserError(f"train.global_batch_size, data.batch_size: {error}") from error
+        return schedule
+
+    @property
+    def bases_at_a_time(self) -> int:
+        """Bases of a micro-batch of one device, the same at every length."""
+        return self.batch_size * self.max_length
+
+    def genomes_and_splits(self, alphabet: Alphabet) -> tuple[SpeciesGenomes, SpeciesSplits]:
+        """Open the FASTA files and assign their loci.
+
+        Raises:
+            UserError: a file, a record or a chromosome can't be used.
+        """
+        held_out = {split: self.files(f"{split}_species") for split in ("valid", "test")}
+        every = {
+            name: [*paths, *held_out["valid"].get(name, []), *held_out["test"].get(name, [])]
+            for name, paths in self.files("species").items()
+        }
+        genomes = SpeciesGenomes(every, alphabet, remove_n=self.remove_n)
+        by_bases = self.draw == "base"
+        if self.split == "file":
+            return genomes, split_by_file(genomes, held_out, valid_share=self.valid_fraction)
+        if self.split == "record":
+            splits = split_by_record(
+                genomes,
+                pattern=self.record_id,
+                valid=self.valid,
+                test=self.test,
+                shares=(self.valid_fraction, self.test_fraction),
+                by_bases=by_bases,
+            )
+            return genomes, splits
+        tables: Mapping[str, Path] = {
+            name: Path(path).expanduser() for name, path in self.homology.items() if path is not None
+        }
+        if self.valid is None or self.test is None:
+            raise UserError(
+                "data.split=chromosome needs data.valid and data.test, lists of human chromosomes"
+            )
+        splits = split_by_chromosome(
+            genomes, tables=tables, valid=self.valid, test=self.test, by_bases=by_bases
+        )
+        return genomes, splits

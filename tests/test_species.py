@@ -1,0 +1,202 @@
+"""Whole fine-tuning runs on simulated apes, and the experiments of the paper."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+from safetensors.torch import load_file
+
+from data_prep.simulate_apes import simulate
+from dnamamba.config import conf_dir, typed
+from dnamamba.errors import Interrupted, UserError
+from dnamamba.finetuning import data_config, finetune, pretrained_model
+from dnamamba.models import LanguageModel
+from dnamamba.tasks.checkpointing import LastCheckpoint
+from dnamamba.tasks.classification import TaskConfig
+from dnamamba.trainer import TrainConfig
+
+APES = conf_dir() / "finetune" / "experiment" / "apes"
+EXPERIMENTS = sorted(path.stem for path in APES.glob("2p*.yaml"))
+# The paper's accuracies, in per cent: Mamba of 1.4M and 7M, HyenaDNA.
+PAPER = {
+    10: ("31.47", "30.00", "28.04"),
+    12: ("27.50", "29.01", "28.43"),
+    14: ("27.66", "31.48", "41.17"),
+    16: ("40.72", "43.73", "42.22"),
+    18: ("42.41", "56.60", "31.10"),
+    20: ("71.67", "81.31", "54.87"),
+}
+
+
+@pytest.fixture
+def configure() -> Iterator[Callable[..., DictConfig]]:
+    """Compose conf/finetune with overrides, as the command line does."""
+    with initialize_config_dir(str(conf_dir() / "finetune"), version_base="1.3"):
+        yield lambda *overrides: compose("finetune", overrides=list(overrides))
+
+
+@pytest.fixture(scope="module")
+def apes(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """Overrides for three simulated apes, 20,000 bases in ten records each."""
+    folder = tmp_path_factory.mktemp("apes")
+    letters = np.random.default_rng(0).choice(np.frombuffer(b"ACGT", dtype=np.uint8), 20_000)
+    (folder / "root.fa").write_text(f">root\n{letters.tobytes().decode()}\n")
+    paths = simulate(folder, fasta=folder / "root.fa", size=20_000)
+    return tuple(f"data.species.{name}={paths[name]}" for name in ("human", "gorilla", "orangutan"))
+
+
+@pytest.fixture
+def tiny(configure: Callable[..., DictConfig], apes: tuple[str, ...]) -> Callable[..., DictConfig]:
+    """Eleven steps in three stages: 16, 32 and 64 bases from steps 0, 4 and 8 on."""
+    settings = (
+        "data=species",
+        "model=scratch",
+        "scratch.d_model=16",
+        "scratch.n_layer=1",
+        "data.split=record",
+        "data.valid=[chr1]",
+        "data.test=[chr2]",
+        "data.max_length=64",
+        "data.length_warmup.first_length=16",
+        "data.length_warmup.steps=4",
+        "data.batch_size=3",
+        "data.valid_windows=12",
+        "data.test_windows=30",
+        "train.max_steps=11",
+        "train.global_batch_size=6",
+        "train.validate_every=20",
+        "train.checkpoint_every=1",
+        "train.log_every=1",
+        "task.bootstrap=10",
+    )
+    return lambda *overrides: configure(*settings, *apes, *overrides)
+
+
+@pytest.mark.parametrize("step", [6, 8])
+def test_a_run_stopped_in_a_stage_or_between_two_ends_with_the_same_weights(
+    tiny: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    finetune(tiny(), tmp_path / "whole")
+    saved = LastCheckpoint.on_train_batch_end
+
+    def stop(self: LastCheckpoint, trainer: object, module: object, *rest: object) -> None:
+        saved(self, trainer, module, *rest)  # type: ignore[arg-type]
+        if trainer.global_step == step:  # type: ignore[attr-defined]
+            raise Interrupted("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LastCheckpoint, "on_train_batch_end", stop)
+        with pytest.raises(Interrupted):
+            finetune(tiny(), tmp_path / "cut")
+    finetune(tiny(f"ckpt_path={tmp_path / 'cut'}"), tmp_path / "rest")
+    whole, rest = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("whole", "rest"))
+    assert whole.keys() == rest.keys()
+    assert all(torch.equal(whole[name], rest[name]) for name in whole)
+
+
+def test_a_run_of_other_stages_or_species_does_not_go_on(
+    tiny: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    finetune(tiny("train.max_steps=5"), tmp_path / "run")
+    for override, named in (
+        ("data.length_warmup.steps=3", "data.length_warmup"),
+        ("data.test=[chr3]", "data.test"),
+        ("data.species.gorilla=null", "data.species"),
+    ):
+        with pytest.raises(UserError, match="is of another run") as error:
+            finetune(tiny(override, f"ckpt_path={tmp_path / 'run'}"), tmp_path / "again")
+        assert named in str(error.value)
+
+
+def test_a_simulated_species_is_named_so_in_every_prediction(
+    tiny: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    results = finetune(tiny(), tmp_path / "run")
+    assert results["labels"] == ["human", "gorilla", "orangutan"]
+    assert results["test"]["examples"] == 30
+    rows = (tmp_path / "run" / "predictions.tsv").read_text().splitlines()
+    assert len(rows) == 1 + 12 + 30
+    assert all("_SIMULATED|chr" in row for row in rows[1:])
+
+
+def test_a_model_can_tell_species_that_differ(configure: Callable[..., DictConfig], tmp_path: Path) -> None:
+    # One species is poor in G and C: windows of it are told by their composition alone.
+    rng = np.random.default_rng(0)
+    letters = np.frombuffer(b"ACGT", dtype=np.uint8)
+    for name, odds in (("rich", (0.1, 0.4, 0.4, 0.1)), ("poor", (0.4, 0.1, 0.1, 0.4))):
+        records = [f">{name}|{i}\n{rng.choice(letters, 2000, p=odds).tobytes().decode()}\n" for i in range(4)]
+        (tmp_path / f"{name}.fa").write_text("".join(records))
+    results = finetune(
+        configure(
+            "data=species",
+            "model=scratch",
+            "scratch.d_model=16",
+            "scratch.n_layer=1",
+            *(f"+data.species.{name}={tmp_path / name}.fa" for name in ("rich", "poor")),
+            "data.split=record",
+            "data.valid=['0']",
+            "data.test=['1']",
+            "data.max_length=32",
+            "data.batch_size=16",
+            "data.valid_windows=20",
+            "data.test_windows=200",
+            "train.max_steps=40",
+            "train.global_batch_size=16",
+            "train.learning_rate=1e-2",
+            "task.bootstrap=10",
+        ),
+        tmp_path / "run",
+    )
+    assert results["test"]["accuracy"]["value"] > 0.95
+
+
+def test_there_is_an_experiment_for_every_number_of_the_paper() -> None:
+    assert set(EXPERIMENTS) == {f"2p{log2}_{size}" for log2 in PAPER for size in ("1m4", "7m")}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_of_the_paper(configure: Callable[..., DictConfig], name: str) -> None:
+    files = [
+        f"data.species.{ape}={ape}.fa" for ape in ("human", "chimpanzee", "gorilla", "orangutan", "bonobo")
+    ]
+    cfg = configure(f"experiment=apes/{name}", *files)
+    with pytest.raises(UserError, match="no model at A_MODEL_PRETRAINED_AT_THIS_LENGTH"):
+        pretrained_model(cfg, None)
+    cfg = configure(f"experiment=apes/{name}", "model=scratch", *files)
+    log2, large = int(name[2:4]), name.endswith("7m")
+    with torch.device("meta"):
+        weights, shape = pretrained_model(cfg, None)
+        parameters = sum(parameter.numel() for parameter in LanguageModel(shape).parameters())
+    assert weights is None
+    assert parameters == (7_010_560 if large else 1_400_448)
+
+    train, (_, data) = typed(cfg.train, TrainConfig, "train"), data_config(cfg.data)
+    typed(cfg.task, TaskConfig, "task")
+    assert train.max_steps is not None
+    schedule = data.schedule(
+        global_batch_size=train.global_batch_size, max_steps=train.max_steps, world_size=1
+    )
+    stages = [(stage.length, stage.sequences, stage.steps) for stage in schedule.stages]
+    warmup = [(2**k, 64, 1024) for k in range(14, log2)]
+    assert stages == [*warmup, (2**log2, 64, 10_240 - 1024 * len(warmup))]
+    rate = train.schedule(schedule.max_steps)
+    assert (rate(5 * 1024 - 1), rate(10_239)) == (1e-4, pytest.approx(1e-6))
+    assert data.bases_at_a_time <= 2**20
+    assert replace(data, alphabet="dna").labels == ("human", "chimpanzee", "gorilla", "orangutan", "bonobo")
+    assert cfg.decoder.mode == "last"
+
+    header = (APES / f"{name}.yaml").read_text().partition("\ndefaults:")[0]
+    mamba, hyena = PAPER[log2][int(large)], PAPER[log2][2]
+    for line in (
+        "# @package _global_\n",
+        f"python -m dnamamba.finetune experiment=apes/{name} model=RUN data.species.human=",
+        "# Hardware: ",
+        "# Expected: about ",
+        f"# Expected: {mamba} % in the paper (HyenaDNA 1.4M: {hyena} %); chance is 20 %.",
+    ):
+        assert line in header
