@@ -4,10 +4,10 @@
     python benchmarks/human.py run --data human --out logs/human --gpus 0,1
     python benchmarks/human.py report --out logs/human
 
-`prepare` needs no GPU and makes human_125m.fa.gz (36 MB) and human_125m.bed. `run` takes each of RUNS, one at a
-time on every GPU named; it may be stopped (`--minutes` does) and given again: what is done stays done, and what
-was begun goes on. `report` makes the table and the two pictures of what is there. `throughput` compares the
-Lightning run with the bare training step, at 2^10 and 2^20.
+`prepare` needs no GPU and makes human_125m.fa.gz (36 MB) and human_125m.bed. `run` takes each of RUNS, one
+at a time on every GPU named; it may be stopped (`--minutes` does) and given again: what is done stays done,
+and what was begun goes on. `report` makes the table and the two pictures of what is there. `throughput`
+compares the Lightning run with the bare training step, at 2^10 and 2^20.
 """
 
 import argparse
@@ -254,7 +254,7 @@ def draw(rows: list[dict], key: str, paper: dict[int, float], label: str, of_pap
         axes.annotate(
             f"{row['valid']:.3f}",
             (row[key], row["valid"]),
-            (0, 7),
+            (0, -14),
             textcoords="offset points",
             ha="center",
             fontsize=8,

@@ -39,6 +39,9 @@ MAY_IMPORT = {
     "inference": {"errors", "files", "models", "data", "checkpoint", "figures", "kernels"},
     "generate": {"config", "inference"},
     "pretrain": {"config", "run"},
+    "cost": {"models"},
+    "planning": {"errors", "data", "models", "tasks", "config", "cost", "trainer", "run"},
+    "plan": {"config", "planning"},
     "outcome": {"files", "models", "tasks", "figures"},
     "finetuning": {
         "outcome",
@@ -79,6 +82,8 @@ HOME_OF = {
         "trainer",
         "run",
         "pretrain",
+        "plan",
+        "planning",
         "generate",
         "score",
         "finetune",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -182,3 +183,18 @@ def fai_text(records: Iterable[IndexedRecord]) -> str:
     """The `.fai` file of the records."""
     fields: Iterable[tuple[Any, ...]] = records
     return "".join("\t".join(map(str, row)) + "\n" for row in fields)
+
+
+def fai_lengths(path: Path) -> dict[str, int]:
+    """Bases of each record, of a `.fai` file.
+
+    Raises:
+        UserError: the file can't be read, or a row is not one of an index; the message names it.
+    """
+    try:
+        rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
+        return {name: int(length) for name, length, *_ in rows}
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    except ValueError:
+        raise UserError(f"{path} is no FASTA index; make it again with `samtools faidx`") from None

@@ -1,8 +1,12 @@
 """The settings of a genome's windows, and the stages that they make of a run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from dnamamba.data.embedded import YEAST_TEST, YEAST_VALID
+from dnamamba.data.epochs import samples_of
+from dnamamba.data.hg38 import read_split_intervals
+from dnamamba.data.intervals import Splits, split_records
 from dnamamba.data.length_schedule import LengthSchedule, doublings, length_schedule, micro_batches
 from dnamamba.errors import UserError
 
@@ -74,6 +78,27 @@ class GenomeConfig:
         """Targets of a micro-batch of one device, the same at every length."""
         return self.batch_size * self.max_length
 
+    def splits(self, lengths: Mapping[str, int]) -> Splits:
+        """What trains, validates and tests, of a genome with records of these lengths.
+
+        Raises:
+            UserError: the interval file or the choice of records can't be used.
+        """
+        if self.intervals is not None:
+            return read_split_intervals(self.intervals, lengths)
+        valid: Sequence[str] | None = self.valid
+        test: Sequence[str] | None = self.test
+        if self.fasta is None:
+            valid = YEAST_VALID if valid is None else valid
+            test = YEAST_TEST if test is None else test
+        return split_records(lengths, valid=valid, test=test, window=self.max_length + 1)
+
+    def samples_per_epoch(self, splits: Splits, length: int) -> int:
+        """Those of the training intervals, or as many random windows as fit in the training records."""
+        if self.intervals is not None:
+            return sum(samples_of(interval.length, length) for interval in splits.train)
+        return max(1, sum(interval.length for interval in splits.train) // length)
+
     def schedule(
         self,
         *,
@@ -99,13 +124,15 @@ class GenomeConfig:
                 f"train.global_batch_size={global_batch_size} is no multiple of data.batch_size="
                 f"{self.batch_size} times {world_size} device(s) = {together}"
             )
+        by_epochs = self.length_warmup.epochs is not None
+        samples = {length: samples_per_epoch(length) for length in self.lengths if by_epochs}
         try:
             schedule = length_schedule(
                 self.lengths,
                 bases_per_step=global_batch_size * self.max_length,
                 epochs=self.length_warmup.epochs,
                 steps=self.length_warmup.steps,
-                samples_per_epoch=samples_per_epoch,
+                samples_per_epoch=samples.__getitem__,
                 max_steps=max_steps,
             )
         except UserError as error:

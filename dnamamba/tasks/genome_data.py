@@ -2,7 +2,7 @@
 
 import hashlib
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -13,11 +13,10 @@ from rich.console import Console
 from torch.utils.data import DataLoader
 
 from dnamamba.data.alphabet import get_alphabet
-from dnamamba.data.embedded import YEAST_FASTA, YEAST_TEST, YEAST_VALID
-from dnamamba.data.epochs import Edge, EpochWindows, Overlap, samples_of
+from dnamamba.data.embedded import YEAST_FASTA
+from dnamamba.data.epochs import Edge, EpochWindows, Overlap
 from dnamamba.data.fasta import Genome
-from dnamamba.data.hg38 import read_split_intervals
-from dnamamba.data.intervals import Interval, Splits, joined, split_records, without_n
+from dnamamba.data.intervals import Interval, joined, without_n
 from dnamamba.data.length_schedule import LengthSchedule, Stage
 from dnamamba.data.loader import Batch, TiledWindows, WindowStream
 from dnamamba.data.sampling import (
@@ -69,12 +68,12 @@ class GenomeData(lightning.LightningDataModule):
         self.console = console
         self.alphabet = get_alphabet(config.alphabet)
         self.genome = Genome(config.fasta or YEAST_FASTA, self.alphabet)
-        self.splits = _splits(config, self.genome)
+        self.splits = config.splits(self.genome.lengths)
         self.schedule: LengthSchedule = config.schedule(
             global_batch_size=global_batch_size,
             max_steps=max_steps,
             world_size=world_size,
-            samples_per_epoch=partial(samples_per_epoch, config, self.splits),
+            samples_per_epoch=partial(config.samples_per_epoch, self.splits),
         )
         self.genome.load(record_names(interval for split in self.splits for interval in split))
         # Stages of one seed would draw their samples in one order where they have equally many.
@@ -215,24 +214,6 @@ class GenomeData(lightning.LightningDataModule):
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
             worker_init_fn=leave_signals_to_the_main_process,
         )
-
-
-def _splits(config: GenomeConfig, genome: Genome) -> Splits:
-    if config.intervals is not None:
-        return read_split_intervals(config.intervals, genome.lengths)
-    valid: Sequence[str] | None = config.valid
-    test: Sequence[str] | None = config.test
-    if config.fasta is None:
-        valid = YEAST_VALID if valid is None else valid
-        test = YEAST_TEST if test is None else test
-    return split_records(genome.lengths, valid=valid, test=test, window=config.max_length + 1)
-
-
-def samples_per_epoch(config: GenomeConfig, splits: Splits, length: int) -> int:
-    """Samples of an epoch: those of the intervals, or as many random windows as the records have room for."""
-    if config.intervals is not None:
-        return sum(samples_of(interval.length, length) for interval in splits.train)
-    return max(1, sum(interval.length for interval in splits.train) // length)
 
 
 def leave_signals_to_the_main_process(_: int) -> None:

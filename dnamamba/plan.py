@@ -1,0 +1,21 @@
+"""`python -m dnamamba.plan`: what a pretraining run would do, before it is begun. See conf/plan.yaml."""
+
+from omegaconf import DictConfig
+
+from dnamamba.config import command
+
+
+def run(cfg: DictConfig) -> None:
+    """Print the plan of the run that `cfg` describes."""
+    from dnamamba.planning import print_plan  # torch takes seconds: only once the configuration is right
+
+    print_plan(cfg)
+
+
+def main() -> None:
+    """The console script `dnamamba-plan`."""
+    command(run, "plan")
+
+
+if __name__ == "__main__":
+    main()
