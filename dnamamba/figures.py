@@ -171,7 +171,8 @@ def confusion_matrix(counts: list, labels: Sequence[str], title: str) -> Figure:
     figure = Figure(
         figsize=(size + 1.6, max(3.4, 1.6 + 0.6 * len(table))), layout="constrained", facecolor=SURFACE
     )
-    axes = _axes(figure, title)
+    axes = _axes(figure, "")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10, color=TEXT)
     shares = [[count / max(1, sum(row)) for count in row] for row in table]
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for i, row in enumerate(table):

@@ -14,7 +14,7 @@ from dnamamba.data.labelled import Batch
 from dnamamba.errors import UserError
 from dnamamba.models import DecoderConfig, SequenceModel
 
-from .metrics import score
+from .metrics import metrics_of, score
 from .optim import Schedule, adamw
 from .stepping import SteppedTask
 
@@ -134,6 +134,9 @@ class SequenceTask(SteppedTask):
         weight_decay, betas, gradient_clip: AdamW's.
         micro_batch, describe: see `SteppedTask`.
 
+    Raises:
+        UserError: a setting that has no meaning for the model's question.
+
     Attributes:
         scored: what the last validation or test found.
     """
@@ -166,6 +169,9 @@ class SequenceTask(SteppedTask):
         )
         if config.label_smoothing and model.decoder.kind == "regression":
             raise UserError("task.label_smoothing: a regression has no labels to smooth")
+        known = ("loss", *metrics_of(model.decoder.kind, len(model.decoder.labels)))
+        if config.monitor not in known:
+            raise UserError(f"task.monitor={config.monitor} is none of {', '.join(known)}")
         self.config = config
         self.padding = cast(Literal["right", "left"], padding)
         self.register_buffer("weights", weights, persistent=False)

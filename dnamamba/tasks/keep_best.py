@@ -7,8 +7,6 @@ import lightning
 import torch
 from torch import Tensor, nn
 
-from dnamamba.errors import UserError
-
 from .metrics import LOWER_IS_BETTER
 
 
@@ -29,19 +27,11 @@ class KeepBest(lightning.Callback):
         self.weights: dict[str, Tensor] = {}
 
     def on_validation_end(self, trainer: lightning.Trainer, module: Any) -> None:
-        """Compare.
-
-        Raises:
-            UserError: there is no such metric.
-        """
+        """Compare."""
         if trainer.state.fn != "fit":
             return
-        metrics = trainer.callback_metrics
-        key = f"val/{self.monitor}"
-        if key not in metrics:
-            known = ", ".join(sorted(name[4:] for name in metrics if name.startswith("val/")))
-            raise UserError(f"task.monitor={self.monitor} is none of {known}")
-        value = metrics[key].item() * (1 if self.monitor in LOWER_IS_BETTER else -1)
+        value = trainer.callback_metrics[f"val/{self.monitor}"].item()
+        value *= 1 if self.monitor in LOWER_IS_BETTER else -1
         # A metric that is no number (a correlation of constants) is no progress.
         if value < self.best or not self.weights:
             self.best = value if math.isfinite(value) else math.inf

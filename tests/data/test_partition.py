@@ -1,0 +1,182 @@
+"""Splits, sequences on both sides of one, and labels as numbers."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dnamamba import UserError, get_alphabet
+from dnamamba.data.examples import Collector, Examples
+from dnamamba.data.partition import SPLITS, Assignment, assign, sequence_keys, shared_sequences
+from dnamamba.data.targets import targets_of
+
+DNA = get_alphabet("dna")
+
+
+def build(sequences: list[str], splits: list[str] | None = None, groups: list[str] | None = None) -> Examples:
+    collector = Collector(DNA)
+    for number, sequence in enumerate(sequences):
+        letters = np.frombuffer(sequence.encode(), dtype=np.uint8)
+        split = splits[number] if splits else ""
+        collector.add(letters, f"s{number}", f"s{number}", "a", split, groups[number] if groups else "")
+    return collector.examples()
+
+
+def split_of(examples: Examples, **changes: Any) -> Assignment:
+    arguments: dict[str, Any] = {"valid": None, "test": None, "valid_fraction": 0.2, "test_fraction": 0.3}
+    return assign(examples, sequence_keys(examples, DNA), **{**arguments, **changes})
+
+
+def random_sequences(number: int, length: int = 12) -> list[str]:
+    drawn = np.random.default_rng(0).choice(list("ACGT"), (number, length))
+    return ["".join(row) for row in drawn]
+
+
+def reverse_complement(sequence: str) -> str:
+    return sequence[::-1].translate(str.maketrans("ACGT", "TGCA"))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text("ACGTN", min_size=1, max_size=40), st.text("ACGTN", min_size=1, max_size=40))
+def test_a_key_is_of_a_sequence_and_of_its_reverse_complement(one: str, other: str) -> None:
+    keys = sequence_keys(build([one, reverse_complement(one), other]), DNA)
+    assert keys[0] == keys[1]
+    assert (keys[0] == keys[2]) == (other in (one, reverse_complement(one)))
+
+
+def test_a_hash_holds_out_its_shares_and_keeps_twins_together() -> None:
+    sequences = random_sequences(4000)
+    split = split_of(build([*sequences, *(reverse_complement(s) for s in sequences)]))
+    assert split.how == "a hash of the sequence"
+    assert np.array_equal(split.numbers[:4000], split.numbers[4000:])
+    shares = np.bincount(split.numbers, minlength=3) / split.numbers.size
+    assert shares == pytest.approx([0.5, 0.2, 0.3], abs=0.03)
+    again = split_of(build(sequences[::-1]))  # of the sequence alone, not of its place
+    assert np.array_equal(again.numbers[::-1], split.numbers[:4000])
+
+
+def test_splits_as_given_and_the_one_that_is_missing() -> None:
+    given_ = ["train"] * 300 + ["Test"] * 2
+    split = split_of(build(random_sequences(302), given_))
+    assert split.how == "the files' own split, validation by a hash"
+    assert (split.numbers[300:] == 2).all()
+    assert set(split.numbers[:300].tolist()) == {0, 1}
+    whole = split_of(build(random_sequences(3), ["training", "dev", "testing"]))
+    assert whole == (pytest.approx([0, 1, 2]), "the files' own split")
+
+
+def test_groups_go_before_the_files_own_split() -> None:
+    groups = ["chr1", "chr2", "chr3", "chr1"]
+    split = split_of(build(random_sequences(4), ["train"] * 4, groups), valid=["chr2"], test=["chr3"])
+    assert split.numbers.tolist() == [0, 1, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("examples", "changes", "message"),
+    [
+        (build(["AC", "GT"], ["train", "tset"]), {}, "sequence s1: split 'tset' is none of train, training"),
+        (build(["AC", "GT"]), {"valid": ["chr1"]}, "data.valid and data.test name groups, but the data has"),
+        (
+            build(["AC", "GT"], groups=["chr1", "chr2"]),
+            {"valid": ["chr11"]},
+            "data.valid: no group 'chr11'; did you mean chr1 or chr2?",
+        ),
+        (
+            build(["AC", "GT"], groups=["chr1", "chr2"]),
+            {"valid": ["chr1"], "test": ["chr1"]},
+            "group 'chr1' is in both data.valid and data.test",
+        ),
+        (
+            build(["AC", "GT"], groups=["chr1", "chr2"]),
+            {"valid": ["chr1"], "test": ["chr2"]},
+            "the train split is empty (2 sequences",
+        ),
+        (build(["AC"]), {}, "split is empty (1 sequences, split by a hash of the sequence)"),
+    ],
+)
+def test_a_split_that_can_not_be(examples: Examples, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        split_of(examples, **changes)
+    assert message in str(error.value)
+
+
+def test_sequences_on_both_sides_are_counted() -> None:
+    sequences = ["AACC", "GGTT", "ACGA", "AACC", "TCGT", "CCCA"]
+    splits = ["train", "test", "train", "valid", "test", "valid"]  # s1 is s0's reverse complement, s4 is s2's
+    examples = build(sequences, splits)
+    found = shared_sequences(examples, sequence_keys(examples, DNA), split_of(examples))
+    assert [(s.number, s.first, s.second, s.example) for s in found] == [
+        (1, "train", "valid", "s3"),
+        (2, "train", "test", "s1"),
+        (1, "valid", "test", "s1"),
+    ]
+    assert str(found[1]) == (
+        "2 of the test sequences are in train too, or their reverse complements are, the first is s1"
+    )
+    apart = build(["AACC", "ACGA", "CCCA"], ["train", "valid", "test"])
+    assert shared_sequences(apart, sequence_keys(apart, DNA), split_of(apart)) == []
+
+
+EVEN = Assignment(np.array([0, 0, 1, 1, 2, 2], dtype=np.int8), "hand")
+NAMES = [f"s{number}" for number in range(6)]
+
+
+def test_classes_are_numbered_by_name_or_as_declared() -> None:
+    labels = ["b", "a", "b", "a", "a", "b"]
+    targets = targets_of("classification", labels, NAMES, None, EVEN)
+    assert targets.names == ("a", "b")
+    assert targets.values.tolist() == [1, 0, 1, 0, 0, 1]
+    assert targets.values.dtype == np.int64
+    assert targets_of("classification", labels, NAMES, ["b", "a"], EVEN).values.tolist() == [0, 1, 0, 1, 1, 0]
+    assert targets.counts(EVEN.numbers == 0) == [1, 1]
+
+
+def test_several_labels_and_none() -> None:
+    targets = targets_of("multilabel", ["x; y", "x", "y;x", "x", "", "x;y"], NAMES, None, EVEN)
+    assert targets.names == ("x", "y")
+    assert targets.values.tolist() == [[1, 1], [1, 0], [1, 1], [1, 0], [0, 0], [1, 1]]
+    assert targets.counts(EVEN.numbers == 2) == [1, 1]
+
+
+def test_numbers() -> None:
+    targets = targets_of("regression", ["1", "-2.5", "1e3", " 4", "0", "7"], NAMES, None, EVEN)
+    assert targets.values[:, 0].tolist() == [1, -2.5, 1000, 4, 0, 7]
+    assert targets.values.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("task", "labels", "declared", "message"),
+    [
+        ("ranking", "aabbab", None, "data.task must be one of classification, multilabel, regression, not"),
+        ("classification", "aaaaaa", None, "there is one class only, a: nothing to tell apart"),
+        ("classification", "aaabab", ["a", "c"], "sequence s3: unknown label 'b'; the labels are a, c"),
+        ("classification", "ababab", ["a", "b", "a"], "data.label_names has a name twice: a, b, a"),
+        (
+            "classification",
+            "abaaab",
+            None,
+            "class 'b' is missing from the valid split (train 1, valid 0, test 1; split by hand)",
+        ),
+        ("classification", "ababab", ["a", "b", "c"], "class 'c' is missing from the train split"),
+        ("multilabel", ["", "", "", "", "", ""], None, "no sequence has a label"),
+        (
+            "regression",
+            ["1", "x", "", "nan", "inf", "2"],
+            None,
+            "4 regression target(s) are no finite numbers, the first is 'x' of sequence s1",
+        ),
+    ],
+)
+def test_labels_that_can_not_be_learnt(
+    task: str, labels: str | list[str], declared: list[str] | None, message: str
+) -> None:
+    with pytest.raises(UserError) as error:
+        targets_of(task, list(labels), NAMES, declared, EVEN)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_the_splits_have_names() -> None:
+    assert SPLITS == ("train", "valid", "test")

@@ -1,0 +1,399 @@
+"""Whole fine-tunings, in this process: what they leave behind, what they refuse, and how they go on."""
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from dnamamba import LanguageModel, MambaConfig, SequenceModel, UserError, get_alphabet, load, save_model
+from dnamamba.config import conf_dir
+from dnamamba.errors import Interrupted
+from dnamamba.figures import read_metrics
+from dnamamba.finetuning import finetune
+from dnamamba.prediction import predict
+from dnamamba.tasks.checkpointing import LastCheckpoint
+from dnamamba.tasks.metrics import score
+
+Configure = Callable[..., DictConfig]
+DNA = get_alphabet("dna")
+SHORT = (
+    "model=scratch",
+    "scratch.d_model=8",
+    "scratch.n_layer=1",
+    "data.batch_size=4",
+    "train.global_batch_size=8",
+    "train.max_steps=6",
+    "train.validate_every=2",
+    "train.checkpoint_every=1",
+    "train.log_every=1",
+    "train.learning_rate=0.02",
+    "task.bootstrap=20",
+)
+
+
+@pytest.fixture
+def configure() -> Iterator[Configure]:
+    with initialize_config_dir(str(conf_dir() / "finetune"), version_base="1.3"):
+        yield lambda *overrides: compose("finetune", overrides=list(overrides))
+
+
+def write_table(path: Path, number: int = 60, kind: str = "classification") -> Path:
+    """Sequences of 20 to 40 bases: class `at` is of A and T mostly, class `gc` of G and C."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for place in range(number):
+        share = place % 2 if kind != "regression" else rng.random()
+        p = 0.4 * (1 - share) + 0.1 * share
+        bases = "".join(rng.choice(list("ACGT"), rng.integers(20, 40), p=[p, 0.5 - p, 0.5 - p, p]))
+        label = {
+            "classification": ("at", "gc")[place % 2],
+            "multilabel": ("at", "gc;strong", "")[place % 3],
+            "regression": f"{100 + 50 * share:.3f}",
+        }[kind]
+        split = ("train", "train", "valid", "test")[place // 3 % 4]
+        rows.append(f"s{place},{bases},{label},{split}\n")
+    path.write_text("id,sequence,label,split\n" + "".join(rows))
+    return path
+
+
+@pytest.fixture
+def tiny(configure: Configure, tmp_path: Path) -> Configure:
+    table = write_table(tmp_path / "t.csv")
+    return lambda *overrides: configure(*SHORT, f"data.table={table}", *overrides)
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def test_a_run_leaves_everything_behind(tiny: Configure, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    results = finetune(tiny(), folder)
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert names == {
+        "checkpoints/last.ckpt",
+        "config.yaml",
+        "confusion_matrix.png",
+        "learning_curve.png",
+        "metrics.csv",
+        "metrics.json",
+        "model/config.json",
+        "model/model.safetensors",
+        "predictions.tsv",
+    }
+    assert json.loads((folder / "metrics.json").read_text()) == results
+    assert results["labels"] == ["at", "gc"]
+    assert (results["valid"]["examples"], results["test"]["examples"]) == (15, 15)
+    assert np.sum(results["test"]["confusion"]) == 15
+    assert OmegaConf.load(folder / "config.yaml").task.bootstrap == 20
+    steps = [row["step"] for row in read_metrics(folder / "metrics.csv") if "train/loss" in row]
+    assert steps == [0, 1, 2, 3, 4, 5]
+
+
+def test_the_reported_numbers_are_those_of_the_exported_model(tiny: Configure, tmp_path: Path) -> None:
+    """Every test sequence read again, alone, with nothing but the model folder: mixed == one by one."""
+    results = finetune(tiny("data.padding=left"), tmp_path / "run")
+    model = load(tmp_path / "run")
+    assert isinstance(model, SequenceModel)
+    lines = (tmp_path / "t.csv").read_text().splitlines()
+    sequences = {line.split(",")[0]: line.split(",")[1:] for line in lines}
+    rows = rows_of(tmp_path / "run" / "predictions.tsv")
+    assert {row["split"] for row in rows} == {"valid", "test"}
+    for split in ("valid", "test"):
+        probabilities, labels = [], []
+        for row in (row for row in rows if row["split"] == split):
+            bases, label, theirs = sequences[row["id"]]
+            assert (row["label"], row["split"]) == (label, theirs)
+            with torch.no_grad():
+                p = model(torch.from_numpy(DNA.encode(bases))[None]).softmax(-1)[0]
+            assert (float(row["p_at"]), float(row["p_gc"])) == pytest.approx(p.tolist(), abs=2e-6)
+            assert row["predicted"] == ("at", "gc")[int(p.argmax())]
+            probabilities.append(p)
+            labels.append(("at", "gc").index(label))
+        for name, value in score("classification", torch.stack(probabilities), torch.tensor(labels)).items():
+            assert results[split][name]["value"] == pytest.approx(value, abs=1e-6), name
+
+
+def test_it_learns(tiny: Configure, tmp_path: Path) -> None:
+    results = finetune(tiny("train.max_steps=20", "train.validate_every=10"), tmp_path / "run")
+    assert results["test"]["accuracy"]["value"] > 0.9
+    assert results["test"]["accuracy"]["low"] <= results["test"]["accuracy"]["value"]
+
+
+def test_a_regression_learns_in_the_unit_of_its_labels(configure: Configure, tmp_path: Path) -> None:
+    table = write_table(tmp_path / "t.csv", 120, "regression")
+    overrides = ("data.task=regression", "train.max_steps=50", "train.validate_every=50")
+    results = finetune(configure(*SHORT, f"data.table={table}", *overrides), tmp_path / "run")
+    assert results["test"]["pearson"]["value"] > 0.7
+    assert results["test"]["rmse"]["value"] < 12  # the labels' own spread is 14
+    assert (tmp_path / "run" / "predictions.png").exists()
+    values = [float(row["predicted"]) for row in rows_of(tmp_path / "run" / "predictions.tsv")]
+    assert 85 < min(values) < max(values) < 165
+
+
+def test_several_labels_with_weights(configure: Configure, tmp_path: Path) -> None:
+    table = write_table(tmp_path / "t.csv", 120, "multilabel")
+    overrides = ("data.task=multilabel", "task.class_weights=balanced", "task.label_smoothing=0.1")
+    results = finetune(configure(*SHORT, f"data.table={table}", *overrides), tmp_path / "run")
+    assert results["labels"] == ["at", "gc", "strong"]
+    assert len(results["test"]["confusion"]) == 3
+    row = rows_of(tmp_path / "run" / "predictions.tsv")[0]
+    assert set(row) == {"id", "split", "label", "predicted", "p_at", "p_gc", "p_strong"}
+
+
+def test_accumulation_changes_nothing_but_rounding(tiny: Configure, tmp_path: Path) -> None:
+    """With weights too: a step's loss is a mean over its sequences, however it is cut."""
+    weights = "task.class_weights={at: 3, gc: 1}"
+    losses = []
+    for size in (8, 4, 1):
+        folder = tmp_path / str(size)
+        finetune(tiny(f"data.batch_size={size}", weights), folder)
+        losses.append(
+            [row["train/loss"] for row in read_metrics(folder / "metrics.csv") if "train/loss" in row]
+        )
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    assert losses[2] == pytest.approx(losses[0], rel=1e-4)
+
+
+def pretrained(folder: Path, alphabet: str = "dna") -> Path:
+    torch.manual_seed(5)
+    vocabulary = {"dna": 8, "bytes": 256}[alphabet]
+    save_model(LanguageModel(MambaConfig(8, 2, alphabet=alphabet, vocab_size=vocabulary)), folder)
+    return folder
+
+
+def backbone(path: Path) -> dict[str, torch.Tensor]:
+    return load(path).backbone.state_dict()
+
+
+def test_a_frozen_backbone_stays_as_it_was(tiny: Configure, tmp_path: Path) -> None:
+    source = pretrained(tmp_path / "source")
+    finetune(tiny(f"model={source}", "task.freeze=true"), tmp_path / "frozen")
+    finetune(tiny(f"model={source}"), tmp_path / "free")
+    before, frozen, free = (backbone(p) for p in (source, tmp_path / "frozen", tmp_path / "free"))
+    for name, tensor in before.items():
+        assert torch.equal(frozen[name], tensor), name
+        assert not torch.equal(free[name], tensor) or name == "embedding.weight", name
+
+
+def test_adapters_alone_learn_and_end_merged(tiny: Configure, tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    source = pretrained(tmp_path / "source")
+    overrides = (f"model={source}", "task.lora_rank=2", "task.lora_alpha=4", "task.keep_best=false")
+    finetune(tiny(*overrides), tmp_path / "run")
+    before, after = backbone(source), backbone(tmp_path / "run")
+    changed = {name for name, tensor in before.items() if not torch.equal(after[name], tensor)}
+    assert changed == {
+        f"layers.{layer}.mixer.{projection}.weight"
+        for layer in range(2)
+        for projection in ("in_proj", "x_proj", "dt_proj", "out_proj")
+    }
+    difference = (after["layers.0.mixer.in_proj.weight"] - before["layers.0.mixer.in_proj.weight"]).double()
+    assert int((torch.linalg.svdvals(difference) > 1e-6).sum()) == 2  # the rank asked for
+    with pytest.raises(UserError, match=r"last\.ckpt holds LoRA adapters of an unfinished run"):
+        load(tmp_path / "run" / "checkpoints" / "last.ckpt")
+
+
+def test_the_best_weights_are_kept_and_patience_ends_a_run(tiny: Configure, tmp_path: Path) -> None:
+    """A rate far too high: the loss of the first validation is never reached again."""
+    overrides = (
+        "train.learning_rate=2",
+        "train.max_steps=40",
+        "train.warmup_fraction=0.5",
+        "task.patience=2",
+    )
+    results = finetune(tiny(*overrides), tmp_path / "run")
+    rows = [row for row in read_metrics(tmp_path / "run" / "metrics.csv") if "val/loss" in row]
+    rows = rows[: results["steps"] // 2]  # the one after them is of the final score
+    watched = [row["val/loss"] for row in rows]
+    assert results["steps"] < 40
+    assert results["kept_step"] == 2 * (int(np.argmin(watched)) + 1) == results["steps"] - 4
+    assert results["valid"]["accuracy"]["value"] == rows[-3]["val/accuracy"] > rows[-1]["val/accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("stop", "extra"),
+    [(3, ("task.lora_rank=2", "task.layer_decay=0.5")), (4, ()), (4, ("task.patience=50",))],
+)
+def test_stopped_and_resumed_equals_uninterrupted(
+    tiny: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extra: tuple[str, ...], stop: int
+) -> None:
+    """Stopped between validations (3) and at one (4), whose verdict the checkpoint must hold."""
+    whole = finetune(tiny(*extra), tmp_path / "runs" / "whole")
+
+    class Stopping(LastCheckpoint):
+        def on_train_batch_start(self, trainer, module, batch, index) -> None:  # type: ignore[no-untyped-def]
+            super().on_train_batch_start(trainer, module, batch, index)
+            if trainer.global_step == stop:
+                raise Interrupted("stopped by the test")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dnamamba.finetuning.LastCheckpoint", Stopping)
+        with pytest.raises(Interrupted):
+            finetune(tiny(*extra), tmp_path / "runs" / "first")
+    resumed = finetune(tiny(*extra, f"ckpt_path={tmp_path / 'runs' / 'first'}"), tmp_path / "runs" / "second")
+    for results in (whole, resumed):
+        results.pop("training_seconds")
+    assert resumed == whole
+    ours, theirs = (load(tmp_path / "runs" / name).state_dict() for name in ("whole", "second"))
+    for name, tensor in ours.items():
+        assert torch.equal(theirs[name], tensor), name
+    curves = [
+        [
+            {key: value for key, value in row.items() if "second" not in key}
+            for row in read_metrics(tmp_path / "runs" / name / "metrics.csv")
+        ]
+        for name in ("whole", "second")
+    ]
+    losses = [[(row["step"], row["train/loss"]) for row in curve if "train/loss" in row] for curve in curves]
+    watched = [[(row["step"], row["val/loss"]) for row in curve if "val/loss" in row] for curve in curves]
+    assert losses[0] == losses[1]
+    assert watched[0] == watched[1]
+
+
+def test_a_checkpoint_of_another_run_lists_what_differs(tiny: Configure, tmp_path: Path) -> None:
+    finetune(tiny("train.max_steps=1"), tmp_path / "first")
+    overrides = ("decoder.mode=last", "task.layer_decay=0.5", "data.reverse_complement=false", "train.seed=3")
+    with pytest.raises(UserError) as error:
+        finetune(tiny(f"ckpt_path={tmp_path / 'first'}", *overrides), tmp_path / "second")
+    for difference in (
+        "decoder.mode: mean, last",
+        "task.layer_decay: 1.0, 0.5",
+        "data.reverse_complement: True, False",
+        "train.seed: 0, 3",
+    ):
+        assert difference in str(error.value)
+    assert not (tmp_path / "second").exists()
+
+
+def table_with(folder: Path, *rows: str) -> str:
+    path = folder / "bad.csv"
+    path.write_text("sequence,label,split\n" + "".join(f"{row}\n" for row in rows))
+    return f"data.table={path}"
+
+
+GOOD = ("ACGTA,a,train", "ACGTC,b,train", "ACGTG,a,valid", "ACGTT,b,valid", "ACGAA,a,test", "ACGAC,b,test")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda d: [table_with(d, *GOOD, "ACGT,c,train"), "data.label_names=[a,b]"], "unknown label 'c'"),
+        (lambda d: [table_with(d, *GOOD, "ACGT,,train")], "1 sequence(s) with no label, the first is"),
+        (lambda d: [table_with(d, *(row.replace("b", "a") for row in GOOD))], "one class only, a"),
+        (lambda d: [table_with(d, *GOOD[:-1])], "class 'b' is missing from the test split"),
+        (lambda d: [table_with(d, *GOOD, ",a,train")], "1 empty sequence(s), the first is"),
+        (lambda d: [table_with(d, *GOOD, "MEEP,a,train")], "3 letter(s) in 1 sequence(s) are no nucleotide"),
+        (
+            lambda d: [table_with(d, *GOOD), "data.task=regression"],
+            "6 regression target(s) are no finite numb",
+        ),
+        (
+            lambda d: [table_with(d, *GOOD, "ACGTA,a,test"), "data.duplicates=error"],
+            "data.duplicates=error: 1 of the test sequences are in train too",
+        ),
+        (
+            lambda d: [f"model={pretrained(d / 'm', 'bytes')}", "data.alphabet=dna"],
+            "is of alphabet 'bytes', but",
+        ),
+        (lambda d: ["model=nowhere"], "no model at nowhere"),
+        (lambda d: ["model=[a]"], "model must be a path, scratch or null, not ['a']"),
+        (lambda d: ["data.fasta=x.fa"], "data.fasta, data.table do not go together: give data.folder; or"),
+        (lambda d: ["data._target_=os.getcwd"], "data._target_=os.getcwd is no "),
+        (
+            lambda d: ["data._target_=dnamamba.nothing.Data"],
+            "data._target_=dnamamba.nothing.Data is no data mod",
+        ),
+        (lambda d: ["data.padding=both"], "data.padding must be one of right, left, not 'both'"),
+        (lambda d: ["data.valid_fraction=0.7"], "data.valid_fraction must lie between 0 and 0.5, not 0.7"),
+        (lambda d: ["decoder.mode=first"], "decoder.mode must be last or mean, not 'first'"),
+        (
+            lambda d: ["task.monitor=luck"],
+            "task.monitor=luck is none of loss, accuracy, f1, mcc, auroc, aup",
+        ),
+        (
+            lambda d: ["task.class_weights=heavy"],
+            "task.class_weights must be null, balanced or a weight for each",
+        ),
+        (lambda d: ["train.global_batch_size=0"], "train.global_batch_size must be at least 1, not 0"),
+        (lambda d: ["train.max_steps=null"], "train.max_steps must be a number for labelled data"),
+        (lambda d: ["mode=test"], "mode must be train or predict, not 'test'"),
+        (lambda d: ["scratch.d_model=0"], "model.d_model must be a whole number of at least 1, not 0"),
+        (lambda d: ["+nosuch=1"], "unknown setting nosuch; the settings are data, decoder, task"),
+        (lambda d: ["ckpt_path=nowhere.ckpt"], "no checkpoint nowhere.ckpt"),
+        (lambda d: ["mode=predict"], "scratch"),
+    ],
+)
+def test_a_mistake_is_one_line_and_no_folder(
+    tiny: Configure, tmp_path: Path, make: Callable[[Path], list[str]], message: str
+) -> None:
+    folder = tmp_path / "run"
+    cfg = tiny(*make(tmp_path))
+    with pytest.raises(UserError) as error:
+        (predict if cfg.mode == "predict" else finetune)(cfg, folder)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("mode", ["last", "mean"])
+def test_new_sequences_however_long(tiny: Configure, configure: Configure, tmp_path: Path, mode: str) -> None:
+    """Pieces of 16 bases with the state carried, against the model on each whole sequence."""
+    finetune(tiny(f"decoder.mode={mode}"), tmp_path / "run")
+    rng = np.random.default_rng(1)
+    records = {
+        f"r{n}": "".join(rng.choice(list("ACGTN"), size)) for n, size in enumerate((5, 300, 16, 17, 1, 9, 64))
+    }
+    path = tmp_path / "new.fa"
+    path.write_text("".join(f">{name} x\n{bases}\n" for name, bases in records.items()))
+    cfg = configure("mode=predict", f"model={tmp_path / 'run'}", f"data.fasta={path}", "data.batch_size=2")
+    rows = rows_of(predict(cfg, tmp_path / "out", piece=16))
+    assert [row["id"] for row in rows] == list(records)
+    model = load(tmp_path / "run")
+    for row in rows:
+        with torch.no_grad():
+            p = model(torch.from_numpy(DNA.encode(records[row["id"]]))[None]).softmax(-1)[0]
+        assert (float(row["p_at"]), float(row["p_gc"])) == pytest.approx(p.tolist(), abs=1e-5)
+        assert row["predicted"] == ("at", "gc")[int(p.argmax())]
+
+
+@pytest.mark.parametrize(
+    ("text", "model", "message"),
+    [
+        (
+            ">a\nACGT\n>b\nACEFG\n",
+            "run",
+            "2 letter(s) are no nucleotide codes, the first is 'E' at position 3 of",
+        ),
+        (">a\nACGT\n", "source", "is a pretrained model that answers no question: fine-tune it first"),
+        (None, "run", "mode=predict needs data.fasta=FILE"),
+        (">a\nACGT\n", None, "mode=predict needs model=PATH"),
+    ],
+)
+def test_what_can_not_be_predicted(
+    tiny: Configure, configure: Configure, tmp_path: Path, text: str | None, model: str | None, message: str
+) -> None:
+    pretrained(tmp_path / "source")
+    finetune(tiny("train.max_steps=1"), tmp_path / "run")
+    overrides = ["mode=predict"]
+    if text is not None:
+        (tmp_path / "new.fa").write_text(text)
+        overrides.append(f"data.fasta={tmp_path / 'new.fa'}")
+    if model is not None:
+        overrides.append(f"model={tmp_path / model}")
+    with pytest.raises(UserError) as error:
+        predict(configure(*overrides), tmp_path / "out")
+    assert message in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_shared_groups_are_those_of_pretraining() -> None:
+    for name in ("trainer/cpu.yaml", "trainer/gpu.yaml", "logger/csv.yaml"):
+        assert (conf_dir() / "finetune" / name).read_text() == (conf_dir() / name).read_text()
