@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import track
 
 from dnamamba.data.alphabet import Alphabet, Ids, get_alphabet
+from dnamamba.data.embedded import YEAST_MODEL
 from dnamamba.data.fasta import Genome
 from dnamamba.data.intervals import parse_region
 from dnamamba.errors import UserError
@@ -24,7 +25,7 @@ LINE = 80  # letters
 class GenerateConfig:
     """The settings of conf/generate.yaml, which explains each."""
 
-    model: str
+    model: str | None
     out: str
     length: int
     prompt: str | None
@@ -49,7 +50,7 @@ def generate_to_fasta(config: GenerateConfig) -> None:
     console = Console(markup=False)
     out = output_path(config.out, (".fa", ".fasta"), config.overwrite)
     sampling = Sampling(config.temperature, config.top_k, config.top_p)
-    model = load_on(config.model, config.device)
+    model = load_on(config.model or YEAST_MODEL, config.device)
     alphabet = get_alphabet(model.config.alphabet)
     prompts = _prompts(config, alphabet)
     began = time.perf_counter()

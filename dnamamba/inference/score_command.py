@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dnamamba.data.alphabet import get_alphabet
-from dnamamba.data.embedded import YEAST_FASTA
+from dnamamba.data.embedded import YEAST_FASTA, YEAST_MODEL
 from dnamamba.data.fasta import Genome
 from dnamamba.data.intervals import parse_region
 from dnamamba.data.variants import Vcf
@@ -32,7 +32,7 @@ from dnamamba.models import LanguageModel
 class ScoreConfig:
     """The settings of conf/inference/score.yaml, which explains each."""
 
-    model: str
+    model: str | None
     out: str
     vcf: str | None
     region: str | None
@@ -58,7 +58,7 @@ def score(config: ScoreConfig) -> None:
         raise UserError(f"bases_per_batch must be at least 1, not {config.bases_per_batch}")
     out = output_path(config.out, SUFFIXES if config.vcf else (".tsv",), config.overwrite)
     windows = Windows(config.window, tuple(config.shifts), config.strand)
-    model = load_on(config.model, config.device)
+    model = load_on(config.model or YEAST_MODEL, config.device)
     genome = Genome(config.fasta or YEAST_FASTA, get_alphabet(model.config.alphabet))
     with precision_of(model, config.precision):
         if config.vcf is not None:
