@@ -138,6 +138,15 @@ def test_a_regression_learns_in_the_unit_of_its_labels(configure: Configure, tmp
     assert 85 < min(values) < max(values) < 165
 
 
+def test_columns_of_other_names(configure: Configure, tmp_path: Path) -> None:
+    table = write_table(tmp_path / "t.csv")
+    table.write_text(table.read_text().replace("label", "region type").replace("id,", "name,"))
+    overrides = ("data.columns.label=region type", "data.columns.id=name", "train.max_steps=1")
+    results = finetune(configure(*SHORT, f"data.table={table}", *overrides), tmp_path / "run")
+    assert results["labels"] == ["at", "gc"]
+    assert rows_of(tmp_path / "run" / "predictions.tsv")[0]["id"].startswith("s")
+
+
 def test_several_labels_with_weights(configure: Configure, tmp_path: Path) -> None:
     table = write_table(tmp_path / "t.csv", 120, "multilabel")
     overrides = ("data.task=multilabel", "task.class_weights=balanced", "task.label_smoothing=0.1")

@@ -243,9 +243,10 @@ class SequenceTask(SteppedTask):
         loss = loss_of(logits, labels, decoder, weights, self.config.label_smoothing).mean()
         if not math.isfinite(loss):
             raise UserError(f"the {prefix} loss is {loss.item():.4g} at step {self.global_step}")
-        self.log(f"{prefix}/loss", loss)
+        # Each process has gathered all: the mean over them is what each has.
+        self.log(f"{prefix}/loss", loss, sync_dist=True)
         for name, value in score(decoder.kind, predictions, labels).items():
-            self.log(f"{prefix}/{name}", value)
+            self.log(f"{prefix}/{name}", value, sync_dist=True)
 
 
 def layer_scale(name: str, decay: float, n_layer: int) -> float:

@@ -47,7 +47,7 @@ class LabelledConfig:
     labels: str | None
     bed: str | None
     table: str | None
-    columns: dict[str, str]
+    columns: dict[str, str | None]
     task: str
     label_names: list[str] | None
     alphabet: str | None
@@ -92,6 +92,7 @@ class LabelledConfig:
 
     def collect(self, into: Collector) -> str:
         """Read the sequences; returns what to call them."""
+        columns = {ours: theirs for ours, theirs in self.columns.items() if theirs is not None}
         match self.source:
             case ("folder",):
                 assert self.folder is not None
@@ -104,7 +105,7 @@ class LabelledConfig:
             case ("fasta", "labels"):
                 assert self.fasta is not None
                 assert self.labels is not None
-                from_label_table(self.fasta, self.labels, self.columns, into)
+                from_label_table(self.fasta, self.labels, columns, into)
                 return Path(self.fasta).name
             case ("fasta", "bed"):
                 assert self.fasta is not None
@@ -113,7 +114,7 @@ class LabelledConfig:
                 return Path(self.bed).name
             case ("table",):
                 assert self.table is not None
-                from_table(self.table, self.columns, into)
+                from_table(self.table, columns, into)
                 return Path(self.table).name
             case _:
                 coding_windows(YEAST_WINDOW, into)

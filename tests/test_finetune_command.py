@@ -1,0 +1,62 @@
+"""`python -m dnamamba.finetune` as typed: exit codes, one line a mistake, two processes, what a run predicts."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.test_finetune import SHORT, write_table
+
+RUNS = Path("logs/finetune/runs")
+
+
+def run(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "dnamamba.finetune", *overrides]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=dict(os.environ))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "work"
+    path.mkdir()
+    write_table(path / "t.csv")
+    return path
+
+
+def predictions(folder: Path) -> dict[str, float]:
+    with (folder / "predictions.tsv").open(newline="") as file:
+        return {row["id"]: float(row["p_at"]) for row in csv.DictReader(file, delimiter="\t")}
+
+
+def test_a_mistake_is_one_line_and_leaves_nothing(folder: Path) -> None:
+    done = run(folder, "data.table=absent.csv")
+    assert done.returncode == 1
+    assert done.stderr == "dnamamba: error: absent.csv: no such file\n"
+    assert not (folder / "logs").exists() or not [p for p in (folder / "logs").rglob("*") if p.is_file()]
+
+
+def test_two_processes_equal_one_and_a_run_labels_new_sequences(folder: Path) -> None:
+    """Trained by one process and by two: the same predictions, up to the order of sums."""
+    own = (*SHORT, "data.table=t.csv")
+    done = run(folder, *own)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    (made,) = (folder / RUNS).iterdir()
+    for name in ("model", "metrics.json", "predictions.tsv", "confusion_matrix.png", "learning_curve.png"):
+        assert str(made / name) in done.stdout
+    both = run(folder, *own, "trainer.devices=2", "trainer.strategy=ddp", "hydra.run.dir=both")
+    assert both.returncode == 0, both.stderr
+    expected = predictions(folder / made)
+    assert predictions(folder / "both") == pytest.approx(expected, abs=2e-3)
+
+    rows = (folder / "t.csv").read_text().splitlines()[1:]
+    records = (row.split(",") for row in rows)
+    (folder / "new.fa").write_text("".join(f">{name}\n{bases}\n" for name, bases, *_ in records))
+    done = run(folder, "mode=predict", f"model={made}", "data.fasta=new.fa", "hydra.run.dir=out")
+    assert done.returncode == 0, done.stderr
+    found = predictions(folder / "out")
+    assert len(found) == len(rows)
+    assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-5)
