@@ -1,4 +1,4 @@
-"""`python -m dnamamba.finetune` as typed: exit codes, one line a mistake, two processes, what a run predicts."""
+"""`python -m dnamamba.finetune` as typed: exit codes, one line a mistake, two processes, predictions."""
 
 import csv
 import os
