@@ -81,7 +81,8 @@ def scan_forward(
     state = saved_states
     if not save and not single:
         state = saved_states.new_empty(batch, cut.chunks, states, channels)
-    flags = {"N": states, "TILE": cut.channels, "FAST": fast_math(u.dtype)}
+    fast = fast_math(u.dtype)
+    flags = {"N": states, "TILE": cut.channels, "FAST": fast}
     flags |= {"HAS_BIAS": dt_bias is not None, "SOFTPLUS": dt_softplus, "EVEN": length % SEGMENT == 0}
     grid = (batch * cut.chunks * cut.tiles,)
     if not single:
@@ -92,7 +93,7 @@ def scan_forward(
             length, channels, cut.tiles, cut.chunks, cut.chunk, saved, slots,
             SEGMENT=SEGMENT, **flags, **_SWEEP,
         )  # fmt: skip
-        _carry(A, total, initial_state, state, cut, saved, slots, reverse=False, fast=flags["FAST"])
+        _carry(A, total, initial_state, state, cut, saved, slots, reverse=False, fast=fast)
     forward_output[grid](
         u, dt, A, B, C, D, z, dt_bias, initial_state, state, y, last,
         u.stride(0), u.stride(1), dt.stride(0), dt.stride(1), B.stride(0), B.stride(1),
@@ -140,7 +141,8 @@ def scan_backward(
         for prepare, x in ((_rows, z), (_dense, D), (_dense, dt_bias), (_flip, dlast))
     )
     single = cut.chunks == 1
-    flags = {"N": states, "TILE": cut.channels, "FAST": fast_math(u.dtype)}
+    fast = fast_math(u.dtype)
+    flags = {"N": states, "TILE": cut.channels, "FAST": fast}
     flags |= {"HAS_BIAS": dt_bias is not None, "HAS_Z": z is not None, "SOFTPLUS": dt_softplus}
     flags |= {"EVEN": length % SEGMENT == 0}
 
@@ -154,7 +156,7 @@ def scan_backward(
             length, channels, cut.tiles, cut.chunks, cut.chunk,
             **flags, **_SWEEP,
         )  # fmt: skip
-        _carry(A, total, dlast, dA, cut, cut.chunks, 1, reverse=True, fast=flags["FAST"])
+        _carry(A, total, dlast, dA, cut, cut.chunks, 1, reverse=True, fast=fast)
 
     du, ddt, dz, y = (_dense_like(x, u) for x in (u, dt, z, u if save_y else None))
     dB = saved_states.new_empty(cut.groups, batch, length, states)
