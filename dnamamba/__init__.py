@@ -24,6 +24,7 @@ _HOME = {
     "save_model": "dnamamba.checkpoint",
     "score_variants": "dnamamba.inference.variants",
     "selective_scan": "dnamamba.kernels",
+    "tracks": "dnamamba.inference.tracks",
 }
 
 __all__ = ["__version__", *sorted(_HOME)]

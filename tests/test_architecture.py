@@ -15,6 +15,7 @@ PACKAGE = Path(dnamamba.__file__).parent
 MAY_IMPORT = {
     "errors": set(),
     "files": set(),
+    "optional": {"errors"},
     "kernels": set(),
     "data": {"errors"},
     "models": {"errors", "kernels"},
@@ -36,7 +37,11 @@ MAY_IMPORT = {
         "resume",
         "trainer",
     },
-    "inference": {"errors", "files", "models", "data", "checkpoint", "figures", "kernels"},
+    "inference": {"errors", "files", "optional", "models", "data", "checkpoint", "figures", "kernels"},
+    "environment": {"kernels"},
+    "info": {"environment"},
+    "embed": {"config", "inference"},
+    "tracks": {"config", "inference"},
     "generate": {"config", "inference"},
     "pretrain": {"config", "run"},
     "cost": {"models"},
@@ -85,6 +90,8 @@ HOME_OF = {
         "plan",
         "planning",
         "generate",
+        "embed",
+        "tracks",
         "score",
         "finetune",
         "finetuning",
@@ -92,10 +99,14 @@ HOME_OF = {
     },
     "torchmetrics": {"tasks"},
     "peft": {"tasks"},
-    "pyarrow": {"data"},
+    "pyarrow": {"data", "inference"},
     "pyfaidx": {"data"},
     "Bio": {"data"},
     "matplotlib": {"figures", "inference"},
+    "h5py": {"inference"},
+    "zarr": {"inference"},
+    "anndata": {"inference"},
+    "pyBigWig": {"inference"},
 }
 
 
@@ -167,17 +178,15 @@ def test_kernels_and_models_load_without_triton_or_lightning() -> None:
     assert run_python(code).strip() == "[]"
 
 
-@pytest.mark.parametrize("how", ["import dnamamba.pretrain", "from dnamamba.pretrain import main"])
-def test_a_function_keeps_its_name_when_a_command_of_that_name_is_imported(how: str) -> None:
-    """With `pretrain` as the public name: `embed` and the others are functions and modules both."""
-    code = f"""
-import sys, dnamamba
-dnamamba._HOME["pretrain"] = "dnamamba.run"
-{how}
-assert "dnamamba.pretrain" in sys.modules
-assert dnamamba.pretrain is sys.modules["dnamamba.run"].pretrain, dnamamba.pretrain
-from dnamamba import pretrain
-assert pretrain is dnamamba.pretrain
+def test_a_function_keeps_its_name_when_the_command_of_that_name_is_imported() -> None:
+    code = """
+import sys, dnamamba, dnamamba.embed
+from dnamamba.tracks import main
+from dnamamba import embed
+for name in ("embed", "tracks"):
+    assert f"dnamamba.{name}" in sys.modules
+assert embed is dnamamba.embed is sys.modules["dnamamba.inference.embedding"].embed
+assert dnamamba.tracks is sys.modules["dnamamba.inference.tracks"].tracks
 import dnamamba.config
 assert dnamamba.config is sys.modules["dnamamba.config"]
 """

@@ -126,7 +126,13 @@ def embed(
     for part in read_embeddings(reader, inputs, plan, batch_size=batch_size):
         values[part.row : part.row + len(part.values)] = part.values
     found = np.split(values, plan.first_row[1:-1]) if pooling == "none" else values
-    return Embeddings(found, list(plan.row_regions())) if return_regions else found
+    return Embeddings(found, plan.table().regions()) if return_regions else found
+
+
+def check_batch_size(batch_size: object) -> None:
+    """Raise a `UserError` for what is neither "auto" nor a number of at least 1."""
+    if batch_size != "auto" and not (isinstance(batch_size, int) and batch_size >= 1):
+        raise UserError(f"batch_size must be auto or at least 1, not {batch_size!r}")
 
 
 def read_embeddings(
@@ -148,8 +154,7 @@ def read_embeddings(
         done: contexts to leave out.
         advance: is told of bases read, both strands together counting as one.
     """
-    if batch_size != "auto" and (isinstance(batch_size, str) or batch_size < 1):
-        raise UserError(f"batch_size must be auto or at least 1, not {batch_size!r}")
+    check_batch_size(batch_size)
     reader.blocks(plan.config.layer)
     todo = np.setdiff1d(np.arange(len(plan.region)), np.fromiter(done, dtype=np.int64))
     length = plan.end - plan.start

@@ -50,6 +50,12 @@ class Inputs:
             return self._sequences.fetch(record, start, end)
         return self._sequences[record][start:end]
 
+    def length(self, record: str) -> int:
+        """Bases of a whole record."""
+        if isinstance(self._sequences, Genome):
+            return self._sequences.lengths[record]
+        return self._sequences[record].size
+
 
 def read_inputs(source: Source, alphabet: Alphabet) -> Inputs:
     """Whatever a user gives.

@@ -14,7 +14,9 @@ def output_path(text: str, suffixes: tuple[str, ...], overwrite: bool) -> Path:
     path = Path(text).expanduser()
     if not path.name.endswith(suffixes):
         raise UserError(f"out={text} must end in {' or '.join(suffixes)}")
-    if path.exists() and not (overwrite and path.is_file()):
+    # A Zarr store is a folder; no other folder is ever replaced.
+    ours = path.is_file() or (path.suffix == ".zarr" and (path / ".zattrs").is_file())
+    if path.exists() and not (overwrite and ours):
         raise UserError(f"out={text} is there already; set overwrite=true to replace it")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

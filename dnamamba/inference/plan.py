@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dnamamba.errors import UserError
 from dnamamba.inference.inputs import Region
@@ -45,6 +46,19 @@ class EmbeddingConfig:
             )
 
 
+class Table(NamedTuple):
+    """Regions by columns: record and BED name as letters, start and end int64; [n] each."""
+
+    record: NDArray[np.str_]
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]
+    name: NDArray[np.str_]
+
+    def regions(self) -> list[Region]:
+        """The same by rows."""
+        return [Region(*row) for row in zip(*(column.tolist() for column in self), strict=True)]
+
+
 class Plan:
     """Which stretches are read, each from an empty state, and which rows of the result each makes.
 
@@ -81,12 +95,17 @@ class Plan:
         """Vectors in the result."""
         return int(self.first_row[-1])
 
-    def row_regions(self) -> Iterator[Region]:
+    def table(self) -> Table:
         """What each row was pooled from; with pooling "none" each context, whose rows are its bases."""
-        step = self.config.pool_every
-        for region, start, end in zip(
-            self.region.tolist(), self.start.tolist(), self.end.tolist(), strict=True
-        ):
-            record, _, _, name = self.regions[region]
-            for first in range(start, end, step or end - start):
-                yield Region(record, first, min(first + step, end) if step else end, name)
+        context = np.arange(len(self.region))
+        start, end = self.start, self.end
+        if self.config.pool_every is not None:
+            rows = np.diff(self.first_row)
+            context = np.repeat(context, rows)
+            number = np.arange(self.rows) - np.repeat(self.first_row[:-1], rows)
+            start = start[context] + number * self.config.pool_every
+            end = np.minimum(start + self.config.pool_every, end[context])
+        region = self.region[context]
+        records = np.array([region.record for region in self.regions])
+        names = np.array([region.name for region in self.regions])
+        return Table(records[region], start, end, names[region])

@@ -1,0 +1,24 @@
+"""`python -m dnamamba.embed`: embeddings to a file. See conf/inference/embed.yaml.
+
+`dnamamba.embed` itself stays the function: the package turns this module away as an attribute.
+"""
+
+from omegaconf import DictConfig
+
+from dnamamba.config import command, typed
+
+
+def run(cfg: DictConfig) -> None:
+    """Embed as `cfg` says."""
+    from dnamamba.inference.embed_command import EmbedConfig, embed_to_file  # imports torch
+
+    embed_to_file(typed(cfg, EmbedConfig, ""))
+
+
+def main() -> None:
+    """The console script `dnamamba-embed`."""
+    command(run, "embed", "inference")
+
+
+if __name__ == "__main__":
+    main()

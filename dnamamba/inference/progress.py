@@ -1,0 +1,24 @@
+"""A bar of bases read, where somebody watches."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+
+@contextmanager
+def bases_read(console: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Give a function to call with the number of bases read since the last call."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("of {task.fields[bases]} bases"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as progress:
+        task = progress.add_task(what, total=total, bases=f"{total:,}")
+        yield lambda bases: progress.advance(task, bases)

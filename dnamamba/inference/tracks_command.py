@@ -1,0 +1,102 @@
+"""What `python -m dnamamba.tracks` does: per-base tracks of a FASTA file's records or regions, as bigWig."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from rich.console import Console
+
+from dnamamba.errors import Interrupted, UserError
+from dnamamba.inference.bigwig import bigwig
+from dnamamba.inference.device import load_on
+from dnamamba.inference.inputs import Inputs, Region, read_inputs
+from dnamamba.inference.output import output_path
+from dnamamba.inference.progress import bases_read
+from dnamamba.inference.streaming import Reader
+from dnamamba.inference.tracks import QUANTITIES, read_track
+from dnamamba.optional import need
+
+SUFFIXES = (".bw", ".bigwig", ".bigWig")
+
+
+@dataclass(frozen=True)
+class TracksConfig:
+    """The settings of conf/inference/tracks.yaml, which explains each."""
+
+    model: str
+    fasta: str
+    bed: str | None
+    out: str
+    quantity: str
+    strand: str
+    context: int
+    device: str
+    precision: str
+    overwrite: bool
+
+
+def tracks_to_bigwig(config: TracksConfig) -> None:
+    """Write the tracks that `config` asks for, each file whole or not at all.
+
+    Raises:
+        UserError: the model, the FASTA or BED file, a value or the output can't be used, or the disk is full.
+        Interrupted: by the user.
+    """
+    console = Console(markup=False, highlight=False)
+    outputs = _outputs(config)
+    need("pyBigWig", "tracks", config.out)
+    reader = Reader(load_on(config.model, config.device), precision=config.precision)
+    inputs = read_inputs(config.fasta if config.bed is None else (config.fasta, config.bed), reader.alphabet)
+    regions = _sorted(inputs)
+    lengths = {region.record: inputs.length(region.record) for region in regions}
+    total = sum(region.length for region in regions)
+    began = time.perf_counter()
+    try:
+        with ExitStack() as files, bases_read(console, "reading", total) as advance:
+            writers = {q: files.enter_context(bigwig(path, lengths)) for q, path in outputs.items()}
+            for region in regions:
+                folder = Path(config.out).expanduser().parent
+                for start, values in read_track(
+                    reader, inputs, region, strand=config.strand, context=config.context,
+                    folder=folder, advance=advance,
+                ):  # fmt: skip
+                    for quantity, writer in writers.items():
+                        writer.add(region.record, start, values[QUANTITIES.index(quantity)])
+    except OSError as error:
+        raise UserError(f"can't write {config.out}: {error.strerror}") from error
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped; {config.out} was not written") from None
+    seconds = time.perf_counter() - began
+    for path in outputs.values():
+        console.print(f"{total:,} bases in {seconds:.1f} s: {path}", soft_wrap=True)
+
+
+def _outputs(config: TracksConfig) -> dict[str, Path]:
+    """A file by quantity; with both, its name goes before the suffix."""
+    if config.quantity in QUANTITIES:
+        return {config.quantity: output_path(config.out, SUFFIXES, config.overwrite)}
+    if config.quantity != "both":
+        raise UserError(f"quantity must be one of {', '.join(QUANTITIES)}, both, not {config.quantity!r}")
+    out = Path(config.out)
+    names = {quantity: out.with_name(f"{out.stem}.{quantity}{out.suffix}") for quantity in QUANTITIES}
+    return {q: output_path(str(name), SUFFIXES, config.overwrite) for q, name in names.items()}
+
+
+def _sorted(inputs: Inputs) -> list[Region]:
+    """The regions in a bigWig's order.
+
+    Raises:
+        UserError: two of them overlap: a base has one value.
+    """
+    regions = sorted(inputs.regions)
+    for one, other in pairwise(regions):
+        if one.record == other.record and other.start < one.end:
+            raise UserError(
+                f"regions overlap, and a bigWig holds one value a base: {one.record} {one.start:,} to "
+                f"{one.end:,} and {other.start:,} to {other.end:,}"
+            )
+    return regions

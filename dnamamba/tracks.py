@@ -1,0 +1,24 @@
+"""`python -m dnamamba.tracks`: per-base tracks as bigWig. See conf/inference/tracks.yaml.
+
+`dnamamba.tracks` itself stays the function: the package turns this module away as an attribute.
+"""
+
+from omegaconf import DictConfig
+
+from dnamamba.config import command, typed
+
+
+def run(cfg: DictConfig) -> None:
+    """Write tracks as `cfg` says."""
+    from dnamamba.inference.tracks_command import TracksConfig, tracks_to_bigwig  # imports torch
+
+    tracks_to_bigwig(typed(cfg, TracksConfig, ""))
+
+
+def main() -> None:
+    """The console script `dnamamba-tracks`."""
+    command(run, "tracks", "inference")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,335 @@
+"""`python -m dnamamba.embed`: every format, runs that are killed, full disks, and one line a mistake."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anndata
+import h5py
+import numpy as np
+import pyarrow.parquet
+import pytest
+import zarr
+from omegaconf import DictConfig
+
+import dnamamba
+from dnamamba import UserError, optional
+from dnamamba.checkpoint import model_hash
+from dnamamba.embed import run
+from dnamamba.inference import embed_command, partial
+from dnamamba.inference.partial import _ENTRY
+
+SUFFIXES = (".npz", ".h5", ".zarr", ".parquet", ".h5ad")
+
+
+@pytest.fixture
+def embed(
+    inference_config: Callable[..., DictConfig], saved_model: Path, genome: Path
+) -> Callable[..., None]:
+    return lambda *overrides: run(
+        inference_config("embed", f"model={saved_model}", f"fasta={genome}", "device=cpu", *overrides)
+    )
+
+
+@pytest.fixture
+def bed(tmp_path: Path) -> Path:
+    path = tmp_path / "regions.bed"
+    path.write_text("two\t10\t60\tgene\none\t450\t760\ntwo\t10\t60\ttwin\n")
+    return path
+
+
+def read(path: Path) -> tuple[np.ndarray, dict[str, list], dict[str, Any]]:
+    """Vectors, columns and metadata of a file of any format."""
+    columns = ("record", "start", "end", "name")
+    if path.suffix == ".npz":
+        file = np.load(path, allow_pickle=False)
+        return file["embeddings"], {c: file[c].tolist() for c in columns}, json.loads(str(file["info"]))
+    if path.suffix == ".h5":
+        with h5py.File(path) as file:
+            text = {c: file[c].asstr()[:].tolist() for c in ("record", "name")}
+            numbers = {c: file[c][:].tolist() for c in ("start", "end")}
+            return file["embeddings"][:], text | numbers, dict(file.attrs)
+    if path.suffix == ".zarr":
+        group = zarr.open_group(path, mode="r")
+        return group["embeddings"][:], {c: group[c][:].tolist() for c in columns}, dict(group.attrs)
+    if path.suffix == ".parquet":
+        table = pyarrow.parquet.read_table(path)
+        info = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
+        return np.array(table["embedding"].to_pylist()), {c: table[c].to_pylist() for c in columns}, info
+    data = anndata.read_h5ad(path)
+    return data.X, {c: data.obs[c].tolist() for c in columns}, dict(data.uns["dnamamba"])
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_file_holds_vectors_regions_and_how_they_were_made(
+    embed: Callable[..., None], saved_model: Path, genome: Path, bed: Path, tmp_path: Path, suffix: str
+) -> None:
+    out = tmp_path / f"regions{suffix}"
+    embed(f"bed={bed}", f"out={out}", "layer=1", "strand=both")
+    model = dnamamba.load(saved_model)
+    expected = dnamamba.embed(model, (genome, bed), layer=1, strand="both")
+    values, columns, info = read(out)
+    np.testing.assert_array_equal(values, expected)
+    assert columns == {
+        "record": ["two", "one", "two"],
+        "start": [10, 450, 10],
+        "end": [60, 760, 60],
+        "name": ["gene", "", "twin"],
+    }
+    assert info["model_sha256"] == model_hash(model)
+    assert (int(info["layer"]), info["pooling"], info["strand"]) == (1, "mean", "both")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["genome.fa", "regions.bed", out.name]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_an_output_is_replaced_only_when_asked(
+    embed: Callable[..., None], tmp_path: Path, suffix: str
+) -> None:
+    out = tmp_path / f"x{suffix}"
+    embed(f"out={out}", "pool_every=500")
+    with pytest.raises(UserError, match=r"is there already; set overwrite=true to replace it"):
+        embed(f"out={out}")
+    assert len(read(out)[0]) == 6 + 2 + 2
+    embed(f"out={out}", "overwrite=true")
+    assert len(read(out)[0]) == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["genome.fa", out.name]
+
+
+def test_a_folder_that_is_no_zarr_store_is_never_replaced(embed: Callable[..., None], tmp_path: Path) -> None:
+    (tmp_path / "thesis.zarr").mkdir()
+    (tmp_path / "thesis.zarr" / "chapter").write_text("precious")
+    with pytest.raises(UserError, match="is there already"):
+        embed(f"out={tmp_path / 'thesis.zarr'}", "overwrite=true")
+    assert (tmp_path / "thesis.zarr" / "chapter").read_text() == "precious"
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".h5", ".zarr"])
+def test_a_vector_a_base(
+    embed: Callable[..., None], saved_model: Path, genome: Path, bed: Path, tmp_path: Path, suffix: str
+) -> None:
+    out = tmp_path / f"bases{suffix}"
+    embed(f"bed={bed}", f"out={out}", "pooling=none")
+    expected = dnamamba.embed(dnamamba.load(saved_model), (genome, bed), pooling="none")
+    values, columns, _ = read(out)
+    np.testing.assert_array_equal(values, np.concatenate(expected))
+    opened = {".npz": np.load, ".h5": h5py.File, ".zarr": zarr.open_group}[suffix](out)
+    assert opened["first_row"][:].tolist() == [0, 50, 360, 410]
+    assert columns["record"] == ["two", "one", "two"]
+
+
+WINDOWS = ("window=25", "batch_size=1")  # 200 contexts
+
+
+def command(*overrides: str) -> list[str]:
+    return [sys.executable, "-m", "dnamamba.embed", *overrides]
+
+
+@pytest.fixture
+def uninterrupted(embed: Callable[..., None], tmp_path: Path) -> np.ndarray:
+    embed(f"out={tmp_path / 'whole.npz'}", *WINDOWS)
+    return np.load(tmp_path / "whole.npz")["embeddings"]
+
+
+def test_a_killed_run_goes_on_and_repeats_nothing(
+    embed: Callable[..., None],
+    saved_model: Path,
+    genome: Path,
+    tmp_path: Path,
+    uninterrupted: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "killed.h5"
+    given = (f"model={saved_model}", f"fasta={genome}", "device=cpu", f"out={out}", *WINDOWS)
+    process = subprocess.Popen(command(*given), stdout=subprocess.DEVNULL)
+    journal = tmp_path / ".killed.h5.partial" / "journal"
+    deadline = time.monotonic() + 60
+    while not (journal.exists() and journal.stat().st_size > 20 * _ENTRY.size):
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not out.exists()
+    finished = {entry[0] for entry in _ENTRY.iter_unpack(journal.read_bytes())}
+    assert 20 < len(finished) < 200
+
+    made: list[int] = []
+    read_embeddings = embed_command.read_embeddings
+
+    def watched(*args: Any, **options: Any) -> Any:
+        for part in read_embeddings(*args, **options):
+            made.append(part.context)
+            yield part
+
+    monkeypatch.setattr(embed_command, "read_embeddings", watched)
+    embed(f"out={out}", *WINDOWS)
+    assert sorted([*made, *finished]) == list(range(200))
+    np.testing.assert_array_equal(read(out)[0], uninterrupted)
+    assert not journal.parent.exists()
+
+
+def unfinished(embed: Callable[..., None], out: Path, monkeypatch: pytest.MonkeyPatch, at: int = 100) -> Path:
+    """Stop a run after some contexts, as Ctrl-C does; its partial folder."""
+    with monkeypatch.context() as patch:
+        add = partial.Partial.add
+
+        def stop(self: partial.Partial, part: Any) -> None:
+            add(self, part)
+            if os.fstat(self._journal).st_size == at * _ENTRY.size:
+                raise KeyboardInterrupt
+
+        patch.setattr(partial.Partial, "add", stop)
+        with pytest.raises(
+            dnamamba.errors.Interrupted, match=r"stopped; the same command goes on from .*partial"
+        ):
+            embed(f"out={out}", *WINDOWS)
+    assert not out.exists()
+    return out.with_name(f".{out.name}.partial")
+
+
+def test_rows_lost_with_the_machine_are_made_again(
+    embed: Callable[..., None], tmp_path: Path, uninterrupted: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The journal may reach the disk before the rows do, and its last entry in part."""
+    out = tmp_path / "lost.npz"
+    folder = unfinished(embed, out, monkeypatch)
+    with (folder / "values.f32").open("r+b") as file:
+        file.write(bytes(64 * 120))
+    with (folder / "journal").open("ab") as file:
+        file.write(b"\x07\x00\x00")
+    embed(f"out={out}", *WINDOWS)
+    np.testing.assert_array_equal(read(out)[0], uninterrupted)
+
+
+def test_an_unfinished_run_of_other_settings_is_not_mixed_in(
+    embed: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "mixed.npz"
+    folder = unfinished(embed, out, monkeypatch)
+    with pytest.raises(UserError, match=r"partial holds an unfinished run with another layer, strand: "):
+        embed(f"out={out}", *WINDOWS, "layer=1", "strand=both")
+    assert (folder / "journal").stat().st_size == 100 * _ENTRY.size
+
+
+def test_two_processes_do_not_write_one_output(
+    embed: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    out = tmp_path / "twice.npz"
+    folder = unfinished(embed, out, monkeypatch)
+    with (folder / "journal").open("ab") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match=r"another process is writing .*twice.npz"):
+            embed(f"out={out}", *WINDOWS)
+
+
+FULL = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
+from dnamamba.embed import main
+sys.argv = ["dnamamba-embed", *sys.argv[2:]]
+main()
+"""
+
+
+@pytest.mark.parametrize(("suffix", "size"), [(".npz", 3_000), (".h5", 13_000)])
+def test_a_full_disk_is_one_line_and_loses_nothing(
+    embed: Callable[..., None],
+    saved_model: Path,
+    genome: Path,
+    tmp_path: Path,
+    uninterrupted: np.ndarray,
+    suffix: str,
+    size: int,
+) -> None:
+    """No file may grow beyond `size`: the rows (12,800 bytes) do not fit, or the output."""
+    out = tmp_path / f"full{suffix}"
+    given = (f"model={saved_model}", f"fasta={genome}", "device=cpu", f"out={out}", *WINDOWS)
+    done = subprocess.run([sys.executable, "-c", FULL, str(size), *given], capture_output=True, text=True)
+    assert done.returncode == 1
+    partial_folder = tmp_path / f".full{suffix}.partial"
+    assert done.stderr == (
+        f"dnamamba: error: can't write {out}: File too large; what is finished is in {partial_folder}: "
+        "the same command goes on from there\n"
+    )
+    assert not out.exists()
+    embed(f"out={out}", *WINDOWS)
+    np.testing.assert_array_equal(read(out)[0], uninterrupted)
+
+
+def test_too_little_space_is_said_before_the_work(
+    embed: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = partial.shutil.disk_usage(tmp_path)._replace(free=20_000)
+    monkeypatch.setattr(partial.shutil, "disk_usage", lambda _: free)
+    with pytest.raises(UserError, match=r"it takes 0.0 GB of disk while it is made, and 0.0 GB are free"):
+        embed(f"out={tmp_path / 'x.npz'}", *WINDOWS)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["genome.fa"]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "package"), [(".h5", "h5py"), (".zarr", "zarr"), (".parquet", "pyarrow"), (".h5ad", "anndata")]
+)
+def test_a_missing_package_is_one_line(
+    embed: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, package: str
+) -> None:
+    monkeypatch.setattr(optional, "find_spec", lambda name: None)
+    message = rf"^x{suffix} needs {package}, which is not installed: pip install 'dnamamba\[embed\]'$"
+    with pytest.raises(UserError, match=message):
+        embed(f"out={tmp_path / f'x{suffix}'}")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("out=x.csv",), "out=x.csv must end in .npz or .h5 or"),
+        (("out=x.h5ad", "pooling=none"), ".h5ad holds a vector a region"),
+        (("out=x.npz", "layer=7"), "layer 7: the model has layers 0"),
+        (("out=x.npz", "layer=all"), "layer: Value 'all'"),
+        (("out=x.npz", "bed=absent.bed"), "absent.bed: No such file"),
+        (("out=x.npz", "fasta=damaged.fa.gz"), "damaged.fa.gz is truncated"),
+        (("out=x.npz", "bed=past.bed"), "past.bed, row 1: two 0 to 2,000 is no stretch of that record"),
+        (("out=x.npz", "batch_size=many"), "batch_size must be auto or at least 1, not 'many'"),
+        (("fasta=genome.fa",), "out must be given"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(
+    embed: Callable[..., None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    overrides: tuple[str, ...],
+    message: str,
+) -> None:
+    from Bio import bgzf
+
+    monkeypatch.chdir(tmp_path)
+    Path("past.bed").write_text("two\t0\t2000\n")
+    with bgzf.open("whole.fa.gz", "wb") as file:
+        file.write(b">one\n" + b"ACGT" * 40_000 + b"\n")
+    Path("damaged.fa.gz").write_bytes(Path("whole.fa.gz").read_bytes()[:-40])
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(UserError) as error:
+        embed(*overrides)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_the_command_in_an_empty_folder(saved_model: Path, genome: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    done = subprocess.run(command(), cwd=folder, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "dnamamba: error: fasta must be given\n")
+    assert list(folder.iterdir()) == []
+    given = (f"model={saved_model}", f"fasta={genome}", "device=cpu", "out=x.npz")
+    done = subprocess.run(command(*given), cwd=folder, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("3 vectors of 16 from 5,000 bases in ")
+    assert [path.name for path in folder.iterdir()] == ["x.npz"]
