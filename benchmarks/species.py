@@ -106,13 +106,16 @@ def main() -> int:
         command = commands.add_parser(name)
         command.add_argument("folder", type=Path)
         command.add_argument("--model", action="append", required=True, metavar="LOG2=PATH")
-        command.add_argument("overrides", nargs="*", metavar="OVERRIDE")
         if name == "run":
             command.add_argument("--data", type=Path, required=True)
             command.add_argument("--gpus", default="0,1", help="default: %(default)s")
             command.add_argument("--only", action="append", metavar="PATTERN", help="names of runs")
             command.add_argument("--list", action="store_true", help="only print the commands")
-    options = parser.parse_args()
+    # argparse gives up on a list of positional arguments that follows options.
+    options, options.overrides = parser.parse_known_args()
+    strange = [text for text in options.overrides if text.startswith("-") or "=" not in text]
+    if strange:
+        parser.error(f"{strange[0]} is no option, and no override KEY=VALUE")
     models = {int(log2): path for log2, path in (text.split("=", 1) for text in options.model)}
     options.folder.mkdir(parents=True, exist_ok=True)
     if options.command == "longest":

@@ -5,7 +5,7 @@
 
 The pack is FASTA in xz: upper case, segments of the same locus one after the other, so that four apes cost
 little more than one. Unpacked it is FOLDER/SET/SPECIES.fa, with records `SPECIES|ID` (those of a simulated
-species stay marked so). ENCODE files name several records alike; here they are numbered.
+species stay marked so). Where an ENCODE region is in several pieces, they are joined in order over 100 N.
 """
 
 import argparse
@@ -22,6 +22,7 @@ ENCODE = ("human", "chimp", "baboon", "macaque", "marmoset", "galago", "mouse", 
 REGIONS = ("ENm001", "ENm002")
 # Twice the longest locus of five apes: a match is never further back.
 DICTIONARY = 1 << 26
+GAP = np.full(100, ord("N"), dtype=np.uint8)
 UPPER = np.arange(256, dtype=np.uint8)
 UPPER[ord("a") : ord("z") + 1] -= 32
 
@@ -60,8 +61,10 @@ def records(dna: Path) -> Iterator[tuple[str, NDArray[np.uint8]]]:
             yield f"great_apes_chr22/{species}|{identity}", apes[species][ids[species][identity]]
     for region in REGIONS:
         for species in ENCODE:
-            for number, (_, letters) in enumerate(read_fasta(dna / "encode" / region / f"{species}.fa"), 1):
-                yield f"{region}/{species}|{number}", letters
+            pieces = [letters for _, letters in read_fasta(dna / "encode" / region / f"{species}.fa")]
+            gaps = [GAP] * len(pieces)
+            joined = [part for pair in zip(gaps, pieces, strict=True) for part in pair][1:]
+            yield f"{region}/{species}|{region}", np.concatenate(joined)
 
 
 def read_fasta(path: Path) -> Iterator[tuple[str, NDArray[np.uint8]]]:

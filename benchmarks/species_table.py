@@ -121,7 +121,7 @@ LABELS = {
 
 def picture(rows: list[dict[str, object]]) -> Figure:
     """Accuracy against length: ENCODE on the left, apes on the right; chance, 5-mers and the paper beside."""
-    figure = Figure(figsize=(10, 4.6), layout="constrained", facecolor=SURFACE)
+    figure = Figure(figsize=(10, 5), layout="constrained", facecolor=SURFACE)
     panels = (
         ("ENCODE: trained on ENm001, tested on ENm002", ("encode5", "primates6")),
         ("great apes, chromosome 22, split by locus", ("apes4", "apes5")),
@@ -150,10 +150,9 @@ def picture(rows: list[dict[str, object]]) -> Figure:
             axes.axhline(chance, color=color, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
             axes.annotate(
                 f"chance {chance:.1f}",
-                (0.99, chance),
+                (1.01, chance),
                 xycoords=("axes fraction", "data"),
-                ha="right",
-                va="bottom",
+                va="center",
                 fontsize=8,
                 color=MUTED,
             )
@@ -165,7 +164,7 @@ def picture(rows: list[dict[str, object]]) -> Figure:
                     linestyle="",
                     marker="x",
                     color=color,
-                    label="5-mers, the same",
+                    label=f"5-mers: {LABELS[group]}",
                 )
         if "apes4" in groups:
             lengths = [1 << log2 for log2 in PAPER if log2 <= 17]
@@ -184,7 +183,14 @@ def picture(rows: list[dict[str, object]]) -> Figure:
         axes.grid(color=GRID, linewidth=0.8)
         axes.spines[:].set_visible(False)
         axes.tick_params(colors=MUTED, length=0)
-        axes.legend(frameon=False, labelcolor=TEXT, fontsize=8)
+        axes.legend(
+            frameon=False,
+            labelcolor=TEXT,
+            fontsize=8,
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.14),
+            ncol=2,
+        )
     return figure
 
 

@@ -151,7 +151,9 @@ class CleanStretches:
     def _too_short(self, split: str, length: int, longest: Sequence[int]) -> str:
         least, name = min(zip(longest, self.splits.species, strict=True))
         n = "without N" if self.max_n == 0 else f"with at most {self.max_n:.1%} of N"
-        cure = "set a smaller data.max_length, a larger data.max_n, or data.remove_n=true"
+        cure = "set a smaller data.max_length"
+        if not self.genomes.remove_n:
+            cure += ", a larger data.max_n, or data.remove_n=true"
         if not self.splits.loci[split]:
             return f"the {split} split has no locus that all {len(longest)} species have"
         if least < length:
