@@ -178,6 +178,7 @@ def longest(folder: Path, model: str, overrides: list[str]) -> int:
     from data_prep.simulate_apes import simulate
     from dnamamba.config import conf_dir
     from dnamamba.figures import read_metrics
+    from dnamamba.finetune_plan import plan_finetuning
     from dnamamba.finetuning import finetune
 
     genomes = folder / "SIMULATED"
@@ -202,6 +203,7 @@ def longest(folder: Path, model: str, overrides: list[str]) -> int:
     ]
     with initialize_config_dir(str(conf_dir() / "finetune"), version_base="1.3"):
         cfg = compose("finetune", overrides=settings)
+    planned = plan_finetuning(cfg)
     finetune(cfg, folder / "longest")
     logged = read_metrics(folder / "longest" / "metrics.csv")
     speeds = [row["train/bases_per_second"] for row in logged if "train/bases_per_second" in row]
@@ -215,6 +217,8 @@ def longest(folder: Path, model: str, overrides: list[str]) -> int:
         "steps": cfg.train.max_steps,
         "seconds_per_step": bases / float(np.median(speeds)),
         "peak_gib": torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else None,
+        "planned_seconds_per_step": planned.seconds and planned.seconds / planned.steps,
+        "planned_gib": planned.memory_gib,
         "losses": [row["train/loss"] for row in logged if "train/loss" in row],
     }
     (folder / "longest.json").write_text(json.dumps(found, indent=2) + "\n")

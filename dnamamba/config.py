@@ -73,11 +73,11 @@ def command(run: Callable[[DictConfig], None], name: str, folder: str = ".") -> 
         try:
             run(cfg)
         except (UserError, OmegaConfBaseException) as error:
-            _remove_if_unused(output_dir())
+            remove_if_unused(output_dir())
             _report(_one_line(error))
             failed = True
         except (Interrupted, KeyboardInterrupt) as stop:
-            _remove_if_unused(output_dir())
+            remove_if_unused(output_dir())
             print(f"dnamamba: {stop if str(stop) else 'interrupted before the first step'}", file=sys.stderr)
             sys.exit(INTERRUPTED)
 
@@ -116,7 +116,7 @@ def _one_line(error: Exception) -> str:
     return " ".join(text.split())
 
 
-def _remove_if_unused(folder: Path) -> None:
+def remove_if_unused(folder: Path) -> None:
     """Remove a run folder that holds nothing but Hydra's copy of the configuration.
 
     A command without run folders has the working directory for one: never that.

@@ -2,16 +2,21 @@
 
 from omegaconf import DictConfig
 
-from dnamamba.config import command, output_dir
+from dnamamba.config import command, output_dir, remove_if_unused
 
 
 def run(cfg: DictConfig) -> None:
-    """Fine-tune or predict as `cfg` says, into Hydra's output folder."""
+    """Fine-tune, predict or plan as `cfg` says, into Hydra's output folder."""
     # torch and Lightning take seconds: only once the configuration is right
     if cfg.mode == "predict":
         from dnamamba.prediction import predict
 
         predict(cfg, output_dir())
+    elif cfg.mode == "plan":
+        from dnamamba.finetune_plan import print_finetuning_plan
+
+        print_finetuning_plan(cfg)
+        remove_if_unused(output_dir())
     else:
         from dnamamba.finetuning import finetune
 

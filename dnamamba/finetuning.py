@@ -76,7 +76,7 @@ def finetune(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     console = Console(markup=False)
     check_groups(cfg, GROUPS, OTHERS)
     if cfg.mode != "train":
-        raise UserError(f"mode must be train or predict, not {cfg.mode!r}")
+        raise UserError(f"mode must be train, predict or plan, not {cfg.mode!r}")
     train = typed(cfg.train, TrainConfig, "train")
     settings = typed(cfg.task, TaskConfig, "task")
     pooling = typed(cfg.decoder, Pooling, "decoder")

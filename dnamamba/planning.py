@@ -185,7 +185,7 @@ def plan_pretraining(cfg: DictConfig) -> Plan:
         samples_per_epoch=partial(_samples_per_epoch, data, options.training_segments),
     )
     train.schedule(schedule.max_steps)
-    name, memory_gib = _device(options.device)
+    name, memory_gib = device_at_hand(options.device)
     return plan(
         schedule.stages,
         model_config(cfg),
@@ -203,8 +203,12 @@ def print_plan(cfg: DictConfig) -> None:
     made = plan_pretraining(cfg)
     if cfg.plan.json:
         print(json.dumps(made.to_dict(), indent=2))
-        return
-    console = Console()
+    else:
+        show_plan(made, Console())
+
+
+def show_plan(made: Plan, console: Console) -> None:
+    """Print a plan as a table."""
     table = Table(title="a step is of all processes, a micro-batch of one", title_justify="left")
     for column in ("length", "sequences\na step", "micro-batches\na step", "steps", "G bases"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -268,7 +272,7 @@ def _samples_per_epoch(data: GenomeConfig, segments: int, length: int) -> int:
     return data.samples_per_epoch(data.splits(lengths), length)
 
 
-def _device(name: str | None) -> tuple[str, float | None]:
+def device_at_hand(name: str | None) -> tuple[str, float | None]:
     """The device to plan for, and its memory in GiB if it is at hand."""
     if name is not None:
         if name not in DEVICES:

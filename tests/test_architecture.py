@@ -74,7 +74,8 @@ MAY_IMPORT = {
         "finetuning",
         "outcome",
     },
-    "finetune": {"config", "finetuning", "prediction"},
+    "finetune_plan": {"errors", "data", "tasks", "config", "cost", "trainer", "planning", "finetuning"},
+    "finetune": {"config", "finetuning", "finetune_plan", "prediction"},
     "score": {"config", "inference"},
 }
 # Third-party packages that only these parts know.
@@ -95,6 +96,7 @@ HOME_OF = {
         "score",
         "finetune",
         "finetuning",
+        "finetune_plan",
         "prediction",
     },
     "torchmetrics": {"tasks"},

@@ -1,5 +1,7 @@
 """Whole fine-tuning runs on simulated apes, and the experiments of the paper."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +16,10 @@ from safetensors.torch import load_file
 from data_prep.simulate_apes import simulate
 from dnamamba.config import conf_dir, typed
 from dnamamba.errors import Interrupted, UserError
+from dnamamba.finetune_plan import plan_finetuning
 from dnamamba.finetuning import data_config, finetune, pretrained_model
 from dnamamba.models import LanguageModel
+from dnamamba.planning import duration
 from dnamamba.tasks.checkpointing import LastCheckpoint
 from dnamamba.tasks.classification import TaskConfig
 from dnamamba.trainer import TrainConfig
@@ -190,13 +194,34 @@ def test_an_experiment_of_the_paper(configure: Callable[..., DictConfig], name: 
     assert replace(data, alphabet="dna").labels == ("human", "chimpanzee", "gorilla", "orangutan", "bonobo")
     assert cfg.decoder.mode == "last"
 
+    planned = plan_finetuning(cfg)
+    assert [(row.length, row.sequences_per_step, row.steps) for row in planned.stages] == stages
+    assert planned.memory_gib < 80
+
     header = (APES / f"{name}.yaml").read_text().partition("\ndefaults:")[0]
     mamba, hyena = PAPER[log2][int(large)], PAPER[log2][2]
     for line in (
         "# @package _global_\n",
         f"python -m dnamamba.finetune experiment=apes/{name} model=RUN data.species.human=",
         "# Hardware: ",
-        "# Expected: about ",
+        f"# Expected: about {duration(planned.seconds)} of training steps, as mode=plan says; ",
         f"# Expected: {mamba} % in the paper (HyenaDNA 1.4M: {hyena} %); chance is 20 %.",
     ):
         assert line in header
+
+
+def test_a_plan_is_printed_and_leaves_nothing(tmp_path: Path) -> None:
+    command = ["-m", "dnamamba.finetune", "mode=plan", "experiment=apes/2p20_1m4", "model=scratch"]
+    files = ["data.species.human=a.fa", "data.species.gorilla=b.fa"]
+    run = subprocess.run([sys.executable, *command, *files], cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert "1,048,576" in run.stdout
+    assert "10,240 steps" in run.stdout
+    assert not list(tmp_path.glob("logs/finetune/runs/*"))
+
+
+def test_what_cannot_be_planned(configure: Callable[..., DictConfig]) -> None:
+    with pytest.raises(UserError, match=r"^data\.max_length must be a number to plan with"):
+        plan_finetuning(configure())
+    planned = plan_finetuning(configure("data.max_length=512", "train.max_steps=7"))
+    assert [(row.length, row.sequences_per_step, row.steps) for row in planned.stages] == [(512, 32, 7)]

@@ -1,0 +1,63 @@
+"""What a fine-tuning run will do, before it does it: `python -m dnamamba.finetune mode=plan`."""
+
+from omegaconf import DictConfig
+from rich.console import Console
+
+from dnamamba.config import typed
+from dnamamba.cost import DEVICES
+from dnamamba.data.length_schedule import sequence_schedule
+from dnamamba.errors import UserError
+from dnamamba.finetuning import data_config, pretrained_model
+from dnamamba.planning import Plan, device_at_hand, plan, show_plan
+from dnamamba.tasks.species_config import SpeciesConfig
+from dnamamba.trainer import TrainConfig
+
+
+def plan_finetuning(cfg: DictConfig) -> Plan:
+    """The plan of a fine-tuning run; of the data only the settings are read, of the model its shape.
+
+    Memory and time are those of a pretraining step over as many bases, which sweeps the same blocks.
+
+    Args:
+        cfg: conf/finetune/finetune.yaml, composed.
+
+    Raises:
+        UserError: the settings do not go together, or say too little of the sequences' length.
+    """
+    train = typed(cfg.train, TrainConfig, "train")
+    _, config = data_config(cfg.data)
+    _, shape = pretrained_model(cfg, config.alphabet)
+    devices, nodes = cfg.trainer.devices, cfg.trainer.num_nodes
+    if not isinstance(devices, int) or devices < 1:
+        raise UserError(f"trainer.devices must be a number to plan with, not {devices!r}")
+    if train.max_steps is None:
+        raise UserError("train.max_steps must be a number to plan with")
+    if config.max_length is None:
+        raise UserError("data.max_length must be a number to plan with: how long may a sequence be?")
+    if isinstance(config, SpeciesConfig):
+        schedule = config.schedule(
+            global_batch_size=train.global_batch_size, max_steps=train.max_steps, world_size=devices * nodes
+        )
+    else:
+        schedule = sequence_schedule(
+            [config.max_length],
+            sequences=train.global_batch_size,
+            steps=train.max_steps,
+            max_steps=train.max_steps,
+        )
+    name, memory_gib = device_at_hand(None)
+    return plan(
+        schedule.stages,
+        shape,
+        bases_at_a_time=config.batch_size * config.max_length,
+        processes=devices * nodes,
+        checkpointing=train.activation_checkpointing,
+        device=next((device for device in DEVICES.values() if device.name in name.lower()), None),
+        device_name=name,
+        device_memory_gib=memory_gib,
+    )
+
+
+def print_finetuning_plan(cfg: DictConfig) -> None:
+    """Print `plan_finetuning` as a table."""
+    show_plan(plan_finetuning(cfg), Console())
