@@ -100,7 +100,7 @@ class Reader:
         """
         assert isinstance(self.model, LanguageModel)
         hidden, state = self.hidden(tokens, state)
-        return self.model.head(hidden), state
+        return self.model.head(hidden.to(self.model.backbone.embedding.weight.dtype)), state
 
     def to_device(self, ids: Ids) -> Tensor:
         """A copy of ids on the device; the host does not wait for it."""
