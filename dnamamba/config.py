@@ -78,13 +78,16 @@ def command(run: Callable[[DictConfig], None], name: str, folder: str = ".") -> 
             failed = True
         except (Interrupted, KeyboardInterrupt) as stop:
             remove_if_unused(output_dir())
-            print(f"dnamamba: {stop if str(stop) else 'interrupted before the first step'}", file=sys.stderr)
+            if process_number() == 0:
+                message = str(stop) or "interrupted before the first step"
+                print(f"dnamamba: {message}", file=sys.stderr)
             sys.exit(INTERRUPTED)
 
     job.__module__, job.__name__ = run.__module__, name
     # Hydra would print its own, longer report of a mistake; this makes it hand the exception to us instead.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
+        _share_one_folder()
         hydra.main(version_base="1.3", config_path=str(conf_dir() / folder), config_name=name)(job)()
     except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
         _report(_one_line(error))
@@ -99,6 +102,31 @@ def command(run: Callable[[DictConfig], None], name: str, folder: str = ".") -> 
         sys.exit(INTERRUPTED)
     if failed:
         sys.exit(1)
+
+
+def process_number() -> int:
+    """Which of the processes of a run this is, started by Lightning, torchrun or SLURM; 0 where it is alone."""
+    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
+        if name in os.environ:
+            return int(os.environ[name])
+    return 0
+
+
+def _share_one_folder() -> None:
+    """Where processes are started from outside, each would name its folder by its own clock.
+
+    Raises:
+        UserError: the command line names no folder for all of them.
+    """
+    several = max(int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"))
+    if several == 1 or any(argument.startswith("hydra.run.dir=") for argument in sys.argv):
+        if process_number() and "hydra.output_subdir=null" not in sys.argv:
+            sys.argv.append("hydra.output_subdir=null")
+        return
+    raise UserError(
+        f"{several} processes of one run need one folder: set hydra.run.dir=<folder>, and ckpt_path=auto to go "
+        "on in it when the job is queued again"
+    )
 
 
 def _report(message: str) -> None:

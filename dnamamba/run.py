@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from dnamamba.checkpoint import save_model
+from dnamamba.checkpoint import load, save_model
 from dnamamba.config import typed
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.errors import UserError
@@ -54,6 +54,7 @@ def pretrain(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     model = LanguageModel(config)
     model.backbone.activation_checkpointing = train.activation_checkpointing
     trainer = build_trainer(cfg, train, folder)
+    console.quiet = not trainer.is_global_zero
     data = GenomeData(
         genome,
         train.seed,
@@ -94,7 +95,7 @@ def pretrain(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         trainer.fit(task, datamodule=data, ckpt_path=resume_from)
         seconds = time.perf_counter() - began
         if trainer.is_global_zero:
-            save_model(model, folder / "model")
+            save_model(load(last.path), folder / "model")  # of the checkpoint, which has all of the weights
         with console.status("scoring the held-out records"):
             results = _score(trainer, task, data)
     finally:

@@ -8,6 +8,7 @@ from pathlib import Path
 import lightning
 import torch
 from hydra.utils import instantiate
+from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
@@ -68,6 +69,10 @@ def build_trainer(cfg: DictConfig, train: TrainConfig, folder: Path) -> lightnin
             "trainer.accelerator: there is no CUDA GPU here that torch can use; choose trainer=cpu"
         )
     arguments = dict(cfg.trainer)
+    if arguments["strategy"] == "fsdp":
+        # Lightning's own of that name is FSDP1, which wants the backward pass outside the training step.
+        processes = cfg.trainer.devices * cfg.trainer.num_nodes
+        arguments["strategy"] = ModelParallelStrategy(processes, 1, save_distributed_checkpoint=False)
     try:
         trainer = lightning.Trainer(
             **arguments,
@@ -104,5 +109,7 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
     warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
     warnings.filterwarnings("ignore", message="Total length of `list` across ranks is zero")
+    # Metrics add up what all processes counted before anything is logged.
+    warnings.filterwarnings("ignore", message="It is recommended to use `self.log.*sync_dist=True")
     # Lightning 2.6 asks torch's pytree a question that torch 2.13 wants put differently.
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import count
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
@@ -65,7 +66,8 @@ class TiledWindows(Dataset[Batch]):
     """The evaluation batches of one rank: every `world_size`-th tile, each tile on one rank and once.
 
     `tokens` is uint8 `[b, length + 1]`, padded at the end of short tiles; `index`, int64 `[b]`, counts the
-    tiles. The last batch may be smaller, and a rank may have one batch less than another.
+    tiles. The last batch may be smaller. All ranks have as many rows, since they wait for each other: where the
+    tiles do not go round, the last row is padding alone, of index -1.
     """
 
     def __init__(
@@ -84,7 +86,9 @@ class TiledWindows(Dataset[Batch]):
         self.windows = windows
         self.length = length
         self.batch_size = batch_size
-        self.tiles = torch.arange(rank, windows.start.size, world_size).numpy()
+        self.tiles = np.arange(rank, windows.start.size, world_size)
+        if self.tiles.size * world_size < windows.start.size:
+            self.tiles = np.append(self.tiles, -1)
         genome.load(names)
 
     def __len__(self) -> int:
@@ -94,7 +98,9 @@ class TiledWindows(Dataset[Batch]):
         if not 0 <= item < len(self):
             raise IndexError(item)
         index = self.tiles[item * self.batch_size : (item + 1) * self.batch_size]
-        return _batch(self.genome, self.names, self.windows.take(index), self.length, index)
+        windows = self.windows.take(index)
+        windows.length[index < 0] = 0
+        return _batch(self.genome, self.names, windows, self.length, index)
 
 
 def _batch(genome: Genome, names: tuple[str, ...], windows: Windows, length: int, index: Int64s) -> Batch:

@@ -14,8 +14,11 @@ import lightning
 import torch
 from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor
 
 from dnamamba.errors import UserError
+from dnamamba.models.backbone import MambaBlock
 
 from .optim import Schedule, adamw
 
@@ -68,6 +71,16 @@ class SteppedTask(lightning.LightningModule):
         """How many targets of a batch count, an integer tensor on its device."""
         raise NotImplementedError
 
+    def configure_model(self) -> None:
+        """Share the weights out among the processes, where the strategy is `fsdp`."""
+        if self.device_mesh is None or isinstance(self.model, FSDPModule):
+            return
+        mesh = self.device_mesh["data_parallel"]
+        for block in self.model.modules():
+            if isinstance(block, MambaBlock):
+                fully_shard(block, mesh=mesh)
+        fully_shard(self.model, mesh=mesh)
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW; its learning rate is set step by step."""
         return adamw(self.model, self.schedule, weight_decay=self.weight_decay, betas=self.betas)
@@ -114,6 +127,8 @@ class SteppedTask(lightning.LightningModule):
         """Scale the gradients to the limit; returns the norm that they had, without waiting for it."""
         parameters = list(self.model.parameters())
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if isinstance(norm, DTensor):
+            norm = norm.full_tensor()
         if self.gradient_clip is not None:
             torch.nn.utils.clip_grads_with_norm_(parameters, self.gradient_clip, norm)
         return norm

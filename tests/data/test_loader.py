@@ -100,21 +100,29 @@ def test_a_pickled_stream_is_the_same_stream_without_the_bases(genome):
     assert first(pickle.loads(frozen), 3) == first(original, 3)
 
 
+def batches_of(dataset):
+    return [dataset[item]["index"].tolist() for item in range(len(dataset))]
+
+
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 def test_every_tile_is_on_one_rank_once(genome, world_size):
     tiles = tiled_windows(INTERVALS, LENGTH)
     whole = gather(genome, ("a", "b"), tiles, LENGTH)
-    seen = []
+    seen, rows = [], []
     for rank in range(world_size):
         options = {"batch_size": 4, "rank": rank, "world_size": world_size}
         dataset = TiledWindows(genome, ("a", "b"), tiles, LENGTH, **options)
         batches = list(DataLoader(dataset, batch_size=None))
         assert len(batches) == len(dataset)
         for batch in batches:
-            seen += batch["index"].tolist()
-            assert batch["tokens"].tolist() == whole[batch["index"].numpy()].tolist()
-            assert len(batch["index"]) <= 4
-    assert sorted(seen) == list(range(len(whole)))
+            index = batch["index"].numpy()
+            assert len(index) <= 4
+            assert batch["tokens"][index >= 0].tolist() == whole[index[index >= 0]].tolist()
+            assert (batch["tokens"][index < 0] == genome.alphabet.pad_id).all()
+            seen.append(index.tolist())
+        rows.append(sum(map(len, batches_of(dataset))))
+    assert sorted(tile for index in seen for tile in index if tile >= 0) == list(range(len(whole)))
+    assert len(set(rows)) == 1
 
 
 def test_tiles_end(genome):
