@@ -105,7 +105,7 @@ def command(run: Callable[[DictConfig], None], name: str, folder: str = ".") -> 
 
 
 def process_number() -> int:
-    """Which of the processes of a run this is, started by Lightning, torchrun or SLURM; 0 where it is alone."""
+    """Which process of a run this is, started by Lightning, torchrun or SLURM; 0 where it is alone."""
     for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
         if name in os.environ:
             return int(os.environ[name])
@@ -124,8 +124,8 @@ def _share_one_folder() -> None:
             sys.argv.append("hydra.output_subdir=null")
         return
     raise UserError(
-        f"{several} processes of one run need one folder: set hydra.run.dir=<folder>, and ckpt_path=auto to go "
-        "on in it when the job is queued again"
+        f"{several} processes of one run need one folder: set hydra.run.dir=<folder>, and ckpt_path=auto to "
+        "go on in it when the job is queued again"
     )
 
 

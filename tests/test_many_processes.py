@@ -75,7 +75,7 @@ def torchrun(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
 def test_torchrun_in_one_folder_stopped_and_gone_on_with(
     alone: tuple[tuple[str, ...], Path], tmp_path: Path
 ) -> None:
-    overrides, expected = alone
+    overrides, _ = alone
     where = ("hydra.run.dir=mine", "ckpt_path=auto")
     done = torchrun(tmp_path, *overrides, *where, "train.max_steps=5", "train.warmup_fraction=0")
     assert done.returncode == 0, done.stderr

@@ -66,8 +66,8 @@ class TiledWindows(Dataset[Batch]):
     """The evaluation batches of one rank: every `world_size`-th tile, each tile on one rank and once.
 
     `tokens` is uint8 `[b, length + 1]`, padded at the end of short tiles; `index`, int64 `[b]`, counts the
-    tiles. The last batch may be smaller. All ranks have as many rows, since they wait for each other: where the
-    tiles do not go round, the last row is padding alone, of index -1.
+    tiles. The last batch may be smaller. All ranks have as many rows, since they wait for each other: where
+    the tiles do not go round, the last row is padding alone, of index -1.
     """
 
     def __init__(
