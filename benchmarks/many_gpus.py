@@ -28,8 +28,8 @@ def bases_per_second(power: int, gpus: int, strategy: str, folder: Path) -> floa
         "data.markov_orders=[]",
         "data.valid=[]",
         "data.test=[]",
-        "train.max_steps=60",
-        "train.log_every=10",
+        "train.max_steps=40",
+        "train.log_every=5",
         "train.checkpoint_every=1000",
         "train.validate_every=1000",
         f"hydra.run.dir={folder.absolute()}",
@@ -44,10 +44,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--gpus", type=int, default=2)
     parser.add_argument("--strategies", default="ddp")
+    parser.add_argument("--powers", type=int, nargs="*", default=[10, 17], help="of the windows' lengths")
     parser.add_argument("--out", type=Path, default=Path("logs/benchmarks/many_gpus"))
     options = parser.parse_args()
     rows = []
-    for power in (10, 17):
+    for power in options.powers:
         alone = bases_per_second(power, 1, "auto", options.out / f"1_2p{power}")
         rows.append([f"2^{power}", 1, "auto", round(alone), 1.0])
         for strategy in options.strategies.split(","):
