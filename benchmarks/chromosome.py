@@ -3,8 +3,9 @@
     python benchmarks/chromosome.py --model RUN --fasta chr20.fa.gz --record 20 --region 20:35000001-35300000
 
 Both run as their commands do, from the files on the disk to the files on the disk. GPU seconds are those
-between the first operation of a piece and the end of its copy to the host, by CUDA events, summed. The FASTA
-file must be soft-masked (repeats in lower case) for the picture: bits per base in repeats and outside.
+between the first operation of a piece and the end of its copy to the host, by CUDA events, summed. Where the
+FASTA file is soft-masked (repeats in lower case), the picture marks repeats and a table compares bits per base
+in them and outside.
 """
 
 import argparse
@@ -23,7 +24,6 @@ from numpy.typing import NDArray
 
 from dnamamba.data.intervals import Interval, parse_region
 from dnamamba.data.reader import RecordReader
-from dnamamba.errors import UserError
 from dnamamba.figures import GRID, HELD_OUT, MUTED, SURFACE, save_figure
 from dnamamba.inference import streaming
 from dnamamba.inference.embed_command import EmbedConfig, embed_to_file
@@ -93,10 +93,7 @@ def measure(
 
 def soft_masked(fasta: Path, record: str) -> NDArray[np.bool_]:
     """Which bases of a record are in lower case."""
-    mask = np.concatenate([letters >= ord("a") for letters in RecordReader(fasta).letters(record)])
-    if not mask.any():
-        raise UserError(f"{fasta}, record {record}: no base is in lower case, so no repeat is marked")
-    return mask
+    return np.concatenate([letters >= ord("a") for letters in RecordReader(fasta).letters(record)])
 
 
 def by_repeat(track: Path, record: str, mask: NDArray[np.bool_]) -> list[dict[str, object]]:
@@ -144,6 +141,7 @@ def draw(
     position = np.arange(region.start, region.end) / 1e6
     axes.plot(position[::50], line[::50], color=HELD_OUT, linewidth=1.0)
     low = float(np.nanmin(line)) - 0.12
+    marked = " (repeats as grey bars)" if rows else ""
     inside = mask[region.start : region.end]
     edges = np.flatnonzero(np.diff(inside, prepend=False, append=False)).reshape(-1, 2)
     axes.broken_barh(
@@ -154,17 +152,15 @@ def draw(
     )
     axes.set_xlim(position[0], position[-1])
     axes.set_ylim(low - 0.02, None)
-    axes.set_xlabel(f"record {region.name}, Mb (repeats as grey bars)")
+    axes.set_xlabel(f"record {region.name}, Mb{marked}")
     axes.set_ylabel("bits per base, mean of 1 kb")
     axes.grid(axis="y", color=GRID)
     axes.spines[["top", "right"]].set_visible(False)
-    told = ", ".join(f"{row['where']} {row['bits_per_base']}" for row in rows)
-    axes.set_title(
-        f"{model} along {(region.end - region.start) / 1e3:.0f} kb\n"
-        f"bits per base of the whole record, read as one context: {told}",
-        fontsize=10,
-        loc="left",
-    )
+    title = f"{model} along {(region.end - region.start) / 1e3:.0f} kb, read as one context"
+    if rows:
+        told = ", ".join(f"{row['where']} {row['bits_per_base']}" for row in rows)
+        title += f"\nbits per base of the whole record: {told}"
+    axes.set_title(title, fontsize=10, loc="left")
     return figure
 
 
@@ -228,8 +224,9 @@ def main() -> None:
         measure("log-likelihood of every base, bigWig", write_track, track, bases, clock),
     ]
     write_table(rows, args.out / "chromosome.csv")
-    repeats = by_repeat(track, args.record, mask)
-    write_table(repeats, args.out / "repeats.csv")
+    repeats = by_repeat(track, args.record, mask) if mask.any() else []
+    if repeats:
+        write_table(repeats, args.out / "repeats.csv")
     for row in repeats:
         print(row)
     save_figure(draw(track, region, mask, repeats, args.label), args.out / "chromosome.png")

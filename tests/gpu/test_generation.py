@@ -14,7 +14,6 @@ pytestmark = pytest.mark.gpu
 def model() -> LanguageModel:
     torch.manual_seed(0)
     model = LanguageModel(MambaConfig(d_model=64, n_layer=4))
-    torch.nn.init.normal_(model.backbone.embedding.weight, std=0.1)
     return model.cuda()
 
 

@@ -13,7 +13,8 @@ from tests.inference.conftest import random_dna
 pytestmark = pytest.mark.gpu
 
 SEQUENCES = [random_dna(length, length) for length in (70, 513, 30_000, 5)]
-# Relative to the largest value: rounding of float32 over a few layers, and of bfloat16 activations.
+# Relative to the largest value (of a track: to 2 bits at least): rounding of float32 over a few layers, and of
+# bfloat16 activations.
 BUDGET = {"fp32": 2e-5, "bf16": 3e-2}
 
 
@@ -21,7 +22,7 @@ BUDGET = {"fp32": 2e-5, "bf16": 3e-2}
 def models() -> tuple[LanguageModel, LanguageModel]:
     torch.manual_seed(0)
     model = LanguageModel(MambaConfig(d_model=64, n_layer=3)).eval()
-    torch.nn.init.normal_(model.backbone.embedding.weight, std=0.2)
+    torch.nn.init.normal_(model.backbone.embedding.weight, std=0.05)
     return model, copy.deepcopy(model).cuda()
 
 
@@ -56,7 +57,7 @@ def test_tracks(
     for ours, theirs in zip(found, expected, strict=True):
         for a, b in zip(ours, theirs, strict=True):
             assert np.array_equal(np.isnan(a), np.isnan(b))
-            assert np.nanmax(np.abs(a - b)) / np.nanmax(np.abs(b)) < BUDGET[precision]
+            assert np.nanmax(np.abs(a - b)) / max(2.0, np.nanmax(np.abs(b))) < BUDGET[precision]
 
 
 def test_memory_does_not_grow_with_length(models: tuple[LanguageModel, LanguageModel]) -> None:
