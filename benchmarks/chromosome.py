@@ -4,8 +4,8 @@
 
 Both run as their commands do, from the files on the disk to the files on the disk. GPU seconds are those
 between the first operation of a piece and the end of its copy to the host, by CUDA events, summed. Where the
-FASTA file is soft-masked (repeats in lower case), the picture marks repeats and a table compares bits per base
-in them and outside.
+FASTA file is soft-masked (repeats in lower case), the picture marks repeats, and a table has bits per base in
+them and outside.
 """
 
 import argparse

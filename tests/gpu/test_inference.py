@@ -13,8 +13,8 @@ from tests.inference.conftest import random_dna
 pytestmark = pytest.mark.gpu
 
 SEQUENCES = [random_dna(length, length) for length in (70, 513, 30_000, 5)]
-# Relative to the largest value (of a track: to 2 bits at least): rounding of float32 over a few layers, and of
-# bfloat16 activations.
+# Relative to the largest value (of a track, to 2 bits at least): rounding of float32 over a few layers, and
+# of bfloat16 activations.
 BUDGET = {"fp32": 2e-5, "bf16": 3e-2}
 
 
