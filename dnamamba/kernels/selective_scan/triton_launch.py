@@ -10,7 +10,10 @@ SEGMENT = 64
 STATES_PER_PROGRAM = 512
 SUPPORTED_STATES = (4, 8, 16, 32)
 
-# Programs per multiprocessor that keep its schedulers busy without cutting L.
+# Programs per multiprocessor from which on L is not cut: fewer hide too little of their waiting, and that
+# costs more than the second sweep does.
+SINGLE_PASS_PROGRAMS = 24
+# Programs per multiprocessor that make a wave worth having when L is cut.
 BUSY_PROGRAMS = 8
 # Programs of the backward that a multiprocessor holds at once: 128 registers allow four on each scheduler.
 RESIDENT_BACKWARD = 16
@@ -54,7 +57,7 @@ def launch_config(batch: int, length: int, channels: int, states: int, processor
     segments = -(-length // SEGMENT)
 
     chunk = segments * SEGMENT
-    if rows < busy and segments > 1:
+    if rows < processors * SINGLE_PASS_PROGRAMS and segments > 1:
         chunk = SEGMENT
         # Longer chunks leave fewer states to carry, as long as there are programs for eight full waves.
         while chunk < min(MAX_CHUNK, length) and rows * length >= 2 * chunk * busy * 8:
