@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dnamamba.kernels.causal_conv1d.step import causal_conv1d_step
 from dnamamba.kernels.mamba_block import BlockWeights
-from dnamamba.kernels.precision import state_dtype, without_autocast
+from dnamamba.kernels.precision import without_autocast
 from dnamamba.kernels.selective_scan.step import selective_scan_step
 
 from .backbone import MambaBlock
@@ -18,8 +19,8 @@ from .state import MixerState, State, initial_state
 class Recurrence:
     """A language model in its recurrent form, for a fixed number of sequences.
 
-    A step is plain torch operations that update `state` in place: it runs on any device, and a CUDA graph can
-    capture it. Weights are cast once, here; a model that changes afterwards needs a new `Recurrence`.
+    A step updates `state` in place, on any device, and a CUDA graph can capture it. Weights are cast once,
+    here; a model that changes afterwards needs a new `Recurrence`.
 
     Args:
         model: evaluated where its parameters lie, without gradients.
@@ -54,35 +55,26 @@ class Recurrence:
         """Read one token of each sequence, [B]; logits [B, V] of the next."""
         with without_autocast(tokens.device):
             x = F.embedding(tokens.int(), self._embedding)
-            for (weights, eps), state in zip(self._blocks, self.state, strict=True):
-                x = x + _mix(F.rms_norm(x, x.shape[-1:], weights.norm, eps), weights, state)
+            for (weights, eps, backend), state in zip(self._blocks, self.state, strict=True):
+                x = x + _mix(F.rms_norm(x, x.shape[-1:], weights.norm, eps), weights, state, backend)
             return self.head(self._norm(x))
 
 
-def _weights(block: MambaBlock, dtype: torch.dtype) -> tuple[BlockWeights, float | None]:
+def _weights(block: MambaBlock, dtype: torch.dtype) -> tuple[BlockWeights, float | None, str]:
     weights = block.mixer.block_weights(block.norm.weight)
     products = {"in_proj", "x_proj", "dt_proj", "out_proj"}
     taken = {
         name: w.detach().to(dtype if name in products else w.dtype) for name, w in weights._asdict().items()
     }
-    return BlockWeights(**taken), block.norm.eps
+    return BlockWeights(**taken), block.norm.eps, block.mixer.backend
 
 
-def _mix(x: Tensor, weights: BlockWeights, state: MixerState) -> Tensor:
+def _mix(x: Tensor, weights: BlockWeights, state: MixerState, backend: str) -> Tensor:
     """The mixer at one position: [B, D] to [B, D]."""
     (_, rank), states = weights.dt_proj.shape, weights.A.shape[1]
     u, z = F.linear(x.to(weights.in_proj.dtype), weights.in_proj).chunk(2, dim=-1)
-    u = _convolve(u, weights, state.conv)
+    u = causal_conv1d_step(state.conv, u, weights.conv_weight, weights.conv_bias, backend=backend)
     low, B, C = F.linear(u, weights.x_proj).split([rank, states, states], dim=-1)
     dt = F.linear(low, weights.dt_proj)
-    y = selective_scan_step(state.ssm, u, dt, weights.A, B, C, weights.D, z, weights.dt_bias)
+    y = selective_scan_step(state.ssm, u, dt, weights.A, B, C, weights.D, z, weights.dt_bias, backend=backend)
     return F.linear(y, weights.out_proj)
-
-
-def _convolve(u: Tensor, weights: BlockWeights, history: Tensor) -> Tensor:
-    """SiLU of the causal convolution at one position, [B, E]; `history` moves on by one."""
-    taps = torch.cat([history, u[:, None]], dim=1)
-    history.copy_(taps[:, 1:])
-    dtype = state_dtype(u.dtype)
-    y = (taps.to(dtype) * weights.conv_weight.t().to(dtype)).sum(1) + weights.conv_bias.to(dtype)
-    return F.silu(y).to(u.dtype)

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dnamamba.kernels.backend import resolve
 from dnamamba.kernels.precision import softplus, without_autocast
 
 
@@ -17,11 +18,13 @@ def selective_scan_step(
     D: Tensor,
     z: Tensor,
     dt_bias: Tensor,
+    *,
+    backend: str = "auto",
 ) -> Tensor:
     """Read one position: `selective_scan` with L = 1 and `dt_softplus=True`, without its gradients.
 
-    A few torch operations of fixed shapes on fixed memory, so that a CUDA graph can hold them. The
-    arithmetic is that of the state, fp32 or fp64, whatever autocast says.
+    Fixed shapes on fixed memory, so that a CUDA graph can hold it. The arithmetic is that of the state, fp32
+    or fp64, whatever autocast says.
 
     Args:
         state: [B, E, N], fp32 or fp64; changed to the state after this position.
@@ -29,11 +32,18 @@ def selective_scan_step(
         A: [E, N].
         B, C: [B, N].
         D, dt_bias: [E].
+        backend: see `dnamamba.kernels`; fp64 is never Triton's under `auto`.
 
     Returns:
         y [B, E], in the dtype of `u`.
     """
     dtype = state.dtype
+    if backend == "auto" and dtype == torch.float64:
+        backend = "chunked"
+    if resolve(backend, u.device) == "triton":
+        from .triton_step import selective_scan_step_triton
+
+        return selective_scan_step_triton(state, u, dt, A, B, C, D, z, dt_bias)
     with without_autocast(u.device):
         u_BE = u.to(dtype)
         delta_BE = softplus(dt.to(dtype) + dt_bias.to(dtype))
