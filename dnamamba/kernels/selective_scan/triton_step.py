@@ -2,7 +2,7 @@
 # mypy: ignore-errors
 """One position of the selective scan in Triton: the state read, moved on and written in one kernel.
 
-h = exp(delta A) h + delta B u        y = (sum over n of C h + D u) silu(z)        delta = softplus(dt + dt_bias)
+delta = softplus(dt + dt_bias)    h = exp(delta A) h + delta B u    y = (sum over n of C h + D u) silu(z)
 """
 
 import torch
