@@ -86,6 +86,9 @@ def command(run: Callable[[DictConfig], None], name: str, folder: str = ".") -> 
     job.__module__, job.__name__ = run.__module__, name
     # Hydra would print its own, longer report of a mistake; this makes it hand the exception to us instead.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    if not (sys.stdout.isatty() or sys.stderr.isatty()):
+        # Jupyter asks for colours, which Rich takes for a terminal: a bar can't be redrawn there.
+        os.environ.setdefault("TTY_COMPATIBLE", "0")
     try:
         _share_one_folder()
         hydra.main(version_base="1.3", config_path=str(conf_dir() / folder), config_name=name)(job)()

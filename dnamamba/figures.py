@@ -4,13 +4,10 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dnamamba.files import replacing
-
-matplotlib.use("Agg")
 
 SURFACE, TEXT, MUTED, GRID = "#fcfcfb", "#0b0b0b", "#52514e", "#e1e0d9"
 TRAINING, HELD_OUT, BASELINE = "#86b6ef", "#1c5cab", "#898781"

@@ -1,0 +1,141 @@
+"""The notebooks run, are kept without outputs, and are shown in docs/notebooks as they are."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+RENDERED = ROOT / "docs" / "notebooks"
+RENDER = ROOT / "notebooks" / "render.py"
+
+
+def cells_of(path: Path) -> list[nbformat.NotebookNode]:
+    return nbformat.read(path, as_version=4).cells
+
+
+def numbers(text: str, pattern: str) -> tuple[float, ...]:
+    found = re.search(pattern, text)
+    assert found, f"nothing like {pattern} in:\n{text}"
+    return tuple(map(float, found.groups()))
+
+
+def pretraining(text: str) -> None:
+    bits, order_2 = numbers(text, r"test +model ([\d.]+) +order 2 ([\d.]+)")
+    assert order_2 == 1.953
+    assert 1.93 < bits < order_2 + 0.005
+
+
+def finetuning(text: str) -> None:
+    accuracy, low, _ = numbers(text, r"accuracy ([\d.]+), 95 % interval ([\d.]+) to ([\d.]+)")
+    (largest,) = numbers(text, r"largest class: ([\d.]+)")
+    assert largest == 0.387
+    assert largest < low < accuracy
+
+
+def great_apes(text: str) -> None:
+    assert numbers(text, r"orangutan +16.0 +21,377 +([\d.]+) +5,884") == (2.13,)
+    accuracy, low, high = numbers(text, r"accuracy ([\d.]+), 95 % interval ([\d.]+) to ([\d.]+)")
+    assert low <= accuracy <= high
+    assert 0.05 < accuracy < 0.35
+
+
+def embeddings(text: str) -> None:
+    (by_gc,) = numbers(text, r"by the share of G and C alone +([\d.]+)")
+    (by_fit,) = numbers(text, r"by a linear fit of whole vectors +([\d.]+)")
+    assert by_gc == 0.79
+    assert by_fit > 0.93
+
+
+def variants_and_tracks(text: str) -> None:
+    (within,) = numbers(text, r"log-likelihood in genes: (\S+) bits")
+    (between,) = numbers(text, r"log-likelihood between genes: (\S+) bits")
+    assert within < between - 0.01
+    (to_c_or_g,) = numbers(text, r"A or T to C or G +132 +(\S+)")
+    (to_a_or_t,) = numbers(text, r"C or G to A or T +80 +(\S+)")
+    assert to_c_or_g < -0.5
+    assert to_a_or_t > 0.3
+
+
+SHOWN: dict[str, Callable[[str], None]] = {
+    "1_pretrain": pretraining,
+    "2_finetune": finetuning,
+    "3_great_apes": great_apes,
+    "4_embeddings": embeddings,
+    "5_variants_and_tracks": variants_and_tracks,
+}
+
+
+def test_all_are_here() -> None:
+    assert [path.stem for path in NOTEBOOKS] == list(SHOWN)
+    assert {path.stem for path in RENDERED.glob("?_*.md")} == set(SHOWN)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_runs(path: Path, tmp_path: Path) -> None:
+    own = {"IPYTHONDIR": str(tmp_path / "ipython"), "JUPYTER_RUNTIME_DIR": str(tmp_path / "jupyter")}
+    run = subprocess.run(
+        [sys.executable, str(RENDER), str(tmp_path / "out"), str(path)],
+        env=os.environ | own | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    text = (tmp_path / "out" / f"{path.stem}.md").read_text()
+    SHOWN[path.stem](text)
+    assert "\x1b" not in text, "escapes of a terminal"
+    assert "Warning" not in text
+    pictures = sorted(picture.name for picture in RENDERED.glob(f"{path.stem}_*.png"))
+    assert sorted(picture.name for picture in (tmp_path / "out").glob("*.png")) == pictures
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_is_kept_without_outputs(path: Path) -> None:
+    cells = cells_of(path)
+    for cell in cells:
+        assert not cell.metadata, cell.id
+        if cell.cell_type == "code":
+            assert (cell.outputs, cell.execution_count) == ([], None), "python notebooks/strip.py"
+    assert len({cell.id for cell in cells}) == len(cells)
+
+
+def test_stripping(tmp_path: Path) -> None:
+    notebook = nbformat.v4.new_notebook(metadata={"widgets": {}})
+    output = nbformat.v4.new_output("stream", text="2\n")
+    cell = nbformat.v4.new_code_cell("1 + 1", id="sum", execution_count=3, outputs=[output])
+    notebook.cells = [cell]
+    path = tmp_path / "run.ipynb"
+    nbformat.write(notebook, path)
+    subprocess.run([sys.executable, str(ROOT / "notebooks" / "strip.py"), str(path)], check=True)
+    (found,) = cells_of(path)
+    assert (found.id, found.source, found.outputs, found.execution_count) == ("sum", "1 + 1", [], None)
+    assert set(nbformat.read(path, as_version=4).metadata) == {"kernelspec", "language_info"}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_is_shown_as_it_is(path: Path) -> None:
+    text = (RENDERED / f"{path.stem}.md").read_text()
+    place = 0
+    for cell in cells_of(path):
+        place = text.find(cell.source, place)
+        assert place >= 0, f"cell {cell.id} is not in {RENDERED}: python notebooks/render.py docs/notebooks"
+    linked = re.findall(r"\]\((\S+\.png)\)", text)
+    assert sorted(linked) == sorted(picture.name for picture in RENDERED.glob(f"{path.stem}_*.png"))
+    assert linked
+    SHOWN[path.stem](text)
+
+
+def test_a_cell_that_fails(tmp_path: Path) -> None:
+    path = tmp_path / "broken.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 / 0")]), path)
+    command = [sys.executable, str(RENDER), str(tmp_path / "out"), str(path)]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 1
+    assert "ZeroDivisionError" in run.stderr
+    assert not list((tmp_path / "out").iterdir())
