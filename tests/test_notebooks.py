@@ -139,3 +139,8 @@ def test_a_cell_that_fails(tmp_path: Path) -> None:
     assert run.returncode == 1
     assert "ZeroDivisionError" in run.stderr
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_our_pictures_leave_those_of_a_notebook_alone() -> None:
+    code = "import matplotlib as m; m.use('svg'); import dnamamba.figures; assert m.get_backend() == 'svg'"
+    subprocess.run([sys.executable, "-c", code], check=True)
