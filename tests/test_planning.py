@@ -66,6 +66,21 @@ def test_the_longest_context_of_the_paper(planned: Configure) -> None:
     assert made.device == "h200"
 
 
+@pytest.mark.parametrize(
+    "path", sorted((conf_dir() / "experiment").rglob("*.yaml")), ids=lambda path: path.stem
+)
+def test_every_experiment_can_be_planned(planned: Configure, path: Path) -> None:
+    cfg = planned(f"experiment={path.relative_to(conf_dir() / 'experiment').with_suffix('')}")
+    made = plan_pretraining(cfg)
+    steps = [stage.steps for stage in made.stages]
+    assert sum(steps) == made.steps > 0
+    if cfg.train.max_steps is not None:
+        assert made.steps == cfg.train.max_steps
+    assert made.stages[-1].length == cfg.data.max_length
+    assert made.seconds is not None
+    assert made.seconds > 0
+
+
 def test_accumulation_takes_time_and_little_memory() -> None:
     def of(accumulate: int, processes: int) -> tuple[float, float]:
         stage = Stage(0, 2**14, 64 * accumulate * processes, 0, 10)
