@@ -74,7 +74,7 @@ def command(run: Callable[[DictConfig], None], name: str, folder: str = ".") -> 
             run(cfg)
         except (UserError, OmegaConfBaseException) as error:
             remove_if_unused(output_dir())
-            _report(_one_line(error))
+            _report(_one_line(error, folder))
             failed = True
         except (Interrupted, KeyboardInterrupt) as stop:
             remove_if_unused(output_dir())
@@ -93,12 +93,12 @@ def command(run: Callable[[DictConfig], None], name: str, folder: str = ".") -> 
         _share_one_folder()
         hydra.main(version_base="1.3", config_path=str(conf_dir() / folder), config_name=name)(job)()
     except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
-        _report(_one_line(error))
+        _report(_one_line(error, folder))
         failed = True
     except ValueError as error:  # Hydra's own, of a group that is null or a number
         if started:
             raise
-        _report(_one_line(error))
+        _report(_one_line(error, folder))
         failed = True
     except KeyboardInterrupt:
         print("dnamamba: interrupted before the first step", file=sys.stderr)
@@ -136,15 +136,23 @@ def _report(message: str) -> None:
     print(f"dnamamba: error: {message}", file=sys.stderr)
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: Exception, folder: str) -> str:
     """Hydra spreads a mistake over several lines and an exception's causes; keep what the user can act on."""
     text = str(error)
     if isinstance(error, HydraException) and error.__cause__ is not None:
         text = f"{text} {error.__cause__}"
     text = re.sub(r"To append to your config use \S+", "", " ".join(text.split()))
+    text = re.sub(r" *Available options in 'experiment':.*", _experiments(folder), text)
     for tail in ("Config search path:", "full_key:", "object_type="):
         text = text.partition(tail)[0]
     return " ".join(text.split())
+
+
+def _experiments(folder: str) -> str:
+    """The experiments that come with the package; Hydra itself lists those of one level."""
+    home = conf_dir() / folder / "experiment"
+    names = sorted(path.relative_to(home).with_suffix("").as_posix() for path in home.rglob("*.yaml"))
+    return f"; there are {', '.join(names)}"
 
 
 def remove_if_unused(folder: Path) -> None:

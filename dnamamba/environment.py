@@ -39,7 +39,7 @@ class Check(NamedTuple):
 
 def report(console: Console | None = None) -> bool:
     """Print the report; whether every backend that can run here agrees with the reference."""
-    console = console or Console(markup=False, highlight=False)
+    console = console or Console(markup=False, emoji=False, highlight=False)
     facts = Table(show_header=False, box=None)
     for name, value in [*_versions(), *_devices()]:
         facts.add_row(name, value)

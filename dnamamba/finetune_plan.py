@@ -60,4 +60,4 @@ def plan_finetuning(cfg: DictConfig) -> Plan:
 
 def print_finetuning_plan(cfg: DictConfig) -> None:
     """Print `plan_finetuning` as a table."""
-    show_plan(plan_finetuning(cfg), Console())
+    show_plan(plan_finetuning(cfg), Console(markup=False, emoji=False))

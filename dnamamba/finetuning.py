@@ -73,7 +73,7 @@ def finetune(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         UserError: the configuration, the data, the model or the checkpoint can't be used; nothing is written.
         Interrupted: a signal stopped the run; a checkpoint to resume from is in `folder`.
     """
-    console = Console(markup=False)
+    console = Console(markup=False, emoji=False)
     check_groups(cfg, GROUPS, OTHERS)
     if cfg.mode != "train":
         raise UserError(f"mode must be train, predict or plan, not {cfg.mode!r}")

@@ -204,7 +204,12 @@ def print_plan(cfg: DictConfig) -> None:
     if cfg.plan.json:
         print(json.dumps(made.to_dict(), indent=2))
     else:
-        show_plan(made, Console())
+        console = Console(markup=False, emoji=False)
+        show_plan(made, console)
+        for key in ("fasta", "intervals"):
+            path = None if OmegaConf.is_missing(cfg.data, key) else cfg.data[key]
+            if path is not None and not Path(path).exists():
+                console.print(f"data.{key}={path} is not there: planned without it", soft_wrap=True)
 
 
 def show_plan(made: Plan, console: Console) -> None:

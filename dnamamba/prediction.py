@@ -41,7 +41,7 @@ def predict(cfg: DictConfig, folder: Path, piece: int = PIECE) -> Path:
         UserError: no fine-tuned model, no FASTA file, or letters that are no bases; nothing was written.
     """
     check_groups(cfg, GROUPS, OTHERS)
-    console = Console(markup=False)
+    console = Console(markup=False, emoji=False)
     if cfg.model is None:
         raise UserError("mode=predict needs model=PATH, the folder of a fine-tuning run")
     model = load(str(cfg.model))

@@ -45,7 +45,7 @@ def pretrain(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         UserError: the configuration, the FASTA file or the checkpoint can't be used; nothing was written.
         Interrupted: a signal stopped the run; a checkpoint to resume from is in `folder`.
     """
-    console = Console(markup=False)
+    console = Console(markup=False, emoji=False)
     check_groups(cfg, GROUPS)
     train = typed(cfg.train, TrainConfig, "train")
     genome = typed(cfg.data, GenomeConfig, "data")

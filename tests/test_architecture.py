@@ -147,6 +147,19 @@ def test_nothing_points_back_up(path: Path) -> None:
             assert part in HOME_OF[top], f"{path.name} imports {module}"
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_what_is_printed_keeps_its_letters(path: Path) -> None:
+    """Rich makes an emoji of `:100:`, and a record and a place are written just so."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Console":
+            options = {
+                option.arg: ast.literal_eval(option.value)
+                for option in node.keywords
+                if option.arg == "emoji"
+            }
+            assert options == {"emoji": False}, f"line {node.lineno}"
+
+
 def test_the_layers_have_no_cycle() -> None:
     done: set[str] = set()
     while len(done) < len(MAY_IMPORT):

@@ -51,6 +51,7 @@ def folder(tmp_path: Path) -> Path:
     [
         (("data.fast=x.fa",), "data.fast"),
         (("model=huge",), "model/huge"),
+        (("experiment=hg38/nope",), "hg38/size_1m4"),
         (("data.fasta=absent.fa",), "absent.fa"),
         (("data.max_length=many",), "data.max_length"),
         (("train.max_steps=",), "train.max_steps"),

@@ -21,7 +21,7 @@ LARGE = 100_000_000
 @contextmanager
 def reading(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """Give a function to call with the number of bytes (or bases, a byte each) done since the last call."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, emoji=False)
     if total < LARGE or not console.is_terminal:
         yield lambda done: None
         return

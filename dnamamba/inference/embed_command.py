@@ -52,7 +52,7 @@ def embed_to_file(config: EmbedConfig) -> None:
             full. What was finished stays beside the output.
         Interrupted: by the user; likewise.
     """
-    console = Console(markup=False, highlight=False)
+    console = Console(markup=False, emoji=False, highlight=False)
     how = EmbeddingConfig(
         config.layer, config.pooling, config.strand, config.window, config.stride, config.pool_every
     )

@@ -47,7 +47,7 @@ def generate_to_fasta(config: GenerateConfig) -> None:
     Raises:
         UserError: the model, the prompt, a number or the output can't be used; nothing was written.
     """
-    console = Console(markup=False)
+    console = Console(markup=False, emoji=False)
     out = output_path(config.out, (".fa", ".fasta"), config.overwrite)
     sampling = Sampling(config.temperature, config.top_k, config.top_p)
     model = load_on(config.model or YEAST_MODEL, config.device)

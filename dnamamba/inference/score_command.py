@@ -70,7 +70,9 @@ def score(config: ScoreConfig) -> None:
 def _score_vcf(
     config: ScoreConfig, path: Path, model: LanguageModel, genome: Genome, windows: Windows, out: Path
 ) -> None:
-    console, errors = (Console(markup=False, highlight=False, stderr=stderr) for stderr in (False, True))
+    console, errors = (
+        Console(markup=False, emoji=False, highlight=False, stderr=stderr) for stderr in (False, True)
+    )
     vcf = Vcf(path)
     if out.exists() and out.samefile(vcf.path):
         raise UserError(f"out={config.out} is the file to score: choose another name")
@@ -93,7 +95,7 @@ def _score_vcf(
 
 
 def _saturate(config: ScoreConfig, model: LanguageModel, genome: Genome, windows: Windows, out: Path) -> None:
-    console = Console(markup=False, highlight=False)
+    console = Console(markup=False, emoji=False, highlight=False)
     assert config.region is not None
     region = parse_region(config.region, genome.lengths)
     picture = output_path(str(out.with_suffix(".png")), (".png",), config.overwrite)

@@ -46,7 +46,7 @@ def tracks_to_bigwig(config: TracksConfig) -> None:
         UserError: the model, the FASTA or BED file, a value or the output can't be used, or the disk is full.
         Interrupted: by the user.
     """
-    console = Console(markup=False, highlight=False)
+    console = Console(markup=False, emoji=False, highlight=False)
     outputs = _outputs(config)
     need("pyBigWig", "tracks", config.out)
     reader = Reader(load_on(config.model, config.device), precision=config.precision)
