@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, IterableDataset, get_worker_info
+from torch.utils.data import Dataset, IterableDataset
 
 from dnamamba.data.alphabet import Alphabet, Ids
 from dnamamba.data.examples import Examples
 from dnamamba.data.stateless import Int64s, permuted, random_bits
+from dnamamba.data.steps import worker_steps
 
 _ORDER_STREAM, _CROP_STREAM, _STRAND_STREAM = 3, 4, 5
 CROPS = ("random", "start", "middle", "end")
@@ -111,9 +111,7 @@ class LabelledStream(IterableDataset[Batch]):
         self.rank, self.world_size, self.start_step = rank, world_size, start_step
 
     def __iter__(self) -> Iterator[Batch]:
-        worker = get_worker_info()
-        first, stride = (worker.id, worker.num_workers) if worker else (0, 1)
-        for step in count(self.start_step + first, stride):
+        for step in worker_steps(self.start_step):
             start = (step * self.world_size + self.rank) * self.share
             yield self.batch(np.arange(start, start + self.share, dtype=np.int64))
 

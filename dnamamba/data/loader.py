@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import count
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, IterableDataset, get_worker_info
+from torch.utils.data import Dataset, IterableDataset
 
 from dnamamba.data.fasta import Genome
 from dnamamba.data.length_schedule import LengthSchedule
 from dnamamba.data.sampling import Int64s, Windows, WindowSampler, gather
+from dnamamba.data.steps import worker_steps
 
 Batch = dict[str, Tensor]
 
@@ -22,7 +22,7 @@ class WindowStream(IterableDataset[Batch]):
 
     `tokens` is uint8 `[S, length + 1]`, the rank's share of the step's sequences, and `index`, int64 `[S]`,
     holds their sample numbers. The stream is that of steps `start_step`, `start_step` + 1, ..., whatever the
-    number of workers: the DataLoader takes turns between its workers, and worker w of W has every W-th step.
+    number of workers.
 
     Args:
         genome: where the bases are.
@@ -53,9 +53,7 @@ class WindowStream(IterableDataset[Batch]):
         genome.load(name for sampler in windows for name in sampler.names)
 
     def __iter__(self) -> Iterator[Batch]:
-        worker = get_worker_info()
-        first, stride = (worker.id, worker.num_workers) if worker else (0, 1)
-        for step in count(self.start_step + first, stride):
+        for step in worker_steps(self.start_step):
             stage = self.schedule.stage_at(step)
             sampler = self.windows[stage.number]
             index = stage.samples(step, self.rank, self.world_size)

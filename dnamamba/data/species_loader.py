@@ -6,15 +6,15 @@ Batches are those of data/labelled.py; `labels` are the species, and all rows ar
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import count
 
 import torch
-from torch.utils.data import Dataset, IterableDataset, get_worker_info
+from torch.utils.data import Dataset, IterableDataset
 
 from dnamamba.data.labelled import Batch
 from dnamamba.data.length_schedule import LengthSchedule
 from dnamamba.data.species_windows import SpeciesWindows
 from dnamamba.data.stateless import Int64s
+from dnamamba.data.steps import worker_steps
 
 
 class SpeciesStream(IterableDataset[Batch]):
@@ -43,9 +43,7 @@ class SpeciesStream(IterableDataset[Batch]):
         self.rank, self.world_size, self.start_step = rank, world_size, start_step
 
     def __iter__(self) -> Iterator[Batch]:
-        worker = get_worker_info()
-        first, stride = (worker.id, worker.num_workers) if worker else (0, 1)
-        for step in count(self.start_step + first, stride):
+        for step in worker_steps(self.start_step):
             stage = self.schedule.stage_at(step)
             yield _batch(self.windows[stage.number], stage.samples(step, self.rank, self.world_size))
 
