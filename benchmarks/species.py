@@ -29,17 +29,19 @@ FIVE = ("human", "mouse", "dog", "cow", "monodelphis")
 PRIMATES = ("human", "chimp", "baboon", "macaque", "marmoset", "galago")
 APES = ("human", "chimpanzee", "gorilla", "orangutan")
 MICRO_BASES = 1 << 20
+SHORTEST = 1 << 10
 
 
 @dataclass(frozen=True)
 class Task:
-    """A fine-tuning run: which species, and windows of 2^`log2` bases."""
+    """A fine-tuning run: species, windows of 2^`log2` bases, steps in all and at each shorter length."""
 
     group: str
     species: tuple[str, ...]
     log2: int
     steps: int
     sequences: int
+    warmup: int
 
     @property
     def name(self) -> str:
@@ -73,28 +75,29 @@ class Task:
         else:
             settings += ["data.split=file", "decoder.mode=mean"]
             files = {"species": "ENm001", "test_species": "ENm002"}
+        if self.warmup:
+            settings += [
+                f"data.length_warmup.first_length={SHORTEST}",
+                f"data.length_warmup.steps={self.warmup}",
+            ]
         for key, region in files.items():
             settings += [f"++data.{key}.{name}={data / region / name}.fa" for name in self.species]
         return [sys.executable, "-m", "dnamamba.finetune", *settings]
 
 
-# Steps are chosen for one to two minutes a run on an H200, at about 3 million bases a second.
+# Log2 of the length, steps, windows a step, steps at each shorter power of two: one to two minutes an H200.
+ENCODE = ((10, 1000, 64, 0), (13, 300, 64, 0), (16, 600, 32, 80))
+CHROMOSOME_22 = ((10, 600, 64, 0), (12, 400, 64, 0), (14, 340, 64, 60), (16, 440, 32, 60), (17, 470, 16, 60))
 TASKS = (
     *(
-        Task(group, species, log2, steps, sequences)
+        Task(group, species, *shape)
         for group, species in (("encode5", FIVE), ("primates6", PRIMATES))
-        for log2, steps, sequences in ((10, 2000, 64), (13, 600, 64), (16, 250, 16))
+        for shape in ENCODE
     ),
     *(
-        Task(group, species, log2, steps, sequences)
+        Task(group, species, *shape)
         for group, species in (("apes4", APES), ("apes5", (*APES, "bonobo_SIMULATED")))
-        for log2, steps, sequences in (
-            (10, 2000, 64),
-            (12, 1000, 64),
-            (14, 300, 64),
-            (16, 250, 16),
-            (17, 150, 16),
-        )
+        for shape in CHROMOSOME_22
     ),
 )
 
