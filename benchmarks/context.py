@@ -82,8 +82,10 @@ def main() -> None:
     rows: dict[str, list[float]] = {}
     for path in args.models:
         model = load_on(path, "auto")
-        rows[path.name] = [bits_per_base(model, genome, intervals, length) for length in lengths]
-        print(f"{path.name:16s}", *(f"{value:.4f}" for value in rows[path.name]), flush=True)
+        name = path.absolute().parent.name if path.name == "model" else path.name
+        assert name not in rows, f"two models called {name}"
+        rows[name] = [bits_per_base(model, genome, intervals, length) for length in lengths]
+        print(f"{name:16s}", *(f"{value:.4f}" for value in rows[name]), flush=True)
     with (args.out / f"context_{args.split}.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["model", *lengths])

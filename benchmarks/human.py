@@ -270,6 +270,7 @@ def draw(rows: list[dict], key: str, paper: dict[int, float], label: str, of_pap
         label=f"paper, HG38, {of_paper} (digitised)",
     )
     axes.set_xscale("log", base=2 if key == "length" else 10)
+    axes.margins(y=0.1)
     axes.set_xlabel(label, color=MUTED)
     axes.set_ylabel("perplexity a base", color=MUTED)
     axes.set_title(

@@ -106,6 +106,10 @@ def test_stages_keep_the_bases_of_a_step_and_of_a_micro_batch(configure: Callabl
             ("data.max_length=100", "data.length_warmup.first_length=30"),
             "data.max_length, data.length_warmup.first_length: a length of 100 is not 30 doubled",
         ),
+        (
+            ("data.length_warmup.first_length=128", "data.length_warmup.steps=[9,1.5]"),
+            "data.length_warmup.steps must be a whole number or a list of them, not 1.5",
+        ),
         (("data.length_warmup.first_length=0",), "data.length_warmup.first_length must be at least 1, not 0"),
         (
             ("data.length_warmup.first_length=128",),

@@ -96,7 +96,7 @@ def length_schedule(
     *,
     bases_per_step: int,
     epochs: float | None = None,
-    steps: int | None = None,
+    steps: int | Sequence[int] | None = None,
     samples_per_epoch: Callable[[int], int] | None = None,
     max_steps: int | None = None,
 ) -> LengthSchedule:
@@ -106,7 +106,8 @@ def length_schedule(
         lengths: of the stages, in order.
         bases_per_step: targets of an optimiser step, a multiple of every length.
         epochs: how long a stage is; needs `samples_per_epoch`, the samples of an epoch at a length.
-        steps: the same in steps. One of the two is given, or neither where there is only one length.
+        steps: the same in steps, or a list: those at each length but the last, which goes on to `max_steps`.
+            One of the two is given, or neither where there is only one length.
         max_steps: the end of the run: the last stage goes on up to it, and stages beyond it are left out.
             Without it the run ends with the last stage.
 
@@ -120,17 +121,19 @@ def length_schedule(
         raise UserError("a stage lasts a number of epochs or of steps: set one of the two, not both")
     if epochs is None and steps is None and (len(lengths) > 1 or max_steps is None):
         raise UserError("how long does a stage last? Set a number of epochs or of steps")
-    for name, number in (("epochs", epochs), ("steps", steps), ("max_steps", max_steps)):
+    each = _steps_of_stages(steps, len(lengths), max_steps)
+    numbers = [("epochs", epochs), *(("steps", number) for number in each), ("max_steps", max_steps)]
+    for name, number in numbers:
         if number is not None and number <= 0:
             raise UserError(f"the {name} of a length schedule must be more than 0, not {number}")
     end, ends = Fraction(0), []
-    for length in lengths:
+    for length, of_stage in zip(lengths, each, strict=True):
         sequences_per_step(length, bases_per_step)
         if epochs is not None:
             assert samples_per_epoch is not None, "epochs need samples_per_epoch"
             end += Fraction(epochs) * samples_per_epoch(length) * length / bases_per_step
-        elif steps is not None:
-            end += steps
+        elif of_stage is not None:
+            end += of_stage
         ends.append(round(end))
     if max_steps is not None:
         ends = [min(end, max_steps) for end in ends[:-1]] + [max_steps]
@@ -143,6 +146,20 @@ def length_schedule(
     if not stages:
         raise UserError(f"no stage of the length schedule is as long as a step of {bases_per_step:,} bases")
     return LengthSchedule(tuple(stages))
+
+
+def _steps_of_stages(
+    steps: int | Sequence[int] | None, stages: int, max_steps: int | None
+) -> list[int | None]:
+    """How long each stage is where steps say so, as `length_schedule` takes them."""
+    if steps is None or isinstance(steps, int):
+        return [steps] * stages
+    if max_steps is None or len(steps) != stages - 1:
+        raise UserError(
+            f"a list of steps has a number for each of the {stages - 1} lengths before the last, which goes "
+            f"on to max_steps; there are {len(steps)} numbers, and max_steps is {max_steps}"
+        )
+    return [*steps, max_steps]
 
 
 def sequence_schedule(

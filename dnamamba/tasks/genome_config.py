@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from dnamamba.data.embedded import YEAST_TEST, YEAST_VALID
 from dnamamba.data.epochs import samples_of
@@ -17,7 +18,7 @@ class LengthWarmup:
 
     first_length: int | None
     epochs: float | None
-    steps: int | None
+    steps: Any  # int, a list of them, or None: OmegaConf has no such union
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,12 @@ class GenomeConfig:
         for key, least in (("max_length", 1), ("batch_size", 1), ("valid_windows", 1), ("num_workers", 0)):
             if getattr(self, key) < least:
                 raise UserError(f"data.{key} must be at least {least}, not {getattr(self, key)}")
+        steps = self.length_warmup.steps
+        for number in steps if isinstance(steps, list) else [steps] if steps is not None else []:
+            if type(number) is not int:
+                raise UserError(
+                    f"data.length_warmup.steps must be a whole number or a list of them, not {number!r}"
+                )
         for order in self.markov_orders:
             if not 0 <= order <= 12:
                 raise UserError(f"data.markov_orders must lie between 0 and 12, not {order}")

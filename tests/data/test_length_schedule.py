@@ -54,6 +54,13 @@ def test_stages_by_steps():
     ]
 
 
+def test_stages_of_unequal_steps():
+    schedule = length_schedule([4, 8, 16], bases_per_step=32, steps=[10, 3], max_steps=100)
+    assert [stage.end_step for stage in schedule.stages] == [10, 13, 100]
+    schedule = length_schedule([4, 8, 16], bases_per_step=32, steps=[10, 3], max_steps=11)
+    assert [(stage.length, stage.end_step) for stage in schedule.stages] == [(4, 10), (8, 11)]
+
+
 def test_one_length_needs_only_the_steps_of_the_run():
     (stage,) = length_schedule([2**10], bases_per_step=2**20, max_steps=10_000).stages
     assert (stage.steps, stage.sequences, stage.bases) == (10_000, 1024, 10_000 * 2**20)
@@ -104,6 +111,15 @@ def test_the_stage_is_a_function_of_the_step(lengths, epochs, samples, max_steps
         ({"epochs": None, "lengths": [8]}, "how long does a stage last"),
         ({"epochs": 0}, "the epochs of a length schedule must be more than 0, not 0"),
         ({"max_steps": -1}, "the max_steps of a length schedule must be more than 0, not -1"),
+        (
+            {"epochs": None, "steps": [5, 5], "max_steps": 10},
+            "a number for each of the 1 lengths before the last, .* there are 2 numbers",
+        ),
+        ({"epochs": None, "steps": [5]}, "there are 1 numbers, and max_steps is None"),
+        (
+            {"epochs": None, "steps": [0], "max_steps": 9},
+            "the steps of a length schedule must be more than 0",
+        ),
         ({"epochs": 1e-6}, "no stage of the length schedule is as long as a step of 16,777,216 bases"),
     ],
 )

@@ -1,4 +1,4 @@
-"""A run on the GPU that is killed in a stage of the warmup ends as one that was not, in deterministic mode."""
+"""In deterministic mode a run that was stopped on the GPU ends as one that was not, bit for bit."""
 
 import signal
 import subprocess
