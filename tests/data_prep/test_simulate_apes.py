@@ -122,15 +122,16 @@ def test_deletions_are_as_many_and_as_long_as_the_rates_say():
     tree = replace(
         TREE, repeats=(), duplications=NO_DUPLICATIONS, indels=replace(TREE.indels, deletions=1.0, longest=50)
     )
-    ids = random_ids(1_500_000)
+    ids = random_ids(2_500_000)
     none = Rates(np.zeros(2), np.zeros(2))
-    child, counts = evolve(ids, 3.0, tree, none, {}, np.random.default_rng(2))
+    child, counts = evolve(ids, 1.8, tree, none, {}, np.random.default_rng(2))
     found = gaps(ids, child)
-    expected = ids.size * 3.0 * TREE.substitutions.per_site * TREE.indels.per_substitution
+    expected = ids.size * 1.8 * TREE.substitutions.per_site * TREE.indels.per_substitution
     assert abs(found.size - expected) < 4 * np.sqrt(expected)
     assert abs(found.size - counts["deletions"]) <= 3  # the last bases are not walked
     lengths = np.arange(1, 51)
-    odds = lengths**-1.8 / (lengths**-1.8).sum()
+    odds = lengths**-TREE.indels.exponent
+    odds /= odds.sum()
     for length in (1, 2, 3):
         share = odds[length - 1]
         assert abs(np.mean(found == length) - share) < 4 * np.sqrt(share / found.size)
@@ -148,7 +149,7 @@ def test_insertions_repeats_and_duplications_come_at_their_rates():
     for kind, expected in (
         ("insertions", indels * 0.257),
         ("deletions", indels * 0.743),
-        ("repeats", 4 * 20 * (0.368 + 0.094)),
+        ("repeats", 4 * 20 * (0.63 + 0.255)),
         ("duplications", 20.0),
     ):
         assert abs(counts[kind] - expected) < 4 * np.sqrt(expected) + 0.02 * expected, kind
@@ -159,7 +160,7 @@ def test_insertions_repeats_and_duplications_come_at_their_rates():
     middle = families["short"][140:160]
     forward = text.count(DNA.decode(middle))
     backward = text.count(DNA.decode(DNA.reverse_complement(middle)))
-    copies = 4 * 20 * 0.368
+    copies = 4 * 20 * 0.63
     assert abs(forward + backward - copies) < 4 * np.sqrt(copies)
     assert min(forward, backward) >= 3
 
@@ -253,7 +254,7 @@ def test_a_fasta_of_n_or_of_scraps_leaves_nothing(tmp_path):
         (('parent = "pan"', 'parent = "ape"'), "the node chimpanzee comes before its parent 'ape'"),
         (("million_years = 8.4", "million_years = 20"), "the node african_apes is older than its parent"),
         (('parent = ""', 'parent = "x"'), "great_apes, is the root and has no parent"),
-        (("exponent = 1.8", "exponents = 1.8"), "exponents"),
+        (("exponent = 1.65", "exponents = 1.65"), "exponents"),
         (("[indels]", "[gaps]"), "no 'indels'"),
         (('name = "gorilla"', 'name = "../x"'), "'../x' is no name for a node"),
         (("[[nodes]]", "[[nodes"), "line"),
