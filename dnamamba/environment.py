@@ -132,7 +132,7 @@ def _devices() -> Iterator[tuple[str, str]]:
             ),
         )
     for device in _places():
-        chosen = resolve("auto", torch.device(device))
+        chosen = resolve("auto", torch.device(device), torch.float32)
         where = "on a CUDA device" if chosen == "triton" else "wherever tensors lie on no CUDA device"
         yield f"backend on {device}", f"{chosen}: what `auto` takes {where}"
         yield f"bf16 on {device}", _bf16(device)

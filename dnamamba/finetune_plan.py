@@ -30,20 +30,18 @@ def plan_finetuning(cfg: DictConfig) -> Plan:
     devices, nodes = cfg.trainer.devices, cfg.trainer.num_nodes
     if not isinstance(devices, int) or devices < 1:
         raise UserError(f"trainer.devices must be a number to plan with, not {devices!r}")
-    if train.max_steps is None:
-        raise UserError("train.max_steps must be a number to plan with")
     if config.max_length is None:
         raise UserError("data.max_length must be a number to plan with: how long may a sequence be?")
     if isinstance(config, SpeciesConfig):
         schedule = config.schedule(
-            global_batch_size=train.global_batch_size, max_steps=train.max_steps, world_size=devices * nodes
+            global_batch_size=train.global_batch_size, max_steps=train.steps, world_size=devices * nodes
         )
     else:
         schedule = sequence_schedule(
             [config.max_length],
             sequences=train.global_batch_size,
-            steps=train.max_steps,
-            max_steps=train.max_steps,
+            steps=train.steps,
+            max_steps=train.steps,
         )
     name, memory_gib = device_at_hand(None)
     return plan(

@@ -89,7 +89,7 @@ def finetune(cfg: DictConfig, folder: Path) -> dict[str, Any]:
             replace(config, alphabet=shape.alphabet),
             train.seed,
             global_batch_size=train.global_batch_size,
-            max_steps=train.max_steps,
+            max_steps=train.steps,
             world_size=trainer.world_size,
         )
     decoder = data.decoder(pooling.mode)
@@ -103,7 +103,6 @@ def finetune(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     if settings.lora_rank:
         add_adapters(model, settings.lora_rank, settings.lora_alpha)
 
-    trainer.fit_loop.epoch_loop.max_steps = data.max_steps
     contents: dict[str, Any] = {
         "model": shape.to_dict(),
         "decoder": decoder.to_dict(),
@@ -112,11 +111,11 @@ def finetune(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         "task": _plain(asdict(settings)),
         "genome": data.identity,
     }
-    resume_from = checkpoint_to_resume(cfg.ckpt_path, folder, contents, data.max_steps, _unchanged(contents))
+    resume_from = checkpoint_to_resume(cfg.ckpt_path, folder, contents, train.steps, _unchanged(contents))
     earlier = metrics_until(resume_from) if resume_from is not None else []
     task = SequenceTask(
         model,
-        train.schedule(data.max_steps),
+        train.schedule(train.steps),
         config=settings,
         weights=weights,
         padding=data.padding,

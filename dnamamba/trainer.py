@@ -52,6 +52,17 @@ class TrainConfig:
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise UserError(f"train.betas must be two numbers from 0 to below 1, not {self.betas}")
 
+    @property
+    def steps(self) -> int:
+        """`max_steps`, where a run has no other end.
+
+        Raises:
+            UserError: it is null.
+        """
+        if self.max_steps is None:
+            raise UserError("train.max_steps must be a number: fine-tuning has no other end")
+        return self.max_steps
+
     def schedule(self, max_steps: int) -> Schedule:
         """The learning rate of each step of a run of `max_steps`."""
         return Schedule(max_steps, self.learning_rate, self.final_learning_rate, self.warmup_fraction)

@@ -332,7 +332,10 @@ GOOD = ("ACGTA,a,train", "ACGTC,b,train", "ACGTG,a,valid", "ACGTT,b,valid", "ACG
             "task.class_weights must be null, balanced or a weight for each",
         ),
         (lambda d: ["train.global_batch_size=0"], "train.global_batch_size must be at least 1, not 0"),
-        (lambda d: ["train.max_steps=null"], "train.max_steps must be a number for labelled data"),
+        (
+            lambda d: ["train.max_steps=null"],
+            "train.max_steps must be a number: fine-tuning has no other end",
+        ),
         (lambda d: ["mode=test"], "mode must be train, predict or plan, not 'test'"),
         (lambda d: ["scratch.d_model=0"], "model.d_model must be a whole number of at least 1, not 0"),
         (lambda d: ["+nosuch=1"], "unknown setting nosuch; the settings are data, decoder, task"),

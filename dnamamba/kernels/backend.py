@@ -8,17 +8,17 @@ Backend = Literal["reference", "chunked", "triton"]
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
 
 
-def resolve(backend: str, device: torch.device) -> Backend:
-    """Turn a requested backend into the one that will run on `device`.
+def resolve(backend: str, device: torch.device, dtype: torch.dtype) -> Backend:
+    """Turn a requested backend into the one that will run on `device` with inputs of `dtype`.
 
-    `"auto"` is `"triton"` on CUDA and `"chunked"` elsewhere.
+    `"auto"` is `"triton"` on CUDA, `"chunked"` elsewhere and for fp64, which no Triton kernel computes in.
 
     Raises:
         ValueError: `backend` is neither `"auto"` nor one of `BACKENDS`.
         RuntimeError: `"triton"` was requested where it can't run.
     """
     if backend == "auto":
-        backend = "triton" if device.type == "cuda" else "chunked"
+        backend = "triton" if device.type == "cuda" and dtype != torch.float64 else "chunked"
     if backend not in BACKENDS:
         choices = ", ".join(("auto", *BACKENDS))
         raise ValueError(f"unknown backend {backend!r}; choose one of {choices}")

@@ -36,7 +36,7 @@ class MambaBlock(nn.Module):
         self.mixer = MambaMixer(config, backend)
 
     def forward(self, x: Tensor, state: MixerState | None = None) -> tuple[Tensor, MixerState]:
-        if resolve(self.mixer.backend, x.device) == "triton" and not self.mixer.wrapped:
+        if resolve(self.mixer.backend, x.device, x.dtype) == "triton" and not self.mixer.wrapped:
             return self._fused(x, state)
         mixed, state = self.mixer(self.norm(x), state)
         return x + mixed, state

@@ -128,7 +128,7 @@ class LabelledData(SequenceData):
         config: the `data` group.
         seed: of the sampling.
         global_batch_size: sequences an optimiser step.
-        max_steps: of the run.
+        max_steps: of the run, which examples do not end: they are drawn again and again.
         world_size: number of processes.
 
     Raises:
@@ -143,12 +143,10 @@ class LabelledData(SequenceData):
         seed: int,
         *,
         global_batch_size: int,
-        max_steps: int | None,
+        max_steps: int,
         world_size: int,
     ) -> None:
         super().__init__()
-        if max_steps is None:
-            raise UserError("train.max_steps must be a number for labelled data")
         if global_batch_size % world_size:
             raise UserError(
                 f"train.global_batch_size={global_batch_size} is no multiple of {world_size} device(s)"
@@ -156,7 +154,6 @@ class LabelledData(SequenceData):
         assert config.alphabet is not None
         self.config, self.seed, self.padding = config, seed, config.padding
         self.alphabet = get_alphabet(config.alphabet)
-        self._max_steps = max_steps
         self.share = global_batch_size // world_size
         collector = Collector(self.alphabet)
         self._label = config.collect(collector)
@@ -180,11 +177,6 @@ class LabelledData(SequenceData):
         longest = int(self.examples.lengths.max())
         self.crop = Crop(config.max_length or longest, config.crop)
         self.rows = {name: np.flatnonzero(self.split.numbers == i) for i, name in enumerate(SPLITS)}
-
-    @property
-    def max_steps(self) -> int:
-        """`train.max_steps`."""
-        return self._max_steps
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -40,11 +40,6 @@ class SequenceData(lightning.LightningDataModule):
     padding = "right"
 
     @property
-    def max_steps(self) -> int:
-        """Optimiser steps of the run."""
-        raise NotImplementedError
-
-    @property
     def labels(self) -> tuple[str, ...]:
         """Names of the classes."""
         raise NotImplementedError

@@ -44,12 +44,10 @@ class SpeciesData(SequenceData):
         seed: int,
         *,
         global_batch_size: int,
-        max_steps: int | None,
+        max_steps: int,
         world_size: int,
     ) -> None:
         super().__init__()
-        if max_steps is None:
-            raise UserError("train.max_steps must be a number for windows of species")
         if config.alphabet != "dna":
             raise UserError(
                 f"the model's alphabet is {config.alphabet}, which keeps case, so that soft-masking would "
@@ -76,11 +74,6 @@ class SpeciesData(SequenceData):
     def longest(self) -> int:
         """Bases of a window of the last stage, and of the fixed sets."""
         return self.schedule.stages[-1].length
-
-    @property
-    def max_steps(self) -> int:
-        """The end of the last stage."""
-        return self.schedule.max_steps
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -15,27 +15,30 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
 @pytest.mark.parametrize(
-    ("backend", "device", "expected"),
+    ("backend", "device", "dtype", "expected"),
     [
-        ("auto", CPU, "chunked"),
-        ("auto", torch.device("mps"), "chunked"),
-        ("auto", CUDA, "triton"),
-        ("reference", CUDA, "reference"),
-        ("chunked", CUDA, "chunked"),
-        ("triton", CUDA, "triton"),
-        ("reference", CPU, "reference"),
-        ("chunked", CPU, "chunked"),
+        ("auto", CPU, torch.float32, "chunked"),
+        ("auto", torch.device("mps"), torch.float32, "chunked"),
+        ("auto", CUDA, torch.float32, "triton"),
+        ("auto", CUDA, torch.bfloat16, "triton"),
+        ("auto", CUDA, torch.float64, "chunked"),
+        ("reference", CUDA, torch.float32, "reference"),
+        ("chunked", CUDA, torch.float32, "chunked"),
+        ("triton", CUDA, torch.float32, "triton"),
+        ("triton", CUDA, torch.float64, "triton"),  # an explicit choice: the kernel itself says no
+        ("reference", CPU, torch.float32, "reference"),
+        ("chunked", CPU, torch.float32, "chunked"),
     ],
 )
-def test_resolve(backend: str, device: torch.device, expected: str) -> None:
-    assert resolve(backend, device) == expected
+def test_resolve(backend: str, device: torch.device, dtype: torch.dtype, expected: str) -> None:
+    assert resolve(backend, device, dtype) == expected
 
 
 def test_unknown_backend_lists_the_choices() -> None:
     with pytest.raises(
         ValueError, match="unknown backend 'cuda'; choose one of auto, reference, chunked, triton"
     ):
-        resolve("cuda", CPU)
+        resolve("cuda", CPU, torch.float32)
 
 
 @pytest.fixture
@@ -50,15 +53,15 @@ def test_triton_off_cuda_needs_the_interpreter(interpreter) -> None:
     with pytest.raises(
         RuntimeError, match=r"'triton' needs tensors on a CUDA device, not on cpu; .*TRITON_INTERPRET=1"
     ):
-        resolve("triton", CPU)
+        resolve("triton", CPU, torch.float32)
     interpreter(True)
-    assert resolve("triton", CPU) == "triton"
+    assert resolve("triton", CPU, torch.float32) == "triton"
 
 
 def test_triton_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "triton", None)
     with pytest.raises(RuntimeError, match="needs the triton package, which is not installed"):
-        resolve("triton", CPU)
+        resolve("triton", CPU, torch.float32)
 
 
 @pytest.mark.parametrize(

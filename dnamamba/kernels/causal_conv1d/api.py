@@ -69,7 +69,7 @@ def causal_conv1d(
     if activation not in ("silu", None):
         raise ValueError(f"unknown activation {activation!r}; choose 'silu' or None")
 
-    convolve = _implementation(resolve(backend, x.device))
+    convolve = _implementation(resolve(backend, x.device, x.dtype))
     return convolve(x, weight, bias, activation=activation, initial_state=initial_state)
 
 

@@ -20,14 +20,12 @@ def causal_conv1d_step(
         x: [B, E].
         weight: [E, K].
         bias: [E].
-        backend: see `dnamamba.kernels`; fp64 is never Triton's under `auto`.
+        backend: see `dnamamba.kernels`.
 
     Returns:
         y [B, E], in the dtype of `x`.
     """
-    if backend == "auto" and x.dtype == torch.float64:
-        backend = "chunked"
-    if resolve(backend, x.device) == "triton":
+    if resolve(backend, x.device, x.dtype) == "triton":
         from .triton_step import causal_conv1d_step_triton
 
         return causal_conv1d_step_triton(history, x, weight, bias)

@@ -84,7 +84,7 @@ def selective_scan(
     if initial_state is not None:
         require_tensor("initial_state", initial_state, (batch, channels, states), u, "u")
 
-    scan = _implementation(resolve(backend, u.device))
+    scan = _implementation(resolve(backend, u.device, u.dtype))
     return scan(
         u, dt, A, B, C, D=D, z=z, dt_bias=dt_bias, dt_softplus=dt_softplus, initial_state=initial_state
     )

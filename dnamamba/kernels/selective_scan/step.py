@@ -32,15 +32,13 @@ def selective_scan_step(
         A: [E, N].
         B, C: [B, N].
         D, dt_bias: [E].
-        backend: see `dnamamba.kernels`; fp64 is never Triton's under `auto`.
+        backend: see `dnamamba.kernels`.
 
     Returns:
         y [B, E], in the dtype of `u`.
     """
     dtype = state.dtype
-    if backend == "auto" and dtype == torch.float64:
-        backend = "chunked"
-    if resolve(backend, u.device) == "triton":
+    if resolve(backend, u.device, dtype) == "triton":
         from .triton_step import selective_scan_step_triton
 
         return selective_scan_step_triton(state, u, dt, A, B, C, D, z, dt_bias)
