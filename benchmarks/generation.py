@@ -33,7 +33,7 @@ from torch import Tensor
 
 from dnamamba import LanguageModel, MambaConfig
 from dnamamba.config import conf_dir
-from dnamamba.inference.generation import BLOCK, SamplingLoop, read_prompt
+from dnamamba.inference.generation import BLOCK, SamplingLoop, captured, read_prompt
 from dnamamba.inference.sampling import Sampling
 from dnamamba.models import Recurrence
 
@@ -187,7 +187,7 @@ def measure_llama(model: Any, how: str, batch: int, prompt: int, device: torch.d
     advance = step
     if device.type == "cuda":
         try:
-            advance = captured(step, rewind)
+            advance = captured(step, device)
         except RuntimeError as error:
             print(f"no CUDA graph of Llama, {how}: {str(error).partition(chr(10))[0]}")
 
@@ -197,20 +197,6 @@ def measure_llama(model: Any, how: str, batch: int, prompt: int, device: torch.d
             advance()
 
     return _row(f"Llama, {how}", model, batch, prompt, timed(block, device, repeats), device)
-
-
-def captured(step: Callable[[], None], rewind: Callable[[], None]) -> Callable[[], None]:
-    aside = torch.cuda.Stream()
-    aside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(aside):
-        step()
-        step()
-    torch.cuda.current_stream().wait_stream(aside)
-    rewind()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        step()
-    return graph.replay
 
 
 def main() -> None:

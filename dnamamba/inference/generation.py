@@ -132,7 +132,7 @@ class SamplingLoop:
         self._noise = torch.zeros(BLOCK, rows, len(weight), device=device)
         self._made = torch.zeros(BLOCK, rows, dtype=torch.uint8, device=device)
         self._position = torch.zeros(1, dtype=torch.long, device=device)
-        self._step = _captured(self._eager_step, device) if device.type == "cuda" else self._eager_step
+        self._step = captured(self._eager_step, device) if device.type == "cuda" else self._eager_step
 
     def start(self, prompts: Sequence[tuple[Tensor, State]], batch: int) -> None:
         """Begin after these prompts, each of which `batch` neighbouring sequences continue."""
@@ -159,7 +159,7 @@ class SamplingLoop:
         self._position.add_(1)
 
 
-def _captured(step: Callable[[], None], device: torch.device) -> Callable[[], None]:
+def captured(step: Callable[[], None], device: torch.device) -> Callable[[], None]:
     """One call of `step` as a CUDA graph. It has run by then: what it changed must be set anew."""
     with torch.cuda.device(device):
         aside = torch.cuda.Stream()

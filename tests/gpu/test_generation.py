@@ -28,7 +28,7 @@ def test_the_graph_equals_eager_steps(
     prompt = "ACGTTGCAAC" * 30
     with torch.autocast("cuda", dtype, enabled=dtype != torch.float32):
         captured = generate(model, prompt, 200, batch=3, seed=1, **options)
-        monkeypatch.setattr(generation, "_captured", lambda step, device: step)
+        monkeypatch.setattr(generation, "captured", lambda step, device: step)
         eager = generate(model, prompt, 200, batch=3, seed=1, **options)
     assert captured == eager
     assert options.get("temperature") == 0.0 or len(set(captured)) == 3
