@@ -1,76 +1,23 @@
-"""Whole fine-tunings, in this process: what they leave behind, what they refuse, and how they go on."""
+"""Whole fine-tunings, in this process: what they leave behind, and how they go on."""
 
-import csv
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
-from dnamamba import LanguageModel, MambaConfig, SequenceModel, UserError, get_alphabet, load, save_model
+from dnamamba import SequenceModel, UserError, get_alphabet, load
 from dnamamba.config import conf_dir
 from dnamamba.errors import Interrupted
 from dnamamba.figures import read_metrics
 from dnamamba.finetuning import finetune
-from dnamamba.prediction import predict
 from dnamamba.tasks.checkpointing import LastCheckpoint
 from dnamamba.tasks.metrics import score
+from tests.finetuning.conftest import SHORT, Configure, pretrained, rows_of, write_table
 
-Configure = Callable[..., DictConfig]
 DNA = get_alphabet("dna")
-SHORT = (
-    "model=scratch",
-    "scratch.d_model=8",
-    "scratch.n_layer=1",
-    "data.batch_size=4",
-    "train.global_batch_size=8",
-    "train.max_steps=6",
-    "train.validate_every=2",
-    "train.checkpoint_every=1",
-    "train.log_every=1",
-    "train.learning_rate=0.02",
-    "task.bootstrap=20",
-)
-
-
-@pytest.fixture
-def configure() -> Iterator[Configure]:
-    with initialize_config_dir(str(conf_dir() / "finetune"), version_base="1.3"):
-        yield lambda *overrides: compose("finetune", overrides=list(overrides))
-
-
-def write_table(path: Path, number: int = 60, kind: str = "classification") -> Path:
-    """Sequences of 20 to 40 bases: class `at` is of A and T mostly, class `gc` of G and C."""
-    rng = np.random.default_rng(0)
-    rows = []
-    for place in range(number):
-        share = place % 2 if kind != "regression" else rng.random()
-        p = 0.4 * (1 - share) + 0.1 * share
-        bases = "".join(rng.choice(list("ACGT"), rng.integers(20, 40), p=[p, 0.5 - p, 0.5 - p, p]))
-        label = {
-            "classification": ("at", "gc")[place % 2],
-            "multilabel": ("at", "gc;strong", "")[place % 3],
-            "regression": f"{100 + 50 * share:.3f}",
-        }[kind]
-        split = ("train", "train", "valid", "test")[place // 3 % 4]
-        rows.append(f"s{place},{bases},{label},{split}\n")
-    path.write_text("id,sequence,label,split\n" + "".join(rows))
-    return path
-
-
-@pytest.fixture
-def tiny(configure: Configure, tmp_path: Path) -> Configure:
-    table = write_table(tmp_path / "t.csv")
-    return lambda *overrides: configure(*SHORT, f"data.table={table}", *overrides)
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file, delimiter="\t"))
 
 
 def test_a_run_leaves_everything_behind(tiny: Configure, tmp_path: Path) -> None:
@@ -169,13 +116,6 @@ def test_accumulation_changes_nothing_but_rounding(tiny: Configure, tmp_path: Pa
         )
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
     assert losses[2] == pytest.approx(losses[0], rel=1e-4)
-
-
-def pretrained(folder: Path, alphabet: str = "dna") -> Path:
-    torch.manual_seed(5)
-    vocabulary = {"dna": 8, "bytes": 256}[alphabet]
-    save_model(LanguageModel(MambaConfig(8, 2, alphabet=alphabet, vocab_size=vocabulary)), folder)
-    return folder
 
 
 def backbone(path: Path) -> dict[str, torch.Tensor]:
@@ -280,130 +220,6 @@ def test_a_checkpoint_of_another_run_lists_what_differs(tiny: Configure, tmp_pat
     ):
         assert difference in str(error.value)
     assert not (tmp_path / "second").exists()
-
-
-def table_with(folder: Path, *rows: str) -> str:
-    path = folder / "bad.csv"
-    path.write_text("sequence,label,split\n" + "".join(f"{row}\n" for row in rows))
-    return f"data.table={path}"
-
-
-GOOD = ("ACGTA,a,train", "ACGTC,b,train", "ACGTG,a,valid", "ACGTT,b,valid", "ACGAA,a,test", "ACGAC,b,test")
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda d: [table_with(d, *GOOD, "ACGT,c,train"), "data.label_names=[a,b]"], "unknown label 'c'"),
-        (lambda d: [table_with(d, *GOOD, "ACGT,,train")], "1 sequence(s) with no label, the first is"),
-        (lambda d: [table_with(d, *(row.replace("b", "a") for row in GOOD))], "one class only, a"),
-        (lambda d: [table_with(d, *GOOD[:-1])], "class 'b' is missing from the test split"),
-        (lambda d: [table_with(d, *GOOD, ",a,train")], "1 empty sequence(s), the first is"),
-        (lambda d: [table_with(d, *GOOD, "MEEP,a,train")], "3 letter(s) in 1 sequence(s) are no nucleotide"),
-        (
-            lambda d: [table_with(d, *GOOD), "data.task=regression"],
-            "6 regression target(s) are no finite numb",
-        ),
-        (
-            lambda d: [table_with(d, *GOOD, "ACGTA,a,test"), "data.duplicates=error"],
-            "data.duplicates=error: 1 of the test sequences are in train too",
-        ),
-        (
-            lambda d: [f"model={pretrained(d / 'm', 'bytes')}", "data.alphabet=dna"],
-            "is of alphabet 'bytes', but",
-        ),
-        (lambda d: ["model=nowhere"], "no model at nowhere"),
-        (lambda d: ["model=[a]"], "model must be a path, scratch or null, not ['a']"),
-        (lambda d: ["data.fasta=x.fa"], "data.fasta, data.table do not go together: give data.folder; or"),
-        (lambda d: ["data._target_=os.getcwd"], "data._target_=os.getcwd is no "),
-        (
-            lambda d: ["data._target_=dnamamba.nothing.Data"],
-            "data._target_=dnamamba.nothing.Data is no data mod",
-        ),
-        (lambda d: ["data.padding=both"], "data.padding must be one of right, left, not 'both'"),
-        (lambda d: ["data.valid_fraction=0.7"], "data.valid_fraction must lie between 0 and 0.5, not 0.7"),
-        (lambda d: ["decoder.mode=first"], "decoder.mode must be last or mean, not 'first'"),
-        (
-            lambda d: ["task.monitor=luck"],
-            "task.monitor=luck is none of loss, accuracy, f1, mcc, auroc, aup",
-        ),
-        (
-            lambda d: ["task.class_weights=heavy"],
-            "task.class_weights must be null, balanced or a weight for each",
-        ),
-        (lambda d: ["train.global_batch_size=0"], "train.global_batch_size must be at least 1, not 0"),
-        (
-            lambda d: ["train.max_steps=null"],
-            "train.max_steps must be a number: fine-tuning has no other end",
-        ),
-        (lambda d: ["mode=test"], "mode must be train, predict or plan, not 'test'"),
-        (lambda d: ["scratch.d_model=0"], "model.d_model must be a whole number of at least 1, not 0"),
-        (lambda d: ["+nosuch=1"], "unknown setting nosuch; the settings are data, decoder, task"),
-        (lambda d: ["ckpt_path=nowhere.ckpt"], "no checkpoint nowhere.ckpt"),
-        (lambda d: ["mode=predict"], "scratch"),
-    ],
-)
-def test_a_mistake_is_one_line_and_no_folder(
-    tiny: Configure, tmp_path: Path, make: Callable[[Path], list[str]], message: str
-) -> None:
-    folder = tmp_path / "run"
-    cfg = tiny(*make(tmp_path))
-    with pytest.raises(UserError) as error:
-        (predict if cfg.mode == "predict" else finetune)(cfg, folder)
-    assert message in str(error.value)
-    assert "\n" not in str(error.value)
-    assert not folder.exists()
-
-
-@pytest.mark.parametrize("mode", ["last", "mean"])
-def test_new_sequences_however_long(tiny: Configure, configure: Configure, tmp_path: Path, mode: str) -> None:
-    """Pieces of 16 bases with the state carried, against the model on each whole sequence."""
-    finetune(tiny(f"decoder.mode={mode}"), tmp_path / "run")
-    rng = np.random.default_rng(1)
-    records = {
-        f"r{n}": "".join(rng.choice(list("ACGTN"), size)) for n, size in enumerate((5, 300, 16, 17, 1, 9, 64))
-    }
-    path = tmp_path / "new.fa"
-    path.write_text("".join(f">{name} x\n{bases}\n" for name, bases in records.items()))
-    cfg = configure("mode=predict", f"model={tmp_path / 'run'}", f"data.fasta={path}", "data.batch_size=2")
-    rows = rows_of(predict(cfg, tmp_path / "out", piece=16))
-    assert [row["id"] for row in rows] == list(records)
-    model = load(tmp_path / "run")
-    for row in rows:
-        with torch.no_grad():
-            p = model(torch.from_numpy(DNA.encode(records[row["id"]]))[None]).softmax(-1)[0]
-        assert (float(row["p_at"]), float(row["p_gc"])) == pytest.approx(p.tolist(), abs=1e-5)
-        assert row["predicted"] == ("at", "gc")[int(p.argmax())]
-
-
-@pytest.mark.parametrize(
-    ("text", "model", "message"),
-    [
-        (
-            ">a\nACGT\n>b\nACEFG\n",
-            "run",
-            "2 letter(s) are no nucleotide codes, the first is 'E' at position 3 of",
-        ),
-        (">a\nACGT\n", "source", "is a pretrained model that answers no question: fine-tune it first"),
-        (None, "run", "mode=predict needs data.fasta=FILE"),
-        (">a\nACGT\n", None, "mode=predict needs model=PATH"),
-    ],
-)
-def test_what_can_not_be_predicted(
-    tiny: Configure, configure: Configure, tmp_path: Path, text: str | None, model: str | None, message: str
-) -> None:
-    pretrained(tmp_path / "source")
-    finetune(tiny("train.max_steps=1"), tmp_path / "run")
-    overrides = ["mode=predict"]
-    if text is not None:
-        (tmp_path / "new.fa").write_text(text)
-        overrides.append(f"data.fasta={tmp_path / 'new.fa'}")
-    if model is not None:
-        overrides.append(f"model={tmp_path / model}")
-    with pytest.raises(UserError) as error:
-        predict(configure(*overrides), tmp_path / "out")
-    assert message in str(error.value)
-    assert not (tmp_path / "out").exists()
 
 
 def test_the_shared_groups_are_those_of_pretraining() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_finetune import SHORT, write_table
+from tests.finetuning.conftest import SHORT, write_table
 
 RUNS = Path("logs/finetune/runs")
 

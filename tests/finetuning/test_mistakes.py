@@ -1,0 +1,84 @@
+"""What a fine-tuning refuses: one line, and nothing written."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dnamamba import UserError
+from dnamamba.finetuning import finetune
+from dnamamba.prediction import predict
+from tests.finetuning.conftest import Configure, pretrained
+
+
+def table_with(folder: Path, *rows: str) -> str:
+    path = folder / "bad.csv"
+    path.write_text("sequence,label,split\n" + "".join(f"{row}\n" for row in rows))
+    return f"data.table={path}"
+
+
+GOOD = ("ACGTA,a,train", "ACGTC,b,train", "ACGTG,a,valid", "ACGTT,b,valid", "ACGAA,a,test", "ACGAC,b,test")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda d: [table_with(d, *GOOD, "ACGT,c,train"), "data.label_names=[a,b]"], "unknown label 'c'"),
+        (lambda d: [table_with(d, *GOOD, "ACGT,,train")], "1 sequence(s) with no label, the first is"),
+        (lambda d: [table_with(d, *(row.replace("b", "a") for row in GOOD))], "one class only, a"),
+        (lambda d: [table_with(d, *GOOD[:-1])], "class 'b' is missing from the test split"),
+        (lambda d: [table_with(d, *GOOD, ",a,train")], "1 empty sequence(s), the first is"),
+        (lambda d: [table_with(d, *GOOD, "MEEP,a,train")], "3 letter(s) in 1 sequence(s) are no nucleotide"),
+        (
+            lambda d: [table_with(d, *GOOD), "data.task=regression"],
+            "6 regression target(s) are no finite numb",
+        ),
+        (
+            lambda d: [table_with(d, *GOOD, "ACGTA,a,test"), "data.duplicates=error"],
+            "data.duplicates=error: 1 of the test sequences are in train too",
+        ),
+        (
+            lambda d: [f"model={pretrained(d / 'm', 'bytes')}", "data.alphabet=dna"],
+            "is of alphabet 'bytes', but",
+        ),
+        (lambda d: ["model=nowhere"], "no model at nowhere"),
+        (lambda d: ["model=[a]"], "model must be a path, scratch or null, not ['a']"),
+        (lambda d: ["data.fasta=x.fa"], "data.fasta, data.table do not go together: give data.folder; or"),
+        (lambda d: ["data._target_=os.getcwd"], "data._target_=os.getcwd is no "),
+        (
+            lambda d: ["data._target_=dnamamba.nothing.Data"],
+            "data._target_=dnamamba.nothing.Data is no data mod",
+        ),
+        (lambda d: ["data.padding=both"], "data.padding must be one of right, left, not 'both'"),
+        (lambda d: ["data.valid_fraction=0.7"], "data.valid_fraction must lie between 0 and 0.5, not 0.7"),
+        (lambda d: ["decoder.mode=first"], "decoder.mode must be last or mean, not 'first'"),
+        (
+            lambda d: ["task.monitor=luck"],
+            "task.monitor=luck is none of loss, accuracy, f1, mcc, auroc, aup",
+        ),
+        (
+            lambda d: ["task.class_weights=heavy"],
+            "task.class_weights must be null, balanced or a weight for each",
+        ),
+        (lambda d: ["train.global_batch_size=0"], "train.global_batch_size must be at least 1, not 0"),
+        (
+            lambda d: ["train.max_steps=null"],
+            "train.max_steps must be a number: fine-tuning has no other end",
+        ),
+        (lambda d: ["mode=test"], "mode must be train, predict or plan, not 'test'"),
+        (lambda d: ["scratch.d_model=0"], "model.d_model must be a whole number of at least 1, not 0"),
+        (lambda d: ["+nosuch=1"], "unknown setting nosuch; the settings are data, decoder, task"),
+        (lambda d: ["ckpt_path=nowhere.ckpt"], "no checkpoint nowhere.ckpt"),
+        (lambda d: ["mode=predict"], "scratch"),
+    ],
+)
+def test_a_mistake_is_one_line_and_no_folder(
+    tiny: Configure, tmp_path: Path, make: Callable[[Path], list[str]], message: str
+) -> None:
+    folder = tmp_path / "run"
+    cfg = tiny(*make(tmp_path))
+    with pytest.raises(UserError) as error:
+        (predict if cfg.mode == "predict" else finetune)(cfg, folder)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not folder.exists()

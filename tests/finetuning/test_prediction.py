@@ -1,0 +1,65 @@
+"""Labels for new sequences from a saved run."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dnamamba import UserError, get_alphabet, load
+from dnamamba.finetuning import finetune
+from dnamamba.prediction import predict
+from tests.finetuning.conftest import Configure, pretrained, rows_of
+
+DNA = get_alphabet("dna")
+
+
+@pytest.mark.parametrize("mode", ["last", "mean"])
+def test_new_sequences_however_long(tiny: Configure, configure: Configure, tmp_path: Path, mode: str) -> None:
+    """Pieces of 16 bases with the state carried, against the model on each whole sequence."""
+    finetune(tiny(f"decoder.mode={mode}"), tmp_path / "run")
+    rng = np.random.default_rng(1)
+    records = {
+        f"r{n}": "".join(rng.choice(list("ACGTN"), size)) for n, size in enumerate((5, 300, 16, 17, 1, 9, 64))
+    }
+    path = tmp_path / "new.fa"
+    path.write_text("".join(f">{name} x\n{bases}\n" for name, bases in records.items()))
+    cfg = configure("mode=predict", f"model={tmp_path / 'run'}", f"data.fasta={path}", "data.batch_size=2")
+    rows = rows_of(predict(cfg, tmp_path / "out", piece=16))
+    assert [row["id"] for row in rows] == list(records)
+    model = load(tmp_path / "run")
+    for row in rows:
+        with torch.no_grad():
+            p = model(torch.from_numpy(DNA.encode(records[row["id"]]))[None]).softmax(-1)[0]
+        assert (float(row["p_at"]), float(row["p_gc"])) == pytest.approx(p.tolist(), abs=1e-5)
+        assert row["predicted"] == ("at", "gc")[int(p.argmax())]
+
+
+@pytest.mark.parametrize(
+    ("text", "model", "message"),
+    [
+        (
+            ">a\nACGT\n>b\nACEFG\n",
+            "run",
+            "2 letter(s) are no nucleotide codes, the first is 'E' at position 3 of",
+        ),
+        (">a\nACGT\n", "source", "is a pretrained model that answers no question: fine-tune it first"),
+        (None, "run", "mode=predict needs data.fasta=FILE"),
+        (">a\nACGT\n", None, "mode=predict needs model=PATH"),
+    ],
+)
+def test_what_can_not_be_predicted(
+    tiny: Configure, configure: Configure, tmp_path: Path, text: str | None, model: str | None, message: str
+) -> None:
+    pretrained(tmp_path / "source")
+    finetune(tiny("train.max_steps=1"), tmp_path / "run")
+    overrides = ["mode=predict"]
+    if text is not None:
+        (tmp_path / "new.fa").write_text(text)
+        overrides.append(f"data.fasta={tmp_path / 'new.fa'}")
+    if model is not None:
+        overrides.append(f"model={tmp_path / model}")
+    with pytest.raises(UserError) as error:
+        predict(configure(*overrides), tmp_path / "out")
+    assert message in str(error.value)
+    assert not (tmp_path / "out").exists()
