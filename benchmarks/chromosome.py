@@ -152,7 +152,8 @@ def draw(
     )
     axes.set_xlim(position[0], position[-1])
     axes.set_ylim(low - 0.02, None)
-    axes.set_xlabel(f"record {region.name}, Mb{marked}")
+    name = region.name if len(region.name) <= 24 else f"{region.name[:23]}…"
+    axes.set_xlabel(f"record {name}, Mb{marked}")
     axes.set_ylabel("bits per base, mean of 1 kb")
     axes.grid(axis="y", color=GRID)
     axes.spines[["top", "right"]].set_visible(False)
