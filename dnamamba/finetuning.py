@@ -42,6 +42,7 @@ class Pooling:
     """The `decoder` group of a configuration."""
 
     mode: str
+    strand: str
 
 
 class FinetuneReport(ProgressReport):
@@ -92,9 +93,11 @@ def finetune(cfg: DictConfig, folder: Path) -> dict[str, Any]:
             max_steps=train.steps,
             world_size=trainer.world_size,
         )
-    decoder = data.decoder(pooling.mode)
+    decoder = replace(data.decoder(pooling.mode), strand=pooling.strand)
     weights = class_weights(_plain(settings.class_weights), decoder, *data.train_counts)
     model = SequenceModel(shape, decoder)
+    if decoder.strand == "both":
+        model.complement.copy_(torch.from_numpy(data.alphabet.complement.copy()))
     if pretrained is not None:
         model.backbone.load_state_dict(pretrained)
     model.backbone.activation_checkpointing = train.activation_checkpointing

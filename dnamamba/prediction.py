@@ -91,8 +91,11 @@ def _answers(
             yield list(waiting), _together(model, list(waiting.values()), genome, device)
             waiting = {}
         if length > piece:
-            parts = (torch.from_numpy(part)[None].to(device) for part in _resized(genome.pieces(name), piece))
-            yield [name], model.read(parts)
+            other = None
+            if model.decoder.strand == "both":
+                whole = np.concatenate(list(genome.pieces(name)))
+                other = _tokens(iter([genome.alphabet.reverse_complement(whole)]), piece, device)
+            yield [name], model.read(_tokens(genome.pieces(name), piece, device), other)
     if waiting:
         yield list(waiting), _together(model, list(waiting.values()), genome, device)
 
@@ -101,6 +104,10 @@ def _together(model: SequenceModel, rows: list[Ids], genome: Genome, device: tor
     tokens, lengths = padded(rows, genome.alphabet.pad_id, "right")
     with torch.no_grad():
         return model(torch.from_numpy(tokens).to(device), torch.from_numpy(lengths).to(device))
+
+
+def _tokens(pieces: Iterator[Ids], size: int, device: torch.device) -> Iterator[torch.Tensor]:
+    return (torch.from_numpy(part)[None].to(device) for part in _resized(pieces, size))
 
 
 def _resized(pieces: Iterator[Ids], size: int) -> Iterator[Ids]:

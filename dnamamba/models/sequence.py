@@ -16,8 +16,10 @@ from .state import State
 
 Kind = Literal["classification", "multilabel", "regression"]
 Mode = Literal["last", "mean"]
+Strand = Literal["forward", "both"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 MODES: tuple[Mode, ...] = get_args(Mode)
+STRANDS: tuple[Strand, ...] = get_args(Strand)
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class DecoderConfig:
         labels: names of the classes or labels, in the order of the logits; of the number in a regression.
         mode: `last` reads the last real position, `mean` the mean of all real positions.
         shift, scale: of a regression, whose answer is shift + scale * output.
+        strand: `both` answers, outside training, with the mean of the logits of a sequence and of its reverse
+            complement, so that the answer is the same for the two.
 
     Raises:
         UserError: a value is out of range; the message names it.
@@ -39,6 +43,7 @@ class DecoderConfig:
     mode: str = "last"
     shift: float = 0.0
     scale: float = 1.0
+    strand: str = "forward"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", tuple(self.labels))
@@ -46,6 +51,8 @@ class DecoderConfig:
             raise UserError(f"decoder.kind must be one of {', '.join(KINDS)}, not {self.kind!r}")
         if self.mode not in MODES:
             raise UserError(f"decoder.mode must be {' or '.join(MODES)}, not {self.mode!r}")
+        if self.strand not in STRANDS:
+            raise UserError(f"decoder.strand must be {' or '.join(STRANDS)}, not {self.strand!r}")
         least = 2 if self.kind == "classification" else 1
         if len(self.labels) < least or len(set(self.labels)) != len(self.labels):
             raise UserError(f"decoder.labels must be at least {least} and all different: {self.labels}")
@@ -76,7 +83,13 @@ class SequenceModel(nn.Module):
         config: the backbone's shape.
         decoder: what is asked.
         backend: scan and convolution backend, see `dnamamba.kernels`.
+
+    Attributes:
+        complement: uint8 [256], the complement of each id, kept with the weights; where the strand is
+            `both`. Who builds a model anew sets it to its alphabet's.
     """
+
+    complement: Tensor
 
     def __init__(self, config: MambaConfig, decoder: DecoderConfig, backend: str = "auto") -> None:
         super().__init__()
@@ -84,6 +97,8 @@ class SequenceModel(nn.Module):
         self.decoder = decoder
         self.backbone = MambaBackbone(config, backend)
         self.head = nn.Linear(config.d_model, len(decoder.labels))
+        if decoder.strand == "both":
+            self.register_buffer("complement", torch.arange(256, dtype=torch.uint8))
 
     def forward(
         self, tokens: Tensor, lengths: Tensor | None = None, *, padding: Literal["right", "left"] = "right"
@@ -99,15 +114,39 @@ class SequenceModel(nn.Module):
         """
         if lengths is not None and padding == "left":
             tokens = _to_the_left(tokens, lengths)
+        logits = self._answer(tokens, lengths)
+        if self.decoder.strand == "both" and not self.training:
+            logits = (logits + self._answer(self._other_strand(tokens, lengths), lengths)) / 2
+        return logits
+
+    def read(self, pieces: Iterable[Tensor], other: Iterable[Tensor] | None = None) -> Tensor:
+        """Logits [B, C] of sequences given piece by piece, [B, l] each: memory is that of one piece.
+
+        Equals one call on the whole, up to rounding; without gradients.
+
+        Args:
+            pieces: of the sequences, from their beginning.
+            other: of their reverse complements, likewise; read where the decoder's strand is `both`.
+        """
+        logits = self._read(pieces)
+        if self.decoder.strand == "both":
+            assert other is not None, "the other strand is to be read as well"
+            logits = (logits + self._read(other)) / 2
+        return logits
+
+    def _answer(self, tokens: Tensor, lengths: Tensor | None) -> Tensor:
         # With all padding on the right, causality alone keeps it away from every real position.
         hidden = self.backbone(tokens).hidden
         return self.head(self._pool(hidden, lengths)).float()
 
-    def read(self, pieces: Iterable[Tensor]) -> Tensor:
-        """Logits [B, C] of sequences given piece by piece, [B, l] each: memory is that of one piece.
+    def _other_strand(self, tokens: Tensor, lengths: Tensor | None) -> Tensor:
+        """Reverse complements, padding still on the right."""
+        complements = self.complement[tokens.long()].flip(1)
+        if lengths is None:
+            return complements
+        return _to_the_left(complements, lengths)
 
-        Equals one call on the whole, up to rounding; without gradients.
-        """
+    def _read(self, pieces: Iterable[Tensor]) -> Tensor:
         state: State | None = None
         last: Tensor | None = None
         total = torch.zeros((), dtype=torch.float64, device=self.head.weight.device)

@@ -14,10 +14,12 @@ from tests.finetuning.conftest import Configure, pretrained, rows_of
 DNA = get_alphabet("dna")
 
 
-@pytest.mark.parametrize("mode", ["last", "mean"])
-def test_new_sequences_however_long(tiny: Configure, configure: Configure, tmp_path: Path, mode: str) -> None:
+@pytest.mark.parametrize(("mode", "strand"), [("last", "forward"), ("mean", "forward"), ("mean", "both")])
+def test_new_sequences_however_long(
+    tiny: Configure, configure: Configure, tmp_path: Path, mode: str, strand: str
+) -> None:
     """Pieces of 16 bases with the state carried, against the model on each whole sequence."""
-    finetune(tiny(f"decoder.mode={mode}"), tmp_path / "run")
+    finetune(tiny(f"decoder.mode={mode}", f"decoder.strand={strand}"), tmp_path / "run")
     rng = np.random.default_rng(1)
     records = {
         f"r{n}": "".join(rng.choice(list("ACGTN"), size)) for n, size in enumerate((5, 300, 16, 17, 1, 9, 64))

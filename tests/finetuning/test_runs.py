@@ -44,11 +44,15 @@ def test_a_run_leaves_everything_behind(tiny: Configure, tmp_path: Path) -> None
     assert steps == [0, 1, 2, 3, 4, 5]
 
 
-def test_the_reported_numbers_are_those_of_the_exported_model(tiny: Configure, tmp_path: Path) -> None:
+@pytest.mark.parametrize("strand", ["forward", "both"])
+def test_the_reported_numbers_are_those_of_the_exported_model(
+    tiny: Configure, tmp_path: Path, strand: str
+) -> None:
     """Every test sequence read again, alone, with nothing but the model folder: mixed == one by one."""
-    results = finetune(tiny("data.padding=left"), tmp_path / "run")
+    results = finetune(tiny("data.padding=left", f"decoder.strand={strand}"), tmp_path / "run")
     model = load(tmp_path / "run")
     assert isinstance(model, SequenceModel)
+    assert model.decoder.strand == strand
     lines = (tmp_path / "t.csv").read_text().splitlines()
     sequences = {line.split(",")[0]: line.split(",")[1:] for line in lines}
     rows = rows_of(tmp_path / "run" / "predictions.tsv")

@@ -89,11 +89,51 @@ def test_pieces_equal_the_whole(mode: str) -> None:
         )
 
 
+COMPLEMENT = torch.tensor([3, 2, 1, 0, *range(4, 256)], dtype=torch.uint8)
+
+
+def both_strands(mode: str) -> tuple[SequenceModel, SequenceModel]:
+    """The same weights with and without the average over the strands."""
+    forward = build(mode)
+    decoder = DecoderConfig("classification", ("a", "b", "c"), mode, strand="both")
+    both = SequenceModel(forward.config, decoder, backend="chunked").double()
+    both.load_state_dict({**forward.state_dict(), "complement": COMPLEMENT})
+    return forward.eval(), both.eval()
+
+
+@pytest.mark.parametrize("mode", ["last", "mean"])
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_both_strands_are_averaged_outside_training(mode: str, side: Literal["right", "left"]) -> None:
+    forward, both = both_strands(mode)
+    others = [COMPLEMENT[row.long()].flip(0) for row in rows()]
+    expected = torch.cat(
+        [(forward(row[None]) + forward(other[None])) / 2 for row, other in zip(rows(), others, strict=True)]
+    )
+    logits = both(padded(rows(), side, 5, 3), LENGTHS, padding=side)
+    torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-6)
+    assert torch.equal(both(padded(others, side, 5, 3), LENGTHS, padding=side), logits)
+    tokens = padded(rows(), "right", 0, 0)
+    assert torch.equal(both.train()(tokens, LENGTHS), forward(tokens, LENGTHS))
+
+
+@pytest.mark.parametrize("mode", ["last", "mean"])
+def test_pieces_of_both_strands_equal_the_whole(mode: str) -> None:
+    _, model = both_strands(mode)
+    tokens = torch.randint(0, 4, (2, 150), dtype=torch.uint8)
+    other = COMPLEMENT[tokens.long()].flip(1)
+    found = model.read(iter(tokens.split(64, dim=1)), iter(other.split(64, dim=1)))
+    torch.testing.assert_close(found, model(tokens), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("ranking", ("a", "b")), "decoder.kind must be one of classification, multilabel, regression"),
         (("classification", ("a", "b"), "first"), "decoder.mode must be last or mean, not 'first'"),
+        (
+            ("classification", ("a", "b"), "last", 0.0, 1.0, "-"),
+            "decoder.strand must be forward or both, not '-'",
+        ),
         (("classification", ("a",)), "decoder.labels must be at least 2 and all different"),
         (("multilabel", ("a", "a")), "decoder.labels must be at least 1 and all different"),
         (("regression", ("y",), "last", 0.0, 0.0), "decoder.scale must be positive, not 0.0"),
@@ -106,7 +146,7 @@ def test_a_decoder_that_makes_no_sense_is_refused(arguments: tuple, message: str
 
 
 def test_a_decoder_survives_a_dictionary() -> None:
-    decoder = DecoderConfig("regression", ("expression",), "mean", 3.5, 0.25)
+    decoder = DecoderConfig("regression", ("expression",), "mean", 3.5, 0.25, "both")
     assert DecoderConfig.from_dict(decoder.to_dict()) == decoder
     with pytest.raises(UserError, match=r"decoder: .*'depth'"):
         DecoderConfig.from_dict({**decoder.to_dict(), "depth": 3})
