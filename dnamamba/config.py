@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from dnamamba.errors import Interrupted, UserError
 
 T = TypeVar("T")
-INTERRUPTED = 130
+INTERRUPTED = 128 + signal.SIGINT
 
 
 def conf_dir() -> Path:
@@ -61,9 +62,9 @@ def command(run: Callable[[DictConfig], None], name: str, folder: str = ".") -> 
     `folder` is where in conf/ the file lies. What uses a trained model lies in conf/inference: there
     `model=<path>` is a value, where beside conf/model/ it would be a choice among its files.
 
-    A user's mistake ends in one line on standard error and status 1, an interrupt in status 130; neither
-    leaves an empty run folder behind. In a sweep a mistake ends its job and an interrupt ends them all. Any
-    other exception is ours and keeps its traceback.
+    A user's mistake ends in one line on standard error and status 1, a signal in 128 and its number: 130
+    for Ctrl-C, 143 for SIGTERM. Neither leaves an empty run folder behind. In a sweep a mistake ends its job
+    and a signal ends them all. Any other exception is ours and keeps its traceback.
     """
     failed = started = False
 
@@ -81,7 +82,7 @@ def command(run: Callable[[DictConfig], None], name: str, folder: str = ".") -> 
             if process_number() == 0:
                 message = str(stop) or "interrupted before the first step"
                 print(f"dnamamba: {message}", file=sys.stderr)
-            sys.exit(INTERRUPTED)
+            sys.exit(stop.status if isinstance(stop, Interrupted) else INTERRUPTED)
 
     job.__module__, job.__name__ = run.__module__, name
     # Hydra would print its own, longer report of a mistake; this makes it hand the exception to us instead.

@@ -1,5 +1,7 @@
 """The two ways a run ends early that are no fault of ours."""
 
+import signal
+
 
 class UserError(ValueError):
     """A mistake in a user's file, option or checkpoint.
@@ -10,4 +12,13 @@ class UserError(ValueError):
 
 
 class Interrupted(Exception):  # noqa: N818
-    """The user or the scheduler stopped a run; the message says how to go on."""
+    """The user or the scheduler stopped a run; the message says how to go on.
+
+    Args:
+        message: one line.
+        number: the signal that asked for it.
+    """
+
+    def __init__(self, message: str, number: signal.Signals = signal.SIGINT) -> None:
+        super().__init__(message)
+        self.status = 128 + number  # what a shell would say of a process that the signal ended

@@ -157,7 +157,7 @@ def test_stopped_and_resumed_equals_uninterrupted(
     if number == signal.SIGKILL:
         assert process.returncode == -signal.SIGKILL
     else:
-        assert process.returncode == 130
+        assert process.returncode == 128 + number
         assert errors.startswith(f"dnamamba: stopped by {number.name} after step")
         assert len(errors.strip().splitlines()) == 1
     assert not (first / "results.json").exists()

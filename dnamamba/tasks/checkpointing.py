@@ -112,7 +112,9 @@ class LastCheckpoint(lightning.Callback):
             name = "another process" if self._asked is None else self._asked.name
             queued = requeue() if self._asked == signal.SIGUSR1 and trainer.is_global_zero else ""
             raise Interrupted(
-                f"stopped by {name} after step {self._stopped_at:,}; go on with ckpt_path={self.path}{queued}"
+                f"stopped by {name} after step {self._stopped_at:,}; "
+                f"go on with ckpt_path={self.path}{queued}",
+                self._asked or signal.SIGTERM,
             )
         if trainer.world_size > 1:
             # Asked for at the start of a step, and done after it, so that no step waits for the answer.
@@ -132,7 +134,9 @@ class LastCheckpoint(lightning.Callback):
     def _stop(self, number: int, frame: FrameType | None) -> None:
         if self._at_once or self._asked is not None:  # asked twice: the user does not want to wait
             name = signal.Signals(number).name
-            raise Interrupted(f"stopped by {name} at once; the last checkpoint is {self.path}")
+            raise Interrupted(
+                f"stopped by {name} at once; the last checkpoint is {self.path}", signal.Signals(number)
+            )
         self._asked = signal.Signals(number)
 
 
