@@ -78,10 +78,15 @@ def command(run: Callable[[DictConfig], None], name: str, folder: str = ".") -> 
             _report(_one_line(error, folder))
             failed = True
         except (Interrupted, KeyboardInterrupt) as stop:
+            # On the way out: the same signal, late or passed on by a launcher, must not change the status.
+            for number in (signal.SIGTERM, signal.SIGUSR1):
+                signal.signal(number, signal.SIG_IGN)
             remove_if_unused(output_dir())
-            if process_number() == 0:
-                message = str(stop) or "interrupted before the first step"
-                print(f"dnamamba: {message}", file=sys.stderr)
+            if process_number() > 0:
+                # Launchers kill the others where one has failed, and process 0 may still have a job to queue.
+                sys.exit(0)
+            message = str(stop) or "interrupted before the first step"
+            print(f"dnamamba: {message}", file=sys.stderr)
             sys.exit(stop.status if isinstance(stop, Interrupted) else INTERRUPTED)
 
     job.__module__, job.__name__ = run.__module__, name

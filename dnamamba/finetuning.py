@@ -20,7 +20,7 @@ from dnamamba.errors import UserError
 from dnamamba.files import replacing
 from dnamamba.models import MambaConfig, SequenceModel
 from dnamamba.outcome import draw, score_all, show, write_predictions
-from dnamamba.resume import UNCHANGED, checkpoint_to_resume, metrics_until
+from dnamamba.resume import UNCHANGED, checkpoint_to_resume
 from dnamamba.run import begin, check_groups
 from dnamamba.tasks.checkpointing import LastCheckpoint
 from dnamamba.tasks.classification import Scored, SequenceTask, TaskConfig, class_weights
@@ -115,7 +115,6 @@ def finetune(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         "genome": data.identity,
     }
     resume_from = checkpoint_to_resume(cfg.ckpt_path, folder, contents, train.steps, _unchanged(contents))
-    earlier = metrics_until(resume_from) if resume_from is not None else []
     task = SequenceTask(
         model,
         train.schedule(train.steps),
@@ -138,8 +137,9 @@ def finetune(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     for line in (f"{data.label}: {data.summary}", *data.notes):
         console.print(line, soft_wrap=True)
 
-    begin(cfg, folder, trainer, earlier)
+    begin(cfg, folder, trainer, resume_from)
     began = time.perf_counter()
+    last.take_signals(trainer)
     try:
         trainer.fit(task, datamodule=data, ckpt_path=resume_from)
         seconds = time.perf_counter() - began

@@ -10,6 +10,7 @@ from dnamamba.figures import read_metrics
 from dnamamba.models import MambaConfig
 from dnamamba.tasks.checkpointing import LAST
 
+OUTCOMES = ("results.json", "metrics.json")  # the last that a pretraining, a fine-tuning writes
 # What decides the bases and the update of a step: where it differs, it would not be the same run.
 UNCHANGED = {
     "data": ("max_length", "length_warmup", "batch_size", "reverse_complement", "edge", "overlap"),
@@ -72,7 +73,11 @@ def checkpoint_to_resume(
             f"{path} is of another run (checkpoint's value, this run's): {'; '.join(differences)}"
         )
     steps = checkpoint["global_step"]
-    if steps >= max_steps:
+    # A run may also have been stopped while its held-out bases were scored: then that is left.
+    unscored = path == folder / "checkpoints" / LAST and not any(
+        (folder / name).exists() for name in OUTCOMES
+    )
+    if steps > max_steps or (steps == max_steps and not unscored):
         raise UserError(f"{path} has done {steps:,} steps of {max_steps:,}: nothing is left to do")
     return path
 

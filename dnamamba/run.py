@@ -71,7 +71,6 @@ def pretrain(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         "genome": data.identity,
     }
     resume_from = checkpoint_to_resume(cfg.ckpt_path, folder, contents, data.schedule.max_steps)
-    earlier = metrics_until(resume_from) if resume_from is not None else []
     task = NextBase(
         model,
         data.alphabet,
@@ -89,8 +88,9 @@ def pretrain(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     if len(data.schedule.stages) > 1:
         console.print(data.stages, soft_wrap=True)
 
-    begin(cfg, folder, trainer, earlier)
+    begin(cfg, folder, trainer, resume_from)
     began = time.perf_counter()
+    last.take_signals(trainer)
     try:
         trainer.fit(task, datamodule=data, ckpt_path=resume_from)
         seconds = time.perf_counter() - began
@@ -114,10 +114,14 @@ def pretrain(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     return results
 
 
-def begin(cfg: DictConfig, folder: Path, trainer: lightning.Trainer, earlier: list[dict[str, float]]) -> None:
-    """Make a run's folder, with its configuration and what an interrupted run had logged."""
+def begin(cfg: DictConfig, folder: Path, trainer: lightning.Trainer, resume_from: Path | None) -> None:
+    """Make a run's folder, with its configuration and what an interrupted run had logged.
+
+    Of several processes only the first reads that: its logger is about to begin the same file anew.
+    """
     if not trainer.is_global_zero:
         return
+    earlier = metrics_until(resume_from) if resume_from is not None else []
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / "config.yaml") as beside:
         OmegaConf.save(cfg, beside, resolve=True)

@@ -1,17 +1,23 @@
-"""Runs of two processes (gloo, on the CPU): the same samples, the same losses, one folder."""
+"""Runs of two processes (gloo, on the CPU): the same samples, the same losses, one folder, stopped as one."""
 
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from dnamamba import load
 from dnamamba.figures import read_metrics
 from tests.conftest import TINY
-from tests.test_command_line import command, run
+from tests.test_command_line import command, run, wait_for_step, weights
+from tests.test_stages import fake_scontrol
 
 
 @pytest.fixture(scope="module")
@@ -64,28 +70,9 @@ def test_two_processes_train_as_one_does(
     assert done.stdout.count("results    ") == 1
 
 
-def torchrun(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+def torchrun(*overrides: str) -> list[str]:
     launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "dnamamba.pretrain"]
-    both = [*overrides, "trainer.devices=2", "trainer.strategy=ddp"]
-    return subprocess.run(
-        [sys.executable, "-m", *launcher, *both], cwd=folder, capture_output=True, text=True, check=False
-    )
-
-
-def test_torchrun_in_one_folder_stopped_and_gone_on_with(
-    alone: tuple[tuple[str, ...], Path], tmp_path: Path
-) -> None:
-    overrides, _ = alone
-    where = ("hydra.run.dir=mine", "ckpt_path=auto")
-    done = torchrun(tmp_path, *overrides, *where, "train.max_steps=5", "train.warmup_fraction=0")
-    assert done.returncode == 0, done.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
-    again = torchrun(tmp_path, *overrides, *where, "train.max_steps=9", "train.warmup_fraction=0")
-    assert again.returncode == 0, again.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
-    assert [
-        row["step"] for row in read_metrics(tmp_path / "mine/metrics.csv") if "train/loss" in row
-    ] == list(range(9))
+    return [sys.executable, "-m", *launcher, *overrides, "trainer.devices=2", "trainer.strategy=ddp"]
 
 
 def test_processes_without_a_common_folder_are_refused(tmp_path: Path) -> None:
@@ -96,3 +83,122 @@ def test_processes_without_a_common_folder_are_refused(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "2 processes of one run need one folder: set hydra.run.dir=<folder>" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+STAGES = (
+    "trainer.devices=2",
+    "trainer.strategy=ddp",
+    "train.max_steps=60",
+    "train.validate_every=25",
+    "data.length_warmup.steps=20",
+    "ckpt_path=auto",
+)
+
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts a process in a group of its own; what a failed test leaves is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def started_process(arguments: list[str], **environment: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            arguments,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **environment},
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield started_process
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            print(process.args, process.communicate()[1])
+
+
+def srun(start: Start, *overrides: str) -> list[subprocess.Popen[str]]:
+    """Two processes as SLURM starts them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    job = {"SLURM_JOB_NAME": "train", "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1"}
+    step = {"SLURM_STEP_NUM_TASKS": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    return [
+        start(command(*overrides), **job, **step, SLURM_NODEID="0", SLURM_PROCID=rank, SLURM_LOCALID=rank)
+        for rank in ("0", "1")
+    ]
+
+
+def test_two_processes_stopped_in_every_stage_go_on_as_if_nothing_had_been(
+    alone: tuple[tuple[str, ...], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: Start
+) -> None:
+    """One run, of 20 steps a stage: SIGTERM to Lightning's processes, to torchrun's, and SLURM's SIGUSR1."""
+    monkeypatch.chdir(tmp_path)
+    asked = fake_scontrol(tmp_path, monkeypatch)
+    whole, folder = tmp_path / "whole", tmp_path / "stopped"
+    for process in srun(start, *alone[0], *STAGES, f"hydra.run.dir={whole}"):
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+    settings = (*alone[0], *STAGES, f"hydra.run.dir={folder}")
+
+    process = start(command(*settings))
+    wait_for_step(process, folder, 8)
+    os.killpg(process.pid, signal.SIGTERM)
+    status, errors = ended(process)
+    assert status == 143
+    assert errors.startswith("dnamamba: stopped by SIGTERM after step")
+    assert errors.count("\n") == 1
+    check_stopped(folder, range(8, 20))
+
+    process = start(torchrun(*settings))
+    wait_for_step(process, folder, 25)
+    os.killpg(process.pid, signal.SIGTERM)  # torchrun passes it on: its processes are sent two
+    status, errors = ended(process)
+    assert status == 1  # torchrun's own, whatever its processes say
+    assert errors.count("dnamamba: stopped by SIGTERM after step") == 1
+    check_stopped(folder, range(25, 40))
+    assert not asked.exists()
+
+    first, second = srun(start, *settings)
+    wait_for_step(first, folder, 43)
+    second.send_signal(signal.SIGUSR1)
+    time.sleep(0.3)  # the first hears of it when both have stopped, or are about to
+    first.send_signal(signal.SIGUSR1)
+    status, errors = ended(first)
+    assert status == 138
+    assert errors.endswith("last.ckpt; SLURM job 4711 is queued again\n"), errors
+    assert ended(second) == (0, "")  # a status that is not 0 would have its launcher kill the first
+    check_stopped(folder, range(43, 60))
+    assert asked.read_text() == "requeue 4711\n"
+
+    for process in srun(start, *settings):
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+    expected, found = weights(whole), weights(folder)
+    for name, tensor in expected.items():
+        assert torch.equal(found[name], tensor), name
+    assert column(folder, "train/length") == [8] * 20 + [16] * 20 + [32] * 20
+    assert {path.name for path in tmp_path.iterdir()} == {"whole", "stopped", "bin", "asked"}
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """The status and the last words of a process that ends within seconds."""
+    _, errors = process.communicate(timeout=20)
+    return process.returncode, errors
+
+
+def check_stopped(folder: Path, steps: range) -> None:
+    """One checkpoint, of one of these steps, and nothing half-written or finished beside it."""
+    assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] in steps
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert {name for name in files if not name.startswith(".hydra/")} == {
+        "checkpoints/last.ckpt",
+        "config.yaml",
+        "metrics.csv",
+    }

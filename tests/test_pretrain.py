@@ -2,8 +2,10 @@
 
 import gzip
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +14,10 @@ import torch.nn.functional as F
 from omegaconf import DictConfig, OmegaConf
 
 from dnamamba import Genome, UserError, get_alphabet, load
+from dnamamba.errors import Interrupted
 from dnamamba.figures import read_metrics
 from dnamamba.run import pretrain
+from dnamamba.tasks.language_modelling import NextBase
 
 Configure = Callable[..., DictConfig]
 
@@ -261,6 +265,40 @@ def test_a_finished_run_and_a_used_folder_are_refused(tiny: Configure, tmp_path:
     with pytest.raises(UserError, match=r"run holds a run already: choose another hydra.run.dir"):
         pretrain(tiny("train.max_steps=2"), folder)
     assert pretrain(tiny("train.max_steps=3", "ckpt_path=last"), folder)["steps"] == 3
+
+
+@pytest.mark.parametrize(
+    ("hook", "steps", "words"),
+    [
+        ("configure_optimizers", 0, "stopped by SIGTERM at once; there is no checkpoint yet"),
+        ("loss_sum", 1, "stopped by SIGTERM after step 1; go on with ckpt_path="),
+        ("test_step", 1, "stopped by SIGTERM at once; the last checkpoint is "),
+    ],
+)
+def test_a_stop_before_the_first_step_in_the_last_and_while_scoring(
+    tiny: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hook: str, steps: int, words: str
+) -> None:
+    """The same command then does what is left, and a process's own handlers are back after either."""
+    before = signal.getsignal(signal.SIGTERM)
+    plain = getattr(NextBase, hook)
+
+    def stopped(task: NextBase, *arguments: Any) -> Any:
+        signal.raise_signal(signal.SIGTERM)
+        return plain(task, *arguments)
+
+    folder = tmp_path / "run"
+    cfg = tiny("train.max_steps=1", "ckpt_path=auto")
+    with monkeypatch.context() as patch:
+        patch.setattr(NextBase, hook, stopped)
+        with pytest.raises(Interrupted) as stop:
+            pretrain(cfg, folder)
+    assert (stop.value.status, str(stop.value).startswith(words)) == (143, True), stop.value
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert (folder / "checkpoints" / "last.ckpt").exists() == (steps > 0)
+    assert pretrain(cfg, folder)["steps"] == 1
+    assert signal.getsignal(signal.SIGTERM) == before
+    with pytest.raises(UserError, match=r"has done 1 steps of 1: nothing is left to do"):
+        pretrain(cfg, folder)
 
 
 def test_the_logged_loss_is_that_of_the_step(tiny: Configure, tmp_path: Path) -> None:

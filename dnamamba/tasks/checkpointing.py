@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -38,9 +39,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 class LastCheckpoint(lightning.Callback):
     """Keeps `folder`/last.ckpt fresh, and ends a run early but whole on SIGINT or SIGTERM.
 
-    The signals are this callback's from the first step until `restore_signals`. SIGUSR1, by which SLURM says
-    that the time is nearly up, stops as well and puts the job back into the queue. Where there are several
-    processes, one that is asked to stop stops them all, after the same step.
+    The signals are this callback's from `take_signals` until `restore_signals`: while training they stop the
+    run after its step, before and after that at once. SIGUSR1, by which SLURM says that the time is nearly
+    up, stops as well and puts the job back into the queue. Where there are several processes, one that is
+    asked to stop stops them all, after the same step.
 
     Args:
         folder: where last.ckpt goes.
@@ -58,10 +60,12 @@ class LastCheckpoint(lightning.Callback):
         self.contents = contents
         self.validate_every = validate_every
         self._due = False
+        self._trainer: lightning.Trainer | None = None
+        self._training = False
         self._asked: signal.Signals | None = None
-        self._stopping = False
+        self._asked_at = 0.0
+        self._agreed: signal.Signals | None = None
         self._stopped_at: int | None = None
-        self._at_once = False
         self._before: dict[signal.Signals, Any] = {}
 
     def on_save_checkpoint(
@@ -70,10 +74,29 @@ class LastCheckpoint(lightning.Callback):
         """Add `contents`."""
         checkpoint["dnamamba"] = self.contents
 
-    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        """Take over the stop signals; only a main thread may."""
+    def take_signals(self, trainer: lightning.Trainer) -> None:
+        """Take over the stop signals, before `trainer` does anything; only a main thread may.
+
+        Lightning puts its own handlers in front whenever it begins something, and they wait for the other
+        processes from within the handler. So this is done again by the hooks that come next.
+        """
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._stop) for number in STOP_SIGNALS}
+            before = {number: signal.signal(number, self._stop) for number in STOP_SIGNALS}
+            self._before = self._before or before
+        self._trainer = trainer
+
+    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        """From here on a stop has a step to wait for."""
+        self.take_signals(trainer)
+        self._training = True
+
+    def on_validation_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        """While training, and when the held-out records are scored."""
+        self.take_signals(trainer)
+
+    def on_test_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        """As for a validation."""
+        self.take_signals(trainer)
 
     def on_train_batch_end(
         self,
@@ -85,8 +108,8 @@ class LastCheckpoint(lightning.Callback):
     ) -> None:
         """Save when a checkpoint is due, or a stop was asked for."""
         if trainer.world_size == 1:
-            self._stopping = self._asked is not None
-        self._stopped_at = trainer.global_step if self._stopping else None
+            self._agreed = self._asked
+        self._stopped_at = None if self._agreed is None else trainer.global_step
         self._due = self._stopped_at is not None or trainer.global_step % self.every == 0
         if self.validate_every is None or trainer.global_step % self.validate_every:
             self._save(trainer)
@@ -108,22 +131,41 @@ class LastCheckpoint(lightning.Callback):
         Raises:
             Interrupted: a stop was asked for.
         """
-        if self._stopped_at is not None:
-            name = "another process" if self._asked is None else self._asked.name
-            queued = requeue() if self._asked == signal.SIGUSR1 and trainer.is_global_zero else ""
-            raise Interrupted(
-                f"stopped by {name} after step {self._stopped_at:,}; "
-                f"go on with ckpt_path={self.path}{queued}",
-                self._asked or signal.SIGTERM,
-            )
+        self._end_if_stopped()
         if trainer.world_size > 1:
             # Asked for at the start of a step, and done after it, so that no step waits for the answer.
-            self._stopping = trainer.strategy.reduce_boolean_decision(self._asked is not None, all=False)
+            self._agreed = self._agree(trainer)
 
     def on_train_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        """Save what the last step made; from here on a stop has no step to wait for."""
+        """Save what the last step made; from here on a stop has no step to wait for.
+
+        Raises:
+            Interrupted: a stop was asked for in the last step.
+        """
+        self._training = False
         trainer.save_checkpoint(self.path)
-        self._at_once = True
+        self._agreed, self._stopped_at = self._agree(trainer), trainer.global_step
+        self._end_if_stopped()
+
+    def _agree(self, trainer: lightning.Trainer) -> signal.Signals | None:
+        """The signal that any process was sent; SIGTERM, the largest, where there are several.
+
+        So a job that is cancelled after its SIGUSR1 is not queued again.
+        """
+        asked = torch.tensor(self._asked or 0, device=trainer.strategy.root_device)
+        agreed = int(trainer.strategy.reduce(asked, reduce_op="max"))
+        return signal.Signals(agreed) if agreed else None
+
+    def _end_if_stopped(self) -> None:
+        if self._agreed is not None:
+            where = f"after step {self._stopped_at:,}; go on with ckpt_path={self.path}"
+            raise self._interrupted(self._agreed, where)
+
+    def _interrupted(self, number: signal.Signals, where: str) -> Interrupted:
+        """What ends the run; of several processes the first asks SLURM for another."""
+        assert self._trainer is not None
+        queued = requeue() if number == signal.SIGUSR1 and self._trainer.is_global_zero else ""
+        return Interrupted(f"stopped by {number.name} {where}{queued}", number)
 
     def restore_signals(self) -> None:
         """Give the signals back to whoever had them before the run."""
@@ -132,12 +174,19 @@ class LastCheckpoint(lightning.Callback):
         self._before = {}
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        if self._at_once or self._asked is not None:  # asked twice: the user does not want to wait
-            name = signal.Signals(number).name
-            raise Interrupted(
-                f"stopped by {name} at once; the last checkpoint is {self.path}", signal.Signals(number)
-            )
-        self._asked = signal.Signals(number)
+        now, again = time.monotonic(), self._asked is not None
+        # The same wish comes twice where a launcher passes on what its processes were sent too. Only a Ctrl-C
+        # some time after the first is a user who does not want to wait.
+        if again and (number != signal.SIGINT or now < self._asked_at + 1):
+            return
+        self._asked, self._asked_at = signal.Signals(number), now
+        if self._training and not again:
+            return
+        assert self._trainer is not None
+        if self._trainer.strategy.launcher is not None:
+            self._trainer.strategy.launcher.kill(number)  # to the processes that Lightning started
+        last = f"the last checkpoint is {self.path}" if self.path.is_file() else "there is no checkpoint yet"
+        raise self._interrupted(self._asked, f"at once; {last}")
 
 
 def requeue() -> str:
