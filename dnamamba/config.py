@@ -5,9 +5,10 @@ import re
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from difflib import get_close_matches
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -151,7 +152,25 @@ def _one_line(error: Exception, folder: str) -> str:
     text = re.sub(r" *Available options in 'experiment':.*", _experiments(folder), text)
     for tail in ("Config search path:", "full_key:", "object_type="):
         text = text.partition(tail)[0]
-    return " ".join(text.split())
+    return " ".join(text.split()) + _did_you_mean(error)
+
+
+def _did_you_mean(error: Exception) -> str:
+    """The key that an override may have meant, of the configuration as it was composed until then."""
+    unknown = re.match(r"Could not override '([^']+)'", str(error))
+    group = getattr(error.__cause__, "parent_node", None)
+    if unknown is None or group is None:
+        return ""
+    close = get_close_matches(unknown[1], _keys(OmegaConf.to_container(group._get_root())), n=1, cutoff=0.75)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _keys(group: Any, before: str = "") -> Iterator[str]:
+    """Every key of a configuration, with those of its groups."""
+    if isinstance(group, dict):
+        for key, value in group.items():
+            yield f"{before}{key}"
+            yield from _keys(value, f"{before}{key}.")
 
 
 def _experiments(folder: str) -> str:

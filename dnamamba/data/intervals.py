@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 HELD_OUT = 0.05
 WHOLE_RECORD_RANGE = (0.01, 0.20)
 
+# Chromosomes of yeast and worm, which some assemblies number so.
+ROMAN = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii", "xiii", "xiv", "xv", "xvi")
+
 # A place in a record, small enough for int64.
 _BASE = re.compile(r"[0-9]{1,18}")
 
@@ -60,12 +63,19 @@ def whole(lengths: Mapping[str, int], names: Iterable[str]) -> tuple[Interval, .
 
 
 def unknown_record(name: str, known: Iterable[str]) -> str:
-    """The words for a record that is not there: names close to it, else the first few."""
+    """The words for a record that is not there: its other name, else names like it, else the first few."""
     names = list(known)
-    close = get_close_matches(name, names, n=3)
+    same = [other for other in names if _number(other) == _number(name)]
+    close = same or get_close_matches(name, names, n=3)
     if close:
         return f"no record {name!r}; did you mean {' or '.join(close)}?"
     return f"no record {name!r}; the records are {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}"
+
+
+def _number(name: str) -> str:
+    """The same for chr1, 1, chrI and I: assemblies write one chromosome in many ways."""
+    rest = name.lower().removeprefix("chr")
+    return str(ROMAN.index(rest) + 1) if rest in ROMAN else rest
 
 
 def split_records(

@@ -59,6 +59,8 @@ def test_one_of_the_two_left_out_holds_nothing_out_for_it():
             [],
             r"data.valid: no record 'chrIII'; did you mean chrII or chrI\?",
         ),
+        ({"chrI": 100, "chrV": 99}, ["chr1"], [], r"data.valid: no record 'chr1'; did you mean chrI\?"),
+        ({"chr1": 100, "chr11": 99}, ["1"], [], r"data.valid: no record '1'; did you mean chr1\?"),
         ({"chrI": 100, "b": 99}, [], ["2"], r"data.test: no record '2'; the records are chrI, b"),
         ({"a": 100, "b": 99}, ["b"], ["b"], "data.valid and data.test both name b"),
         ({"a": 100, "b": 99}, ["b"], ["a"], "nothing is left to train on"),
