@@ -5,17 +5,29 @@ from pathlib import Path
 from dnamamba.errors import UserError
 
 
+def named(text: str, suffixes: tuple[str, ...]) -> Path:
+    """The path that `text` names.
+
+    Raises:
+        UserError: it ends in none of `suffixes`, or is nothing but one.
+    """
+    path = Path(text).expanduser()
+    if not path.name.endswith(suffixes) or path.name in suffixes:
+        raise UserError(f"out={text} must be a file's name that ends in {' or '.join(suffixes)}")
+    return path
+
+
 def output_path(text: str, suffixes: tuple[str, ...], overwrite: bool) -> Path:
     """The file to write, its folder made.
 
     Raises:
-        UserError: the name ends in none of `suffixes`, or the file is there and `overwrite` is false.
+        UserError: `named` refuses the name, a folder has it, or the file is there and `overwrite` is false.
     """
-    path = Path(text).expanduser()
-    if not path.name.endswith(suffixes):
-        raise UserError(f"out={text} must end in {' or '.join(suffixes)}")
+    path = named(text, suffixes)
     # A Zarr store is a folder; no other folder is ever replaced.
     ours = path.is_file() or (path.suffix == ".zarr" and (path / ".zattrs").is_file())
+    if path.is_dir() and not ours:
+        raise UserError(f"out={text} is there already, and it is a folder: choose another name")
     if path.exists() and not (overwrite and ours):
         raise UserError(f"out={text} is there already; set overwrite=true to replace it")
     try:

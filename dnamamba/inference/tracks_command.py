@@ -14,7 +14,7 @@ from dnamamba.errors import Interrupted, UserError
 from dnamamba.inference.bigwig import bigwig
 from dnamamba.inference.device import load_on
 from dnamamba.inference.inputs import Inputs, Region, read_inputs
-from dnamamba.inference.output import output_path
+from dnamamba.inference.output import named, output_path
 from dnamamba.inference.progress import bases_read
 from dnamamba.inference.streaming import Reader
 from dnamamba.inference.tracks import QUANTITIES, read_track
@@ -81,7 +81,7 @@ def _outputs(config: TracksConfig) -> dict[str, Path]:
         return {config.quantity: output_path(config.out, SUFFIXES, config.overwrite)}
     if config.quantity != "both":
         raise UserError(f"quantity must be one of {', '.join(QUANTITIES)}, both, not {config.quantity!r}")
-    out = Path(config.out)
+    out = named(config.out, SUFFIXES)
     names = {quantity: out.with_name(f"{out.stem}.{quantity}{out.suffix}") for quantity in QUANTITIES}
     return {q: output_path(str(name), SUFFIXES, config.overwrite) for q, name in names.items()}
 

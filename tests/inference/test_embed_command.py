@@ -289,7 +289,8 @@ def test_a_missing_package_is_one_line(
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (("out=x.csv",), "out=x.csv must end in .npz or .h5 or"),
+        (("out=.npz",), "out=.npz must be a file's name that ends in"),
+        (("out=x.csv",), "out=x.csv must be a file's name that ends in .npz or .h5 or"),
         (("out=x.h5ad", "pooling=none"), ".h5ad holds a vector a region"),
         (("out=x.npz", "layer=7"), "layer 7: the model has layers 0"),
         (("out=x.npz", "layer=all"), "layer: Value 'all'"),

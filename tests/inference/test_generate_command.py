@@ -56,6 +56,9 @@ def test_a_result_is_not_replaced_unless_asked(generate: Callable[..., None], tm
     assert out.read_text() == "mine"
     generate(f"out={out}", "prompt=ACG", "length=10", "overwrite=true")
     assert len(records(out)["generated_1"]) == 10
+    (tmp_path / "d.fa").mkdir()
+    with pytest.raises(UserError, match=r"d.fa is there already, and it is a folder: choose another name"):
+        generate(f"out={tmp_path / 'd.fa'}", "prompt=ACG", "length=10", "overwrite=true")
 
 
 @pytest.mark.parametrize(
@@ -68,7 +71,8 @@ def test_a_result_is_not_replaced_unless_asked(generate: Callable[..., None], tm
         (["out=new.fa", "fasta=GENOME", "region=two:1-1001"], "'two:1-1001': two has bases 1 to 1,000"),
         (["out=new.fa", "fasta=GENOME", "region=two:0-5"], "two has bases 1 to 1,000"),
         (["out=new.fa", "fasta=GENOME", "region=two:9"], "region 'two:9' is not NAME:START-END"),
-        (["out=new.txt", "prompt=ACG"], "must end in .fa or .fasta"),
+        (["out=new.txt", "prompt=ACG"], "must be a file's name that ends in .fa or .fasta"),
+        (["out=.fa", "prompt=ACG"], "out=.fa must be a file's name that ends in .fa or .fasta"),
         (["out=/dev/null/new.fa", "prompt=ACG"], "can't make its folder"),
         (["out=new.fa", "prompt=ACG", "length=many"], "length: Value 'many'"),
         (["out=new.fa", "prompt=ACG", "top_p=2"], "top_p must be above 0 and at most 1, not 2"),
@@ -109,7 +113,7 @@ def test_the_command_as_typed(saved_model: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "dnamamba.generate", f"model={saved_model}", "prompt=ACG", "length=20"]
     failed = subprocess.run([*command, "out=new.txt"], cwd=tmp_path, capture_output=True, text=True)
     assert failed.returncode == 1
-    assert failed.stderr == "dnamamba: error: out=new.txt must end in .fa or .fasta\n"
+    assert failed.stderr == "dnamamba: error: out=new.txt must be a file's name that ends in .fa or .fasta\n"
     assert list(tmp_path.iterdir()) == []
     done = subprocess.run([*command, "out=new.fa"], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

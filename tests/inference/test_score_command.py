@@ -168,12 +168,16 @@ def test_a_file_scored_before_is_refused(
 @pytest.mark.parametrize(
     ("line", "overrides", "message"),
     [
-        ("", ["out=out.bed", "vcf=VCF"], "out=out.bed must end in .vcf or .vcf.gz or .tsv"),
+        (
+            "",
+            ["out=out.bed", "vcf=VCF"],
+            "out=out.bed must be a file's name that ends in .vcf or .vcf.gz or .tsv",
+        ),
         ("", ["out=VCF", "vcf=VCF"], "is there already; set overwrite=true"),
         ("", ["out=VCF", "vcf=VCF", "overwrite=true"], "is the file to score"),
         ("", ["out=out.vcf"], "give either vcf=FILE"),
         ("", ["out=out.tsv", "vcf=VCF", "region=one:1-9"], "give either vcf=FILE"),
-        ("", ["out=out.vcf", "region=one:1-9"], "out=out.vcf must end in .tsv"),
+        ("", ["out=out.vcf", "region=one:1-9"], "out=out.vcf must be a file's name that ends in .tsv"),
         ("", ["out=out.tsv", "region=one:2999-3001"], "one has bases 1 to 3,000"),
         ("", ["out=out.vcf", "vcf=VCF", "window=1"], "window must be at least 2 bases, not 1"),
         ("", ["out=out.vcf", "vcf=VCF", "bases_per_batch=0"], "bases_per_batch must be at least 1, not 0"),

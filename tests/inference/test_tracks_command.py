@@ -70,7 +70,9 @@ def test_regions_in_any_order(
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (("out=x.wig",), "out=x.wig must end in .bw or .bigwig or .bigWig"),
+        (("out=x.wig",), "out=x.wig must be a file's name that ends in .bw or .bigwig or .bigWig"),
+        (("out=", "quantity=both"), "out= must be a file's name that ends in .bw"),
+        (("out=d/.bw", "quantity=both"), "out=d/.bw must be a file's name that ends in .bw"),
         (("out=there.bw",), "out=there.bw is there already; set overwrite=true"),
         (("out=x.bw", "quantity=surprise"), "quantity must be one of log_likelihood, entropy, both"),
         (("out=x.bw", "strand=-"), "strand must be one of forward, both"),
