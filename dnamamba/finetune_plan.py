@@ -4,11 +4,10 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from dnamamba.config import typed
-from dnamamba.cost import DEVICES
 from dnamamba.data.length_schedule import sequence_schedule
 from dnamamba.errors import UserError
 from dnamamba.finetuning import data_config, pretrained_model
-from dnamamba.planning import Plan, device_at_hand, plan, show_plan
+from dnamamba.planning import Plan, plan_on, processes_of, show_plan
 from dnamamba.tasks.species_config import SpeciesConfig
 from dnamamba.trainer import TrainConfig
 
@@ -27,14 +26,12 @@ def plan_finetuning(cfg: DictConfig) -> Plan:
     train = typed(cfg.train, TrainConfig, "train")
     _, config = data_config(cfg.data)
     _, shape = pretrained_model(cfg, config.alphabet)
-    devices, nodes = cfg.trainer.devices, cfg.trainer.num_nodes
-    if not isinstance(devices, int) or devices < 1:
-        raise UserError(f"trainer.devices must be a number to plan with, not {devices!r}")
+    processes = processes_of(cfg.trainer)
     if config.max_length is None:
         raise UserError("data.max_length must be a number to plan with: how long may a sequence be?")
     if isinstance(config, SpeciesConfig):
         schedule = config.schedule(
-            global_batch_size=train.global_batch_size, max_steps=train.steps, world_size=devices * nodes
+            global_batch_size=train.global_batch_size, max_steps=train.steps, world_size=processes
         )
     else:
         schedule = sequence_schedule(
@@ -43,16 +40,13 @@ def plan_finetuning(cfg: DictConfig) -> Plan:
             steps=train.steps,
             max_steps=train.steps,
         )
-    name, memory_gib = device_at_hand(None)
-    return plan(
+    return plan_on(
+        None,
         schedule.stages,
         shape,
+        train,
         bases_at_a_time=config.batch_size * config.max_length,
-        processes=devices * nodes,
-        checkpointing=train.activation_checkpointing,
-        device=next((device for device in DEVICES.values() if device.name in name.lower()), None),
-        device_name=name,
-        device_memory_gib=memory_gib,
+        processes=processes,
     )
 
 

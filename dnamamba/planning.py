@@ -175,26 +175,21 @@ def plan_pretraining(cfg: DictConfig) -> Plan:
         if OmegaConf.is_missing(cfg.data, key):
             cfg.data[key] = f"({key} not given)"
     data, train = typed(cfg.data, GenomeConfig, "data"), typed(cfg.train, TrainConfig, "train")
-    devices, nodes = cfg.trainer.devices, cfg.trainer.num_nodes
-    if not isinstance(devices, int) or devices < 1:
-        raise UserError(f"trainer.devices must be a number to plan with, not {devices!r}")
+    processes = processes_of(cfg.trainer)
     schedule: LengthSchedule = data.schedule(
         global_batch_size=train.global_batch_size,
         max_steps=train.max_steps,
-        world_size=devices * nodes,
+        world_size=processes,
         samples_per_epoch=partial(_samples_per_epoch, data, options.training_segments),
     )
     train.schedule(schedule.max_steps)
-    name, memory_gib = device_at_hand(options.device)
-    return plan(
+    return plan_on(
+        options.device,
         schedule.stages,
         model_config(cfg),
+        train,
         bases_at_a_time=data.bases_at_a_time,
-        processes=devices * nodes,
-        checkpointing=train.activation_checkpointing,
-        device=next((device for device in DEVICES.values() if device.name in name.lower()), None),
-        device_name=name,
-        device_memory_gib=memory_gib,
+        processes=processes,
     )
 
 
@@ -275,6 +270,43 @@ def _samples_per_epoch(data: GenomeConfig, segments: int, length: int) -> int:
             f"{fasta}`, or set data.length_warmup.steps in place of epochs"
         )
     return data.samples_per_epoch(data.splits(lengths), length)
+
+
+def processes_of(trainer: DictConfig) -> int:
+    """GPUs of a run, together on all machines.
+
+    Raises:
+        UserError: the `trainer` group leaves their number to be found out, or it is none.
+    """
+    for key in ("devices", "num_nodes"):
+        if type(trainer[key]) is not int or trainer[key] < 1:
+            raise UserError(
+                f"trainer.{key} must be a number of at least 1 to plan with, not {trainer[key]!r}"
+            )
+    return int(trainer.devices * trainer.num_nodes)
+
+
+def plan_on(
+    device: str | None,
+    stages: Sequence[Stage],
+    model: MambaConfig,
+    train: TrainConfig,
+    *,
+    bases_at_a_time: int,
+    processes: int,
+) -> Plan:
+    """`plan` for the device of that name, or for the one at hand."""
+    name, memory_gib = device_at_hand(device)
+    return plan(
+        stages,
+        model,
+        bases_at_a_time=bases_at_a_time,
+        processes=processes,
+        checkpointing=train.activation_checkpointing,
+        device=next((known for known in DEVICES.values() if known.name in name.lower()), None),
+        device_name=name,
+        device_memory_gib=memory_gib,
+    )
 
 
 def device_at_hand(name: str | None) -> tuple[str, float | None]:

@@ -2,15 +2,17 @@
 
 import csv
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dnamamba.checkpoint import load
+from dnamamba.config import typed
 from dnamamba.data.alphabet import Ids, get_alphabet
 from dnamamba.data.fasta import NUCLEOTIDE, Genome
 from dnamamba.data.labelled import padded
@@ -24,6 +26,18 @@ from dnamamba.tasks.classification import predictions_of
 
 # Bases of one forward pass; longer records are read by pieces of it with the state carried.
 PIECE = 1 << 16
+
+
+@dataclass(frozen=True)
+class PredictData:
+    """What is read of the `data` group: the rest says what a model is trained on."""
+
+    batch_size: int
+    fasta: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise UserError(f"data.batch_size must be at least 1, not {self.batch_size}")
 
 
 def predict(cfg: DictConfig, folder: Path, piece: int = PIECE) -> Path:
@@ -47,15 +61,17 @@ def predict(cfg: DictConfig, folder: Path, piece: int = PIECE) -> Path:
     model = load(str(cfg.model))
     if not isinstance(model, SequenceModel):
         raise UserError(f"{cfg.model} is a pretrained model that answers no question: fine-tune it first")
-    if not isinstance(cfg.data.fasta, str):
-        raise UserError("mode=predict needs data.fasta=FILE, the sequences to label")
+    data = typed(OmegaConf.masked_copy(cfg.data, ["fasta", "batch_size"]), PredictData, "data")
+    if data.fasta is None:
+        where = "" if "fasta" in cfg.data else ", and data=labelled, the data group that has it"
+        raise UserError(f"mode=predict needs data.fasta=FILE, the sequences to label{where}")
     device = torch.device("cuda" if cfg.trainer.accelerator in ("cuda", "gpu") else "cpu")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(
             "trainer.accelerator: there is no CUDA GPU here that torch can use; choose trainer=cpu"
         )
     half = str(cfg.trainer.precision).startswith("bf16")
-    genome = Genome(cfg.data.fasta, get_alphabet(model.config.alphabet))
+    genome = Genome(data.fasta, get_alphabet(model.config.alphabet))
     if genome.alphabet.name == "dna":
         _check_letters(genome)
     model.to(device)
@@ -71,7 +87,7 @@ def predict(cfg: DictConfig, folder: Path, piece: int = PIECE) -> Path:
         bar = progress.add_task("", total=sum(genome.lengths.values()))
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
         writer.writerow(["id", *prediction_columns(model.decoder)])
-        for names, logits in _answers(model, genome, int(cfg.data.batch_size), piece, device):
+        for names, logits in _answers(model, genome, data.batch_size, piece, device):
             for name, row in zip(names, predictions_of(logits.cpu(), model.decoder), strict=True):
                 writer.writerow([name, *prediction_cells(model.decoder, row)])
                 progress.advance(bar, genome.lengths[name])

@@ -74,7 +74,7 @@ MAY_IMPORT = {
         "finetuning",
         "outcome",
     },
-    "finetune_plan": {"errors", "data", "tasks", "config", "cost", "trainer", "planning", "finetuning"},
+    "finetune_plan": {"errors", "data", "tasks", "config", "trainer", "planning", "finetuning"},
     "finetune": {"config", "finetuning", "finetune_plan", "prediction"},
     "score": {"config", "inference"},
 }

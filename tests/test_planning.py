@@ -151,7 +151,9 @@ def test_an_epoch_of_a_genome_needs_its_index(planned: Configure, tmp_path: Path
     ("override", "message"),
     [
         ("plan.device=abacus", r"plan.device must be one that was measured \(h200\), not 'abacus'"),
-        ("trainer.devices=auto", "trainer.devices must be a number to plan with, not 'auto'"),
+        ("trainer.devices=auto", "trainer.devices must be a number of at least 1 to plan with, not 'auto'"),
+        ("trainer.num_nodes=abc", "trainer.num_nodes must be a number of at least 1 to plan with, not 'abc'"),
+        ("trainer.num_nodes=0", "trainer.num_nodes must be a number of at least 1 to plan with, not 0"),
         ("train.global_batch_size=24", r"train.global_batch_size=24 is no multiple of data.batch_size=16"),
         ("train.max_steps=null", "how long does a stage last"),
     ],

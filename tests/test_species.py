@@ -223,5 +223,7 @@ def test_a_plan_is_printed_and_leaves_nothing(tmp_path: Path) -> None:
 def test_what_cannot_be_planned(configure: Callable[..., DictConfig]) -> None:
     with pytest.raises(UserError, match=r"^data\.max_length must be a number to plan with"):
         plan_finetuning(configure())
+    with pytest.raises(UserError, match=r"^trainer\.num_nodes must be a number of at least 1"):
+        plan_finetuning(configure("data.max_length=512", "trainer.num_nodes=0"))
     planned = plan_finetuning(configure("data.max_length=512", "train.max_steps=7"))
     assert [(row.length, row.sequences_per_step, row.steps) for row in planned.stages] == [(512, 32, 7)]

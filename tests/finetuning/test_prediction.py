@@ -38,24 +38,34 @@ def test_new_sequences_however_long(
 
 
 @pytest.mark.parametrize(
-    ("text", "model", "message"),
+    ("text", "model", "others", "message"),
     [
         (
             ">a\nACGT\n>b\nACEFG\n",
             "run",
+            [],
             "2 letter(s) are no nucleotide codes, the first is 'E' at position 3 of",
         ),
-        (">a\nACGT\n", "source", "is a pretrained model that answers no question: fine-tune it first"),
-        (None, "run", "mode=predict needs data.fasta=FILE"),
-        (">a\nACGT\n", None, "mode=predict needs model=PATH"),
+        (">a\nACGT\n", "source", [], "is a pretrained model that answers no question: fine-tune it first"),
+        (None, "run", [], "mode=predict needs data.fasta=FILE, the sequences to label"),
+        (None, "run", ["data=species"], "to label, and data=labelled, the data group that has it"),
+        (">a\nACGT\n", "run", ["data.batch_size=abc"], "data.batch_size: Value 'abc'"),
+        (">a\nACGT\n", "run", ["data.batch_size=0"], "data.batch_size must be at least 1, not 0"),
+        (">a\nACGT\n", None, [], "mode=predict needs model=PATH"),
     ],
 )
 def test_what_can_not_be_predicted(
-    tiny: Configure, configure: Configure, tmp_path: Path, text: str | None, model: str | None, message: str
+    tiny: Configure,
+    configure: Configure,
+    tmp_path: Path,
+    text: str | None,
+    model: str | None,
+    others: list[str],
+    message: str,
 ) -> None:
     pretrained(tmp_path / "source")
     finetune(tiny("train.max_steps=1"), tmp_path / "run")
-    overrides = ["mode=predict"]
+    overrides = ["mode=predict", *others]
     if text is not None:
         (tmp_path / "new.fa").write_text(text)
         overrides.append(f"data.fasta={tmp_path / 'new.fa'}")
@@ -64,4 +74,5 @@ def test_what_can_not_be_predicted(
     with pytest.raises(UserError) as error:
         predict(configure(*overrides), tmp_path / "out")
     assert message in str(error.value)
+    assert "\n" not in str(error.value)
     assert not (tmp_path / "out").exists()
