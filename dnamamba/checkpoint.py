@@ -70,7 +70,7 @@ def load(path: str | Path) -> Model:
     Raises:
         UserError: there is no model there, or it is damaged; the message names the file and what is wrong.
     """
-    path = Path(path)
+    path = Path(os.path.expanduser(path))
     if path.is_file():
         checkpoint = read_checkpoint(path)
         config = checkpoint_config(checkpoint, path)
@@ -111,7 +111,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"no checkpoint {path}")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        with path.open("rb") as file:
+            archive = file.read(2) == b"PK"
+        # torch takes what is no zip archive for its old format, and then complains of `mmap`.
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True) if archive else None
     except (
         Exception
     ) as error:  # torch raises many types for a damaged or foreign file, and none means more here

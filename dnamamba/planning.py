@@ -203,7 +203,7 @@ def print_plan(cfg: DictConfig) -> None:
         show_plan(made, console)
         for key in ("fasta", "intervals"):
             path = None if OmegaConf.is_missing(cfg.data, key) else cfg.data[key]
-            if path is not None and not Path(path).exists():
+            if path is not None and not Path(path).expanduser().exists():
                 console.print(f"data.{key}={path} is not there: planned without it", soft_wrap=True)
 
 
@@ -255,7 +255,7 @@ def duration(seconds: float | None) -> str:
 def _samples_per_epoch(data: GenomeConfig, segments: int, length: int) -> int:
     """Samples of an epoch by the interval file, by the FASTA's index, or by a number of segments."""
     if data.intervals is not None:
-        if not Path(data.intervals).is_file():
+        if not Path(data.intervals).expanduser().is_file():
             return segments * samples_of(SEGMENT_LENGTH, length)
         return data.samples_per_epoch(read_split_intervals(data.intervals), length)
     fasta = Path(data.fasta or YEAST_FASTA).expanduser()

@@ -177,12 +177,29 @@ def test_nothing_there_is_explained(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 half a zip"])
-def test_a_damaged_checkpoint_is_explained(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"last.ckpt is no checkpoint of dnamamba$"),
+        (b">chr1\nACGT\n", r"last.ckpt is no checkpoint of dnamamba$"),
+        (b"PK\x03\x04 half a zip", r"last.ckpt is damaged or no checkpoint of dnamamba \("),
+    ],
+)
+def test_a_damaged_checkpoint_is_explained(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "last.ckpt").write_bytes(content)
-    with pytest.raises(UserError, match=r"last.ckpt is damaged or no checkpoint of dnamamba") as error:
+    with pytest.raises(UserError, match=message) as error:
         load(tmp_path / "last.ckpt")
     assert "\n" not in str(error.value)
+
+
+def test_a_model_in_the_home_folder(
+    model: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_model(model, tmp_path / "mine")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert model_hash(load("~/mine")) == model_hash(model)
+    with pytest.raises(UserError, match="no model at ~nobody-has-this-name/mine"):
+        load("~nobody-has-this-name/mine")
 
 
 def test_code_in_a_checkpoint_is_never_run(tmp_path: Path) -> None:

@@ -117,7 +117,9 @@ def test_the_same_as_json(planned: Configure, capsys: pytest.CaptureFixture[str]
     assert document["seconds"] == pytest.approx(plan_pretraining(cfg).seconds)
 
 
-def test_segments_of_an_interval_file(planned: Configure, tmp_path: Path) -> None:
+def test_segments_of_an_interval_file(
+    planned: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = (
         "data=hg38",
         "data.max_length=131072",
@@ -131,6 +133,8 @@ def test_segments_of_an_interval_file(planned: Configure, tmp_path: Path) -> Non
     train = [f"chr1\t{131072 * place}\t{131072 * (place + 1)}\ttrain\n" for place in range(40)]
     bed.write_text("".join(train) + "chr2\t0\t1000\tvalid\nchr3\t0\t1000\ttest\n")
     assert plan_pretraining(planned(*settings, f"data.intervals={bed}")).steps == 10
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert plan_pretraining(planned(*settings, "data.intervals='~/own.bed'")).steps == 10
 
 
 def test_an_epoch_of_a_genome_needs_its_index(planned: Configure, tmp_path: Path) -> None:

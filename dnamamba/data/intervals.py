@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -259,7 +260,7 @@ class BedRow(NamedTuple):
 def bed_rows(path: str | Path) -> Iterator[BedRow]:
     """The rows of a BED file, tab- or space-separated; raises as `read_bed` does."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(os.path.expanduser(path)).read_text(encoding="utf-8-sig")  # Windows editors write a BOM
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -1,5 +1,6 @@
 """Where a command's result goes, checked before any work is done."""
 
+import os
 from pathlib import Path
 
 from dnamamba.errors import UserError
@@ -11,7 +12,7 @@ def named(text: str, suffixes: tuple[str, ...]) -> Path:
     Raises:
         UserError: it ends in none of `suffixes`, or is nothing but one.
     """
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))
     if not path.name.endswith(suffixes) or path.name in suffixes:
         raise UserError(f"out={text} must be a file's name that ends in {' or '.join(suffixes)}")
     return path

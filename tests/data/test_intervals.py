@@ -178,6 +178,12 @@ def test_bed_rows_become_intervals(tmp_path):
     assert read_bed(path)[0].length == 10
 
 
+def test_a_bed_of_the_home_folder_that_begins_with_a_byte_order_mark(tmp_path, monkeypatch):
+    (tmp_path / "bom.bed").write_bytes(b"\xef\xbb\xbfchr1\t0\t10\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert read_bed("~/bom.bed") == [Interval("chr1", 0, 10)]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
