@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from Bio import bgzf
 
-from data_prep.files import replace
 from data_prep.sources import Chromosomes, Source
 from dnamamba.data.compression import (
     DAMAGE,
@@ -25,6 +24,7 @@ from dnamamba.data.compression import (
 from dnamamba.data.fai import fai_text, index_fasta, whole_lines
 from dnamamba.data.progress import reading
 from dnamamba.errors import UserError
+from dnamamba.files import replacing
 
 # Bases take two bits and higher levels hardly get below that, at several times the work.
 _LEVEL = 4
@@ -62,22 +62,20 @@ def prepare(source: Source, downloaded: Path, folder: Path) -> Prepared:
     made = Prepared.in_folder(folder, source.name)
     if made.newer_than(downloaded):
         return made
-    records: dict[str, str] = {}
-    replace(made.fasta, lambda path: records.update(write_bgzf(downloaded, path, source.chromosomes)))
+    with replacing(made.fasta) as beside:
+        records = write_bgzf(downloaded, beside, source.chromosomes)
     rows = index_fasta(text_pieces(made.fasta, Compression.BGZF, "indexing"), str(made.fasta))
     table = "".join(
         f"{row.name}\t{records[row.name]}\t{row.length}\t{','.join(source.chromosomes.human_of(row.name))}\n"
         for row in rows
     )
     gzi = gzi_bytes(bgzf_blocks(made.fasta))
-    replace(made.fai, lambda path: path.write_text(fai_text(rows), encoding="ascii", newline="\n"))
-    replace(made.gzi, lambda path: path.write_bytes(gzi))
-    replace(
-        made.chromosomes,
-        lambda path: path.write_text(
-            "chromosome\trecord\tbases\thuman\n" + table, encoding="utf-8", newline="\n"
-        ),
-    )
+    with replacing(made.fai) as beside:
+        beside.write_text(fai_text(rows), encoding="ascii", newline="\n")
+    with replacing(made.gzi) as beside:
+        beside.write_bytes(gzi)
+    with replacing(made.chromosomes) as beside:
+        beside.write_text("chromosome\trecord\tbases\thuman\n" + table, encoding="utf-8", newline="\n")
     return made
 
 

