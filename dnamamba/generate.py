@@ -1,4 +1,4 @@
-"""`python -m dnamamba.generate`: new sequence from a trained model. See conf/generate.yaml."""
+"""`python -m dnamamba.generate`: new sequence from a trained model. See conf/inference/generate.yaml."""
 
 from omegaconf import DictConfig
 
