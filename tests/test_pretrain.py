@@ -257,6 +257,18 @@ def test_a_checkpoint_of_another_genome_is_refused(tiny: Configure, genome: Path
         )
 
 
+def test_a_checkpoint_of_a_genome_of_the_same_lengths_is_refused(
+    tiny: Configure, genome: Path, tmp_path: Path
+) -> None:
+    pretrain(tiny("train.max_steps=1"), tmp_path / "first")
+    other = tmp_path / "other.fa"
+    text = genome.read_text()
+    place = text.index("\n") + 1_000
+    other.write_text(text[:place] + ("A" if text[place] != "A" else "C") + text[place + 1 :])
+    with pytest.raises(UserError, match=r"genome.split: "):
+        pretrain(tiny(f"data.fasta={other}", f"ckpt_path={tmp_path / 'first'}"), tmp_path / "second")
+
+
 def test_a_finished_run_and_a_used_folder_are_refused(tiny: Configure, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     pretrain(tiny("train.max_steps=2"), folder)

@@ -79,8 +79,8 @@ def test_an_epoch_of_a_bed_file_reads_every_base_once_at_every_length(hg38: Conf
         drawn = windows.draw(np.arange(windows.samples))
         targets = [
             base
-            for start, size in zip(drawn.start, drawn.length, strict=True)
-            for base in range(start + 1, start + size)
+            for start, size, strand in zip(drawn.start, drawn.length, drawn.strand, strict=True)
+            for base in range(start + 1 - strand, start + size - strand)
         ]
         assert sorted(targets) == list(range(700, 1724))
 

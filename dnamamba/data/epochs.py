@@ -3,7 +3,7 @@
 The samples are those of the Mamba paper (Gu and Dao 2023, appendix E.3.1). An interval at least as long as a
 sample is cut into sub-segments that do not overlap; a shorter one gives two samples, one that begins with it
 and one that ends with it, and both reach into what lies beside it. A sub-segment is the targets of a sample:
-its window is one base more, the base before.
+its window has one base more, which is read first: that before it or, on the reverse strand, that behind it.
 
 The paper is silent on two things, so that each is a choice:
 
@@ -22,6 +22,7 @@ from functools import cached_property
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dnamamba.data.intervals import Interval
 from dnamamba.data.sampling import Windows, record_names
@@ -38,7 +39,7 @@ _PIECE = 1 << 18
 class HeldOut(NamedTuple):
     """What an epoch without exclusion would train on of the validation and test intervals."""
 
-    samples: int  # with a held-out base among their targets
+    samples: int  # with a held-out base among their targets, on either strand that is read
     bases: int  # held-out targets in all of them, counted as often as they are read
 
 
@@ -115,13 +116,13 @@ class EpochWindows:
         """The windows of the samples with these numbers, `[B]`: a pure function of them and of the seed."""
         epoch, place = np.divmod(index.astype(np.int64), self.samples)
         number = permuted(place, self.samples, random_bits(self.seed, _ORDER_STREAM, epoch))
-        record, start, length = self._windows(number if self._kept is None else self._kept[number])
-        strand = np.zeros(start.shape, dtype=np.int8)
+        strand = np.zeros(index.shape, dtype=np.int8)
         if self.reverse_complement:
             strand[:] = random_bits(self.seed, _STRAND_STREAM, index) >> np.uint64(63)
-        return Windows(record, start, length, strand)
+        sample = number if self._kept is None else self._kept[number]
+        return Windows(*self._windows(sample, strand), strand)
 
-    def _windows(self, number: Int64s) -> tuple[Int64s, Int64s, Int64s]:
+    def _windows(self, number: Int64s, strand: NDArray[np.int8]) -> tuple[Int64s, Int64s, Int64s]:
         """Record, start and length of samples, counted along the intervals in their order."""
         row = np.searchsorted(self._samples_before, number, side="right") - 1
         piece = number - self._samples_before[row]
@@ -130,7 +131,8 @@ class EpochWindows:
         first_target[ends_with] = self._end[row[ends_with]] - self.length
         record = self._record[row]
         limit = self._chromosome_length[record]
-        start, end = first_target - 1, first_target + self.length
+        start = first_target - 1 + strand
+        end = start + self.length + 1
         if self.edge == "shift":
             start = np.minimum(start, limit - self.length - 1)
             end = np.maximum(start, 0) + self.length + 1
@@ -142,8 +144,14 @@ class EpochWindows:
         total = int(self._samples_before[-1])
         for first in range(0, total, _PIECE):
             number = np.arange(first, min(first + _PIECE, total), dtype=np.int64)
-            record, start, length = self._windows(number)
-            yield self._coverage.before(record, start + length) - self._coverage.before(record, start + 1)
+            most = np.zeros(number.shape, dtype=np.int64)
+            # The two strands differ where a window was moved or cut at the edge of its chromosome.
+            for strand in (0, 1) if self.reverse_complement else (0,):
+                record, start, length = self._windows(number, np.full(number.shape, strand, dtype=np.int8))
+                first_target, end = start + 1 - strand, start + length - strand
+                covered = self._coverage.before(record, end) - self._coverage.before(record, first_target)
+                most = np.maximum(most, covered)
+            yield most
 
     def _without_held_out(self) -> Int64s | None:
         """The numbers of the samples that have no held-out target; None if that is all of them."""

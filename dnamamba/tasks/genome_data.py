@@ -2,6 +2,7 @@
 
 import hashlib
 import signal
+import zlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -113,10 +114,12 @@ class GenomeData(lightning.LightningDataModule):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What a resumed run must find again: the records, and how they are split."""
+        """What a resumed run must find again: the records and their bases, and how they are split."""
         digest = hashlib.sha256()
+        read = {interval.name for intervals in self.splits for interval in intervals}
         for name, length in self.genome.lengths.items():
-            digest.update(f"{name}\t{length}\n".encode())
+            checksum = zlib.crc32(self.genome.fetch(name).data) if name in read else 0
+            digest.update(f"{name}\t{length}\t{checksum}\n".encode())
         for split, intervals in self.splits._asdict().items():
             digest.update(f"{split}\t{[tuple(interval) for interval in intervals]}\n".encode())
         lengths = self.genome.lengths

@@ -11,7 +11,7 @@ from dnamamba.data.intervals import Interval
 from dnamamba.data.length_schedule import Stage
 from dnamamba.errors import UserError
 
-GOLDEN = ["b:31-48(-)", "b:0-17(-)", "a:315-332(+)", "b:15-32(+)", "a:99-116(-)"]
+GOLDEN = ["b:32-49(-)", "b:0-17(-)", "a:315-332(+)", "b:15-32(+)", "a:100-117(-)"]
 LENGTHS = {"a": 1000, "b": 260}
 SEGMENTS = (Interval("a", 100, 164), Interval("a", 300, 364), Interval("b", 0, 64), Interval("b", 196, 260))
 
@@ -32,7 +32,12 @@ def spans(windows, drawn):
 
 
 def targets(windows, drawn):
-    return [(name, base) for name, start, end in spans(windows, drawn) for base in range(start + 1, end)]
+    """All bases of the windows but the one that is read first."""
+    return [
+        (name, base)
+        for (name, start, end), strand in zip(spans(windows, drawn), drawn.strand.tolist(), strict=True)
+        for base in (range(start, end - 1) if strand else range(start + 1, end))
+    ]
 
 
 @pytest.mark.parametrize("power", range(10, 21))
@@ -62,6 +67,15 @@ def test_an_epoch_of_short_samples_has_every_base_as_a_target_once(length):
         # The first base of a chromosome has none before it to predict it from.
         bases = {(name, base) for name, start, end in SEGMENTS for base in range(start, end)} - {("b", 0)}
         assert sorted(read) == sorted(bases)
+
+
+def test_either_strand_has_the_same_targets():
+    windows = sampler((Interval("a", 100, 164), Interval("a", 300, 364)), reverse_complement=True)
+    for number in range(4):
+        drawn = epoch(windows, number)
+        assert 0 < drawn.strand.sum() < drawn.strand.size
+        bases = [("a", base) for base in (*range(100, 164), *range(300, 364))]
+        assert sorted(targets(windows, drawn)) == bases
 
 
 def test_a_long_sample_begins_or_ends_with_its_interval():
@@ -124,14 +138,14 @@ def test_ranks_together_read_an_epoch_once(world_size):
 
 
 def test_the_strand_is_drawn_anew_every_epoch():
-    windows = sampler(length=1, reverse_complement=True)
+    windows = sampler((Interval("a", 100, 300),), length=1, reverse_complement=True)
     strands = [
-        dict(zip(spans(windows, drawn), drawn.strand.tolist(), strict=True))
+        dict(zip(targets(windows, drawn), drawn.strand.tolist(), strict=True))
         for drawn in (epoch(windows, number) for number in range(40))
     ]
     reverse = [sum(strand.values()) / windows.samples for strand in strands]
     assert 0.47 < sum(reverse) / 40 < 0.53
-    assert all(0 < sum(strand[span] for strand in strands) < 40 for span in strands[0])
+    assert all(0 < sum(strand[base] for strand in strands) < 40 for base in strands[0])
     assert not epoch(sampler()).strand.any()
 
 
@@ -154,6 +168,25 @@ def test_held_out_targets_are_counted_and_can_be_left_out():
         assert sorted(spans(clean, epoch(clean, number))) == [("a", 283, 364), ("a", 383, 464)]
     with pytest.raises(UserError, match=r"every training window of 700 bases .* data.overlap=report"):
         sampler(intervals, **{**options, "length": 700}, overlap="exclude")
+
+
+@given(
+    held_out=st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 240), st.integers(1, 19)), max_size=6),
+    length=st.integers(1, 300),
+    edge=st.sampled_from(["shift", "pad"]),
+)
+@settings(max_examples=60)
+def test_what_is_excluded_is_no_target_on_either_strand(held_out, length, edge):
+    held_out = [Interval(name, start, start + size) for name, start, size in held_out]
+    bases = {(name, base) for name, start, end in held_out for base in range(start, end)}
+    try:
+        windows = sampler(
+            length=length, edge=edge, not_for_training=held_out, overlap="exclude", reverse_complement=True
+        )
+    except UserError:
+        return
+    for number in range(5):
+        assert not bases & set(targets(windows, epoch(windows, number)))
 
 
 @given(
