@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dnamamba.data.alphabet import Alphabet, Ids, get_alphabet
 from dnamamba.data.fasta import NUCLEOTIDE, Genome
-from dnamamba.data.intervals import bed_rows, unknown_record
+from dnamamba.data.intervals import Interval, bed_rows, unknown_record
 from dnamamba.data.stateless import Int64s
 from dnamamba.data.tables import read_table
 from dnamamba.errors import UserError
@@ -35,6 +35,7 @@ class Examples:
         labels: as written.
         splits: as written, or None where the files name none.
         groups: the chromosome or group of each, or None.
+        places: where in a genome each lies, or None.
     """
 
     names: list[str]
@@ -43,6 +44,7 @@ class Examples:
     labels: list[str]
     splits: list[str] | None
     groups: list[str] | None
+    places: list[Interval] | None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -66,6 +68,7 @@ class Collector:
     labels: list[str] = field(default_factory=list)
     splits: list[str] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
+    places: list[Interval] = field(default_factory=list)
     _pieces: list[Ids] = field(default_factory=list)
     _foreign: tuple[int, int, str] = (0, 0, "")  # letters, sequences, the first
     _empty: tuple[int, str] = (0, "")
@@ -79,6 +82,7 @@ class Collector:
         label: str | None,
         split: str = "",
         group: str = "",
+        place: Interval | None = None,
     ) -> None:
         """One sequence; `where` names it in a message, and a label of None says that it needs none."""
         if not letters.size:
@@ -96,6 +100,8 @@ class Collector:
         self.labels.append(label or "")
         self.splits.append(split)
         self.groups.append(group)
+        if place is not None:
+            self.places.append(place)
 
     def examples(self, *, needs_label: bool = True) -> Examples:
         """All of them.
@@ -127,6 +133,7 @@ class Collector:
             self.labels,
             self.splits if any(self.splits) else None,
             self.groups if any(self.groups) else None,
+            self.places or None,
         )
 
 
@@ -273,4 +280,6 @@ def from_bed(fasta: str | Path, bed: str | Path, into: Collector) -> None:
         letters = complement(letters) if strand == "-" else letters
         name = f"{interval.name}:{interval.start}-{interval.end}"
         name += f"({strand})" if strand != "." else ""
-        into.add(letters, name, where, others[0].strip() if others else "", group=interval.name)
+        into.add(
+            letters, name, where, others[0].strip() if others else "", group=interval.name, place=interval
+        )

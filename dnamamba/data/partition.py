@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from dnamamba.data.alphabet import Alphabet
 from dnamamba.data.examples import SPLIT_NAMES, Examples
-from dnamamba.data.intervals import unknown_record
+from dnamamba.data.intervals import Interval, joined, unknown_record
 from dnamamba.data.stateless import UInt64s
 from dnamamba.errors import UserError
 
@@ -111,18 +112,15 @@ def _as_given(examples: Examples) -> NDArray[np.int8]:
 
 
 class Shared(NamedTuple):
-    """Sequences that are in two splits."""
+    """What two splits have in common."""
 
-    number: int  # examples of `second` whose sequence, or its reverse complement, is in `first` too
-    first: str
+    number: int  # examples of `second`
     second: str
+    what: str
     example: str  # the name of one
 
     def __str__(self) -> str:
-        return (
-            f"{self.number:,} of the {self.second} sequences are in {self.first} too, or their reverse "
-            f"complements are, the first is {self.example}"
-        )
+        return f"{self.number:,} of the {self.second} sequences {self.what}, the first is {self.example}"
 
 
 def shared_sequences(examples: Examples, keys: UInt64s, split: Assignment) -> list[Shared]:
@@ -132,5 +130,32 @@ def shared_sequences(examples: Examples, keys: UInt64s, split: Assignment) -> li
         rows = np.flatnonzero(split.numbers == second)
         both = rows[np.isin(keys[rows], keys[split.numbers == first])]
         if both.size:
-            found.append(Shared(both.size, SPLITS[first], SPLITS[second], examples.names[both[0]]))
+            what = f"are in {SPLITS[first]} too, or their reverse complements are"
+            found.append(Shared(both.size, SPLITS[second], what, examples.names[both[0]]))
     return found
+
+
+def shared_bases(examples: Examples, split: Assignment) -> list[Shared]:
+    """Intervals of a genome that overlap one of another split; a hash does not keep neighbours together."""
+    if examples.places is None:
+        return []
+    found = []
+    for first, second in ((0, 1), (0, 2), (1, 2)):
+        there = joined(
+            place for place, number in zip(examples.places, split.numbers, strict=True) if number == first
+        )
+        rows = [
+            row
+            for row in np.flatnonzero(split.numbers == second).tolist()
+            if _overlaps(examples.places[row], there)
+        ]
+        if rows:
+            what = f"share bases of the genome with {SPLITS[first]}"
+            found.append(Shared(len(rows), SPLITS[second], what, examples.names[rows[0]]))
+    return found
+
+
+def _overlaps(place: Interval, others: Sequence[Interval]) -> bool:
+    """Whether an interval shares a base with one of these, which are sorted and apart from each other."""
+    before = bisect_left(others, Interval(place.name, place.end, 0)) - 1
+    return before >= 0 and others[before].name == place.name and others[before].end > place.start

@@ -21,7 +21,7 @@ from dnamamba.data.examples import (
     from_table,
 )
 from dnamamba.data.labelled import CROPS, Batch, Crop, LabelledRows, LabelledStream
-from dnamamba.data.partition import SPLITS, Assignment, assign, sequence_keys, shared_sequences
+from dnamamba.data.partition import SPLITS, Assignment, assign, sequence_keys, shared_bases, shared_sequences
 from dnamamba.data.stateless import Int64s
 from dnamamba.data.targets import targets_of
 from dnamamba.errors import UserError
@@ -168,7 +168,10 @@ class LabelledData(SequenceData):
             valid_fraction=config.valid_fraction,
             test_fraction=config.test_fraction,
         )
-        self.shared = shared_sequences(self.examples, self.keys, self.split)
+        self.shared = [
+            *shared_sequences(self.examples, self.keys, self.split),
+            *shared_bases(self.examples, self.split),
+        ]
         if self.shared and config.duplicates == "error":
             raise UserError(f"data.duplicates=error: {self.shared[0]}")
         self.targets = targets_of(

@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from dnamamba import UserError, get_alphabet
 from dnamamba.data.examples import Collector, Examples
-from dnamamba.data.partition import SPLITS, Assignment, assign, sequence_keys, shared_sequences
+from dnamamba.data.intervals import Interval
+from dnamamba.data.partition import (
+    SPLITS,
+    Assignment,
+    Shared,
+    assign,
+    sequence_keys,
+    shared_bases,
+    shared_sequences,
+)
 from dnamamba.data.targets import targets_of
 
 DNA = get_alphabet("dna")
@@ -107,10 +116,10 @@ def test_sequences_on_both_sides_are_counted() -> None:
     splits = ["train", "test", "train", "valid", "test", "valid"]  # s1 is s0's reverse complement, s4 is s2's
     examples = build(sequences, splits)
     found = shared_sequences(examples, sequence_keys(examples, DNA), split_of(examples))
-    assert [(s.number, s.first, s.second, s.example) for s in found] == [
-        (1, "train", "valid", "s3"),
-        (2, "train", "test", "s1"),
-        (1, "valid", "test", "s1"),
+    assert [(s.number, s.second, s.what.split()[2], s.example) for s in found] == [
+        (1, "valid", "train", "s3"),
+        (2, "test", "train", "s1"),
+        (1, "test", "valid", "s1"),
     ]
     assert str(found[1]) == (
         "2 of the test sequences are in train too, or their reverse complements are, the first is s1"
@@ -180,3 +189,27 @@ def test_labels_that_can_not_be_learnt(
 
 def test_the_splits_have_names() -> None:
     assert SPLITS == ("train", "valid", "test")
+
+
+@given(
+    intervals=st.lists(
+        st.tuples(st.sampled_from("ab"), st.integers(0, 40), st.integers(1, 9), st.integers(0, 2)),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_shared_bases_are_those_of_a_count_base_by_base(intervals: list[tuple[str, int, int, int]]) -> None:
+    places = [Interval(name, start, start + size) for name, start, size, _ in intervals]
+    numbers = np.array([split for *_, split in intervals], dtype=np.int8)
+    names = [f"s{row}" for row in range(len(places))]
+    none = np.empty(0, dtype=np.uint8)
+    examples = Examples(names, none, np.zeros(len(names) + 1, dtype=np.int64), names, None, None, places)
+    bases = [{(place.name, base) for base in range(place.start, place.end)} for place in places]
+    expected = []
+    for first, second in ((0, 1), (0, 2), (1, 2)):
+        there = {base for row, of in enumerate(bases) if numbers[row] == first for base in of}
+        rows = [row for row in np.flatnonzero(numbers == second) if bases[row] & there]
+        if rows:
+            what = f"share bases of the genome with {SPLITS[first]}"
+            expected.append(Shared(len(rows), SPLITS[second], what, f"s{rows[0]}"))
+    assert shared_bases(examples, Assignment(numbers, "")) == expected
