@@ -76,7 +76,9 @@ class Plan:
         stride = config.stride or window
         count = np.ones_like(lengths)
         if window is not None and stride is not None:
+            # Up to the first window that reaches the end; with gaps between windows there may be none.
             count += -(-np.maximum(lengths - window, 0) // stride)
+            count = np.minimum(count, np.maximum(-(-lengths // stride), 1))
         self.region = np.repeat(np.arange(len(regions)), count)
         number = np.arange(len(self.region)) - np.repeat(np.cumsum(count) - count, count)
         region_start = np.array([region.start for region in regions], dtype=np.int64)[self.region]

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from dnamamba.data.fasta import Genome
 from dnamamba.data.intervals import Interval
-from dnamamba.inference.effects import Site, Windows, score_sites
+from dnamamba.inference.effects import Windows, score_sites
+from dnamamba.inference.variants import site_of
 from dnamamba.models import LanguageModel
 
 BASES = "ACGT"
@@ -57,7 +58,7 @@ def saturate(
     known = [i for i, letter in enumerate(letters) if letter in BASES]
     changes = [[base for base in BASES if base != letters[i]] for i in known]
     sites = (
-        Site(region.name, region.start + i, (ids[i : i + 1], *map(genome.alphabet.encode, bases)))
+        site_of(genome, region.name, region.start + i + 1, letters[i], bases)
         for i, bases in zip(known, changes, strict=True)
     )
     llr, distance = np.full((2, len(letters), 4), np.nan)

@@ -19,6 +19,7 @@ from dnamamba.models import LanguageModel
 SUFFIXES = (".vcf", ".vcf.gz", ".tsv")
 LLR, DISTANCE, UNSCORED = b"DNAMAMBA_LLR", b"DNAMAMBA_DISTANCE", b"DNAMAMBA_UNSCORED"
 CHECKED_BEFORE_STOPPING = 100  # rows, of which more than half must have the FASTA's REF
+LEAST_ROWS = 10  # fewer say nothing about an assembly
 SHOWN = 10  # mismatches written out
 
 _INFO = (
@@ -36,11 +37,16 @@ class Plan(NamedTuple):
 
     Attributes:
         alts: which of its alternative alleles, by number.
-        unscored: why not all of them, if so.
+        problems: what keeps each of them from being scored, if so; of a row without any, the row's own.
     """
 
     alts: list[int]
-    unscored: Unscored | None
+    problems: list[Unscored | None]
+
+    @property
+    def unscored(self) -> Unscored | None:
+        """The first problem."""
+        return next(filter(None, self.problems), None)
 
 
 class Checked(NamedTuple):
@@ -61,12 +67,9 @@ def plan(genome: Genome, row: VcfRow, where: str) -> Plan:
         raise UserError(f"{where}: {genome.path} has {unknown_record(row.name, genome.lengths)}")
     found = check_ref(genome, row.name, row.position, row.ref)
     if found:
-        return Plan([], found)
+        return Plan([], [found] * max(1, len(row.alts)))
     problems = [check_alts([alt]) for alt in row.alts]
-    return Plan(
-        [i for i, problem in enumerate(problems) if problem is None],
-        next((problem for problem in problems if problem), None),
-    )
+    return Plan([i for i, problem in enumerate(problems) if problem is None], problems)
 
 
 def check(vcf: Vcf, genome: Genome, report: Callable[[str], None]) -> Checked:
@@ -98,7 +101,7 @@ def check(vcf: Vcf, genome: Genome, report: Callable[[str], None]) -> Checked:
 
 def _stop_if_another_assembly(vcf: Vcf, genome: Genome, rows: int, unscored: dict[str, int]) -> None:
     wrong = unscored.get(REF_MISMATCH, 0)
-    if wrong > rows / 2:
+    if rows >= LEAST_ROWS and wrong > rows / 2:
         raise UserError(
             f"{vcf.path}: REF differs from {genome.path} in {wrong:,} of the first {rows:,} rows: "
             "the variants are of another assembly"
@@ -175,8 +178,9 @@ def _tsv_lines(row: VcfRow, can: Plan, effects: Effects | None) -> bytes:
     lines = []
     scores = _by_allele(row, can, effects) if effects is not None else [[""] * max(1, len(row.alts))] * 2
     for i, (allele, llr, distance) in enumerate(zip(row.columns[4].split(b","), *scores, strict=True)):
-        reason = can.unscored.reason if can.unscored and i not in can.alts else ""
-        added = [allele, *(text.encode() for text in (llr or "NA", distance or "NA", reason or "."))]
+        problem = can.problems[i] if can.problems else None
+        reason = problem.reason if problem else "."
+        added = [allele, *(text.encode() for text in (llr or "NA", distance or "NA", reason))]
         lines.append(b"\t".join([*row.columns, *added]) + b"\n")
     return b"".join(lines)
 

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from dnamamba.data.alphabet import Ids
+from dnamamba.data.alphabet import Alphabet, Ids
 from dnamamba.data.fasta import Genome
 from dnamamba.errors import UserError
 from dnamamba.inference.effects import Effects, Site, Windows, score_sites
@@ -55,8 +55,13 @@ def score_variants(
 
     Raises:
         UserError: an unknown record, a REF that the genome does not have, an allele that is not spelled in A,
-            C, G and T, or a number out of range.
+            C, G and T, a genome read in another alphabet than the model's, or a number out of range.
     """
+    if genome.alphabet.name != model.config.alphabet:
+        raise UserError(
+            f"{genome.path} was read as {genome.alphabet.name!r}; the model's alphabet is "
+            f"{model.config.alphabet!r}"
+        )
     windows = Windows(window, tuple(shifts), strand)
     sites = []
     for (name, position, ref), group in groupby(variants, key=lambda variant: variant[:3]):
@@ -71,10 +76,20 @@ def score_variants(
 
 
 def site_of(genome: Genome, name: str, position: int, ref: str, alts: Iterable[str]) -> Site:
-    """The site of a variant that was checked; the reference allele is the genome's own, case included."""
+    """The site of a variant that was checked; the reference allele is the genome's own, case included.
+
+    Where the alphabet keeps case, the other alleles have that of REF's first base: a change of case is none.
+    """
     start = position - 1
-    alleles: list[Ids] = [genome.alphabet.encode(alt) for alt in alts]
-    return Site(name, start, (genome.fetch(name, start, start + len(ref)), *alleles))
+    there = genome.fetch(name, start, start + len(ref))
+    alleles = [allele_ids(genome.alphabet, alt, there) for alt in alts]
+    return Site(name, start, (there, *alleles))
+
+
+def allele_ids(alphabet: Alphabet, letters: str, reference: Ids) -> Ids:
+    """Ids of an allele in the case of the reference's first base."""
+    masked = alphabet.decode(reference[:1]).islower()
+    return alphabet.encode(letters.lower() if masked else letters.upper())
 
 
 def check_ref(genome: Genome, name: str, position: int, ref: str) -> Unscored | None:
@@ -90,10 +105,14 @@ def check_ref(genome: Genome, name: str, position: int, ref: str) -> Unscored | 
             REF_MISMATCH, f"REF is at {position:,}, but {name} has bases 1 to {genome.lengths[name]:,}"
         )
     there = genome.alphabet.decode(genome.fetch(name, start, end)).upper()
-    if any(base in "ACGT" and base != spelled for base, spelled in zip(there, ref.upper(), strict=True)):
+    spelled = ref.upper()
+    if any(
+        base != other and {base, other} <= set("ACGT") for base, other in zip(there, spelled, strict=True)
+    ):
         return Unscored(REF_MISMATCH, f"REF is {_short(ref)}, but the FASTA has {_short(there)}")
-    if not set(there) <= set("ACGT"):
-        return Unscored(UNKNOWN_BASE, f"the FASTA has {_short(there)}")
+    for what, letters in (("the FASTA has", there), ("REF is", spelled)):
+        if not set(letters) <= set("ACGT"):
+            return Unscored(UNKNOWN_BASE, f"{what} {_short(letters)}")
     return None
 
 

@@ -5,11 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import dnamamba
 from dnamamba import Genome, LanguageModel, MambaConfig, UserError, embed, get_alphabet
 from dnamamba.inference import streaming
+from dnamamba.inference.inputs import Region
+from dnamamba.inference.plan import EmbeddingConfig, Plan
 
 from .conftest import random_dna
 
@@ -147,6 +151,18 @@ def test_windows_are_contexts_of_their_own(model: LanguageModel) -> None:
     cut = [letters[r.start : r.end] if r.record == "0" else "ACGT" for r in regions]
     close(found, embed(model, cut))
     assert len(embed(model, [letters], window=100)) == 3
+
+
+@given(length=st.integers(1, 60), window=st.integers(1, 25), stride=st.integers(1, 40))
+def test_windows_lie_in_their_region_and_leave_only_gaps_between_them(
+    length: int, window: int, stride: int
+) -> None:
+    plan = Plan([Region("0", 100, 100 + length)], EmbeddingConfig(window=window, stride=stride))
+    starts, ends = (plan.start - 100).tolist(), (plan.end - 100).tolist()
+    assert starts == [number * stride for number in range(len(starts))]
+    assert all(start < end <= min(start + window, length) for start, end in zip(starts, ends, strict=True))
+    read = {base for start, end in zip(starts, ends, strict=True) for base in range(start, end)}
+    assert read == {base for base in range(length) if base % stride < window or stride <= window}
 
 
 def test_layers(model: LanguageModel) -> None:

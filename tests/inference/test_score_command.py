@@ -150,10 +150,30 @@ def test_another_assembly_stops_early(
     path.write_text(HEADER + "".join(wrong + right))
     with pytest.raises(UserError, match="in 6 of the first 10 rows: the variants are of another assembly"):
         score(f"vcf={path}", f"out={tmp_path / 'out.vcf'}")
-    path.write_text(HEADER + "".join(wrong[:2] + right[:1]))
-    with pytest.raises(UserError, match="in 2 of the first 3 rows"):
+    monkeypatch.setattr(score_vcf_module, "CHECKED_BEFORE_STOPPING", 100)
+    path.write_text(HEADER + "".join(wrong + right[:5]))
+    with pytest.raises(UserError, match="in 6 of the first 11 rows"):
         score(f"vcf={path}", f"out={tmp_path / 'out.vcf'}")
     assert not (tmp_path / "out.vcf").exists()
+
+
+def test_a_few_rows_say_nothing_about_an_assembly(
+    score: Callable[..., None], text: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "in.vcf"
+    path.write_text(HEADER + row(1, other(text[0]), "A") + row(2, "N", "A"))
+    score(f"vcf={path}", f"out={tmp_path / 'out.vcf'}")
+    rows = (tmp_path / "out.vcf").read_text().splitlines()[-2:]
+    assert [info(line)["DNAMAMBA_UNSCORED"] for line in rows] == ["ref_mismatch", "unknown_base"]
+
+
+def test_each_allele_has_its_own_reason(score: Callable[..., None], text: str, tmp_path: Path) -> None:
+    path = tmp_path / "in.vcf"
+    path.write_text(HEADER + row(9, text[8], f"<DEL>,{other(text[8])},N"))
+    score(f"vcf={path}", f"out={tmp_path / 'out.tsv'}")
+    with (tmp_path / "out.tsv").open(newline="") as file:
+        found = [line["unscored"] for line in csv.DictReader(file, delimiter="\t")]
+    assert found == ["symbolic", ".", "unknown_base"]
 
 
 def test_a_file_scored_before_is_refused(

@@ -170,6 +170,25 @@ def test_both_strands_are_those_of_the_other_strand(
     np.testing.assert_allclose(here, there, rtol=1e-9, atol=1e-12)
 
 
+def test_a_change_of_case_is_no_change(text: str, genome: Genome) -> None:
+    """A model that keeps case, and a REF and an ALT as a VCF writes them, in upper case."""
+    torch.manual_seed(1)
+    model = LanguageModel(MambaConfig(d_model=8, n_layer=1, alphabet="bytes", vocab_size=256)).double()
+    masked = Genome(genome.path, get_alphabet("bytes"))
+    effects = score_variants(model, masked, [("chr1", 220, text[219].upper(), text[219].upper())], window=50)
+    assert (effects.llr[0], effects.distance[0]) == (0.0, 0.0)
+    changed = "A" if text[219] != "a" else "C"
+    found = score_variants(model, masked, [("chr1", 220, text[219], changed)], window=50).llr
+    folded = score_variants(model, masked, [("chr1", 220, text[219], changed.lower())], window=50).llr
+    assert found == folded != 0
+
+
+def test_a_genome_in_another_alphabet_is_refused(model: LanguageModel, genome: Genome, text: str) -> None:
+    other = Genome(genome.path, get_alphabet("bytes"))
+    with pytest.raises(UserError, match=r"was read as 'bytes'; the model's alphabet is 'dna'"):
+        score_variants(model, other, [("chr1", 1, text[0], "A")])
+
+
 def test_no_variants_no_effects(model: LanguageModel, genome: Genome) -> None:
     found = score_variants(model, genome, [])
     assert found.llr.shape == found.distance.shape == (0,)
