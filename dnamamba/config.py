@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
@@ -20,6 +21,7 @@ from dnamamba.errors import Interrupted, UserError
 
 T = TypeVar("T")
 INTERRUPTED = 128 + signal.SIGINT
+STARTED = time.time() - 1  # file systems round times
 
 
 def conf_dir() -> Path:
@@ -181,11 +183,14 @@ def _experiments(folder: str) -> str:
 
 
 def remove_if_unused(folder: Path) -> None:
-    """Remove a run folder that holds nothing but Hydra's copy of the configuration.
+    """Remove a run folder that holds nothing but this process's copies of the configuration.
 
-    A command without run folders has the working directory for one: never that.
+    A command without run folders has the working directory for one: never that. What was there before is
+    somebody's, whatever it is called.
     """
     if folder == Path.cwd() or not folder.is_dir():
         return
-    if {entry.name for entry in folder.iterdir()} <= {".hydra", "config.yaml"}:
+    entries = [*folder.iterdir()]
+    ours = {entry.name for entry in entries} <= {".hydra", "config.yaml"}
+    if ours and all(entry.stat().st_mtime >= STARTED for entry in entries):
         shutil.rmtree(folder)

@@ -98,6 +98,14 @@ def test_a_mistake_in_a_sweep_ends_its_job_only(folder: Path, genome: Path) -> N
     assert [path.parent.name for path in sweep.glob("*/results.json")] == ["1"]
 
 
+def test_a_mistake_leaves_what_was_in_the_folder(folder: Path) -> None:
+    (folder / "mine").mkdir()
+    (folder / "mine" / "config.yaml").write_text("keep: me\n")
+    os.utime(folder / "mine" / "config.yaml", (1e9, 1e9))
+    assert run(folder, "data.fasta=absent.fa", "hydra.run.dir=mine").returncode == 1
+    assert (folder / "mine" / "config.yaml").read_text() == "keep: me\n"
+
+
 def test_own_configuration_files(folder: Path) -> None:
     (folder / "mine" / "experiment").mkdir(parents=True)
     (folder / "mine" / "experiment" / "short.yaml").write_text(
