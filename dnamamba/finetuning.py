@@ -96,8 +96,6 @@ def finetune(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     decoder = replace(data.decoder(pooling.mode), strand=pooling.strand)
     weights = class_weights(_plain(settings.class_weights), decoder, *data.train_counts)
     model = SequenceModel(shape, decoder)
-    if decoder.strand == "both":
-        model.complement.copy_(torch.from_numpy(data.alphabet.complement.copy()))
     if pretrained is not None:
         model.backbone.load_state_dict(pretrained)
     model.backbone.activation_checkpointing = train.activation_checkpointing

@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "optional": {"errors"},
     "kernels": set(),
     "data": {"errors"},
-    "models": {"errors", "kernels"},
+    "models": {"errors", "kernels", "data"},
     "checkpoint": {"errors", "models"},
     "tasks": {"errors", "files", "models", "data"},
     "figures": {"files"},

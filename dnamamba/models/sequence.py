@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from dnamamba.data.alphabet import get_alphabet
 from dnamamba.errors import UserError
 
 from .backbone import MambaBackbone
@@ -83,10 +84,6 @@ class SequenceModel(nn.Module):
         config: the backbone's shape.
         decoder: what is asked.
         backend: scan and convolution backend, see `dnamamba.kernels`.
-
-    Attributes:
-        complement: uint8 [256], the complement of each id, kept with the weights; where the strand is
-            `both`. Who builds a model anew sets it to its alphabet's.
     """
 
     complement: Tensor
@@ -98,7 +95,8 @@ class SequenceModel(nn.Module):
         self.backbone = MambaBackbone(config, backend)
         self.head = nn.Linear(config.d_model, len(decoder.labels))
         if decoder.strand == "both":
-            self.register_buffer("complement", torch.arange(256, dtype=torch.uint8))
+            complement = torch.from_numpy(get_alphabet(config.alphabet).complement.copy())
+            self.register_buffer("complement", complement, persistent=False)
 
     def forward(
         self, tokens: Tensor, lengths: Tensor | None = None, *, padding: Literal["right", "left"] = "right"
@@ -127,10 +125,16 @@ class SequenceModel(nn.Module):
         Args:
             pieces: of the sequences, from their beginning.
             other: of their reverse complements, likewise; read where the decoder's strand is `both`.
+
+        Raises:
+            UserError: the other strand is needed and not given.
         """
         logits = self._read(pieces)
         if self.decoder.strand == "both":
-            assert other is not None, "the other strand is to be read as well"
+            if other is None:
+                raise UserError(
+                    "the model answers for both strands: read() needs the pieces of the other too"
+                )
             logits = (logits + self._read(other)) / 2
         return logits
 

@@ -97,7 +97,7 @@ def both_strands(mode: str) -> tuple[SequenceModel, SequenceModel]:
     forward = build(mode)
     decoder = DecoderConfig("classification", ("a", "b", "c"), mode, strand="both")
     both = SequenceModel(forward.config, decoder, backend="chunked").double()
-    both.load_state_dict({**forward.state_dict(), "complement": COMPLEMENT})
+    both.load_state_dict(forward.state_dict())
     return forward.eval(), both.eval()
 
 
@@ -123,6 +123,8 @@ def test_pieces_of_both_strands_equal_the_whole(mode: str) -> None:
     other = COMPLEMENT[tokens.long()].flip(1)
     found = model.read(iter(tokens.split(64, dim=1)), iter(other.split(64, dim=1)))
     torch.testing.assert_close(found, model(tokens), rtol=1e-5, atol=1e-6)
+    with pytest.raises(UserError, match="needs the pieces of the other too"):
+        model.read([tokens])
 
 
 @pytest.mark.parametrize(
