@@ -18,7 +18,7 @@ from dnamamba.errors import UserError
 Ids = NDArray[np.uint8]
 
 # The IUPAC nucleotide codes, and below each the code of the complementary set of bases.
-_IUPAC = "ACGTURYKMBDHVNSW"
+IUPAC = "ACGTURYKMBDHVNSW"
 _IUPAC_COMPLEMENT = "TGCAAYRMKVHDBNSW"
 
 
@@ -100,7 +100,7 @@ def _bytes() -> Alphabet:
     identity = np.arange(256, dtype=np.uint8)
     to_letter, complement = identity.copy(), identity.copy()
     to_letter[0] = ord(".")
-    for letter, other in zip(_IUPAC.encode(), _IUPAC_COMPLEMENT.encode(), strict=True):
+    for letter, other in zip(IUPAC.encode(), _IUPAC_COMPLEMENT.encode(), strict=True):
         complement[letter], complement[letter | 0x20] = other, other | 0x20
     return Alphabet("bytes", 256, 0, ord("N"), identity, to_letter, complement, identity != 0)
 

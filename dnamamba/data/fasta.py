@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dnamamba.data.alphabet import Alphabet, Ids
+from dnamamba.data.alphabet import IUPAC, Alphabet, Ids
 from dnamamba.data.intervals import unknown_record
 from dnamamba.data.progress import reading
 from dnamamba.data.reader import RecordReader
@@ -20,7 +20,7 @@ from dnamamba.errors import UserError
 _FOREIGN_SHARE = 0.05
 # IUPAC codes in both cases, gaps, and the X that some maskers write.
 NUCLEOTIDE = np.zeros(256, dtype=bool)
-NUCLEOTIDE[np.frombuffer(b"ACGTURYKMBDHVNSWXacgturykmbdhvnswx-.*", dtype=np.uint8)] = True
+NUCLEOTIDE[np.frombuffer(f"{IUPAC}{IUPAC.lower()}Xx-.*".encode(), dtype=np.uint8)] = True
 
 
 class Genome:

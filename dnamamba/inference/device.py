@@ -7,7 +7,7 @@ import torch
 
 from dnamamba.checkpoint import Model, load
 from dnamamba.errors import UserError
-from dnamamba.models import LanguageModel
+from dnamamba.models import LanguageModel, SequenceModel
 
 
 def load_on(path: str | Path, device: str) -> LanguageModel:
@@ -16,9 +16,17 @@ def load_on(path: str | Path, device: str) -> LanguageModel:
     Raises:
         UserError: there is no language model there, or no such device.
     """
-    model = load_any_on(path, device)
-    if not isinstance(model, LanguageModel):
-        raise UserError(f"{path} is a fine-tuned model without probabilities of bases: give a pretrained one")
+    return need_language_model(load_any_on(path, device), str(path))
+
+
+def need_language_model(model: Model, name: str = "this") -> LanguageModel:
+    """The same model, which says how likely a base is.
+
+    Raises:
+        UserError: it is a fine-tuned one, which answers another question.
+    """
+    if isinstance(model, SequenceModel):
+        raise UserError(f"{name} is a fine-tuned model without probabilities of bases: give a pretrained one")
     return model
 
 

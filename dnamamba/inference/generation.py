@@ -1,6 +1,5 @@
 """New sequence from a model, a base at a time, in memory that does not grow with what was read or made."""
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -8,14 +7,15 @@ import torch
 from torch import Tensor
 
 from dnamamba.data.alphabet import Alphabet, Ids, get_alphabet
+from dnamamba.data.fasta import NUCLEOTIDE
 from dnamamba.errors import UserError
+from dnamamba.inference.device import need_language_model
+from dnamamba.inference.inputs import alphabet_letters
 from dnamamba.inference.sampling import Sampling, gumbel
 from dnamamba.models import LanguageModel, Recurrence, State
 
 BLOCK = 64  # bases between two visits to the host
 PROMPT_PIECE = 1 << 16  # bases of a prompt read at once
-
-_NO_NUCLEOTIDE = re.compile(r"[^ACGTURYKMBDHVNSW]", re.IGNORECASE)
 
 
 def generate(
@@ -51,9 +51,9 @@ def generate(
         The new bases as letters, without the prompt: the first prompt's `batch` sequences, then the next's.
 
     Raises:
-        UserError: a prompt is empty or no DNA, or a number is out of range.
+        UserError: a prompt is empty or no DNA, a number is out of range, or the model is a fine-tuned one.
     """
-    alphabet = get_alphabet(model.config.alphabet)
+    alphabet = get_alphabet(need_language_model(model).config.alphabet)
     prompts = [encode_prompt(text, alphabet) for text in ([prompt] if isinstance(prompt, str) else prompt)]
     sampling = Sampling(temperature, top_k, top_p)
     rows = np.concatenate(list(generate_blocks(model, prompts, length, sampling, seed, batch)), axis=1)
@@ -83,9 +83,9 @@ def encode_prompt(text: str, alphabet: Alphabet) -> Ids:
     """
     if not text:
         raise UserError("the prompt is empty: a model continues at least one base")
-    foreign = _NO_NUCLEOTIDE.search(text) if alphabet.name == "dna" else None
-    if foreign:
-        raise UserError(f"prompt: {foreign[0]!r} at position {foreign.start() + 1:,} is no nucleotide code")
+    foreign = np.flatnonzero(~NUCLEOTIDE[alphabet_letters(text)])
+    if foreign.size and alphabet.name == "dna":
+        raise UserError(f"prompt: {text[foreign[0]]!r} at position {foreign[0] + 1:,} is no nucleotide code")
     return alphabet.encode(text)
 
 

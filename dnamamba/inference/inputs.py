@@ -98,7 +98,7 @@ def _genome(source: Path | Genome, alphabet: Alphabet) -> Genome:
 
 
 def alphabet_letters(text: str) -> Ids:
-    """The bytes of a text, '?' for characters beyond Latin-1."""
+    """The bytes of a text, one a character, '?' for those beyond Latin-1."""
     return np.frombuffer(text.encode("latin-1", "replace"), dtype=np.uint8)
 
 
@@ -112,10 +112,7 @@ def _regions(bed: Bed, genome: Genome) -> Iterator[Region]:
         )
     else:
         what = "the regions"
-        rows = (
-            (f"region {i}", Region(str(row[0]), int(row[1]), int(row[2]), *map(str, row[3:4])))
-            for i, row in enumerate(bed)
-        )
+        rows = ((f"region {i}", _given_region(row, i)) for i, row in enumerate(bed))
     empty = True
     for where, region in rows:
         empty = False
@@ -130,6 +127,16 @@ def _regions(bed: Bed, genome: Genome) -> Iterator[Region]:
         yield region
     if empty:
         raise UserError(f"{what}: no regions")
+
+
+def _given_region(row: Sequence[Any], number: int) -> Region:
+    try:
+        return Region(str(row[0]), int(row[1]), int(row[2]), *map(str, row[3:4]))
+    except (LookupError, TypeError, ValueError, OverflowError):
+        shown = " ".join(repr(row).split())[:80]
+        raise UserError(
+            f"region {number} must be a record, a start and an end, such as ('chr1', 0, 100), not {shown}"
+        ) from None
 
 
 def _sequence(given: str | bytes | Ids, number: int, alphabet: Alphabet) -> Ids:

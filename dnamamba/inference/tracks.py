@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dnamamba.data.alphabet import Ids
 from dnamamba.errors import UserError
+from dnamamba.inference.device import need_language_model
 from dnamamba.inference.inputs import Inputs, Region, Source, read_inputs
 from dnamamba.inference.plan import STRANDS
 from dnamamba.inference.pooling import known_bases
@@ -59,9 +60,9 @@ def tracks(
         precision: of the matrix products: `fp32`, `bf16`, or `auto`, which is bf16 on a GPU that has it.
 
     Raises:
-        UserError: a value is out of range, or the source can't be read.
+        UserError: a value is out of range, the source can't be read, or the model is a fine-tuned one.
     """
-    reader = Reader(model, precision=precision)
+    reader = Reader(need_language_model(model), precision=precision)
     inputs = read_inputs(source, reader.alphabet)
     result = []
     for region in inputs.regions:

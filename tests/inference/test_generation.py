@@ -102,6 +102,7 @@ def test_memory_of_a_step_is_that_of_the_loop() -> None:
     ("prompt", "length", "batch", "seed", "message"),
     [
         ("", 5, 1, 0, "the prompt is empty"),
+        ("AC→G", 5, 1, 0, "prompt: '→' at position 3 is no nucleotide code"),
         ("ACGJ", 5, 1, 0, "prompt: 'J' at position 4 is no nucleotide code"),
         ("ACG\n", 5, 1, 0, r"prompt: '\\n' at position 4"),
         ("ACG", 0, 1, 0, "length of at least 1, not 0"),
@@ -114,6 +115,11 @@ def test_a_mistake_is_one_line(prompt: str, length: int, batch: int, seed: int, 
     with pytest.raises(UserError, match=message) as error:
         generate(MODEL, prompt, length, batch=batch, seed=seed)
     assert "\n" not in str(error.value)
+
+
+def test_a_prompt_may_hold_what_a_fasta_file_may() -> None:
+    dna = get_alphabet("dna")
+    assert dna.decode(encode_prompt("ACGTUNRx-.*", dna)) == "ACGTTNNNNNN"
 
 
 def test_blocks_come_one_after_the_other() -> None:
