@@ -9,6 +9,7 @@ import numpy as np
 from dnamamba.data.alphabet import Alphabet, Ids
 from dnamamba.data.fasta import Genome
 from dnamamba.errors import UserError
+from dnamamba.inference.device import need_language_model
 from dnamamba.inference.effects import Effects, Site, Windows, score_sites
 from dnamamba.models import LanguageModel
 
@@ -55,8 +56,10 @@ def score_variants(
 
     Raises:
         UserError: an unknown record, a REF that the genome does not have, an allele that is not spelled in A,
-            C, G and T, a genome read in another alphabet than the model's, or a number out of range.
+            C, G and T, a genome read in another alphabet than the model's, or a number out of range;
+            or the model is a fine-tuned one.
     """
+    need_language_model(model)
     if genome.alphabet.name != model.config.alphabet:
         raise UserError(
             f"{genome.path} was read as {genome.alphabet.name!r}; the model's alphabet is "

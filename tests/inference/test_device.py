@@ -16,8 +16,9 @@ from dnamamba.models import DecoderConfig
     [
         lambda model, genome: dnamamba.generate(model, "ACGT", 20),
         lambda model, genome: dnamamba.tracks(model, ["ACGT"]),
+        lambda model, genome: dnamamba.score_variants(model, genome, [("one", 10, "A", "C")]),
     ],
-    ids=["generate", "tracks"],
+    ids=["generate", "tracks", "score_variants"],
 )
 def test_a_fine_tuned_model_is_refused(ask: Callable[[SequenceModel, Genome], Any], genome: Path) -> None:
     model = SequenceModel(MambaConfig(8, 1), DecoderConfig("classification", ("a", "b")))
