@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from dnamamba.data.fasta import Genome
 from dnamamba.data.intervals import Interval
+from dnamamba.inference.device import need_language_model
 from dnamamba.inference.effects import Windows, score_sites
 from dnamamba.inference.variants import site_of
 from dnamamba.models import LanguageModel
@@ -51,8 +52,9 @@ def saturate(
         advance: is called with the number of bases done since the last call.
 
     Raises:
-        UserError: a region that the genome does not have.
+        UserError: a region that the genome does not have, or a fine-tuned model.
     """
+    need_language_model(model)
     ids = genome.fetch(*region)
     letters = genome.alphabet.decode(ids).upper()
     known = [i for i, letter in enumerate(letters) if letter in BASES]

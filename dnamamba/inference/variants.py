@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -67,7 +67,8 @@ def score_variants(
         )
     windows = Windows(window, tuple(shifts), strand)
     sites = []
-    for (name, position, ref), group in groupby(variants, key=lambda variant: variant[:3]):
+    given = (_given_variant(variant, number) for number, variant in enumerate(variants))
+    for (name, position, ref), group in groupby(given, key=lambda variant: variant[:3]):
         alts = [variant[3] for variant in group]
         found = check_ref(genome, name, position, ref) or check_alts(alts)
         if found:
@@ -76,6 +77,18 @@ def score_variants(
     effects = [*score_sites(model, genome, sites, windows, bases_per_batch)]
     llr, distance = np.concatenate([np.empty((2, 0)), *effects], axis=1)
     return Effects(llr, distance)
+
+
+def _given_variant(variant: Sequence[Any], number: int) -> tuple[str, int, str, str]:
+    try:
+        name, position, ref, alt = variant
+        return str(name), int(position), str(ref), str(alt)
+    except (TypeError, ValueError, OverflowError):
+        shown = " ".join(repr(variant).split())[:80]
+        raise UserError(
+            f"variant {number} must be a record, a position, REF and ALT, such as ('chr1', 10, 'A', 'G'), "
+            f"not {shown}"
+        ) from None
 
 
 def site_of(genome: Genome, name: str, position: int, ref: str, alts: Iterable[str]) -> Site:

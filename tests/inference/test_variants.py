@@ -189,6 +189,12 @@ def test_a_genome_in_another_alphabet_is_refused(model: LanguageModel, genome: G
         score_variants(model, other, [("chr1", 1, text[0], "A")])
 
 
+@pytest.mark.parametrize("variant", [("chr1", 10, "A"), ("chr1", "ten", "A", "C"), "chr1", None])
+def test_a_variant_of_other_fields_is_named(model: LanguageModel, genome: Genome, variant: object) -> None:
+    with pytest.raises(UserError, match=r"variant 1 must be a record, a position, REF and ALT"):
+        score_variants(model, genome, [("chr1", 1, "A", "C"), variant])
+
+
 def test_no_variants_no_effects(model: LanguageModel, genome: Genome) -> None:
     found = score_variants(model, genome, [])
     assert found.llr.shape == found.distance.shape == (0,)
