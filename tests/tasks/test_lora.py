@@ -69,7 +69,7 @@ def test_a_wrapped_projection_keeps_a_block_from_the_fused_kernel(
     model: SequenceModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fused: list[bool] = []
-    monkeypatch.setattr(backbone_module, "resolve", lambda backend, device: "triton")
+    monkeypatch.setattr(backbone_module, "resolve", lambda backend, device, dtype: "triton")
 
     def block(self: backbone_module.MambaBlock, x: torch.Tensor, state: None) -> tuple[torch.Tensor, None]:
         fused.append(True)
