@@ -49,8 +49,8 @@ class GenomeConfig:
             if getattr(self, key) < least:
                 raise UserError(f"data.{key} must be at least {least}, not {getattr(self, key)}")
         steps = self.length_warmup.steps
-        for number in steps if isinstance(steps, list) else [steps] if steps is not None else []:
-            if type(number) is not int:
+        for number in steps if isinstance(steps, list) else [steps]:
+            if type(number) is not int and steps is not None:
                 raise UserError(
                     f"data.length_warmup.steps must be a whole number or a list of them, not {number!r}"
                 )

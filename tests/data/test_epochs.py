@@ -170,14 +170,19 @@ def test_held_out_targets_are_counted_and_can_be_left_out():
         sampler(intervals, **{**options, "length": 700}, overlap="exclude")
 
 
-@given(
-    held_out=st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 240), st.integers(1, 19)), max_size=6),
+HELD_OUT = st.tuples(st.sampled_from("ab"), st.integers(0, 240), st.integers(1, 19)).map(
+    lambda drawn: Interval(drawn[0], drawn[1], drawn[1] + drawn[2])
+)
+CASES = given(
+    held_out=st.lists(HELD_OUT, max_size=6),
     length=st.integers(1, 300),
     edge=st.sampled_from(["shift", "pad"]),
 )
+
+
+@CASES
 @settings(max_examples=60)
 def test_what_is_excluded_is_no_target_on_either_strand(held_out, length, edge):
-    held_out = [Interval(name, start, start + size) for name, start, size in held_out]
     bases = {(name, base) for name, start, end in held_out for base in range(start, end)}
     try:
         windows = sampler(
@@ -189,14 +194,9 @@ def test_what_is_excluded_is_no_target_on_either_strand(held_out, length, edge):
         assert not bases & set(targets(windows, epoch(windows, number)))
 
 
-@given(
-    held_out=st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 240), st.integers(1, 19)), max_size=6),
-    length=st.integers(1, 300),
-    edge=st.sampled_from(["shift", "pad"]),
-)
+@CASES
 @settings(max_examples=60)
 def test_the_overlap_is_that_of_a_count_base_by_base(held_out, length, edge):
-    held_out = [Interval(name, start, start + size) for name, start, size in held_out]
     bases = {(name, base) for name, start, end in held_out for base in range(start, end)}
     windows = sampler(length=length, edge=edge, not_for_training=held_out)
     drawn = epoch(windows)
