@@ -83,13 +83,21 @@ def read_inputs(source: Source, alphabet: Alphabet) -> Inputs:
     return Inputs([Region(name, 0, ids.size) for name, ids in sequences.items()], sequences)
 
 
+def need_alphabet(genome: Genome, alphabet: Alphabet) -> None:
+    """Nothing, where the genome is in the model's `alphabet`.
+
+    Raises:
+        UserError: it was read in another.
+    """
+    if genome.alphabet is not alphabet:
+        raise UserError(
+            f"{genome.path} was read as {genome.alphabet.name!r}; the model's alphabet is {alphabet.name!r}"
+        )
+
+
 def _genome(source: Path | Genome, alphabet: Alphabet) -> Genome:
     if isinstance(source, Genome):
-        if source.alphabet is not alphabet:
-            raise UserError(
-                f"{source.path} was read as {source.alphabet.name!r}; the model's alphabet is "
-                f"{alphabet.name!r}"
-            )
+        need_alphabet(source, alphabet)
         return source
     text = os.fspath(source)
     if not os.path.exists(text) and len(text) and NUCLEOTIDE[alphabet_letters(text)].all():

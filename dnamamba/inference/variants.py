@@ -6,11 +6,12 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from dnamamba.data.alphabet import Alphabet, Ids
+from dnamamba.data.alphabet import get_alphabet
 from dnamamba.data.fasta import Genome
 from dnamamba.errors import UserError
 from dnamamba.inference.device import need_language_model
 from dnamamba.inference.effects import Effects, Site, Windows, score_sites
+from dnamamba.inference.inputs import need_alphabet
 from dnamamba.models import LanguageModel
 
 REF_MISMATCH, UNKNOWN_BASE, SYMBOLIC = "ref_mismatch", "unknown_base", "symbolic"
@@ -60,11 +61,7 @@ def score_variants(
             or the model is a fine-tuned one.
     """
     need_language_model(model)
-    if genome.alphabet.name != model.config.alphabet:
-        raise UserError(
-            f"{genome.path} was read as {genome.alphabet.name!r}; the model's alphabet is "
-            f"{model.config.alphabet!r}"
-        )
+    need_alphabet(genome, get_alphabet(model.config.alphabet))
     windows = Windows(window, tuple(shifts), strand)
     sites = []
     given = (_given_variant(variant, number) for number, variant in enumerate(variants))
@@ -98,14 +95,8 @@ def site_of(genome: Genome, name: str, position: int, ref: str, alts: Iterable[s
     """
     start = position - 1
     there = genome.fetch(name, start, start + len(ref))
-    alleles = [allele_ids(genome.alphabet, alt, there) for alt in alts]
-    return Site(name, start, (there, *alleles))
-
-
-def allele_ids(alphabet: Alphabet, letters: str, reference: Ids) -> Ids:
-    """Ids of an allele in the case of the reference's first base."""
-    masked = alphabet.decode(reference[:1]).islower()
-    return alphabet.encode(letters.lower() if masked else letters.upper())
+    in_case = str.lower if genome.alphabet.decode(there[:1]).islower() else str.upper
+    return Site(name, start, (there, *(genome.alphabet.encode(in_case(alt)) for alt in alts)))
 
 
 def check_ref(genome: Genome, name: str, position: int, ref: str) -> Unscored | None:
