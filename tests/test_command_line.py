@@ -131,6 +131,33 @@ def wait_for_step(process: subprocess.Popen, folder: Path, step: int) -> None:
     pytest.fail(f"no checkpoint of step {step}; the run ended with {process.poll()}")
 
 
+def stop(folder: Path, number: signal.Signals, step: int, end: int, *overrides: str) -> str:
+    """Begin a run of `end` steps in `folder`, send a signal after `step`; what it says on standard error."""
+    process = subprocess.Popen(
+        command(*overrides, f"hydra.run.dir={folder}", "ckpt_path=auto"),
+        cwd=folder.parent,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for_step(process, folder, step)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == (-number if number == signal.SIGKILL else 128 + number), errors
+    reached = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+    assert step <= reached < end
+    return errors
+
+
+def go_on(folder: Path, uninterrupted: Path, *overrides: str) -> None:
+    """The same command again ends with the weights of the run that was not stopped, bit for bit."""
+    done = run(folder.parent, *overrides, f"hydra.run.dir={folder}", "ckpt_path=auto")
+    assert done.returncode == 0, done.stderr
+    expected, found = weights(uninterrupted), weights(folder)
+    for name, tensor in expected.items():
+        assert torch.equal(found[name], tensor), name
+
+
 @pytest.fixture(scope="module")
 def long_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[tuple[str, ...], Path]:
     """Overrides of a run of 200 steps of two micro-batches, and its folder when nothing interrupts it."""

@@ -1,13 +1,11 @@
 """Runs whose windows grow: stages of random windows and of a BED file's intervals, and their resumption."""
 
 import signal
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from omegaconf import DictConfig
 from rich.console import Console
 
@@ -19,7 +17,7 @@ from dnamamba.run import pretrain
 from dnamamba.tasks.genome_config import GenomeConfig
 from dnamamba.tasks.genome_data import GenomeData
 from tests.conftest import TINY
-from tests.test_command_line import RUNS, command, run, wait_for_step, weights
+from tests.test_command_line import go_on, run, stop
 
 Configure = Callable[..., DictConfig]
 
@@ -173,29 +171,12 @@ def test_a_run_stopped_in_a_stage_goes_on_as_if_nothing_had_been(
 ) -> None:
     overrides, uninterrupted = staged_run
     asked = fake_scontrol(tmp_path, monkeypatch) if number == signal.SIGUSR1 else None
-    folder = tmp_path / RUNS / "mine"
-    process = subprocess.Popen(
-        command(*overrides, f"hydra.run.dir={folder}", "ckpt_path=auto"),
-        cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    wait_for_step(process, folder, step)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == (-number if number == signal.SIGKILL else 128 + number), errors
-    reached = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
-    assert step <= reached < 120
+    folder = tmp_path / "mine"
+    errors = stop(folder, number, step, 120, *overrides)
     if asked is not None:
         assert asked.read_text() == "requeue 4711\n"
         assert errors.endswith("last.ckpt; SLURM job 4711 is queued again\n")
-
-    done = run(tmp_path, *overrides, f"hydra.run.dir={folder}", "ckpt_path=auto")  # the same command again
-    assert done.returncode == 0, done.stderr
-    expected, found = weights(uninterrupted), weights(folder)
-    for name, tensor in expected.items():
-        assert torch.equal(found[name], tensor), name
+    go_on(folder, uninterrupted, *overrides)
 
 
 def fake_scontrol(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

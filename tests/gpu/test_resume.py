@@ -1,15 +1,13 @@
 """In deterministic mode a run that was stopped on the GPU ends as one that was not, bit for bit."""
 
 import signal
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from tests.conftest import TINY
-from tests.test_command_line import command, run, wait_for_step, weights
+from tests.test_command_line import go_on, run, stop
 
 pytestmark = pytest.mark.gpu
 
@@ -50,19 +48,5 @@ def test_a_run_that_was_stopped_has_the_same_bits(
 ) -> None:
     overrides, whole = uninterrupted
     folder = tmp_path / "mine"
-    again = (*overrides, f"hydra.run.dir={folder}", "ckpt_path=auto")
-    process = subprocess.Popen(
-        command(*again), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    wait_for_step(process, folder, step)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == (-number if number == signal.SIGKILL else 128 + number), errors
-    reached = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
-    assert step <= reached < 120
-
-    done = run(tmp_path, *again)
-    assert done.returncode == 0, done.stderr
-    expected, found = weights(whole), weights(folder)
-    for name, tensor in expected.items():
-        assert torch.equal(found[name], tensor), name
+    stop(folder, number, step, 120, *overrides)
+    go_on(folder, whole, *overrides)
