@@ -27,7 +27,15 @@ def assert_within_budget(ours: dict, eager: dict, truth: dict) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize(
-    ("B", "L", "E", "N"), [(2, 257, 100, 16), (1, 65, 33, 4), (3, 128, 64, 8), (1, 70, 40, 32)]
+    ("B", "L", "E", "N"),
+    [
+        (2, 257, 100, 16),
+        (2, 264, 96, 16),
+        (300, 72, 64, 16),
+        (1, 65, 33, 4),
+        (3, 128, 64, 8),
+        (1, 70, 40, 32),
+    ],
 )
 @pytest.mark.parametrize("trained", [False, True])
 def test_outputs_and_gradients(B: int, L: int, E: int, N: int, dtype: torch.dtype, trained: bool) -> None:
@@ -39,11 +47,13 @@ def test_outputs_and_gradients(B: int, L: int, E: int, N: int, dtype: torch.dtyp
     assert_within_budget(*runs)
 
 
-@pytest.mark.parametrize("length", [2**14 + 3, 2**20])
-def test_long_sequences_against_the_fp64_chunked_scan(length: int) -> None:
+@pytest.mark.parametrize(
+    ("length", "dtype"), [(2**14 + 3, torch.float32), (2**20, torch.float32), (2**20, torch.bfloat16)]
+)
+def test_long_sequences_against_the_fp64_chunked_scan(length: int, dtype: torch.dtype) -> None:
     inputs = on_gpu(trained_inputs(1, length, 32, 16))
-    ours = run_scan(inputs, "triton", dtype=torch.float32, softplus=False)
-    eager = run_scan(inputs, "chunked", dtype=torch.float32, softplus=False)
+    ours = run_scan(inputs, "triton", dtype=dtype, softplus=False)
+    eager = run_scan(inputs, "chunked", dtype=dtype, softplus=False)
     truth = run_scan(inputs, "chunked", softplus=False)
     assert_within_budget(ours, eager, truth)
 

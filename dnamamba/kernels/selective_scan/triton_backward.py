@@ -331,3 +331,18 @@ def backward_gradient(
                 tl.store(p_dbias + o_chunk + o_e, b_dbias, mask=m_e)
             if i_c == 0:
                 tl.store(p_dfirst + i_b * E * N + o_ne, b_q, mask=m_e[None, :])
+
+
+@triton.jit
+def add_groups(p_parts, p_dB, p_dC, size, groups, BLOCK: tl.constexpr):
+    """Sum the groups' parts, [2, groups, size], of dB and of dC, in their order."""
+    i_x = tl.program_id(1)
+    o_x = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    m_x = o_x < size
+    b_sum = tl.zeros([BLOCK], tl.float32)
+    for i_g in range(0, groups):
+        b_sum += tl.load(p_parts + (i_x * groups + i_g).to(tl.int64) * size + o_x, mask=m_x, other=0.0)
+    if i_x == 0:
+        tl.store(p_dB + o_x, b_sum.to(p_dB.dtype.element_ty), mask=m_x)
+    else:
+        tl.store(p_dC + o_x, b_sum.to(p_dC.dtype.element_ty), mask=m_x)

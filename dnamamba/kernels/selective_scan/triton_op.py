@@ -3,21 +3,13 @@
 from functools import cache
 
 import torch
-import triton
 from torch import Tensor
 
-from dnamamba.kernels.triton_math import fast_math
+from dnamamba.kernels.selective_scan import gluon_sweeps, triton_sweeps
 
 from .api import Scan
-from .triton_backward import backward_gradient, backward_summary
-from .triton_forward import carry, forward_output, forward_summary
-from .triton_launch import SEGMENT, LaunchConfig, launch_config
-
-_SWEEP = {"STEPS": 2, "num_warps": 1, "num_stages": 1, "maxnreg": 64}
-_GRADIENT = {"num_warps": 1, "num_stages": 1, "maxnreg": 128}
-# Positions over which the gradient's p telescopes, for inputs in half and in full precision.
-_WINDOWS = (SEGMENT, 4)
-_CARRY_ROWS, _CARRY_COLUMNS = 256, 16
+from .sweeps import Gradients, ScanInputs, States
+from .triton_launch import SEGMENT, launch_config
 
 
 def selective_scan_triton(
@@ -65,43 +57,23 @@ def scan_forward(
     save: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """y, the last state, and (if `save`) the states before every segment."""
+    inputs = ScanInputs(u, dt, _flip(A), B, C, _dense(D), z, _dense(dt_bias), dt_softplus)
+    sweeps = gluon_sweeps if gluon_sweeps.takes(inputs) else triton_sweeps
+    inputs = sweeps.prepare(inputs)
     batch, length, channels = u.shape
-    states = A.shape[1]
-    cut = launch_config(batch, length, channels, states, processors(u.device))
-    u, dt, B, C, A = _rows(u), _rows(dt), _rows(B), _rows(C), _flip(A)
-    z, D, dt_bias, initial_state = (
-        None if x is None else prepare(x)
-        for prepare, x in ((_rows, z), (_dense, D), (_dense, dt_bias), (_flip, initial_state))
-    )
+    cut = launch_config(batch, length, channels, A.shape[1], processors(u.device))
+    first = None if initial_state is None else _flip(initial_state)
 
-    y, last, saved_states = _forward_outputs(u, states, save)
-    slots = cut.chunk // SEGMENT if save else 1
-    saved = saved_states.shape[1] if save else cut.chunks
-    single = cut.chunks == 1
-    state = saved_states
-    if not save and not single:
-        state = saved_states.new_empty(batch, cut.chunks, states, channels)
-    fast = fast_math(u.dtype)
-    flags = {"N": states, "TILE": cut.channels, "FAST": fast}
-    flags |= {"HAS_BIAS": dt_bias is not None, "SOFTPLUS": dt_softplus, "EVEN": length % SEGMENT == 0}
-    grid = (batch * cut.chunks * cut.tiles,)
-    if not single:
+    y, last, saved_states = _forward_outputs(u, A.shape[1], save)
+    state = States(saved_states, saved_states.shape[1], cut.chunk // SEGMENT)
+    if not save:
+        needed = cut.chunks if cut.chunks > 1 else 0
+        state = States(last.new_empty(batch, needed, A.shape[1], channels), cut.chunks, 1)
+    if cut.chunks > 1:
         total = last.new_empty(batch, cut.chunks, channels)
-        forward_summary[grid](
-            u, dt, A, B, dt_bias, state, total,
-            u.stride(0), u.stride(1), dt.stride(0), dt.stride(1), B.stride(0), B.stride(1),
-            length, channels, cut.tiles, cut.chunks, cut.chunk, saved, slots,
-            SEGMENT=SEGMENT, **flags, **_SWEEP,
-        )  # fmt: skip
-        _carry(A, total, initial_state, state, cut, saved, slots, reverse=False, fast=fast)
-    forward_output[grid](
-        u, dt, A, B, C, D, z, dt_bias, initial_state, state, y, last,
-        u.stride(0), u.stride(1), dt.stride(0), dt.stride(1), B.stride(0), B.stride(1),
-        C.stride(0), C.stride(1), *_strides(z),
-        length, channels, cut.tiles, cut.chunks, cut.chunk, saved, slots,
-        HAS_D=D is not None, HAS_Z=z is not None, HAS_FIRST=initial_state is not None,
-        SINGLE=single, SAVE=save, SEGMENT=SEGMENT, **flags, **_SWEEP,
-    )  # fmt: skip
+        sweeps.forward_summary(inputs, state, total, cut)
+        triton_sweeps.carry(inputs, total, first, state, cut, reverse=False)
+    sweeps.forward_output(inputs, first, state, y, last, cut, save)
     return y, last.transpose(1, 2).contiguous(), saved_states
 
 
@@ -132,57 +104,44 @@ def scan_backward(
 
     What was not given, or not asked for, is an empty tensor.
     """
+    inputs = ScanInputs(u, dt, _flip(A), B, C, _dense(D), z, _dense(dt_bias), dt_softplus)
+    sweeps = gluon_sweeps if gluon_sweeps.takes(inputs) and dy.dtype == u.dtype else triton_sweeps
+    inputs, dy = sweeps.prepare(inputs), sweeps.prepare_rows(dy)
     batch, length, channels = u.shape
     states = A.shape[1]
     cut = launch_config(batch, length, channels, states, processors(u.device))
-    u, dt, B, C, dy, A = _rows(u), _rows(dt), _rows(B), _rows(C), _rows(dy), _flip(A)
-    z, D, dt_bias, dlast = (
-        None if x is None else prepare(x)
-        for prepare, x in ((_rows, z), (_dense, D), (_dense, dt_bias), (_flip, dlast))
-    )
-    single = cut.chunks == 1
-    fast = fast_math(u.dtype)
-    flags = {"N": states, "TILE": cut.channels, "FAST": fast}
-    flags |= {"HAS_BIAS": dt_bias is not None, "HAS_Z": z is not None, "SOFTPLUS": dt_softplus}
-    flags |= {"EVEN": length % SEGMENT == 0}
+    last = None if dlast is None else _flip(dlast)
 
-    # One buffer twice: q behind every chunk until a program has read it, then that chunk's share of dA.
-    dA = saved_states.new_empty(batch, cut.chunks, states, channels)
-    if not single:
-        total = saved_states.new_empty(batch, cut.chunks, channels)
-        backward_summary[(batch * cut.chunks * cut.tiles,)](
-            dt, A, C, z, dt_bias, dy, dA, total,
-            dt.stride(0), dt.stride(1), C.stride(0), C.stride(1), *_strides(z), dy.stride(0), dy.stride(1),
-            length, channels, cut.tiles, cut.chunks, cut.chunk,
-            **flags, **_SWEEP,
-        )  # fmt: skip
-        _carry(A, total, dlast, dA, cut, cut.chunks, 1, reverse=True, fast=fast)
-
-    du, ddt, dz, y = (_dense_like(x, u) for x in (u, dt, z, u if save_y else None))
-    dB = saved_states.new_empty(cut.groups, batch, length, states)
-    dC = torch.empty_like(dB)
-    dD, dbias = (saved_states.new_empty(_present(x, batch, cut.chunks, channels)) for x in (D, dt_bias))
-    dfirst = saved_states.new_empty(batch, states, channels)
-    window = _WINDOWS[u.dtype.itemsize >= 4]
-    scratch = saved_states.new_empty(cut.workers, SEGMENT + SEGMENT // window * (states + 1), cut.channels)
-    backward_gradient[(cut.workers,)](
-        u, dt, A, B, C, D, z, dt_bias, dy, saved_states, dA, dlast, scratch,
-        du, ddt, dA, dB, dC, dD, dz, dbias, dfirst, y,
-        u.stride(0), u.stride(1), dt.stride(0), dt.stride(1), B.stride(0), B.stride(1),
-        C.stride(0), C.stride(1), *_strides(z), dy.stride(0), dy.stride(1),
-        batch, length, channels, cut.tiles, cut.chunks, cut.chunk,
-        saved_states.shape[1], cut.chunk // SEGMENT, cut.groups,
-        HAS_D=D is not None, HAS_LAST=dlast is not None, SINGLE=single, SAVE_Y=save_y,
-        SEGMENT=SEGMENT, WINDOW=window, **flags, **_GRADIENT,
-    )  # fmt: skip
-    dfirst = (
-        _none(u) if initial_state is None else dfirst.transpose(1, 2).to(initial_state.dtype).contiguous()
+    memory = saved_states.new_empty
+    out = Gradients(
+        du=_dense_like(u, u),
+        ddt=_dense_like(dt, u),
+        dz=_dense_like(z, u),
+        y=_dense_like(u if save_y else None, u),
+        dA=memory(batch, cut.chunks, states, channels),
+        dB_dC=memory(2, cut.groups, batch, length, states),
+        dD=memory(_present(D, batch, cut.chunks, channels)),
+        dbias=memory(_present(dt_bias, batch, cut.chunks, channels)),
+        dfirst=memory(batch, states, channels),
     )
-    return [
-        du, ddt, dA.sum((0, 1)).t().to(A.dtype).contiguous(), dB.sum(0).to(B.dtype), dC.sum(0).to(C.dtype),
-        _none(u) if D is None else dD.sum((0, 1)).to(D.dtype), dz,
-        _none(u) if dt_bias is None else dbias.sum((0, 1)).to(dt_bias.dtype), dfirst, y,
-    ]  # fmt: skip
+    if cut.chunks > 1:
+        # One buffer twice: q behind every chunk until a program has read it, then that chunk's share of dA.
+        adjoint = States(out.dA, cut.chunks, 1)
+        total = memory(batch, cut.chunks, channels)
+        sweeps.backward_summary(inputs, dy, out.dA, total, cut)
+        triton_sweeps.carry(inputs, total, last, adjoint, cut, reverse=True)
+    state = States(saved_states, saved_states.shape[1], cut.chunk // SEGMENT)
+    sweeps.backward_gradient(inputs, dy, last, state, out, cut)
+
+    dB, dC = _dense_like(B, u), _dense_like(C, u)
+    triton_sweeps.add_groups(out.dB_dC, dB, dC)
+    dA = out.dA.sum((0, 1)).t().to(A.dtype).contiguous()
+    dD = _none(u) if D is None else out.dD.sum((0, 1)).to(D.dtype)
+    dbias = _none(u) if dt_bias is None else out.dbias.sum((0, 1)).to(dt_bias.dtype)
+    dfirst = _none(u)
+    if initial_state is not None:
+        dfirst = out.dfirst.transpose(1, 2).to(initial_state.dtype).contiguous()
+    return [out.du, out.ddt, dA, dB, dC, dD, out.dz, dbias, dfirst, out.y]
 
 
 @scan_backward.register_fake
@@ -215,19 +174,6 @@ def _backward(ctx, dy, dlast, _):  # type: ignore[no-untyped-def]
 scan_forward.register_autograd(_backward, setup_context=_setup_context)
 
 
-def _carry(
-    A: Tensor, total: Tensor, first: Tensor | None, state: Tensor, cut: LaunchConfig, saved: int, slots: int,
-    *, reverse: bool, fast: bool,
-) -> None:  # fmt: skip
-    states, channels = A.shape
-    rows = max(2, min(_CARRY_ROWS, triton.next_power_of_2(cut.chunks)))
-    carry[(triton.cdiv(channels * states, _CARRY_COLUMNS), total.shape[0])](
-        A, total, first, state, channels, cut.chunks, saved, slots,
-        N=states, COLS=_CARRY_COLUMNS, ROWS=rows, HAS_FIRST=first is not None, REVERSE=reverse,
-        FAST=fast, num_warps=4, num_stages=1,
-    )  # fmt: skip
-
-
 @cache
 def processors(device: torch.device) -> int:
     """Multiprocessors of `device`; one where there is none, under the interpreter."""
@@ -244,13 +190,8 @@ def _forward_outputs(u: Tensor, states: int, save: bool) -> tuple[Tensor, Tensor
     return y, last, last.new_empty(batch, segments, states, channels)
 
 
-def _rows(x: Tensor) -> Tensor:
-    """`x` with its last dimension dense, as the kernels read it."""
-    return x if x.stride(-1) == 1 else x.contiguous()
-
-
-def _dense(x: Tensor) -> Tensor:
-    return x.contiguous()
+def _dense(x: Tensor | None) -> Tensor | None:
+    return None if x is None else x.contiguous()
 
 
 def _flip(x: Tensor) -> Tensor:
@@ -268,7 +209,3 @@ def _none(like: Tensor) -> Tensor:
 
 def _present(x: Tensor | None, *shape: int) -> tuple[int, ...]:
     return (0,) if x is None else shape
-
-
-def _strides(x: Tensor | None) -> tuple[int, int]:
-    return (0, 0) if x is None else (x.stride(0), x.stride(1))

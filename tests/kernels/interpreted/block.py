@@ -4,16 +4,16 @@ import pytest
 import torch
 
 from dnamamba.kernels.mamba_block import triton_op
-from dnamamba.kernels.selective_scan import triton_launch
+from dnamamba.kernels.selective_scan import triton_launch, triton_sweeps
 from dnamamba.kernels.selective_scan import triton_op as scan_op
 from dnamamba.models import LanguageModel, MambaConfig, State
 
 
 @pytest.fixture(autouse=True)
 def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (triton_launch, scan_op, triton_op):
+    for module in (triton_launch, scan_op, triton_sweeps, triton_op):
         monkeypatch.setattr(module, "SEGMENT", 8)
-    monkeypatch.setattr(scan_op, "_WINDOWS", (8, 4))
+    monkeypatch.setattr(triton_sweeps, "_WINDOWS", (8, 4))
 
 
 def model(backend: str) -> LanguageModel:

@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from dnamamba.kernels import selective_scan
-from dnamamba.kernels.selective_scan import triton_launch, triton_op
+from dnamamba.kernels.selective_scan import triton_launch, triton_op, triton_sweeps
 from tests.kernels.scan_inputs import OPTIONAL, errors, run_scan, scan_inputs, trained_inputs
 
 
 @pytest.fixture(autouse=True)
 def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(triton_launch, "SEGMENT", 8)
-    monkeypatch.setattr(triton_op, "SEGMENT", 8)
-    monkeypatch.setattr(triton_op, "_WINDOWS", (8, 4))
+    for module in (triton_launch, triton_op, triton_sweeps):
+        monkeypatch.setattr(module, "SEGMENT", 8)
+    monkeypatch.setattr(triton_sweeps, "_WINDOWS", (8, 4))
 
 
 @pytest.fixture(autouse=True)

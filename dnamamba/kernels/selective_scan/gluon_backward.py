@@ -1,0 +1,257 @@
+# The bodies are Gluon's language: ranges have two ends, a constexpr branch stands alone.
+# ruff: noqa: PIE808
+# mypy: ignore-errors
+"""The backward sweeps in Gluon: `backward_summary` and `backward_gradient` of `triton_backward.py`, which has
+the maths; `gluon_parts.py` says for which inputs, and why.
+
+A window of the telescoped sum is a whole segment. What passes between the two sweeps over a segment stays in
+shared memory (the terms of h) and in registers (the last state).
+"""
+
+from triton.experimental import gluon
+from triton.experimental.gluon import language as gl
+from triton.experimental.gluon.language.nvidia.ampere import async_copy
+
+from dnamamba.kernels.triton_math import LOG2E, exp2, sigmoid
+
+from .gluon_parts import (
+    DENSE_2D,
+    DENSE_3D,
+    TILE,
+    WIDTH,
+    N,
+    add_quads,
+    add_states,
+    column,
+    fetch_rows,
+    fetch_states,
+    kernel,
+    load_row,
+    locate,
+    routes,
+    row,
+    row_offsets,
+    step_size,
+    store_sums,
+    tile_offsets,
+    widen,
+)
+
+
+@kernel
+def backward_summary(
+    p_dt, p_A, p_C, p_z, p_bias, p_dy, p_adjoint, p_total,
+    stride_Cb, stride_Ct, L, tiles, chunks, T,
+    ROWS: gl.constexpr, HAS_Z: gl.constexpr, HAS_BIAS: gl.constexpr, SOFTPLUS: gl.constexpr,
+):  # fmt: skip
+    """Write what each chunk alone hands back where the chunk before it looks, and its sum of deltas."""
+    PLACES: gl.constexpr = 4 if HAS_Z else 2
+    s_rows = gl.allocate_shared_memory(p_dt.dtype.element_ty, [2, PLACES * ROWS, WIDTH], DENSE_2D)
+    s_low = gl.allocate_shared_memory(p_dt.dtype.element_ty, [2, ROWS, N], DENSE_2D)
+    s_states = gl.allocate_shared_memory(gl.float32, [ROWS, N], DENSE_2D)
+    i_e, i_c, i_b = locate(tiles, chunks)
+    E = tiles * WIDTH
+    o_e, o_ne = tile_offsets(i_e * WIDTH, E)
+    b_A = gl.load(p_A + o_ne).to(gl.float32)
+    b_bias = load_row(p_bias, o_e, HAS_BIAS)
+    b_q = gl.zeros([N, WIDTH], gl.float32, TILE)
+    b_total = gl.zeros([1, WIDTH], gl.float32, TILE)
+
+    t0 = i_c.to(gl.int64) * T
+    o_rows = (i_b * L + t0) * E + i_e * WIDTH + row_offsets(E, ROWS)
+    p_C += (i_b * stride_Cb + t0 * stride_Ct) * 8
+    blocks = gl.minimum(L - i_c * T, T) // ROWS
+    for i_k in range(-1, blocks):
+        if i_k + 1 < blocks:
+            i_next = (i_k + 1) % 2
+            t = (blocks - 2 - i_k) * ROWS
+            fetch_rows(s_rows.index(i_next), 0, ROWS, p_dt, o_rows + t * E)
+            fetch_rows(s_rows.index(i_next), 1, ROWS, p_dy, o_rows + t * E)
+            if HAS_Z:
+                fetch_rows(s_rows.index(i_next), 2, ROWS, p_z, o_rows + t * E)
+            fetch_states(s_low.index(i_next), 0, ROWS, p_C + t * stride_Ct * 8, stride_Ct * 8)
+        async_copy.commit_group()
+        if i_k >= 0:
+            async_copy.wait_group(1)
+            rows = s_rows.index(i_k % 2)
+            widen(s_states, s_low.index(i_k % 2))
+            for k in gl.static_range(ROWS - 1, -1, -1):
+                b_delta = step_size(row(rows, k), b_bias, SOFTPLUS)
+                b_v = row(rows, ROWS + k)
+                if HAS_Z:
+                    b_z = row(rows, 2 * ROWS + k)
+                    b_v *= b_z * sigmoid(b_z, True)
+                b_g = column(s_states, k) * b_v + b_q
+                b_q = exp2((b_delta * LOG2E) * b_A, True) * b_g
+                b_total += b_delta
+    if i_c > 0:
+        gl.store(p_adjoint + (i_b * chunks + i_c - 1) * E * N + o_ne, b_q)
+    gl.store(p_total + (i_b * chunks + i_c) * E + o_e, b_total)
+
+
+@gluon.jit
+def fetch_block(
+    rows, low, p_u, p_dt, p_dy, p_z, o_rows, p_B, p_C, stride_Bt, stride_Ct,
+    ROWS: gl.constexpr, HAS_Z: gl.constexpr,
+):  # fmt: skip
+    """Begin to copy a block of everything that the gradient reads."""
+    fetch_rows(rows, 0, ROWS, p_u, o_rows)
+    fetch_rows(rows, 1, ROWS, p_dt, o_rows)
+    fetch_rows(rows, 2, ROWS, p_dy, o_rows)
+    if HAS_Z:
+        fetch_rows(rows, 3, ROWS, p_z, o_rows)
+    fetch_states(low, 0, ROWS, p_B, stride_Bt * 8)
+    fetch_states(low, 1, ROWS, p_C, stride_Ct * 8)
+
+
+@kernel
+def backward_gradient(
+    p_u, p_dt, p_A, p_B, p_C, p_D, p_z, p_bias, p_dy, p_state, p_adjoint, p_last,
+    p_du, p_ddt, p_dA, p_dB, p_dC, p_dD, p_dz, p_dbias, p_dfirst, p_y,
+    stride_Bb, stride_Bt, stride_Cb, stride_Ct, batch, L, tiles, chunks, T, saved, slots, groups,
+    SEGMENT: gl.constexpr, HAS_D: gl.constexpr, HAS_Z: gl.constexpr, HAS_BIAS: gl.constexpr,
+    HAS_LAST: gl.constexpr, SOFTPLUS: gl.constexpr, SINGLE: gl.constexpr, SAVE_Y: gl.constexpr,
+):  # fmt: skip
+    """Write every gradient: per position and channel; dB and dC per group; dA, dD, dbias per chunk.
+
+    Arguments as in the Triton kernel. A program owns a group of tiles in one chunk.
+    """
+    ROWS: gl.constexpr = 4
+    s_rows = gl.allocate_shared_memory(p_u.dtype.element_ty, [2, 4 * ROWS, WIDTH], DENSE_2D)
+    s_low = gl.allocate_shared_memory(p_u.dtype.element_ty, [2, 2 * ROWS, N], DENSE_2D)
+    s_states = gl.allocate_shared_memory(gl.float32, [2 * ROWS, N], DENSE_2D)
+    s_terms = gl.allocate_shared_memory(gl.float32, [SEGMENT // ROWS, ROWS, WIDTH], DENSE_2D)
+    s_quads = gl.allocate_shared_memory(gl.float32, [ROWS, 8, N], DENSE_3D)
+    b_routes = routes()
+    i_g, i_c, i_b = locate(groups, chunks)
+    E = tiles * WIDTH
+    left = gl.minimum(L - i_c * T, T)
+    segments = (left + SEGMENT - 1) // SEGMENT
+    members = (tiles + groups - 1) // groups
+    o_chunk = (i_b * chunks + i_c) * E
+    for i_m in range(0, gl.minimum(members, tiles - i_g * members)):
+        e0 = (i_g * members + i_m) * WIDTH
+        o_e, o_ne = tile_offsets(e0, E)
+        b_A = gl.load(p_A + o_ne).to(gl.float32)
+        b_D = load_row(p_D, o_e, HAS_D)
+        b_bias = load_row(p_bias, o_e, HAS_BIAS)
+        b_q = gl.zeros([N, WIDTH], gl.float32, TILE)
+        if SINGLE:
+            if HAS_LAST:
+                b_q += gl.load(p_last + i_b * E * N + o_ne).to(gl.float32)
+        else:
+            b_q += gl.load(p_adjoint + o_chunk * N + o_ne)
+        b_dA = gl.zeros([N, WIDTH], gl.float32, TILE)
+        b_dD = gl.zeros([1, WIDTH], gl.float32, TILE)
+        b_dbias = gl.zeros([1, WIDTH], gl.float32, TILE)
+
+        for i_r in range(0, segments):
+            i_s = segments - 1 - i_r
+            blocks = gl.minimum(left - i_s * SEGMENT, SEGMENT) // ROWS
+            t0 = i_c.to(gl.int64) * T + i_s * SEGMENT
+            o_segment = (i_b * L + t0) * E
+            o_rows = o_segment + e0 + row_offsets(E, ROWS)
+            o_out = o_segment + o_e
+            p_Bs = p_B + (i_b * stride_Bb + t0 * stride_Bt) * 8
+            p_Cs = p_C + (i_b * stride_Cb + t0 * stride_Ct) * 8
+            p_dBs = p_dB + ((i_g * batch + i_b) * L + t0) * N
+            p_dCs = p_dC + ((i_g * batch + i_b) * L + t0) * N
+            b_h = gl.load(p_state + (i_b * saved + i_c * slots + i_s) * E * N + o_ne)
+            b_elapsed = gl.zeros([1, WIDTH], gl.float32, TILE)
+            for i_k in range(-1, blocks):
+                if i_k + 1 < blocks:
+                    t = (i_k + 1) * ROWS
+                    fetch_block(
+                        s_rows.index((i_k + 1) % 2), s_low.index((i_k + 1) % 2), p_u, p_dt, p_dy, p_z,
+                        o_rows + t * E, p_Bs + t * stride_Bt * 8, p_Cs + t * stride_Ct * 8,
+                        stride_Bt, stride_Ct, ROWS, HAS_Z,
+                    )  # fmt: skip
+                async_copy.commit_group()
+                if i_k >= 0:
+                    async_copy.wait_group(1)
+                    t = i_k * ROWS
+                    rows = s_rows.index(i_k % 2)
+                    terms = s_terms.index(i_k)
+                    widen(s_states, s_low.index(i_k % 2))
+                    for k in gl.static_range(ROWS):
+                        b_C = column(s_states, ROWS + k)
+                        b_u = row(rows, k)
+                        b_delta = step_size(row(rows, ROWS + k), b_bias, SOFTPLUS)
+                        b_elapsed += b_delta
+                        b_dy = row(rows, 2 * ROWS + k)
+                        b_v = b_dy
+                        if HAS_Z:
+                            b_z = row(rows, 3 * ROWS + k)
+                            b_sigma = sigmoid(b_z, True)
+                            b_v *= b_z * b_sigma
+                        b_decayed = exp2((b_delta * LOG2E) * b_A, True) * b_h
+                        b_Ch = b_C * b_decayed
+                        terms.slice(k, 1, dim=0).store(add_states(b_Ch * b_A) * b_v)
+                        b_dA += b_Ch * (b_v * b_elapsed)
+                        b_h = (b_delta * b_u) * column(s_states, k) + b_decayed
+                        s_quads.slice(k, 1, dim=0).store(add_quads(b_h * b_v, b_routes))
+                        if HAS_Z:
+                            b_y = add_states(b_h * b_C) + b_D * b_u
+                            b_dz = b_dy * b_y * b_sigma * (1.0 + b_z * (1.0 - b_sigma))
+                            gl.store(p_dz + o_out + (t + k) * E, b_dz.to(p_dz.dtype.element_ty))
+                            if SAVE_Y:
+                                b_gated = b_y * (b_z * b_sigma)
+                                gl.store(p_y + o_out + (t + k) * E, b_gated.to(p_y.dtype.element_ty))
+                    store_sums(p_dCs + t * N, s_quads, i_m > 0)
+
+            b_qh = b_q * b_h
+            b_dA += b_qh * b_elapsed
+            b_p = add_states(b_qh * b_A)
+            for i_k in range(-1, blocks):
+                if i_k + 1 < blocks:
+                    t = (blocks - 2 - i_k) * ROWS
+                    fetch_block(
+                        s_rows.index((i_k + 1) % 2), s_low.index((i_k + 1) % 2), p_u, p_dt, p_dy, p_z,
+                        o_rows + t * E, p_Bs + t * stride_Bt * 8, p_Cs + t * stride_Ct * 8,
+                        stride_Bt, stride_Ct, ROWS, HAS_Z,
+                    )  # fmt: skip
+                async_copy.commit_group()
+                if i_k >= 0:
+                    async_copy.wait_group(1)
+                    t = (blocks - 1 - i_k) * ROWS
+                    rows = s_rows.index(i_k % 2)
+                    terms = s_terms.index(blocks - 1 - i_k)
+                    widen(s_states, s_low.index(i_k % 2))
+                    for k in gl.static_range(ROWS - 1, -1, -1):
+                        b_B = column(s_states, k)
+                        b_u = row(rows, k)
+                        b_dt = row(rows, ROWS + k)
+                        b_delta = step_size(b_dt, b_bias, SOFTPLUS)
+                        b_x = b_delta * b_u
+                        b_v = row(rows, 2 * ROWS + k)
+                        if HAS_Z:
+                            b_z = row(rows, 3 * ROWS + k)
+                            b_v *= b_z * sigmoid(b_z, True)
+                        b_Bq = b_B * b_q
+                        b_p += terms.slice(k, 1, dim=0).load(TILE) - add_states(b_Bq * b_A) * b_x
+                        b_dA -= b_Bq * (b_x * b_elapsed)
+                        b_elapsed -= b_delta
+                        b_g = column(s_states, ROWS + k) * b_v + b_q
+                        s_quads.slice(k, 1, dim=0).store(add_quads(b_g * b_x, b_routes))
+                        b_gB = add_states(b_g * b_B)
+                        b_q = exp2((b_delta * LOG2E) * b_A, True) * b_g
+                        b_du = b_gB * b_delta
+                        if HAS_D:
+                            b_du += b_D * b_v
+                            b_dD += b_u * b_v
+                        gl.store(p_du + o_out + (t + k) * E, b_du.to(p_du.dtype.element_ty))
+                        b_ddt = b_gB * b_u + b_p
+                        if SOFTPLUS:
+                            b_ddt *= sigmoid(b_dt + b_bias, True)
+                        gl.store(p_ddt + o_out + (t + k) * E, b_ddt.to(p_ddt.dtype.element_ty))
+                        if HAS_BIAS:
+                            b_dbias += b_ddt
+                    store_sums(p_dBs + t * N, s_quads, i_m > 0)
+
+        gl.store(p_dA + o_chunk * N + o_ne, b_dA)
+        if HAS_D:
+            gl.store(p_dD + o_chunk + o_e, b_dD)
+        if HAS_BIAS:
+            gl.store(p_dbias + o_chunk + o_e, b_dbias)
+        if i_c == 0:
+            gl.store(p_dfirst + i_b * E * N + o_ne, b_q)

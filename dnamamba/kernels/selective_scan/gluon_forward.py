@@ -1,0 +1,146 @@
+# The bodies are Gluon's language: ranges have two ends, a constexpr branch stands alone.
+# ruff: noqa: SIM102
+# mypy: ignore-errors
+"""The forward sweeps in Gluon: `forward_summary` and `forward_output` of `triton_forward.py`, which has the
+maths; `gluon_parts.py` says for which inputs, and why.
+
+Every pass of the loop begins the copies of the next block and works on its own; the pass before the first
+only copies.
+"""
+
+from triton.experimental.gluon import language as gl
+from triton.experimental.gluon.language.nvidia.ampere import async_copy
+
+from dnamamba.kernels.triton_math import LOG2E, exp2, sigmoid
+
+from .gluon_parts import (
+    DENSE_2D,
+    TILE,
+    WIDTH,
+    N,
+    add_states,
+    column,
+    fetch_rows,
+    fetch_states,
+    kernel,
+    load_row,
+    locate,
+    row,
+    row_offsets,
+    step_size,
+    tile_offsets,
+    widen,
+)
+
+
+@kernel
+def forward_summary(
+    p_u, p_dt, p_A, p_B, p_bias, p_state, p_total,
+    stride_Bb, stride_Bt, L, tiles, chunks, T, saved, slots,
+    ROWS: gl.constexpr, HAS_BIAS: gl.constexpr, SOFTPLUS: gl.constexpr,
+):  # fmt: skip
+    """Write each chunk's drive where the next chunk's first state goes, and its sum of deltas."""
+    s_rows = gl.allocate_shared_memory(p_u.dtype.element_ty, [2, 2 * ROWS, WIDTH], DENSE_2D)
+    s_low = gl.allocate_shared_memory(p_u.dtype.element_ty, [2, ROWS, N], DENSE_2D)
+    s_states = gl.allocate_shared_memory(gl.float32, [ROWS, N], DENSE_2D)
+    i_e, i_c, i_b = locate(tiles, chunks)
+    E = tiles * WIDTH
+    o_e, o_ne = tile_offsets(i_e * WIDTH, E)
+    b_A = gl.load(p_A + o_ne).to(gl.float32)
+    b_bias = load_row(p_bias, o_e, HAS_BIAS)
+    b_h = gl.zeros([N, WIDTH], gl.float32, TILE)
+    b_total = gl.zeros([1, WIDTH], gl.float32, TILE)
+
+    t0 = i_c.to(gl.int64) * T
+    o_rows = (i_b * L + t0) * E + i_e * WIDTH + row_offsets(E, ROWS)
+    p_B += (i_b * stride_Bb + t0 * stride_Bt) * 8
+    blocks = gl.minimum(L - i_c * T, T) // ROWS
+    for i_k in range(-1, blocks):
+        if i_k + 1 < blocks:
+            i_next = (i_k + 1) % 2
+            t = (i_k + 1) * ROWS
+            fetch_rows(s_rows.index(i_next), 0, ROWS, p_u, o_rows + t * E)
+            fetch_rows(s_rows.index(i_next), 1, ROWS, p_dt, o_rows + t * E)
+            fetch_states(s_low.index(i_next), 0, ROWS, p_B + t * stride_Bt * 8, stride_Bt * 8)
+        async_copy.commit_group()
+        if i_k >= 0:
+            async_copy.wait_group(1)
+            rows = s_rows.index(i_k % 2)
+            widen(s_states, s_low.index(i_k % 2))
+            for k in gl.static_range(ROWS):
+                b_delta = step_size(row(rows, ROWS + k), b_bias, SOFTPLUS)
+                b_drive = (b_delta * row(rows, k)) * column(s_states, k)
+                b_h = exp2((b_delta * LOG2E) * b_A, True) * b_h + b_drive
+                b_total += b_delta
+    if i_c + 1 < chunks:
+        gl.store(p_state + (i_b * saved + (i_c + 1) * slots) * E * N + o_ne, b_h)
+    gl.store(p_total + (i_b * chunks + i_c) * E + o_e, b_total)
+
+
+@kernel
+def forward_output(
+    p_u, p_dt, p_A, p_B, p_C, p_D, p_z, p_bias, p_first, p_state, p_y, p_last,
+    stride_Bb, stride_Bt, stride_Cb, stride_Ct, L, tiles, chunks, T, saved, slots,
+    ROWS: gl.constexpr, SEGMENT: gl.constexpr,
+    HAS_D: gl.constexpr, HAS_Z: gl.constexpr, HAS_BIAS: gl.constexpr, HAS_FIRST: gl.constexpr,
+    SOFTPLUS: gl.constexpr, SINGLE: gl.constexpr, SAVE: gl.constexpr,
+):  # fmt: skip
+    """Write y, the state before every segment (if SAVE), and the last state."""
+    PLACES: gl.constexpr = 4 if HAS_Z else 2
+    s_rows = gl.allocate_shared_memory(p_u.dtype.element_ty, [2, PLACES * ROWS, WIDTH], DENSE_2D)
+    s_low = gl.allocate_shared_memory(p_u.dtype.element_ty, [2, 2 * ROWS, N], DENSE_2D)
+    s_states = gl.allocate_shared_memory(gl.float32, [2 * ROWS, N], DENSE_2D)
+    i_e, i_c, i_b = locate(tiles, chunks)
+    E = tiles * WIDTH
+    o_e, o_ne = tile_offsets(i_e * WIDTH, E)
+    b_A = gl.load(p_A + o_ne).to(gl.float32)
+    b_D = load_row(p_D, o_e, HAS_D)
+    b_bias = load_row(p_bias, o_e, HAS_BIAS)
+    p_state += (i_b * saved + i_c * slots) * E * N
+    b_h = gl.zeros([N, WIDTH], gl.float32, TILE)
+    if SINGLE:
+        if HAS_FIRST:
+            b_h += gl.load(p_first + i_b * E * N + o_ne).to(gl.float32)
+    else:
+        b_h += gl.load(p_state + o_ne)
+
+    t0 = i_c.to(gl.int64) * T
+    o_chunk = (i_b * L + t0) * E
+    o_rows = o_chunk + i_e * WIDTH + row_offsets(E, ROWS)
+    p_B += (i_b * stride_Bb + t0 * stride_Bt) * 8
+    p_C += (i_b * stride_Cb + t0 * stride_Ct) * 8
+    blocks = gl.minimum(L - i_c * T, T) // ROWS
+    for i_k in range(-1, blocks):
+        if i_k + 1 < blocks:
+            i_next = (i_k + 1) % 2
+            t = (i_k + 1) * ROWS
+            fetch_rows(s_rows.index(i_next), 0, ROWS, p_u, o_rows + t * E)
+            fetch_rows(s_rows.index(i_next), 1, ROWS, p_dt, o_rows + t * E)
+            if HAS_Z:
+                fetch_rows(s_rows.index(i_next), 2, ROWS, p_z, o_rows + t * E)
+            fetch_states(s_low.index(i_next), 0, ROWS, p_B + t * stride_Bt * 8, stride_Bt * 8)
+            fetch_states(s_low.index(i_next), 1, ROWS, p_C + t * stride_Ct * 8, stride_Ct * 8)
+        async_copy.commit_group()
+        if i_k >= 0:
+            if SAVE:
+                if i_k % (SEGMENT // ROWS) == 0:
+                    i_s = (i_k // (SEGMENT // ROWS)).to(gl.int64)
+                    gl.store(p_state + i_s * E * N + o_ne, b_h)
+            async_copy.wait_group(1)
+            rows = s_rows.index(i_k % 2)
+            widen(s_states, s_low.index(i_k % 2))
+            for k in gl.static_range(ROWS):
+                b_u = row(rows, k)
+                b_delta = step_size(row(rows, ROWS + k), b_bias, SOFTPLUS)
+                b_drive = (b_delta * b_u) * column(s_states, k)
+                b_h = exp2((b_delta * LOG2E) * b_A, True) * b_h + b_drive
+                b_y = add_states(b_h * column(s_states, ROWS + k))
+                if HAS_D:
+                    b_y += b_D * b_u
+                if HAS_Z:
+                    b_z = row(rows, 2 * ROWS + k)
+                    b_y *= b_z * sigmoid(b_z, True)
+                o_y = o_chunk + (i_k * ROWS + k) * E + o_e
+                gl.store(p_y + o_y, b_y.to(p_y.dtype.element_ty))
+    if i_c + 1 == chunks:
+        gl.store(p_last + i_b * E * N + o_ne, b_h)

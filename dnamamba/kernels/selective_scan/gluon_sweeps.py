@@ -1,0 +1,126 @@
+"""Launches of the Gluon kernels of the scan: half precision, N = 16, whole tiles and blocks; NVIDIA GPUs."""
+
+from functools import cache
+
+import torch
+import triton
+from torch import Tensor
+
+from .gluon_backward import backward_gradient as gradient_kernel
+from .gluon_backward import backward_summary as backward_kernel
+from .gluon_forward import forward_output as output_kernel
+from .gluon_forward import forward_summary as forward_kernel
+from .sweeps import Gradients, ScanInputs, States
+from .triton_launch import SEGMENT, LaunchConfig
+
+STATES, CHANNELS, POSITIONS = 16, 32, 8
+# 64 registers let 32 programs run on a multiprocessor at once, 144 let 14.
+_SWEEP = {"ROWS": POSITIONS, "num_warps": 1, "maxnreg": 64}
+_GRADIENT = {"num_warps": 1, "maxnreg": 144}
+_ALIGNMENT, _UNIT = 16, 8  # bytes of an address; elements of a stride of B and C
+
+
+def takes(inputs: ScanInputs) -> bool:
+    """Whether these kernels compute this scan: a question of device, dtypes and sizes, not of strides."""
+    return runs_on(inputs.u.device) and fits(inputs)
+
+
+def fits(inputs: ScanInputs) -> bool:
+    """Whether dtypes and sizes are those of these kernels."""
+    _, length, channels = inputs.u.shape
+    along = (inputs.dt, inputs.B, inputs.C, inputs.u if inputs.z is None else inputs.z)
+    return (
+        inputs.u.dtype in (torch.bfloat16, torch.float16)
+        and all(x.dtype == inputs.u.dtype for x in along)
+        and len(inputs.A) == STATES
+        and channels % CHANNELS == 0
+        and length % POSITIONS == 0
+    )
+
+
+@cache
+def runs_on(device: torch.device) -> bool:
+    """Whether `device` is an NVIDIA GPU with asynchronous copies and TF32 products: Ampere or later."""
+    return (
+        device.type == "cuda"
+        and torch.version.hip is None
+        and not triton.knobs.runtime.interpret
+        and torch.cuda.get_device_capability(device) >= (8, 0)
+    )
+
+
+def prepare(inputs: ScanInputs) -> ScanInputs:
+    """`inputs` as these kernels read them: rows dense, addresses and strides of copies aligned."""
+    u, dt, _, B, C, _, z, _, _ = inputs
+    return inputs._replace(
+        u=prepare_rows(u), dt=prepare_rows(dt), B=_aligned(B), C=_aligned(C),
+        z=None if z is None else prepare_rows(z),
+    )  # fmt: skip
+
+
+def prepare_rows(x: Tensor) -> Tensor:
+    if x.is_contiguous() and x.data_ptr() % _ALIGNMENT == 0:
+        return x
+    return x.clone(memory_format=torch.contiguous_format)
+
+
+def forward_summary(inputs: ScanInputs, state: States, total: Tensor, cut: LaunchConfig) -> None:
+    """Write every chunk's drive into `state` and its sum of deltas into `total`."""
+    u, dt, A, B, _, _, _, dt_bias, softplus = inputs
+    forward_kernel[(len(u) * cut.chunks * cut.tiles,)](
+        u, dt, A, B, dt_bias, state.values, total, *_strides(B),
+        u.shape[1], cut.tiles, cut.chunks, cut.chunk, state.saved, state.slots,
+        HAS_BIAS=dt_bias is not None, SOFTPLUS=softplus, **_SWEEP,
+    )  # fmt: skip
+
+
+def forward_output(
+    inputs: ScanInputs, first: Tensor | None, state: States, y: Tensor, last: Tensor, cut: LaunchConfig,
+    save: bool,
+) -> None:  # fmt: skip
+    """Write `y`, the `last` state, and if `save` the states before every segment."""
+    u, dt, A, B, C, D, z, dt_bias, softplus = inputs
+    output_kernel[(len(u) * cut.chunks * cut.tiles,)](
+        u, dt, A, B, C, D, z, dt_bias, first, state.values, y, last, *_strides(B, C),
+        u.shape[1], cut.tiles, cut.chunks, cut.chunk, state.saved, state.slots,
+        HAS_D=D is not None, HAS_Z=z is not None, HAS_BIAS=dt_bias is not None, HAS_FIRST=first is not None,
+        SOFTPLUS=softplus, SINGLE=cut.chunks == 1, SAVE=save, SEGMENT=SEGMENT, **_SWEEP,
+    )  # fmt: skip
+
+
+def backward_summary(
+    inputs: ScanInputs, dy: Tensor, adjoint: Tensor, total: Tensor, cut: LaunchConfig
+) -> None:
+    """Write what every chunk alone hands back into `adjoint` and its sum of deltas into `total`."""
+    _, dt, A, _, C, _, z, dt_bias, softplus = inputs
+    backward_kernel[(len(dt) * cut.chunks * cut.tiles,)](
+        dt, A, C, z, dt_bias, dy, adjoint, total, *_strides(C),
+        dt.shape[1], cut.tiles, cut.chunks, cut.chunk,
+        HAS_Z=z is not None, HAS_BIAS=dt_bias is not None, SOFTPLUS=softplus, **_SWEEP,
+    )  # fmt: skip
+
+
+def backward_gradient(
+    inputs: ScanInputs, dy: Tensor, dlast: Tensor | None, state: States, out: Gradients, cut: LaunchConfig
+) -> None:
+    """Write all of `out`."""
+    u, dt, A, B, C, D, z, dt_bias, softplus = inputs
+    gradient_kernel[(len(u) * cut.chunks * cut.groups,)](
+        u, dt, A, B, C, D, z, dt_bias, dy, state.values, out.dA, dlast,
+        out.du, out.ddt, out.dA, *out.dB_dC, out.dD, out.dz, out.dbias, out.dfirst, out.y,
+        *_strides(B, C), *u.shape[:2], cut.tiles, cut.chunks, cut.chunk, state.saved, state.slots, cut.groups,
+        HAS_D=D is not None, HAS_Z=z is not None, HAS_BIAS=dt_bias is not None, HAS_LAST=dlast is not None,
+        SOFTPLUS=softplus, SINGLE=cut.chunks == 1, SAVE_Y=out.y.numel() > 0, SEGMENT=SEGMENT, **_GRADIENT,
+    )  # fmt: skip
+
+
+def _aligned(x: Tensor) -> Tensor:
+    strides = [x.stride(d) for d in (0, 1)]
+    if x.stride(-1) == 1 and x.data_ptr() % _ALIGNMENT == 0 and not any(s % _UNIT for s in strides):
+        return x
+    return x.clone(memory_format=torch.contiguous_format)
+
+
+def _strides(*tensors: Tensor) -> tuple[int, ...]:
+    """Batch and position strides of each, in units of elements that the kernels count in."""
+    return tuple(x.stride(d) // _UNIT for x in tensors for d in (0, 1))

@@ -1,0 +1,60 @@
+# The field's names of gradients.
+# ruff: noqa: N815
+"""What the sweeps of a scan are given, whichever kernels make them."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class ScanInputs(NamedTuple):
+    """Inputs of a scan as its kernels read them.
+
+    Attributes:
+        u, dt: [B, L, E].
+        A: [N, E], neighbouring channels in neighbouring lanes.
+        B, C: [B, L, N].
+        D, dt_bias: [E] or None.
+        z: [B, L, E] or None.
+        softplus: whether delta is softplus(dt + dt_bias).
+    """
+
+    u: Tensor
+    dt: Tensor
+    A: Tensor
+    B: Tensor
+    C: Tensor
+    D: Tensor | None
+    z: Tensor | None
+    dt_bias: Tensor | None
+    softplus: bool
+
+
+class States(NamedTuple):
+    """States in memory, [B, `saved`, N, E]; that before chunk c is the c * `slots`-th."""
+
+    values: Tensor
+    saved: int
+    slots: int
+
+
+class Gradients(NamedTuple):
+    """Where the backward writes. Of what is not asked for, an empty tensor.
+
+    Attributes:
+        du, ddt, dz, y: [B, L, E]; y is the forward's output again.
+        dA: [B, chunks, N, E]; on entry q behind every chunk, where there are several.
+        dB_dC: [2, groups, B, L, N].
+        dD, dbias: [B, chunks, E].
+        dfirst: [B, N, E].
+    """
+
+    du: Tensor
+    ddt: Tensor
+    dz: Tensor
+    y: Tensor
+    dA: Tensor
+    dB_dC: Tensor
+    dD: Tensor
+    dbias: Tensor
+    dfirst: Tensor

@@ -1,0 +1,101 @@
+"""The Gluon kernels of the selective scan, by `gluon_on_cpu`, with the rest of the scan interpreted."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from dnamamba.kernels import selective_scan
+from dnamamba.kernels.selective_scan import gluon_sweeps, triton_launch, triton_op, triton_sweeps
+from tests.kernels.gluon_on_cpu import OnCpu
+from tests.kernels.scan_inputs import OPTIONAL, run_scan, scan_inputs, trained_inputs
+
+KERNELS = ("forward_kernel", "output_kernel", "backward_kernel", "gradient_kernel")
+
+
+@pytest.fixture(autouse=True)
+def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (triton_launch, triton_op, triton_sweeps, gluon_sweeps):
+        monkeypatch.setattr(module, "SEGMENT", 16)
+
+
+@pytest.fixture(autouse=True)
+def poisoned_memory() -> Iterator[None]:
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(params=[True, False], ids=["late", "early"], autouse=True)
+def kernels_on_the_cpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every scan must fit the Gluon kernels; they are these."""
+
+    def takes(inputs) -> bool:
+        assert gluon_sweeps.fits(inputs)
+        return True
+
+    monkeypatch.setattr(gluon_sweeps, "takes", takes)
+    for name in KERNELS:
+        monkeypatch.setattr(gluon_sweeps, name, OnCpu(getattr(gluon_sweeps, name), request.param))
+
+
+def cut_into(monkeypatch: pytest.MonkeyPatch, **change: int) -> None:
+    plan = triton_launch.launch_config
+
+    def changed(*sizes: int) -> triton_launch.LaunchConfig:
+        config = dataclasses.replace(plan(*sizes), **change)
+        return dataclasses.replace(config, chunks=-(-sizes[1] // config.chunk))
+
+    monkeypatch.setattr(triton_op, "launch_config", changed)
+
+
+def assert_within_budget(inputs: dict[str, torch.Tensor], dtype: torch.dtype, softplus: bool) -> None:
+    """At most twice what an eager run of the same dtype misses, plus one rounding of the largest value."""
+    truth = run_scan(inputs, "reference", softplus=softplus)
+    eager = run_scan(inputs, "reference", dtype=dtype, softplus=softplus)
+    ours = run_scan(inputs, "triton", dtype=dtype, softplus=softplus)
+    for name, true in truth.items():
+        rounding = torch.finfo(eager[name].dtype).eps * true.abs().max()
+        budget = 2 * ((eager[name].double() - true).abs().max() + rounding)
+        assert (ours[name].double() - true).abs().max() <= budget, name
+
+
+@pytest.mark.parametrize(
+    "optional", [(), OPTIONAL, *((name,) for name in OPTIONAL)], ids=lambda x: "+".join(x)
+)
+@pytest.mark.parametrize("chunk", [16, 64], ids=["chunks", "single"])
+def test_every_argument(optional: tuple[str, ...], chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_into(monkeypatch, chunk=chunk)
+    assert_within_budget(scan_inputs(1, 40, 32, 16, optional=optional), torch.bfloat16, True)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    ("B", "L", "E", "chunk", "groups"), [(2, 24, 96, 16, 1), (1, 72, 64, 32, 2), (3, 8, 96, 16, 2)]
+)
+def test_sizes(
+    B: int, L: int, E: int, chunk: int, groups: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_into(monkeypatch, chunk=chunk, groups=groups)
+    assert_within_budget(scan_inputs(B, L, E, 16), dtype, True)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_inputs_of_trained_models(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_into(monkeypatch, chunk=16)
+    assert_within_budget(trained_inputs(1, 48, 32, 16), dtype, False)
+
+
+def test_strided_and_shifted_inputs_equal_dense_ones_bit_for_bit() -> None:
+    inputs = {name: x.bfloat16() for name, x in scan_inputs(2, 16, 32, 16, optional=("z",)).items()}
+    inputs["A"] = inputs["A"].float()
+    dense = selective_scan(**inputs, dt_softplus=True, backend="triton")
+    low = torch.cat([inputs["u"][..., :8], inputs["B"], inputs["C"]], dim=-1)
+    wide = torch.cat([inputs["u"], inputs["z"]], dim=-1)
+    shifted = torch.cat([inputs["C"][..., :1], inputs["B"]], dim=-1)
+    views = {"u": wide[..., :32], "z": wide[..., 32:], "B": low[..., 8:24], "C": low[..., 24:]}
+    for change in (views, {"B": shifted[..., 1:]}):
+        found = selective_scan(**{**inputs, **change}, dt_softplus=True, backend="triton")
+        assert torch.equal(found.y, dense.y)
+        assert torch.equal(found.state, dense.state)
