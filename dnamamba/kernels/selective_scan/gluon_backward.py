@@ -45,10 +45,11 @@ def backward_summary(
     ROWS: gl.constexpr, HAS_Z: gl.constexpr, HAS_BIAS: gl.constexpr, SOFTPLUS: gl.constexpr,
 ):  # fmt: skip
     """Write what each chunk alone hands back where the chunk before it looks, and its sum of deltas."""
-    PLACES: gl.constexpr = 4 if HAS_Z else 2
-    s_rows = gl.allocate_shared_memory(p_dt.dtype.element_ty, [2, PLACES * ROWS, WIDTH], DENSE_2D)
-    s_low = gl.allocate_shared_memory(p_dt.dtype.element_ty, [2, ROWS, N], DENSE_2D)
-    s_states = gl.allocate_shared_memory(gl.float32, [ROWS, N], DENSE_2D)
+    s_dt = gl.allocate_shared_memory(p_dt.dtype.element_ty, [2, ROWS, WIDTH], DENSE_2D)
+    s_dy = gl.allocate_shared_memory(p_dt.dtype.element_ty, [2, ROWS, WIDTH], DENSE_2D)
+    s_z = gl.allocate_shared_memory(p_dt.dtype.element_ty, [2, ROWS, WIDTH], DENSE_2D)
+    s_lowC = gl.allocate_shared_memory(p_dt.dtype.element_ty, [2, ROWS, N], DENSE_2D)
+    s_C = gl.allocate_shared_memory(gl.float32, [ROWS, N], DENSE_2D)
     i_e, i_c, i_b = locate(tiles, chunks)
     E = tiles * WIDTH
     o_e, o_ne = tile_offsets(i_e * WIDTH, E)
@@ -63,25 +64,25 @@ def backward_summary(
     blocks = gl.minimum(L - i_c * T, T) // ROWS
     for i_k in range(-1, blocks):
         if i_k + 1 < blocks:
-            i_next = (i_k + 1) % 2
+            x = (i_k + 1) % 2
             t = (blocks - 2 - i_k) * ROWS
-            fetch_rows(s_rows.index(i_next), 0, ROWS, p_dt, o_rows + t * E)
-            fetch_rows(s_rows.index(i_next), 1, ROWS, p_dy, o_rows + t * E)
+            fetch_rows(s_dt.index(x), p_dt, o_rows + t * E)
+            fetch_rows(s_dy.index(x), p_dy, o_rows + t * E)
             if HAS_Z:
-                fetch_rows(s_rows.index(i_next), 2, ROWS, p_z, o_rows + t * E)
-            fetch_states(s_low.index(i_next), 0, ROWS, p_C + t * stride_Ct * 8, stride_Ct * 8)
+                fetch_rows(s_z.index(x), p_z, o_rows + t * E)
+            fetch_states(s_lowC.index(x), p_C + t * stride_Ct * 8, stride_Ct * 8)
         async_copy.commit_group()
         if i_k >= 0:
             async_copy.wait_group(1)
-            rows = s_rows.index(i_k % 2)
-            widen(s_states, s_low.index(i_k % 2))
+            x = i_k % 2
+            widen(s_C, s_lowC.index(x))
             for k in gl.static_range(ROWS - 1, -1, -1):
-                b_delta = step_size(row(rows, k), b_bias, SOFTPLUS)
-                b_v = row(rows, ROWS + k)
+                b_delta = step_size(row(s_dt.index(x), k), b_bias, SOFTPLUS)
+                b_v = row(s_dy.index(x), k)
                 if HAS_Z:
-                    b_z = row(rows, 2 * ROWS + k)
+                    b_z = row(s_z.index(x), k)
                     b_v *= b_z * sigmoid(b_z, True)
-                b_g = column(s_states, k) * b_v + b_q
+                b_g = column(s_C, k) * b_v + b_q
                 b_q = exp2((b_delta * LOG2E) * b_A, True) * b_g
                 b_total += b_delta
     if i_c > 0:
@@ -91,17 +92,16 @@ def backward_summary(
 
 @gluon.jit
 def fetch_block(
-    rows, low, p_u, p_dt, p_dy, p_z, o_rows, p_B, p_C, stride_Bt, stride_Ct,
-    ROWS: gl.constexpr, HAS_Z: gl.constexpr,
-):  # fmt: skip
+    u, dt, dy, z, B, C, p_u, p_dt, p_dy, p_z, o_rows, p_B, p_C, stride_Bt, stride_Ct, HAS_Z: gl.constexpr
+):
     """Begin to copy a block of everything that the gradient reads."""
-    fetch_rows(rows, 0, ROWS, p_u, o_rows)
-    fetch_rows(rows, 1, ROWS, p_dt, o_rows)
-    fetch_rows(rows, 2, ROWS, p_dy, o_rows)
+    fetch_rows(u, p_u, o_rows)
+    fetch_rows(dt, p_dt, o_rows)
+    fetch_rows(dy, p_dy, o_rows)
     if HAS_Z:
-        fetch_rows(rows, 3, ROWS, p_z, o_rows)
-    fetch_states(low, 0, ROWS, p_B, stride_Bt * 8)
-    fetch_states(low, 1, ROWS, p_C, stride_Ct * 8)
+        fetch_rows(z, p_z, o_rows)
+    fetch_states(B, p_B, stride_Bt * 8)
+    fetch_states(C, p_C, stride_Ct * 8)
 
 
 @kernel
@@ -117,9 +117,14 @@ def backward_gradient(
     Arguments as in the Triton kernel. A program owns a group of tiles in one chunk.
     """
     ROWS: gl.constexpr = 4
-    s_rows = gl.allocate_shared_memory(p_u.dtype.element_ty, [2, 4 * ROWS, WIDTH], DENSE_2D)
-    s_low = gl.allocate_shared_memory(p_u.dtype.element_ty, [2, 2 * ROWS, N], DENSE_2D)
-    s_states = gl.allocate_shared_memory(gl.float32, [2 * ROWS, N], DENSE_2D)
+    s_u = gl.allocate_shared_memory(p_u.dtype.element_ty, [2, ROWS, WIDTH], DENSE_2D)
+    s_dt = gl.allocate_shared_memory(p_u.dtype.element_ty, [2, ROWS, WIDTH], DENSE_2D)
+    s_dy = gl.allocate_shared_memory(p_u.dtype.element_ty, [2, ROWS, WIDTH], DENSE_2D)
+    s_z = gl.allocate_shared_memory(p_u.dtype.element_ty, [2, ROWS, WIDTH], DENSE_2D)
+    s_lowB = gl.allocate_shared_memory(p_u.dtype.element_ty, [2, ROWS, N], DENSE_2D)
+    s_lowC = gl.allocate_shared_memory(p_u.dtype.element_ty, [2, ROWS, N], DENSE_2D)
+    s_B = gl.allocate_shared_memory(gl.float32, [ROWS, N], DENSE_2D)
+    s_C = gl.allocate_shared_memory(gl.float32, [ROWS, N], DENSE_2D)
     s_terms = gl.allocate_shared_memory(gl.float32, [SEGMENT // ROWS, ROWS, WIDTH], DENSE_2D)
     s_quads = gl.allocate_shared_memory(gl.float32, [ROWS, 8, N], DENSE_3D)
     b_routes = routes()
@@ -160,35 +165,37 @@ def backward_gradient(
             b_elapsed = gl.zeros([1, WIDTH], gl.float32, TILE)
             for i_k in range(-1, blocks):
                 if i_k + 1 < blocks:
+                    x = (i_k + 1) % 2
                     t = (i_k + 1) * ROWS
                     fetch_block(
-                        s_rows.index((i_k + 1) % 2), s_low.index((i_k + 1) % 2), p_u, p_dt, p_dy, p_z,
-                        o_rows + t * E, p_Bs + t * stride_Bt * 8, p_Cs + t * stride_Ct * 8,
-                        stride_Bt, stride_Ct, ROWS, HAS_Z,
+                        s_u.index(x), s_dt.index(x), s_dy.index(x), s_z.index(x),
+                        s_lowB.index(x), s_lowC.index(x), p_u, p_dt, p_dy, p_z, o_rows + t * E,
+                        p_Bs + t * stride_Bt * 8, p_Cs + t * stride_Ct * 8, stride_Bt, stride_Ct, HAS_Z,
                     )  # fmt: skip
                 async_copy.commit_group()
                 if i_k >= 0:
                     async_copy.wait_group(1)
                     t = i_k * ROWS
-                    rows = s_rows.index(i_k % 2)
+                    x = i_k % 2
                     terms = s_terms.index(i_k)
-                    widen(s_states, s_low.index(i_k % 2))
+                    widen(s_B, s_lowB.index(x))
+                    widen(s_C, s_lowC.index(x))
                     for k in gl.static_range(ROWS):
-                        b_C = column(s_states, ROWS + k)
-                        b_u = row(rows, k)
-                        b_delta = step_size(row(rows, ROWS + k), b_bias, SOFTPLUS)
+                        b_C = column(s_C, k)
+                        b_u = row(s_u.index(x), k)
+                        b_delta = step_size(row(s_dt.index(x), k), b_bias, SOFTPLUS)
                         b_elapsed += b_delta
-                        b_dy = row(rows, 2 * ROWS + k)
+                        b_dy = row(s_dy.index(x), k)
                         b_v = b_dy
                         if HAS_Z:
-                            b_z = row(rows, 3 * ROWS + k)
+                            b_z = row(s_z.index(x), k)
                             b_sigma = sigmoid(b_z, True)
                             b_v *= b_z * b_sigma
                         b_decayed = exp2((b_delta * LOG2E) * b_A, True) * b_h
                         b_Ch = b_C * b_decayed
                         terms.slice(k, 1, dim=0).store(add_states(b_Ch * b_A) * b_v)
                         b_dA += b_Ch * (b_v * b_elapsed)
-                        b_h = (b_delta * b_u) * column(s_states, k) + b_decayed
+                        b_h = (b_delta * b_u) * column(s_B, k) + b_decayed
                         s_quads.slice(k, 1, dim=0).store(add_quads(b_h * b_v, b_routes))
                         if HAS_Z:
                             b_y = add_states(b_h * b_C) + b_D * b_u
@@ -204,34 +211,36 @@ def backward_gradient(
             b_p = add_states(b_qh * b_A)
             for i_k in range(-1, blocks):
                 if i_k + 1 < blocks:
+                    x = (i_k + 1) % 2
                     t = (blocks - 2 - i_k) * ROWS
                     fetch_block(
-                        s_rows.index((i_k + 1) % 2), s_low.index((i_k + 1) % 2), p_u, p_dt, p_dy, p_z,
-                        o_rows + t * E, p_Bs + t * stride_Bt * 8, p_Cs + t * stride_Ct * 8,
-                        stride_Bt, stride_Ct, ROWS, HAS_Z,
+                        s_u.index(x), s_dt.index(x), s_dy.index(x), s_z.index(x),
+                        s_lowB.index(x), s_lowC.index(x), p_u, p_dt, p_dy, p_z, o_rows + t * E,
+                        p_Bs + t * stride_Bt * 8, p_Cs + t * stride_Ct * 8, stride_Bt, stride_Ct, HAS_Z,
                     )  # fmt: skip
                 async_copy.commit_group()
                 if i_k >= 0:
                     async_copy.wait_group(1)
                     t = (blocks - 1 - i_k) * ROWS
-                    rows = s_rows.index(i_k % 2)
+                    x = i_k % 2
                     terms = s_terms.index(blocks - 1 - i_k)
-                    widen(s_states, s_low.index(i_k % 2))
+                    widen(s_B, s_lowB.index(x))
+                    widen(s_C, s_lowC.index(x))
                     for k in gl.static_range(ROWS - 1, -1, -1):
-                        b_B = column(s_states, k)
-                        b_u = row(rows, k)
-                        b_dt = row(rows, ROWS + k)
+                        b_B = column(s_B, k)
+                        b_u = row(s_u.index(x), k)
+                        b_dt = row(s_dt.index(x), k)
                         b_delta = step_size(b_dt, b_bias, SOFTPLUS)
                         b_x = b_delta * b_u
-                        b_v = row(rows, 2 * ROWS + k)
+                        b_v = row(s_dy.index(x), k)
                         if HAS_Z:
-                            b_z = row(rows, 3 * ROWS + k)
+                            b_z = row(s_z.index(x), k)
                             b_v *= b_z * sigmoid(b_z, True)
                         b_Bq = b_B * b_q
                         b_p += terms.slice(k, 1, dim=0).load(TILE) - add_states(b_Bq * b_A) * b_x
                         b_dA -= b_Bq * (b_x * b_elapsed)
                         b_elapsed -= b_delta
-                        b_g = column(s_states, ROWS + k) * b_v + b_q
+                        b_g = column(s_C, k) * b_v + b_q
                         s_quads.slice(k, 1, dim=0).store(add_quads(b_g * b_x, b_routes))
                         b_gB = add_states(b_g * b_B)
                         b_q = exp2((b_delta * LOG2E) * b_A, True) * b_g

@@ -40,9 +40,10 @@ def forward_summary(
     ROWS: gl.constexpr, HAS_BIAS: gl.constexpr, SOFTPLUS: gl.constexpr,
 ):  # fmt: skip
     """Write each chunk's drive where the next chunk's first state goes, and its sum of deltas."""
-    s_rows = gl.allocate_shared_memory(p_u.dtype.element_ty, [2, 2 * ROWS, WIDTH], DENSE_2D)
-    s_low = gl.allocate_shared_memory(p_u.dtype.element_ty, [2, ROWS, N], DENSE_2D)
-    s_states = gl.allocate_shared_memory(gl.float32, [ROWS, N], DENSE_2D)
+    s_u = gl.allocate_shared_memory(p_u.dtype.element_ty, [2, ROWS, WIDTH], DENSE_2D)
+    s_dt = gl.allocate_shared_memory(p_u.dtype.element_ty, [2, ROWS, WIDTH], DENSE_2D)
+    s_lowB = gl.allocate_shared_memory(p_u.dtype.element_ty, [2, ROWS, N], DENSE_2D)
+    s_B = gl.allocate_shared_memory(gl.float32, [ROWS, N], DENSE_2D)
     i_e, i_c, i_b = locate(tiles, chunks)
     E = tiles * WIDTH
     o_e, o_ne = tile_offsets(i_e * WIDTH, E)
@@ -57,19 +58,19 @@ def forward_summary(
     blocks = gl.minimum(L - i_c * T, T) // ROWS
     for i_k in range(-1, blocks):
         if i_k + 1 < blocks:
-            i_next = (i_k + 1) % 2
+            x = (i_k + 1) % 2
             t = (i_k + 1) * ROWS
-            fetch_rows(s_rows.index(i_next), 0, ROWS, p_u, o_rows + t * E)
-            fetch_rows(s_rows.index(i_next), 1, ROWS, p_dt, o_rows + t * E)
-            fetch_states(s_low.index(i_next), 0, ROWS, p_B + t * stride_Bt * 8, stride_Bt * 8)
+            fetch_rows(s_u.index(x), p_u, o_rows + t * E)
+            fetch_rows(s_dt.index(x), p_dt, o_rows + t * E)
+            fetch_states(s_lowB.index(x), p_B + t * stride_Bt * 8, stride_Bt * 8)
         async_copy.commit_group()
         if i_k >= 0:
             async_copy.wait_group(1)
-            rows = s_rows.index(i_k % 2)
-            widen(s_states, s_low.index(i_k % 2))
+            x = i_k % 2
+            widen(s_B, s_lowB.index(x))
             for k in gl.static_range(ROWS):
-                b_delta = step_size(row(rows, ROWS + k), b_bias, SOFTPLUS)
-                b_drive = (b_delta * row(rows, k)) * column(s_states, k)
+                b_delta = step_size(row(s_dt.index(x), k), b_bias, SOFTPLUS)
+                b_drive = (b_delta * row(s_u.index(x), k)) * column(s_B, k)
                 b_h = exp2((b_delta * LOG2E) * b_A, True) * b_h + b_drive
                 b_total += b_delta
     if i_c + 1 < chunks:
@@ -86,10 +87,13 @@ def forward_output(
     SOFTPLUS: gl.constexpr, SINGLE: gl.constexpr, SAVE: gl.constexpr,
 ):  # fmt: skip
     """Write y, the state before every segment (if SAVE), and the last state."""
-    PLACES: gl.constexpr = 4 if HAS_Z else 2
-    s_rows = gl.allocate_shared_memory(p_u.dtype.element_ty, [2, PLACES * ROWS, WIDTH], DENSE_2D)
-    s_low = gl.allocate_shared_memory(p_u.dtype.element_ty, [2, 2 * ROWS, N], DENSE_2D)
-    s_states = gl.allocate_shared_memory(gl.float32, [2 * ROWS, N], DENSE_2D)
+    s_u = gl.allocate_shared_memory(p_u.dtype.element_ty, [2, ROWS, WIDTH], DENSE_2D)
+    s_dt = gl.allocate_shared_memory(p_u.dtype.element_ty, [2, ROWS, WIDTH], DENSE_2D)
+    s_z = gl.allocate_shared_memory(p_u.dtype.element_ty, [2, ROWS, WIDTH], DENSE_2D)
+    s_lowB = gl.allocate_shared_memory(p_u.dtype.element_ty, [2, ROWS, N], DENSE_2D)
+    s_lowC = gl.allocate_shared_memory(p_u.dtype.element_ty, [2, ROWS, N], DENSE_2D)
+    s_B = gl.allocate_shared_memory(gl.float32, [ROWS, N], DENSE_2D)
+    s_C = gl.allocate_shared_memory(gl.float32, [ROWS, N], DENSE_2D)
     i_e, i_c, i_b = locate(tiles, chunks)
     E = tiles * WIDTH
     o_e, o_ne = tile_offsets(i_e * WIDTH, E)
@@ -112,14 +116,14 @@ def forward_output(
     blocks = gl.minimum(L - i_c * T, T) // ROWS
     for i_k in range(-1, blocks):
         if i_k + 1 < blocks:
-            i_next = (i_k + 1) % 2
+            x = (i_k + 1) % 2
             t = (i_k + 1) * ROWS
-            fetch_rows(s_rows.index(i_next), 0, ROWS, p_u, o_rows + t * E)
-            fetch_rows(s_rows.index(i_next), 1, ROWS, p_dt, o_rows + t * E)
+            fetch_rows(s_u.index(x), p_u, o_rows + t * E)
+            fetch_rows(s_dt.index(x), p_dt, o_rows + t * E)
             if HAS_Z:
-                fetch_rows(s_rows.index(i_next), 2, ROWS, p_z, o_rows + t * E)
-            fetch_states(s_low.index(i_next), 0, ROWS, p_B + t * stride_Bt * 8, stride_Bt * 8)
-            fetch_states(s_low.index(i_next), 1, ROWS, p_C + t * stride_Ct * 8, stride_Ct * 8)
+                fetch_rows(s_z.index(x), p_z, o_rows + t * E)
+            fetch_states(s_lowB.index(x), p_B + t * stride_Bt * 8, stride_Bt * 8)
+            fetch_states(s_lowC.index(x), p_C + t * stride_Ct * 8, stride_Ct * 8)
         async_copy.commit_group()
         if i_k >= 0:
             if SAVE:
@@ -127,18 +131,19 @@ def forward_output(
                     i_s = (i_k // (SEGMENT // ROWS)).to(gl.int64)
                     gl.store(p_state + i_s * E * N + o_ne, b_h)
             async_copy.wait_group(1)
-            rows = s_rows.index(i_k % 2)
-            widen(s_states, s_low.index(i_k % 2))
+            x = i_k % 2
+            widen(s_B, s_lowB.index(x))
+            widen(s_C, s_lowC.index(x))
             for k in gl.static_range(ROWS):
-                b_u = row(rows, k)
-                b_delta = step_size(row(rows, ROWS + k), b_bias, SOFTPLUS)
-                b_drive = (b_delta * b_u) * column(s_states, k)
+                b_u = row(s_u.index(x), k)
+                b_delta = step_size(row(s_dt.index(x), k), b_bias, SOFTPLUS)
+                b_drive = (b_delta * b_u) * column(s_B, k)
                 b_h = exp2((b_delta * LOG2E) * b_A, True) * b_h + b_drive
-                b_y = add_states(b_h * column(s_states, ROWS + k))
+                b_y = add_states(b_h * column(s_C, k))
                 if HAS_D:
                     b_y += b_D * b_u
                 if HAS_Z:
-                    b_z = row(rows, 2 * ROWS + k)
+                    b_z = row(s_z.index(x), k)
                     b_y *= b_z * sigmoid(b_z, True)
                 o_y = o_chunk + (i_k * ROWS + k) * E + o_e
                 gl.store(p_y + o_y, b_y.to(p_y.dtype.element_ty))

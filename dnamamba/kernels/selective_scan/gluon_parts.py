@@ -79,25 +79,24 @@ def row_offsets(E, ROWS: gl.constexpr):
 
 
 @gluon.jit
-def fetch_rows(rows, PLACE: gl.constexpr, ROWS: gl.constexpr, p_rows, o_rows):
-    """Begin to copy a block of rows to the PLACE-th of the places in `rows`."""
-    async_copy.async_copy_global_to_shared(rows.slice(PLACE * ROWS, ROWS, dim=0), p_rows + o_rows)
+def fetch_rows(rows, p_rows, o_rows):
+    """Begin to copy a block of rows."""
+    async_copy.async_copy_global_to_shared(rows, p_rows + o_rows)
 
 
 @gluon.jit
-def fetch_states(states, PLACE: gl.constexpr, ROWS: gl.constexpr, p_states, stride):
+def fetch_states(states, p_states, stride):
     """Begin to copy a block of rows of B or C."""
+    ROWS: gl.constexpr = states.shape[0]
     COPY: gl.constexpr = gl.BlockedLayout([1, ROWS // 2], [ROWS, 32 // ROWS], [1, 1], [1, 0])
     o_row = gl.arange(0, ROWS, gl.SliceLayout(1, COPY))
     o_n = gl.arange(0, N, gl.SliceLayout(0, COPY))
-    async_copy.async_copy_global_to_shared(
-        states.slice(PLACE * ROWS, ROWS, dim=0), p_states + o_row[:, None] * stride + o_n[None, :]
-    )
+    async_copy.async_copy_global_to_shared(states, p_states + o_row[:, None] * stride + o_n[None, :])
 
 
 @gluon.jit
 def widen(states, low):
-    """Turn a block of B, or of B and C, into fp32."""
+    """Turn a block of B or C into fp32."""
     ROWS: gl.constexpr = low.shape[0]
     SHARE: gl.constexpr = gl.BlockedLayout([1, ROWS // 2], [ROWS, 32 // ROWS], [1, 1], [1, 0])
     states.store(low.load(SHARE).to(gl.float32))

@@ -135,9 +135,8 @@ def scan_backward(
 
     dB, dC = _dense_like(B, u), _dense_like(C, u)
     triton_sweeps.add_groups(out.dB_dC, dB, dC)
-    dA = out.dA.sum((0, 1)).t().to(A.dtype).contiguous()
-    dD = _none(u) if D is None else out.dD.sum((0, 1)).to(D.dtype)
-    dbias = _none(u) if dt_bias is None else out.dbias.sum((0, 1)).to(dt_bias.dtype)
+    dA, dD, dbias = (_dense_like(x, u) for x in (A, D, dt_bias))
+    triton_sweeps.add_chunks(out, dA, dD, dbias)
     dfirst = _none(u)
     if initial_state is not None:
         dfirst = out.dfirst.transpose(1, 2).to(initial_state.dtype).contiguous()

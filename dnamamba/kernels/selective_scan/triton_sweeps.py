@@ -6,6 +6,7 @@ from torch import Tensor
 from dnamamba.kernels.triton_math import fast_math
 
 from .sweeps import Gradients, ScanInputs, States
+from .triton_backward import add_chunks as chunks_kernel
 from .triton_backward import add_groups as groups_kernel
 from .triton_backward import backward_gradient as gradient_kernel
 from .triton_backward import backward_summary as backward_kernel
@@ -20,6 +21,7 @@ _GRADIENT = {"num_warps": 1, "num_stages": 1, "maxnreg": 128}
 _WINDOWS = (SEGMENT, 4)
 _CARRY_ROWS, _CARRY_COLUMNS = 256, 16
 _SUM_BLOCK = 1024
+_SUM_ROWS, _SUM_COLUMNS = 64, 32
 
 
 def prepare(inputs: ScanInputs) -> ScanInputs:
@@ -116,6 +118,16 @@ def add_groups(parts: Tensor, dB: Tensor, dC: Tensor) -> None:
     groups_kernel[(triton.cdiv(size, _SUM_BLOCK), 2)](
         parts, dB, dC, size, parts.shape[1], BLOCK=_SUM_BLOCK, num_warps=4, num_stages=1
     )
+
+
+def add_chunks(out: Gradients, dA: Tensor, dD: Tensor, dbias: Tensor) -> None:
+    """Sum the chunks' dA, dD and dbias; of what is empty, nothing."""
+    batch, chunks, states, channels = out.dA.shape
+    chunks_kernel[(triton.cdiv(states * channels, _SUM_COLUMNS),)](
+        out.dA, out.dD, out.dbias, dA, dD, dbias, batch * chunks, channels,
+        N=states, ROWS=_SUM_ROWS, COLS=_SUM_COLUMNS, HAS_D=dD.numel() > 0, HAS_BIAS=dbias.numel() > 0,
+        num_warps=4, num_stages=1,
+    )  # fmt: skip
 
 
 def _flags(inputs: ScanInputs, cut: LaunchConfig) -> dict[str, object]:
