@@ -349,28 +349,31 @@ def add_groups(p_parts, p_dB, p_dC, size, groups, BLOCK: tl.constexpr):
 
 
 @triton.jit
+def add_rows(p_rows, p_sums, rows, width, o_out, ROWS: tl.constexpr, COLS: tl.constexpr):
+    """Sum a matrix [rows, width] over its rows, in their order; column c of this program goes to o_out[c]."""
+    o_row = tl.arange(0, ROWS)
+    o_col = tl.program_id(0) * COLS + tl.arange(0, COLS)
+    m_col = o_col < width
+    b_sum = tl.zeros([ROWS, COLS], tl.float32)
+    for i_r in range(0, rows, ROWS):
+        p_tile = p_rows + (i_r + o_row).to(tl.int64)[:, None] * width + o_col[None, :]
+        b_sum += tl.load(p_tile, mask=(i_r + o_row < rows)[:, None] & m_col[None, :], other=0.0)
+    tl.store(p_sums + o_out, tl.sum(b_sum, axis=0).to(p_sums.dtype.element_ty), mask=m_col)
+
+
+@triton.jit
 def add_chunks(
     p_parts_dA, p_parts_dD, p_parts_dbias, p_dA, p_dD, p_dbias, chunks, E,
     N: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr, HAS_D: tl.constexpr, HAS_BIAS: tl.constexpr,
 ):  # fmt: skip
-    """Sum the parts of dA, [chunks, N, E], into [E, N], and those of dD and dbias, [chunks, E]; in order."""
+    """Sum the chunks' dA, [chunks, N, E], into [E, N], and their dD and dbias, [chunks, E]."""
     o_col = tl.program_id(0) * COLS + tl.arange(0, COLS)
-    b_dA = add_rows(p_parts_dA, chunks, N * E, o_col, ROWS)
-    tl.store(p_dA + o_col % E * N + o_col // E, b_dA.to(p_dA.dtype.element_ty), mask=o_col < N * E)
-    if HAS_D:
-        b_dD = add_rows(p_parts_dD, chunks, E, o_col, ROWS)
-        tl.store(p_dD + o_col, b_dD.to(p_dD.dtype.element_ty), mask=o_col < E)
-    if HAS_BIAS:
-        b_dbias = add_rows(p_parts_dbias, chunks, E, o_col, ROWS)
-        tl.store(p_dbias + o_col, b_dbias.to(p_dbias.dtype.element_ty), mask=o_col < E)
-
-
-@triton.jit
-def add_rows(p_rows, rows, width, o_col, ROWS: tl.constexpr):
-    """Sums of the columns `o_col` of a matrix [rows, width]."""
-    o_row = tl.arange(0, ROWS)
-    b_sum = tl.zeros([ROWS, o_col.shape[0]], tl.float32)
-    for i_r in range(0, tl.where(tl.min(o_col) < width, rows, 0), ROWS):
-        p_tile = p_rows + (i_r + o_row).to(tl.int64)[:, None] * width + o_col[None, :]
-        b_sum += tl.load(p_tile, mask=(i_r + o_row < rows)[:, None] & (o_col < width)[None, :], other=0.0)
-    return tl.sum(b_sum, axis=0)
+    if tl.program_id(1) == 0:
+        add_rows(p_parts_dA, p_dA, chunks, N * E, o_col % E * N + o_col // E, ROWS, COLS)
+    elif tl.program_id(0) * COLS < E:
+        if tl.program_id(1) == 1:
+            if HAS_D:
+                add_rows(p_parts_dD, p_dD, chunks, E, o_col, ROWS, COLS)
+        else:
+            if HAS_BIAS:
+                add_rows(p_parts_dbias, p_dbias, chunks, E, o_col, ROWS, COLS)

@@ -13,8 +13,8 @@ SUPPORTED_STATES = (4, 8, 16, 32)
 # Programs per multiprocessor from which on L is not cut: fewer hide too little of their waiting, and that
 # costs more than the second sweep does.
 SINGLE_PASS_PROGRAMS = 24
-# Programs per multiprocessor that make a wave worth having when L is cut.
-BUSY_PROGRAMS = 8
+# Programs of the forward that a multiprocessor holds at once. Chunks grow as long as so many are left.
+RESIDENT_FORWARD = 32
 # Programs of the backward that a multiprocessor holds at once: 128 registers allow four on each scheduler.
 RESIDENT_BACKWARD = 16
 MAX_CHUNK = 256
@@ -53,20 +53,21 @@ def launch_config(batch: int, length: int, channels: int, states: int, processor
     tile = max(32, min(128, STATES_PER_PROGRAM // states))
     tiles = -(-channels // tile)
     rows = batch * tiles
-    busy = processors * BUSY_PROGRAMS
     segments = -(-length // SEGMENT)
 
     chunk = segments * SEGMENT
     if rows < processors * SINGLE_PASS_PROGRAMS and segments > 1:
         chunk = SEGMENT
-        # Longer chunks leave fewer states to carry, as long as there are programs for eight full waves.
-        while chunk < min(MAX_CHUNK, length) and rows * length >= 2 * chunk * busy * 8:
+        # Longer chunks leave fewer states to carry.
+        while chunk < min(MAX_CHUNK, length) and rows * length >= 2 * chunk * processors * RESIDENT_FORWARD:
             chunk *= 2
     chunks = -(-length // chunk)
 
-    # A group's dB and dC are rows of fp32 in memory, two bytes for every element of u at most. Within that,
-    # more groups are better: neighbouring tiles of one row are then read at the same time.
-    groups = max(1, min(tiles, channels // (4 * states)))
+    # What forward and backward hold beside inputs and outputs stays under `states` / 4 bytes an element of u (of
+    # 256 channels or more): a state every SEGMENT positions; dA and three rows for every chunk; dB and dC
+    # for every group. Within that more groups are better: their tiles are read at the same time.
+    left = states / 4 - 4 * states / SEGMENT - 4 * (states + 3) / chunk
+    groups = max(1, min(tiles, int(left * channels / (8 * states))))
     members = -(-tiles // groups)
     groups = -(-tiles // members)
     work = batch * chunks * groups

@@ -21,7 +21,7 @@ _GRADIENT = {"num_warps": 1, "num_stages": 1, "maxnreg": 128}
 _WINDOWS = (SEGMENT, 4)
 _CARRY_ROWS, _CARRY_COLUMNS = 256, 16
 _SUM_BLOCK = 1024
-_SUM_ROWS, _SUM_COLUMNS = 64, 32
+_SUM_ROWS, _SUM_COLUMNS = 256, 32
 
 
 def prepare(inputs: ScanInputs) -> ScanInputs:
@@ -123,10 +123,10 @@ def add_groups(parts: Tensor, dB: Tensor, dC: Tensor) -> None:
 def add_chunks(out: Gradients, dA: Tensor, dD: Tensor, dbias: Tensor) -> None:
     """Sum the chunks' dA, dD and dbias; of what is empty, nothing."""
     batch, chunks, states, channels = out.dA.shape
-    chunks_kernel[(triton.cdiv(states * channels, _SUM_COLUMNS),)](
+    chunks_kernel[(triton.cdiv(states * channels, _SUM_COLUMNS), 3)](
         out.dA, out.dD, out.dbias, dA, dD, dbias, batch * chunks, channels,
         N=states, ROWS=_SUM_ROWS, COLS=_SUM_COLUMNS, HAS_D=dD.numel() > 0, HAS_BIAS=dbias.numel() > 0,
-        num_warps=4, num_stages=1,
+        num_warps=8, num_stages=1,
     )  # fmt: skip
 
 
