@@ -233,13 +233,9 @@ def main() -> None:
         writer.writerows([*row, *where] for row in rows + curve)
     picture(curve, args.out / "kernels.png")
     print(f"{', '.join(where)}; copy {copy_gb_s:.0f} GB/s")
-    short, long = (
-        r for L in (2**18, 2**20) for r in rows if (r.name, r.B, r.E, r.L) == ("dnamamba", 1, 256, L)
-    )
-    growth = (long.forward_ms + long.backward_ms) / (short.forward_ms + short.backward_ms)
-    print(
-        f"growth from 2^18 to 2^20: forward {long.forward_ms / short.forward_ms:.2f}, with backward {growth:.2f}"
-    )
+    short, long = (r for L in (2**18, 2**20) for r in rows if r[:4] == ("dnamamba", 1, 256, L))
+    forward, backward = long.forward_ms / short.forward_ms, long.backward_ms / short.backward_ms
+    print(f"from 2^18 to 2^20, times: forward {forward:.2f}, backward {backward:.2f}")
     for row in rows + curve:
         values = " ".join(f"{value:10.3f}" for value in row[4:])
         print(f"{row.name:22s} {row.B:5d} {row.E:5d} {row.L:8d} {values}")

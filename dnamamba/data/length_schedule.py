@@ -16,6 +16,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -155,25 +156,37 @@ def _steps_of_stages(
     if steps is None or isinstance(steps, int):
         return [steps] * stages
     if max_steps is None or len(steps) != stages - 1:
-        raise UserError(
-            f"a list of steps has a number for each of the {stages - 1} lengths before the last, which goes "
-            f"on to max_steps; there are {len(steps)} numbers, and max_steps is {max_steps}"
-        )
+        raise UserError(_wrong_list(stages - 1, len(steps), max_steps))
     return [*steps, max_steps]
 
 
+def _wrong_list(wanted: int, found: int, max_steps: int | None) -> str:
+    return (
+        f"a list of steps has a number for each of the {wanted} lengths before the last, which goes "
+        f"on to max_steps; there are {found} numbers, and max_steps is {max_steps}"
+    )
+
+
 def sequence_schedule(
-    lengths: Sequence[int], *, sequences: int, steps: int, max_steps: int
+    lengths: Sequence[int], *, sequences: int, steps: int | Sequence[int], max_steps: int
 ) -> LengthSchedule:
     """Stages of as many sequences a step at every length (Gu and Dao 2023, appendix E.3.4).
 
     Args:
         lengths: of the stages, in order.
         sequences: samples of a step.
-        steps: of a stage; the last stage goes on up to `max_steps`.
+        steps: of a stage, or a list: those at each length but the last, which goes on to `max_steps`.
         max_steps: the end of the run; stages beyond it are left out.
+
+    Raises:
+        UserError: a list of another length, or a number in it below 1.
     """
-    ends = [min(steps * number, max_steps) for number in range(1, len(lengths))] + [max_steps]
+    each = [steps] * (len(lengths) - 1) if isinstance(steps, int) else list(steps)
+    if len(each) != len(lengths) - 1:
+        raise UserError(_wrong_list(len(lengths) - 1, len(each), max_steps))
+    if min(each, default=1) < 1:
+        raise UserError(f"the steps of a length schedule must be more than 0, not {min(each)}")
+    ends = [*(min(end, max_steps) for end in accumulate(each)), max_steps]
     firsts = [0, *ends[:-1]]
     spans = [span for span in zip(lengths, firsts, ends, strict=True) if span[1] < span[2]]
     return LengthSchedule(

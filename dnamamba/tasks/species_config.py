@@ -16,10 +16,10 @@ WAYS_TO_SPLIT = ("chromosome", "record", "file")
 
 @dataclass  # OmegaConf cannot fill a frozen one that lies within another
 class SequenceWarmup:
-    """`data.length_warmup`: stages of growing length before `data.max_length`, each of `steps` steps."""
+    """`data.length_warmup`: stages of growing length before `data.max_length`."""
 
     first_length: int | None
-    steps: int
+    steps: Any  # int or a list of them: OmegaConf has no such union
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,12 @@ class SpeciesConfig:
                 raise UserError(f"data.{key} must be at least 0 and below 1, not {getattr(self, key)}")
         if self.valid_fraction + self.test_fraction >= 1:
             raise UserError("data.valid_fraction and data.test_fraction leave nothing to train on")
-        if self.length_warmup.steps < 1:
-            raise UserError(f"data.length_warmup.steps must be at least 1, not {self.length_warmup.steps}")
+        steps = self.length_warmup.steps
+        for number in steps if isinstance(steps, list) else [steps]:
+            if type(number) is not int or number < 1:
+                raise UserError(
+                    f"data.length_warmup.steps must be a whole number above 0 or a list of them, not {number!r}"
+                )
         files = self.files("species")
         if len(files) < 2:
             raise UserError(
@@ -124,9 +128,12 @@ class SpeciesConfig:
                 lengths = doublings(first, self.max_length)
             except UserError as error:
                 raise UserError(f"data.max_length, data.length_warmup.first_length: {error}") from error
-        schedule = sequence_schedule(
-            lengths, sequences=global_batch_size, steps=self.length_warmup.steps, max_steps=max_steps
-        )
+        try:
+            schedule = sequence_schedule(
+                lengths, sequences=global_batch_size, steps=self.length_warmup.steps, max_steps=max_steps
+            )
+        except UserError as error:
+            raise UserError(f"data.length_warmup, train.max_steps: {error}") from error
         for stage in schedule.stages:
             try:
                 micro_batches(

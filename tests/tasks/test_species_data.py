@@ -76,6 +76,15 @@ def test_stages_beyond_the_end_are_left_out():
     ] == [(2, 5), (4, 2)]
 
 
+def test_every_stage_may_have_steps_of_its_own():
+    schedule = sequence_schedule([2, 4, 8], sequences=1, steps=[5, 1], max_steps=9)
+    assert [(stage.length, stage.steps) for stage in schedule.stages] == [(2, 5), (4, 1), (8, 3)]
+    with pytest.raises(UserError, match=r"each of the 2 lengths before the last, .* there are 3 numbers"):
+        sequence_schedule([2, 4, 8], sequences=1, steps=[5, 1, 3], max_steps=9)
+    with pytest.raises(UserError, match="more than 0, not 0"):
+        sequence_schedule([2, 4], sequences=1, steps=[0], max_steps=9)
+
+
 def test_as_many_sequences_at_every_length(simulated):
     data = data_of(config_of(simulated))
     shapes = [tuple(batch["tokens"].shape) for batch in steps_of(data, 12)]

@@ -63,7 +63,7 @@ def launch_config(batch: int, length: int, channels: int, states: int, processor
             chunk *= 2
     chunks = -(-length // chunk)
 
-    # What forward and backward hold beside inputs and outputs stays under `states` / 4 bytes an element of u (of
+    # What forward and backward hold beside inputs and outputs is under `states` / 4 bytes an element of u (of
     # 256 channels or more): a state every SEGMENT positions; dA and three rows for every chunk; dB and dC
     # for every group. Within that more groups are better: their tiles are read at the same time.
     left = states / 4 - 4 * states / SEGMENT - 4 * (states + 3) / chunk
