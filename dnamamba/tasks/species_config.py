@@ -75,7 +75,8 @@ class SpeciesConfig:
         for number in steps if isinstance(steps, list) else [steps]:
             if type(number) is not int or number < 1:
                 raise UserError(
-                    f"data.length_warmup.steps must be a whole number above 0 or a list of them, not {number!r}"
+                    "data.length_warmup.steps must be a whole number above 0 or a list of them, "
+                    f"not {number!r}"
                 )
         files = self.files("species")
         if len(files) < 2:

@@ -198,7 +198,10 @@ def test_a_split_by_file_needs_only_configuration(simulated):
             {"length_warmup": {"first_length": 48, "steps": 3}},
             "data.length_warmup.first_length: a length of 64",
         ),
-        ({"length_warmup": {"first_length": 16, "steps": 0}}, "data.length_warmup.steps must be at least 1"),
+        (
+            {"length_warmup": {"first_length": 16, "steps": 0}},
+            "data.length_warmup.steps must be a whole number above 0",
+        ),
         ({"batch_size": 3}, "train.global_batch_size, data.batch_size: the 4 sequences of 64 bases"),
         (
             {"max_length": 4096, "length_warmup": {"first_length": None, "steps": 1}},
