@@ -58,26 +58,35 @@ def test_long_sequences_against_the_fp64_chunked_scan(length: int, dtype: torch.
     assert_within_budget(ours, eager, truth)
 
 
-def test_more_than_two_to_the_31_elements() -> None:
-    B, L, E, N = 1, 2**20, 2304, 4
+@pytest.mark.parametrize("N", [4, 16])
+def test_more_than_two_to_the_31_elements(N: int) -> None:
+    B, L, E = 1, 2**20, 2304
     draw = torch.Generator("cuda").manual_seed(0)
 
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=draw, device="cuda", dtype=torch.bfloat16)
 
     u, dt, b, c = normal(B, L, E), normal(B, L, E), normal(B, L, N), normal(B, L, N)
-    a = -torch.rand(E, N, generator=draw, device="cuda") - 0.5
-    y = selective_scan(u, dt, a, b, c, dt_softplus=True).y
+    a, dy = -torch.rand(E, N, generator=draw, device="cuda") - 0.5, normal(B, L, E)
+    y = selective_scan(u.requires_grad_(), dt, a, b, c, dt_softplus=True).y
+    (du,) = torch.autograd.grad(y, u, dy)
     assert y.numel() > 2**31
-    # At these rates nothing older than 512 positions is left: a window with that much before it is exact.
-    for start in (0, L // 2, L - 1024):
-        part = slice(start, start + 1024)
-        window = [x[:, part].double() for x in (u, dt, b, c)]
+    # At these rates nothing is left of a state after 512 positions: what has so many on both sides is exact.
+    for start in (0, L // 2, L - 2048):
+        part = slice(start, start + 2048)
+        window = [x.detach()[:, part].double() for x in (u, dt, b, c)]
         truth = selective_scan(
-            window[0], window[1], a.double(), *window[2:], dt_softplus=True, backend="chunked"
+            window[0].requires_grad_(),
+            window[1],
+            a.double(),
+            *window[2:],
+            dt_softplus=True,
+            backend="chunked",
         ).y
-        seen = slice(0 if start == 0 else 512, 1024)
+        (du_truth,) = torch.autograd.grad(truth, window[0], dy[:, part].double())
+        seen = slice(0 if start == 0 else 512, 2048 if start == L - 2048 else 1536)
         torch.testing.assert_close(y[:, part][:, seen].double(), truth[:, seen], rtol=2e-2, atol=2e-2)
+        torch.testing.assert_close(du[:, part][:, seen].double(), du_truth[:, seen], rtol=2e-2, atol=3e-2)
 
 
 def test_runs_are_equal_bit_for_bit() -> None:

@@ -32,6 +32,8 @@ def test_every_position_channel_and_group_has_work() -> None:
         (1024, 256, 2**10, True),
         (1, 1024, 2**14, False),
         (1, 8, 64, True),
+        (2, 2**16, 2**14, True),
+        (2, 2**16, 2**15, False),
     ],
 )
 def test_one_pass_where_batch_and_channels_fill_the_device(

@@ -56,7 +56,9 @@ def launch_config(batch: int, length: int, channels: int, states: int, processor
     segments = -(-length // SEGMENT)
 
     chunk = segments * SEGMENT
-    if rows < processors * SINGLE_PASS_PROGRAMS and segments > 1:
+    # Within a chunk, kernels count elements of u in 32 bits.
+    fills = rows >= processors * SINGLE_PASS_PROGRAMS and length * channels < 2**31
+    if not fills and segments > 1:
         chunk = SEGMENT
         # Longer chunks leave fewer states to carry.
         while chunk < min(MAX_CHUNK, length) and rows * length >= 2 * chunk * processors * RESIDENT_FORWARD:
