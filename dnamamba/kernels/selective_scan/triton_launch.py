@@ -13,8 +13,8 @@ SUPPORTED_STATES = (4, 8, 16, 32)
 # Programs per multiprocessor from which on L is not cut: fewer hide too little of their waiting, and that
 # costs more than the second sweep does.
 SINGLE_PASS_PROGRAMS = 24
-# Programs of the forward that a multiprocessor holds at once. Chunks grow as long as so many are left.
-RESIDENT_FORWARD = 32
+# Chunks grow while so many programs of the forward are left for every multiprocessor.
+CHUNK_PROGRAMS = 32
 # Programs of the backward that a multiprocessor holds at once: 128 registers allow four on each scheduler.
 RESIDENT_BACKWARD = 16
 MAX_CHUNK = 256
@@ -61,7 +61,7 @@ def launch_config(batch: int, length: int, channels: int, states: int, processor
     if not fills and segments > 1:
         chunk = SEGMENT
         # Longer chunks leave fewer states to carry.
-        while chunk < min(MAX_CHUNK, length) and rows * length >= 2 * chunk * processors * RESIDENT_FORWARD:
+        while chunk < min(MAX_CHUNK, length) and rows * length >= 2 * chunk * processors * CHUNK_PROGRAMS:
             chunk *= 2
     chunks = -(-length // chunk)
 
