@@ -2,7 +2,7 @@
 
 Memory and time are linear in bases * blocks * inner channels, which is what the kernels sweep over. The
 numbers below were fitted to training_step_h200.csv and longest_step_h200.csv of docs/measurements (1.4M and
-7M models with 16 states, 2^16 to 2^22 bases at a time, 2026-11-22); other sizes are extrapolated from them.
+7M models with 16 states, 2^16 to 2^22 bases at a time, 2026-11-23); other sizes are extrapolated from them.
 """
 
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class Device:
     checkpointing: float
 
 
-DEVICES = {"h200": Device("h200", 139.8, (1.07e-10, 0.9e-10), 2**17, 0.6e-3, 1.22)}
+DEVICES = {"h200": Device("h200", 139.8, (6.85e-11, 5.9e-11), 2**17, 0.6e-3, 1.26)}
 
 
 def step_bytes(
