@@ -106,9 +106,13 @@ def test_random_crops_reach_every_place() -> None:
 
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_padding_is_on_the_side_asked_for(side: str) -> None:
-    tokens, lengths = padded([np.array([1, 2], np.uint8), np.array([3], np.uint8)], 5, side)
-    assert lengths.tolist() == [2, 1]
-    assert tokens.tolist() == ([[1, 2], [3, 5]] if side == "right" else [[1, 2], [5, 3]])
+    tokens, lengths = padded([np.arange(9, dtype=np.uint8), np.array([3], np.uint8)], 5, side)
+    assert lengths.tolist() == [9, 1]
+    longest, shortest = [*range(9)], [3]
+    assert tokens.shape == (2, 16)
+    for row, real in zip(tokens.tolist(), (longest, shortest), strict=True):
+        filling = [5] * (16 - len(real))
+        assert row == (real + filling if side == "right" else filling + real)
 
 
 def test_an_evaluation_reads_each_example_once_over_all_ranks() -> None:
