@@ -36,7 +36,7 @@ def compiled(kernel: Any, options: dict[str, int], half: str, capability: int) -
     return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=launch)
 
 
-@pytest.mark.parametrize(("half", "capability"), [("bf16", 90), ("fp16", 80)])
+@pytest.mark.parametrize(("half", "capability"), [("bf16", 90), ("fp16", 80), ("bf16", 100), ("fp16", 120)])
 @pytest.mark.parametrize("name", ["forward_kernel", "output_kernel", "backward_kernel", "gradient_kernel"])
 def test_shared_memory_holds_as_many_programs_as_the_registers(name: str, half: str, capability: int) -> None:
     options = sweeps._GRADIENT if name == "gradient_kernel" else sweeps._SWEEP
