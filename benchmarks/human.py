@@ -161,7 +161,8 @@ def throughput(data: Path, out: Path, gpu: str) -> None:
     for power, experiment in ((10, "hg38/human_125m"), (20, "hg38/human_125m_2p20")):
         folder = out / f"throughput_2p{power}"
         shutil.rmtree(folder, ignore_errors=True)
-        plain = ("data.length_warmup.first_length=null", "train.checkpoint_every=1000")
+        warmup = ("data.length_warmup.first_length=null", "data.length_warmup.steps=null")
+        plain = (*warmup, "train.checkpoint_every=1000")
         if pretrain([f"experiment={experiment}", *files_of(data), *short, *plain], folder, gpu):
             sys.exit(f"the run failed, see {folder}.log")
         milliseconds, _, _ = measure("1.4M", 2 ** (20 - power), 2**power, False, 10)

@@ -34,7 +34,10 @@ SHORTEST = 1 << 10
 
 @dataclass(frozen=True)
 class Task:
-    """A fine-tuning run: species, windows of 2^`log2` bases, steps in all and at each shorter length."""
+    """A fine-tuning run: species, windows of 2^`log2` bases, steps in all and at each shorter length.
+
+    `valid` is of windows a species; `strand` of those that validate and test.
+    """
 
     group: str
     species: tuple[str, ...]
@@ -42,6 +45,9 @@ class Task:
     steps: int
     sequences: int
     warmup: int
+    strand: str = "forward"
+    label_smoothing: float = 0.0
+    valid: int = 60
 
     @property
     def name(self) -> str:
@@ -59,7 +65,7 @@ class Task:
             "data.draw=base",
             f"data.max_length={length}",
             f"data.batch_size={min(self.sequences, MICRO_BASES // length)}",
-            f"data.valid_windows={60 * len(self.species)}",
+            f"data.valid_windows={self.valid * len(self.species)}",
             f"data.test_windows={300 * len(self.species)}",
             f"train.max_steps={self.steps}",
             f"train.global_batch_size={self.sequences}",
@@ -67,6 +73,8 @@ class Task:
             f"train.checkpoint_every={self.steps}",
             "train.learning_rate=1e-3",
             "train.final_learning_rate=1e-6",
+            f"decoder.strand={self.strand}",
+            f"task.label_smoothing={self.label_smoothing}",
             f"hydra.run.dir={folder / self.name}",
         ]
         if self.group.startswith("apes"):
@@ -86,14 +94,14 @@ class Task:
 
 
 # Log2 of the length, steps, windows a step, steps at each shorter power of two: one to two minutes an H200.
-ENCODE = ((10, 1000, 64, 0), (13, 300, 64, 0), (16, 600, 32, 80))
+ENCODE = ((13, 300, 64, 0), (16, 600, 32, 80))
 CHROMOSOME_22 = ((10, 600, 64, 0), (12, 400, 64, 0), (14, 340, 64, 60), (16, 440, 32, 60), (17, 470, 16, 60))
+BOTH = {"strand": "both", "label_smoothing": 0.1, "valid": 200}
 TASKS = (
-    *(
-        Task(group, species, *shape)
-        for group, species in (("encode5", FIVE), ("primates6", PRIMATES))
-        for shape in ENCODE
-    ),
+    Task("encode5", FIVE, 10, 1000, 128, 0, **BOTH),
+    *(Task("encode5", FIVE, *shape) for shape in ENCODE),
+    Task("primates6", PRIMATES, 10, 300, 128, 0, **BOTH),
+    *(Task("primates6", PRIMATES, *shape) for shape in ENCODE),
     *(
         Task(group, species, *shape)
         for group, species in (("apes4", APES), ("apes5", (*APES, "bonobo_SIMULATED")))

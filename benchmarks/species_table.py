@@ -57,6 +57,7 @@ def table(folder: Path) -> list[dict[str, object]]:
                 "length": 1 << task.log2,
                 "steps": found["steps"],
                 "sequences_per_step": task.sequences,
+                "strand": task.strand,
                 "test_windows": right.size,
                 "blocks": len(set(blocks)),
                 "accuracy": f"{100 * right.mean():.2f}",
