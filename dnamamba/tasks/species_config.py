@@ -131,7 +131,10 @@ class SpeciesConfig:
                 raise UserError(f"data.max_length, data.length_warmup.first_length: {error}") from error
         try:
             schedule = sequence_schedule(
-                lengths, sequences=global_batch_size, steps=self.length_warmup.steps, max_steps=max_steps
+                lengths,
+                sequences=global_batch_size,
+                steps=[] if first is None else self.length_warmup.steps,
+                max_steps=max_steps,
             )
         except UserError as error:
             raise UserError(f"data.length_warmup, train.max_steps: {error}") from error

@@ -13,14 +13,25 @@ from dnamamba.kernels.selective_scan import gluon_sweeps as sweeps  # noqa: E402
 
 FULL = {"p_A", "p_D", "p_bias", "p_state", "p_adjoint", "p_first", "p_last", "p_total"}
 FULL |= {"p_dA", "p_dB", "p_dC", "p_dD", "p_dbias", "p_dfirst"}
-FLAGS = {"HAS_D": True, "HAS_Z": True, "HAS_BIAS": True, "SOFTPLUS": True, "SEGMENT": 64, "SINGLE": False}
-FLAGS |= {"HAS_FIRST": False, "HAS_LAST": False, "SAVE": True, "SAVE_Y": True}
+SWITCHES = ("HAS_D", "HAS_Z", "HAS_BIAS", "SOFTPLUS", "SAVE", "SAVE_Y", "SINGLE", "HAS_FIRST", "HAS_LAST")
+CASES = {
+    "training": set(SWITCHES[:6]),
+    "bare": {"SAVE"},
+    "single, with states": {"HAS_D", "HAS_BIAS", "SINGLE", "HAS_FIRST", "HAS_LAST"},
+}
+# Tensors that a switch turns off are None, and so are constants.
+ABSENT = {"p_D": "HAS_D", "p_z": "HAS_Z", "p_bias": "HAS_BIAS", "p_first": "HAS_FIRST", "p_last": "HAS_LAST"}
 SHARED = 227 * 1024  # bytes of a multiprocessor of Hopper, of which every program takes 1 KiB beside its own
 REGISTERS = 65_536
 
 
-def compiled(kernel: Any, options: dict[str, int], half: str, capability: int) -> Any:
-    constants = {**FLAGS, **options}
+def compiled(
+    kernel: Any, options: dict[str, int], half: str = "bf16", capability: int = 90, case: str = "training"
+) -> Any:
+    on = CASES[case]
+    constants = {name: name in on for name in SWITCHES} | {"SEGMENT": 64} | options
+    off = set(kernel.arg_names) - on
+    constants |= {name: None for name, switch in ABSENT.items() if switch in off}
     constants = {name: constants[name] for name in kernel.arg_names if name in constants}
     types, aligned = {}, {}
     for place, name in enumerate(kernel.arg_names):
@@ -36,18 +47,30 @@ def compiled(kernel: Any, options: dict[str, int], half: str, capability: int) -
     return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=launch)
 
 
+KERNELS = ("forward_kernel", "output_kernel", "backward_kernel", "gradient_kernel")
+
+
+def options_of(name: str) -> dict[str, int]:
+    return sweeps._GRADIENT if name == "gradient_kernel" else sweeps._SWEEP
+
+
 @pytest.mark.parametrize(("half", "capability"), [("bf16", 90), ("fp16", 80), ("bf16", 100), ("fp16", 120)])
-@pytest.mark.parametrize("name", ["forward_kernel", "output_kernel", "backward_kernel", "gradient_kernel"])
-def test_shared_memory_holds_as_many_programs_as_the_registers(name: str, half: str, capability: int) -> None:
-    options = sweeps._GRADIENT if name == "gradient_kernel" else sweeps._SWEEP
-    found = compiled(getattr(sweeps, name), options, half, capability)
+@pytest.mark.parametrize("name", KERNELS)
+def test_rows_are_copied_ahead_on_every_gpu_since_ampere(name: str, half: str, capability: int) -> None:
+    assert "cp.async" in compiled(getattr(sweeps, name), options_of(name), half, capability).asm["ptx"]
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("name", KERNELS)
+def test_shared_memory_of_hopper_holds_as_many_programs_as_its_registers(name: str, case: str) -> None:
+    options = options_of(name)
+    found = compiled(getattr(sweeps, name), options, case=case)
     programs = min(32, REGISTERS // (32 * options["maxnreg"]))
     assert programs * (found.metadata.shared + 1024) <= SHARED
-    assert "cp.async" in found.asm["ptx"]
 
 
 def test_sums_over_channels_run_on_tensor_cores_and_move_nothing_between_lanes() -> None:
-    ptx = compiled(sweeps.gradient_kernel, sweeps._GRADIENT, "bf16", 90).asm["ptx"]
+    ptx = compiled(sweeps.gradient_kernel, sweeps._GRADIENT).asm["ptx"]
     assert (
         ptx.count("mma.sync.aligned.m16n8k8") == 2 * 4 * 4
     )  # two sweeps, four positions, four quarters of N

@@ -85,6 +85,22 @@ def test_every_stage_may_have_steps_of_its_own():
         sequence_schedule([2, 4], sequences=1, steps=[0], max_steps=9)
 
 
+def test_a_list_of_steps_in_the_configuration(simulated):
+    numbers = {"global_batch_size": 4, "max_steps": 12, "world_size": 1}
+    config = config_of(simulated, length_warmup={"first_length": 16, "steps": [3, 2]})
+    stages = config.schedule(**numbers).stages
+    assert [(stage.length, stage.steps) for stage in stages] == [(16, 3), (32, 2), (64, 7)]
+    alone = config_of(simulated, length_warmup={"first_length": None, "steps": [3, 2]})
+    assert [(stage.length, stage.steps) for stage in alone.schedule(**numbers).stages] == [(64, 12)]
+    short = config_of(simulated, length_warmup={"first_length": 16, "steps": [3]})
+    with pytest.raises(
+        UserError, match=r"^data.length_warmup, train.max_steps: a list of steps has a number"
+    ):
+        short.schedule(**numbers)
+    with pytest.raises(UserError, match="a whole number above 0 or a list of them, not 'x'"):
+        config_of(simulated, length_warmup={"first_length": 16, "steps": [3, "x"]})
+
+
 def test_as_many_sequences_at_every_length(simulated):
     data = data_of(config_of(simulated))
     shapes = [tuple(batch["tokens"].shape) for batch in steps_of(data, 12)]

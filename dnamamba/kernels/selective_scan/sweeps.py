@@ -31,7 +31,10 @@ class ScanInputs(NamedTuple):
 
 
 class States(NamedTuple):
-    """States in memory, [B, `saved`, N, E]; that before chunk c is the c * `slots`-th."""
+    """States in memory, [B, `saved`, N, E]; that before chunk c is the c * `slots`-th.
+
+    A single pass that saves nothing has no `values`.
+    """
 
     values: Tensor
     saved: int

@@ -24,8 +24,8 @@ with A. p starts from q h at the end of every window of WINDOW steps, which boun
 (in fp32, windows of 4 err like a scan that keeps every state, windows of 64 five times as much);
 summed by parts, dA becomes a sum of the same two terms weighted by the delta elapsed since the window began.
 
-Every sum has one owner and one order, so that gradients are the same bit for bit on every run: there are no
-atomics, and deterministic mode needs no other path.
+Every sum has one owner and one order, so that gradients are the same bit for bit on every run: no two
+programs add to one address, and deterministic mode needs no other path.
 """
 
 import triton
@@ -350,7 +350,7 @@ def add_groups(p_parts, p_dB, p_dC, size, groups, BLOCK: tl.constexpr):
 
 @triton.jit
 def add_rows(p_rows, p_sums, rows, width, o_out, ROWS: tl.constexpr, COLS: tl.constexpr):
-    """Sum a matrix [rows, width] over its rows, in their order; column c of this program goes to o_out[c]."""
+    """Sum a matrix [rows, width] over its rows, in one order; column c of this program goes to o_out[c]."""
     o_row = tl.arange(0, ROWS)
     o_col = tl.program_id(0) * COLS + tl.arange(0, COLS)
     m_col = o_col < width

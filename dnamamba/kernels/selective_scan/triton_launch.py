@@ -15,7 +15,8 @@ SUPPORTED_STATES = (4, 8, 16, 32)
 SINGLE_PASS_PROGRAMS = 24
 # Chunks grow while so many programs of the forward are left for every multiprocessor.
 CHUNK_PROGRAMS = 32
-# Programs of the backward that a multiprocessor holds at once: 128 registers allow four on each scheduler.
+# Programs of the Triton gradient that a multiprocessor holds at once: 128 registers allow four on each
+# scheduler.
 RESIDENT_BACKWARD = 16
 MAX_CHUNK = 256
 
@@ -31,7 +32,7 @@ class LaunchConfig:
         chunks: such chunks in L; one means a single pass, more mean summaries, carry and output.
         groups: groups of tiles in the backward. A program owns one group, adds up its dB and dC in its own
             rows, and no two programs write to one address.
-        workers: programs of the backward; each owns a scratch for the states of one segment.
+        workers: programs of the Triton gradient; each owns a scratch for one segment.
     """
 
     channels: int
@@ -65,9 +66,10 @@ def launch_config(batch: int, length: int, channels: int, states: int, processor
             chunk *= 2
     chunks = -(-length // chunk)
 
-    # What forward and backward hold beside inputs and outputs is under `states` / 4 bytes an element of u (of
-    # 256 channels or more): a state every SEGMENT positions; dA and three rows for every chunk; dB and dC
-    # for every group. Within that more groups are better: their tiles are read at the same time.
+    # What forward and backward hold beside inputs and outputs is under `states` / 4 bytes an element of u, for
+    # 256 channels or more and many chunks: a state every SEGMENT positions; dA and three rows a chunk; dB and
+    # dC a group (and, in the Triton gradient, its workers' scratch). Within that more groups are better: their
+    # tiles are read at the same time.
     left = states / 4 - 4 * states / SEGMENT - 4 * (states + 3) / chunk
     groups = max(1, min(tiles, int(left * channels / (8 * states))))
     members = -(-tiles // groups)

@@ -102,8 +102,9 @@ def scan_backward(
 ) -> list[Tensor]:
     """Gradients of u, dt, A, B, C, D, z, dt_bias and initial_state, then y again if `save_y`.
 
-    What was not given, or not asked for, is an empty tensor.
+    What was not given, or not asked for, is an empty tensor. y takes a z.
     """
+    assert z is not None or not save_y, "y is written again beside dz, where there is a gate"
     inputs = ScanInputs(u, dt, _flip(A), B, C, _dense(D), z, _dense(dt_bias), dt_softplus)
     sweeps = gluon_sweeps if gluon_sweeps.takes(inputs) and dy.dtype == u.dtype else triton_sweeps
     inputs, dy = sweeps.prepare(inputs), sweeps.prepare_rows(dy)

@@ -87,15 +87,53 @@ def test_inputs_of_trained_models(dtype: torch.dtype, monkeypatch: pytest.Monkey
     assert_within_budget(trained_inputs(1, 48, 32, 16), dtype, False)
 
 
-def test_strided_and_shifted_inputs_equal_dense_ones_bit_for_bit() -> None:
-    inputs = {name: x.bfloat16() for name, x in scan_inputs(2, 16, 32, 16, optional=("z",)).items()}
-    inputs["A"] = inputs["A"].float()
-    dense = selective_scan(**inputs, dt_softplus=True, backend="triton")
-    low = torch.cat([inputs["u"][..., :8], inputs["B"], inputs["C"]], dim=-1)
-    wide = torch.cat([inputs["u"], inputs["z"]], dim=-1)
-    shifted = torch.cat([inputs["C"][..., :1], inputs["B"]], dim=-1)
-    views = {"u": wide[..., :32], "z": wide[..., 32:], "B": low[..., 8:24], "C": low[..., 24:]}
-    for change in (views, {"B": shifted[..., 1:]}):
-        found = selective_scan(**{**inputs, **change}, dt_softplus=True, backend="triton")
-        assert torch.equal(found.y, dense.y)
-        assert torch.equal(found.state, dense.state)
+def half_precision_inputs(B: int, L: int, E: int) -> dict[str, torch.Tensor]:
+    inputs = {name: x.float() for name, x in scan_inputs(B, L, E, 16, optional=("D", "z", "dt_bias")).items()}
+    along = ("u", "dt", "B", "C", "z")
+    return {name: x.bfloat16() if name in along else x for name, x in inputs.items()}
+
+
+def gradients(inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    """y, the last state, and gradients of everything under a dy without memory of its own."""
+    leaves = {name: x.detach().requires_grad_() for name, x in inputs.items()}
+    y, state = selective_scan(**leaves, dt_softplus=True, backend="triton")
+    return (
+        y,
+        state,
+        *torch.autograd.grad(y, list(leaves.values()), torch.ones((), dtype=y.dtype).expand_as(y)),
+    )
+
+
+def laid_out(x: torch.Tensor, how: str) -> torch.Tensor:
+    """`x` [B, L, N] with the same values elsewhere in memory."""
+    B, L, N = x.shape
+    if how == "in wider rows":
+        return torch.cat([x, x, x], dim=-1)[..., N : 2 * N]
+    if how == "shifted by a value":
+        return torch.empty(x.numel() + 1, dtype=x.dtype)[1:].view_as(x).copy_(x)
+    if how == "in rows of an odd length":
+        return torch.empty(B, L, N + 1, dtype=x.dtype)[..., :N].copy_(x)
+    assert how == "positions last"
+    return x.transpose(1, 2).contiguous().transpose(1, 2)
+
+
+@pytest.mark.parametrize("name", ["u", "dt", "B", "C", "z"])
+@pytest.mark.parametrize(
+    "how", ["in wider rows", "shifted by a value", "in rows of an odd length", "positions last"]
+)
+def test_other_layouts_in_memory_equal_dense_ones_bit_for_bit(name: str, how: str) -> None:
+    inputs = half_precision_inputs(2, 16, 32)
+    moved = {**inputs, name: laid_out(inputs[name], how)}
+    assert torch.equal(moved[name], inputs[name])
+    for ours, dense in zip(gradients(moved), gradients(inputs), strict=True):
+        assert torch.equal(ours, dense)
+
+
+@pytest.mark.parametrize("chunk", [16, 64], ids=["chunks", "single"])
+def test_the_backward_writes_y_again(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_into(monkeypatch, chunk=chunk)
+    x = half_precision_inputs(1, 40, 64)
+    arguments = [x[name] for name in ("u", "dt", "A", "B", "C", "D", "z", "dt_bias")]
+    y, _, saved = triton_op.scan_forward(*arguments, None, True, True)
+    *_, again = triton_op.scan_backward(torch.ones_like(y), None, *arguments, None, saved, True, True)
+    assert torch.equal(again, y)
