@@ -52,11 +52,7 @@ def runs_on(device: torch.device) -> bool:
 
 def prepare(inputs: ScanInputs) -> ScanInputs:
     """`inputs` as these kernels read them: rows dense, addresses and strides of copies aligned."""
-    u, dt, _, B, C, _, z, _, _ = inputs
-    return inputs._replace(
-        u=prepare_rows(u), dt=prepare_rows(dt), B=_aligned(B), C=_aligned(C),
-        z=None if z is None else prepare_rows(z),
-    )  # fmt: skip
+    return inputs.arranged(prepare_rows, _aligned)
 
 
 def prepare_rows(x: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 # ruff: noqa: N815
 """What the sweeps of a scan are given, whichever kernels make them."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from torch import Tensor
@@ -28,6 +29,11 @@ class ScanInputs(NamedTuple):
     z: Tensor | None
     dt_bias: Tensor | None
     softplus: bool
+
+    def arranged(self, rows: Callable[[Tensor], Tensor], states: Callable[[Tensor], Tensor]) -> "ScanInputs":
+        """The same with `rows` of u, dt and z, and `states` of B and C."""
+        z = None if self.z is None else rows(self.z)
+        return self._replace(u=rows(self.u), dt=rows(self.dt), z=z, B=states(self.B), C=states(self.C))
 
 
 class States(NamedTuple):

@@ -6,14 +6,14 @@ from torch import Tensor
 from dnamamba.kernels.triton_math import fast_math
 
 from .sweeps import Gradients, ScanInputs, States
-from .triton_backward import add_chunks as chunks_kernel
-from .triton_backward import add_groups as groups_kernel
 from .triton_backward import backward_gradient as gradient_kernel
 from .triton_backward import backward_summary as backward_kernel
 from .triton_forward import carry as carry_kernel
 from .triton_forward import forward_output as output_kernel
 from .triton_forward import forward_summary as forward_kernel
 from .triton_launch import SEGMENT, LaunchConfig
+from .triton_sums import add_chunks as chunks_kernel
+from .triton_sums import add_groups as groups_kernel
 
 _SWEEP = {"STEPS": 2, "num_warps": 1, "num_stages": 1, "maxnreg": 64}
 _GRADIENT = {"num_warps": 1, "num_stages": 1, "maxnreg": 128}
@@ -26,11 +26,7 @@ _SUM_ROWS, _SUM_COLUMNS = 256, 32
 
 def prepare(inputs: ScanInputs) -> ScanInputs:
     """`inputs` as these kernels read them: every last dimension dense."""
-    u, dt, _, B, C, _, z, _, _ = inputs
-    return inputs._replace(
-        u=prepare_rows(u), dt=prepare_rows(dt), B=prepare_rows(B), C=prepare_rows(C),
-        z=None if z is None else prepare_rows(z),
-    )  # fmt: skip
+    return inputs.arranged(prepare_rows, prepare_rows)
 
 
 def prepare_rows(x: Tensor) -> Tensor:

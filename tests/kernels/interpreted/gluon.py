@@ -1,6 +1,5 @@
 """The Gluon kernels of the selective scan, by `gluon_on_cpu`, with the rest of the scan interpreted."""
 
-import dataclasses
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +8,7 @@ import torch
 from dnamamba.kernels import selective_scan
 from dnamamba.kernels.selective_scan import gluon_sweeps, triton_launch, triton_op, triton_sweeps
 from tests.kernels.gluon_on_cpu import OnCpu
+from tests.kernels.scan_cut import cut_into
 from tests.kernels.scan_inputs import OPTIONAL, run_scan, scan_inputs, trained_inputs
 
 KERNELS = ("forward_kernel", "output_kernel", "backward_kernel", "gradient_kernel")
@@ -38,16 +38,6 @@ def kernels_on_the_cpu(request: pytest.FixtureRequest, monkeypatch: pytest.Monke
     monkeypatch.setattr(gluon_sweeps, "takes", takes)
     for name in KERNELS:
         monkeypatch.setattr(gluon_sweeps, name, OnCpu(getattr(gluon_sweeps, name), request.param))
-
-
-def cut_into(monkeypatch: pytest.MonkeyPatch, **change: int) -> None:
-    plan = triton_launch.launch_config
-
-    def changed(*sizes: int) -> triton_launch.LaunchConfig:
-        config = dataclasses.replace(plan(*sizes), **change)
-        return dataclasses.replace(config, chunks=-(-sizes[1] // config.chunk))
-
-    monkeypatch.setattr(triton_op, "launch_config", changed)
 
 
 def assert_within_budget(inputs: dict[str, torch.Tensor], dtype: torch.dtype, softplus: bool) -> None:

@@ -1,6 +1,5 @@
 """The Triton selective scan on tiny shapes, with segments so short that a few positions cross them."""
 
-import dataclasses
 from collections.abc import Iterator
 
 import pytest
@@ -8,6 +7,7 @@ import torch
 
 from dnamamba.kernels import selective_scan
 from dnamamba.kernels.selective_scan import triton_launch, triton_op, triton_sweeps
+from tests.kernels.scan_cut import cut_into
 from tests.kernels.scan_inputs import OPTIONAL, errors, run_scan, scan_inputs, trained_inputs
 
 
@@ -26,17 +26,6 @@ def poisoned_memory() -> Iterator[None]:
     assert torch.empty(3).isnan().all()
     yield
     torch.use_deterministic_algorithms(False)
-
-
-def cut_into(monkeypatch: pytest.MonkeyPatch, **change: int) -> None:
-    """Override parts of every launch configuration."""
-    plan = triton_launch.launch_config
-
-    def changed(*sizes: int) -> triton_launch.LaunchConfig:
-        config = dataclasses.replace(plan(*sizes), **change)
-        return dataclasses.replace(config, chunks=-(-sizes[1] // config.chunk))
-
-    monkeypatch.setattr(triton_op, "launch_config", changed)
 
 
 @pytest.mark.parametrize(
