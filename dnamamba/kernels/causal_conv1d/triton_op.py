@@ -1,11 +1,14 @@
-"""The Triton convolution as torch custom operators: eager, autograd and torch.compile go through these."""
+"""The Triton convolution: what runs, and the same as custom operators for torch.compile."""
 
+from functools import partial
 from typing import Literal
 
 import torch
 import triton
 from torch import Tensor
 
+from dnamamba.kernels.eager import differentiable, in_this_mode
+from dnamamba.kernels.launch import launch
 from dnamamba.kernels.triton_math import fast_math
 
 from .api import Convolution
@@ -35,7 +38,8 @@ def causal_conv1d_triton(
         raise ValueError(
             "backend 'triton' computes in fp32, but x is torch.float64; backend 'chunked' takes it"
         )
-    y = convolve(x, weight, bias, initial_state, activation == "silu")
+    compute = in_this_mode(convolve_op, _differentiable_convolution, convolve, torch.is_grad_enabled())
+    y = compute(x, weight, bias, initial_state, activation == "silu")
     return Convolution(y, last_inputs(x, initial_state, weight.shape[1] - 1))
 
 
@@ -49,7 +53,6 @@ def last_inputs(x: Tensor, initial_state: Tensor | None, count: int) -> Tensor:
     return torch.cat([initial_state[:, length:].to(x.dtype), x], dim=1)
 
 
-@torch.library.custom_op("dnamamba::causal_conv1d_forward", mutates_args=())
 def convolve(
     x: Tensor, weight: Tensor, bias: Tensor | None, initial_state: Tensor | None, silu: bool
 ) -> Tensor:
@@ -58,7 +61,8 @@ def convolve(
     x, weight, bias, initial_state = _rows(x), weight.contiguous(), _dense(bias), _dense(initial_state)
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
     tiles, blocks = triton.cdiv(channels, _FORWARD["TILE"]), triton.cdiv(length, _FORWARD["ROWS"])
-    convolution_forward[(batch * blocks * tiles,)](
+    launch(
+        convolution_forward, (batch * blocks * tiles,),
         x, weight, bias, initial_state, y, x.stride(0), x.stride(1), length, channels, tiles, blocks,
         K=weight.shape[1], HAS_BIAS=bias is not None, HAS_FIRST=initial_state is not None, SILU=silu,
         FAST=fast_math(x.dtype), **_FORWARD,
@@ -66,12 +70,14 @@ def convolve(
     return y
 
 
-@convolve.register_fake
+convolve_op = torch.library.custom_op("dnamamba::causal_conv1d_forward", convolve, mutates_args=())
+
+
+@convolve_op.register_fake
 def _convolve_fake(x, weight, bias, initial_state, silu):  # type: ignore[no-untyped-def]
     return torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
-@torch.library.custom_op("dnamamba::causal_conv1d_backward", mutates_args=())
 def convolve_backward(
     dy: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, initial_state: Tensor | None, silu: bool
 ) -> list[Tensor]:
@@ -92,7 +98,8 @@ def convolve_backward(
     dx = torch.empty_like(x, memory_format=torch.contiguous_format)
     dweight = x.new_empty(batch * blocks, channels, taps, dtype=torch.float32)
     dbias = x.new_empty((batch * blocks, channels) if bias is not None else (0, 0), dtype=torch.float32)
-    convolution_backward[(batch * blocks * tiles,)](
+    launch(
+        convolution_backward, (batch * blocks * tiles,),
         x, weight, bias, initial_state, dy, dx, dweight, dbias,
         x.stride(0), x.stride(1), dy.stride(0), dy.stride(1), length, channels, tiles, blocks, loops,
         K=taps, HAS_BIAS=bias is not None, HAS_FIRST=initial_state is not None, SILU=silu,
@@ -104,7 +111,12 @@ def convolve_backward(
     return [dx, dweight.sum(0).to(dtypes[0]), dbias.sum(0).to(dtypes[1]), dfirst]
 
 
-@convolve_backward.register_fake
+convolve_backward_op = torch.library.custom_op(
+    "dnamamba::causal_conv1d_backward", convolve_backward, mutates_args=()
+)
+
+
+@convolve_backward_op.register_fake
 def _convolve_backward_fake(dy, x, weight, bias, initial_state, silu):  # type: ignore[no-untyped-def]
     return [
         x.new_empty(0) if t is None else torch.empty_like(t, memory_format=torch.contiguous_format)
@@ -138,13 +150,14 @@ def _setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
     ctx.save_for_backward(*tensors)
 
 
-def _backward(ctx, dy):  # type: ignore[no-untyped-def]
+def _backward(compute, ctx, dy):  # type: ignore[no-untyped-def]
     tensors = ctx.saved_tensors
-    gradients = convolve_backward(dy, *tensors, ctx.silu)
+    gradients = compute(dy, *tensors, ctx.silu)
     return (*(g if t is not None else None for g, t in zip(gradients, tensors, strict=True)), None)
 
 
-convolve.register_autograd(_backward, setup_context=_setup_context)
+convolve_op.register_autograd(partial(_backward, convolve_backward_op), setup_context=_setup_context)
+_differentiable_convolution = differentiable(convolve, _setup_context, partial(_backward, convolve_backward))
 
 
 def _rows(x: Tensor) -> Tensor:

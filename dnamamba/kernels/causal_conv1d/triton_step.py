@@ -7,6 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from dnamamba.kernels.launch import launch
 from dnamamba.kernels.triton_math import fast_math, sigmoid
 
 from .triton_kernels import load_weights
@@ -45,7 +46,8 @@ def causal_conv1d_step_triton(history: Tensor, x: Tensor, weight: Tensor, bias: 
     x = x if x.stride(-1) == 1 else x.contiguous()
     batch, channels = x.shape
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
-    convolution_step[(triton.cdiv(channels, _TILE), batch)](
+    launch(
+        convolution_step, (triton.cdiv(channels, _TILE), batch),
         history, x, weight.contiguous(), bias.contiguous(), y, x.stride(0), channels,
         K=weight.shape[1], TILE=_TILE, FAST=fast_math(x.dtype), num_warps=4, num_stages=1,
     )  # fmt: skip

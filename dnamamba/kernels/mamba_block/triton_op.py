@@ -1,5 +1,6 @@
-"""The fused block as torch custom operators, built from those of its parts."""
+"""The fused block, built of its parts: what runs, and the same as custom operators for torch.compile."""
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -8,6 +9,8 @@ import triton
 from torch import Tensor
 
 from dnamamba.kernels.causal_conv1d.triton_op import convolve, convolve_backward, last_inputs
+from dnamamba.kernels.eager import differentiable, in_this_mode
+from dnamamba.kernels.launch import launch
 from dnamamba.kernels.precision import without_autocast
 from dnamamba.kernels.selective_scan.triton_launch import SEGMENT
 from dnamamba.kernels.selective_scan.triton_op import processors, scan_backward, scan_forward
@@ -45,7 +48,8 @@ def mamba_block_triton(
         cast = [w.to(dtype) if name in low else w for name, w in weights._asdict().items()]
         inputs = (x, *weights, conv_state, ssm_state)
         save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs)
-        y, conv, ssm, _ = block_forward(x, *cast, conv_state, ssm_state, eps, save)
+        compute = in_this_mode(block_forward_op, _differentiable_block, block_forward, save)
+        y, conv, ssm, _ = compute(x, *cast, conv_state, ssm_state, eps, save)
     return Block(y, conv, ssm)
 
 
@@ -65,13 +69,22 @@ def _norm(x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
     width = x.shape[-1]
     normed = torch.empty_like(x, dtype=dtype)
     rows = x.numel() // width
-    norm_forward[(triton.cdiv(rows, _ROWS),)](
-        x, weight, normed, rows, width, eps, ROWS=_ROWS, COLS=triton.next_power_of_2(width), num_warps=4
+    launch(
+        norm_forward,
+        (triton.cdiv(rows, _ROWS),),
+        x,
+        weight,
+        normed,
+        rows,
+        width,
+        eps,
+        ROWS=_ROWS,
+        COLS=triton.next_power_of_2(width),
+        num_warps=4,
     )
     return normed
 
 
-@torch.library.custom_op("dnamamba::mamba_block_forward", mutates_args=())
 def block_forward(
     x: Tensor, norm: Tensor, in_proj: Tensor, conv_weight: Tensor, conv_bias: Tensor, x_proj: Tensor,
     dt_proj: Tensor, dt_bias: Tensor, A: Tensor, D: Tensor, out_proj: Tensor,
@@ -84,7 +97,10 @@ def block_forward(
     return x + F.linear(y, out_proj), last_inputs(u, conv_state, conv_weight.shape[1] - 1), last, saved
 
 
-@block_forward.register_fake
+block_forward_op = torch.library.custom_op("dnamamba::mamba_block_forward", block_forward, mutates_args=())
+
+
+@block_forward_op.register_fake
 def _block_forward_fake(  # type: ignore[no-untyped-def]
     x, norm, in_proj, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A, D, out_proj, conv_state, ssm_state,
     eps, save,
@@ -100,7 +116,6 @@ def _block_forward_fake(  # type: ignore[no-untyped-def]
     )
 
 
-@torch.library.custom_op("dnamamba::mamba_block_backward", mutates_args=())
 def block_backward(
     dy: Tensor, dconv: Tensor | None, dlast: Tensor | None,
     x: Tensor, norm: Tensor, in_proj: Tensor, conv_weight: Tensor, conv_bias: Tensor, x_proj: Tensor,
@@ -139,7 +154,10 @@ def block_backward(
     ]  # fmt: skip
 
 
-@block_backward.register_fake
+block_backward_op = torch.library.custom_op("dnamamba::mamba_block_backward", block_backward, mutates_args=())
+
+
+@block_backward_op.register_fake
 def _block_backward_fake(  # type: ignore[no-untyped-def]
     dy, dconv, dlast, x, norm, in_proj, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A, D, out_proj,
     conv_state, ssm_state, saved, eps,
@@ -161,7 +179,8 @@ def _norm_backward(x: Tensor, norm: Tensor, dnormed: Tensor, dy: Tensor, eps: fl
     programs = min(triton.cdiv(rows, _ROWS), 8 * processors(x.device))
     dx = torch.empty_like(x)
     dnorm = x.new_empty(programs, width, dtype=torch.float32)
-    residual_norm_backward[(programs,)](
+    launch(
+        residual_norm_backward, (programs,),
         x, norm, dnormed, dy, dx, dnorm, rows, width, eps,
         ROWS=_ROWS, COLS=triton.next_power_of_2(width), num_warps=4,
     )  # fmt: skip
@@ -191,13 +210,14 @@ def _setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
     ctx.save_for_backward(*tensors, output[3])
 
 
-def _backward(ctx, dy, dconv, dlast, _):  # type: ignore[no-untyped-def]
+def _backward(compute, ctx, dy, dconv, dlast, _):  # type: ignore[no-untyped-def]
     *tensors, saved = ctx.saved_tensors
     if dy is None:
         dy = torch.zeros_like(tensors[0])
-    gradients = block_backward(dy, dconv, dlast, *tensors, saved, ctx.eps)
+    gradients = compute(dy, dconv, dlast, *tensors, saved, ctx.eps)
     present = [g if t is not None else None for g, t in zip(gradients, tensors, strict=True)]
     return (*present, None, None)
 
 
-block_forward.register_autograd(_backward, setup_context=_setup_context)
+block_forward_op.register_autograd(partial(_backward, block_backward_op), setup_context=_setup_context)
+_differentiable_block = differentiable(block_forward, _setup_context, partial(_backward, block_backward))

@@ -25,6 +25,7 @@ from .gluon_parts import (
     column,
     fetch_rows,
     fetch_states,
+    first_tile,
     kernel,
     load_row,
     locate,
@@ -132,10 +133,10 @@ def backward_gradient(
     E = tiles * WIDTH
     left = gl.minimum(L - i_c * T, T)
     segments = (left + SEGMENT - 1) // SEGMENT
-    members = (tiles + groups - 1) // groups
     o_chunk = (i_b * chunks + i_c) * E
-    for i_m in range(0, gl.minimum(members, tiles - i_g * members)):
-        e0 = (i_g * members + i_m) * WIDTH
+    i_first = first_tile(i_g, tiles, groups)
+    for i_e in range(i_first, first_tile(i_g + 1, tiles, groups)):
+        e0 = i_e * WIDTH
         o_e, o_ne = tile_offsets(e0, E)
         b_A = gl.load(p_A + o_ne).to(gl.float32)
         b_D = load_row(p_D, o_e, HAS_D)
@@ -204,7 +205,7 @@ def backward_gradient(
                             if SAVE_Y:
                                 b_gated = b_y * (b_z * b_sigma)
                                 gl.store(p_y + o_out + (t + k) * E, b_gated.to(p_y.dtype.element_ty))
-                    store_sums(p_dCs + t * N, s_quads, i_m > 0)
+                    store_sums(p_dCs + t * N, s_quads, i_e > i_first)
 
             b_qh = b_q * b_h
             b_dA += b_qh * b_elapsed
@@ -255,7 +256,7 @@ def backward_gradient(
                         gl.store(p_ddt + o_out + (t + k) * E, b_ddt.to(p_ddt.dtype.element_ty))
                         if HAS_BIAS:
                             b_dbias += b_ddt
-                    store_sums(p_dBs + t * N, s_quads, i_m > 0)
+                    store_sums(p_dBs + t * N, s_quads, i_e > i_first)
 
         gl.store(p_dA + o_chunk * N + o_ne, b_dA)
         if HAS_D:

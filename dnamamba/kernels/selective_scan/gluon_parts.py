@@ -55,6 +55,12 @@ def locate(tiles, chunks):
 
 
 @gluon.jit
+def first_tile(i_g, tiles, groups):
+    """Where a group of tiles begins; the first groups have one more where they can't be even."""
+    return i_g * (tiles // groups) + gl.minimum(i_g, tiles % groups)
+
+
+@gluon.jit
 def tile_offsets(e0, E):
     """Offsets of a tile's row, [1, WIDTH], and of its states in [N, E]."""
     o_e = (e0 + gl.arange(0, WIDTH, gl.SliceLayout(0, TILE)))[None, :]

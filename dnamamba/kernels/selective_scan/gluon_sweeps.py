@@ -6,6 +6,8 @@ import torch
 import triton
 from torch import Tensor
 
+from dnamamba.kernels.launch import launch
+
 from .gluon_backward import backward_gradient as gradient_kernel
 from .gluon_backward import backward_summary as backward_kernel
 from .gluon_forward import forward_output as output_kernel
@@ -64,7 +66,8 @@ def prepare_rows(x: Tensor) -> Tensor:
 def forward_summary(inputs: ScanInputs, state: States, total: Tensor, cut: LaunchConfig) -> None:
     """Write every chunk's drive into `state` and its sum of deltas into `total`."""
     u, dt, A, B, _, _, _, dt_bias, softplus = inputs
-    forward_kernel[(len(u) * cut.chunks * cut.tiles,)](
+    launch(
+        forward_kernel, (len(u) * cut.chunks * cut.tiles,),
         u, dt, A, B, dt_bias, state.values, total, *_strides(B),
         u.shape[1], cut.tiles, cut.chunks, cut.chunk, state.saved, state.slots,
         HAS_BIAS=dt_bias is not None, SOFTPLUS=softplus, **_SWEEP,
@@ -77,7 +80,8 @@ def forward_output(
 ) -> None:  # fmt: skip
     """Write `y`, the `last` state, and if `save` the states before every segment."""
     u, dt, A, B, C, D, z, dt_bias, softplus = inputs
-    output_kernel[(len(u) * cut.chunks * cut.tiles,)](
+    launch(
+        output_kernel, (len(u) * cut.chunks * cut.tiles,),
         u, dt, A, B, C, D, z, dt_bias, first, state.values, y, last, *_strides(B, C),
         u.shape[1], cut.tiles, cut.chunks, cut.chunk, state.saved, state.slots,
         HAS_D=D is not None, HAS_Z=z is not None, HAS_BIAS=dt_bias is not None, HAS_FIRST=first is not None,
@@ -90,7 +94,8 @@ def backward_summary(
 ) -> None:
     """Write what every chunk alone hands back into `adjoint` and its sum of deltas into `total`."""
     _, dt, A, _, C, _, z, dt_bias, softplus = inputs
-    backward_kernel[(len(dt) * cut.chunks * cut.tiles,)](
+    launch(
+        backward_kernel, (len(dt) * cut.chunks * cut.tiles,),
         dt, A, C, z, dt_bias, dy, adjoint, total, *_strides(C),
         dt.shape[1], cut.tiles, cut.chunks, cut.chunk,
         HAS_Z=z is not None, HAS_BIAS=dt_bias is not None, SOFTPLUS=softplus, **_SWEEP,
@@ -102,7 +107,8 @@ def backward_gradient(
 ) -> None:
     """Write all of `out`."""
     u, dt, A, B, C, D, z, dt_bias, softplus = inputs
-    gradient_kernel[(len(u) * cut.chunks * cut.groups,)](
+    launch(
+        gradient_kernel, (len(u) * cut.chunks * cut.groups,),
         u, dt, A, B, C, D, z, dt_bias, dy, state.values, out.dA, dlast,
         out.du, out.ddt, out.dA, *out.dB_dC, out.dD, out.dz, out.dbias, out.dfirst, out.y,
         *_strides(B, C), *u.shape[:2], cut.tiles, cut.chunks, cut.chunk, state.saved, state.slots, cut.groups,

@@ -152,6 +152,12 @@ def store_sums(p_sums, b_first, b_second, o_row, rows, add):
     tl.store(p_sums + o_row, b_sums + sum_channels(b_first, b_second), mask=m_row)
 
 
+@triton.jit
+def first_tile(i_g, tiles, groups):
+    """Where a group of tiles begins; the first groups have one more where they can't be even."""
+    return i_g * (tiles // groups) + tl.minimum(i_g, tiles % groups)
+
+
 @triton.jit(
     do_not_specialize_on_alignment=["p_A", "p_state", "p_adjoint", "p_last", "p_scratch", "p_dA", "p_dfirst"]
 )
@@ -179,13 +185,13 @@ def backward_gradient(
     # Of a segment: a number for every step and channel; for every window, its elapsed delta and last state.
     p_terms = p_scratch + tl.program_id(0).to(tl.int64) * (SEGMENT + SEGMENT // WINDOW * (N + 1)) * TILE
     p_windows = p_terms + SEGMENT * TILE + o_tile
-    members = (tiles + groups - 1) // groups
     for i_w in range(tl.program_id(0), batch * chunks * groups, tl.num_programs(0)):
         i_g, i_c, i_b = locate(i_w, groups, chunks)
         left = tl.minimum(L - i_c * T, T)
         segments = (left + SEGMENT - 1) // SEGMENT
-        for i_m in range(0, tl.minimum(members, tiles - i_g * members)):
-            o_e = (i_g * members + i_m) * TILE + o_tile
+        i_first = first_tile(i_g, tiles, groups)
+        for i_e in range(i_first, first_tile(i_g + 1, tiles, groups)):
+            o_e = i_e * TILE + o_tile
             m_e = o_e < E
             o_ne = o_n[:, None] * E + o_e[None, :]
             o_chunk = (i_b * chunks + i_c) * E
@@ -265,7 +271,7 @@ def backward_gradient(
                                         (b_y * (b_z * b_sigma)).to(p_y.dtype.element_ty),
                                         mask=m_t,
                                     )
-                        store_sums(p_dCs + t * N, hv[0], hv[1], o_row, rows - t, i_m > 0)
+                        store_sums(p_dCs + t * N, hv[0], hv[1], o_row, rows - t, i_e > i_first)
                     p_window = p_windows + i_v * (N + 1) * TILE
                     tl.store(p_window, b_elapsed)
                     tl.store(p_window + (o_n[:, None] + 1) * TILE, b_h)
@@ -320,7 +326,7 @@ def backward_gradient(
                             tl.store(p_ddts + o_te, b_ddt.to(p_ddt.dtype.element_ty), mask=m_t)
                             if HAS_BIAS:
                                 b_dbias += b_ddt if EVEN else tl.where(m_t, b_ddt, 0.0)
-                        store_sums(p_dBs + t * N, gx[1], gx[0], o_row, rows - t, i_m > 0)
+                        store_sums(p_dBs + t * N, gx[1], gx[0], o_row, rows - t, i_e > i_first)
                 # The next segment, or the next tile, writes where this one has read.
                 tl.debug_barrier()
 

@@ -30,8 +30,9 @@ class LaunchConfig:
         tiles: such tiles in E.
         chunk: positions of a program, a multiple of SEGMENT.
         chunks: such chunks in L; one means a single pass, more mean summaries, carry and output.
-        groups: groups of tiles in the backward. A program owns one group, adds up its dB and dC in its own
-            rows, and no two programs write to one address.
+        groups: groups of tiles in the backward, the first of them a tile larger where they can't be even. A
+            program owns one group, adds up its dB and dC in its own rows, and no two programs write to one
+            address.
         workers: programs of the Triton gradient; each owns a scratch for one segment.
     """
 
@@ -72,7 +73,5 @@ def launch_config(batch: int, length: int, channels: int, states: int, processor
     # better: their tiles are read at the same time.
     left = states / 4 - 4 * states / SEGMENT - 4 * (states + 3) / chunk
     groups = max(1, min(tiles, int(left * channels / (8 * states))))
-    members = -(-tiles // groups)
-    groups = -(-tiles // members)
     work = batch * chunks * groups
     return LaunchConfig(tile, tiles, chunk, chunks, groups, min(work, processors * RESIDENT_BACKWARD))

@@ -1,10 +1,11 @@
-"""The Triton scan as torch custom operators: eager, autograd and torch.compile all go through these two."""
+"""The Triton scan: what runs, and the same as custom operators for torch.compile."""
 
-from functools import cache
+from functools import cache, partial
 
 import torch
 from torch import Tensor
 
+from dnamamba.kernels.eager import differentiable, in_this_mode
 from dnamamba.kernels.selective_scan import gluon_sweeps, triton_sweeps
 
 from .api import Scan
@@ -38,11 +39,11 @@ def selective_scan_triton(
         )
     inputs = (u, dt, A, B, C, D, z, dt_bias, initial_state)
     save = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
-    y, last, _ = scan_forward(u, dt, A, B, C, D, z, dt_bias, initial_state, dt_softplus, save)
+    compute = in_this_mode(scan_forward_op, _differentiable_scan, scan_forward, save)
+    y, last, _ = compute(*inputs, dt_softplus, save)
     return Scan(y, last)
 
 
-@torch.library.custom_op("dnamamba::selective_scan_forward", mutates_args=())
 def scan_forward(
     u: Tensor,
     dt: Tensor,
@@ -77,13 +78,15 @@ def scan_forward(
     return y, last.transpose(1, 2).contiguous(), saved_states
 
 
-@scan_forward.register_fake
+scan_forward_op = torch.library.custom_op("dnamamba::selective_scan_forward", scan_forward, mutates_args=())
+
+
+@scan_forward_op.register_fake
 def _scan_forward_fake(u, dt, A, B, C, D, z, dt_bias, initial_state, dt_softplus, save):  # type: ignore[no-untyped-def]
     y, last, saved_states = _forward_outputs(u, A.shape[1], save)
     return y, last.transpose(1, 2).contiguous(), saved_states
 
 
-@torch.library.custom_op("dnamamba::selective_scan_backward", mutates_args=())
 def scan_backward(
     dy: Tensor,
     dlast: Tensor | None,
@@ -144,7 +147,12 @@ def scan_backward(
     return [out.du, out.ddt, dA, dB, dC, dD, out.dz, dbias, dfirst, out.y]
 
 
-@scan_backward.register_fake
+scan_backward_op = torch.library.custom_op(
+    "dnamamba::selective_scan_backward", scan_backward, mutates_args=()
+)
+
+
+@scan_backward_op.register_fake
 def _scan_backward_fake(  # type: ignore[no-untyped-def]
     dy, dlast, u, dt, A, B, C, D, z, dt_bias, initial_state, saved_states, dt_softplus, save_y
 ):
@@ -160,18 +168,19 @@ def _setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
     ctx.save_for_backward(*tensors, output[2])
 
 
-def _backward(ctx, dy, dlast, _):  # type: ignore[no-untyped-def]
+def _backward(compute, ctx, dy, dlast, _):  # type: ignore[no-untyped-def]
     *tensors, saved_states = ctx.saved_tensors
     if dy is None and dlast is None:
         return (None,) * 11
     if dy is None:
         dy = torch.zeros_like(tensors[0])
-    gradients = scan_backward(dy, dlast, *tensors, saved_states, ctx.dt_softplus, False)
+    gradients = compute(dy, dlast, *tensors, saved_states, ctx.dt_softplus, False)
     present = [g if x is not None else None for g, x in zip(gradients, tensors, strict=False)]
     return (*present, None, None)
 
 
-scan_forward.register_autograd(_backward, setup_context=_setup_context)
+scan_forward_op.register_autograd(partial(_backward, scan_backward_op), setup_context=_setup_context)
+_differentiable_scan = differentiable(scan_forward, _setup_context, partial(_backward, scan_backward))
 
 
 @cache

@@ -10,6 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from dnamamba.kernels.launch import launch
 from dnamamba.kernels.triton_math import LOG2E, exp2, fast_math, sigmoid, softplus
 
 _TILE = 32
@@ -61,7 +62,8 @@ def selective_scan_step_triton(
     u, dt, B, C, z = (x if x.stride(-1) == 1 else x.contiguous() for x in (u, dt, B, C, z))
     batch, channels, states = state.shape
     y = torch.empty_like(u, memory_format=torch.contiguous_format)
-    scan_step[(triton.cdiv(channels, _TILE), batch)](
+    launch(
+        scan_step, (triton.cdiv(channels, _TILE), batch),
         state, u, dt, A.contiguous(), B, C, D.contiguous(), z, dt_bias.contiguous(), y,
         u.stride(0), dt.stride(0), B.stride(0), C.stride(0), z.stride(0), channels,
         N=states, TILE=_TILE, FAST=fast_math(u.dtype), num_warps=1, num_stages=1,

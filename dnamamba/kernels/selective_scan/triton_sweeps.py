@@ -3,6 +3,7 @@
 import triton
 from torch import Tensor
 
+from dnamamba.kernels.launch import launch
 from dnamamba.kernels.triton_math import fast_math
 
 from .sweeps import Gradients, ScanInputs, States
@@ -36,7 +37,8 @@ def prepare_rows(x: Tensor) -> Tensor:
 def forward_summary(inputs: ScanInputs, state: States, total: Tensor, cut: LaunchConfig) -> None:
     """Write every chunk's drive into `state` and its sum of deltas into `total`."""
     u, dt, A, B, _, _, _, dt_bias, softplus = inputs
-    forward_kernel[(u.shape[0] * cut.chunks * cut.tiles,)](
+    launch(
+        forward_kernel, (u.shape[0] * cut.chunks * cut.tiles,),
         u, dt, A, B, dt_bias, state.values, total, *_strides(u, dt, B),
         *u.shape[1:], cut.tiles, cut.chunks, cut.chunk, state.saved, state.slots,
         SEGMENT=SEGMENT, HAS_BIAS=dt_bias is not None, SOFTPLUS=softplus, **_flags(inputs, cut), **_SWEEP,
@@ -49,7 +51,8 @@ def forward_output(
 ) -> None:  # fmt: skip
     """Write `y`, the `last` state, and if `save` the states before every segment."""
     u, dt, A, B, C, D, z, dt_bias, softplus = inputs
-    output_kernel[(u.shape[0] * cut.chunks * cut.tiles,)](
+    launch(
+        output_kernel, (u.shape[0] * cut.chunks * cut.tiles,),
         u, dt, A, B, C, D, z, dt_bias, first, state.values, y, last, *_strides(u, dt, B, C, z),
         *u.shape[1:], cut.tiles, cut.chunks, cut.chunk, state.saved, state.slots,
         HAS_D=D is not None, HAS_Z=z is not None, HAS_BIAS=dt_bias is not None, HAS_FIRST=first is not None,
@@ -63,7 +66,8 @@ def backward_summary(
 ) -> None:
     """Write what every chunk alone hands back into `adjoint` and its sum of deltas into `total`."""
     u, dt, A, _, C, _, z, dt_bias, softplus = inputs
-    backward_kernel[(u.shape[0] * cut.chunks * cut.tiles,)](
+    launch(
+        backward_kernel, (u.shape[0] * cut.chunks * cut.tiles,),
         dt, A, C, z, dt_bias, dy, adjoint, total, *_strides(dt, C, z, dy),
         *u.shape[1:], cut.tiles, cut.chunks, cut.chunk,
         HAS_Z=z is not None, HAS_BIAS=dt_bias is not None, SOFTPLUS=softplus, **_flags(inputs, cut), **_SWEEP,
@@ -78,7 +82,8 @@ def backward_gradient(
     batch, length, channels = u.shape
     window = _WINDOWS[u.dtype.itemsize >= 4]
     scratch = state.values.new_empty(cut.workers, SEGMENT + SEGMENT // window * (len(A) + 1), cut.channels)
-    gradient_kernel[(cut.workers,)](
+    launch(
+        gradient_kernel, (cut.workers,),
         u, dt, A, B, C, D, z, dt_bias, dy, state.values, out.dA, dlast, scratch,
         out.du, out.ddt, out.dA, *out.dB_dC, out.dD, out.dz, out.dbias, out.dfirst, out.y,
         *_strides(u, dt, B, C, z, dy),
@@ -101,7 +106,8 @@ def carry(
     """Turn the drives in `state` into states, in place."""
     states, channels = inputs.A.shape
     rows = max(2, min(_CARRY_ROWS, triton.next_power_of_2(cut.chunks)))
-    carry_kernel[(triton.cdiv(channels * states, _CARRY_COLUMNS), total.shape[0])](
+    launch(
+        carry_kernel, (triton.cdiv(channels * states, _CARRY_COLUMNS), total.shape[0]),
         inputs.A, total, first, state.values, channels, cut.chunks, state.saved, state.slots,
         N=states, COLS=_CARRY_COLUMNS, ROWS=rows, HAS_FIRST=first is not None, REVERSE=reverse,
         FAST=fast_math(inputs.u.dtype), num_warps=4, num_stages=1,
@@ -111,15 +117,25 @@ def carry(
 def add_groups(parts: Tensor, dB: Tensor, dC: Tensor) -> None:
     """Sum the groups' dB and dC, `parts` [2, groups, B, L, N], into `dB` and `dC`."""
     size = dB.numel()
-    groups_kernel[(triton.cdiv(size, _SUM_BLOCK), 2)](
-        parts, dB, dC, size, parts.shape[1], BLOCK=_SUM_BLOCK, num_warps=4, num_stages=1
+    launch(
+        groups_kernel,
+        (triton.cdiv(size, _SUM_BLOCK), 2),
+        parts,
+        dB,
+        dC,
+        size,
+        parts.shape[1],
+        BLOCK=_SUM_BLOCK,
+        num_warps=4,
+        num_stages=1,
     )
 
 
 def add_chunks(out: Gradients, dA: Tensor, dD: Tensor, dbias: Tensor) -> None:
     """Sum the chunks' dA, dD and dbias; of what is empty, nothing."""
     batch, chunks, states, channels = out.dA.shape
-    chunks_kernel[(triton.cdiv(states * channels, _SUM_COLUMNS), 3)](
+    launch(
+        chunks_kernel, (triton.cdiv(states * channels, _SUM_COLUMNS), 3),
         out.dA, out.dD, out.dbias, dA, dD, dbias, batch * chunks, channels,
         N=states, ROWS=_SUM_ROWS, COLS=_SUM_COLUMNS, HAS_D=dD.numel() > 0, HAS_BIAS=dbias.numel() > 0,
         num_warps=8, num_stages=1,

@@ -62,7 +62,8 @@ def test_every_argument(optional: tuple[str, ...], chunk: int, monkeypatch: pyte
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize(
-    ("B", "L", "E", "chunk", "groups"), [(2, 24, 96, 16, 1), (1, 72, 64, 32, 2), (3, 8, 96, 16, 2)]
+    ("B", "L", "E", "chunk", "groups"),
+    [(2, 24, 96, 16, 1), (1, 72, 64, 32, 2), (3, 8, 96, 16, 2), (1, 24, 160, 16, 3)],
 )
 def test_sizes(
     B: int, L: int, E: int, chunk: int, groups: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
