@@ -8,7 +8,7 @@ the next shorter one, else of the shortest. `run` keeps every GPU of --gpus busy
 runs that are done, and goes on when one fails; --only takes shell patterns of their names, --list prints the
 commands. Each leaves FOLDER/NAME/ as `python -m dnamamba.finetune` makes it, and FOLDER/NAME.log.
 
-`longest` simulates five apes and trains 12 steps of 64 windows of 2^20 bases on one GPU; memory and time go
+`longest` simulates five apes and trains 10 steps of 64 windows of 2^20 bases on one GPU; memory and time go
 to FOLDER/longest.json. OVERRIDEs go to every run. `species_table.py` makes the table and the picture.
 """
 
@@ -205,10 +205,10 @@ def longest(folder: Path, model: str, overrides: list[str]) -> int:
         "data.length_warmup.first_length=null",
         "data.valid_windows=10",
         "data.test_windows=20",
-        "train.max_steps=12",
+        "train.max_steps=10",
         "train.log_every=1",
-        "train.validate_every=12",
-        "train.checkpoint_every=12",
+        "train.validate_every=10",
+        "train.checkpoint_every=10",
         *(f"data.species.{name}={genomes.absolute() / name}_SIMULATED.fa" for name in species),
         *overrides,
     ]

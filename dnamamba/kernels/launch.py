@@ -38,3 +38,8 @@ def _kind(argument: Any) -> Any:
     if isinstance(argument, float):
         return float
     return argument == 1, argument % 16 == 0, argument < 2**31
+
+
+def power_of_two(size: int) -> int:
+    """The least one that is no less than `size`; triton's own function takes longer."""
+    return 1 << (size - 1).bit_length()

@@ -148,7 +148,7 @@ def language(program: int, copies: Copies) -> dict[str, Any]:
         return Shared(torch.full(shape, math.nan, dtype=dtype))
 
     gl = SimpleNamespace(
-        constexpr=None, float32=torch.float32, int64=None,
+        constexpr=None, float32=torch.float32, int32=None, int64=None,
         BlockedLayout=lambda *_: None, SliceLayout=lambda *_: None,
         allocate_shared_memory=shared, program_id=lambda _: Scalar(program),
         arange=lambda start, end, _: torch.arange(start, end).as_subclass(Value),

@@ -4,7 +4,6 @@ from functools import partial
 from typing import Literal
 
 import torch
-import triton
 from torch import Tensor
 
 from dnamamba.kernels.eager import differentiable, in_this_mode
@@ -60,7 +59,7 @@ def convolve(
     batch, length, channels = x.shape
     x, weight, bias, initial_state = _rows(x), weight.contiguous(), _dense(bias), _dense(initial_state)
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
-    tiles, blocks = triton.cdiv(channels, _FORWARD["TILE"]), triton.cdiv(length, _FORWARD["ROWS"])
+    tiles, blocks = -(-channels // _FORWARD["TILE"]), -(-length // _FORWARD["ROWS"])
     launch(
         convolution_forward, (batch * blocks * tiles,),
         x, weight, bias, initial_state, y, x.stride(0), x.stride(1), length, channels, tiles, blocks,
@@ -92,9 +91,9 @@ def convolve_backward(
         _dense(bias),
         _dense(initial_state),
     )
-    tiles = triton.cdiv(channels, _BACKWARD["TILE"])
-    loops = min(_LOOPS, triton.cdiv(length, _BACKWARD["ROWS"]))
-    blocks = triton.cdiv(length, loops * _BACKWARD["ROWS"])
+    tiles = -(-channels // _BACKWARD["TILE"])
+    loops = min(_LOOPS, -(-length // _BACKWARD["ROWS"]))
+    blocks = -(-length // (loops * _BACKWARD["ROWS"]))
     dx = torch.empty_like(x, memory_format=torch.contiguous_format)
     dweight = x.new_empty(batch * blocks, channels, taps, dtype=torch.float32)
     dbias = x.new_empty((batch * blocks, channels) if bias is not None else (0, 0), dtype=torch.float32)

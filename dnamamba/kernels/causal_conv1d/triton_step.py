@@ -47,7 +47,7 @@ def causal_conv1d_step_triton(history: Tensor, x: Tensor, weight: Tensor, bias: 
     batch, channels = x.shape
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
     launch(
-        convolution_step, (triton.cdiv(channels, _TILE), batch),
+        convolution_step, (-(-channels // _TILE), batch),
         history, x, weight.contiguous(), bias.contiguous(), y, x.stride(0), channels,
         K=weight.shape[1], TILE=_TILE, FAST=fast_math(x.dtype), num_warps=4, num_stages=1,
     )  # fmt: skip

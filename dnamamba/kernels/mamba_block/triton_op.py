@@ -5,12 +5,11 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-import triton
 from torch import Tensor
 
 from dnamamba.kernels.causal_conv1d.triton_op import convolve, convolve_backward, last_inputs
 from dnamamba.kernels.eager import differentiable, in_this_mode
-from dnamamba.kernels.launch import launch
+from dnamamba.kernels.launch import launch, power_of_two
 from dnamamba.kernels.precision import without_autocast
 from dnamamba.kernels.selective_scan.triton_launch import SEGMENT
 from dnamamba.kernels.selective_scan.triton_op import processors, scan_backward, scan_forward
@@ -71,7 +70,7 @@ def _norm(x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
     rows = x.numel() // width
     launch(
         norm_forward,
-        (triton.cdiv(rows, _ROWS),),
+        (-(-rows // _ROWS),),
         x,
         weight,
         normed,
@@ -79,7 +78,7 @@ def _norm(x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
         width,
         eps,
         ROWS=_ROWS,
-        COLS=triton.next_power_of_2(width),
+        COLS=power_of_two(width),
         num_warps=4,
     )
     return normed
@@ -176,13 +175,13 @@ def _norm_backward(x: Tensor, norm: Tensor, dnormed: Tensor, dy: Tensor, eps: fl
     width = x.shape[-1]
     x, dy = x.contiguous(), dy.contiguous()
     rows = x.numel() // width
-    programs = min(triton.cdiv(rows, _ROWS), 8 * processors(x.device))
+    programs = min(-(-rows // _ROWS), 8 * processors(x.device))
     dx = torch.empty_like(x)
     dnorm = x.new_empty(programs, width, dtype=torch.float32)
     launch(
         residual_norm_backward, (programs,),
         x, norm, dnormed, dy, dx, dnorm, rows, width, eps,
-        ROWS=_ROWS, COLS=triton.next_power_of_2(width), num_warps=4,
+        ROWS=_ROWS, COLS=power_of_two(width), num_warps=4,
     )  # fmt: skip
     return dx, dnorm.sum(0).to(norm.dtype)
 

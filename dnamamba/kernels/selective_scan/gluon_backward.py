@@ -53,8 +53,8 @@ def backward_summary(
     s_C = gl.allocate_shared_memory(gl.float32, [ROWS, N], DENSE_2D)
     i_e, i_c, i_b = locate(tiles, chunks)
     E = tiles * WIDTH
-    o_e, o_ne = tile_offsets(i_e * WIDTH, E)
-    b_A = gl.load(p_A + o_ne).to(gl.float32)
+    o_e, o_ne, o_en = tile_offsets(i_e * WIDTH, E)
+    b_A = gl.load(p_A + o_en).to(gl.float32)
     b_bias = load_row(p_bias, o_e, HAS_BIAS)
     b_q = gl.zeros([N, WIDTH], gl.float32, TILE)
     b_total = gl.zeros([1, WIDTH], gl.float32, TILE)
@@ -115,7 +115,8 @@ def backward_gradient(
 ):  # fmt: skip
     """Write every gradient: per position and channel; dB and dC per group; dA, dD, dbias per chunk.
 
-    Arguments as in the Triton kernel. A program owns a group of tiles in one chunk.
+    Arguments as in the Triton kernel. A program owns a group of tiles in one chunk. The first groups, of all
+    chunks, begin first: they are the larger ones, and the device is not left waiting for a few of them.
     """
     ROWS: gl.constexpr = 4
     s_u = gl.allocate_shared_memory(p_u.dtype.element_ty, [2, ROWS, WIDTH], DENSE_2D)
@@ -129,7 +130,8 @@ def backward_gradient(
     s_terms = gl.allocate_shared_memory(gl.float32, [SEGMENT // ROWS, ROWS, WIDTH], DENSE_2D)
     s_quads = gl.allocate_shared_memory(gl.float32, [ROWS, 8, N], DENSE_3D)
     b_routes = routes()
-    i_g, i_c, i_b = locate(groups, chunks)
+    i_c, i_b, i_g = locate(chunks, batch)
+    i_b, i_g = i_b.to(gl.int64), i_g.to(gl.int32)
     E = tiles * WIDTH
     left = gl.minimum(L - i_c * T, T)
     segments = (left + SEGMENT - 1) // SEGMENT
@@ -137,14 +139,14 @@ def backward_gradient(
     i_first = first_tile(i_g, tiles, groups)
     for i_e in range(i_first, first_tile(i_g + 1, tiles, groups)):
         e0 = i_e * WIDTH
-        o_e, o_ne = tile_offsets(e0, E)
-        b_A = gl.load(p_A + o_ne).to(gl.float32)
+        o_e, o_ne, o_en = tile_offsets(e0, E)
+        b_A = gl.load(p_A + o_en).to(gl.float32)
         b_D = load_row(p_D, o_e, HAS_D)
         b_bias = load_row(p_bias, o_e, HAS_BIAS)
         b_q = gl.zeros([N, WIDTH], gl.float32, TILE)
         if SINGLE:
             if HAS_LAST:
-                b_q += gl.load(p_last + i_b * E * N + o_ne).to(gl.float32)
+                b_q += gl.load(p_last + i_b * E * N + o_en).to(gl.float32)
         else:
             b_q += gl.load(p_adjoint + o_chunk * N + o_ne)
         b_dA = gl.zeros([N, WIDTH], gl.float32, TILE)

@@ -46,8 +46,8 @@ def forward_summary(
     s_B = gl.allocate_shared_memory(gl.float32, [ROWS, N], DENSE_2D)
     i_e, i_c, i_b = locate(tiles, chunks)
     E = tiles * WIDTH
-    o_e, o_ne = tile_offsets(i_e * WIDTH, E)
-    b_A = gl.load(p_A + o_ne).to(gl.float32)
+    o_e, o_ne, o_en = tile_offsets(i_e * WIDTH, E)
+    b_A = gl.load(p_A + o_en).to(gl.float32)
     b_bias = load_row(p_bias, o_e, HAS_BIAS)
     b_h = gl.zeros([N, WIDTH], gl.float32, TILE)
     b_total = gl.zeros([1, WIDTH], gl.float32, TILE)
@@ -96,15 +96,15 @@ def forward_output(
     s_C = gl.allocate_shared_memory(gl.float32, [ROWS, N], DENSE_2D)
     i_e, i_c, i_b = locate(tiles, chunks)
     E = tiles * WIDTH
-    o_e, o_ne = tile_offsets(i_e * WIDTH, E)
-    b_A = gl.load(p_A + o_ne).to(gl.float32)
+    o_e, o_ne, o_en = tile_offsets(i_e * WIDTH, E)
+    b_A = gl.load(p_A + o_en).to(gl.float32)
     b_D = load_row(p_D, o_e, HAS_D)
     b_bias = load_row(p_bias, o_e, HAS_BIAS)
     p_state += (i_b * saved + i_c * slots) * E * N
     b_h = gl.zeros([N, WIDTH], gl.float32, TILE)
     if SINGLE:
         if HAS_FIRST:
-            b_h += gl.load(p_first + i_b * E * N + o_ne).to(gl.float32)
+            b_h += gl.load(p_first + i_b * E * N + o_en).to(gl.float32)
     else:
         b_h += gl.load(p_state + o_ne)
 
@@ -148,4 +148,4 @@ def forward_output(
                 o_y = o_chunk + (i_k * ROWS + k) * E + o_e
                 gl.store(p_y + o_y, b_y.to(p_y.dtype.element_ty))
     if i_c + 1 == chunks:
-        gl.store(p_last + i_b * E * N + o_ne, b_h)
+        gl.store(p_last + i_b * E * N + o_en, b_h)

@@ -49,7 +49,7 @@ def kernel(function: Callable[..., Any]) -> Any:
 
 @gluon.jit
 def locate(tiles, chunks):
-    """This program's tile, chunk and batch row; neighbours share the rows they read."""
+    """This program's tile, chunk and batch row, the first changing fastest; neighbours share rows."""
     i_p = gl.program_id(0)
     return i_p % tiles, (i_p // tiles) % chunks, (i_p // tiles // chunks).to(gl.int64)
 
@@ -62,9 +62,10 @@ def first_tile(i_g, tiles, groups):
 
 @gluon.jit
 def tile_offsets(e0, E):
-    """Offsets of a tile's row, [1, WIDTH], and of its states in [N, E]."""
+    """Offsets of a tile's row, [1, WIDTH], and of its states in [N, E] and in [E, N]."""
     o_e = (e0 + gl.arange(0, WIDTH, gl.SliceLayout(0, TILE)))[None, :]
-    return o_e, gl.arange(0, N, gl.SliceLayout(1, TILE))[:, None] * E + o_e
+    o_n = gl.arange(0, N, gl.SliceLayout(1, TILE))[:, None]
+    return o_e, o_n * E + o_e, o_e * N + o_n
 
 
 @gluon.jit

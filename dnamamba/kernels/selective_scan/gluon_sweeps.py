@@ -35,7 +35,7 @@ def fits(inputs: ScanInputs) -> bool:
     return (
         inputs.u.dtype in (torch.bfloat16, torch.float16)
         and all(x.dtype == inputs.u.dtype for x in along)
-        and len(inputs.A) == STATES
+        and inputs.A.shape[1] == STATES
         and channels % CHANNELS == 0
         and length % POSITIONS == 0
     )
@@ -54,13 +54,23 @@ def runs_on(device: torch.device) -> bool:
 
 def prepare(inputs: ScanInputs) -> ScanInputs:
     """`inputs` as these kernels read them: rows dense, addresses and strides of copies aligned."""
-    return inputs.arranged(prepare_rows, _aligned)
+    return inputs.arranged(prepare_rows, _aligned, prepare_states)
 
 
 def prepare_rows(x: Tensor) -> Tensor:
     if x.is_contiguous() and x.data_ptr() % _ALIGNMENT == 0:
         return x
     return x.clone(memory_format=torch.contiguous_format)
+
+
+def prepare_states(x: Tensor) -> Tensor:
+    """[.., E, N], dense: a lane has a channel's states in its registers."""
+    return x.contiguous()
+
+
+def new_states(like: Tensor, batch: int, channels: int, states: int) -> Tensor:
+    """Memory for [B, E, N] that lie so."""
+    return like.new_empty(batch, channels, states)
 
 
 def forward_summary(inputs: ScanInputs, state: States, total: Tensor, cut: LaunchConfig) -> None:

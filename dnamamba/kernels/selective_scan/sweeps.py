@@ -13,7 +13,7 @@ class ScanInputs(NamedTuple):
 
     Attributes:
         u, dt: [B, L, E].
-        A: [N, E], neighbouring channels in neighbouring lanes.
+        A: [E, N].
         B, C: [B, L, N].
         D, dt_bias: [E] or None.
         z: [B, L, E] or None.
@@ -30,10 +30,17 @@ class ScanInputs(NamedTuple):
     dt_bias: Tensor | None
     softplus: bool
 
-    def arranged(self, rows: Callable[[Tensor], Tensor], states: Callable[[Tensor], Tensor]) -> "ScanInputs":
-        """The same with `rows` of u, dt and z, and `states` of B and C."""
+    def arranged(
+        self,
+        rows: Callable[[Tensor], Tensor],
+        columns: Callable[[Tensor], Tensor],
+        states: Callable[[Tensor], Tensor],
+    ) -> "ScanInputs":
+        """The same with `rows` of u, dt and z, `columns` of B and C, and `states` of A."""
         z = None if self.z is None else rows(self.z)
-        return self._replace(u=rows(self.u), dt=rows(self.dt), z=z, B=states(self.B), C=states(self.C))
+        return self._replace(
+            u=rows(self.u), dt=rows(self.dt), z=z, B=columns(self.B), C=columns(self.C), A=states(self.A)
+        )
 
 
 class States(NamedTuple):

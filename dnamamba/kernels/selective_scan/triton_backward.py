@@ -186,7 +186,9 @@ def backward_gradient(
     p_terms = p_scratch + tl.program_id(0).to(tl.int64) * (SEGMENT + SEGMENT // WINDOW * (N + 1)) * TILE
     p_windows = p_terms + SEGMENT * TILE + o_tile
     for i_w in range(tl.program_id(0), batch * chunks * groups, tl.num_programs(0)):
-        i_g, i_c, i_b = locate(i_w, groups, chunks)
+        # The first groups are the larger ones: they come first.
+        i_c, i_b, i_g = locate(i_w, chunks, batch)
+        i_b, i_g = i_b.to(tl.int64), i_g.to(tl.int32)
         left = tl.minimum(L - i_c * T, T)
         segments = (left + SEGMENT - 1) // SEGMENT
         i_first = first_tile(i_g, tiles, groups)

@@ -33,7 +33,7 @@ from dnamamba.kernels.triton_math import LOG2E, exp2, load_rows, sigmoid, softpl
 
 @triton.jit
 def locate(i_p, tiles, chunks):
-    """Program number -> (tile, chunk, batch row); neighbours share the rows they read."""
+    """Program number -> (tile, chunk, batch row), the first changing fastest; neighbours share rows."""
     return i_p % tiles, (i_p // tiles) % chunks, (i_p // tiles // chunks).to(tl.int64)
 
 
@@ -100,23 +100,25 @@ def compose(decay_1, drive_1, decay_2, drive_2):
 
 @triton.jit
 def carry(
-    p_A, p_total, p_first, p_state, E, chunks, saved, slots,
+    p_A, p_total, p_first, p_state, stride_e, stride_n, E, chunks, saved, slots,
     N: tl.constexpr, COLS: tl.constexpr, ROWS: tl.constexpr, HAS_FIRST: tl.constexpr,
     REVERSE: tl.constexpr, FAST: tl.constexpr,
 ):  # fmt: skip
     """Turn the drives in `p_state` into states, in place; a program owns COLS of the N x E columns.
 
     Row i of the scan is chunk i, or the i-th from the end if REVERSE; row 0 is the given first state. The
-    state of row i follows from row i-1 through that chunk's decay.
+    state of row i follows from row i-1 through that chunk's decay. A and the first state are [E, N] with the
+    same two strides.
     """
     i_b = tl.program_id(1).to(tl.int64)
     o_col = tl.program_id(0) * COLS + tl.arange(0, COLS)
     m_col = o_col < E * N
     o_e = o_col % E
-    b_A = tl.load(p_A + o_col, mask=m_col, other=0.0).to(tl.float32)
+    o_en = o_e * stride_e + o_col // E * stride_n
+    b_A = tl.load(p_A + o_en, mask=m_col, other=0.0).to(tl.float32)
     b_carry = tl.zeros([COLS], tl.float32)
     if HAS_FIRST:
-        b_carry += tl.load(p_first + i_b * E * N + o_col, mask=m_col, other=0.0).to(tl.float32)
+        b_carry += tl.load(p_first + i_b * E * N + o_en, mask=m_col, other=0.0).to(tl.float32)
     for i_r in range(0, chunks, ROWS):
         o_r = i_r + tl.arange(0, ROWS)
         m_drive = ((o_r > 0) & (o_r < chunks))[:, None] & m_col[None, :]

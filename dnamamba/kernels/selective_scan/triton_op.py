@@ -58,14 +58,15 @@ def scan_forward(
     save: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """y, the last state, and (if `save`) the states before every segment."""
-    inputs = ScanInputs(u, dt, _flip(A), B, C, _dense(D), z, _dense(dt_bias), dt_softplus)
+    inputs = ScanInputs(u, dt, A, B, C, _dense(D), z, _dense(dt_bias), dt_softplus)
     sweeps = gluon_sweeps if gluon_sweeps.takes(inputs) else triton_sweeps
     inputs = sweeps.prepare(inputs)
     batch, length, channels = u.shape
     cut = launch_config(batch, length, channels, A.shape[1], processors(u.device))
-    first = None if initial_state is None else _flip(initial_state)
+    first = None if initial_state is None else sweeps.prepare_states(initial_state)
 
-    y, last, saved_states = _forward_outputs(u, A.shape[1], save)
+    y, saved_states = _forward_outputs(u, A.shape[1], save)
+    last = sweeps.new_states(saved_states, batch, channels, A.shape[1])
     state = States(saved_states, saved_states.shape[1], cut.chunk // SEGMENT)
     if not save:
         needed = cut.chunks if cut.chunks > 1 else 0
@@ -75,7 +76,7 @@ def scan_forward(
         sweeps.forward_summary(inputs, state, total, cut)
         triton_sweeps.carry(inputs, total, first, state, cut, reverse=False)
     sweeps.forward_output(inputs, first, state, y, last, cut, save)
-    return y, last.transpose(1, 2).contiguous(), saved_states
+    return y, last.contiguous(), saved_states
 
 
 scan_forward_op = torch.library.custom_op("dnamamba::selective_scan_forward", scan_forward, mutates_args=())
@@ -83,8 +84,8 @@ scan_forward_op = torch.library.custom_op("dnamamba::selective_scan_forward", sc
 
 @scan_forward_op.register_fake
 def _scan_forward_fake(u, dt, A, B, C, D, z, dt_bias, initial_state, dt_softplus, save):  # type: ignore[no-untyped-def]
-    y, last, saved_states = _forward_outputs(u, A.shape[1], save)
-    return y, last.transpose(1, 2).contiguous(), saved_states
+    y, saved_states = _forward_outputs(u, A.shape[1], save)
+    return y, saved_states.new_empty(u.shape[0], *A.shape), saved_states
 
 
 def scan_backward(
@@ -108,13 +109,13 @@ def scan_backward(
     What was not given, or not asked for, is an empty tensor. y takes a z.
     """
     assert z is not None or not save_y, "y is written again beside dz, where there is a gate"
-    inputs = ScanInputs(u, dt, _flip(A), B, C, _dense(D), z, _dense(dt_bias), dt_softplus)
+    inputs = ScanInputs(u, dt, A, B, C, _dense(D), z, _dense(dt_bias), dt_softplus)
     sweeps = gluon_sweeps if gluon_sweeps.takes(inputs) and dy.dtype == u.dtype else triton_sweeps
     inputs, dy = sweeps.prepare(inputs), sweeps.prepare_rows(dy)
     batch, length, channels = u.shape
     states = A.shape[1]
     cut = launch_config(batch, length, channels, states, processors(u.device))
-    last = None if dlast is None else _flip(dlast)
+    last = None if dlast is None else sweeps.prepare_states(dlast)
 
     memory = saved_states.new_empty
     out = Gradients(
@@ -137,10 +138,8 @@ def scan_backward(
     state = States(saved_states, saved_states.shape[1], cut.chunk // SEGMENT)
     sweeps.backward_gradient(inputs, dy, last, state, out, cut)
 
-    dB, dC = _dense_like(B, u), _dense_like(C, u)
-    triton_sweeps.add_groups(out.dB_dC, dB, dC)
-    dA, dD, dbias = (_dense_like(x, u) for x in (A, D, dt_bias))
-    triton_sweeps.add_chunks(out, dA, dD, dbias)
+    dA, dB, dC, dD, dbias = (_dense_like(x, u) for x in (A, B, C, D, dt_bias))
+    triton_sweeps.last_sums(out, dA, dB, dC, dD, dbias)
     dfirst = _none(u)
     if initial_state is not None:
         dfirst = out.dfirst.transpose(1, 2).to(initial_state.dtype).contiguous()
@@ -191,21 +190,15 @@ def processors(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).multi_processor_count
 
 
-def _forward_outputs(u: Tensor, states: int, save: bool) -> tuple[Tensor, Tensor, Tensor]:
+def _forward_outputs(u: Tensor, states: int, save: bool) -> tuple[Tensor, Tensor]:
     batch, length, channels = u.shape
     segments = -(-length // SEGMENT) if save else 0
     y = torch.empty_like(u, memory_format=torch.contiguous_format)
-    last = u.new_empty(batch, states, channels, dtype=torch.float32)
-    return y, last, last.new_empty(batch, segments, states, channels)
+    return y, u.new_empty(batch, segments, states, channels, dtype=torch.float32)
 
 
 def _dense(x: Tensor | None) -> Tensor | None:
     return None if x is None else x.contiguous()
-
-
-def _flip(x: Tensor) -> Tensor:
-    """[.., E, N] as the kernels hold it: [.., N, E], neighbouring channels in neighbouring lanes."""
-    return x.transpose(-1, -2).contiguous()
 
 
 def _dense_like(x: Tensor | None, other: Tensor) -> Tensor:

@@ -63,7 +63,7 @@ def selective_scan_step_triton(
     batch, channels, states = state.shape
     y = torch.empty_like(u, memory_format=torch.contiguous_format)
     launch(
-        scan_step, (triton.cdiv(channels, _TILE), batch),
+        scan_step, (-(-channels // _TILE), batch),
         state, u, dt, A.contiguous(), B, C, D.contiguous(), z, dt_bias.contiguous(), y,
         u.stride(0), dt.stride(0), B.stride(0), C.stride(0), z.stride(0), channels,
         N=states, TILE=_TILE, FAST=fast_math(u.dtype), num_warps=1, num_stages=1,

@@ -8,25 +8,22 @@ import triton.language as tl
 
 
 @triton.jit
-def add_groups(p_parts, p_dB, p_dC, size, groups, BLOCK: tl.constexpr):
-    """Sum the groups' parts, [2, groups, size], of dB and of dC, in their order."""
-    i_x = tl.program_id(1)
-    o_x = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+def add_groups(p_parts, p_sums, size, groups, i_p, BLOCK: tl.constexpr):
+    """Sum the groups' parts, [groups, size], in their order; this program's BLOCK of them."""
+    o_x = i_p.to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     m_x = o_x < size
     b_sum = tl.zeros([BLOCK], tl.float32)
-    for i_g in range(0, groups):
-        b_sum += tl.load(p_parts + (i_x * groups + i_g).to(tl.int64) * size + o_x, mask=m_x, other=0.0)
-    if i_x == 0:
-        tl.store(p_dB + o_x, b_sum.to(p_dB.dtype.element_ty), mask=m_x)
-    else:
-        tl.store(p_dC + o_x, b_sum.to(p_dC.dtype.element_ty), mask=m_x)
+    for _ in range(0, groups):
+        b_sum += tl.load(p_parts + o_x, mask=m_x, other=0.0)
+        p_parts += size
+    tl.store(p_sums + o_x, b_sum.to(p_sums.dtype.element_ty), mask=m_x)
 
 
 @triton.jit
-def add_rows(p_rows, p_sums, rows, width, o_out, ROWS: tl.constexpr, COLS: tl.constexpr):
-    """Sum a matrix [rows, width] over its rows, in one order; column c of this program goes to o_out[c]."""
+def add_rows(p_rows, p_sums, rows, width, o_col, o_out, ROWS: tl.constexpr):
+    """Sum columns `o_col` of a matrix [rows, width] over its rows, in one order, into `o_out`."""
+    COLS: tl.constexpr = o_col.shape[0]
     o_row = tl.arange(0, ROWS)
-    o_col = tl.program_id(0) * COLS + tl.arange(0, COLS)
     m_col = o_col < width
     b_sum = tl.zeros([ROWS, COLS], tl.float32)
     for i_r in range(0, rows, ROWS):
@@ -36,18 +33,35 @@ def add_rows(p_rows, p_sums, rows, width, o_out, ROWS: tl.constexpr, COLS: tl.co
 
 
 @triton.jit
-def add_chunks(
-    p_parts_dA, p_parts_dD, p_parts_dbias, p_dA, p_dD, p_dbias, chunks, E,
-    N: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr, HAS_D: tl.constexpr, HAS_BIAS: tl.constexpr,
+def last_sums(
+    p_parts_dB, p_parts_dC, p_parts_dA, p_parts_dD, p_parts_dbias, p_dB, p_dC, p_dA, p_dD, p_dbias,
+    size, groups, chunks, E,
+    N: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
+    HAS_D: tl.constexpr, HAS_BIAS: tl.constexpr,
 ):  # fmt: skip
-    """Sum the chunks' dA, [chunks, N, E], into [E, N], and their dD and dbias, [chunks, E]."""
-    o_col = tl.program_id(0) * COLS + tl.arange(0, COLS)
-    if tl.program_id(1) == 0:
-        add_rows(p_parts_dA, p_dA, chunks, N * E, o_col % E * N + o_col // E, ROWS, COLS)
-    elif tl.program_id(0) * COLS < E:
-        if tl.program_id(1) == 1:
-            if HAS_D:
-                add_rows(p_parts_dD, p_dD, chunks, E, o_col, ROWS, COLS)
+    """Sum the groups' dB and dC, [groups, size]; the chunks' dA, [chunks, N, E], dD and dbias, [chunks, E].
+
+    dA becomes [E, N]. Programs in this order.
+    """
+    i_p = tl.program_id(0)
+    blocks = (size + BLOCK - 1) // BLOCK
+    tiles_dA = (N * E + COLS - 1) // COLS
+    tiles = (E + COLS - 1) // COLS
+    if i_p < blocks:
+        add_groups(p_parts_dB, p_dB, size, groups, i_p, BLOCK)
+    elif i_p < 2 * blocks:
+        add_groups(p_parts_dC, p_dC, size, groups, i_p - blocks, BLOCK)
+    else:
+        i_t = i_p - 2 * blocks
+        o_col = i_t * COLS + tl.arange(0, COLS)
+        if i_t < tiles_dA:
+            add_rows(p_parts_dA, p_dA, chunks, N * E, o_col, o_col % E * N + o_col // E, ROWS)
         else:
-            if HAS_BIAS:
-                add_rows(p_parts_dbias, p_dbias, chunks, E, o_col, ROWS, COLS)
+            o_col -= tiles_dA * COLS
+            if i_t < tiles_dA + tiles:
+                if HAS_D:
+                    add_rows(p_parts_dD, p_dD, chunks, E, o_col, o_col, ROWS)
+            else:
+                if HAS_BIAS:
+                    o_col -= tiles * COLS
+                    add_rows(p_parts_dbias, p_dbias, chunks, E, o_col, o_col, ROWS)

@@ -1,9 +1,8 @@
 """Launches of the Triton kernels of the scan: any sizes, strides, and dtypes up to fp32."""
 
-import triton
 from torch import Tensor
 
-from dnamamba.kernels.launch import launch
+from dnamamba.kernels.launch import launch, power_of_two
 from dnamamba.kernels.triton_math import fast_math
 
 from .sweeps import Gradients, ScanInputs, States
@@ -13,25 +12,34 @@ from .triton_forward import carry as carry_kernel
 from .triton_forward import forward_output as output_kernel
 from .triton_forward import forward_summary as forward_kernel
 from .triton_launch import SEGMENT, LaunchConfig
-from .triton_sums import add_chunks as chunks_kernel
-from .triton_sums import add_groups as groups_kernel
+from .triton_sums import last_sums as sums_kernel
 
 _SWEEP = {"STEPS": 2, "num_warps": 1, "num_stages": 1, "maxnreg": 64}
 _GRADIENT = {"num_warps": 1, "num_stages": 1, "maxnreg": 128}
 # Positions over which the gradient's p telescopes, for inputs in half and in full precision.
 _WINDOWS = (SEGMENT, 4)
 _CARRY_ROWS, _CARRY_COLUMNS = 256, 16
-_SUM_BLOCK = 1024
+_SUM_BLOCK = 2048
 _SUM_ROWS, _SUM_COLUMNS = 256, 32
 
 
 def prepare(inputs: ScanInputs) -> ScanInputs:
-    """`inputs` as these kernels read them: every last dimension dense."""
-    return inputs.arranged(prepare_rows, prepare_rows)
+    """`inputs` as these kernels read them: every last dimension dense, but A turned."""
+    return inputs.arranged(prepare_rows, prepare_rows, prepare_states)
 
 
 def prepare_rows(x: Tensor) -> Tensor:
     return x if x.stride(-1) == 1 else x.contiguous()
+
+
+def prepare_states(x: Tensor) -> Tensor:
+    """[.., E, N] that lie as [.., N, E]: neighbouring channels in neighbouring lanes."""
+    return x.transpose(-1, -2).contiguous().transpose(-1, -2)
+
+
+def new_states(like: Tensor, batch: int, channels: int, states: int) -> Tensor:
+    """Memory for [B, E, N] that lie so."""
+    return like.new_empty(batch, states, channels).transpose(-1, -2)
 
 
 def forward_summary(inputs: ScanInputs, state: States, total: Tensor, cut: LaunchConfig) -> None:
@@ -81,7 +89,9 @@ def backward_gradient(
     u, dt, A, B, C, D, z, dt_bias, softplus = inputs
     batch, length, channels = u.shape
     window = _WINDOWS[u.dtype.itemsize >= 4]
-    scratch = state.values.new_empty(cut.workers, SEGMENT + SEGMENT // window * (len(A) + 1), cut.channels)
+    scratch = state.values.new_empty(
+        cut.workers, SEGMENT + SEGMENT // window * (A.shape[1] + 1), cut.channels
+    )
     launch(
         gradient_kernel, (cut.workers,),
         u, dt, A, B, C, D, z, dt_bias, dy, state.values, out.dA, dlast, scratch,
@@ -103,49 +113,36 @@ def carry(
     *,
     reverse: bool,
 ) -> None:
-    """Turn the drives in `state` into states, in place."""
-    states, channels = inputs.A.shape
-    rows = max(2, min(_CARRY_ROWS, triton.next_power_of_2(cut.chunks)))
+    """Turn the drives in `state` into states, in place; `first` lies as A does."""
+    channels, states = inputs.A.shape
+    rows = max(2, min(_CARRY_ROWS, power_of_two(cut.chunks)))
     launch(
-        carry_kernel, (triton.cdiv(channels * states, _CARRY_COLUMNS), total.shape[0]),
-        inputs.A, total, first, state.values, channels, cut.chunks, state.saved, state.slots,
+        carry_kernel, (-(-channels * states // _CARRY_COLUMNS), total.shape[0]),
+        inputs.A, total, first, state.values, *inputs.A.stride(),
+        channels, cut.chunks, state.saved, state.slots,
         N=states, COLS=_CARRY_COLUMNS, ROWS=rows, HAS_FIRST=first is not None, REVERSE=reverse,
         FAST=fast_math(inputs.u.dtype), num_warps=4, num_stages=1,
     )  # fmt: skip
 
 
-def add_groups(parts: Tensor, dB: Tensor, dC: Tensor) -> None:
-    """Sum the groups' dB and dC, `parts` [2, groups, B, L, N], into `dB` and `dC`."""
-    size = dB.numel()
-    launch(
-        groups_kernel,
-        (triton.cdiv(size, _SUM_BLOCK), 2),
-        parts,
-        dB,
-        dC,
-        size,
-        parts.shape[1],
-        BLOCK=_SUM_BLOCK,
-        num_warps=4,
-        num_stages=1,
-    )
-
-
-def add_chunks(out: Gradients, dA: Tensor, dD: Tensor, dbias: Tensor) -> None:
-    """Sum the chunks' dA, dD and dbias; of what is empty, nothing."""
+def last_sums(out: Gradients, dA: Tensor, dB: Tensor, dC: Tensor, dD: Tensor, dbias: Tensor) -> None:
+    """Sum the groups' dB and dC, and the chunks' dA, dD and dbias; of what is empty, nothing."""
     batch, chunks, states, channels = out.dA.shape
+    size, tiles = dB.numel(), -(-channels // _SUM_COLUMNS)
+    programs = 2 * -(-size // _SUM_BLOCK) + -(-states * channels // _SUM_COLUMNS) + 2 * tiles
     launch(
-        chunks_kernel, (triton.cdiv(states * channels, _SUM_COLUMNS), 3),
-        out.dA, out.dD, out.dbias, dA, dD, dbias, batch * chunks, channels,
-        N=states, ROWS=_SUM_ROWS, COLS=_SUM_COLUMNS, HAS_D=dD.numel() > 0, HAS_BIAS=dbias.numel() > 0,
-        num_warps=8, num_stages=1,
+        sums_kernel, (programs,),
+        *out.dB_dC, out.dA, out.dD, out.dbias, dB, dC, dA, dD, dbias,
+        size, out.dB_dC.shape[1], batch * chunks, channels,
+        N=states, BLOCK=_SUM_BLOCK, ROWS=_SUM_ROWS, COLS=_SUM_COLUMNS,
+        HAS_D=dD.numel() > 0, HAS_BIAS=dbias.numel() > 0, num_warps=8, num_stages=1,
     )  # fmt: skip
 
 
 def _flags(inputs: ScanInputs, cut: LaunchConfig) -> dict[str, object]:
     """What every kernel is compiled for."""
     return {
-        "N": len(inputs.A),
+        "N": inputs.A.shape[1],
         "TILE": cut.channels,
         "FAST": fast_math(inputs.u.dtype),
         "EVEN": inputs.u.shape[1] % SEGMENT == 0,
