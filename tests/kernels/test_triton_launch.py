@@ -4,12 +4,7 @@ import itertools
 
 import pytest
 
-from dnamamba.kernels.selective_scan.triton_launch import (
-    SEGMENT,
-    SUPPORTED_STATES,
-    forward_config,
-    launch_config,
-)
+from dnamamba.kernels.selective_scan.triton_launch import SEGMENT, SUPPORTED_STATES, launch_config
 
 SIZES = list(
     itertools.product(
@@ -63,21 +58,3 @@ def test_memory_of_the_half_precision_kernels_stays_under_four_bytes_an_element(
 def test_states_without_a_kernel_are_named() -> None:
     with pytest.raises(ValueError, match=r"takes N in \(4, 8, 16, 32\), but A has N = 6"):
         launch_config(1, 64, 64, 6)
-
-
-def test_the_forward_covers_every_position_and_stays_in_several_chunks_or_one() -> None:
-    for batch, length, channels, states in SIZES:
-        cut = launch_config(batch, length, channels, states)
-        forward = forward_config(cut, batch, length, 132 * 28)
-        assert forward.chunk % SEGMENT == 0
-        assert (forward.chunks - 1) * forward.chunk < length <= forward.chunks * forward.chunk
-        assert (forward.chunks == 1) is (cut.chunks == 1)
-
-
-@pytest.mark.parametrize(
-    ("batch", "channels", "length"), [(1, 256, 2**18), (1, 256, 2**20), (16, 256, 2**16), (1, 1024, 2**17)]
-)
-def test_waves_of_the_forward_are_full_where_that_can_be(batch: int, channels: int, length: int) -> None:
-    slots = 132 * 28
-    cut = forward_config(launch_config(batch, length, channels, 16), batch, length, slots)
-    assert batch * cut.tiles * cut.chunks / slots % 1 > 0.8

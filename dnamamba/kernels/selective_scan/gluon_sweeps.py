@@ -18,7 +18,6 @@ from .triton_launch import SEGMENT, LaunchConfig
 STATES, CHANNELS, POSITIONS = 16, 32, 8
 # 72 registers let 28 programs run on a multiprocessor at once, 168 let 12: three on each of its schedulers,
 # without spills. With 144 two schedulers have four and two have three; with 128, four each, but spills.
-RESIDENT = 28
 _SWEEP = {"ROWS": POSITIONS, "num_warps": 1, "maxnreg": 72}
 _GRADIENT = {"num_warps": 1, "maxnreg": 168}
 _ALIGNMENT, _UNIT = 16, 8  # bytes of an address; elements of a stride of B and C

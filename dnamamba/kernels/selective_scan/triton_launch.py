@@ -1,7 +1,6 @@
 """How a selective scan is cut into programs: a pure function of its sizes, the same on every run."""
 
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
 
 # A saved state stands before every SEGMENT-th position; the backward rebuilds the states in between.
 SEGMENT = 64
@@ -20,11 +19,6 @@ CHUNK_PROGRAMS = 32
 # scheduler.
 RESIDENT_BACKWARD = 16
 MAX_CHUNK = 256
-# A forward's chunks: how long they may be, what a wave's last and few programs cost beyond their share of it,
-# and what a state to carry costs in positions of a wave (docs/kernel-log.md, item 11).
-MAX_FORWARD_CHUNK = 1024
-PARTIAL_WAVE = 0.17
-CARRIED = 0.002
 
 
 @dataclass(frozen=True)
@@ -81,23 +75,3 @@ def launch_config(batch: int, length: int, channels: int, states: int, processor
     groups = max(1, min(tiles, int(left * channels / (8 * states))))
     work = batch * chunks * groups
     return LaunchConfig(tile, tiles, chunk, chunks, groups, min(work, processors * RESIDENT_BACKWARD))
-
-
-@lru_cache(1024)
-def forward_config(cut: LaunchConfig, batch: int, length: int, slots: int) -> LaunchConfig:
-    """`cut` with chunks for the forward, which need not be those of the backward.
-
-    Programs run in waves of `slots`, as many as the device holds at once. Chunks are as long as makes the
-    waves full: programs that are left over run alone, and a multiprocessor with few of them mostly waits.
-    """
-    if cut.chunks == 1:
-        return cut
-
-    def time(chunk: int) -> float:
-        programs = batch * cut.tiles * -(-length // chunk)
-        waves, rest = divmod(programs / slots, 1)
-        return chunk * (waves + (min(1, rest + PARTIAL_WAVE) if rest else 0)) + CARRIED * programs
-
-    longest = min(MAX_FORWARD_CHUNK, length - 1)
-    chunk = min(range(SEGMENT, longest + 1, SEGMENT), key=time)
-    return replace(cut, chunk=chunk, chunks=-(-length // chunk))

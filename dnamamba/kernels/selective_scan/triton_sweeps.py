@@ -14,8 +14,6 @@ from .triton_forward import forward_summary as forward_kernel
 from .triton_launch import SEGMENT, LaunchConfig
 from .triton_sums import last_sums as sums_kernel
 
-# Programs of a forward sweep that a multiprocessor holds at once: 64 registers allow eight on each scheduler.
-RESIDENT = 32
 _SWEEP = {"STEPS": 2, "num_warps": 1, "num_stages": 1, "maxnreg": 64}
 _GRADIENT = {"num_warps": 1, "num_stages": 1, "maxnreg": 128}
 # Positions over which the gradient's p telescopes, for inputs in half and in full precision.

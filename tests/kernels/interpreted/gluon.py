@@ -72,14 +72,6 @@ def test_sizes(
     assert_within_budget(scan_inputs(B, L, E, 16), dtype, True)
 
 
-@pytest.mark.parametrize(("forward", "backward"), [(16, 48), (48, 16)])
-def test_forward_and_backward_are_cut_on_their_own(
-    forward: int, backward: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cut_into(monkeypatch, chunk=backward, forward_chunk=forward)
-    assert_within_budget(scan_inputs(1, 72, 32, 16), torch.bfloat16, True)
-
-
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_inputs_of_trained_models(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     cut_into(monkeypatch, chunk=16)

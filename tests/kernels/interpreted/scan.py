@@ -59,16 +59,6 @@ def test_sizes(B: int, L: int, E: int, N: int, chunk: int, monkeypatch: pytest.M
     assert max(found.values()) < 2e-6, found
 
 
-@pytest.mark.parametrize(("forward", "backward"), [(8, 24), (24, 8)])
-def test_forward_and_backward_are_cut_on_their_own(
-    forward: int, backward: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cut_into(monkeypatch, chunk=backward, forward_chunk=forward)
-    inputs = scan_inputs(2, 43, 3, 4)
-    found = errors(run_scan(inputs, "triton", dtype=torch.float32), run_scan(inputs, "reference"))
-    assert max(found.values()) < 2e-6, found
-
-
 @pytest.mark.parametrize(("groups", "E", "tiles"), [(1, 150, 3), (2, 150, 3), (3, 300, 5)])
 def test_one_program_adds_up_its_tiles(
     groups: int, E: int, tiles: int, monkeypatch: pytest.MonkeyPatch
