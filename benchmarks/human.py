@@ -33,14 +33,16 @@ from rich.table import Table
 ROOT = Path(__file__).parent.parent
 NAME = "human_125m"
 
-# The most important first; name: experiment, further settings.
+# The most important first; name: experiment, further settings. By length 1,440 steps, by size (_short) 960.
+SHORT = "_short"
 RUNS: dict[str, tuple[str, ...]] = {
     "1m4_2p10": ("experiment=hg38/human_125m",),
     "1m4_2p17": ("experiment=hg38/human_125m_2p17",),
     "1m4_2p14": ("experiment=hg38/human_125m_2p14",),
     "1m4_2p20": ("experiment=hg38/human_125m_2p20",),
-    "700k_2p10": ("experiment=hg38/human_125m", "model=paper_700k"),
-    "250k_2p10": ("experiment=hg38/human_125m", "model=paper_250k"),
+    "1m4_2p10_short": ("experiment=hg38/human_125m", "train.max_steps=960"),
+    "700k_2p10_short": ("experiment=hg38/human_125m", "model=paper_700k", "train.max_steps=960"),
+    "250k_2p10_short": ("experiment=hg38/human_125m", "model=paper_250k", "train.max_steps=960"),
 }
 # Gu and Dao 2023, figure 5, digitised: 1.4M by length (330 G bases), and at 2^10 by size (10 G bases).
 PAPER_BY_LENGTH = {2**10: 2.895, 2**12: 2.876, 2**14: 2.866, 2**16: 2.869, 2**18: 2.863, 2**20: 2.862}
@@ -184,7 +186,7 @@ def results_of(out: Path) -> list[dict]:
             continue
         results = json.loads((folder / "results.json").read_text())
         model = json.loads((folder / "model" / "config.json").read_text())["model"]
-        size, power = name.split("_2p")
+        size, power = name.removesuffix(SHORT).split("_2p")
         rows.append(
             {
                 "run": name,
@@ -222,24 +224,31 @@ def report(out: Path) -> None:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    by_length = sorted((row for row in rows if row["parameters"] == 1_400_448), key=lambda row: row["length"])
-    by_size = sorted((row for row in rows if row["length"] == 2**10), key=lambda row: row["parameters"])
-    draw(
-        by_length,
-        "length",
-        PAPER_BY_LENGTH,
-        "bases of context",
-        "1.4M parameters, 330 G bases",
-        out / "perplexity_length.png",
-    )
-    draw(
-        by_size,
-        "parameters",
-        PAPER_BY_SIZE,
-        "parameters",
-        "context 2^10, 10.5 G bases",
-        out / "perplexity_size.png",
-    )
+    pictures(rows, out)
+
+
+def pictures(rows: list[dict], out: Path) -> None:
+    """Perplexity against length and against size, of what was run."""
+    by_size = [row for row in rows if row["run"].endswith(SHORT)]
+    by_length = [row for row in rows if row not in by_size]
+    if by_length:
+        draw(
+            sorted(by_length, key=lambda row: row["length"]),
+            "length",
+            PAPER_BY_LENGTH,
+            "bases of context",
+            "1.4M parameters, 330 G bases",
+            out / "perplexity_length.png",
+        )
+    if by_size:
+        draw(
+            sorted(by_size, key=lambda row: row["parameters"]),
+            "parameters",
+            PAPER_BY_SIZE,
+            "parameters",
+            "context 2^10, 10.5 G bases",
+            out / "perplexity_size.png",
+        )
 
 
 def draw(rows: list[dict], key: str, paper: dict[int, float], label: str, of_paper: str, path: Path) -> None:
@@ -288,7 +297,7 @@ def draw(rows: list[dict], key: str, paper: dict[int, float], label: str, of_pap
     axes.grid(color=GRID, linewidth=0.8)
     axes.spines[:].set_visible(False)
     axes.tick_params(colors=MUTED, length=0)
-    axes.legend(frameon=False, labelcolor=TEXT, fontsize=9)
+    figure.legend(loc="outside lower left", frameon=False, labelcolor=TEXT, fontsize=9)
     save_figure(figure, path)
 
 
