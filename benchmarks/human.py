@@ -231,24 +231,13 @@ def pictures(rows: list[dict], out: Path) -> None:
     """Perplexity against length and against size, of what was run."""
     by_size = [row for row in rows if row["run"].endswith(SHORT)]
     by_length = [row for row in rows if row not in by_size]
-    if by_length:
-        draw(
-            sorted(by_length, key=lambda row: row["length"]),
-            "length",
-            PAPER_BY_LENGTH,
-            "bases of context",
-            "1.4M parameters, 330 G bases",
-            out / "perplexity_length.png",
-        )
-    if by_size:
-        draw(
-            sorted(by_size, key=lambda row: row["parameters"]),
-            "parameters",
-            PAPER_BY_SIZE,
-            "parameters",
-            "context 2^10, 10.5 G bases",
-            out / "perplexity_size.png",
-        )
+    for chosen, key, paper, label, of_paper, name in (
+        (by_length, "length", PAPER_BY_LENGTH, "bases of context", "1.4M parameters, 330 G bases", "length"),
+        (by_size, "parameters", PAPER_BY_SIZE, "parameters", "context 2^10, 10.5 G bases", "size"),
+    ):
+        if chosen:
+            chosen.sort(key=lambda row: row[key])
+            draw(chosen, key, paper, label, of_paper, out / f"perplexity_{name}.png")
 
 
 def draw(rows: list[dict], key: str, paper: dict[int, float], label: str, of_paper: str, path: Path) -> None:
