@@ -242,7 +242,10 @@ def test_a_sequence_model_with_a_broken_question_is_refused(tmp_path: Path) -> N
     path = tmp_path / "model" / "config.json"
     document = json.loads(path.read_text())
     for change, message in (
-        ({"decoder": {**document["decoder"], "mode": "first"}}, "decoder.mode must be last or mean"),
+        (
+            {"decoder": {**document["decoder"], "mode": "first"}},
+            "decoder.mode must be one of last, mean, next",
+        ),
         ({"decoder": {"kind": "classification"}}, "missing 1 required positional argument: 'labels'"),
         ({"decoder": None}, "is damaged: TypeError"),
     ):

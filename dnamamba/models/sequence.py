@@ -13,13 +13,12 @@ from dnamamba.errors import UserError
 
 from .backbone import MambaBackbone
 from .config import MambaConfig
+from .pooling import BASES, MODES, PoolingOfPieces, base_table, pool
 from .state import State
 
 Kind = Literal["classification", "multilabel", "regression"]
-Mode = Literal["last", "mean"]
 Strand = Literal["forward", "both"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-MODES: tuple[Mode, ...] = get_args(Mode)
 STRANDS: tuple[Strand, ...] = get_args(Strand)
 
 
@@ -30,7 +29,10 @@ class DecoderConfig:
     Args:
         kind: `classification` (one of several classes), `multilabel` (any of several labels) or `regression`.
         labels: names of the classes or labels, in the order of the logits; of the number in a regression.
-        mode: `last` reads the last real position, `mean` the mean of all real positions.
+        mode: `last` reads the last real position, `mean` the mean of all real positions, `next` for each of
+            A, C, G, T the sum over the positions whose next base it is, divided by the number of real
+            positions: four vectors side by side. A position before any other letter, and the last one, count
+            nowhere.
         shift, scale: of a regression, whose answer is shift + scale * output.
         strand: `both` answers, outside training, with the mean of the logits of a sequence and of its reverse
             complement, so that the answer is the same for the two.
@@ -51,7 +53,7 @@ class DecoderConfig:
         if self.kind not in KINDS:
             raise UserError(f"decoder.kind must be one of {', '.join(KINDS)}, not {self.kind!r}")
         if self.mode not in MODES:
-            raise UserError(f"decoder.mode must be {' or '.join(MODES)}, not {self.mode!r}")
+            raise UserError(f"decoder.mode must be one of {', '.join(MODES)}, not {self.mode!r}")
         if self.strand not in STRANDS:
             raise UserError(f"decoder.strand must be {' or '.join(STRANDS)}, not {self.strand!r}")
         least = 2 if self.kind == "classification" else 1
@@ -87,13 +89,17 @@ class SequenceModel(nn.Module):
     """
 
     complement: Tensor
+    bases: Tensor
 
     def __init__(self, config: MambaConfig, decoder: DecoderConfig, backend: str = "auto") -> None:
         super().__init__()
         self.config = config
         self.decoder = decoder
         self.backbone = MambaBackbone(config, backend)
-        self.head = nn.Linear(config.d_model, len(decoder.labels))
+        parts = BASES if decoder.mode == "next" else 1
+        self.head = nn.Linear(parts * config.d_model, len(decoder.labels))
+        if decoder.mode == "next":
+            self.register_buffer("bases", base_table(config.alphabet), persistent=False)
         if decoder.strand == "both":
             complement = torch.from_numpy(get_alphabet(config.alphabet).complement.copy())
             self.register_buffer("complement", complement, persistent=False)
@@ -110,12 +116,17 @@ class SequenceModel(nn.Module):
             lengths: int64 [B], real positions of each row, at least 1; None: all L.
             padding: the side the padding is on.
         """
-        if lengths is not None and padding == "left":
-            tokens = _to_the_left(tokens, lengths)
-        logits = self._answer(tokens, lengths)
-        if self.decoder.strand == "both" and not self.training:
-            logits = (logits + self._answer(self._other_strand(tokens, lengths), lengths)) / 2
-        return logits
+        return self._mean_answer(self._pooled(tokens, lengths, padding))
+
+    def features(
+        self, tokens: Tensor, lengths: Tensor | None = None, *, padding: Literal["right", "left"] = "right"
+    ) -> Tensor:
+        """What the head reads: [B, head.in_features]; of both strands, where logits are, the mean.
+
+        Args:
+            tokens, lengths, padding: as in `forward`.
+        """
+        return torch.stack(self._pooled(tokens, lengths, padding)).mean(0)
 
     def read(self, pieces: Iterable[Tensor], other: Iterable[Tensor] | None = None) -> Tensor:
         """Logits [B, C] of sequences given piece by piece, [B, l] each: memory is that of one piece.
@@ -129,19 +140,43 @@ class SequenceModel(nn.Module):
         Raises:
             UserError: the other strand is needed and not given.
         """
-        logits = self._read(pieces)
+        pooled = [self._read(pieces)]
         if self.decoder.strand == "both":
             if other is None:
                 raise UserError(
                     "the model answers for both strands: read() needs the pieces of the other too"
                 )
-            logits = (logits + self._read(other)) / 2
-        return logits
+            pooled.append(self._read(other))
+        with torch.no_grad():
+            return self._mean_answer(pooled)
 
-    def _answer(self, tokens: Tensor, lengths: Tensor | None) -> Tensor:
+    def _pooled(
+        self, tokens: Tensor, lengths: Tensor | None, padding: Literal["right", "left"]
+    ) -> list[Tensor]:
+        """The pooled hidden states of each strand that the answer is of."""
         # With all padding on the right, causality alone keeps it away from every real position.
-        hidden = self.backbone(tokens).hidden
-        return self.head(self._pool(hidden, lengths)).float()
+        if lengths is not None and padding == "left":
+            tokens = _to_the_left(tokens, lengths)
+        strands = [tokens]
+        if self.decoder.strand == "both" and not self.training:
+            strands.append(self._other_strand(tokens, lengths))
+        return [
+            pool(self.decoder.mode, self.backbone(strand).hidden, self._bases(strand), lengths)
+            for strand in strands
+        ]
+
+    def _mean_answer(self, pooled: list[Tensor]) -> Tensor:
+        """The mean of the strands' logits, in the precision of the weights.
+
+        Windows may differ by less of their pooled vectors than a half precision of autocast can tell.
+        """
+        with torch.autocast(pooled[0].device.type, enabled=False):
+            logits = [self.head(one.to(self.head.weight.dtype)).float() for one in pooled]
+        return torch.stack(logits).mean(0)
+
+    def _bases(self, tokens: Tensor) -> Tensor | None:
+        """What `pool` needs to know of the tokens."""
+        return self.bases[tokens.long()] if self.decoder.mode == "next" else None
 
     def _other_strand(self, tokens: Tensor, lengths: Tensor | None) -> Tensor:
         """Reverse complements, padding still on the right."""
@@ -151,29 +186,14 @@ class SequenceModel(nn.Module):
         return _to_the_left(complements, lengths)
 
     def _read(self, pieces: Iterable[Tensor]) -> Tensor:
+        """The pooled hidden states of a strand given piece by piece."""
         state: State | None = None
-        last: Tensor | None = None
-        total = torch.zeros((), dtype=torch.float64, device=self.head.weight.device)
-        positions = 0
+        pooling = PoolingOfPieces(self.decoder.mode)
         with torch.no_grad():
             for tokens in pieces:
                 hidden, state = self.backbone(tokens, state)
-                last = hidden[:, -1]
-                total = total + hidden.sum(1, dtype=torch.float64)
-                positions += tokens.shape[1]
-            assert last is not None, "no piece was given"
-            pooled = last if self.decoder.mode == "last" else (total / positions).to(last.dtype)
-            return self.head(pooled).float()
-
-    def _pool(self, hidden: Tensor, lengths: Tensor | None) -> Tensor:
-        if self.decoder.mode == "last":
-            if lengths is None:
-                return hidden[:, -1]
-            return hidden[torch.arange(len(hidden), device=hidden.device), lengths - 1]
-        if lengths is None:
-            return hidden.mean(1)
-        real = torch.arange(hidden.shape[1], device=hidden.device) < lengths[:, None]
-        return (hidden * real[..., None]).sum(1) / lengths[:, None]
+                pooling.add(hidden, self._bases(tokens))
+        return pooling.result()
 
 
 def _to_the_left(tokens: Tensor, lengths: Tensor) -> Tensor:

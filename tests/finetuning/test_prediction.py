@@ -8,13 +8,16 @@ import torch
 
 from dnamamba import UserError, get_alphabet, load
 from dnamamba.finetuning import finetune
+from dnamamba.models.pooling import MODES
 from dnamamba.prediction import predict
 from tests.finetuning.conftest import Configure, pretrained, rows_of
 
 DNA = get_alphabet("dna")
 
 
-@pytest.mark.parametrize(("mode", "strand"), [("last", "forward"), ("mean", "forward"), ("mean", "both")])
+@pytest.mark.parametrize(
+    ("mode", "strand"), [*((mode, "forward") for mode in MODES), ("mean", "both"), ("next", "both")]
+)
 def test_new_sequences_however_long(
     tiny: Configure, configure: Configure, tmp_path: Path, mode: str, strand: str
 ) -> None:

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from dnamamba import UserError
+from dnamamba import UserError, get_alphabet
 from dnamamba.models import DecoderConfig, MambaConfig, SequenceModel
+from dnamamba.models.pooling import MODES
 
 LENGTHS = torch.tensor([1, 70, 33, 64, 5])
 BACKENDS = ("chunked", "reference")
@@ -25,7 +26,7 @@ def build(mode: str, backend: str = "chunked") -> SequenceModel:
 
 def rows() -> list[Tensor]:
     generator = torch.Generator().manual_seed(1)
-    return [torch.randint(0, 4, (int(n),), dtype=torch.uint8, generator=generator) for n in LENGTHS]
+    return [torch.randint(0, 5, (int(n),), dtype=torch.uint8, generator=generator) for n in LENGTHS]
 
 
 def padded(rows: list[Tensor], side: str, fill: int, extra: int) -> Tensor:
@@ -43,7 +44,7 @@ def gradients(model: SequenceModel, logits: Tensor) -> dict[str, Tensor]:
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("mode", ["last", "mean"])
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_padding_changes_neither_logits_nor_gradients(
@@ -69,24 +70,63 @@ def test_padding_is_told_from_bases_by_the_lengths_alone() -> None:
     assert not torch.allclose(model(tokens), model(tokens, LENGTHS), atol=1e-3)
 
 
-@pytest.mark.parametrize("mode", ["last", "mean"])
+@pytest.mark.parametrize("mode", MODES)
 def test_the_pooling_is_the_one_asked_for(mode: str) -> None:
     model = build(mode)
     row = rows()[1][None]
     hidden = model.backbone(row).hidden[0]
-    pooled = hidden[-1] if mode == "last" else hidden.sum(0) / len(hidden)
+    pooled = {
+        "last": hidden[-1],
+        "mean": hidden.sum(0) / len(hidden),
+        "next": torch.cat([hidden[:-1][row[0, 1:] == base].sum(0) for base in range(4)]) / len(hidden),
+    }[mode]
     expected = pooled @ model.head.weight.T + model.head.bias
     torch.testing.assert_close(model(row)[0], expected.float(), rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("mode", ["last", "mean"])
+@pytest.mark.parametrize("mode", MODES)
 def test_pieces_equal_the_whole(mode: str) -> None:
     model = build(mode)
-    tokens = torch.randint(0, 4, (2, 150), dtype=torch.uint8)
-    for cuts in ((150,), (1, 149), (64, 64, 22), (50, 1, 99)):
+    tokens = torch.randint(0, 5, (2, 150), dtype=torch.uint8)
+    for cuts in ((150,), (1, 149), (64, 64, 22), (50, 1, 99), (1,) * 150):
         torch.testing.assert_close(
             model.read(iter(tokens.split(cuts, dim=1))), model(tokens), rtol=1e-5, atol=1e-6
         )
+
+
+def test_the_next_base_is_one_in_either_case() -> None:
+    """Positions are told apart by the base alone; those before another letter, and the last, are nobody's."""
+    alphabet = get_alphabet("bytes")
+    decoder = DecoderConfig("classification", ("a", "b"), "next")
+    model = SequenceModel(MambaConfig(8, 1, alphabet="bytes", vocab_size=256), decoder)
+    letters = b"NaACcGnTtRAg"
+    tokens = torch.from_numpy(alphabet.encode(letters).copy())[None]
+    hidden = model.backbone(tokens).hidden[0]
+    before = {base: [i - 1 for i, x in enumerate(letters.upper()) if x == base and i] for base in b"ACGT"}
+    assert sorted(i for positions in before.values() for i in positions) == [0, 1, 2, 3, 4, 6, 7, 9, 10]
+    expected = torch.cat([hidden[positions].sum(0) for positions in before.values()]) / len(letters)
+    torch.testing.assert_close(model.features(tokens)[0], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_sums_and_the_head_are_not_of_half_precision() -> None:
+    """Under autocast the windows' differences would be rounded away."""
+    model = build("next").float()
+    tokens = rows()[1][None]
+    with torch.autocast("cpu", torch.bfloat16):
+        logits, features = model(tokens), model.features(tokens)
+        hidden = model.backbone(tokens).hidden[0].float()
+    summed = torch.cat([hidden[:-1][tokens[0, 1:] == base].sum(0) for base in range(4)]) / len(hidden)
+    torch.testing.assert_close(features[0], summed, rtol=1e-5, atol=1e-6)
+    expected = features @ model.head.weight.T + model.head.bias
+    torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_features_are_what_the_head_reads() -> None:
+    _, model = both_strands("next")
+    tokens = padded(rows(), "left", 5, 3)
+    features = model.features(tokens, LENGTHS, padding="left")
+    expected = features @ model.head.weight.T + model.head.bias
+    torch.testing.assert_close(model(tokens, LENGTHS, padding="left"), expected.float(), rtol=1e-5, atol=1e-6)
 
 
 COMPLEMENT = torch.tensor([3, 2, 1, 0, *range(4, 256)], dtype=torch.uint8)
@@ -101,7 +141,7 @@ def both_strands(mode: str) -> tuple[SequenceModel, SequenceModel]:
     return forward.eval(), both.eval()
 
 
-@pytest.mark.parametrize("mode", ["last", "mean"])
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_both_strands_are_averaged_outside_training(mode: str, side: Literal["right", "left"]) -> None:
     forward, both = both_strands(mode)
@@ -116,7 +156,7 @@ def test_both_strands_are_averaged_outside_training(mode: str, side: Literal["ri
     assert torch.equal(both.train()(tokens, LENGTHS), forward(tokens, LENGTHS))
 
 
-@pytest.mark.parametrize("mode", ["last", "mean"])
+@pytest.mark.parametrize("mode", MODES)
 def test_pieces_of_both_strands_equal_the_whole(mode: str) -> None:
     _, model = both_strands(mode)
     tokens = torch.randint(0, 4, (2, 150), dtype=torch.uint8)
@@ -131,7 +171,10 @@ def test_pieces_of_both_strands_equal_the_whole(mode: str) -> None:
     ("arguments", "message"),
     [
         (("ranking", ("a", "b")), "decoder.kind must be one of classification, multilabel, regression"),
-        (("classification", ("a", "b"), "first"), "decoder.mode must be last or mean, not 'first'"),
+        (
+            ("classification", ("a", "b"), "first"),
+            "decoder.mode must be one of last, mean, next, not 'first'",
+        ),
         (
             ("classification", ("a", "b"), "last", 0.0, 1.0, "-"),
             "decoder.strand must be forward or both, not '-'",
