@@ -52,4 +52,11 @@ def plan_finetuning(cfg: DictConfig) -> Plan:
 
 def print_finetuning_plan(cfg: DictConfig) -> None:
     """Print `plan_finetuning` as a table."""
-    show_plan(plan_finetuning(cfg), Console(markup=False, emoji=False))
+    console = Console(markup=False, emoji=False)
+    show_plan(plan_finetuning(cfg), console)
+    if cfg.task.fit == "closed":
+        console.print(
+            "these are the memory and time of gradient training: task.fit=closed reads the same batches "
+            "forward only, which takes less of both",
+            soft_wrap=True,
+        )

@@ -24,6 +24,7 @@ from dnamamba.resume import UNCHANGED, checkpoint_to_resume
 from dnamamba.run import begin, check_groups
 from dnamamba.tasks.checkpointing import LastCheckpoint
 from dnamamba.tasks.classification import Scored, SequenceTask, TaskConfig, class_weights
+from dnamamba.tasks.closed_form import check_closed, check_question, fit_head
 from dnamamba.tasks.keep_best import KeepBest
 from dnamamba.tasks.lora import add_adapters, merge_adapters
 from dnamamba.tasks.progress import ProgressReport, Throughput
@@ -65,14 +66,15 @@ def finetune(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     Args:
         cfg: the composed configuration.
         folder: takes config.yaml, checkpoints/last.ckpt, model/, metrics.csv, metrics.json, predictions.tsv,
-            learning_curve.png, and confusion_matrix.png or, of a regression, predictions.png.
+            learning_curve.png, and confusion_matrix.png or, of a regression, predictions.png. With
+            task.fit=closed there is no checkpoint and no curve.
 
     Returns:
         What metrics.json holds: metrics of the validation and the test examples, with intervals for the test.
 
     Raises:
         UserError: the configuration, the data, the model or the checkpoint can't be used; nothing is written.
-        Interrupted: a signal stopped the run; a checkpoint to resume from is in `folder`.
+        Interrupted: a signal stopped the training; a checkpoint to resume from is in `folder`.
     """
     console = Console(markup=False, emoji=False)
     check_groups(cfg, GROUPS, OTHERS)
@@ -85,6 +87,9 @@ def finetune(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     lightning.seed_everything(train.seed, verbose=False)
     pretrained, shape = pretrained_model(cfg, config.alphabet)
     trainer = build_trainer(cfg, train, folder)
+    closed = settings.fit == "closed"
+    if closed:
+        check_closed(cfg.ckpt_path, trainer.world_size)
     with console.status("reading the sequences"):
         data: SequenceData = data_class(
             replace(config, alphabet=shape.alphabet),
@@ -94,12 +99,14 @@ def finetune(cfg: DictConfig, folder: Path) -> dict[str, Any]:
             world_size=trainer.world_size,
         )
     decoder = replace(data.decoder(pooling.mode), strand=pooling.strand)
+    if closed:
+        check_question(decoder)
     weights = class_weights(_plain(settings.class_weights), decoder, *data.train_counts)
     model = SequenceModel(shape, decoder)
     if pretrained is not None:
         model.backbone.load_state_dict(pretrained)
     model.backbone.activation_checkpointing = train.activation_checkpointing
-    if settings.freeze:
+    if settings.freeze or closed:
         model.backbone.requires_grad_(False)
     if settings.lora_rank:
         add_adapters(model, settings.lora_rank, settings.lora_alpha)
@@ -135,11 +142,15 @@ def finetune(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     for line in (f"{data.label}: {data.summary}", *data.notes):
         console.print(line, soft_wrap=True)
 
-    begin(cfg, folder, trainer, resume_from)
     began = time.perf_counter()
+    if closed:
+        # Before there is a folder: a pass that is stopped leaves nothing.
+        fit_head(trainer, task, data, train.steps, console)
+    begin(cfg, folder, trainer, resume_from)
     last.take_signals(trainer)
     try:
-        trainer.fit(task, datamodule=data, ckpt_path=resume_from)
+        if not closed:
+            trainer.fit(task, datamodule=data, ckpt_path=resume_from)
         seconds = time.perf_counter() - began
         if settings.keep_best:
             best.restore(model)
@@ -155,9 +166,10 @@ def finetune(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         return {}
     with console.status("bootstrapping"):
         results = score_all(decoder, scored, settings.bootstrap)
+    steps = train.steps if closed else trainer.global_step
     results |= {
-        "steps": trainer.global_step,
-        "kept_step": best.step if settings.keep_best and best.weights else trainer.global_step,
+        "steps": steps,
+        "kept_step": best.step if settings.keep_best and best.weights else steps,
         "training_seconds": round(seconds, 1),
         "data": {"label": data.label, "summary": data.summary, "notes": list(data.notes)},
     }
@@ -216,7 +228,8 @@ def _unchanged(contents: dict[str, Any]) -> dict[str, list[str]]:
     return {
         "data": [key for key in contents["data"] if key not in FREE],
         "train": [*UNCHANGED["train"], "validate_every"],
-        "task": [key for key in contents["task"] if key != "bootstrap"],
+        # Of a head in closed form there is no checkpoint: how it is found never differs.
+        "task": [key for key in contents["task"] if key not in ("bootstrap", "fit", "shrinkage")],
         "decoder": list(contents["decoder"]),
         "genome": list(contents["genome"]),
     }

@@ -76,7 +76,7 @@ def _written(decoder: DecoderConfig, truth: torch.Tensor) -> str:
 def draw(
     folder: Path, decoder: DecoderConfig, results: dict[str, Any], scored: dict[str, Scored], label: str
 ) -> None:
-    """The confusion matrix, or a regression's scatter, and the learning curve where a logger has left one."""
+    """The confusion matrix, or a regression's scatter, and the learning curve where steps were logged."""
     number = results["test"]["examples"]
     name = "accuracy" if decoder.kind != "regression" else "pearson"
     reached = results["test"][name]
@@ -92,8 +92,9 @@ def draw(
         figure = confusion_matrix(results["test"]["confusion"], decoder.labels, title)
         save_figure(figure, folder / "confusion_matrix.png")
     metrics = folder / "metrics.csv"
-    if metrics.is_file():
-        curve = score_curve(read_metrics(metrics), name, results["kept_step"], title)
+    rows = read_metrics(metrics) if metrics.is_file() else []
+    if any("train/loss" in row for row in rows):
+        curve = score_curve(rows, name, results["kept_step"], title)
         save_figure(curve, folder / "learning_curve.png")
 
 

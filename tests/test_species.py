@@ -128,7 +128,22 @@ def test_a_simulated_species_is_named_so_in_every_prediction(
     assert all("_SIMULATED|chr" in row for row in rows[1:])
 
 
-def test_a_model_can_tell_species_that_differ(configure: Callable[..., DictConfig], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "fit",
+    [
+        (),
+        (
+            "task.fit=closed",
+            "decoder.mode=next",
+            "data.length_warmup.first_length=16",
+            "data.length_warmup.steps=8",
+        ),
+    ],
+    ids=["gradient", "closed"],
+)
+def test_a_model_can_tell_species_that_differ(
+    configure: Callable[..., DictConfig], tmp_path: Path, fit: tuple[str, ...]
+) -> None:
     # One species is poor in G and C: windows of it are told by their composition alone.
     rng = np.random.default_rng(0)
     letters = np.frombuffer(b"ACGT", dtype=np.uint8)
@@ -153,6 +168,7 @@ def test_a_model_can_tell_species_that_differ(configure: Callable[..., DictConfi
             "train.global_batch_size=16",
             "train.learning_rate=1e-2",
             "task.bootstrap=10",
+            *fit,
         ),
         tmp_path / "run",
     )

@@ -18,15 +18,19 @@ from .metrics import metrics_of, score
 from .optim import Schedule, adamw
 from .stepping import SteppedTask
 
+FITS = ("gradient", "closed")
+
 
 @dataclass(frozen=True)
 class TaskConfig:
     """The `task` group of a fine-tuning; conf/finetune/task/default.yaml explains each key.
 
     Raises:
-        UserError: a number is out of range; the message names its key.
+        UserError: a value is out of range, or two do not go together; the message names the key.
     """
 
+    fit: str
+    shrinkage: float
     class_weights: Any
     label_smoothing: float
     freeze: bool
@@ -52,6 +56,22 @@ class TaskConfig:
             raise UserError(f"task.lora_alpha must be positive, not {self.lora_alpha}")
         if self.freeze and self.lora_rank:
             raise UserError("task.freeze and task.lora_rank: a frozen backbone has no adapters to train")
+        if self.fit not in FITS:
+            raise UserError(f"task.fit must be one of {', '.join(FITS)}, not {self.fit!r}")
+        if not 0 < self.shrinkage <= 1:
+            raise UserError(f"task.shrinkage must lie above 0 and up to 1, not {self.shrinkage}")
+        if self.fit == "closed":
+            self._check_closed()
+
+    def _check_closed(self) -> None:
+        """That nothing is asked for that has no meaning for a head that is computed."""
+        for key in ("lora_rank", "label_smoothing"):
+            if getattr(self, key):
+                raise UserError(f"task.{key} has no meaning with task.fit=closed: nothing is trained")
+        if self.class_weights not in (None, "balanced"):
+            raise UserError(
+                f"task.class_weights must be null or balanced with task.fit=closed, not {self.class_weights}"
+            )
 
 
 def class_weights(given: Any, decoder: DecoderConfig, counts: list[int], total: int) -> Tensor | None:

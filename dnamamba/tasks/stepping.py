@@ -26,6 +26,14 @@ Batch = dict[str, Tensor]
 """What a process reads for a step: tensors whose first dimension counts samples, `index` their numbers."""
 
 
+def parts_of(batch: Batch, size: int) -> list[Batch]:
+    """The batch in micro-batches of `size` samples, the last one perhaps smaller."""
+    return [
+        dict(zip(batch, columns, strict=True))
+        for columns in zip(*(column.split(size) for column in batch.values()), strict=True)
+    ]
+
+
 class SteppedTask(lightning.LightningModule):
     """Trains `model` by AdamW; a subclass says what a sample costs, by `loss_sum` and `number_of_targets`.
 
@@ -108,11 +116,7 @@ class SteppedTask(lightning.LightningModule):
         strategy = self.trainer.strategy
         self.zero_grad()
         targets = strategy.reduce(self.number_of_targets(batch).float(), reduce_op="mean").clamp(min=1)
-        size = self.micro_batch(batch)
-        parts = [
-            dict(zip(batch, columns, strict=True))
-            for columns in zip(*(column.split(size) for column in batch.values()), strict=True)
-        ]
+        parts = parts_of(batch, self.micro_batch(batch))
         total = torch.zeros((), device=self.device)
         for number, part in enumerate(parts, start=1):
             alone = number < len(parts) and isinstance(strategy, ParallelStrategy)

@@ -27,6 +27,8 @@ LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.0, 1.0, -2.0]])
 
 def settings(**changes: Any) -> TaskConfig:
     given: dict[str, Any] = {
+        "fit": "gradient",
+        "shrinkage": 0.02,
         "class_weights": None,
         "label_smoothing": 0.0,
         "freeze": False,
