@@ -35,6 +35,7 @@ from .gluon_parts import (
     step_size,
     store_sums,
     tile_offsets,
+    two_blocks,
     widen,
 )
 
@@ -46,10 +47,10 @@ def backward_summary(
     ROWS: gl.constexpr, HAS_Z: gl.constexpr, HAS_BIAS: gl.constexpr, SOFTPLUS: gl.constexpr,
 ):  # fmt: skip
     """Write what each chunk alone hands back where the chunk before it looks, and its sum of deltas."""
-    s_dt = gl.allocate_shared_memory(p_dt.dtype.element_ty, [2, ROWS, WIDTH], DENSE_2D)
-    s_dy = gl.allocate_shared_memory(p_dt.dtype.element_ty, [2, ROWS, WIDTH], DENSE_2D)
-    s_z = gl.allocate_shared_memory(p_dt.dtype.element_ty, [2, ROWS, WIDTH], DENSE_2D)
-    s_lowC = gl.allocate_shared_memory(p_dt.dtype.element_ty, [2, ROWS, N], DENSE_2D)
+    s_dt = two_blocks(p_dt, ROWS, WIDTH)
+    s_dy = two_blocks(p_dy, ROWS, WIDTH)
+    s_z = two_blocks(p_dt, ROWS, WIDTH)
+    s_lowC = two_blocks(p_C, ROWS, N)
     s_C = gl.allocate_shared_memory(gl.float32, [ROWS, N], DENSE_2D)
     i_e, i_c, i_b = locate(tiles, chunks)
     E = tiles * WIDTH
@@ -119,12 +120,12 @@ def backward_gradient(
     chunks, begin first: they are the larger ones, and the device is not left waiting for a few of them.
     """
     ROWS: gl.constexpr = 4
-    s_u = gl.allocate_shared_memory(p_u.dtype.element_ty, [2, ROWS, WIDTH], DENSE_2D)
-    s_dt = gl.allocate_shared_memory(p_u.dtype.element_ty, [2, ROWS, WIDTH], DENSE_2D)
-    s_dy = gl.allocate_shared_memory(p_u.dtype.element_ty, [2, ROWS, WIDTH], DENSE_2D)
-    s_z = gl.allocate_shared_memory(p_u.dtype.element_ty, [2, ROWS, WIDTH], DENSE_2D)
-    s_lowB = gl.allocate_shared_memory(p_u.dtype.element_ty, [2, ROWS, N], DENSE_2D)
-    s_lowC = gl.allocate_shared_memory(p_u.dtype.element_ty, [2, ROWS, N], DENSE_2D)
+    s_u = two_blocks(p_u, ROWS, WIDTH)
+    s_dt = two_blocks(p_dt, ROWS, WIDTH)
+    s_dy = two_blocks(p_dy, ROWS, WIDTH)
+    s_z = two_blocks(p_dt, ROWS, WIDTH)
+    s_lowB = two_blocks(p_B, ROWS, N)
+    s_lowC = two_blocks(p_C, ROWS, N)
     s_B = gl.allocate_shared_memory(gl.float32, [ROWS, N], DENSE_2D)
     s_C = gl.allocate_shared_memory(gl.float32, [ROWS, N], DENSE_2D)
     s_terms = gl.allocate_shared_memory(gl.float32, [SEGMENT // ROWS, ROWS, WIDTH], DENSE_2D)

@@ -29,6 +29,7 @@ from .gluon_parts import (
     row_offsets,
     step_size,
     tile_offsets,
+    two_blocks,
     widen,
 )
 
@@ -40,9 +41,9 @@ def forward_summary(
     ROWS: gl.constexpr, HAS_BIAS: gl.constexpr, SOFTPLUS: gl.constexpr,
 ):  # fmt: skip
     """Write each chunk's drive where the next chunk's first state goes, and its sum of deltas."""
-    s_u = gl.allocate_shared_memory(p_u.dtype.element_ty, [2, ROWS, WIDTH], DENSE_2D)
-    s_dt = gl.allocate_shared_memory(p_u.dtype.element_ty, [2, ROWS, WIDTH], DENSE_2D)
-    s_lowB = gl.allocate_shared_memory(p_u.dtype.element_ty, [2, ROWS, N], DENSE_2D)
+    s_u = two_blocks(p_u, ROWS, WIDTH)
+    s_dt = two_blocks(p_dt, ROWS, WIDTH)
+    s_lowB = two_blocks(p_B, ROWS, N)
     s_B = gl.allocate_shared_memory(gl.float32, [ROWS, N], DENSE_2D)
     i_e, i_c, i_b = locate(tiles, chunks)
     E = tiles * WIDTH
@@ -87,11 +88,11 @@ def forward_output(
     SOFTPLUS: gl.constexpr, SINGLE: gl.constexpr, SAVE: gl.constexpr,
 ):  # fmt: skip
     """Write y, the state before every segment (if SAVE), and the last state."""
-    s_u = gl.allocate_shared_memory(p_u.dtype.element_ty, [2, ROWS, WIDTH], DENSE_2D)
-    s_dt = gl.allocate_shared_memory(p_u.dtype.element_ty, [2, ROWS, WIDTH], DENSE_2D)
-    s_z = gl.allocate_shared_memory(p_u.dtype.element_ty, [2, ROWS, WIDTH], DENSE_2D)
-    s_lowB = gl.allocate_shared_memory(p_u.dtype.element_ty, [2, ROWS, N], DENSE_2D)
-    s_lowC = gl.allocate_shared_memory(p_u.dtype.element_ty, [2, ROWS, N], DENSE_2D)
+    s_u = two_blocks(p_u, ROWS, WIDTH)
+    s_dt = two_blocks(p_dt, ROWS, WIDTH)
+    s_z = two_blocks(p_dt, ROWS, WIDTH)
+    s_lowB = two_blocks(p_B, ROWS, N)
+    s_lowC = two_blocks(p_C, ROWS, N)
     s_B = gl.allocate_shared_memory(gl.float32, [ROWS, N], DENSE_2D)
     s_C = gl.allocate_shared_memory(gl.float32, [ROWS, N], DENSE_2D)
     i_e, i_c, i_b = locate(tiles, chunks)

@@ -69,6 +69,12 @@ def tile_offsets(e0, E):
 
 
 @gluon.jit
+def two_blocks(p_rows, ROWS: gl.constexpr, COLS: gl.constexpr):
+    """Shared memory for two blocks of ROWS rows as they are in memory: one is read, the other filled."""
+    return gl.allocate_shared_memory(p_rows.dtype.element_ty, [2, ROWS, COLS], DENSE_2D)
+
+
+@gluon.jit
 def load_row(p_row, o_e, PRESENT: gl.constexpr):
     """A parameter of a tile's channels; zeros if it is not PRESENT."""
     b_row = gl.zeros([1, WIDTH], gl.float32, TILE)
