@@ -229,8 +229,8 @@ def report(out: Path) -> None:
 
 def pictures(rows: list[dict], out: Path) -> None:
     """Perplexity against length and against size, of what was run."""
-    by_size = [row for row in rows if row["run"].endswith(SHORT)]
-    by_length = [row for row in rows if row not in by_size]
+    by_size = [row for row in rows if row["run"].endswith(SHORT) and row["length"] == 2**10]
+    by_length = [row for row in rows if not row["run"].endswith(SHORT)]
     for chosen, key, paper, label, of_paper, name in (
         (by_length, "length", PAPER_BY_LENGTH, "bases of context", "1.4M parameters, 330 G bases", "length"),
         (by_size, "parameters", PAPER_BY_SIZE, "parameters", "context 2^10, 10.5 G bases", "size"),

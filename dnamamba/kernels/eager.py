@@ -12,6 +12,18 @@ import torch
 from torch.autograd.function import once_differentiable
 
 
+def watched() -> bool:
+    """Whether calls are looked at on their way: by torch.compile, fake tensors, torch.func, a dispatch mode.
+
+    Then they must be those of the operators, in the backward too.
+    """
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch._C._functorch.peek_interpreter_stack() is not None
+    )
+
+
 def differentiable(
     forward: Callable[..., Any], setup_context: Callable[..., None], backward: Callable[..., Any]
 ) -> Callable[..., Any]:
@@ -30,12 +42,3 @@ def differentiable(
             return backward(ctx, *gradients)
 
     return Eager.apply
-
-
-def in_this_mode(
-    operator: Callable[..., Any], eager: Callable[..., Any], plain: Callable[..., Any], differentiated: bool
-) -> Callable[..., Any]:
-    """The custom operator where torch.compile is looking; else `eager` (see `differentiable`) or `plain`."""
-    if torch.compiler.is_compiling():
-        return operator
-    return eager if differentiated else plain

@@ -24,6 +24,7 @@ class Kernel:
     """A kernel whose constexprs are N and FAST; a new binary whenever it is asked."""
 
     arg_names = ("p_x", "p_y", "size", "eps", "N", "FAST")
+    pre_run_hooks = ()
 
     def __init__(self) -> None:
         self.binaries: list[Binary] = []
@@ -41,6 +42,7 @@ class Kernel:
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     monkeypatch.setattr(module.triton, "JITFunction", Kernel)
+    monkeypatch.setattr(module, "CompiledKernel", Binary)
     monkeypatch.setattr(module, "driver", type("Driver", (), {"active": FakeDevice()}))
     monkeypatch.setattr(module, "_compiled", {})
     return Kernel()
@@ -71,6 +73,35 @@ def test_the_second_launch_of_a_kind_takes_the_binary_of_the_first(kernel: Kerne
     assert first is y
     # A grid of three numbers; constexprs in the kernel's order, without what is no argument.
     assert (grid, rest) == ((3, 2, 1), [None, 64, 0.25, 16, True])
+
+
+def test_another_kernel_has_a_binary_of_its_own(kernel: Kernel) -> None:
+    other = Kernel()
+    for one in (kernel, other, kernel, other):
+        call(one, tensor(), None, 48)
+    assert [len(one.binaries[0].launched) for one in (kernel, other)] == [1, 1]
+
+
+def test_one_is_not_another_size_that_is_no_multiple_of_16(kernel: Kernel) -> None:
+    for size in (1, 50, 1, 51):
+        call(kernel, tensor(), None, size)
+    assert [len(binary.launched) for binary in kernel.binaries] == [1, 1]
+
+
+def test_what_is_no_binary_yet_is_not_kept(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CompiledKernel", str)
+    call(kernel, tensor(), None, 48)
+    monkeypatch.setattr(module, "CompiledKernel", Binary)
+    for _ in range(2):
+        call(kernel, tensor(), None, 48)
+    assert [len(binary.launched) for binary in kernel.binaries] == [0, 1]
+
+
+def test_hooks_see_every_launch(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Kernel, "pre_run_hooks", (print,))
+    for _ in range(2):
+        call(kernel, tensor(), None, 48)
+    assert len(kernel.asked) == 2
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,6 @@ def test_every_position_channel_and_group_has_work() -> None:
         assert cut.chunk % SEGMENT == 0
         assert (cut.chunks - 1) * cut.chunk < length <= cut.chunks * cut.chunk
         assert (cut.tiles - 1) * cut.channels < channels <= cut.tiles * cut.channels
-        assert 1 <= cut.groups <= cut.tiles
         assert 1 <= cut.workers <= batch * cut.chunks * cut.groups
 
 

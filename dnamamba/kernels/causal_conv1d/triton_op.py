@@ -1,12 +1,11 @@
 """The Triton convolution: what runs, and the same as custom operators for torch.compile."""
 
-from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from dnamamba.kernels.eager import differentiable, in_this_mode
+from dnamamba.kernels.eager import differentiable, watched
 from dnamamba.kernels.launch import launch
 from dnamamba.kernels.triton_math import fast_math
 
@@ -37,7 +36,7 @@ def causal_conv1d_triton(
         raise ValueError(
             "backend 'triton' computes in fp32, but x is torch.float64; backend 'chunked' takes it"
         )
-    compute = in_this_mode(convolve_op, _differentiable_convolution, convolve, torch.is_grad_enabled())
+    compute = convolve_op if watched() else _differentiable_convolution
     y = compute(x, weight, bias, initial_state, activation == "silu")
     return Convolution(y, last_inputs(x, initial_state, weight.shape[1] - 1))
 
@@ -149,14 +148,15 @@ def _setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
     ctx.save_for_backward(*tensors)
 
 
-def _backward(compute, ctx, dy):  # type: ignore[no-untyped-def]
+def _backward(ctx, dy):  # type: ignore[no-untyped-def]
     tensors = ctx.saved_tensors
+    compute = convolve_backward_op if watched() else convolve_backward
     gradients = compute(dy, *tensors, ctx.silu)
     return (*(g if t is not None else None for g, t in zip(gradients, tensors, strict=True)), None)
 
 
-convolve_op.register_autograd(partial(_backward, convolve_backward_op), setup_context=_setup_context)
-_differentiable_convolution = differentiable(convolve, _setup_context, partial(_backward, convolve_backward))
+convolve_op.register_autograd(_backward, setup_context=_setup_context)
+_differentiable_convolution = differentiable(convolve, _setup_context, _backward)
 
 
 def _rows(x: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """The fused block, built of its parts: what runs, and the same as custom operators for torch.compile."""
 
-from functools import partial
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dnamamba.kernels.causal_conv1d.triton_op import convolve, convolve_backward, last_inputs
-from dnamamba.kernels.eager import differentiable, in_this_mode
+from dnamamba.kernels.eager import differentiable, watched
 from dnamamba.kernels.launch import launch, power_of_two
 from dnamamba.kernels.precision import without_autocast
 from dnamamba.kernels.selective_scan.triton_launch import SEGMENT
@@ -47,7 +47,11 @@ def mamba_block_triton(
         cast = [w.to(dtype) if name in low else w for name, w in weights._asdict().items()]
         inputs = (x, *weights, conv_state, ssm_state)
         save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs)
-        compute = in_this_mode(block_forward_op, _differentiable_block, block_forward, save)
+        compute: Callable[..., tuple[Tensor, ...]] = block_forward
+        if watched():
+            compute = block_forward_op
+        elif save:
+            compute = _differentiable_block
         y, conv, ssm, _ = compute(x, *cast, conv_state, ssm_state, eps, save)
     return Block(y, conv, ssm)
 
@@ -69,18 +73,9 @@ def _norm(x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
     normed = torch.empty_like(x, dtype=dtype)
     rows = x.numel() // width
     launch(
-        norm_forward,
-        (-(-rows // _ROWS),),
-        x,
-        weight,
-        normed,
-        rows,
-        width,
-        eps,
-        ROWS=_ROWS,
-        COLS=power_of_two(width),
-        num_warps=4,
-    )
+        norm_forward, (-(-rows // _ROWS),), x, weight, normed, rows, width, eps,
+        ROWS=_ROWS, COLS=power_of_two(width), num_warps=4,
+    )  # fmt: skip
     return normed
 
 
@@ -209,14 +204,15 @@ def _setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
     ctx.save_for_backward(*tensors, output[3])
 
 
-def _backward(compute, ctx, dy, dconv, dlast, _):  # type: ignore[no-untyped-def]
+def _backward(ctx, dy, dconv, dlast, _):  # type: ignore[no-untyped-def]
     *tensors, saved = ctx.saved_tensors
     if dy is None:
         dy = torch.zeros_like(tensors[0])
+    compute = block_backward_op if watched() else block_backward
     gradients = compute(dy, dconv, dlast, *tensors, saved, ctx.eps)
     present = [g if t is not None else None for g, t in zip(gradients, tensors, strict=True)]
     return (*present, None, None)
 
 
-block_forward_op.register_autograd(partial(_backward, block_backward_op), setup_context=_setup_context)
-_differentiable_block = differentiable(block_forward, _setup_context, partial(_backward, block_backward))
+block_forward_op.register_autograd(_backward, setup_context=_setup_context)
+_differentiable_block = differentiable(block_forward, _setup_context, _backward)

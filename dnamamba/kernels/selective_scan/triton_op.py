@@ -1,11 +1,12 @@
 """The Triton scan: what runs, and the same as custom operators for torch.compile."""
 
-from functools import cache, partial
+from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor
 
-from dnamamba.kernels.eager import differentiable, in_this_mode
+from dnamamba.kernels.eager import differentiable, watched
 from dnamamba.kernels.selective_scan import gluon_sweeps, triton_sweeps
 
 from .api import Scan
@@ -39,7 +40,11 @@ def selective_scan_triton(
         )
     inputs = (u, dt, A, B, C, D, z, dt_bias, initial_state)
     save = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
-    compute = in_this_mode(scan_forward_op, _differentiable_scan, scan_forward, save)
+    compute: Callable[..., tuple[Tensor, ...]] = scan_forward
+    if watched():
+        compute = scan_forward_op
+    elif save:
+        compute = _differentiable_scan
     y, last, _ = compute(*inputs, dt_softplus, save)
     return Scan(y, last)
 
@@ -167,19 +172,20 @@ def _setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
     ctx.save_for_backward(*tensors, output[2])
 
 
-def _backward(compute, ctx, dy, dlast, _):  # type: ignore[no-untyped-def]
+def _backward(ctx, dy, dlast, _):  # type: ignore[no-untyped-def]
     *tensors, saved_states = ctx.saved_tensors
     if dy is None and dlast is None:
         return (None,) * 11
     if dy is None:
         dy = torch.zeros_like(tensors[0])
+    compute = scan_backward_op if watched() else scan_backward
     gradients = compute(dy, dlast, *tensors, saved_states, ctx.dt_softplus, False)
     present = [g if x is not None else None for g, x in zip(gradients, tensors, strict=False)]
     return (*present, None, None)
 
 
-scan_forward_op.register_autograd(partial(_backward, scan_backward_op), setup_context=_setup_context)
-_differentiable_scan = differentiable(scan_forward, _setup_context, partial(_backward, scan_backward))
+scan_forward_op.register_autograd(_backward, setup_context=_setup_context)
+_differentiable_scan = differentiable(scan_forward, _setup_context, _backward)
 
 
 @cache

@@ -35,16 +35,15 @@ def add_rows(p_rows, p_sums, rows, width, o_col, o_out, ROWS: tl.constexpr):
 @triton.jit
 def last_sums(
     p_parts_dB, p_parts_dC, p_parts_dA, p_parts_dD, p_parts_dbias, p_dB, p_dC, p_dA, p_dD, p_dbias,
-    size, groups, chunks, E,
+    size, blocks, groups, chunks, E,
     N: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
     HAS_D: tl.constexpr, HAS_BIAS: tl.constexpr,
 ):  # fmt: skip
     """Sum the groups' dB and dC, [groups, size]; the chunks' dA, [chunks, N, E], dD and dbias, [chunks, E].
 
-    dA becomes [E, N]. Programs in this order.
+    dA becomes [E, N]. Programs in this order; dB and dC have `blocks` each.
     """
     i_p = tl.program_id(0)
-    blocks = (size + BLOCK - 1) // BLOCK
     tiles_dA = (N * E + COLS - 1) // COLS
     tiles = (E + COLS - 1) // COLS
     if i_p < blocks:

@@ -129,11 +129,12 @@ def last_sums(out: Gradients, dA: Tensor, dB: Tensor, dC: Tensor, dD: Tensor, db
     """Sum the groups' dB and dC, and the chunks' dA, dD and dbias; of what is empty, nothing."""
     batch, chunks, states, channels = out.dA.shape
     size, tiles = dB.numel(), -(-channels // _SUM_COLUMNS)
-    programs = 2 * -(-size // _SUM_BLOCK) + -(-states * channels // _SUM_COLUMNS) + 2 * tiles
+    blocks = -(-size // _SUM_BLOCK)
+    programs = 2 * blocks + -(-states * channels // _SUM_COLUMNS) + 2 * tiles
     launch(
         sums_kernel, (programs,),
         *out.dB_dC, out.dA, out.dD, out.dbias, dB, dC, dA, dD, dbias,
-        size, out.dB_dC.shape[1], batch * chunks, channels,
+        size, blocks, out.dB_dC.shape[1], batch * chunks, channels,
         N=states, BLOCK=_SUM_BLOCK, ROWS=_SUM_ROWS, COLS=_SUM_COLUMNS,
         HAS_D=dD.numel() > 0, HAS_BIAS=dbias.numel() > 0, num_warps=8, num_stages=1,
     )  # fmt: skip

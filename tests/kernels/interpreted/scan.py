@@ -159,3 +159,14 @@ def test_a_second_derivative_is_refused() -> None:
     (du,) = torch.autograd.grad(y.sin().sum(), inputs["u"], create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         du.sum().backward()
+
+
+def test_fake_tensors_see_the_operators() -> None:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode():
+        inputs = {name: torch.empty(x.shape).requires_grad_() for name, x in scan_inputs(1, 9, 3, 4).items()}
+        y, last = selective_scan(**inputs, dt_softplus=True, backend="triton")
+        (y.sum() + last.sum()).backward()
+    assert (y.shape, last.shape) == ((1, 9, 3), (1, 3, 4))
+    assert all(x.grad is not None and x.grad.shape == x.shape for x in inputs.values())
