@@ -36,7 +36,8 @@ SHORTEST = 1 << 10
 class Task:
     """A fine-tuning run: species, windows of 2^`log2` bases, steps in all and at each shorter length.
 
-    `valid` is of windows a species; `strand` of those that validate and test.
+    `valid` is of windows a species; `strand` of those that validate and test; `closed` of a head that is
+    computed from as many steps.
     """
 
     group: str
@@ -48,6 +49,7 @@ class Task:
     strand: str = "forward"
     label_smoothing: float = 0.0
     valid: int = 60
+    closed: bool = False
 
     @property
     def name(self) -> str:
@@ -81,8 +83,10 @@ class Task:
             settings += ["data.split=record", "data.valid=null", "data.test=null", "decoder.mode=last"]
             files = {"species": "great_apes_chr22"}
         else:
-            settings += ["data.split=file", "decoder.mode=mean"]
+            settings += ["data.split=file", f"decoder.mode={'next' if self.closed else 'mean'}"]
             files = {"species": "ENm001", "test_species": "ENm002"}
+        if self.closed:
+            settings += ["task.fit=closed"]
         if self.warmup:
             settings += [
                 f"data.length_warmup.first_length={SHORTEST}",
@@ -102,6 +106,9 @@ TASKS = (
     *(Task("encode5", FIVE, *shape) for shape in ENCODE),
     Task("primates6", PRIMATES, 10, 300, 128, 0, **BOTH),
     *(Task("primates6", PRIMATES, *shape) for shape in ENCODE),
+    Task("primates6_closed", PRIMATES, 10, 1000, 64, 0, strand="both", valid=200, closed=True),
+    Task("primates6_closed", PRIMATES, 13, 200, 64, 0, strand="both", valid=200, closed=True),
+    Task("primates6_closed", PRIMATES, 16, 120, 32, 0, strand="both", valid=50, closed=True),
     *(
         Task(group, species, *shape)
         for group, species in (("apes4", APES), ("apes5", (*APES, "bonobo_SIMULATED")))

@@ -115,6 +115,7 @@ def write_csv(rows: list[dict[str, object]], path: Path) -> None:
 LABELS = {
     "encode5": "human, mouse, dog, cow, opossum",
     "primates6": "six primates",
+    "primates6_closed": "six primates, a head in closed form",
     "apes4": "four real apes",
     "apes5": "with a SIMULATED bonobo",
 }
@@ -124,12 +125,14 @@ def picture(rows: list[dict[str, object]]) -> Figure:
     """Accuracy against length: ENCODE on the left, apes on the right; chance, 5-mers and the paper beside."""
     figure = Figure(figsize=(10, 5), layout="constrained", facecolor=SURFACE)
     panels = (
-        ("ENCODE: trained on ENm001, tested on ENm002", ("encode5", "primates6")),
+        ("ENCODE: trained on ENm001, tested on ENm002", ("encode5", "primates6", "primates6_closed")),
         ("great apes, chromosome 22, split by locus", ("apes4", "apes5")),
     )
     for axes, (title, groups) in zip(figure.subplots(1, 2), panels, strict=True):
         axes.set_facecolor(SURFACE)
-        for group, color, marker in zip(groups, (HELD_OUT, TRAINING), ("o", "s"), strict=True):
+        for group, color, marker in zip(
+            groups, (HELD_OUT, TRAINING, BASELINE), ("o", "s", "^"), strict=False
+        ):
             of = [row for row in rows if row["task"] == group]
             if not of:
                 continue
