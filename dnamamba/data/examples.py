@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -158,7 +159,7 @@ def from_folder(folder: str | Path, into: Collector) -> None:
     Raises:
         UserError: there is no such folder, or a class without a FASTA file.
     """
-    folder = Path(folder).expanduser()
+    folder = Path(os.path.expanduser(folder))
     if not folder.is_dir():
         raise UserError(f"data.folder: {folder} is no folder")
     splits = [path for path in _visible(folder) if path.is_dir() and path.name in SPLIT_NAMES]

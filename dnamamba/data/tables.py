@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -34,7 +35,7 @@ def read_table(
     Raises:
         UserError: the file, the row or the column that can't be read.
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     unknown = set(named) - {*required, *optional}
     if unknown:
         known = ", ".join((*required, *optional))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -116,7 +117,7 @@ def _info(config: EmbedConfig, how: EmbeddingConfig, reader: Reader) -> Info:
 
 def _regions_hash(inputs: Inputs, config: EmbedConfig) -> str:
     """Of every region, and of which FASTA file they are: size and time of its last change."""
-    stat = Path(config.fasta).expanduser().stat()
+    stat = Path(os.path.expanduser(config.fasta)).stat()
     digest = hashlib.sha256(f"{stat.st_size} {stat.st_mtime_ns}".encode())
     for region in inputs.regions:
         digest.update(repr(region).encode())

@@ -7,10 +7,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dnamamba.data.alphabet import get_alphabet
 from dnamamba.data.fasta import Genome
 from dnamamba.data.intervals import Interval
 from dnamamba.inference.device import need_language_model
 from dnamamba.inference.effects import Windows, score_sites
+from dnamamba.inference.inputs import need_alphabet
 from dnamamba.inference.variants import site_of
 from dnamamba.models import LanguageModel
 
@@ -52,9 +54,11 @@ def saturate(
         advance: is called with the number of bases done since the last call.
 
     Raises:
-        UserError: a region that the genome does not have, or a fine-tuned model.
+        UserError: a region that the genome does not have, a genome read in another alphabet than the model's,
+            or a fine-tuned model.
     """
     need_language_model(model)
+    need_alphabet(genome, get_alphabet(model.config.alphabet))
     ids = genome.fetch(*region)
     letters = genome.alphabet.decode(ids).upper()
     known = [i for i, letter in enumerate(letters) if letter in BASES]

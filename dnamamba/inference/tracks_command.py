@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ def tracks_to_bigwig(config: TracksConfig) -> None:
         with ExitStack() as files, bases_read(console, "reading", total) as advance:
             writers = {q: files.enter_context(bigwig(path, lengths)) for q, path in outputs.items()}
             for region in regions:
-                folder = Path(config.out).expanduser().parent
+                folder = Path(os.path.expanduser(config.out)).parent
                 for start, values in read_track(
                     reader, inputs, region, strand=config.strand, context=config.context,
                     folder=folder, advance=advance,

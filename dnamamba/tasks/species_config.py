@@ -1,5 +1,6 @@
 """The settings of a task of telling species apart."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,7 +112,7 @@ class SpeciesConfig:
                 continue
             if not isinstance(paths, list) or not paths or not all(isinstance(path, str) for path in paths):
                 raise UserError(f"data.{key}.{name} must be a FASTA file or a list of them, not {value!r}")
-            found[str(name)] = [Path(path).expanduser() for path in paths]
+            found[str(name)] = [Path(os.path.expanduser(path)) for path in paths]
         return found
 
     def schedule(self, *, global_batch_size: int, max_steps: int, world_size: int) -> LengthSchedule:
@@ -178,7 +179,7 @@ class SpeciesConfig:
             )
             return genomes, splits
         tables: Mapping[str, Path] = {
-            name: Path(path).expanduser() for name, path in self.homology.items() if path is not None
+            name: Path(os.path.expanduser(path)) for name, path in self.homology.items() if path is not None
         }
         if self.valid is None or self.test is None:
             raise UserError(

@@ -131,3 +131,5 @@ def test_what_is_wrong_is_named(
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.csv: no such file"):
         read_table(tmp_path / "none.csv", ("a",))
+    with pytest.raises(UserError, match=r"^~nobody-of-that-name/none\.csv: no such file"):
+        read_table("~nobody-of-that-name/none.csv", ("a",))

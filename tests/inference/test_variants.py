@@ -10,7 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dnamamba import Genome, LanguageModel, MambaConfig, UserError, get_alphabet
+from dnamamba.data.intervals import Interval
 from dnamamba.inference import effects as effects_module
+from dnamamba.inference.saturation import saturate
 from dnamamba.inference.variants import score_variants
 
 DNA = get_alphabet("dna")
@@ -187,6 +189,8 @@ def test_a_genome_in_another_alphabet_is_refused(model: LanguageModel, genome: G
     other = Genome(genome.path, get_alphabet("bytes"))
     with pytest.raises(UserError, match=r"was read as 'bytes'; the model's alphabet is 'dna'"):
         score_variants(model, other, [("chr1", 1, text[0], "A")])
+    with pytest.raises(UserError, match=r"was read as 'bytes'; the model's alphabet is 'dna'"):
+        saturate(model, other, Interval("chr1", 0, 2), effects_module.Windows(50))
 
 
 @pytest.mark.parametrize("variant", [("chr1", 10, "A"), ("chr1", "ten", "A", "C"), "chr1", None])
