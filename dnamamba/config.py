@@ -114,6 +114,14 @@ def command(run: Callable[[DictConfig], None], name: str, folder: str = ".") -> 
         sys.exit(INTERRUPTED)
     if failed:
         sys.exit(1)
+    _leave_the_other_processes()
+
+
+def _leave_the_other_processes() -> None:
+    """End torch's threads between processes while Python lives: one that still holds a tensor can abort it."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def process_number() -> int:
