@@ -118,7 +118,7 @@ def command(run: Callable[[DictConfig], None], name: str, folder: str = ".") -> 
 
 
 def _leave_the_other_processes() -> None:
-    """End torch's threads between processes while Python lives: one that still holds a tensor can abort it."""
+    """End torch's threads between processes while Python lives: one that holds a tensor can abort it."""
     distributed = sys.modules.get("torch.distributed")
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()
