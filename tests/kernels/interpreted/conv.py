@@ -8,6 +8,7 @@ import torch
 
 from dnamamba.kernels import causal_conv1d
 from dnamamba.kernels.causal_conv1d import triton_op
+from tests.kernels.compiled import assert_compiled_equals_eager
 
 
 @pytest.fixture(autouse=True)
@@ -89,11 +90,4 @@ def test_a_compiled_convolution_equals_the_eager_one_bit_for_bit(
         y, state = causal_conv1d(**values, activation="silu", backend="triton")
         return torch.cat([y.flatten(), state.flatten()])
 
-    compiled = torch.compile(convolve, fullgraph=True, backend="aot_eager")
-    found = []
-    for run in (convolve, compiled):
-        leaves = {name: x.clone().requires_grad_() for name, x in inputs.items()}
-        out = run(leaves)
-        found.append((out, *torch.autograd.grad(out.sin().sum(), list(leaves.values()))))
-    for eager, traced in zip(*found, strict=True):
-        assert torch.equal(eager, traced)
+    assert_compiled_equals_eager(convolve, inputs)

@@ -8,6 +8,7 @@ import torch
 
 from dnamamba.kernels import selective_scan
 from dnamamba.kernels.selective_scan import triton_launch, triton_op, triton_sweeps
+from tests.kernels.compiled import assert_compiled_equals_eager
 from tests.kernels.scan_cut import cut_into
 from tests.kernels.scan_inputs import OPTIONAL, errors, run_scan, scan_inputs, trained_inputs
 
@@ -143,14 +144,7 @@ def test_a_compiled_scan_equals_the_eager_one_bit_for_bit(
         y, last = selective_scan(**values, dt_softplus=True, backend="triton")
         return torch.cat([y.flatten(), last.flatten()])
 
-    compiled = torch.compile(scan, fullgraph=True, backend="aot_eager")
-    found = []
-    for run in (scan, compiled):
-        leaves = {name: x.clone().requires_grad_() for name, x in inputs.items()}
-        out = run(leaves)
-        found.append((out, *torch.autograd.grad(out.sin().sum(), list(leaves.values()))))
-    for eager, traced in zip(*found, strict=True):
-        assert torch.equal(eager, traced)
+    assert_compiled_equals_eager(scan, inputs)
 
 
 def test_a_second_derivative_is_refused() -> None:
