@@ -33,13 +33,15 @@ from rich.table import Table
 ROOT = Path(__file__).parent.parent
 NAME = "human_125m"
 
-# The most important first; name: experiment, further settings. By length 1,440 steps, by size (_short) 960.
+# Name: experiment, further settings. By length 1,440 steps and three seeds, by size (_short) 960 and one.
 SHORT = "_short"
+SEEDS = (0, 1, 2)
+BY_LENGTH = {10: "human_125m", 14: "human_125m_2p14", 17: "human_125m_2p17", 20: "human_125m_2p20"}
 RUNS: dict[str, tuple[str, ...]] = {
-    "1m4_2p10": ("experiment=hg38/human_125m",),
-    "1m4_2p17": ("experiment=hg38/human_125m_2p17",),
-    "1m4_2p14": ("experiment=hg38/human_125m_2p14",),
-    "1m4_2p20": ("experiment=hg38/human_125m_2p20",),
+    f"1m4_2p{power}_seed{seed}": (f"experiment=hg38/{experiment}", f"train.seed={seed}")
+    for seed in SEEDS
+    for power, experiment in sorted(BY_LENGTH.items(), reverse=True)
+} | {
     "1m4_2p10_short": ("experiment=hg38/human_125m", "train.max_steps=960"),
     "700k_2p10_short": ("experiment=hg38/human_125m", "model=paper_700k", "train.max_steps=960"),
     "250k_2p10_short": ("experiment=hg38/human_125m", "model=paper_250k", "train.max_steps=960"),
@@ -136,10 +138,10 @@ def run(
 
 
 def pack(out: Path, name: str) -> None:
-    """What is worth carrying away of a run, without its checkpoint: NAME.tar.gz beside its folder."""
+    """What is worth carrying away of a run, without checkpoint and weights: NAME.tar.gz beside its folder."""
     beside = out / f".{name}.tar.gz"
     with tarfile.open(beside, "w:gz") as archive:
-        for part in ("config.yaml", "metrics.csv", "results.json", "learning_curve.png", "model"):
+        for part in ("config.yaml", "metrics.csv", "results.json", "learning_curve.png", "model/config.json"):
             archive.add(out / name / part, arcname=f"{name}/{part}")
         archive.add(out / f"{name}.log", arcname=f"{name}.log")
     beside.replace(out / f"{name}.tar.gz")
@@ -186,13 +188,13 @@ def results_of(out: Path) -> list[dict]:
             continue
         results = json.loads((folder / "results.json").read_text())
         model = json.loads((folder / "model" / "config.json").read_text())["model"]
-        size, power = name.removesuffix(SHORT).split("_2p")
+        size, length, _ = name.split("_")
         rows.append(
             {
                 "run": name,
                 "model": f"{model['n_layer']} x {model['d_model']}",
                 "parameters": {"250k": 262_208, "700k": 683_424, "1m4": 1_400_448}[size],
-                "length": 2 ** int(power),
+                "length": 2 ** int(length.removeprefix("2p")),
                 "bases": results["bases"],
                 "minutes": results["training_seconds"] / 60,
                 "bases_per_second": bases_per_second(folder),
@@ -209,22 +211,58 @@ def shown(value: str | float) -> str:
     return f"{value:,.4f}" if value < 100 else f"{value:,.0f}"
 
 
-def report(out: Path) -> None:
-    """The table, on the screen and as human.csv, and two pictures."""
-    rows = results_of(out)
-    if not rows:
-        sys.exit(f"no finished run in {out}")
-    table = Table(title="perplexity a base (lower is better)")
+def show(title: str, rows: list[dict]) -> None:
+    table = Table(title=title)
     for column in rows[0]:
         table.add_column(column, justify="right")
     for row in rows:
         table.add_row(*map(shown, row.values()))
     Console(width=160).print(table)
+
+
+def report(out: Path) -> None:
+    """The tables, on the screen and of all runs as human.csv, and two pictures."""
+    rows = results_of(out)
+    if not rows:
+        sys.exit(f"no finished run in {out}")
+    show("perplexity a base (lower is better)", rows)
     with (out / "human.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
+    by_length = [row for row in rows if not row["run"].endswith(SHORT)]
+    if by_length:
+        show("means over seeds, and what a longer length changes", means(by_length))
     pictures(rows, out)
+
+
+def means(rows: list[dict]) -> list[dict]:
+    """A row a length: the mean perplexity, and the change from the next shorter length in percent.
+
+    The change is that of each seed: up to where their lengths part, two runs of a seed are the same run. Its
+    +- is the standard error over the seeds.
+    """
+    lengths = sorted({row["length"] for row in rows})
+    found = []
+    for shorter, length in zip([None, *lengths], lengths, strict=False):
+        row: dict = {"length": length}
+        for split in ("valid", "test"):
+            values = by_seed(rows, length, split)
+            row[split] = statistics.mean(values.values())
+            row[f"{split} change, %"] = row[f"{split} +-"] = ""
+            before = by_seed(rows, shorter, split)
+            changes = [100 * (values[seed] / before[seed] - 1) for seed in values if seed in before]
+            if changes:
+                row[f"{split} change, %"] = f"{statistics.mean(changes):+.3f}"
+            if len(changes) > 1:
+                row[f"{split} +-"] = f"{statistics.stdev(changes) / math.sqrt(len(changes)):.3f}"
+        found.append(row)
+    return found
+
+
+def by_seed(rows: list[dict], length: int | None, split: str) -> dict[str, float]:
+    """Perplexity of a length on a split, by the seed of the run."""
+    return {row["run"].rpartition("_")[2]: row[split] for row in rows if row["length"] == length}
 
 
 def pictures(rows: list[dict], out: Path) -> None:
@@ -236,12 +274,11 @@ def pictures(rows: list[dict], out: Path) -> None:
         (by_size, "parameters", PAPER_BY_SIZE, "parameters", "context 2^10, 10.5 G bases", "size"),
     ):
         if chosen:
-            chosen.sort(key=lambda row: row[key])
             draw(chosen, key, paper, label, of_paper, out / f"perplexity_{name}.png")
 
 
 def draw(rows: list[dict], key: str, paper: dict[int, float], label: str, of_paper: str, path: Path) -> None:
-    """Ours and the paper's, the paper's scaled to nothing: other data, other numbers of bases."""
+    """Ours, a dot a run and a line through the means, and the paper's: other data, other numbers of bases."""
     sys.path.insert(0, str(ROOT))
     from matplotlib.figure import Figure
 
@@ -251,22 +288,24 @@ def draw(rows: list[dict], key: str, paper: dict[int, float], label: str, of_pap
     axes = figure.subplots()
     axes.set_facecolor(SURFACE)
     budget = sum(row["bases"] for row in rows) / len(rows) / 1e9
-    lines = [
-        (f"ours, validation ({budget:.2g} G bases of 0.12 Gb)", [row["valid"] for row in rows], HELD_OUT),
-        ("ours, test", [row["test"] for row in rows], TRAINING),
-    ]
-    for name, values, color in lines:
-        axes.plot([row[key] for row in rows], values, color=color, marker="o", linewidth=2, label=name)
-    for row in rows:
-        axes.annotate(
-            f"{row['valid']:.3f}",
-            (row[key], row["valid"]),
-            (0, -14),
-            textcoords="offset points",
-            ha="center",
-            fontsize=8,
-            color=TEXT,
-        )
+    sizes = sorted({row[key] for row in rows})
+    for split, name, color in (
+        ("valid", f"ours, validation ({budget:.2g} G bases of 0.12 Gb)", HELD_OUT),
+        ("test", "ours, test", TRAINING),
+    ):
+        average = [statistics.mean(row[split] for row in rows if row[key] == size) for size in sizes]
+        axes.plot(sizes, average, color=color, linewidth=2, label=name)
+        axes.plot([row[key] for row in rows], [row[split] for row in rows], "o", color=color, markersize=4)
+        for size, value in zip(sizes, average, strict=True):
+            axes.annotate(
+                f"{value:.3f}",
+                (size, value),
+                (0, -14),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8,
+                color=TEXT,
+            )
     axes.plot(
         list(paper),
         list(paper.values()),

@@ -33,6 +33,7 @@ def assert_within_budget(ours: dict, eager: dict, truth: dict) -> None:
         (2, 264, 96, 16),
         (1, 264, 256, 16),
         (3200, 72, 32, 16),  # a single pass
+        (8, 4104, 544, 16),  # chunks of two sizes
         (1, 65, 33, 4),
         (3, 128, 64, 8),
         (1, 70, 40, 32),

@@ -4,7 +4,12 @@ import itertools
 
 import pytest
 
-from dnamamba.kernels.selective_scan.triton_launch import SEGMENT, SUPPORTED_STATES, launch_config
+from dnamamba.kernels.selective_scan.triton_launch import (
+    SEGMENT,
+    SUPPORTED_STATES,
+    forward_config,
+    launch_config,
+)
 
 SIZES = list(
     itertools.product(
@@ -20,6 +25,22 @@ def test_every_position_channel_and_group_has_work() -> None:
         assert (cut.chunks - 1) * cut.chunk < length <= cut.chunks * cut.chunk
         assert (cut.tiles - 1) * cut.channels < channels <= cut.tiles * cut.channels
         assert 1 <= cut.workers <= batch * cut.chunks * cut.groups
+
+
+def test_a_forward_has_the_same_positions_in_long_chunks_and_then_in_short_ones() -> None:
+    for batch, length, channels, states in SIZES:
+        whole = launch_config(batch, length, channels, states)
+        cut = forward_config(whole, batch, length)
+        if whole.chunks == 1:
+            assert cut == whole
+            continue
+        assert 0 < cut.long <= cut.chunks
+        covered = cut.long * cut.chunk + (cut.chunks - cut.long) * SEGMENT
+        assert covered - SEGMENT < length <= covered
+        if cut.chunk == SEGMENT:
+            assert cut == whole
+        elif batch * cut.tiles <= 132:
+            assert cut.chunks - cut.long >= min(32, length // 8 // SEGMENT)
 
 
 @pytest.mark.parametrize(

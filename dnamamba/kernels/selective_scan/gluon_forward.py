@@ -24,7 +24,7 @@ from .gluon_parts import (
     fetch_states,
     kernel,
     load_row,
-    locate,
+    locate_forward,
     row,
     row_offsets,
     step_size,
@@ -32,20 +32,21 @@ from .gluon_parts import (
     two_blocks,
     widen,
 )
+from .triton_forward import place
 
 
 @kernel
 def forward_summary(
     p_u, p_dt, p_A, p_B, p_bias, p_state, p_total,
-    stride_Bb, stride_Bt, L, tiles, chunks, T, saved, slots,
-    ROWS: gl.constexpr, HAS_BIAS: gl.constexpr, SOFTPLUS: gl.constexpr,
+    stride_Bb, stride_Bt, batch, L, tiles, chunks, long, T, saved, slots,
+    ROWS: gl.constexpr, SEGMENT: gl.constexpr, HAS_BIAS: gl.constexpr, SOFTPLUS: gl.constexpr,
 ):  # fmt: skip
     """Write each chunk's drive where the next chunk's first state goes, and its sum of deltas."""
     s_u = two_blocks(p_u, ROWS, WIDTH)
     s_dt = two_blocks(p_dt, ROWS, WIDTH)
     s_lowB = two_blocks(p_B, ROWS, N)
     s_B = gl.allocate_shared_memory(gl.float32, [ROWS, N], DENSE_2D)
-    i_e, i_c, i_b = locate(tiles, chunks)
+    i_e, i_c, i_b = locate_forward(tiles, batch)
     E = tiles * WIDTH
     o_e, o_ne, o_en = tile_offsets(i_e * WIDTH, E)
     b_A = gl.load(p_A + o_en).to(gl.float32)
@@ -53,10 +54,11 @@ def forward_summary(
     b_h = gl.zeros([N, WIDTH], gl.float32, TILE)
     b_total = gl.zeros([1, WIDTH], gl.float32, TILE)
 
-    t0 = i_c.to(gl.int64) * T
+    first = place(i_c, long, T, SEGMENT)
+    t0 = first.to(gl.int64)
     o_rows = (i_b * L + t0) * E + i_e * WIDTH + row_offsets(E, ROWS)
     p_B += (i_b * stride_Bb + t0 * stride_Bt) * 8
-    blocks = gl.minimum(L - i_c * T, T) // ROWS
+    blocks = gl.minimum(L - first, place(i_c + 1, long, T, SEGMENT) - first) // ROWS
     for i_k in range(-1, blocks):
         if i_k + 1 < blocks:
             x = (i_k + 1) % 2
@@ -75,14 +77,14 @@ def forward_summary(
                 b_h = exp2((b_delta * LOG2E) * b_A, True) * b_h + b_drive
                 b_total += b_delta
     if i_c + 1 < chunks:
-        gl.store(p_state + (i_b * saved + (i_c + 1) * slots) * E * N + o_ne, b_h)
+        gl.store(p_state + (i_b * saved + place(i_c + 1, long, slots, 1)) * E * N + o_ne, b_h)
     gl.store(p_total + (i_b * chunks + i_c) * E + o_e, b_total)
 
 
 @kernel
 def forward_output(
     p_u, p_dt, p_A, p_B, p_C, p_D, p_z, p_bias, p_first, p_state, p_y, p_last,
-    stride_Bb, stride_Bt, stride_Cb, stride_Ct, L, tiles, chunks, T, saved, slots,
+    stride_Bb, stride_Bt, stride_Cb, stride_Ct, batch, L, tiles, chunks, long, T, saved, slots,
     ROWS: gl.constexpr, SEGMENT: gl.constexpr,
     HAS_D: gl.constexpr, HAS_Z: gl.constexpr, HAS_BIAS: gl.constexpr, HAS_FIRST: gl.constexpr,
     SOFTPLUS: gl.constexpr, SINGLE: gl.constexpr, SAVE: gl.constexpr,
@@ -95,13 +97,13 @@ def forward_output(
     s_lowC = two_blocks(p_C, ROWS, N)
     s_B = gl.allocate_shared_memory(gl.float32, [ROWS, N], DENSE_2D)
     s_C = gl.allocate_shared_memory(gl.float32, [ROWS, N], DENSE_2D)
-    i_e, i_c, i_b = locate(tiles, chunks)
+    i_e, i_c, i_b = locate_forward(tiles, batch)
     E = tiles * WIDTH
     o_e, o_ne, o_en = tile_offsets(i_e * WIDTH, E)
     b_A = gl.load(p_A + o_en).to(gl.float32)
     b_D = load_row(p_D, o_e, HAS_D)
     b_bias = load_row(p_bias, o_e, HAS_BIAS)
-    p_state += (i_b * saved + i_c * slots) * E * N
+    p_state += (i_b * saved + place(i_c, long, slots, 1)) * E * N
     b_h = gl.zeros([N, WIDTH], gl.float32, TILE)
     if SINGLE:
         if HAS_FIRST:
@@ -109,12 +111,13 @@ def forward_output(
     else:
         b_h += gl.load(p_state + o_ne)
 
-    t0 = i_c.to(gl.int64) * T
+    first = place(i_c, long, T, SEGMENT)
+    t0 = first.to(gl.int64)
     o_chunk = (i_b * L + t0) * E
     o_rows = o_chunk + i_e * WIDTH + row_offsets(E, ROWS)
     p_B += (i_b * stride_Bb + t0 * stride_Bt) * 8
     p_C += (i_b * stride_Cb + t0 * stride_Ct) * 8
-    blocks = gl.minimum(L - i_c * T, T) // ROWS
+    blocks = gl.minimum(L - first, place(i_c + 1, long, T, SEGMENT) - first) // ROWS
     for i_k in range(-1, blocks):
         if i_k + 1 < blocks:
             x = (i_k + 1) % 2

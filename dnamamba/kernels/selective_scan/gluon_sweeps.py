@@ -79,8 +79,8 @@ def forward_summary(inputs: ScanInputs, state: States, total: Tensor, cut: Launc
     launch(
         forward_kernel, (len(u) * cut.chunks * cut.tiles,),
         u, dt, A, B, dt_bias, state.values, total, *_strides(B),
-        u.shape[1], cut.tiles, cut.chunks, cut.chunk, state.saved, state.slots,
-        HAS_BIAS=dt_bias is not None, SOFTPLUS=softplus, **_SWEEP,
+        *u.shape[:2], cut.tiles, cut.chunks, cut.long, cut.chunk, state.saved, state.slots,
+        SEGMENT=SEGMENT, HAS_BIAS=dt_bias is not None, SOFTPLUS=softplus, **_SWEEP,
     )  # fmt: skip
 
 
@@ -93,7 +93,7 @@ def forward_output(
     launch(
         output_kernel, (len(u) * cut.chunks * cut.tiles,),
         u, dt, A, B, C, D, z, dt_bias, first, state.values, y, last, *_strides(B, C),
-        u.shape[1], cut.tiles, cut.chunks, cut.chunk, state.saved, state.slots,
+        *u.shape[:2], cut.tiles, cut.chunks, cut.long, cut.chunk, state.saved, state.slots,
         HAS_D=D is not None, HAS_Z=z is not None, HAS_BIAS=dt_bias is not None, HAS_FIRST=first is not None,
         SOFTPLUS=softplus, SINGLE=cut.chunks == 1, SAVE=save, SEGMENT=SEGMENT, **_SWEEP,
     )  # fmt: skip

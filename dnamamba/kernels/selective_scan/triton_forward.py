@@ -16,6 +16,8 @@ linear in the one it receives, `decay h + drive`, so that three kernels do it:
     carry             the states before every chunk, by one scan over the summaries
     forward_output    each chunk again, from its true state: y, and a saved state before every SEGMENT-th step
 
+The first `long` chunks have T positions, those after them SEGMENT: the forward ends with short programs.
+
 Every exponential is an exp2 of delta log2(e) A. log2(e) goes with delta: its rounding then differs from step
 to step, where that of A log2(e) would add up.
 
@@ -38,6 +40,18 @@ def locate(i_p, tiles, chunks):
 
 
 @triton.jit
+def locate_forward(i_p, tiles, batch):
+    """The same with the chunk changing slowest: the short ones, the last of every sequence, begin last."""
+    return i_p % tiles, i_p // tiles // batch, ((i_p // tiles) % batch).to(tl.int64)
+
+
+@triton.jit
+def place(i_c, long, size, short):
+    """How much lies before chunk i_c: of the first `long` chunks each has `size`, of the others `short`."""
+    return i_c * size - tl.maximum(i_c - long, 0) * (size - short)
+
+
+@triton.jit
 def step_size(b_dt, b_bias, m_t, SOFTPLUS: tl.constexpr, EVEN: tl.constexpr, FAST: tl.constexpr):
     """delta of one step: zero outside the sequence, where it must leave the state alone."""
     b_delta = b_dt.to(tl.float32) + b_bias
@@ -52,12 +66,12 @@ def step_size(b_dt, b_bias, m_t, SOFTPLUS: tl.constexpr, EVEN: tl.constexpr, FAS
 def forward_summary(
     p_u, p_dt, p_A, p_B, p_bias, p_state, p_total,
     stride_ub, stride_ut, stride_db, stride_dt, stride_Bb, stride_Bt,
-    L, E, tiles, chunks, T, saved, slots,
+    batch, L, E, tiles, chunks, long, T, saved, slots,
     N: tl.constexpr, TILE: tl.constexpr, STEPS: tl.constexpr, SEGMENT: tl.constexpr,
     HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr, EVEN: tl.constexpr, FAST: tl.constexpr,
 ):  # fmt: skip
     """Write each chunk's drive where the next chunk's first state goes, and its sum of deltas."""
-    i_e, i_c, i_b = locate(tl.program_id(0), tiles, chunks)
+    i_e, i_c, i_b = locate_forward(tl.program_id(0), tiles, batch)
     o_e = i_e * TILE + tl.arange(0, TILE)
     o_n = tl.arange(0, N)
     m_e = o_e < E
@@ -70,9 +84,10 @@ def forward_summary(
 
     b_h = tl.zeros([N, TILE], tl.float32)
     b_total = tl.zeros([TILE], tl.float32)
-    left = tl.minimum(L - i_c * T, T)
+    first = place(i_c, long, T, SEGMENT)
+    left = tl.minimum(L - first, place(i_c + 1, long, T, SEGMENT) - first)
     for i_s in range(0, (left + SEGMENT - 1) // SEGMENT):
-        t0 = i_c.to(tl.int64) * T + i_s * SEGMENT
+        t0 = (first + i_s * SEGMENT).to(tl.int64)
         p_us = p_u + i_b * stride_ub + t0 * stride_ut
         p_ds = p_dt + i_b * stride_db + t0 * stride_dt
         p_Bs = p_B + i_b * stride_Bb + t0 * stride_Bt
@@ -88,7 +103,8 @@ def forward_summary(
                 b_h = exp2((b_delta * LOG2E)[None, :] * b_A, FAST) * b_h + b_drive
                 b_total += b_delta
     if i_c + 1 < chunks:
-        tl.store(p_state + (i_b * saved + (i_c + 1) * slots) * E * N + o_ne, b_h, mask=m_e[None, :])
+        i_next = i_b * saved + place(i_c + 1, long, slots, 1)
+        tl.store(p_state + i_next * E * N + o_ne, b_h, mask=m_e[None, :])
     tl.store(p_total + (i_b * chunks + i_c) * E + o_e, b_total, mask=m_e)
 
 
@@ -99,8 +115,24 @@ def compose(decay_1, drive_1, decay_2, drive_2):
 
 
 @triton.jit
+def fetch_summaries(
+    i_r, p_total, p_state, o_e, o_col, m_col, E, chunks, long, slots,
+    N: tl.constexpr, ROWS: tl.constexpr, REVERSE: tl.constexpr,
+):  # fmt: skip
+    """Rows i_r to i_r + ROWS of the carry's scan: sums of delta, drives, and where their states go."""
+    o_r = i_r + tl.arange(0, ROWS)
+    m_drive = ((o_r > 0) & (o_r < chunks))[:, None] & m_col[None, :]
+    i_here = chunks - 1 - o_r if REVERSE else o_r
+    i_from = i_here + 1 if REVERSE else i_here - 1
+    b_total = tl.load(p_total + (i_from.to(tl.int64) * E)[:, None] + o_e[None, :], mask=m_drive, other=0.0)
+    p_rows = p_state + (place(i_here, long, slots, 1).to(tl.int64) * E * N)[:, None] + o_col[None, :]
+    b_drive = tl.load(p_rows, mask=m_drive, other=0.0)
+    return b_total, b_drive, p_rows, (o_r < chunks)[:, None] & m_col[None, :]
+
+
+@triton.jit
 def carry(
-    p_A, p_total, p_first, p_state, stride_e, stride_n, E, chunks, saved, slots,
+    p_A, p_total, p_first, p_state, stride_e, stride_n, E, chunks, long, saved, slots,
     N: tl.constexpr, COLS: tl.constexpr, ROWS: tl.constexpr, HAS_FIRST: tl.constexpr,
     REVERSE: tl.constexpr, FAST: tl.constexpr,
 ):  # fmt: skip
@@ -108,7 +140,7 @@ def carry(
 
     Row i of the scan is chunk i, or the i-th from the end if REVERSE; row 0 is the given first state. The
     state of row i follows from row i-1 through that chunk's decay. A and the first state are [E, N] with the
-    same two strides.
+    same two strides. The next rows are on their way while these are scanned.
     """
     i_b = tl.program_id(1).to(tl.int64)
     o_col = tl.program_id(0) * COLS + tl.arange(0, COLS)
@@ -119,20 +151,20 @@ def carry(
     b_carry = tl.zeros([COLS], tl.float32)
     if HAS_FIRST:
         b_carry += tl.load(p_first + i_b * E * N + o_en, mask=m_col, other=0.0).to(tl.float32)
+    p_total += i_b * chunks * E
+    p_state += i_b * saved * E * N
+    b_total, b_drive, p_rows, m_rows = fetch_summaries(
+        0, p_total, p_state, o_e, o_col, m_col, E, chunks, long, slots, N, ROWS, REVERSE
+    )
     for i_r in range(0, chunks, ROWS):
-        o_r = i_r + tl.arange(0, ROWS)
-        m_drive = ((o_r > 0) & (o_r < chunks))[:, None] & m_col[None, :]
-        i_here = chunks - 1 - o_r if REVERSE else o_r
-        i_from = i_here + 1 if REVERSE else i_here - 1
-        b_total = tl.load(
-            p_total + (i_b * chunks + i_from)[:, None] * E + o_e[None, :], mask=m_drive, other=0.0
+        b_next_total, b_next_drive, p_next_rows, m_next_rows = fetch_summaries(
+            i_r + ROWS, p_total, p_state, o_e, o_col, m_col, E, chunks, long, slots, N, ROWS, REVERSE
         )
-        p_rows = p_state + ((i_b * saved + i_here * slots) * E * N)[:, None] + o_col[None, :]
-        b_drive = tl.load(p_rows, mask=m_drive, other=0.0)
         b_decay, b_h = tl.associative_scan((exp2(b_total * LOG2E * b_A[None, :], FAST), b_drive), 0, compose)
         b_h += b_decay * b_carry[None, :]
-        tl.store(p_rows, b_h, mask=(o_r < chunks)[:, None] & m_col[None, :])
+        tl.store(p_rows, b_h, mask=m_rows)
         b_carry = tl.sum(tl.where((tl.arange(0, ROWS) == ROWS - 1)[:, None], b_h, 0.0), axis=0)
+        b_total, b_drive, p_rows, m_rows = b_next_total, b_next_drive, p_next_rows, m_next_rows
 
 
 @triton.jit(do_not_specialize_on_alignment=["p_A", "p_first", "p_state", "p_last"])
@@ -140,13 +172,13 @@ def forward_output(
     p_u, p_dt, p_A, p_B, p_C, p_D, p_z, p_bias, p_first, p_state, p_y, p_last,
     stride_ub, stride_ut, stride_db, stride_dt, stride_Bb, stride_Bt,
     stride_Cb, stride_Ct, stride_zb, stride_zt,
-    L, E, tiles, chunks, T, saved, slots,
+    batch, L, E, tiles, chunks, long, T, saved, slots,
     N: tl.constexpr, TILE: tl.constexpr, STEPS: tl.constexpr, SEGMENT: tl.constexpr,
     HAS_D: tl.constexpr, HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_FIRST: tl.constexpr,
     SOFTPLUS: tl.constexpr, SINGLE: tl.constexpr, SAVE: tl.constexpr, EVEN: tl.constexpr, FAST: tl.constexpr,
 ):  # fmt: skip
     """Write y, the state before every segment (if SAVE), and the last state."""
-    i_e, i_c, i_b = locate(tl.program_id(0), tiles, chunks)
+    i_e, i_c, i_b = locate_forward(tl.program_id(0), tiles, batch)
     o_e = i_e * TILE + tl.arange(0, TILE)
     o_n = tl.arange(0, N)
     m_e = o_e < E
@@ -160,7 +192,7 @@ def forward_output(
     if HAS_BIAS:
         b_bias += tl.load(p_bias + o_e, mask=m_e, other=0.0).to(tl.float32)
 
-    i_first = i_b * saved + i_c * slots
+    i_first = i_b * saved + place(i_c, long, slots, 1)
     b_h = tl.zeros([N, TILE], tl.float32)
     if SINGLE:
         if HAS_FIRST:
@@ -168,11 +200,12 @@ def forward_output(
     else:
         b_h += tl.load(p_state + i_first * E * N + o_ne, mask=m_e[None, :], other=0.0)
 
-    left = tl.minimum(L - i_c * T, T)
+    first = place(i_c, long, T, SEGMENT)
+    left = tl.minimum(L - first, place(i_c + 1, long, T, SEGMENT) - first)
     for i_s in range(0, (left + SEGMENT - 1) // SEGMENT):
         if SAVE:
             tl.store(p_state + (i_first + i_s) * E * N + o_ne, b_h, mask=m_e[None, :])
-        t0 = i_c.to(tl.int64) * T + i_s * SEGMENT
+        t0 = (first + i_s * SEGMENT).to(tl.int64)
         p_us = p_u + i_b * stride_ub + t0 * stride_ut
         p_ds = p_dt + i_b * stride_db + t0 * stride_dt
         p_Bs = p_B + i_b * stride_Bb + t0 * stride_Bt

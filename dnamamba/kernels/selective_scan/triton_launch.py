@@ -1,6 +1,6 @@
 """How a selective scan is cut into programs: a pure function of its sizes, the same on every run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 # A saved state stands before every SEGMENT-th position; the backward rebuilds the states in between.
 SEGMENT = 64
@@ -19,6 +19,10 @@ CHUNK_PROGRAMS = 32
 # scheduler.
 RESIDENT_BACKWARD = 16
 MAX_CHUNK = 256
+# Short chunks, of SEGMENT positions, with which a forward ends: so many programs of them for every
+# multiprocessor, in at most this share of the sequence.
+SHORT_PROGRAMS = 32
+SHORT_SHARE = 1 / 8
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,8 @@ class LaunchConfig:
         channels: channels of a program's tile.
         tiles: such tiles in E.
         chunk: positions of a program, a multiple of SEGMENT.
-        chunks: such chunks in L; one means a single pass, more mean summaries, carry and output.
+        chunks: chunks in L; one means a single pass, more mean summaries, carry and output.
+        long: how many of them, the first ones, have `chunk` positions; the others have SEGMENT.
         groups: groups of tiles in the backward, the first of them a tile larger where they can't be even. A
             program owns one group, adds up its dB and dC in its own rows, and no two programs write to one
             address.
@@ -40,6 +45,7 @@ class LaunchConfig:
     tiles: int
     chunk: int
     chunks: int
+    long: int
     groups: int
     workers: int
 
@@ -74,4 +80,22 @@ def launch_config(batch: int, length: int, channels: int, states: int, processor
     left = states / 4 - 4 * states / SEGMENT - 4 * (states + 3) / chunk
     groups = max(1, min(tiles, int(left * channels / (8 * states))))
     work = batch * chunks * groups
-    return LaunchConfig(tile, tiles, chunk, chunks, groups, min(work, processors * RESIDENT_BACKWARD))
+    return LaunchConfig(tile, tiles, chunk, chunks, chunks, groups, min(work, processors * RESIDENT_BACKWARD))
+
+
+def forward_config(cut: LaunchConfig, batch: int, length: int, processors: int = 132) -> LaunchConfig:
+    """`cut` with short chunks at the end, for the forward.
+
+    A multiprocessor serves its older programs first: those of one wave do not end together. With equal chunks
+    the last ones run nearly alone, and mostly wait, for as long as a chunk takes.
+    """
+    if cut.chunks == 1 or cut.chunk == SEGMENT:
+        return cut
+    short = processors * SHORT_PROGRAMS // (batch * cut.tiles)
+    return with_short_chunks(cut, length, min(short, int(SHORT_SHARE * length) // SEGMENT))
+
+
+def with_short_chunks(cut: LaunchConfig, length: int, short: int) -> LaunchConfig:
+    """`cut` with at least `short` short chunks: they also take what is left of the sequence."""
+    long = (length - short * SEGMENT) // cut.chunk
+    return replace(cut, long=long, chunks=long - (long * cut.chunk - length) // SEGMENT)

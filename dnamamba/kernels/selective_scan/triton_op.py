@@ -11,7 +11,7 @@ from dnamamba.kernels.selective_scan import gluon_sweeps, triton_sweeps
 
 from .api import Scan
 from .sweeps import Gradients, ScanInputs, States
-from .triton_launch import SEGMENT, launch_config
+from .triton_launch import SEGMENT, forward_config, launch_config
 
 
 def selective_scan_triton(
@@ -67,7 +67,8 @@ def scan_forward(
     sweeps = gluon_sweeps if gluon_sweeps.takes(inputs) else triton_sweeps
     inputs = sweeps.prepare(inputs)
     batch, length, channels = u.shape
-    cut = launch_config(batch, length, channels, A.shape[1], processors(u.device))
+    units = processors(u.device)
+    cut = forward_config(launch_config(batch, length, channels, A.shape[1], units), batch, length, units)
     first = None if initial_state is None else sweeps.prepare_states(initial_state)
 
     y, saved_states = _forward_outputs(u, A.shape[1], save)

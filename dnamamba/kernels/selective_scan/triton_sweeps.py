@@ -18,7 +18,7 @@ _SWEEP = {"STEPS": 2, "num_warps": 1, "num_stages": 1, "maxnreg": 64}
 _GRADIENT = {"num_warps": 1, "num_stages": 1, "maxnreg": 128}
 # Positions over which the gradient's p telescopes, for inputs in half and in full precision.
 _WINDOWS = (SEGMENT, 4)
-_CARRY_ROWS, _CARRY_COLUMNS = 256, 16
+_CARRY_ROWS, _CARRY_COLUMNS = 128, 16
 _SUM_BLOCK = 2048
 _SUM_ROWS, _SUM_COLUMNS = 256, 32
 
@@ -48,7 +48,7 @@ def forward_summary(inputs: ScanInputs, state: States, total: Tensor, cut: Launc
     launch(
         forward_kernel, (u.shape[0] * cut.chunks * cut.tiles,),
         u, dt, A, B, dt_bias, state.values, total, *_strides(u, dt, B),
-        *u.shape[1:], cut.tiles, cut.chunks, cut.chunk, state.saved, state.slots,
+        *u.shape, cut.tiles, cut.chunks, cut.long, cut.chunk, state.saved, state.slots,
         SEGMENT=SEGMENT, HAS_BIAS=dt_bias is not None, SOFTPLUS=softplus, **_flags(inputs, cut), **_SWEEP,
     )  # fmt: skip
 
@@ -62,7 +62,7 @@ def forward_output(
     launch(
         output_kernel, (u.shape[0] * cut.chunks * cut.tiles,),
         u, dt, A, B, C, D, z, dt_bias, first, state.values, y, last, *_strides(u, dt, B, C, z),
-        *u.shape[1:], cut.tiles, cut.chunks, cut.chunk, state.saved, state.slots,
+        *u.shape, cut.tiles, cut.chunks, cut.long, cut.chunk, state.saved, state.slots,
         HAS_D=D is not None, HAS_Z=z is not None, HAS_BIAS=dt_bias is not None, HAS_FIRST=first is not None,
         SOFTPLUS=softplus, SINGLE=cut.chunks == 1, SAVE=save, SEGMENT=SEGMENT,
         **_flags(inputs, cut), **_SWEEP,
@@ -119,7 +119,7 @@ def carry(
     launch(
         carry_kernel, (-(-channels * states // _CARRY_COLUMNS), total.shape[0]),
         inputs.A, total, first, state.values, *inputs.A.stride(),
-        channels, cut.chunks, state.saved, state.slots,
+        channels, cut.chunks, cut.long, state.saved, state.slots,
         N=states, COLS=_CARRY_COLUMNS, ROWS=rows, HAS_FIRST=first is not None, REVERSE=reverse,
         FAST=fast_math(inputs.u.dtype), num_warps=4, num_stages=1,
     )  # fmt: skip

@@ -72,6 +72,17 @@ def test_sizes(
     assert_within_budget(scan_inputs(B, L, E, 16), dtype, True)
 
 
+@pytest.mark.parametrize(("L", "short"), [(96, 2), (88, 2), (72, 4)])
+def test_short_chunks_at_the_end(L: int, short: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_into(monkeypatch, chunk=32, short=short)
+    assert_within_budget(scan_inputs(2, L, 64, 16), torch.bfloat16, True)
+    x = half_precision_inputs(2, L, 64)
+    saved = gradients(x)
+    with torch.no_grad():
+        for ours, same in zip(selective_scan(**x, dt_softplus=True, backend="triton"), saved, strict=False):
+            assert torch.equal(ours, same)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_inputs_of_trained_models(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     cut_into(monkeypatch, chunk=16)

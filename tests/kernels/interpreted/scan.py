@@ -60,6 +60,37 @@ def test_sizes(B: int, L: int, E: int, N: int, chunk: int, monkeypatch: pytest.M
     assert max(found.values()) < 2e-6, found
 
 
+@pytest.mark.parametrize(
+    ("L", "chunk", "short", "cut"),
+    [
+        (48, 16, 2, (2, 4)),  # 16 16 | 8 8
+        (45, 16, 2, (1, 5)),  # 16 | 8 8 8 5
+        (40, 24, 1, (1, 3)),  # 24 | 8 8
+        (33, 16, 4, (0, 5)),  # 8 8 8 8 1
+    ],
+)
+@pytest.mark.parametrize("save", [False, True])
+def test_short_chunks_at_the_end(
+    L: int, chunk: int, short: int, cut: tuple[int, int], save: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_into(monkeypatch, chunk=chunk, short=short)
+    config = triton_op.forward_config(triton_op.launch_config(2, L, 3, 4, 1), 2, L, 1)
+    assert (config.long, config.chunks) == cut
+    inputs = scan_inputs(2, L, 3, 4)
+    if save:
+        found = errors(run_scan(inputs, "triton", dtype=torch.float32), run_scan(inputs, "reference"))
+    else:
+        with torch.no_grad():
+            ours, truth = (
+                selective_scan(
+                    **{k: x.to(dtype) for k, x in inputs.items()}, dt_softplus=True, backend=backend
+                )
+                for backend, dtype in (("triton", torch.float32), ("reference", torch.float64))
+            )
+        found = errors(ours._asdict(), truth._asdict())
+    assert max(found.values()) < 2e-6, found
+
+
 @pytest.mark.parametrize(("groups", "E", "tiles"), [(1, 150, 3), (2, 150, 3), (3, 300, 5)])
 def test_one_program_adds_up_its_tiles(
     groups: int, E: int, tiles: int, monkeypatch: pytest.MonkeyPatch
