@@ -37,7 +37,7 @@ class Task:
     """A fine-tuning run: species, windows of 2^`log2` bases, steps in all and at each shorter length.
 
     `valid` is of windows a species; `strand` of those that validate and test; `closed` of a head that is
-    computed from as many steps.
+    computed from as many steps and from the validation windows.
     """
 
     group: str
@@ -86,7 +86,7 @@ class Task:
             settings += ["data.split=file", f"decoder.mode={'next' if self.closed else 'mean'}"]
             files = {"species": "ENm001", "test_species": "ENm002"}
         if self.closed:
-            settings += ["task.fit=closed"]
+            settings += ["task.fit=closed", "task.refit=true"]
         if self.warmup:
             settings += [
                 f"data.length_warmup.first_length={SHORTEST}",

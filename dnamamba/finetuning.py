@@ -24,7 +24,7 @@ from dnamamba.resume import UNCHANGED, checkpoint_to_resume
 from dnamamba.run import begin, check_groups
 from dnamamba.tasks.checkpointing import LastCheckpoint
 from dnamamba.tasks.classification import Scored, SequenceTask, TaskConfig, class_weights
-from dnamamba.tasks.closed_form import check_closed, check_question, fit_head
+from dnamamba.tasks.closed_form import Head, check_closed, check_question, fit_heads
 from dnamamba.tasks.keep_best import KeepBest
 from dnamamba.tasks.lora import add_adapters, merge_adapters
 from dnamamba.tasks.progress import ProgressReport, Throughput
@@ -143,9 +143,8 @@ def finetune(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         console.print(line, soft_wrap=True)
 
     began = time.perf_counter()
-    if closed:
-        # Before there is a folder: a pass that is stopped leaves nothing.
-        fit_head(trainer, task, data, train.steps, console)
+    # Before there is a folder: a pass that is stopped leaves nothing.
+    heads = fit_heads(trainer, task, data, train.steps, console) if closed else {}
     begin(cfg, folder, trainer, resume_from)
     last.take_signals(trainer)
     try:
@@ -159,7 +158,7 @@ def finetune(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         if trainer.is_global_zero:
             save_model(model, folder / "model")
         with console.status("scoring the held-out sequences"):
-            scored = _scored(trainer, task, data)
+            scored = _scored(trainer, task, data, heads)
     finally:
         last.restore_signals()
     if not trainer.is_global_zero:
@@ -173,6 +172,8 @@ def finetune(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         "training_seconds": round(seconds, 1),
         "data": {"label": data.label, "summary": data.summary, "notes": list(data.notes)},
     }
+    if closed:
+        results["head_from"] = {split: list(head.splits) for split, head in heads.items()}
     with replacing(folder / "metrics.json") as beside:
         beside.write_text(json.dumps(results, indent=2) + "\n")
     write_predictions(folder / "predictions.tsv", decoder, data, scored)
@@ -229,7 +230,7 @@ def _unchanged(contents: dict[str, Any]) -> dict[str, list[str]]:
         "data": [key for key in contents["data"] if key not in FREE],
         "train": [*UNCHANGED["train"], "validate_every"],
         # Of a head in closed form there is no checkpoint: how it is found never differs.
-        "task": [key for key in contents["task"] if key not in ("bootstrap", "fit", "shrinkage")],
+        "task": [key for key in contents["task"] if key not in ("bootstrap", "fit", "shrinkage", "refit")],
         "decoder": list(contents["decoder"]),
         "genome": list(contents["genome"]),
     }
@@ -244,10 +245,14 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
-def _scored(trainer: lightning.Trainer, task: SequenceTask, data: SequenceData) -> dict[str, Scored]:
-    """What the model makes of every validation and test example."""
+def _scored(
+    trainer: lightning.Trainer, task: SequenceTask, data: SequenceData, heads: dict[str, Head]
+) -> dict[str, Scored]:
+    """What the model, with the head of a split where there is one, makes of its every example."""
     found = {}
     for split, loader in data.held_out_loaders():
+        if split in heads:
+            heads[split].give(task.model)
         (trainer.validate if split == "valid" else trainer.test)(task, dataloaders=loader, verbose=False)
         assert task.scored is not None
         found[split] = task.scored

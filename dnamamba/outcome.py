@@ -101,6 +101,9 @@ def draw(
 def show(console: Console, results: dict[str, Any], folder: Path) -> None:
     """The run's outcome, and where everything lies."""
     table = Table(title=f"test, {results['test']['examples']:,} sequences", title_justify="left")
+    if "valid" in results.get("head_from", {}).get("test", ()):
+        table.caption = "test: of the saved head; validation: of the one computed without those sequences"
+        table.caption_justify = "left"
     for column in ("metric", "test", "95 % interval", "validation"):
         table.add_column(column, justify="left" if column == "metric" else "right")
     for name, found in results["test"].items():

@@ -134,6 +134,7 @@ def test_a_simulated_species_is_named_so_in_every_prediction(
         (),
         (
             "task.fit=closed",
+            "task.refit=true",
             "decoder.mode=next",
             "data.length_warmup.first_length=16",
             "data.length_warmup.steps=8",

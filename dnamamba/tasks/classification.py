@@ -31,6 +31,7 @@ class TaskConfig:
 
     fit: str
     shrinkage: float
+    refit: bool
     class_weights: Any
     label_smoothing: float
     freeze: bool
@@ -62,6 +63,10 @@ class TaskConfig:
             raise UserError(f"task.shrinkage must lie above 0 and up to 1, not {self.shrinkage}")
         if self.fit == "closed":
             self._check_closed()
+        elif self.refit:
+            raise UserError(
+                "task.refit=true needs task.fit=closed: of training, validation chooses what is kept"
+            )
 
     def _check_closed(self) -> None:
         """That nothing is asked for that has no meaning for a head that is computed."""

@@ -49,6 +49,8 @@ class Discriminant:
     def solve(self, shrinkage: float, *, priors: bool = True) -> tuple[Tensor, Tensor]:
         """Weight [classes, d] and bias [classes] in float64, on the CPU: logits are weight x + bias.
 
+        The sums stay as they are: more may be added afterwards.
+
         Features are standardised by their standard deviation over all samples; S is the covariance within
         the classes, pooled, and shrunk to (1 - a) S + a (trace(S) / d) I. A logit is then the logarithm of
         the posterior of Gaussians with that covariance, up to a number that is the same for all classes. A

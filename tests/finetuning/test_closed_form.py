@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dnamamba import SequenceModel, UserError, load
+from dnamamba import SequenceModel, UserError, get_alphabet, load
 from dnamamba.finetune_plan import print_finetuning_plan
 from dnamamba.finetuning import finetune
 from dnamamba.prediction import predict
@@ -99,6 +99,57 @@ def test_the_head_is_the_discriminant_of_the_training_batches(
     torch.testing.assert_close(model.head.bias.double(), bias, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("weights", ["null", "balanced"])
+def test_a_refit_adds_the_validation_sequences_for_the_test_and_the_model(
+    tiny: Configure,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    weights: str,
+) -> None:
+    """Validation is as in a run without it."""
+    monkeypatch.setattr(closed_form, "Discriminant", Spy)
+    overrides = ("decoder.strand=both", "task.shrinkage=1", f"task.class_weights={weights}")
+    # The last position alone leaves both heads in doubt.
+    cfg = tiny(*CLOSED, *overrides, "decoder.mode=last", "train.max_steps=2", "data.batch_size=3")
+    plain = finetune(cfg, tmp_path / "plain")
+    assert "validation:" not in capsys.readouterr().out
+    cfg.task.refit = True
+    results = finetune(cfg, tmp_path / "run")
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "again, from 15 validation windows too: it is saved and tested, the one before is" in printed
+    assert "test: of the saved head; validation: of the one computed without those sequences" in printed
+    assert plain["head_from"] == {"valid": ["train"], "test": ["train"]}
+    assert results["head_from"] == {"valid": ["train"], "test": ["train", "valid"]}
+
+    given, trained = spies.pop().given, spies.pop().given
+    assert [len(labels) for _, labels in given] == [3, 3, 2] * 2 + [3] * 5  # 2 steps of 8, then 15 examples
+    assert all(torch.equal(a[0], b[0]) for a, b in zip(trained, given[:6], strict=True))
+    model = load(tmp_path / "run")
+    assert isinstance(model, SequenceModel)
+    expected = Discriminant(2, model.head.in_features)
+    expected.add(*(torch.cat(column) for column in zip(*given, strict=True)))
+    weight, bias = expected.solve(1.0, priors=weights == "null")
+    torch.testing.assert_close(model.head.weight.double(), weight, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(model.head.bias.double(), bias, rtol=1e-5, atol=1e-5)
+
+    lines = [line.split(",") for line in (tmp_path / "t.csv").read_text().splitlines()[1:]]
+    bases = {name: torch.from_numpy(get_alphabet("dna").encode(text))[None] for name, text, *_ in lines}
+    valid = [name for name, _, _, split in sorted(lines, key=lambda line: len(line[1])) if split == "valid"]
+    with torch.no_grad():
+        read = torch.cat([model.features(bases[name]) for name in valid])
+    torch.testing.assert_close(torch.cat([of for of, _ in given[6:]]), read, rtol=1e-5, atol=1e-5)
+
+    assert results["valid"] == plain["valid"]
+    before, after = (rows_of(tmp_path / name / "predictions.tsv") for name in ("plain", "run"))
+    assert before[:15] == after[:15]
+    assert {row["split"] for row in after[:15]} == {"valid"}
+    with torch.no_grad():
+        answers = [model(bases[row["id"]]).softmax(-1)[0, 1].item() for row in after[15:]]
+    assert [float(row["p_gc"]) for row in after[15:]] == pytest.approx(answers, abs=1e-5)
+    assert [float(row["p_gc"]) for row in before[15:]] != pytest.approx(answers, abs=1e-2)
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -111,6 +162,7 @@ def test_the_head_is_the_discriminant_of_the_training_batches(
             [*CLOSED, "task.class_weights={at: 1, gc: 2}"],
             "task.class_weights must be null or balanced with task.fit=closed, not {'at': 1, 'gc': 2}",
         ),
+        (["task.refit=true"], "task.refit=true needs task.fit=closed"),
         ([*CLOSED, "ckpt_path=last"], "ckpt_path: task.fit=closed leaves no checkpoint to go on from"),
         (
             [*CLOSED, "trainer.devices=2", "trainer.strategy=ddp"],

@@ -29,6 +29,7 @@ def settings(**changes: Any) -> TaskConfig:
     given: dict[str, Any] = {
         "fit": "gradient",
         "shrinkage": 0.02,
+        "refit": False,
         "class_weights": None,
         "label_smoothing": 0.0,
         "freeze": False,

@@ -54,10 +54,12 @@ def test_the_posteriors_are_those_of_the_definition(shrinkage: float, priors: bo
 
 
 def test_batches_equal_all_at_once() -> None:
+    """Also where it was solved on the way."""
     features, labels = samples()
     found = Discriminant(3, features.shape[1])
-    for part, of in zip(features.split([1, 150, 49, 100]), labels.split([1, 150, 49, 100]), strict=True):
+    for part, of in zip(features.split([100, 1, 150, 49]), labels.split([100, 1, 150, 49]), strict=True):
         found.add(part, of)
+        found.solve(0.02)
     assert found.counts.tolist() == [150, 100, 50]
     for ours, theirs in zip(found.solve(0.02), solved(features, labels, 0.02), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
