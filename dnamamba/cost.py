@@ -1,8 +1,9 @@
 """What a training step takes of a device, estimated from what was measured: docs/kernels.md, "Training step".
 
 Memory and time are linear in bases * blocks * inner channels, which is what the kernels sweep over. The
-numbers below were fitted to training_step_h200.csv and longest_step_h200.csv of docs/measurements (1.4M and
-7M models with 16 states, 2^16 to 2^22 bases at a time, 2026-11-23); other sizes are extrapolated from them.
+numbers below were fitted to training_step_h200.csv, longest_step_h200.csv and training_step_h100.csv of
+docs/measurements (1.4M and 7M models with 16 states, 2^18 to 2^22 bases at a time, 2026-11-23 and 27); other
+sizes are extrapolated from them.
 """
 
 from dataclasses import dataclass
@@ -44,7 +45,13 @@ class Device:
     checkpointing: float
 
 
-DEVICES = {"h200": Device("h200", 139.8, (6.85e-11, 5.9e-11), 2**17, 0.6e-3, 1.26)}
+DEVICES = {
+    device.name: device
+    for device in (
+        Device("h100", 79.2, (7.5e-11, 6.7e-11), 2**17, 0.6e-3, 1.26),
+        Device("h200", 139.8, (6.85e-11, 5.9e-11), 2**17, 0.6e-3, 1.26),
+    )
+}
 
 
 def step_bytes(

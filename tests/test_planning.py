@@ -29,27 +29,31 @@ def planned() -> Iterator[Configure]:
         yield lambda *overrides: compose("plan", overrides=["plan.device=h200", *overrides])
 
 
-def measured() -> list[tuple[str, int, int, bool, float, float]]:
-    """Model, batch, length, checkpointing, milliseconds and GiB of every step that was measured."""
+def measured() -> list[tuple[str, str, int, int, bool, float, float]]:
+    """Device, model, batch, length, checkpointing, milliseconds and GiB of every step that was measured."""
     rows = []
-    for name in ("training_step_h200.csv", "longest_step_h200.csv"):
+    for name in ("training_step_h100.csv", "training_step_h200.csv", "longest_step_h200.csv"):
+        device = name.removesuffix(".csv").rpartition("_")[2]
         for row in csv.DictReader((MEASUREMENTS / name).read_text().splitlines()):
             shape = int(row.get("batch", 1)), int(row.get("length") or row["bases_per_step"])
             checkpointing = row.get("checkpointing") == "True"
-            rows.append((row["model"], *shape, checkpointing, float(row["step_ms"]), float(row["peak_gib"])))
+            took = float(row["step_ms"]), float(row["peak_gib"])
+            rows.append((device, row["model"], *shape, checkpointing, *took))
     return rows
 
 
-@pytest.mark.parametrize(("model", "batch", "length", "checkpointing", "milliseconds", "gib"), measured())
+@pytest.mark.parametrize(
+    ("device", "model", "batch", "length", "checkpointing", "milliseconds", "gib"), measured()
+)
 def test_estimates_are_near_what_was_measured(
-    model: str, batch: int, length: int, checkpointing: bool, milliseconds: float, gib: float
+    device: str, model: str, batch: int, length: int, checkpointing: bool, milliseconds: float, gib: float
 ) -> None:
     made = plan(
         [Stage(0, length, batch, 0, 100)],
         MODELS[model],
         bases_at_a_time=batch * length,
         checkpointing=checkpointing,
-        device=DEVICES["h200"],
+        device=DEVICES[device],
     )
     assert made.seconds == pytest.approx(milliseconds / 10, rel=0.25)
     assert made.memory_gib == pytest.approx(gib, rel=0.15)
@@ -154,7 +158,7 @@ def test_an_epoch_of_a_genome_needs_its_index(planned: Configure, tmp_path: Path
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("plan.device=abacus", r"plan.device must be one that was measured \(h200\), not 'abacus'"),
+        ("plan.device=abacus", r"plan.device must be one that was measured \(h100, h200\), not 'abacus'"),
         ("trainer.devices=auto", "trainer.devices must be a number of at least 1 to plan with, not 'auto'"),
         ("trainer.num_nodes=abc", "trainer.num_nodes must be a number of at least 1 to plan with, not 'abc'"),
         ("trainer.num_nodes=0", "trainer.num_nodes must be a number of at least 1 to plan with, not 0"),
