@@ -166,7 +166,7 @@ def throughput(data: Path, out: Path, gpu: str) -> None:
         folder = out / f"throughput_2p{power}"
         shutil.rmtree(folder, ignore_errors=True)
         warmup = ("data.length_warmup.first_length=null", "data.length_warmup.steps=null")
-        plain = (*warmup, "train.checkpoint_every=1000")
+        plain = (*warmup, "train.checkpoint_every=1000", "trainer.deterministic=false")
         if pretrain([f"experiment={experiment}", *files_of(data), *short, *plain], folder, gpu):
             sys.exit(f"the run failed, see {folder}.log")
         milliseconds, _, _ = measure("1.4M", 2 ** (20 - power), 2**power, False, 10)

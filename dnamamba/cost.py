@@ -2,7 +2,7 @@
 
 Memory and time are linear in bases * blocks * inner channels, which is what the kernels sweep over. The
 numbers below were fitted to training_step_h200.csv, longest_step_h200.csv and training_step_h100.csv of
-docs/measurements (1.4M and 7M models with 16 states, 2^18 to 2^22 bases at a time, 2026-11-23 and 27); other
+docs/measurements (1.4M and 7M models with 16 states, 2^17 to 2^22 bases at a time, 2026-11-23 and 27); other
 sizes are extrapolated from them.
 """
 

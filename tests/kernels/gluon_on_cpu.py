@@ -159,7 +159,7 @@ def language(program: int, copies: Copies) -> dict[str, Any]:
     )  # fmt: skip
     return {
         "gl": gl,
-        "tl": SimpleNamespace(maximum=lambda a, b: Scalar(max(a, b))),
+        "tl": SimpleNamespace(int64=None, maximum=lambda a, b: Scalar(max(a, b))),
         "async_copy": copies,
         "mma_v2": product,
         "exp2": lambda x, _: torch.exp2(x),

@@ -37,6 +37,7 @@ def test_a_forward_has_the_same_positions_in_long_chunks_and_then_in_short_ones(
         assert 0 < cut.long <= cut.chunks
         covered = cut.long * cut.chunk + (cut.chunks - cut.long) * SEGMENT
         assert covered - SEGMENT < length <= covered
+        assert (cut.chunks - cut.long) * SEGMENT < length / 8 + cut.chunk or cut == whole
         if cut.chunk == SEGMENT:
             assert cut == whole
         elif batch * cut.tiles <= 132:

@@ -24,7 +24,6 @@ from .gluon_parts import (
     fetch_states,
     kernel,
     load_row,
-    locate_forward,
     row,
     row_offsets,
     step_size,
@@ -32,7 +31,7 @@ from .gluon_parts import (
     two_blocks,
     widen,
 )
-from .triton_forward import place
+from .triton_forward import locate_forward, place
 
 
 @kernel
@@ -46,7 +45,7 @@ def forward_summary(
     s_dt = two_blocks(p_dt, ROWS, WIDTH)
     s_lowB = two_blocks(p_B, ROWS, N)
     s_B = gl.allocate_shared_memory(gl.float32, [ROWS, N], DENSE_2D)
-    i_e, i_c, i_b = locate_forward(tiles, batch)
+    i_e, i_c, i_b = locate_forward(gl.program_id(0), tiles, batch)
     E = tiles * WIDTH
     o_e, o_ne, o_en = tile_offsets(i_e * WIDTH, E)
     b_A = gl.load(p_A + o_en).to(gl.float32)
@@ -97,7 +96,7 @@ def forward_output(
     s_lowC = two_blocks(p_C, ROWS, N)
     s_B = gl.allocate_shared_memory(gl.float32, [ROWS, N], DENSE_2D)
     s_C = gl.allocate_shared_memory(gl.float32, [ROWS, N], DENSE_2D)
-    i_e, i_c, i_b = locate_forward(tiles, batch)
+    i_e, i_c, i_b = locate_forward(gl.program_id(0), tiles, batch)
     E = tiles * WIDTH
     o_e, o_ne, o_en = tile_offsets(i_e * WIDTH, E)
     b_A = gl.load(p_A + o_en).to(gl.float32)

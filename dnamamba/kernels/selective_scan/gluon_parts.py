@@ -55,13 +55,6 @@ def locate(tiles, chunks):
 
 
 @gluon.jit
-def locate_forward(tiles, batch):
-    """The same with the chunk changing slowest: the short ones, the last of every sequence, begin last."""
-    i_p = gl.program_id(0)
-    return i_p % tiles, i_p // tiles // batch, ((i_p // tiles) % batch).to(gl.int64)
-
-
-@gluon.jit
 def first_tile(i_g, tiles, groups):
     """Where a group of tiles begins; the first groups have one more where they can't be even."""
     return i_g * (tiles // groups) + gl.minimum(i_g, tiles % groups)

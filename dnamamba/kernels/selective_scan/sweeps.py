@@ -44,7 +44,7 @@ class ScanInputs(NamedTuple):
 
 
 class States(NamedTuple):
-    """States in memory, [B, `saved`, N, E]; that before chunk c is the c * `slots`-th.
+    """States in memory, [B, `saved`, N, E]; that before chunk c is the c * `slots`-th, short chunks counting one.
 
     A single pass that saves nothing has no `values`.
     """

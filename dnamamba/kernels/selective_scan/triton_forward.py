@@ -41,7 +41,7 @@ def locate(i_p, tiles, chunks):
 
 @triton.jit
 def locate_forward(i_p, tiles, batch):
-    """The same with the chunk changing slowest: the short ones, the last of every sequence, begin last."""
+    """As `locate`, but the chunk changes slowest: the short ones, the last of every sequence, begin last."""
     return i_p % tiles, i_p // tiles // batch, ((i_p // tiles) % batch).to(tl.int64)
 
 

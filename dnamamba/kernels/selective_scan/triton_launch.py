@@ -32,7 +32,7 @@ class LaunchConfig:
     Attributes:
         channels: channels of a program's tile.
         tiles: such tiles in E.
-        chunk: positions of a program, a multiple of SEGMENT.
+        chunk: positions of a long chunk, a multiple of SEGMENT.
         chunks: chunks in L; one means a single pass, more mean summaries, carry and output.
         long: how many of them, the first ones, have `chunk` positions; the others have SEGMENT.
         groups: groups of tiles in the backward, the first of them a tile larger where they can't be even. A
@@ -86,7 +86,7 @@ def launch_config(batch: int, length: int, channels: int, states: int, processor
 def forward_config(cut: LaunchConfig, batch: int, length: int, processors: int = 132) -> LaunchConfig:
     """`cut` with short chunks at the end, for the forward.
 
-    A multiprocessor serves its older programs first: those of one wave do not end together. With equal chunks
+    A multiprocessor seems to serve some programs first: those of one wave do not end together. With equal chunks
     the last ones run nearly alone, and mostly wait, for as long as a chunk takes.
     """
     if cut.chunks == 1 or cut.chunk == SEGMENT:

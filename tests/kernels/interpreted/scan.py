@@ -73,7 +73,9 @@ def test_sizes(B: int, L: int, E: int, N: int, chunk: int, monkeypatch: pytest.M
 def test_short_chunks_at_the_end(
     L: int, chunk: int, short: int, cut: tuple[int, int], save: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """With so few rows of the carry at a time that it goes around several times, both ways."""
     cut_into(monkeypatch, chunk=chunk, short=short)
+    monkeypatch.setattr(triton_sweeps, "_CARRY_ROWS", 2)
     config = triton_op.forward_config(triton_op.launch_config(2, L, 3, 4, 1), 2, L, 1)
     assert (config.long, config.chunks) == cut
     inputs = scan_inputs(2, L, 3, 4)
