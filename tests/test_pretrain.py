@@ -321,7 +321,7 @@ def test_a_stop_before_the_first_step_in_the_last_and_while_scoring(
 def test_a_run_that_died_about_a_checkpoint_has_every_step_in_its_curve(
     tiny: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hook: str, reached: int
 ) -> None:
-    """The third checkpoint was written; it counts once its step is in metrics.csv, and before a validation."""
+    """A checkpoint counts once its step is in metrics.csv; it does not wait for the validation."""
     pretrain(tiny(), tmp_path / "whole")
     plain = getattr(NextBase, hook)
 
