@@ -74,6 +74,9 @@ def command(run: Callable[[DictConfig], None], name: str, folder: str = ".") -> 
     def job(cfg: DictConfig) -> None:
         nonlocal failed, started
         started = True
+        # By which SLURM says that the time is nearly up. A training asks for it as long as it can be stopped;
+        # what only has a picture left to draw, or never asks, would die of it.
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         try:
             run(cfg)
         except (UserError, OmegaConfBaseException) as error:
