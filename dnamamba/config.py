@@ -74,6 +74,9 @@ def command(run: Callable[[DictConfig], None], name: str, folder: str = ".") -> 
     def job(cfg: DictConfig) -> None:
         nonlocal failed, started
         started = True
+        # By which SLURM says that the time is nearly up. A training asks for it as long as it can be stopped;
+        # what only has a picture left to draw, or never asks, would die of it.
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         try:
             run(cfg)
         except (UserError, OmegaConfBaseException) as error:
@@ -132,13 +135,18 @@ def process_number() -> int:
     return 0
 
 
+def processes_started() -> int:
+    """How many processes of a run torchrun, srun or Lightning started; 1 where this one is alone."""
+    return max(int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"))
+
+
 def _share_one_folder() -> None:
     """Where processes are started from outside, each would name its folder by its own clock.
 
     Raises:
         UserError: the command line names no folder for all of them.
     """
-    several = max(int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"))
+    several = processes_started()
     if several == 1 or any(argument.startswith("hydra.run.dir=") for argument in sys.argv):
         if process_number() and "hydra.output_subdir=null" not in sys.argv:
             sys.argv.append("hydra.output_subdir=null")

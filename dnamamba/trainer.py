@@ -1,6 +1,7 @@
 """Lightning's trainer, as a configuration asks for it and no noisier than it need be."""
 
 import logging
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +9,17 @@ from pathlib import Path
 import lightning
 import torch
 from hydra.utils import instantiate
+from lightning.fabric.plugins.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
 from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
+from dnamamba.config import processes_started
 from dnamamba.errors import UserError
 from dnamamba.tasks.checkpointing import AtomicCheckpointIO
 from dnamamba.tasks.optim import Schedule
@@ -72,7 +80,8 @@ def build_trainer(cfg: DictConfig, train: TrainConfig, folder: Path) -> lightnin
     """The trainer of a run in `folder`; a batch of its is an optimiser step.
 
     Raises:
-        UserError: a number is out of range, or the device asked for is not there.
+        UserError: a number is out of range, the device asked for is not there, or the run has other processes
+            than were started.
     """
     _quieten()
     if cfg.trainer.accelerator in ("cuda", "gpu") and not torch.cuda.is_available():
@@ -84,11 +93,12 @@ def build_trainer(cfg: DictConfig, train: TrainConfig, folder: Path) -> lightnin
         # Lightning's own of that name is FSDP1, which wants the backward pass outside the training step.
         processes = cfg.trainer.devices * cfg.trainer.num_nodes
         arguments["strategy"] = ModelParallelStrategy(processes, 1, save_distributed_checkpoint=False)
+    starter = _starter(cfg.trainer)
     try:
         trainer = lightning.Trainer(
             **arguments,
             logger=instantiate(cfg.logger, save_dir=str(folder)),
-            plugins=[AtomicCheckpointIO()],
+            plugins=[AtomicCheckpointIO(), *starter],
             default_root_dir=folder,
             max_epochs=-1,
             max_steps=-1 if train.max_steps is None else train.max_steps,
@@ -101,8 +111,14 @@ def build_trainer(cfg: DictConfig, train: TrainConfig, folder: Path) -> lightnin
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
+        if environment := getattr(trainer.strategy, "cluster_environment", None):
+            # As the start of the run would, with a traceback then.
+            environment.validate_settings(trainer.num_devices, trainer.num_nodes)
     except (MisconfigurationException, RuntimeError, ValueError, TypeError) as error:
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+    started = processes_started()
+    if started > 1 and trainer.world_size == 1:
+        raise UserError(f"trainer.devices=1 is a run of one process, and {started} were started")
     half = str(cfg.trainer.precision).startswith("bf16")
     on_gpu = trainer.strategy.root_device.type == "cuda"
     if half and on_gpu and not torch.cuda.is_bf16_supported(including_emulation=False):
@@ -112,10 +128,37 @@ def build_trainer(cfg: DictConfig, train: TrainConfig, folder: Path) -> lightnin
     return trainer
 
 
+def _starter(trainer: DictConfig) -> list[ClusterEnvironment]:
+    """Who starts the processes of a run inside a SLURM job; elsewhere Lightning finds out by itself.
+
+    It goes by the tasks that the job asked for: without srun, it would wait for them forever. And in a job
+    called `bash` or `interactive`, as salloc's is, it would take each of srun's processes for another run.
+
+    Raises:
+        UserError: srun is missing, or does not say how many processes a machine has.
+    """
+    if "SLURM_JOB_ID" not in os.environ or TorchElasticEnvironment.detect():
+        return []
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))
+    if tasks == 1 and trainer.num_nodes == 1:
+        return [LightningEnvironment()]
+    options = f"--nodes={trainer.num_nodes} --ntasks-per-node={trainer.devices}"
+    if tasks == 1:
+        raise UserError(f"trainer.num_nodes={trainer.num_nodes} in a SLURM job: start it by srun {options}")
+    if "SLURM_NTASKS_PER_NODE" not in os.environ:
+        raise UserError(
+            f"SLURM was given --ntasks={tasks} alone; for trainer.num_nodes={trainer.num_nodes} and "
+            f"trainer.devices={trainer.devices} give it {options} instead"
+        )
+    return [SLURMEnvironment()]
+
+
 def _quieten() -> None:
     """Keep Lightning's advice about its own products and about loaders of other shapes off the screen."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # On a cluster, of every run that needs no srun.
+    warnings.filterwarnings("ignore", message="The `srun` command is available on your system")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
     warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")

@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "figures": {"files"},
     "config": {"errors"},
     "resume": {"errors", "models", "checkpoint", "figures", "tasks"},
-    "trainer": {"errors", "tasks"},
+    "trainer": {"errors", "config", "tasks"},
     "run": {
         "errors",
         "files",

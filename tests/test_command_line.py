@@ -74,6 +74,17 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     assert not [path for path in folder.rglob("*") if path.is_file()]
 
 
+def test_the_warning_of_slurm_ends_nothing_that_does_not_wait_for_it(folder: Path) -> None:
+    """As between a run's last score and its end, where its status would say that the job had failed."""
+    (folder / "warned.py").write_text(
+        "import signal\nfrom dnamamba.config import command\n"
+        "def run(cfg):\n    signal.raise_signal(signal.SIGUSR1)\n    print('done')\n"
+        "command(run, 'pretrain')\n"
+    )
+    done = subprocess.run([sys.executable, "warned.py"], cwd=folder, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+
+
 def test_a_run_from_any_folder_ends_with_its_paths(folder: Path, genome: Path) -> None:
     done = run(folder, *own(genome))
     assert done.returncode == 0, done.stderr

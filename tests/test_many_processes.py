@@ -19,29 +19,53 @@ from tests.conftest import TINY
 from tests.test_command_line import command, run, wait_for_step, weights
 from tests.test_stages import fake_scontrol
 
+LENGTHS = [8] * 20 + [16] * 20 + [32] * 20
+SELDOM = "train.checkpoint_every=60"  # nobody stops these
+
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[tuple[str, ...], Path]:
-    """Overrides of a run of three stages, four micro-batches a step, and the folder of one process."""
-    base = tmp_path_factory.mktemp("alone")
+def overrides(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """Of a run of three stages of 20 steps, four micro-batches a step."""
+    base = tmp_path_factory.mktemp("genome")
     letters = np.random.default_rng(5).choice(list("ACGT"), 3_000)
     letters[100:130] = "N"
     (base / "g.fa").write_text(f">one\n{''.join(letters[:2000])}\n>two\n{''.join(letters[2000:])}\n")
     (base / "i.bed").write_text("one\t0\t1024\ttrain\ntwo\t0\t400\tvalid\ntwo\t500\t900\ttest\n")
-    overrides = (
+    return (
         "data=hg38",
         *TINY,
         f"data.fasta={base / 'g.fa'}",
         f"data.intervals={base / 'i.bed'}",
         "train.global_batch_size=16",
-        "train.max_steps=9",
+        "train.max_steps=60",
+        "train.validate_every=25",
         "data.valid_windows=9",
         "data.length_warmup.first_length=8",
-        "data.length_warmup.steps=3",
+        "data.length_warmup.steps=20",
     )
-    done = run(base, *overrides, "hydra.run.dir=run")
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory, overrides: tuple[str, ...]) -> Path:
+    """The folder of one process."""
+    base = tmp_path_factory.mktemp("alone")
+    done = run(base, *overrides, SELDOM, "hydra.run.dir=run")
     assert done.returncode == 0, done.stderr
-    return overrides, base / "run"
+    return base / "run"
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory, overrides: tuple[str, ...]) -> Path:
+    """The folder of two processes that nothing interrupts, started by Lightning."""
+    return run_two(tmp_path_factory.mktemp("together"), overrides, "ddp")
+
+
+def run_two(base: Path, overrides: tuple[str, ...], strategy: str) -> Path:
+    done = run(base, *overrides, SELDOM, "trainer.devices=2", f"trainer.strategy={strategy}")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("results    ") == 1
+    (folder,) = (base / "logs/pretrain/runs").iterdir()
+    return folder
 
 
 def column(folder: Path, name: str) -> list[float]:
@@ -49,7 +73,7 @@ def column(folder: Path, name: str) -> list[float]:
 
 
 def check_same(found: Path, expected: Path) -> None:
-    assert column(found, "train/length") == [8, 8, 8, 16, 16, 16, 32, 32, 32]
+    assert column(found, "train/length") == LENGTHS
     for name in ("train/loss", "val/bits_per_base", "test/bits_per_base"):
         assert column(found, name) == pytest.approx(column(expected, name), rel=1e-5), name
     weights = load(found).state_dict()
@@ -57,22 +81,20 @@ def check_same(found: Path, expected: Path) -> None:
         assert weights[name].numpy() == pytest.approx(tensor.numpy(), abs=1e-4), name
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-def test_two_processes_train_as_one_does(
-    alone: tuple[tuple[str, ...], Path], tmp_path: Path, strategy: str
+def test_two_processes_train_as_one_does(alone: Path, together: Path) -> None:
+    """One process takes four micro-batches a step, two take two each."""
+    check_same(together, alone)
+
+
+def test_two_processes_that_share_the_weights_train_as_one_does(
+    alone: Path, overrides: tuple[str, ...], tmp_path: Path
 ) -> None:
-    """One process takes four micro-batches a step, two take two each; started by Lightning."""
-    overrides, expected = alone
-    done = run(tmp_path, *overrides, "trainer.devices=2", f"trainer.strategy={strategy}")
-    assert done.returncode == 0, done.stderr
-    (folder,) = (tmp_path / "logs/pretrain/runs").iterdir()
-    check_same(folder, expected)
-    assert done.stdout.count("results    ") == 1
+    check_same(run_two(tmp_path, overrides, "fsdp"), alone)
 
 
 def torchrun(*overrides: str) -> list[str]:
     launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "dnamamba.pretrain"]
-    return [sys.executable, "-m", *launcher, *overrides, "trainer.devices=2", "trainer.strategy=ddp"]
+    return [sys.executable, "-m", *launcher, *overrides]
 
 
 def test_processes_without_a_common_folder_are_refused(tmp_path: Path) -> None:
@@ -85,15 +107,7 @@ def test_processes_without_a_common_folder_are_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-STAGES = (
-    "trainer.devices=2",
-    "trainer.strategy=ddp",
-    "train.max_steps=60",
-    "train.validate_every=25",
-    "data.length_warmup.steps=20",
-    "ckpt_path=auto",
-)
-
+TWO = ("trainer.devices=2", "trainer.strategy=ddp", "ckpt_path=auto")
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -127,7 +141,13 @@ def srun(start: Start, *overrides: str) -> list[subprocess.Popen[str]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    job = {"SLURM_JOB_NAME": "train", "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1"}
+    job = {
+        "SLURM_JOB_ID": "4711",
+        "SLURM_JOB_NAME": "train",
+        "SLURM_NTASKS": "2",
+        "SLURM_NTASKS_PER_NODE": "2",
+        "SLURM_NNODES": "1",
+    }
     step = {"SLURM_STEP_NUM_TASKS": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     return [
         start(command(*overrides), **job, **step, SLURM_NODEID="0", SLURM_PROCID=rank, SLURM_LOCALID=rank)
@@ -135,17 +155,27 @@ def srun(start: Start, *overrides: str) -> list[subprocess.Popen[str]]:
     ]
 
 
-def test_two_processes_stopped_in_every_stage_go_on_as_if_nothing_had_been(
-    alone: tuple[tuple[str, ...], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: Start
+def test_two_processes_stopped_and_killed_in_every_stage_go_on_as_if_nothing_had_been(
+    overrides: tuple[str, ...],
+    together: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    start: Start,
 ) -> None:
-    """One run, of 20 steps a stage: SIGTERM to Lightning's processes, to torchrun's, and SLURM's SIGUSR1."""
+    """One run, of 20 steps a stage: SIGTERM to Lightning's processes, to torchrun's, and SLURM's SIGUSR1.
+
+    And SIGKILL to srun's second process, and to Lightning's first: the other ends by itself.
+    """
     monkeypatch.chdir(tmp_path)
     asked = fake_scontrol(tmp_path, monkeypatch)
-    whole, folder = tmp_path / "whole", tmp_path / "stopped"
-    for process in srun(start, *alone[0], *STAGES, f"hydra.run.dir={whole}"):
-        _, errors = process.communicate(timeout=120)
-        assert process.returncode == 0, errors
-    settings = (*alone[0], *STAGES, f"hydra.run.dir={folder}")
+    folder = tmp_path / "stopped"
+    settings = (*overrides, *TWO, f"hydra.run.dir={folder}")
+
+    first, second = srun(start, *settings)
+    wait_for_step(first, folder, 3)
+    second.kill()
+    assert "Connection" in check_died(first, status=1)
+    assert check_died(second, status=-signal.SIGKILL) == ""
 
     process = start(command(*settings))
     wait_for_step(process, folder, 8)
@@ -156,13 +186,19 @@ def test_two_processes_stopped_in_every_stage_go_on_as_if_nothing_had_been(
     assert errors.count("\n") == 1
     check_stopped(folder, range(8, 20))
 
+    process = start(command(*settings))
+    wait_for_step(process, folder, 21)
+    process.kill()
+    # What it says ends when its second process does, which has it from the first.
+    assert "Connection" in check_died(process, status=-signal.SIGKILL)
+
     process = start(torchrun(*settings))
-    wait_for_step(process, folder, 25)
+    wait_for_step(process, folder, 30)
     os.killpg(process.pid, signal.SIGTERM)  # torchrun passes it on: its processes are sent two
     status, errors = ended(process)
     assert status == 1  # torchrun's own, whatever its processes say
     assert errors.count("dnamamba: stopped by SIGTERM after step") == 1
-    check_stopped(folder, range(25, 40))
+    check_stopped(folder, range(30, 40))
     assert not asked.exists()
 
     first, second = srun(start, *settings)
@@ -177,14 +213,27 @@ def test_two_processes_stopped_in_every_stage_go_on_as_if_nothing_had_been(
     check_stopped(folder, range(43, 60))
     assert asked.read_text() == "requeue 4711\n"
 
-    for process in srun(start, *settings):
+    go_on(srun(start, *settings), folder, together)
+    assert {path.name for path in tmp_path.iterdir()} == {"stopped", "bin", "asked"}
+
+
+def go_on(processes: list[subprocess.Popen[str]], folder: Path, expected: Path) -> None:
+    """These end the run in `folder` with the weights and the losses of the expected one, bit for bit."""
+    for process in processes:
         _, errors = process.communicate(timeout=120)
-        assert process.returncode == 0, errors
-    expected, found = weights(whole), weights(folder)
-    for name, tensor in expected.items():
+        assert (process.returncode, errors) == (0, "")
+    found = weights(folder)
+    for name, tensor in weights(expected).items():
         assert torch.equal(found[name], tensor), name
-    assert column(folder, "train/length") == [8] * 20 + [16] * 20 + [32] * 20
-    assert {path.name for path in tmp_path.iterdir()} == {"whole", "stopped", "bin", "asked"}
+    assert column(folder, "train/length") == LENGTHS
+    for name in ("train/loss", "val/bits_per_base", "test/bits_per_base"):
+        assert column(folder, name) == column(expected, name), name
+
+
+def check_died(process: subprocess.Popen[str], status: int) -> str:
+    found, errors = ended(process)
+    assert found == status, errors
+    return errors
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:

@@ -313,6 +313,40 @@ def test_a_stop_before_the_first_step_in_the_last_and_while_scoring(
         pretrain(cfg, folder)
 
 
+@pytest.mark.parametrize(
+    ("hook", "reached"),
+    [("on_train_batch_end", 2), ("validation_step", 3)],
+    ids=["before step 3 is logged", "in its validation"],
+)
+def test_a_run_that_died_about_a_checkpoint_has_every_step_in_its_curve(
+    tiny: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hook: str, reached: int
+) -> None:
+    """A checkpoint counts once its step is in metrics.csv; it does not wait for the validation."""
+    pretrain(tiny(), tmp_path / "whole")
+    plain = getattr(NextBase, hook)
+
+    def died(task: NextBase, *arguments: Any) -> Any:
+        if task.trainer.global_step == 3:
+            raise ZeroDivisionError
+        return plain(task, *arguments)
+
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(NextBase, hook, died)
+        with pytest.raises(ZeroDivisionError):
+            pretrain(tiny(), folder)
+    last = folder / "checkpoints" / "last.ckpt"
+    assert torch.load(last, weights_only=True)["global_step"] == reached
+    pretrain(tiny("ckpt_path=auto"), folder)
+    losses = [
+        [row["train/loss"] for row in read_metrics(run / "metrics.csv") if "train/loss" in row]
+        for run in (tmp_path / "whole", folder)
+    ]
+    assert len(losses[0]) == 6
+    assert losses[1] == losses[0]
+    assert list(last.parent.iterdir()) == [last]
+
+
 def test_the_logged_loss_is_that_of_the_step(tiny: Configure, tmp_path: Path) -> None:
     """Of all its micro-batches: at the first step, weights being equal, the mean over the same windows."""
     losses = []

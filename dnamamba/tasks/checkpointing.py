@@ -39,6 +39,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 class LastCheckpoint(lightning.Callback):
     """Keeps `folder`/last.ckpt fresh, and ends a run early but whole on SIGINT or SIGTERM.
 
+    A checkpoint takes the name last.ckpt once its step was logged, so that a run that is killed between the
+    two does the step again and its curve has no gap.
+
     The signals are this callback's from `take_signals` until `restore_signals`: while training they stop the
     run after its step, before and after that at once. SIGUSR1, by which SLURM says that the time is nearly
     up, stops as well and puts the job back into the queue. Where there are several processes, one that is
@@ -59,7 +62,8 @@ class LastCheckpoint(lightning.Callback):
         self.every = every
         self.contents = contents
         self.validate_every = validate_every
-        self._due = False
+        self._next = folder / "next.ckpt"
+        self._due = self._written = False
         self._trainer: lightning.Trainer | None = None
         self._training = False
         self._asked: signal.Signals | None = None
@@ -93,6 +97,7 @@ class LastCheckpoint(lightning.Callback):
     def on_validation_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         """While training, and when the held-out records are scored."""
         self.take_signals(trainer)
+        self._publish(trainer)  # a validation may outlive the time between SIGTERM and SIGKILL
 
     def on_test_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         """As for a validation."""
@@ -120,8 +125,13 @@ class LastCheckpoint(lightning.Callback):
 
     def _save(self, trainer: lightning.Trainer) -> None:
         if self._due:
-            trainer.save_checkpoint(self.path)
-            self._due = False
+            trainer.save_checkpoint(self._next)
+            self._due, self._written = False, True
+
+    def _publish(self, trainer: lightning.Trainer) -> None:
+        if self._written and trainer.is_global_zero:
+            self._next.replace(self.path)
+        self._written = False
 
     def on_train_batch_start(
         self, trainer: lightning.Trainer, module: lightning.LightningModule, batch: Any, index: int
@@ -131,6 +141,7 @@ class LastCheckpoint(lightning.Callback):
         Raises:
             Interrupted: a stop was asked for.
         """
+        self._publish(trainer)
         self._end_if_stopped()
         if trainer.world_size > 1:
             # Asked for at the start of a step, and done after it, so that no step waits for the answer.
@@ -144,6 +155,9 @@ class LastCheckpoint(lightning.Callback):
         """
         self._training = False
         trainer.save_checkpoint(self.path)
+        self._written = False
+        if trainer.is_global_zero:
+            self._next.unlink(missing_ok=True)
         self._agreed, self._stopped_at = self._agree(trainer), trainer.global_step
         self._end_if_stopped()
 
