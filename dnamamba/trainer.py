@@ -116,6 +116,10 @@ def build_trainer(cfg: DictConfig, train: TrainConfig, folder: Path) -> lightnin
             environment.validate_settings(trainer.num_devices, trainer.num_nodes)
     except (MisconfigurationException, RuntimeError, ValueError, TypeError) as error:
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+    if cfg.trainer.deterministic:
+        # Equal bits need no new memory filled with NaN, which torch does then and which takes time; no kernel
+        # reads what was not written, and their tests keep the filling.
+        torch.utils.deterministic.fill_uninitialized_memory = False
     started = processes_started()
     if started > 1 and trainer.world_size == 1:
         raise UserError(f"trainer.devices=1 is a run of one process, and {started} were started")

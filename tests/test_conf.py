@@ -71,6 +71,19 @@ def test_a_gpu_that_is_not_there_is_one_line(configure: Callable[..., DictConfig
     assert "\n" not in str(error.value)
 
 
+def test_deterministic_runs_do_not_fill_memory(
+    configure: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    cfg = configure("trainer.deterministic=true")
+    try:
+        build_trainer(cfg, typed(cfg.train, TrainConfig, "train"), tmp_path)
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.utils.deterministic.fill_uninitialized_memory
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 SBATCH = {"SLURM_JOB_ID": "4711", "SLURM_JOB_NAME": "train", "SLURM_NTASKS": "2", "SLURM_NNODES": "1"} | {
     f"SLURM_{name}": "0" for name in ("NODEID", "PROCID", "LOCALID")
 }

@@ -44,9 +44,9 @@ class ScanInputs(NamedTuple):
 
 
 class States(NamedTuple):
-    """States in memory, [B, `saved`, N, E]; that before chunk c is the c * `slots`-th, short chunks counting one.
+    """States in memory, [B, `saved`, N, E]; that before chunk c is the c * `slots`-th.
 
-    A single pass that saves nothing has no `values`.
+    Of the chunks before it, a short one counts one. A single pass that saves nothing has no `values`.
     """
 
     values: Tensor

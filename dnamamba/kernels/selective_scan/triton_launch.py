@@ -86,8 +86,8 @@ def launch_config(batch: int, length: int, channels: int, states: int, processor
 def forward_config(cut: LaunchConfig, batch: int, length: int, processors: int = 132) -> LaunchConfig:
     """`cut` with short chunks at the end, for the forward.
 
-    A multiprocessor seems to serve some programs first: those of one wave do not end together. With equal chunks
-    the last ones run nearly alone, and mostly wait, for as long as a chunk takes.
+    A multiprocessor seems to serve some programs first: those of one wave do not end together. With equal
+    chunks the last ones run nearly alone, and mostly wait, for as long as a chunk takes.
     """
     if cut.chunks == 1 or cut.chunk == SEGMENT:
         return cut
