@@ -119,7 +119,7 @@ def build_trainer(cfg: DictConfig, train: TrainConfig, folder: Path) -> lightnin
     if cfg.trainer.deterministic:
         # Equal bits need no new memory filled with NaN, which torch does then and which takes time; no kernel
         # reads what was not written, and their tests keep the filling.
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     started = processes_started()
     if started > 1 and trainer.world_size == 1:
         raise UserError(f"trainer.devices=1 is a run of one process, and {started} were started")
