@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from dnamamba import LanguageModel, UserError
@@ -113,6 +114,8 @@ def test_processes_of_a_slurm_job_are_those_that_srun_started(
     expected: tuple[str, int, int],
 ) -> None:
     """Tasks that the job only asked for are nobody to wait for."""
+    # Lightning tells its own parts which process this is, for good.
+    monkeypatch.setattr(rank_zero_only, "rank", 0)
     for name, value in job.items():
         monkeypatch.setenv(name, value)
     cfg = configure("trainer.strategy=ddp", f"trainer.devices={devices}")
@@ -152,6 +155,7 @@ def test_other_processes_than_the_run_has_are_one_line(
     nodes: int,
     message: str,
 ) -> None:
+    monkeypatch.setattr(rank_zero_only, "rank", 0)
     for name, value in job.items():
         monkeypatch.setenv(name, value)
     strategy = "auto" if devices == 1 else "ddp"
