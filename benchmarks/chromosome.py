@@ -22,12 +22,12 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from dnamamba.commands.embed import EmbedConfig, embed_to_file
+from dnamamba.commands.tracks import TracksConfig, tracks_to_bigwig
 from dnamamba.data.intervals import Interval, parse_region
 from dnamamba.data.reader import RecordReader
-from dnamamba.figures import GRID, HELD_OUT, MUTED, SURFACE, save_figure
 from dnamamba.inference import streaming
-from dnamamba.inference.embed_command import EmbedConfig, embed_to_file
-from dnamamba.inference.tracks_command import TracksConfig, tracks_to_bigwig
+from dnamamba.reports.figures import GRID, HELD_OUT, MUTED, SURFACE, save_figure
 
 SMOOTH = 1_000  # bases
 BLOCK = 1 << 22

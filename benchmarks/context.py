@@ -20,9 +20,9 @@ from dnamamba import Genome, LanguageModel, get_alphabet
 from dnamamba.data.hg38 import read_split_intervals
 from dnamamba.data.intervals import Interval, joined
 from dnamamba.data.sampling import gather, record_names, tiled_windows
-from dnamamba.figures import save_figure
 from dnamamba.inference.device import load_on, precision_of
-from dnamamba.tasks.language_modelling import IGNORED, targets_of
+from dnamamba.objectives.next_base import IGNORED, targets_of
+from dnamamba.reports.figures import save_figure
 
 LENGTHS = [2**power for power in range(8, 21, 2)]
 BASES_AT_A_TIME = 2**20

@@ -134,7 +134,7 @@ def draw(rows: list[dict], key: str, paper: dict[int, float], label: str, of_pap
     sys.path.insert(0, str(ROOT))
     from matplotlib.figure import Figure
 
-    from dnamamba.figures import BASELINE, GRID, HELD_OUT, MUTED, SURFACE, TEXT, TRAINING, save_figure
+    from dnamamba.reports.figures import BASELINE, GRID, HELD_OUT, MUTED, SURFACE, TEXT, TRAINING, save_figure
 
     figure = Figure(figsize=(7.5, 4.6), layout="constrained", facecolor=SURFACE)
     axes = figure.subplots()

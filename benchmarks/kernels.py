@@ -24,8 +24,8 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from triton.testing import do_bench
 
-from dnamamba.figures import save_figure
 from dnamamba.kernels import causal_conv1d, selective_scan
+from dnamamba.reports.figures import save_figure
 
 N = 16
 SHAPES = [

@@ -195,9 +195,9 @@ def longest(folder: Path, model: str, overrides: list[str]) -> int:
 
     from data_prep.simulate_apes import simulate
     from dnamamba.config import conf_dir
-    from dnamamba.figures import read_metrics
-    from dnamamba.finetune_plan import plan_finetuning
-    from dnamamba.finetuning import finetune
+    from dnamamba.planning.finetuning import plan_finetuning
+    from dnamamba.reports.figures import read_metrics
+    from dnamamba.training.finetuning import finetune
 
     genomes = folder / "SIMULATED"
     if not (genomes / "SIMULATED.json").is_file():

@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from species import TASKS
 
-from dnamamba.figures import BASELINE, GRID, HELD_OUT, MUTED, SURFACE, TEXT, TRAINING, save_figure
+from dnamamba.reports.figures import BASELINE, GRID, HELD_OUT, MUTED, SURFACE, TEXT, TRAINING, save_figure
 
 # Accuracies of a 5-mer logistic regression on the same sequences, by log2 of the length, in per cent.
 FIVE_MERS = {"encode5": {10: 63.5, 13: 88.3}, "primates6": {10: 25.7, 13: 41.6}}

@@ -10,7 +10,7 @@ from dnamamba.config import command, typed
 
 def run(cfg: DictConfig) -> None:
     """Embed as `cfg` says."""
-    from dnamamba.inference.embed_command import EmbedConfig, embed_to_file  # imports torch
+    from dnamamba.commands.embed import EmbedConfig, embed_to_file  # imports torch
 
     embed_to_file(typed(cfg, EmbedConfig, ""))
 

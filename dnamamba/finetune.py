@@ -9,16 +9,16 @@ def run(cfg: DictConfig) -> None:
     """Fine-tune, predict or plan as `cfg` says, into Hydra's output folder."""
     # torch and Lightning take seconds: only once the configuration is right
     if cfg.mode == "predict":
-        from dnamamba.prediction import predict
+        from dnamamba.inference.prediction import predict
 
         predict(cfg, output_dir())
     elif cfg.mode == "plan":
-        from dnamamba.finetune_plan import print_finetuning_plan
+        from dnamamba.planning.finetuning import print_finetuning_plan
 
         print_finetuning_plan(cfg)
         remove_if_unused(output_dir())
     else:
-        from dnamamba.finetuning import finetune
+        from dnamamba.training.finetuning import finetune
 
         finetune(cfg, output_dir())
 

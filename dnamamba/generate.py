@@ -7,7 +7,7 @@ from dnamamba.config import command, typed
 
 def run(cfg: DictConfig) -> None:
     """Generate as `cfg` says."""
-    from dnamamba.inference.generate_command import GenerateConfig, generate_to_fasta  # imports torch
+    from dnamamba.commands.generate import GenerateConfig, generate_to_fasta  # imports torch
 
     generate_to_fasta(typed(cfg, GenerateConfig, ""))
 

@@ -5,7 +5,7 @@ import sys
 
 def main() -> None:
     """The console script `dnamamba-info`. Exits with 1 if a backend does not agree with the reference."""
-    from dnamamba.environment import report  # imports torch
+    from dnamamba.commands.environment import report  # imports torch
 
     sys.exit(0 if report() else 1)
 

@@ -7,7 +7,9 @@ from dnamamba.config import command
 
 def run(cfg: DictConfig) -> None:
     """Print the plan of the run that `cfg` describes."""
-    from dnamamba.planning import print_plan  # torch takes seconds: only once the configuration is right
+    from dnamamba.planning.pretraining import (
+        print_plan,  # torch takes seconds: only once the configuration is right
+    )
 
     print_plan(cfg)
 

@@ -7,7 +7,7 @@ from dnamamba.config import command, output_dir
 
 def run(cfg: DictConfig) -> None:
     """Pretrain as `cfg` says, into Hydra's output folder."""
-    from dnamamba.run import (
+    from dnamamba.training.pretraining import (
         pretrain,
     )  # torch and Lightning take seconds: only once the configuration is right
 

@@ -7,7 +7,7 @@ from dnamamba.config import command, typed
 
 def run(cfg: DictConfig) -> None:
     """Score as `cfg` says."""
-    from dnamamba.inference.score_command import ScoreConfig, score  # imports torch
+    from dnamamba.commands.score import ScoreConfig, score  # imports torch
 
     score(typed(cfg, ScoreConfig, ""))
 

@@ -10,7 +10,7 @@ from dnamamba.config import command, typed
 
 def run(cfg: DictConfig) -> None:
     """Write tracks as `cfg` says."""
-    from dnamamba.inference.tracks_command import TracksConfig, tracks_to_bigwig  # imports torch
+    from dnamamba.commands.tracks import TracksConfig, tracks_to_bigwig  # imports torch
 
     tracks_to_bigwig(typed(cfg, TracksConfig, ""))
 

@@ -12,9 +12,9 @@ from dnamamba import LanguageModel, UserError
 from dnamamba.config import conf_dir, typed
 from dnamamba.data import hg38
 from dnamamba.data.length_schedule import LengthSchedule, Stage
-from dnamamba.run import model_config
-from dnamamba.tasks.genome_config import GenomeConfig
-from dnamamba.trainer import TrainConfig, build_trainer
+from dnamamba.datasets.genome.config import GenomeConfig
+from dnamamba.training.pretraining import model_config
+from dnamamba.training.trainer import TrainConfig, build_trainer
 
 PARAMETERS = {
     "tiny": 65_984,

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from dnamamba import load
-from dnamamba.figures import read_metrics
+from dnamamba.reports.figures import read_metrics
 from tests.conftest import TINY
 from tests.test_command_line import command, run, wait_for_step, weights
 from tests.test_stages import fake_scontrol

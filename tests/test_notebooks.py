@@ -142,5 +142,8 @@ def test_a_cell_that_fails(tmp_path: Path) -> None:
 
 
 def test_our_pictures_leave_those_of_a_notebook_alone() -> None:
-    code = "import matplotlib as m; m.use('svg'); import dnamamba.figures; assert m.get_backend() == 'svg'"
+    code = (
+        "import matplotlib as m; m.use('svg'); import dnamamba.reports.figures; "
+        "assert m.get_backend() == 'svg'"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

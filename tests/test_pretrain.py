@@ -15,9 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from dnamamba import Genome, UserError, get_alphabet, load
 from dnamamba.errors import Interrupted
-from dnamamba.figures import read_metrics
-from dnamamba.run import pretrain
-from dnamamba.tasks.language_modelling import NextBase
+from dnamamba.objectives.next_base import NextBase
+from dnamamba.reports.figures import read_metrics
+from dnamamba.training.pretraining import pretrain
 
 Configure = Callable[..., DictConfig]
 

@@ -16,13 +16,13 @@ from safetensors.torch import load_file
 from data_prep.simulate_apes import simulate
 from dnamamba.config import conf_dir, typed
 from dnamamba.errors import Interrupted, UserError
-from dnamamba.finetune_plan import plan_finetuning
-from dnamamba.finetuning import data_config, finetune, pretrained_model
 from dnamamba.models import LanguageModel
-from dnamamba.planning import duration
-from dnamamba.tasks.checkpointing import LastCheckpoint
-from dnamamba.tasks.classification import TaskConfig
-from dnamamba.trainer import TrainConfig
+from dnamamba.objectives.sequence import TaskConfig
+from dnamamba.planning.finetuning import plan_finetuning
+from dnamamba.planning.pretraining import duration
+from dnamamba.training.checkpointing import LastCheckpoint
+from dnamamba.training.finetuning import data_config, finetune, pretrained_model
+from dnamamba.training.trainer import TrainConfig
 
 APES = conf_dir() / "finetune" / "experiment" / "apes"
 EXPERIMENTS = sorted(path.stem for path in APES.glob("2p*.yaml"))

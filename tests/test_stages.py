@@ -12,10 +12,10 @@ from rich.console import Console
 from dnamamba import UserError
 from dnamamba.config import typed
 from dnamamba.data.epochs import EpochWindows
-from dnamamba.figures import read_metrics
-from dnamamba.run import pretrain
-from dnamamba.tasks.genome_config import GenomeConfig
-from dnamamba.tasks.genome_data import GenomeData
+from dnamamba.datasets.genome.config import GenomeConfig
+from dnamamba.datasets.genome.data import GenomeData
+from dnamamba.reports.figures import read_metrics
+from dnamamba.training.pretraining import pretrain
 from tests.conftest import TINY
 from tests.test_command_line import go_on, run, stop
 

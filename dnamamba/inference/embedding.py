@@ -12,8 +12,8 @@ from torch import Tensor
 from dnamamba.checkpoint import Model
 from dnamamba.data.alphabet import Ids
 from dnamamba.errors import UserError
+from dnamamba.inference.contexts import EmbeddingConfig, Plan
 from dnamamba.inference.inputs import Inputs, Region, Source, read_inputs
-from dnamamba.inference.plan import EmbeddingConfig, Plan
 from dnamamba.inference.pooling import Pooled, Pooling, known_bases, pool, pool_bins
 from dnamamba.inference.streaming import Reader, fetched
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnamamba.errors import UserError
-from dnamamba.inference.plan import Table
+from dnamamba.inference.contexts import Table
 from dnamamba.optional import need
 
 Info = dict[str, str | int]

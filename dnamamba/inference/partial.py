@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnamamba.errors import UserError
+from dnamamba.inference.contexts import Plan
 from dnamamba.inference.embedding import Part
-from dnamamba.inference.plan import Plan
 
 _ENTRY = struct.Struct("<qI")  # a finished context and the CRC-32 of its rows
 _READ = 1 << 24  # bytes

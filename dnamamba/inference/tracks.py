@@ -16,9 +16,9 @@ from torch import Tensor
 
 from dnamamba.data.alphabet import Ids
 from dnamamba.errors import UserError
+from dnamamba.inference.contexts import STRANDS
 from dnamamba.inference.device import need_language_model
 from dnamamba.inference.inputs import Inputs, Region, Source, read_inputs
-from dnamamba.inference.plan import STRANDS
 from dnamamba.inference.pooling import known_bases
 from dnamamba.inference.streaming import Reader, fetched
 from dnamamba.models import LanguageModel

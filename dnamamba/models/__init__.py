@@ -1,12 +1,12 @@
 """Mamba models of byte sequences: configuration, mixer, backbone, heads and recurrent state."""
 
-from .backbone import BackboneOutput, MambaBackbone
-from .config import MambaConfig
-from .heads import LanguageModel, LanguageModelOutput
-from .mixer import MambaMixer
-from .recurrence import Recurrence
-from .sequence import DecoderConfig, SequenceModel
-from .state import MixerState, State, detach, initial_state
+from dnamamba.models.language import LanguageModel, LanguageModelOutput
+from dnamamba.models.mamba.backbone import BackboneOutput, MambaBackbone
+from dnamamba.models.mamba.config import MambaConfig
+from dnamamba.models.mamba.mixer import MambaMixer
+from dnamamba.models.mamba.recurrence import Recurrence
+from dnamamba.models.mamba.state import MixerState, State, detach, initial_state
+from dnamamba.models.sequence import DecoderConfig, SequenceModel
 
 __all__ = [
     "BackboneOutput",

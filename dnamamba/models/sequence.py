@@ -10,11 +10,10 @@ from torch import Tensor, nn
 
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.errors import UserError
-
-from .backbone import MambaBackbone
-from .config import MambaConfig
-from .pooling import BASES, MODES, PoolingOfPieces, base_table, pool
-from .state import State
+from dnamamba.models.mamba.backbone import MambaBackbone
+from dnamamba.models.mamba.config import MambaConfig
+from dnamamba.models.mamba.state import State
+from dnamamba.models.pooling import BASES, MODES, PoolingOfPieces, base_table, pool
 
 Kind = Literal["classification", "multilabel", "regression"]
 Strand = Literal["forward", "both"]

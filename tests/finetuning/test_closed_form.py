@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from dnamamba.tasks import closed_form
 from torch import Tensor
 
 from dnamamba import SequenceModel, UserError, get_alphabet, load
-from dnamamba.finetune_plan import print_finetuning_plan
-from dnamamba.finetuning import finetune
-from dnamamba.prediction import predict
-from dnamamba.tasks import closed_form
-from dnamamba.tasks.discriminant import Discriminant
+from dnamamba.inference.prediction import predict
+from dnamamba.planning.finetuning import print_finetuning_plan
+from dnamamba.training.finetuning import finetune
+from dnamamba.training.fits.discriminant import Discriminant
 from tests.finetuning.conftest import SHORT, Configure, pretrained, rows_of, write_table
 from tests.finetuning.test_mistakes import GOOD, table_with
 

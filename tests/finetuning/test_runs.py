@@ -11,10 +11,10 @@ from omegaconf import OmegaConf
 from dnamamba import SequenceModel, UserError, get_alphabet, load
 from dnamamba.config import conf_dir
 from dnamamba.errors import Interrupted
-from dnamamba.figures import read_metrics
-from dnamamba.finetuning import finetune
-from dnamamba.tasks.checkpointing import LastCheckpoint
-from dnamamba.tasks.metrics import score
+from dnamamba.objectives.metrics import score
+from dnamamba.reports.figures import read_metrics
+from dnamamba.training.checkpointing import LastCheckpoint
+from dnamamba.training.finetuning import finetune
 from tests.finetuning.conftest import SHORT, Configure, pretrained, rows_of, write_table
 
 DNA = get_alphabet("dna")
@@ -188,7 +188,7 @@ def test_stopped_and_resumed_equals_uninterrupted(
                 raise Interrupted("stopped by the test")
 
     with monkeypatch.context() as patch:
-        patch.setattr("dnamamba.finetuning.LastCheckpoint", Stopping)
+        patch.setattr("dnamamba.training.finetuning.LastCheckpoint", Stopping)
         with pytest.raises(Interrupted):
             finetune(tiny(*extra), tmp_path / "runs" / "first")
     resumed = finetune(tiny(*extra, f"ckpt_path={tmp_path / 'runs' / 'first'}"), tmp_path / "runs" / "second")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dnamamba.models import DecoderConfig, MambaConfig, SequenceModel
-from dnamamba.tasks.lora import add_adapters, merge_adapters
+from dnamamba.training.lora import add_adapters, merge_adapters
 
 pytestmark = pytest.mark.gpu
 pytest.importorskip("peft")

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 import dnamamba
 from dnamamba import Genome, LanguageModel, MambaConfig, UserError, embed, get_alphabet
 from dnamamba.inference import streaming
+from dnamamba.inference.contexts import EmbeddingConfig, Plan
 from dnamamba.inference.inputs import Region
-from dnamamba.inference.plan import EmbeddingConfig, Plan
 
 from .conftest import random_dna
 

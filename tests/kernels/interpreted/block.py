@@ -68,7 +68,7 @@ def test_autocast_decides_the_dtype_between_the_parts() -> None:
 
 def test_a_model_compiles_into_one_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     # As on a GPU, where "auto" asks nothing of triton; a graph can't hold the question put elsewhere.
-    monkeypatch.setattr("dnamamba.models.backbone.resolve", lambda backend, device, dtype: "triton")
+    monkeypatch.setattr("dnamamba.models.mamba.backbone.resolve", lambda backend, device, dtype: "triton")
     net = model("triton")
 
     def logits(bases: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,124 @@
+"""What `python -m dnamamba.embed` does: embeddings of a FASTA file's records or regions, to a file."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from dnamamba import __version__
+from dnamamba.checkpoint import model_hash
+from dnamamba.errors import Interrupted, UserError
+from dnamamba.inference.contexts import EmbeddingConfig, Plan
+from dnamamba.inference.device import load_any_on
+from dnamamba.inference.embedding import check_batch_size, read_embeddings
+from dnamamba.inference.inputs import Inputs, read_inputs
+from dnamamba.inference.output import output_path
+from dnamamba.inference.outputs import SUFFIXES, Info, Result, check_format, write_result
+from dnamamba.inference.partial import Partial
+from dnamamba.inference.progress import bases_read
+from dnamamba.inference.streaming import Reader
+
+
+@dataclass(frozen=True)
+class EmbedConfig:
+    """The settings of conf/inference/embed.yaml, which explains each."""
+
+    model: str
+    fasta: str
+    bed: str | None
+    out: str
+    layer: int
+    pooling: str
+    pool_every: int | None
+    strand: str
+    window: int | None
+    stride: int | None
+    batch_size: Any
+    device: str
+    precision: str
+    overwrite: bool
+
+
+def embed_to_file(config: EmbedConfig) -> None:
+    """Embed as `config` says. A run that was stopped goes on from what lies beside the output.
+
+    Raises:
+        UserError: the model, the FASTA or BED file, a number or the output can't be used; or the disk is
+            full. What was finished stays beside the output.
+        Interrupted: by the user; likewise.
+    """
+    console = Console(markup=False, emoji=False, highlight=False)
+    how = EmbeddingConfig(
+        config.layer, config.pooling, config.strand, config.window, config.stride, config.pool_every
+    )
+    out = output_path(config.out, SUFFIXES, config.overwrite)
+    check_format(out, how.pooling)
+    model = load_any_on(config.model, config.device)
+    reader = Reader(model, precision=config.precision)
+    reader.blocks(how.layer)
+    check_batch_size(config.batch_size)
+    inputs = read_inputs(config.fasta if config.bed is None else (config.fasta, config.bed), reader.alphabet)
+    plan = Plan(inputs.regions, how)
+    info = _info(config, how, reader)
+    width = reader.config.d_model
+    partial = Partial(out, plan, width, {**info, "regions_sha256": _regions_hash(inputs, config)})
+    began = time.perf_counter()
+    if partial.done:
+        console.print(f"{len(partial.done):,} of {len(plan.region):,} contexts are there already: going on")
+    length = plan.end - plan.start
+    try:
+        with bases_read(console, "embedding", int(length.sum() - length[partial.done].sum())) as advance:
+            for part in read_embeddings(
+                reader, inputs, plan, batch_size=config.batch_size, done=partial.done, advance=advance
+            ):
+                partial.add(part)
+        made = partial.place(f"result{out.suffix}")
+        first_row = plan.first_row if how.pooling == "none" else None
+        write_result(Result(partial.values(), plan.table(), first_row, info), made)
+        partial.publish(made)
+    except OSError as error:
+        raise UserError(
+            f"can't write {out}: {error.strerror}; what is finished is in {partial.folder}: "
+            "the same command goes on from there"
+        ) from error
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped; the same command goes on from {partial.folder}") from None
+    finally:
+        partial.close()
+    seconds = time.perf_counter() - began
+    console.print(
+        f"{plan.rows:,} vectors of {width} from {int(length.sum()):,} bases in {seconds:.1f} s: {out}",
+        soft_wrap=True,
+    )
+
+
+def _info(config: EmbedConfig, how: EmbeddingConfig, reader: Reader) -> Info:
+    info = {
+        "format": "dnamamba-embeddings",
+        "format_version": 1,
+        "dnamamba": __version__,
+        "model": config.model,
+        "model_sha256": model_hash(reader.model),
+        "alphabet": reader.alphabet.name,
+        "fasta": config.fasta,
+        "bed": config.bed,
+        **asdict(how),
+        "layer": reader.blocks(how.layer),
+        "precision": reader.precision,
+    }
+    return {key: value for key, value in info.items() if value is not None}
+
+
+def _regions_hash(inputs: Inputs, config: EmbedConfig) -> str:
+    """Of every region, and of which FASTA file they are: size and time of its last change."""
+    stat = Path(os.path.expanduser(config.fasta)).stat()
+    digest = hashlib.sha256(f"{stat.st_size} {stat.st_mtime_ns}".encode())
+    for region in inputs.regions:
+        digest.update(repr(region).encode())
+    return digest.hexdigest()

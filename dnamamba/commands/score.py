@@ -1,0 +1,117 @@
+"""What `python -m dnamamba.score` does: a VCF file scored, or every base of a region mutated."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from dnamamba.data.alphabet import get_alphabet
+from dnamamba.data.embedded import YEAST_FASTA, YEAST_MODEL
+from dnamamba.data.fasta import Genome
+from dnamamba.data.intervals import parse_region
+from dnamamba.data.variants import Vcf
+from dnamamba.errors import UserError
+from dnamamba.files import replacing
+from dnamamba.inference.device import load_on, precision_of
+from dnamamba.inference.effects import Windows
+from dnamamba.inference.output import output_path
+from dnamamba.inference.saturation import saturate, write_table
+from dnamamba.inference.score_vcf import SUFFIXES, check, score_vcf
+from dnamamba.inference.variants import REF_MISMATCH
+from dnamamba.models import LanguageModel
+from dnamamba.reports.figures import save_figure
+from dnamamba.reports.saturation import saturation_figure
+
+
+@dataclass(frozen=True)
+class ScoreConfig:
+    """The settings of conf/inference/score.yaml, which explains each."""
+
+    model: str | None
+    out: str
+    vcf: str | None
+    region: str | None
+    fasta: str | None
+    window: int
+    shifts: list[int]
+    strand: str
+    device: str
+    precision: str
+    bases_per_batch: int | None
+    overwrite: bool
+
+
+def score(config: ScoreConfig) -> None:
+    """Score as `config` says and write the result, whole or not at all.
+
+    Raises:
+        UserError: the model, the variants, the genome or the output can't be used; nothing was written.
+    """
+    if (config.vcf is None) == (config.region is None):
+        raise UserError("give either vcf=FILE, whose variants are scored, or region=NAME:START-END")
+    if config.bases_per_batch is not None and config.bases_per_batch < 1:
+        raise UserError(f"bases_per_batch must be at least 1, not {config.bases_per_batch}")
+    out = output_path(config.out, SUFFIXES if config.vcf else (".tsv",), config.overwrite)
+    windows = Windows(config.window, tuple(config.shifts), config.strand)
+    model = load_on(config.model or YEAST_MODEL, config.device)
+    genome = Genome(config.fasta or YEAST_FASTA, get_alphabet(model.config.alphabet))
+    with precision_of(model, config.precision):
+        if config.vcf is not None:
+            _score_vcf(config, Path(config.vcf), model, genome, windows, out)
+        else:
+            _saturate(config, model, genome, windows, out)
+
+
+def _score_vcf(
+    config: ScoreConfig, path: Path, model: LanguageModel, genome: Genome, windows: Windows, out: Path
+) -> None:
+    console, errors = (
+        Console(markup=False, emoji=False, highlight=False, stderr=stderr) for stderr in (False, True)
+    )
+    vcf = Vcf(path)
+    if out.exists() and out.samefile(vcf.path):
+        raise UserError(f"out={config.out} is the file to score: choose another name")
+    with errors.status(f"checking {vcf.path.name}"):
+        checked = check(vcf, genome, lambda line: errors.print(f"dnamamba: {line}", soft_wrap=True))
+    hidden = checked.unscored.get(REF_MISMATCH, 0)
+    if hidden:
+        errors.print(
+            f"dnamamba: REF is not the FASTA's in {hidden:,} of {checked.rows:,} rows", soft_wrap=True
+        )
+    began = time.perf_counter()
+    with _bar(console, "scoring", checked.rows) as advance, replacing(out) as beside:
+        score_vcf(model, vcf, genome, windows, config.bases_per_batch, beside, advance)
+    seconds = time.perf_counter() - began
+    reasons = "".join(f", {count:,} {reason}" for reason, count in sorted(checked.unscored.items()))
+    console.print(
+        f"{checked.alleles:,} alleles of {checked.rows:,} rows in {seconds:.1f} s{reasons}: {out}",
+        soft_wrap=True,
+    )
+
+
+def _saturate(config: ScoreConfig, model: LanguageModel, genome: Genome, windows: Windows, out: Path) -> None:
+    console = Console(markup=False, emoji=False, highlight=False)
+    assert config.region is not None
+    region = parse_region(config.region, genome.lengths)
+    picture = output_path(str(out.with_suffix(".png")), (".png",), config.overwrite)
+    with _bar(console, "mutating", region.length) as advance:
+        result = saturate(model, genome, region, windows, config.bases_per_batch, advance)
+    with replacing(out) as beside:
+        write_table(result, beside)
+    count = 3 * int(np.isfinite(result.llr[:, 0]).sum())
+    save_figure(saturation_figure(result.letters, result.llr, region.name, region.start + 1), picture)
+    console.print(f"{count:,} variants: {out}, {picture}", soft_wrap=True)
+
+
+@contextmanager
+def _bar(console: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar on a terminal, and a function to move it on."""
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda done: progress.advance(task, done)

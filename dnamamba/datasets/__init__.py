@@ -1,0 +1,1 @@
+"""What a run reads: a data set per folder, one contract for all (base.py)."""

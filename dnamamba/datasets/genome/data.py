@@ -1,0 +1,230 @@
+"""A genome as training, validation and test batches, and what Markov models make of the same windows."""
+
+import hashlib
+import signal
+import zlib
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import lightning
+import numpy as np
+from rich.console import Console
+from torch.utils.data import DataLoader
+
+from dnamamba.data.alphabet import get_alphabet
+from dnamamba.data.embedded import YEAST_FASTA
+from dnamamba.data.epochs import Edge, EpochWindows, Overlap
+from dnamamba.data.fasta import Genome
+from dnamamba.data.intervals import Interval, joined, without_n
+from dnamamba.data.length_schedule import LengthSchedule, Stage
+from dnamamba.data.loader import Batch, TiledWindows, WindowStream
+from dnamamba.data.sampling import (
+    RandomWindows,
+    Windows,
+    WindowSampler,
+    record_names,
+    tiled_windows,
+)
+from dnamamba.data.stateless import Int64s
+from dnamamba.datasets.genome.baselines import Baselines
+from dnamamba.datasets.genome.config import GenomeConfig
+from dnamamba.training.checkpointing import STOP_SIGNALS
+
+HELD_OUT = ("valid", "test")
+
+
+class GenomeData(lightning.LightningDataModule):
+    """Training windows of a genome, stage by stage, and tiles of what it holds out.
+
+    With `data.intervals`, the windows of a stage are `EpochWindows` of the training intervals; without, they
+    are `RandomWindows` of the training records. Held out are windows of `data.max_length` in every stage, so
+    that a validation curve is of the same bases throughout.
+
+    Args:
+        config: the `data` group.
+        seed: of the sampling.
+        console: for a word on long work.
+        global_batch_size: windows of `data.max_length` an optimiser step.
+        max_steps: optimiser steps of the run; None ends it with its last stage.
+        world_size: number of processes.
+
+    Raises:
+        UserError: the FASTA, the intervals, the choice of records or the batches can't be used.
+    """
+
+    def __init__(
+        self,
+        config: GenomeConfig,
+        seed: int,
+        console: Console,
+        *,
+        global_batch_size: int,
+        max_steps: int | None,
+        world_size: int,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.console = console
+        self.alphabet = get_alphabet(config.alphabet)
+        self.genome = Genome(config.fasta or YEAST_FASTA, self.alphabet)
+        self.splits = config.splits(self.genome.lengths)
+        self.schedule: LengthSchedule = config.schedule(
+            global_batch_size=global_batch_size,
+            max_steps=max_steps,
+            world_size=world_size,
+            samples_per_epoch=partial(config.samples_per_epoch, self.splits),
+        )
+        self.genome.load(record_names(interval for split in self.splits for interval in split))
+        # Stages of one seed would draw their samples in one order where they have equally many.
+        self.windows = [self._sampler(stage, seed + (stage.number << 32)) for stage in self.schedule.stages]
+        self.held_out = {split: joined(getattr(self.splits, split)) for split in HELD_OUT}
+        orders = config.markov_orders if config.alphabet == "dna" else []
+        self._baselines = Baselines(self.genome, self.splits.train, orders, console)
+        self.tiles = {split: self._scored_tiles(self.held_out[split]) for split in HELD_OUT}
+
+    @property
+    def label(self) -> str:
+        """What to call the genome in a title."""
+        return "yeast" if self.config.fasta is None else Path(self.config.fasta).name
+
+    @property
+    def summary(self) -> str:
+        """The genome and its splits, in a line."""
+        splits = "; ".join(
+            f"{split} {sum(interval.length for interval in intervals):,} bases ({_shown(intervals)})"
+            for split, intervals in self.splits._asdict().items()
+            if intervals
+        )
+        last = self.windows[-1]
+        if isinstance(last, EpochWindows) and last.held_out.samples:
+            kept = "left out" if self.config.overlap == "exclude" else "read all the same: data.overlap"
+            splits += (
+                f"; {last.held_out.samples:,} windows of {last.length:,} bases reach into held-out "
+                f"intervals ({kept})"
+            )
+        return splits
+
+    @property
+    def stages(self) -> str:
+        """The lengths of the run and the steps at each, in a line."""
+        stages = self.schedule.stages
+        return "steps at each length: " + ", ".join(f"{stage.length:,}: {stage.steps:,}" for stage in stages)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a resumed run must find again: the records and their bases, and how they are split."""
+        digest = hashlib.sha256()
+        read = {interval.name for intervals in self.splits for interval in intervals}
+        for name, length in self.genome.lengths.items():
+            checksum = zlib.crc32(self.genome.fetch(name).data) if name in read else 0
+            digest.update(f"{name}\t{length}\t{checksum}\n".encode())
+        for split, intervals in self.splits._asdict().items():
+            digest.update(f"{split}\t{[tuple(interval) for interval in intervals]}\n".encode())
+        lengths = self.genome.lengths
+        return {"records": len(lengths), "bases": sum(lengths.values()), "split": digest.hexdigest()[:16]}
+
+    def describe(self, step: int, index: Int64s) -> list[str]:
+        """The regions of a step's training samples, by their numbers."""
+        windows = self.windows[self.schedule.stage_at(step).number]
+        return windows.draw(index).regions(windows.names)
+
+    def micro_batch(self, batch: Batch) -> int:
+        """How many windows of a training batch a device takes at a time: the same bases at every length."""
+        return max(1, self.config.bases_at_a_time // (batch["tokens"].shape[1] - 1))
+
+    def train_dataloader(self) -> DataLoader:
+        """The stream of training batches, a step each, from the step that the trainer has come to."""
+        assert self.trainer is not None
+        stream = WindowStream(
+            self.genome,
+            self.schedule,
+            self.windows,
+            rank=self.trainer.global_rank,
+            world_size=self.trainer.world_size,
+            start_step=self.trainer.global_step,
+        )
+        return self._loader(stream)
+
+    def val_dataloader(self) -> DataLoader | list[Any]:
+        """Evenly spaced windows of the validation records: enough to watch a run by."""
+        return self._held_out_loader("valid", self._watched()) if self.tiles["valid"].start.size else []
+
+    def held_out_loaders(self) -> Iterator[tuple[str, DataLoader]]:
+        """Every window of every split that is held out."""
+        for split, tiles in self.tiles.items():
+            if tiles.start.size:
+                yield split, self._held_out_loader(split, tiles)
+
+    def markov_bits(self, split: str, *, watched: bool = False) -> dict[int, float]:
+        """Bits per base of each Markov order on every window of a split, or on those watched in training."""
+        tiles = self._watched() if watched else self.tiles[split]
+        return self._baselines.bits(record_names(self.held_out[split]), tiles, self.config.max_length)
+
+    def _sampler(self, stage: Stage, seed: int) -> WindowSampler:
+        config = self.config
+        if config.intervals is None:
+            intervals = without_n(self.splits.train, self.genome, stage.length)
+            return RandomWindows(intervals, stage.length, seed, config.reverse_complement)
+        return EpochWindows(
+            self.splits.train,
+            stage.length,
+            seed,
+            reverse_complement=config.reverse_complement,
+            lengths=self.genome.lengths,
+            not_for_training=(*self.splits.valid, *self.splits.test),
+            edge=cast(Edge, config.edge),
+            overlap=cast(Overlap, config.overlap),
+        )
+
+    def _scored_tiles(self, intervals: tuple[Interval, ...]) -> Windows:
+        """Tiles of held-out intervals, those with nothing but N left out."""
+        tiles = tiled_windows(intervals, self.config.max_length)
+        scored = self.alphabet.scored
+        names = record_names(intervals)
+        keep = [
+            bool(scored[self.genome.fetch(names[record], start + 1, start + length)].any())
+            for record, start, length in zip(*(column.tolist() for column in tiles[:3]), strict=True)
+        ]
+        return tiles.take(np.flatnonzero(keep))
+
+    def _watched(self) -> Windows:
+        tiles = self.tiles["valid"]
+        number = min(self.config.valid_windows, tiles.start.size)
+        return tiles.take(np.linspace(0, tiles.start.size - 1, number).astype(np.int64))
+
+    def _held_out_loader(self, split: str, tiles: Windows) -> DataLoader:
+        assert self.trainer is not None
+        windows = TiledWindows(
+            self.genome,
+            record_names(self.held_out[split]),
+            tiles,
+            self.config.max_length,
+            batch_size=self.config.batch_size,
+            rank=self.trainer.global_rank,
+            world_size=self.trainer.world_size,
+        )
+        return self._loader(windows)
+
+    def _loader(self, dataset: Any) -> DataLoader:
+        workers = self.config.num_workers
+        return DataLoader(
+            dataset,
+            batch_size=None,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
+            worker_init_fn=leave_signals_to_the_main_process,
+        )
+
+
+def leave_signals_to_the_main_process(_: int) -> None:
+    """Ctrl-C reaches the workers too; the main process still needs them to end its step."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _shown(intervals: tuple[Interval, ...]) -> str:
+    names = record_names(intervals)
+    return ", ".join(names) if len(names) <= 3 else f"{len(names)} records"

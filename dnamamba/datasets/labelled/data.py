@@ -1,0 +1,312 @@
+"""A user's own labelled sequences, read, checked and split before the first step."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch.utils.data import DataLoader
+
+from dnamamba.data.alphabet import get_alphabet
+from dnamamba.data.coding import coding_windows
+from dnamamba.data.embedded import YEAST_TEST, YEAST_VALID
+from dnamamba.data.examples import (
+    Collector,
+    from_bed,
+    from_classes,
+    from_folder,
+    from_label_table,
+    from_table,
+)
+from dnamamba.data.labelled import CROPS, Batch, Crop, LabelledRows, LabelledStream
+from dnamamba.data.partition import SPLITS, Assignment, assign, sequence_keys, shared_bases, shared_sequences
+from dnamamba.data.stateless import Int64s
+from dnamamba.data.targets import targets_of
+from dnamamba.datasets.base import SequenceData
+from dnamamba.errors import UserError
+from dnamamba.models import DecoderConfig
+
+YEAST_WINDOW = 256
+# What each way of giving data needs, and what goes with it.
+SOURCES = (("folder",), ("classes",), ("fasta", "labels"), ("fasta", "bed"), ("table",))
+
+
+@dataclass(frozen=True)
+class LabelledConfig:
+    """The `data` group of a fine-tuning; conf/finetune/data/labelled.yaml explains each key.
+
+    Raises:
+        UserError: a value is out of range, or the keys that say where the data is do not go together.
+    """
+
+    folder: str | None
+    classes: dict[str, Any] | None
+    fasta: str | None
+    labels: str | None
+    bed: str | None
+    table: str | None
+    columns: dict[str, str | None]
+    task: str
+    label_names: list[str] | None
+    alphabet: str | None
+    max_length: int | None
+    crop: str
+    batch_size: int
+    padding: str
+    reverse_complement: bool
+    valid: list[str] | None
+    test: list[str] | None
+    valid_fraction: float
+    test_fraction: float
+    duplicates: str
+    valid_examples: int
+    num_workers: int
+
+    def __post_init__(self) -> None:
+        for key, least in (("max_length", 1), ("batch_size", 1), ("valid_examples", 1), ("num_workers", 0)):
+            value = getattr(self, key)
+            if value is not None and value < least:
+                raise UserError(f"data.{key} must be at least {least}, not {value}")
+        for key, choices in (
+            ("crop", CROPS),
+            ("padding", ("right", "left")),
+            ("duplicates", ("report", "error")),
+        ):
+            if getattr(self, key) not in choices:
+                raise UserError(f"data.{key} must be one of {', '.join(choices)}, not {getattr(self, key)!r}")
+        for key in ("valid_fraction", "test_fraction"):
+            if not 0 < getattr(self, key) < 0.5:
+                raise UserError(f"data.{key} must lie between 0 and 0.5, not {getattr(self, key)}")
+        if self.source not in (*SOURCES, ()):
+            ways = "; or ".join(" and ".join(f"data.{key}" for key in keys) for keys in SOURCES)
+            given = ", ".join(f"data.{key}" for key in self.source)
+            raise UserError(f"{given} do not go together: give {ways}")
+
+    @property
+    def source(self) -> tuple[str, ...]:
+        """Which of the keys that say where the data is are given; none of them is the package's own."""
+        keys = ("folder", "classes", "fasta", "labels", "bed", "table")
+        return tuple(key for key in keys if getattr(self, key) is not None)
+
+    def collect(self, into: Collector) -> str:
+        """Read the sequences; returns what to call them."""
+        columns = {ours: theirs for ours, theirs in self.columns.items() if theirs is not None}
+        match self.source:
+            case ("folder",):
+                assert self.folder is not None
+                from_folder(self.folder, into)
+                return Path(self.folder).name
+            case ("classes",):
+                assert self.classes
+                from_classes({name: _paths(name, value) for name, value in self.classes.items()}, into)
+                return ", ".join(map(str, self.classes))
+            case ("fasta", "labels"):
+                assert self.fasta is not None
+                assert self.labels is not None
+                from_label_table(self.fasta, self.labels, columns, into)
+                return Path(self.fasta).name
+            case ("fasta", "bed"):
+                assert self.fasta is not None
+                assert self.bed is not None
+                from_bed(self.fasta, self.bed, into)
+                return Path(self.bed).name
+            case ("table",):
+                assert self.table is not None
+                from_table(self.table, columns, into)
+                return Path(self.table).name
+            case _:
+                coding_windows(YEAST_WINDOW, into)
+                return "yeast, coding or intergenic"
+
+
+class LabelledData(SequenceData):
+    """Labelled sequences of any of the five ways of giving them, or the package's yeast windows.
+
+    Args:
+        config: the `data` group.
+        seed: of the sampling.
+        global_batch_size: sequences an optimiser step.
+        max_steps: of the run, which examples do not end: they are drawn again and again.
+        world_size: number of processes.
+
+    Raises:
+        UserError: a file, a label or a split can't be used; the message names it.
+    """
+
+    config_class = LabelledConfig
+
+    def __init__(
+        self,
+        config: LabelledConfig,
+        seed: int,
+        *,
+        global_batch_size: int,
+        max_steps: int,
+        world_size: int,
+    ) -> None:
+        super().__init__()
+        if global_batch_size % world_size:
+            raise UserError(
+                f"train.global_batch_size={global_batch_size} is no multiple of {world_size} device(s)"
+            )
+        assert config.alphabet is not None
+        self.config, self.seed, self.padding = config, seed, config.padding
+        self.alphabet = get_alphabet(config.alphabet)
+        self.share = global_batch_size // world_size
+        collector = Collector(self.alphabet)
+        self._label = config.collect(collector)
+        self.examples = collector.examples(needs_label=config.task != "multilabel")
+        self.keys = sequence_keys(self.examples, self.alphabet)
+        own = not config.source and config.valid is None and config.test is None
+        self.split: Assignment = assign(
+            self.examples,
+            self.keys,
+            valid=YEAST_VALID if own else config.valid,
+            test=YEAST_TEST if own else config.test,
+            valid_fraction=config.valid_fraction,
+            test_fraction=config.test_fraction,
+        )
+        self.shared = [
+            *shared_sequences(self.examples, self.keys, self.split),
+            *shared_bases(self.examples, self.split),
+        ]
+        if self.shared and config.duplicates == "error":
+            raise UserError(f"data.duplicates=error: {self.shared[0]}")
+        self.targets = targets_of(
+            config.task, self.examples.labels, self.examples.names, config.label_names, self.split
+        )
+        longest = int(self.examples.lengths.max())
+        self.crop = Crop(config.max_length or longest, config.crop)
+        self.rows = {name: np.flatnonzero(self.split.numbers == i) for i, name in enumerate(SPLITS)}
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes or labels, or of the number."""
+        return self.targets.names
+
+    @property
+    def label(self) -> str:
+        """The name of the file or folder."""
+        return self._label
+
+    @property
+    def train_counts(self) -> tuple[list[int], int]:
+        """Training sequences of each label, and of all."""
+        return self.targets.counts(self.split.numbers == 0), self.rows["train"].size
+
+    @property
+    def summary(self) -> str:
+        """How many sequences there are, and how they are split."""
+        lengths = self.examples.lengths
+        counts = ", ".join(f"{name} {rows.size:,}" for name, rows in self.rows.items())
+        return (
+            f"{len(self.examples):,} sequences of {lengths.min():,} to {lengths.max():,} bases: {counts} "
+            f"(split by {self.split.how})"
+        )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sequences of each label; what is cut; what is in two splits."""
+        lines = []
+        if self.targets.task != "regression":
+            for number, name in enumerate(SPLITS):
+                counts = self.targets.counts(self.split.numbers == number)
+                pairs = zip(self.targets.names, counts, strict=True)
+                lines.append(f"  {name}: " + ", ".join(f"{label} {count:,}" for label, count in pairs))
+        cut = int((self.examples.lengths > self.crop.length).sum())
+        if cut:
+            lines.append(
+                f"{cut:,} are longer than data.max_length={self.crop.length:,}: of each, "
+                f"data.crop={self.crop.part} is read"
+            )
+        lines += [f"warning: {shared}" for shared in self.shared]
+        if not self.shared:
+            lines.append("no sequence, nor its reverse complement, is in two splits")
+        return tuple(lines)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The sequences, their labels and their splits."""
+        digest = hashlib.sha256(self.keys.tobytes())
+        digest.update(self.split.numbers.tobytes())
+        digest.update(self.targets.values.tobytes())
+        bases = int(self.examples.offsets[-1])
+        return {"records": len(self.examples), "bases": bases, "split": digest.hexdigest()[:16]}
+
+    def decoder(self, mode: str) -> DecoderConfig:
+        """The question that the labels ask; a regression is scaled by its training targets."""
+        if self.targets.task != "regression":
+            return DecoderConfig(self.targets.task, self.targets.names, mode)
+        values = self.targets.values[self.rows["train"]].astype(np.float64)
+        scale = float(values.std())
+        if not scale > 0:
+            raise UserError(f"all {len(values):,} training targets are {values[0, 0]:g}: nothing to learn")
+        return DecoderConfig("regression", self.targets.names, mode, float(values.mean()), scale)
+
+    def describe(self, step: int, index: Int64s) -> list[str]:
+        """Names of a step's training samples."""
+        return self.names("train", self._stream().example_of(index))
+
+    def names(self, split: str, index: Int64s) -> list[str]:
+        """Names of examples."""
+        return [self.examples.names[example] for example in index.tolist()]
+
+    def micro_batch(self, batch: Batch) -> int:
+        """`data.batch_size`."""
+        return self.config.batch_size
+
+    def train_dataloader(self) -> DataLoader:
+        """The stream of training batches, a step each, from the step that the trainer has come to."""
+        return self.loader(self._stream(), self.config.num_workers)
+
+    def val_dataloader(self) -> DataLoader:
+        """Evenly spaced validation examples: enough to watch a run by."""
+        rows = self.rows["valid"]
+        number = min(self.config.valid_examples, rows.size)
+        return self._held_out(rows[np.linspace(0, rows.size - 1, number).astype(np.int64)])
+
+    def held_out_loaders(self) -> Iterator[tuple[str, DataLoader]]:
+        """Every validation example, then every test example."""
+        for split in SPLITS[1:]:
+            yield split, self._held_out(self.rows[split])
+
+    def _held_out(self, rows: Int64s) -> DataLoader:
+        assert self.trainer is not None
+        dataset = LabelledRows(
+            self.examples,
+            rows,
+            self.targets.values,
+            self.alphabet,
+            crop=self.crop,
+            padding=self.padding,
+            batch_size=self.config.batch_size,
+            rank=self.trainer.global_rank,
+            world_size=self.trainer.world_size,
+        )
+        return self.loader(dataset, self.config.num_workers)
+
+    def _stream(self) -> LabelledStream:
+        trainer = self.trainer
+        return LabelledStream(
+            self.examples,
+            self.rows["train"],
+            self.targets.values,
+            self.alphabet,
+            crop=self.crop,
+            reverse_complement=self.config.reverse_complement,
+            padding=self.padding,
+            seed=self.seed,
+            share=self.share,
+            rank=trainer.global_rank if trainer else 0,
+            world_size=trainer.world_size if trainer else 1,
+            start_step=trainer.global_step if trainer else 0,
+        )
+
+
+def _paths(name: str, value: Any) -> list[str]:
+    paths = [value] if isinstance(value, str) else value
+    if not isinstance(paths, list) or not paths or not all(isinstance(path, str) for path in paths):
+        raise UserError(f"data.classes.{name} must be a FASTA file or a list of them, not {value!r}")
+    return paths

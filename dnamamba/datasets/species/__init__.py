@@ -1,0 +1,1 @@
+"""Windows of several genomes, labelled by species."""

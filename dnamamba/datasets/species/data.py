@@ -1,0 +1,178 @@
+"""Which species is a window from? Several genomes as batches of a classifier."""
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from torch.utils.data import DataLoader
+
+from dnamamba.data.alphabet import get_alphabet
+from dnamamba.data.labelled import Batch
+from dnamamba.data.length_schedule import LengthSchedule
+from dnamamba.data.species import SPLITS, CleanStretches
+from dnamamba.data.species_loader import SpeciesSet, SpeciesStream
+from dnamamba.data.species_windows import SpeciesWindows
+from dnamamba.data.stateless import Int64s
+from dnamamba.datasets.base import SequenceData
+from dnamamba.datasets.species.config import SpeciesConfig
+from dnamamba.errors import UserError
+
+
+class SpeciesData(SequenceData):
+    """Stages of random windows of growing length to train on, fixed windows of the last to test on.
+
+    Every split is drawn from its own loci. A fixed set has as many windows of each species and is the same
+    whatever the training seed.
+
+    Args:
+        config: the `data` group.
+        seed: of the training windows.
+        global_batch_size: sequences an optimiser step, at every length.
+        max_steps: optimiser steps of the run.
+        world_size: number of processes.
+
+    Raises:
+        UserError: files, loci or batches that can't be used.
+    """
+
+    config_class = SpeciesConfig
+
+    def __init__(
+        self,
+        config: SpeciesConfig,
+        seed: int,
+        *,
+        global_batch_size: int,
+        max_steps: int,
+        world_size: int,
+    ) -> None:
+        super().__init__()
+        if config.alphabet != "dna":
+            raise UserError(
+                f"the model's alphabet is {config.alphabet}, which keeps case, so that soft-masking would "
+                "tell the species; choose a model of the alphabet dna"
+            )
+        self.config = config
+        self.alphabet = get_alphabet(config.alphabet)
+        self.schedule: LengthSchedule = config.schedule(
+            global_batch_size=global_batch_size, max_steps=max_steps, world_size=world_size
+        )
+        self.genomes, self.splits = config.genomes_and_splits(self.alphabet)
+        self.genomes.load()
+        self.clean = CleanStretches(self.genomes, self.splits, config.max_n)
+        self.windows = [
+            self._sampler("train", stage.length, seed + (stage.number << 32))
+            for stage in self.schedule.stages
+        ]
+        self.fixed = {
+            split: self._sampler(split, self.longest, config.evaluation_seed, balanced=True)
+            for split in SPLITS[1:]
+        }
+
+    @property
+    def longest(self) -> int:
+        """Bases of a window of the last stage, and of the fixed sets."""
+        return self.schedule.stages[-1].length
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The species, in the order of the configuration."""
+        return self.splits.species
+
+    @property
+    def label(self) -> str:
+        """The species."""
+        return ", ".join(self.labels)
+
+    @property
+    def summary(self) -> str:
+        """How many loci each split has."""
+        loci = ", ".join(f"{split} {len(of):,}" for split, of in self.splits.loci.items())
+        return f"windows of {self.longest:,} bases; loci that all {len(self.labels)} species have: {loci}"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was left out and why, what is long enough, the stages."""
+        lines = list(self.splits.notes)
+        for split in SPLITS:
+            loci = self.clean.loci(split, self.longest)
+            by_species = zip(*(locus.stretches for locus in loci), strict=True)
+            bases = [sum(part.length for of in stretches for part in of) for stretches in by_species]
+            lines.append(
+                f"{split}: {len(loci):,} loci are long enough, {min(bases):,} to {max(bases):,} bases a "
+                "species"
+            )
+        if len(self.schedule.stages) > 1:
+            stages = ", ".join(f"{stage.length:,}: {stage.steps:,}" for stage in self.schedule.stages)
+            lines.append(f"steps at each length: {stages}")
+        return tuple(lines)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The loci and how they are split."""
+        digest = hashlib.sha256(str(self.labels).encode())
+        records = bases = 0
+        for split, loci in self.splits.loci.items():
+            for locus in loci:
+                digest.update(f"{split}\t{locus.name}\t{locus.weight}\t{locus.stretches}\n".encode())
+                records += sum(map(len, locus.stretches))
+                bases += sum(part.length for of in locus.stretches for part in of)
+        return {"records": records, "bases": bases, "split": digest.hexdigest()[:16]}
+
+    def describe(self, step: int, index: Int64s) -> list[str]:
+        """The regions of a step's training samples, by their numbers."""
+        sampler = self.windows[self.schedule.stage_at(step).number]
+        return sampler.regions(sampler.draw(index)[1])
+
+    def names(self, split: str, index: Int64s) -> list[str]:
+        """The regions of the windows of a fixed set."""
+        return self.fixed[split].regions(self.fixed[split].draw(index)[1])
+
+    def micro_batch(self, batch: Batch) -> int:
+        """How many windows a device takes at a time: the same bases at every length."""
+        return max(1, self.config.bases_at_a_time // batch["tokens"].shape[1])
+
+    def train_dataloader(self) -> DataLoader:
+        """The stream of training batches, a step each, from the step that the trainer has come to."""
+        assert self.trainer is not None
+        stream = SpeciesStream(
+            self.schedule,
+            self.windows,
+            rank=self.trainer.global_rank,
+            world_size=self.trainer.world_size,
+            start_step=self.trainer.global_step,
+        )
+        return self.loader(stream, self.config.num_workers)
+
+    def val_dataloader(self) -> DataLoader:
+        """The windows to watch a run by: all that validate."""
+        return self._held_out("valid")
+
+    def held_out_loaders(self) -> Iterator[tuple[str, DataLoader]]:
+        """The fixed windows of each split that is held out."""
+        for split in self.fixed:
+            yield split, self._held_out(split)
+
+    def _held_out(self, split: str) -> DataLoader:
+        assert self.trainer is not None
+        number = self.config.valid_windows if split == "valid" else self.config.test_windows
+        windows = SpeciesSet(
+            self.fixed[split],
+            np.arange(number, dtype=np.int64),
+            batch_size=self.config.batch_size,
+            rank=self.trainer.global_rank,
+            world_size=self.trainer.world_size,
+        )
+        return self.loader(windows, self.config.num_workers)
+
+    def _sampler(self, split: str, length: int, seed: int, *, balanced: bool = False) -> SpeciesWindows:
+        return SpeciesWindows(
+            self.genomes,
+            self.clean.loci(split, length),
+            length,
+            seed,
+            reverse_complement=self.config.reverse_complement and not balanced,
+            balanced=balanced,
+            max_n=self.config.max_n,
+        )

@@ -1,0 +1,154 @@
+"""What a fine-tuned model makes of new sequences, however long."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from dnamamba.checkpoint import load
+from dnamamba.config import typed
+from dnamamba.data.alphabet import Ids, get_alphabet
+from dnamamba.data.fasta import NUCLEOTIDE, Genome
+from dnamamba.data.labelled import padded
+from dnamamba.errors import UserError
+from dnamamba.files import replacing
+from dnamamba.models import SequenceModel
+from dnamamba.objectives.sequence import predictions_of
+from dnamamba.reports.finetuning import prediction_cells, prediction_columns
+from dnamamba.training.finetuning import GROUPS, OTHERS
+from dnamamba.training.pretraining import check_groups
+
+# Bases of one forward pass; longer records are read by pieces of it with the state carried.
+PIECE = 1 << 16
+
+
+@dataclass(frozen=True)
+class PredictData:
+    """What is read of the `data` group: the rest says what a model is trained on."""
+
+    batch_size: int
+    fasta: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise UserError(f"data.batch_size must be at least 1, not {self.batch_size}")
+
+
+def predict(cfg: DictConfig, folder: Path, piece: int = PIECE) -> Path:
+    """Label every record of `data.fasta` with the fine-tuned model `model`.
+
+    Args:
+        cfg: the composed configuration, conf/finetune/finetune.yaml.
+        folder: takes predictions.tsv: the record's name, the answer and the probability of each label.
+        piece: bases read at once.
+
+    Returns:
+        The path of predictions.tsv.
+
+    Raises:
+        UserError: no fine-tuned model, no FASTA file, or letters that are no bases; nothing was written.
+    """
+    check_groups(cfg, GROUPS, OTHERS)
+    console = Console(markup=False, emoji=False)
+    if cfg.model is None:
+        raise UserError("mode=predict needs model=PATH, the folder of a fine-tuning run")
+    model = load(str(cfg.model))
+    if not isinstance(model, SequenceModel):
+        raise UserError(f"{cfg.model} is a pretrained model that answers no question: fine-tune it first")
+    data = typed(OmegaConf.masked_copy(cfg.data, ["fasta", "batch_size"]), PredictData, "data")
+    if data.fasta is None:
+        where = "" if "fasta" in cfg.data else ", and data=labelled, the data group that has it"
+        raise UserError(f"mode=predict needs data.fasta=FILE, the sequences to label{where}")
+    device = torch.device("cuda" if cfg.trainer.accelerator in ("cuda", "gpu") else "cpu")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            "trainer.accelerator: there is no CUDA GPU here that torch can use; choose trainer=cpu"
+        )
+    half = str(cfg.trainer.precision).startswith("bf16")
+    genome = Genome(data.fasta, get_alphabet(model.config.alphabet))
+    if genome.alphabet.name == "dna":
+        _check_letters(genome)
+    model.to(device)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "predictions.tsv"
+    columns = (TextColumn("predicting"), BarColumn(), TimeRemainingColumn(elapsed_when_finished=True))
+    with (
+        Progress(*columns, console=console, disable=not console.is_terminal) as progress,
+        torch.autocast(device.type, torch.bfloat16, enabled=half),
+        replacing(path) as beside,
+        beside.open("w", newline="") as file,
+    ):
+        bar = progress.add_task("", total=sum(genome.lengths.values()))
+        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+        writer.writerow(["id", *prediction_columns(model.decoder)])
+        for names, logits in _answers(model, genome, data.batch_size, piece, device):
+            for name, row in zip(names, predictions_of(logits.cpu(), model.decoder), strict=True):
+                writer.writerow([name, *prediction_cells(model.decoder, row)])
+                progress.advance(bar, genome.lengths[name])
+    console.print(f"{len(genome.names):,} sequences: {path}", soft_wrap=True, highlight=False)
+    return path
+
+
+def _answers(
+    model: SequenceModel, genome: Genome, batch_size: int, piece: int, device: torch.device
+) -> Iterator[tuple[list[str], torch.Tensor]]:
+    """Names of records and their logits [B, C], in the order of the file: short ones together."""
+    waiting: dict[str, Ids] = {}
+    for name, length in genome.lengths.items():
+        if length <= piece:
+            waiting[name] = np.concatenate(list(genome.pieces(name)))
+        if waiting and (length > piece or len(waiting) == batch_size):
+            yield list(waiting), _together(model, list(waiting.values()), genome, device)
+            waiting = {}
+        if length > piece:
+            other = None
+            if model.decoder.strand == "both":
+                whole = np.concatenate(list(genome.pieces(name)))
+                other = _tokens(iter([genome.alphabet.reverse_complement(whole)]), piece, device)
+            yield [name], model.read(_tokens(genome.pieces(name), piece, device), other)
+    if waiting:
+        yield list(waiting), _together(model, list(waiting.values()), genome, device)
+
+
+def _together(model: SequenceModel, rows: list[Ids], genome: Genome, device: torch.device) -> torch.Tensor:
+    tokens, lengths = padded(rows, genome.alphabet.pad_id, "right")
+    with torch.no_grad():
+        return model(torch.from_numpy(tokens).to(device), torch.from_numpy(lengths).to(device))
+
+
+def _tokens(pieces: Iterator[Ids], size: int, device: torch.device) -> Iterator[torch.Tensor]:
+    return (torch.from_numpy(part)[None].to(device) for part in _resized(pieces, size))
+
+
+def _resized(pieces: Iterator[Ids], size: int) -> Iterator[Ids]:
+    """The same bases in pieces of `size`, the last one perhaps shorter."""
+    rest = np.empty(0, dtype=np.uint8)
+    for piece in pieces:
+        rest = np.concatenate([rest, piece])
+        whole = rest.size - rest.size % size
+        yield from (rest[start : start + size] for start in range(0, whole, size))
+        rest = rest[whole:]
+    if rest.size:
+        yield rest
+
+
+def _check_letters(genome: Genome) -> None:
+    letters = Genome(genome.path, get_alphabet("bytes"))
+    count, first = 0, ""
+    for name in letters.names:
+        position = 0
+        for piece in letters.pieces(name):
+            strange = np.flatnonzero(~NUCLEOTIDE[piece])
+            if strange.size and not count:
+                place = position + int(strange[0]) + 1
+                first = f"{chr(piece[strange[0]])!r} at position {place:,} of record {name}"
+            count += strange.size
+            position += piece.size
+    if count:
+        raise UserError(f"{genome.path}: {count:,} letter(s) are no nucleotide codes, the first is {first}")

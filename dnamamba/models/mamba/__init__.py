@@ -1,0 +1,1 @@
+"""The Mamba-1 family (Gu and Dao 2023)."""

@@ -1,0 +1,97 @@
+"""Embedding, pre-norm residual blocks, final norm."""
+
+from itertools import islice
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from dnamamba.kernels import resolve
+from dnamamba.kernels.mamba_block import mamba_block
+from dnamamba.models.mamba.config import MambaConfig
+from dnamamba.models.mamba.mixer import MambaMixer
+from dnamamba.models.mamba.state import MixerState, State
+
+
+class BackboneOutput(NamedTuple):
+    """What a backbone makes of a sequence.
+
+    Attributes:
+        hidden: [B, L, D], after the final norm; without it, where blocks were left out.
+        state: the recurrent state after the last position, of the blocks that ran.
+    """
+
+    hidden: Tensor
+    state: State
+
+
+class MambaBlock(nn.Module):
+    """x + mixer(norm(x)), the residual stream in float32."""
+
+    def __init__(self, config: MambaConfig, backend: str) -> None:
+        super().__init__()
+        self.norm = nn.RMSNorm(config.d_model, eps=config.norm_eps)
+        self.mixer = MambaMixer(config, backend)
+
+    def forward(self, x: Tensor, state: MixerState | None = None) -> tuple[Tensor, MixerState]:
+        if resolve(self.mixer.backend, x.device, x.dtype) == "triton" and not self.mixer.wrapped:
+            return self._fused(x, state)
+        mixed, state = self.mixer(self.norm(x), state)
+        return x + mixed, state
+
+    def _fused(self, x: Tensor, state: MixerState | None) -> tuple[Tensor, MixerState]:
+        """The same block as one operator, which keeps less for the backward."""
+        autocast = torch.is_autocast_enabled(x.device.type)
+        y, conv, ssm = mamba_block(
+            x,
+            self.mixer.block_weights(self.norm.weight),
+            eps=self.norm.eps or torch.finfo(x.dtype).eps,
+            dtype=torch.get_autocast_dtype(x.device.type) if autocast else x.dtype,
+            conv_state=None if state is None else state.conv,
+            ssm_state=None if state is None else state.ssm,
+        )
+        return y, MixerState(conv, ssm)
+
+
+class MambaBackbone(nn.Module):
+    """A stack of Mamba blocks over byte tokens.
+
+    Args:
+        config: the model's shape.
+        backend: scan and convolution backend, see `dnamamba.kernels`.
+
+    Attributes:
+        activation_checkpointing: recompute each block in the backward pass instead of keeping what is
+            inside it. Parameter names do not change.
+    """
+
+    def __init__(self, config: MambaConfig, backend: str = "auto") -> None:
+        super().__init__()
+        self.config = config
+        self.activation_checkpointing = False
+        self.embedding = nn.Embedding(config.padded_vocab_size, config.d_model)
+        nn.init.normal_(self.embedding.weight, std=0.02)
+        self.layers = nn.ModuleList(MambaBlock(config, backend) for _ in range(config.n_layer))
+        self.norm_f = nn.RMSNorm(config.d_model, eps=config.norm_eps)
+
+    def forward(
+        self, tokens: Tensor, state: State | None = None, *, blocks: int | None = None
+    ) -> BackboneOutput:
+        """Read tokens, [B, L] of any integer dtype (uint8 as stored), after `state` if one is given.
+
+        With `blocks`, stop after that many of them: the residual stream there, and the final norm only after
+        the last.
+        """
+        x = self.embedding(tokens.int())
+        states = []
+        recompute = self.activation_checkpointing and torch.is_grad_enabled()
+        for i, layer in enumerate(islice(self.layers, blocks)):
+            before = None if state is None else state[i]
+            if recompute:
+                x, after = checkpoint(layer, x, before, use_reentrant=False)
+            else:
+                x, after = layer(x, before)
+            states.append(after)
+        hidden = self.norm_f(x) if len(states) == len(self.layers) else x
+        return BackboneOutput(hidden, tuple(states))

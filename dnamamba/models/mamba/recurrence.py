@@ -1,0 +1,79 @@
+"""A language model read a base at a time: constant memory, and shapes and addresses that never change."""
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dnamamba.kernels.causal_conv1d.step import causal_conv1d_step
+from dnamamba.kernels.mamba_block import BlockWeights
+from dnamamba.kernels.precision import without_autocast
+from dnamamba.kernels.selective_scan.step import selective_scan_step
+from dnamamba.models.language import LanguageModel
+from dnamamba.models.mamba.backbone import MambaBlock
+from dnamamba.models.mamba.state import MixerState, State, initial_state
+
+
+class Recurrence:
+    """A language model in its recurrent form, for a fixed number of sequences.
+
+    A step updates `state` in place, on any device, and a CUDA graph can capture it. Weights are cast once,
+    here; a model that changes afterwards needs a new `Recurrence`.
+
+    Args:
+        model: evaluated where its parameters lie, without gradients.
+        batch_size: sequences B.
+        dtype: of the matrix products and of what flows between the parts of a block; the residual stream, the
+            norms and the head keep that of the parameters, the scan's state is fp32 (fp64 for fp64).
+
+    Attributes:
+        state: what the sequences were so far; its tensors stay the same objects.
+    """
+
+    def __init__(self, model: LanguageModel, batch_size: int, dtype: torch.dtype) -> None:
+        self._embedding = model.backbone.embedding.weight.detach()
+        self._norm = model.backbone.norm_f
+        self._blocks = [_weights(cast(MambaBlock, block), dtype) for block in model.backbone.layers]
+        self.state = initial_state(model.config, batch_size, device=self._embedding.device, dtype=dtype)
+
+    def load(self, state: State, rows: slice = slice(None)) -> None:
+        """Let these rows go on from a state of as many sequences, or of one for all of them."""
+        for ours, theirs in zip(self.state, state, strict=True):
+            ours.conv[rows] = theirs.conv
+            ours.ssm[rows] = theirs.ssm
+
+    @torch.no_grad()
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits [B, V] of final hidden states [B, D], in the dtype of the parameters."""
+        with without_autocast(hidden.device):
+            return F.linear(hidden.to(self._embedding.dtype), self._embedding)
+
+    @torch.no_grad()
+    def step(self, tokens: Tensor) -> Tensor:
+        """Read one token of each sequence, [B]; logits [B, V] of the next."""
+        with without_autocast(tokens.device):
+            x = F.embedding(tokens.int(), self._embedding)
+            for (weights, eps, backend), state in zip(self._blocks, self.state, strict=True):
+                x = x + _mix(F.rms_norm(x, x.shape[-1:], weights.norm, eps), weights, state, backend)
+            return self.head(self._norm(x))
+
+
+def _weights(block: MambaBlock, dtype: torch.dtype) -> tuple[BlockWeights, float | None, str]:
+    weights = block.mixer.block_weights(block.norm.weight)
+    products = {"in_proj", "x_proj", "dt_proj", "out_proj"}
+    taken = {
+        name: w.detach().to(dtype if name in products else w.dtype) for name, w in weights._asdict().items()
+    }
+    return BlockWeights(**taken), block.norm.eps, block.mixer.backend
+
+
+def _mix(x: Tensor, weights: BlockWeights, state: MixerState, backend: str) -> Tensor:
+    """The mixer at one position: [B, D] to [B, D]."""
+    (_, rank), states = weights.dt_proj.shape, weights.A.shape[1]
+    u, z = F.linear(x.to(weights.in_proj.dtype), weights.in_proj).chunk(2, dim=-1)
+    u = causal_conv1d_step(state.conv, u, weights.conv_weight, weights.conv_bias, backend=backend)
+    low, B, C = F.linear(u, weights.x_proj).split([rank, states, states], dim=-1)
+    dt = F.linear(low, weights.dt_proj)
+    y = selective_scan_step(state.ssm, u, dt, weights.A, B, C, weights.D, z, weights.dt_bias, backend=backend)
+    return F.linear(y, weights.out_proj)

@@ -1,0 +1,1 @@
+"""What a model is trained for: an objective per file, without Lightning."""

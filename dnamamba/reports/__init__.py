@@ -1,0 +1,1 @@
+"""What a finished run shows: tables, files and pictures."""

@@ -1,1 +1,0 @@
-"""Lightning modules: what is optimised, on which data, and how a run is watched."""

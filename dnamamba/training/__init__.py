@@ -1,0 +1,1 @@
+"""One run: its loop, its optimiser, its checkpoints and what may resume it."""

@@ -1,0 +1,147 @@
+"""A head that is computed, not trained: one pass over the training batches with the backbone as it is."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import NamedTuple
+
+import lightning
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from dnamamba.datasets.base import SequenceData
+from dnamamba.errors import UserError
+from dnamamba.models import DecoderConfig, SequenceModel
+from dnamamba.objectives.sequence import SequenceTask
+from dnamamba.training.fits.discriminant import Discriminant
+from dnamamba.training.module import Batch, parts_of
+
+
+class Head(NamedTuple):
+    """A linear classifier of what a model's head reads.
+
+    Attributes:
+        weight: float64 [C, head.in_features].
+        bias: float64 [C].
+        splits: what it was computed from.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    splits: tuple[str, ...]
+
+    def give(self, model: SequenceModel) -> None:
+        """Make it the head of `model`."""
+        with torch.no_grad():
+            model.head.weight.copy_(self.weight)
+            model.head.bias.copy_(self.bias)
+
+
+def check_closed(ckpt_path: str | None, processes: int) -> None:
+    """That a run asks for nothing that a pass of one process can't do.
+
+    Raises:
+        UserError: it does; the message names the key.
+    """
+    if ckpt_path is not None:
+        raise UserError("ckpt_path: task.fit=closed leaves no checkpoint to go on from")
+    if processes > 1:
+        raise UserError(f"task.fit=closed is of one process, not of {processes}")
+
+
+def check_question(decoder: DecoderConfig) -> None:
+    """That the question is a classification.
+
+    Raises:
+        UserError: it is another.
+    """
+    if decoder.kind != "classification":
+        raise UserError(f"task.fit=closed needs a classification, not a {decoder.kind}")
+
+
+def fit_heads(
+    trainer: lightning.Trainer, task: SequenceTask, data: SequenceData, steps: int, console: Console
+) -> dict[str, Head]:
+    """Linear discriminants of what the model's head reads (`Discriminant`); the model gets the one to save.
+
+    The training batches are those of as many steps of training. With `task.refit` the validation windows are
+    added, each once, when the head that is validated has been found without them.
+
+    Args:
+        trainer: says which device and which precision.
+        task: its model is moved to that device; nothing but its head changes.
+        data: the batches.
+        steps: how many training batches are read.
+        console: shows the progress.
+
+    Returns:
+        The heads to score with: `valid`, of the training windows; `test`, the same or, with `task.refit`, of
+        the validation windows too. The model has that of `test`.
+
+    Raises:
+        UserError: a class was in none of the training batches, or nothing varies within the classes.
+    """
+    device, config = trainer.strategy.root_device, task.config
+    model, labels = task.model.to(device).eval(), task.model.decoder.labels
+    data.trainer = trainer
+    found = Discriminant(len(labels), model.head.in_features, device)
+
+    def solved(*splits: str) -> Head:
+        return Head(*found.solve(config.shrinkage, priors=config.class_weights is None), splits)
+
+    _add(found, trainer, task, _shown(data.train_dataloader(), steps, "step", console))
+    missing = [label for label, count in zip(labels, found.counts.tolist(), strict=True) if not count]
+    if missing:
+        raise UserError(
+            f"task.fit=closed: no training window of {', '.join(missing)} in {steps:,} step(s); "
+            "raise train.max_steps"
+        )
+    heads = dict.fromkeys(("valid", "test"), solved("train"))
+    number = int(found.counts.sum())
+    console.print(f"head computed from {number:,} training windows", soft_wrap=True)
+    if config.refit:
+        loader = next(loader for split, loader in data.held_out_loaders() if split == "valid")
+        _add(found, trainer, task, _shown(loader, len(loader), "validation batch", console))
+        heads["test"] = solved("train", "valid")
+        console.print(
+            f"head computed again, from {int(found.counts.sum()) - number:,} validation windows too: it is "
+            "saved and tested, the one before is validated",
+            soft_wrap=True,
+        )
+    heads["test"].give(model)
+    return heads
+
+
+def _add(
+    found: Discriminant, trainer: lightning.Trainer, task: SequenceTask, batches: Iterable[Batch]
+) -> None:
+    """Count in what the head reads of batches, in the micro-batches and in the precision of training.
+
+    The model answers as it does outside training, so that `strand=both` counts the mean of both strands.
+    """
+    device = trainer.strategy.root_device
+    with torch.no_grad(), trainer.precision_plugin.forward_context():
+        for batch in batches:
+            for part in parts_of(batch, task.micro_batch(batch)):
+                part = {name: column.to(device, non_blocking=True) for name, column in part.items()}
+                features = task.model.features(part["tokens"], part.get("lengths"), padding=task.padding)
+                found.add(features, part["labels"])
+
+
+def _shown(batches: Iterable[Batch], number: int, unit: str, console: Console) -> Iterator[Batch]:
+    """The first `number` batches, with a bar on a terminal; elsewhere a line every tenth of the pass."""
+    progress = Progress(
+        TextColumn("reading"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    every = max(1, number // 10)
+    with progress:
+        for done, batch in enumerate(progress.track(islice(batches, number), total=number), start=1):
+            yield batch
+            if not console.is_terminal and done % every == 0:
+                console.print(f"{unit} {done:,} of {number:,}")

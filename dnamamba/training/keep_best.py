@@ -1,0 +1,61 @@
+"""The weights of the best validation, and an end to a run that gets no better."""
+
+import math
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor, nn
+
+from dnamamba.objectives.metrics import LOWER_IS_BETTER
+
+
+class KeepBest(lightning.Callback):
+    """Keeps a copy of the weights of the best validation; checkpoints hold it, so that a resumed run has it.
+
+    Args:
+        monitor: `loss` or a metric of the validation.
+        patience: validations without a better one before the run ends; None never ends it.
+    """
+
+    def __init__(self, monitor: str, patience: int | None) -> None:
+        self.monitor = monitor
+        self.patience = patience
+        self.best = math.inf
+        self.step = 0
+        self.waited = 0
+        self.weights: dict[str, Tensor] = {}
+
+    def on_validation_end(self, trainer: lightning.Trainer, module: Any) -> None:
+        """Compare."""
+        if trainer.state.fn != "fit":
+            return
+        value = trainer.callback_metrics[f"val/{self.monitor}"].item()
+        value *= 1 if self.monitor in LOWER_IS_BETTER else -1
+        # A metric that is no number (a correlation of constants) is no progress.
+        if value < self.best or not self.weights:
+            self.best = value if math.isfinite(value) else math.inf
+            self.step, self.waited = trainer.global_step, 0
+            model: nn.Module = module.model
+            self.weights = {
+                name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()
+            }
+        else:
+            self.waited += 1
+        if self.patience is not None and self.waited >= self.patience:
+            trainer.should_stop = True
+
+    def restore(self, model: nn.Module) -> None:
+        """Give `model` the best weights, if there was a validation."""
+        if self.weights:
+            model.load_state_dict(self.weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values and tensors, for the checkpoint."""
+        return {"best": self.best, "step": self.step, "waited": self.waited, "weights": self.weights}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.best, self.step = state_dict["best"], state_dict["step"]
+        self.waited = state_dict["waited"]
+        self.weights = {name: torch.clone(tensor) for name, tensor in state_dict["weights"].items()}

@@ -1,0 +1,130 @@
+"""What a person sees of a run while it runs."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import lightning
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from dnamamba.training.module import Batch
+
+
+class Throughput(lightning.Callback):
+    """Logs `train/bases_per_second`: targets read a second since the last log, loading included.
+
+    Left out are validations, and the first step, in which kernels are compiled.
+    """
+
+    def __init__(self) -> None:
+        self._bases = 0
+        self._since: float | None = None
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Batch, index: int
+    ) -> None:
+        """Count; log at the logger's pace."""
+        if self._since is not None:
+            rows, width = batch["tokens"].shape
+            self._bases += rows * (width - 1) * trainer.world_size
+            if not trainer._logger_connector.should_update_logs:
+                return
+            _wait_for(trainer.strategy.root_device)
+            module.log("train/bases_per_second", self._bases / (time.perf_counter() - self._since))
+        self._start(trainer)
+
+    def on_validation_end(self, trainer: lightning.Trainer, module: Any) -> None:
+        """Count anew."""
+        self._start(trainer)
+
+    def _start(self, trainer: lightning.Trainer) -> None:
+        _wait_for(trainer.strategy.root_device)
+        self._bases, self._since = 0, time.perf_counter()
+
+
+def _wait_for(device: torch.device) -> None:
+    """What was queued is not yet done: a clock read now would be early."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+class ProgressReport(lightning.Callback):
+    """A progress bar on a terminal; elsewhere a line every tenth of the run.
+
+    Args:
+        console: where to write.
+        baselines: bits per base of each Markov order on the windows that are validated.
+    """
+
+    title = "pretraining"
+
+    def __init__(self, console: Console, baselines: dict[int, float]) -> None:
+        self.console = console
+        self.baselines = baselines
+        self.progress = Progress(
+            TextColumn(self.title),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            TextColumn("{task.fields[metrics]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._bar = self.progress.add_task("", total=None, metrics="")
+
+    def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
+        """Show the bar, at the step a resumed run begins with."""
+        self.progress.update(self._bar, total=trainer.max_steps, completed=trainer.global_step)
+        if trainer.is_global_zero:
+            self.progress.start()
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Batch, index: int
+    ) -> None:
+        """Move the bar; its numbers change at the logger's pace: to read one is to wait for the device."""
+        if not trainer.is_global_zero:
+            return
+        self.progress.update(self._bar, completed=trainer.global_step)
+        if self.console.is_terminal and trainer._logger_connector.should_update_logs:
+            self.progress.update(self._bar, metrics=_shown(trainer.callback_metrics))
+        every = max(1, trainer.max_steps // 10)
+        if not self.console.is_terminal and trainer.global_step % every == 0:
+            numbers = _shown(trainer.callback_metrics)
+            self.console.print(f"step {trainer.global_step:,} of {trainer.max_steps:,}  {numbers}")
+
+    def on_validation_end(self, trainer: lightning.Trainer, module: Any) -> None:
+        """Print what a validation during training found."""
+        if trainer.state.fn != "fit" or trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
+        found = self.validation(metrics)
+        self.console.print(f"step {trainer.global_step:,}: validation {found}", soft_wrap=True)
+
+    def validation(self, metrics: dict[str, float]) -> str:
+        """What a validation found, with what a Markov model would have scored."""
+        markov = "".join(f", Markov {order} {value:.3f}" for order, value in self.baselines.items())
+        return f"{metrics['val/bits_per_base']:.4f}{markov}"
+
+    def on_exception(self, trainer: lightning.Trainer, module: Any, exception: BaseException) -> None:
+        """Take the bar away before the error is printed."""
+        self.progress.stop()
+
+    def on_train_end(self, trainer: lightning.Trainer, module: Any) -> None:
+        """Leave the finished bar behind."""
+        self.progress.stop()
+
+
+def _shown(metrics: Mapping[str, torch.Tensor]) -> str:
+    """The numbers of a step that a person watches."""
+    return "  ".join(
+        f"{label} {metrics[key]:{style}}"
+        for label, key, style in (
+            ("length", "train/length", ",.0f"),
+            ("loss", "train/loss", ".3f"),
+            ("bits/base", "train/bits_per_base", ".3f"),
+            ("bases/s", "train/bases_per_second", ",.0f"),
+        )
+        if key in metrics
+    )

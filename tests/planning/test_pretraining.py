@@ -1,0 +1,190 @@
+"""Plans: the paper's numbers, estimates beside what was measured, and what can't be planned."""
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from dnamamba import MambaConfig, UserError
+from dnamamba.config import conf_dir
+from dnamamba.data.length_schedule import Stage
+from dnamamba.planning.cost import DEVICES
+from dnamamba.planning.pretraining import duration, plan, plan_pretraining, print_plan
+
+Configure = Callable[..., DictConfig]
+MODELS = {"1.4M": MambaConfig(128, 12), "7M": MambaConfig(256, 16)}
+MEASUREMENTS = Path(__file__).parents[2] / "docs" / "measurements"
+
+
+@pytest.fixture
+def planned() -> Iterator[Configure]:
+    """Compose conf/plan.yaml with overrides, for an H200."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        yield lambda *overrides: compose("plan", overrides=["plan.device=h200", *overrides])
+
+
+def measured() -> list[tuple[str, str, int, int, bool, float, float]]:
+    """Device, model, batch, length, checkpointing, milliseconds and GiB of every step that was measured."""
+    rows = []
+    for name in ("training_step_h100.csv", "training_step_h200.csv", "longest_step_h200.csv"):
+        device = name.removesuffix(".csv").rpartition("_")[2]
+        for row in csv.DictReader((MEASUREMENTS / name).read_text().splitlines()):
+            shape = int(row.get("batch", 1)), int(row.get("length") or row["bases_per_step"])
+            checkpointing = row.get("checkpointing") == "True"
+            took = float(row["step_ms"]), float(row["peak_gib"])
+            rows.append((device, row["model"], *shape, checkpointing, *took))
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("device", "model", "batch", "length", "checkpointing", "milliseconds", "gib"), measured()
+)
+def test_estimates_are_near_what_was_measured(
+    device: str, model: str, batch: int, length: int, checkpointing: bool, milliseconds: float, gib: float
+) -> None:
+    made = plan(
+        [Stage(0, length, batch, 0, 100)],
+        MODELS[model],
+        bases_at_a_time=batch * length,
+        checkpointing=checkpointing,
+        device=DEVICES[device],
+    )
+    assert made.seconds == pytest.approx(milliseconds / 10, rel=0.25)
+    assert made.memory_gib == pytest.approx(gib, rel=0.15)
+
+
+def test_the_longest_context_of_the_paper(planned: Configure) -> None:
+    made = plan_pretraining(planned("experiment=hg38/context_2p20_1m4"))
+    assert (made.steps, made.bases, made.parameters) == (19_137, 321_065_582_592, 1_400_448)
+    assert f"{made.bases / 1e9:.0f} G" == "321 G"
+    assert [stage.length for stage in made.stages] == [2**power for power in range(10, 21)]
+    assert {stage.bases_per_step for stage in made.stages} == {2**24}
+    assert {stage.micro_batch * stage.length for stage in made.stages} == {2**20}
+    assert made.stages[-1].steps == 8505
+    assert made.device == "h200"
+
+
+@pytest.mark.parametrize(
+    "path", sorted((conf_dir() / "experiment").rglob("*.yaml")), ids=lambda path: path.stem
+)
+def test_every_experiment_can_be_planned(planned: Configure, path: Path) -> None:
+    cfg = planned(f"experiment={path.relative_to(conf_dir() / 'experiment').with_suffix('')}")
+    made = plan_pretraining(cfg)
+    steps = [stage.steps for stage in made.stages]
+    assert sum(steps) == made.steps > 0
+    if cfg.train.max_steps is not None:
+        assert made.steps == cfg.train.max_steps
+    assert made.stages[-1].length == cfg.data.max_length
+    assert made.seconds is not None
+    assert made.seconds > 0
+
+
+def test_accumulation_takes_time_and_little_memory() -> None:
+    def of(accumulate: int, processes: int) -> tuple[float, float]:
+        stage = Stage(0, 2**14, 64 * accumulate * processes, 0, 10)
+        made = plan(
+            [stage], MODELS["1.4M"], bases_at_a_time=2**20, processes=processes, device=DEVICES["h200"]
+        )
+        assert (made.stages[0].micro_batch, made.stages[0].micro_batches) == (64, accumulate)
+        assert made.seconds is not None
+        return made.seconds, made.memory_gib
+
+    (once, small), (four_times, same), shared = of(1, 1), of(4, 1), of(1, 4)
+    assert four_times == pytest.approx(4 * once)
+    assert small < same < small + 0.1
+    assert shared == (once, small)
+
+
+def test_stages_of_equally_many_sequences_can_be_planned() -> None:
+    """Fine-tuning: 64 sequences at every length."""
+    stages = [Stage(0, 2**14, 64, 0, 1024), Stage(1, 2**15, 64, 1024, 2048)]
+    made = plan(stages, MODELS["7M"], bases_at_a_time=2**17, device=DEVICES["h200"])
+    assert [(stage.micro_batch, stage.micro_batches) for stage in made.stages] == [(8, 8), (4, 16)]
+    assert made.bases == 64 * 1024 * (2**14 + 2**15)
+    first, second = (stage.seconds for stage in made.stages)
+    assert first is not None
+    assert second == pytest.approx(2 * first, rel=1e-6)
+
+
+def test_the_same_as_json(planned: Configure, capsys: pytest.CaptureFixture[str]) -> None:
+    cfg = planned("experiment=hg38/context_2p20_1m4", "plan.json=true")
+    print_plan(cfg)
+    document = json.loads(capsys.readouterr().out)
+    assert (document["steps"], document["bases"]) == (19_137, 321_065_582_592)
+    assert document["stages"][0]["sequences_per_step"] == 16_384
+    assert document["seconds"] == pytest.approx(plan_pretraining(cfg).seconds)
+
+
+def test_segments_of_an_interval_file(
+    planned: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = (
+        "data=hg38",
+        "data.max_length=131072",
+        "data.batch_size=1",
+        "train.global_batch_size=4",
+        "train.max_steps=null",
+        "data.length_warmup.epochs=1",
+    )
+    assert plan_pretraining(planned(*settings, "plan.training_segments=400")).steps == 100
+    bed = tmp_path / "own.bed"
+    train = [f"chr1\t{131072 * place}\t{131072 * (place + 1)}\ttrain\n" for place in range(40)]
+    bed.write_text("".join(train) + "chr2\t0\t1000\tvalid\nchr3\t0\t1000\ttest\n")
+    assert plan_pretraining(planned(*settings, f"data.intervals={bed}")).steps == 10
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert plan_pretraining(planned(*settings, "data.intervals='~/own.bed'")).steps == 10
+
+
+def test_an_epoch_of_a_genome_needs_its_index(planned: Configure, tmp_path: Path) -> None:
+    fasta, index = tmp_path / "g.fa", tmp_path / "g.fa.fai"
+    settings = (f"data.fasta={fasta}", "train.max_steps=null", "data.length_warmup.epochs=2")
+    with pytest.raises(UserError, match=r"g.fa.fai is not there.*samtools faidx .*data.length_warmup.steps"):
+        plan_pretraining(planned(*settings))
+    rows = (("one", 819_200), ("two", 50_000), ("three", 50_000))
+    index.write_text("".join(f"{name}\t{length}\t5\t60\t61\n" for name, length in rows))
+    # Two records of 5 % are held out; 819,200 training bases, 16 windows of 512 a step.
+    assert plan_pretraining(planned(*settings, "data.valid=[two]", "data.test=[three]")).steps == 200
+    index.write_text("one\n")
+    with pytest.raises(UserError, match=r"g\.fa\.fai is no FASTA index"):
+        plan_pretraining(planned(*settings))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("plan.device=abacus", r"plan.device must be one that was measured \(h100, h200\), not 'abacus'"),
+        ("trainer.devices=auto", "trainer.devices must be a number of at least 1 to plan with, not 'auto'"),
+        ("trainer.num_nodes=abc", "trainer.num_nodes must be a number of at least 1 to plan with, not 'abc'"),
+        ("trainer.num_nodes=0", "trainer.num_nodes must be a number of at least 1 to plan with, not 0"),
+        ("train.global_batch_size=24", r"train.global_batch_size=24 is no multiple of data.batch_size=16"),
+        ("train.max_steps=null", "how long does a stage last"),
+    ],
+)
+def test_what_cannot_be_planned(planned: Configure, override: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        plan_pretraining(planned(override))
+
+
+def test_durations_are_short_to_read() -> None:
+    assert [duration(seconds) for seconds in (5, 600, 10_800, 864_000, None)] == [
+        "5 s",
+        "10 min",
+        "3.0 h",
+        "10.0 days",
+        "not measured",
+    ]
+
+
+def test_the_command_prints_a_table_and_leaves_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "dnamamba.plan", "experiment=hg38/context_2p20_1m4", "plan.device=h200"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "19,137 steps, 321.1 G bases (321,065,582,592)" in done.stdout
+    assert "1,048,576" in done.stdout
+    assert done.stderr == ""
+    assert not list(tmp_path.iterdir())
