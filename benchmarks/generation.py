@@ -35,7 +35,6 @@ from dnamamba import LanguageModel, MambaConfig
 from dnamamba.config import conf_dir
 from dnamamba.inference.generation import BLOCK, SamplingLoop, captured, read_prompt
 from dnamamba.inference.sampling import Sampling
-from dnamamba.models import Recurrence
 
 HEAD = 64  # channels of a head of attention
 
@@ -68,7 +67,7 @@ def require_agreement(model: LanguageModel, device: torch.device, limit: float =
     """Exit unless single steps have the logits of the parallel forward, both in fp32."""
     tokens = torch.tensor(prompt_of(200)[None], device=device)
     whole = model(tokens).logits
-    recurrence = Recurrence(model, 1, torch.float32)
+    recurrence = model.backbone.recurrence(1, torch.float32)
     steps = torch.stack([recurrence.step(tokens[:, i]) for i in range(200)], dim=1)
     worst = float((steps - whole).norm() / whole.norm())
     print(f"single steps and parallel forward, relative difference of logits: {worst:.1e}")

@@ -17,12 +17,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dnamamba.errors import UserError
-from dnamamba.models import DecoderConfig, LanguageModel, MambaConfig, SequenceModel
+from dnamamba.models import DecoderConfig, LanguageModel, ModelConfig, SequenceModel
+from dnamamba.models.families import family_of_file
 
 Model = LanguageModel | SequenceModel
 FORMAT, SEQUENCE_FORMAT = "dnamamba-language-model", "dnamamba-sequence-model"
 FORMAT_VERSION = 1
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+OLD_FAMILY = "mamba"  # of files that have no word for it
 MODULE_PREFIX = "model."  # what a Lightning checkpoint puts before the names of Task.model
 
 
@@ -33,7 +35,12 @@ def save_model(model: Model, folder: str | Path) -> None:
         UserError: the folder can't be written, or holds anything that is no model.
     """
     folder = Path(folder)
-    document = {"format": FORMAT, "format_version": FORMAT_VERSION, "model": model.config.to_dict()}
+    document = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "family": model.config.family,
+        "model": model.config.to_dict(),
+    }
     if isinstance(model, SequenceModel):
         document |= {"format": SEQUENCE_FORMAT, "decoder": model.decoder.to_dict()}
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
@@ -95,7 +102,10 @@ def load(path: str | Path) -> Model:
 
 def model_hash(model: Model) -> str:
     """The SHA-256 of a model's configuration and weights, in hexadecimal; the same from any file."""
-    digest = hashlib.sha256(json.dumps(model.config.to_dict(), sort_keys=True).encode())
+    config = model.config.to_dict()
+    if model.config.family != OLD_FAMILY:
+        config["family"] = model.config.family
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
@@ -125,10 +135,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def checkpoint_config(checkpoint: dict[str, Any], path: Path) -> MambaConfig:
-    """The model's shape as the checkpoint at `path` holds it."""
+def checkpoint_config(checkpoint: dict[str, Any], path: Path) -> ModelConfig:
+    """The model's family and shape as the checkpoint at `path` holds them."""
+    contents = checkpoint["dnamamba"]
+    return _model_config(contents.get("family", OLD_FAMILY), contents["model"], path)
+
+
+def _model_config(family: Any, values: Any, path: Path) -> ModelConfig:
+    found = family_of_file(family, str(path))
     try:
-        return MambaConfig.from_dict(checkpoint["dnamamba"]["model"])
+        return found.from_dict(values)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
 
@@ -141,7 +157,7 @@ def _decoder(values: Any, path: Path) -> DecoderConfig | None:
         raise UserError(f"{path}: {error}") from error
 
 
-def _read_config(path: Path) -> tuple[MambaConfig, DecoderConfig | None]:
+def _read_config(path: Path) -> tuple[ModelConfig, DecoderConfig | None]:
     try:
         document = json.loads(path.read_text())
         found, version, model = document["format"], document["format_version"], document["model"]
@@ -152,11 +168,7 @@ def _read_config(path: Path) -> tuple[MambaConfig, DecoderConfig | None]:
         raise UserError(
             f"{path} holds {found!r} version {version!r}, not {FORMAT!r} version {FORMAT_VERSION}"
         )
-    try:
-        shape = MambaConfig.from_dict(model)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-    return shape, _decoder(decoder, path)
+    return _model_config(document.get("family", OLD_FAMILY), model, path), _decoder(decoder, path)
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
@@ -167,7 +179,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _build(
-    config: MambaConfig, decoder: DecoderConfig | None, weights: dict[str, Tensor], source: Path
+    config: ModelConfig, decoder: DecoderConfig | None, weights: dict[str, Tensor], source: Path
 ) -> Model:
     with torch.device("meta"):
         model = LanguageModel(config) if decoder is None else SequenceModel(config, decoder)

@@ -12,7 +12,7 @@ from dnamamba.errors import UserError
 from dnamamba.inference.device import need_language_model
 from dnamamba.inference.inputs import alphabet_letters
 from dnamamba.inference.sampling import Sampling, gumbel
-from dnamamba.models import LanguageModel, Recurrence, State
+from dnamamba.models import LanguageModel, State
 
 BLOCK = 64  # bases between two visits to the host
 PROMPT_PIECE = 1 << 16  # bases of a prompt read at once
@@ -125,7 +125,7 @@ class SamplingLoop:
         dtype = torch.get_autocast_dtype(device.type) if cast else weight.dtype
         self._sampling = sampling
         self._generator = torch.Generator().manual_seed(seed)
-        self._recurrence = Recurrence(model, rows, dtype)
+        self._recurrence = model.backbone.recurrence(rows, dtype)
         self._logits = weight.new_zeros(rows, len(weight)).detach()
         self._allowed = torch.zeros(len(weight), dtype=torch.bool, device=device)
         self._allowed[torch.from_numpy(drawable(get_alphabet(model.config.alphabet))).long()] = True

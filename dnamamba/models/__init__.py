@@ -1,14 +1,16 @@
-"""Mamba models of byte sequences: configuration, mixer, backbone, heads and recurrent state."""
+"""Models of byte sequences: families of backbones (base.py has their contract), and what is put on them."""
 
+from dnamamba.models.base import Backbone, BackboneOutput, ModelConfig, State, StepCost
 from dnamamba.models.language import LanguageModel, LanguageModelOutput
-from dnamamba.models.mamba.backbone import BackboneOutput, MambaBackbone
+from dnamamba.models.mamba.backbone import MambaBackbone
 from dnamamba.models.mamba.config import MambaConfig
 from dnamamba.models.mamba.mixer import MambaMixer
-from dnamamba.models.mamba.recurrence import Recurrence
-from dnamamba.models.mamba.state import MixerState, State, detach, initial_state
+from dnamamba.models.mamba.recurrence import MambaRecurrence
+from dnamamba.models.mamba.state import MixerState, initial_state
 from dnamamba.models.sequence import DecoderConfig, SequenceModel
 
 __all__ = [
+    "Backbone",
     "BackboneOutput",
     "DecoderConfig",
     "LanguageModel",
@@ -16,10 +18,11 @@ __all__ = [
     "MambaBackbone",
     "MambaConfig",
     "MambaMixer",
+    "MambaRecurrence",
     "MixerState",
-    "Recurrence",
+    "ModelConfig",
     "SequenceModel",
     "State",
-    "detach",
+    "StepCost",
     "initial_state",
 ]

@@ -1,21 +1,18 @@
-"""What is put on a backbone to answer a question."""
+"""A causal or masked language model: a backbone, read for the probabilities of bases."""
 
 from typing import NamedTuple
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dnamamba.models.mamba.backbone import MambaBackbone
-from dnamamba.models.mamba.config import MambaConfig
-from dnamamba.models.mamba.state import State
+from dnamamba.models.base import ModelConfig, State
 
 
 class LanguageModelOutput(NamedTuple):
-    """Predictions of the next base.
+    """Predictions.
 
     Attributes:
-        logits: [B, L, V]; position i predicts token i + 1.
-        state: the recurrent state after the last position.
+        logits: [B, L, V]; of a causal family position i predicts token i + 1, of a masked one token i.
+        state: the recurrent state after the last position; None of a family without one.
     """
 
     logits: Tensor
@@ -23,26 +20,26 @@ class LanguageModelOutput(NamedTuple):
 
 
 class LanguageModel(nn.Module):
-    """A causal language model of DNA; the head is tied to the embedding.
+    """A backbone and the logits that it makes of its hidden states.
 
     Args:
-        config: the model's shape.
+        config: the model's family and shape.
         backend: scan and convolution backend, see `dnamamba.kernels`.
     """
 
-    def __init__(self, config: MambaConfig, backend: str = "auto") -> None:
+    def __init__(self, config: ModelConfig, backend: str = "auto") -> None:
         super().__init__()
         self.config = config
-        self.backbone = MambaBackbone(config, backend)
+        self.backbone = config.build(backend)
 
     def forward(self, tokens: Tensor, state: State | None = None) -> LanguageModelOutput:
         """Logits [B, L, V] for tokens [B, L], after `state` if one is given.
 
-        Two calls with the state carried equal one call on the whole sequence.
+        Of a recurrent family, two calls with the state carried equal one call on the whole sequence.
         """
         hidden, state = self.backbone(tokens, state)
-        return LanguageModelOutput(self.head(hidden), state)
+        return LanguageModelOutput(self.backbone.unembed(hidden), state)
 
     def head(self, hidden: Tensor) -> Tensor:
-        """Logits [..., V] of final hidden states [..., D]: a product with the embedding."""
-        return F.linear(hidden, self.backbone.embedding.weight)
+        """Logits [..., V] of final hidden states [..., D]."""
+        return self.backbone.unembed(hidden)

@@ -10,9 +10,7 @@ from torch import Tensor, nn
 
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.errors import UserError
-from dnamamba.models.mamba.backbone import MambaBackbone
-from dnamamba.models.mamba.config import MambaConfig
-from dnamamba.models.mamba.state import State
+from dnamamba.models.base import ModelConfig, State
 from dnamamba.models.pooling import BASES, MODES, PoolingOfPieces, base_table, pool
 
 Kind = Literal["classification", "multilabel", "regression"]
@@ -90,15 +88,15 @@ class SequenceModel(nn.Module):
     complement: Tensor
     bases: Tensor
 
-    def __init__(self, config: MambaConfig, decoder: DecoderConfig, backend: str = "auto") -> None:
+    def __init__(self, config: ModelConfig, decoder: DecoderConfig, backend: str = "auto") -> None:
         super().__init__()
         self.config = config
         self.decoder = decoder
-        self.backbone = MambaBackbone(config, backend)
+        self.backbone = config.build(backend)
         parts = BASES if decoder.mode == "next" else 1
-        self.head = nn.Linear(parts * config.d_model, len(decoder.labels))
+        self.head = nn.Linear(parts * config.width, len(decoder.labels))
         if decoder.mode == "next":
-            self.register_buffer("bases", base_table(config.alphabet), persistent=False)
+            self.register_buffer("bases", base_table(self.backbone.config.alphabet), persistent=False)
         if decoder.strand == "both":
             complement = torch.from_numpy(get_alphabet(config.alphabet).complement.copy())
             self.register_buffer("complement", complement, persistent=False)

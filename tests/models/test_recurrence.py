@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dnamamba.models import LanguageModel, MambaConfig, Recurrence
+from dnamamba.models import LanguageModel, MambaConfig
 
 
 def build(**shape: int) -> LanguageModel:
@@ -15,7 +15,7 @@ def build(**shape: int) -> LanguageModel:
 def test_steps_equal_the_parallel_forward(shape: dict[str, int]) -> None:
     model = build(**shape).double()
     tokens = torch.randint(0, 5, (3, 40), dtype=torch.uint8)
-    recurrence = Recurrence(model, 3, torch.float64)
+    recurrence = model.backbone.recurrence(3, torch.float64)
     with torch.no_grad():
         whole = model(tokens)
         for position in range(40):
@@ -29,7 +29,7 @@ def test_it_goes_on_from_one_prefix_for_all() -> None:
     model = build()
     tokens = torch.randint(0, 5, (4, 30), dtype=torch.uint8)
     tokens[:, :20] = tokens[0, :20]
-    recurrence = Recurrence(model, 4, torch.float32)
+    recurrence = model.backbone.recurrence(4, torch.float32)
     addresses = [tensor.data_ptr() for layer in recurrence.state for tensor in layer]
     with torch.no_grad():
         recurrence.load(model(tokens[:1, :20]).state)
@@ -43,7 +43,7 @@ def test_it_goes_on_from_one_prefix_for_all() -> None:
 def test_bfloat16_products_are_those_of_autocast() -> None:
     model = build()
     tokens = torch.randint(0, 4, (2, 60), dtype=torch.uint8)
-    recurrence = Recurrence(model, 2, torch.bfloat16)
+    recurrence = model.backbone.recurrence(2, torch.bfloat16)
     steps = torch.stack([recurrence.step(tokens[:, position]) for position in range(60)], dim=1)
     assert steps.dtype == torch.float32
     with torch.no_grad():

@@ -1,29 +1,20 @@
 """Embedding, pre-norm residual blocks, final norm."""
 
+from collections.abc import Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from dnamamba.kernels import resolve
 from dnamamba.kernels.mamba_block import mamba_block
+from dnamamba.models.base import Backbone, BackboneOutput
 from dnamamba.models.mamba.config import MambaConfig
 from dnamamba.models.mamba.mixer import MambaMixer
 from dnamamba.models.mamba.state import MixerState, State
-
-
-class BackboneOutput(NamedTuple):
-    """What a backbone makes of a sequence.
-
-    Attributes:
-        hidden: [B, L, D], after the final norm; without it, where blocks were left out.
-        state: the recurrent state after the last position, of the blocks that ran.
-    """
-
-    hidden: Tensor
-    state: State
 
 
 class MambaBlock(nn.Module):
@@ -54,7 +45,7 @@ class MambaBlock(nn.Module):
         return y, MixerState(conv, ssm)
 
 
-class MambaBackbone(nn.Module):
+class MambaBackbone(Backbone):
     """A stack of Mamba blocks over byte tokens.
 
     Args:
@@ -65,6 +56,13 @@ class MambaBackbone(nn.Module):
         activation_checkpointing: recompute each block in the backward pass instead of keeping what is
             inside it. Parameter names do not change.
     """
+
+    causal = recurrent = True
+    adapters = ("in_proj", "x_proj", "dt_proj", "out_proj")
+    undecayed = ("A_log", "D")
+
+    config: MambaConfig
+    embedding: nn.Embedding
 
     def __init__(self, config: MambaConfig, backend: str = "auto") -> None:
         super().__init__()
@@ -95,3 +93,25 @@ class MambaBackbone(nn.Module):
             states.append(after)
         hidden = self.norm_f(x) if len(states) == len(self.layers) else x
         return BackboneOutput(hidden, tuple(states))
+
+    def unembed(self, hidden: Tensor) -> Tensor:
+        """Logits [..., V] of final hidden states [..., D]: a product with the embedding, which is tied."""
+        return F.linear(hidden, self.embedding.weight)
+
+    def blocks(self) -> Sequence[nn.Module]:
+        """The `MambaBlock`s, first to last."""
+        return list(self.layers)
+
+    def take(self, state: State, rows: Tensor) -> State:
+        """The state of these rows, each as often as it is named."""
+        return tuple(MixerState(layer.conv[rows], layer.ssm[rows]) for layer in state)
+
+    def detach(self, state: State) -> State:
+        """The same values, cut off from the graph: truncated backpropagation through time."""
+        return tuple(MixerState(layer.conv.detach(), layer.ssm.detach()) for layer in state)
+
+    def recurrence(self, rows: int, dtype: torch.dtype) -> Any:
+        """See `dnamamba.models.mamba.recurrence`."""
+        from dnamamba.models.mamba.recurrence import MambaRecurrence  # which needs this file
+
+        return MambaRecurrence(self, rows, dtype)

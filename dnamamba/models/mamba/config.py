@@ -1,15 +1,18 @@
-"""What a model is, in numbers: enough to build it again without any code of the run that trained it."""
+"""The shape of a Mamba-1 model."""
 
-import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from dnamamba.errors import UserError
+from dnamamba.models.base import ModelConfig, StepCost
+
+if TYPE_CHECKING:
+    from dnamamba.models.mamba.backbone import MambaBackbone
 
 
 @dataclass(frozen=True)
-class MambaConfig:
+class MambaConfig(ModelConfig):
     """The shape of a Mamba-1 model (Gu and Dao 2023, section 3.4 and appendix E).
 
     Args:
@@ -28,6 +31,8 @@ class MambaConfig:
     Raises:
         UserError: a number is out of range; the message names it.
     """
+
+    family: ClassVar[str] = "mamba"
 
     d_model: int
     n_layer: int
@@ -67,35 +72,24 @@ class MambaConfig:
         return self.expand * self.d_model
 
     @property
-    def padded_vocab_size(self) -> int:
-        """Rows of the embedding: `vocab_size` rounded up to a multiple of 8."""
-        return -(-self.vocab_size // 8) * 8
+    def width(self) -> int:
+        """Channels D of a hidden state."""
+        return self.d_model
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON and checkpoints."""
-        return dataclasses.asdict(self)
+    @property
+    def depth(self) -> int:
+        """Number of blocks."""
+        return self.n_layer
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "MambaConfig":
-        """The inverse of `to_dict`.
+    def build(self, backend: str = "auto") -> "MambaBackbone":
+        """Build the backbone, its parameters drawn by the paper's rules."""
+        from dnamamba.models.mamba.backbone import MambaBackbone  # which needs this file
 
-        Raises:
-            UserError: a key is unknown or missing; the message names it.
-        """
-        fields = {field.name: field for field in dataclasses.fields(cls)}
-        unknown = sorted(set(values) - set(fields))
-        if unknown:
-            raise UserError(f"unknown model setting {', '.join(unknown)}; known are {', '.join(fields)}")
-        required = {name for name, field in fields.items() if field.default is dataclasses.MISSING}
-        missing = sorted(required - set(values))
-        if missing:
-            raise UserError(f"model setting {', '.join(missing)} is missing")
-        return cls(**values)
+        return MambaBackbone(self, backend)
 
-    def differences(self, other: "MambaConfig") -> list[str]:
-        """What differs from `other`, one `name: ours, theirs` a setting."""
-        ours, theirs = self.to_dict(), other.to_dict()
-        return [f"{name}: {ours[name]}, {theirs[name]}" for name in ours if ours[name] != theirs[name]]
+    def step_cost(self) -> StepCost:
+        """Measured in docs/kernels.md."""
+        return StepCost(sweep=self.d_inner, blocks=self.n_layer)
 
 
 def _is_int(value: Any) -> bool:

@@ -10,19 +10,18 @@ from dnamamba.kernels.causal_conv1d.step import causal_conv1d_step
 from dnamamba.kernels.mamba_block import BlockWeights
 from dnamamba.kernels.precision import without_autocast
 from dnamamba.kernels.selective_scan.step import selective_scan_step
-from dnamamba.models.language import LanguageModel
-from dnamamba.models.mamba.backbone import MambaBlock
+from dnamamba.models.mamba.backbone import MambaBackbone, MambaBlock
 from dnamamba.models.mamba.state import MixerState, State, initial_state
 
 
-class Recurrence:
+class MambaRecurrence:
     """A language model in its recurrent form, for a fixed number of sequences.
 
     A step updates `state` in place, on any device, and a CUDA graph can capture it. Weights are cast once,
-    here; a model that changes afterwards needs a new `Recurrence`.
+    here; a model that changes afterwards needs a new one.
 
     Args:
-        model: evaluated where its parameters lie, without gradients.
+        backbone: evaluated where its parameters lie, without gradients.
         batch_size: sequences B.
         dtype: of the matrix products and of what flows between the parts of a block; the residual stream, the
             norms and the head keep that of the parameters, the scan's state is fp32 (fp64 for fp64).
@@ -31,11 +30,11 @@ class Recurrence:
         state: what the sequences were so far; its tensors stay the same objects.
     """
 
-    def __init__(self, model: LanguageModel, batch_size: int, dtype: torch.dtype) -> None:
-        self._embedding = model.backbone.embedding.weight.detach()
-        self._norm = model.backbone.norm_f
-        self._blocks = [_weights(cast(MambaBlock, block), dtype) for block in model.backbone.layers]
-        self.state = initial_state(model.config, batch_size, device=self._embedding.device, dtype=dtype)
+    def __init__(self, backbone: MambaBackbone, batch_size: int, dtype: torch.dtype) -> None:
+        self._embedding = backbone.embedding.weight.detach()
+        self._norm = backbone.norm_f
+        self._blocks = [_weights(cast(MambaBlock, block), dtype) for block in backbone.layers]
+        self.state = initial_state(backbone.config, batch_size, device=self._embedding.device, dtype=dtype)
 
     def load(self, state: State, rows: slice = slice(None)) -> None:
         """Let these rows go on from a state of as many sequences, or of one for all of them."""

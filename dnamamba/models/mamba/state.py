@@ -47,8 +47,3 @@ def initial_state(
         return MixerState(conv, ssm)
 
     return tuple(zeros() for _ in range(config.n_layer))
-
-
-def detach(state: State) -> State:
-    """The same values, cut off from the graph: truncated backpropagation through time."""
-    return tuple(MixerState(layer.conv.detach(), layer.ssm.detach()) for layer in state)

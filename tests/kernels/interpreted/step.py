@@ -5,7 +5,7 @@ import torch
 
 from dnamamba.kernels.causal_conv1d.step import causal_conv1d_step
 from dnamamba.kernels.selective_scan.step import selective_scan_step
-from dnamamba.models import LanguageModel, MambaConfig, Recurrence
+from dnamamba.models import LanguageModel, MambaConfig
 
 # bf16: both round the same fp32 number; a last bit may fall either way.
 TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 2**-7}
@@ -54,7 +54,7 @@ def test_a_model_a_base_at_a_time() -> None:
     model, judge = (LanguageModel(config, backend=backend) for backend in ("triton", "reference"))
     judge.load_state_dict(model.state_dict())
     tokens = torch.randint(0, 5, (2, 12), dtype=torch.uint8)
-    recurrence = Recurrence(model, 2, torch.float32)
+    recurrence = model.backbone.recurrence(2, torch.float32)
     steps = torch.stack([recurrence.step(tokens[:, position]) for position in range(12)], dim=1)
     with torch.no_grad():
         torch.testing.assert_close(steps, judge(tokens).logits, rtol=1e-5, atol=1e-6)

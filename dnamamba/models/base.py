@@ -1,0 +1,226 @@
+"""The contract of a model family: a configuration that builds a backbone, and what a backbone offers.
+
+A family is a folder of `dnamamba.models` (or any importable module) with a `ModelConfig` and the `Backbone`
+that it builds. Commands ask a backbone what it can do (`causal`, `recurrent`) and never which class it is.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
+
+import torch
+from torch import Tensor, nn
+
+from dnamamba.errors import UserError
+
+State = Any
+"""The recurrent state after a prefix; only its own backbone looks inside."""
+
+
+class BackboneOutput(NamedTuple):
+    """What a backbone makes of a sequence.
+
+    Attributes:
+        hidden: [B, L, D], after the final norm; without it, where blocks were left out.
+        state: the recurrent state after the last position, of the blocks that ran; None if there is none.
+    """
+
+    hidden: Tensor
+    state: State
+
+
+class Recurrence(Protocol):
+    """A language model read one base at a time, in place, so that a CUDA graph can hold a step."""
+
+    def load(self, state: State, rows: slice) -> None:
+        """Give these rows a state of as many sequences, or of one for all of them."""
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits [B, V] of final hidden states [B, D]."""
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """Read one token of each sequence, [B]; return the logits [B, V] of the next."""
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """What a training step takes of a device, per base; `planning/cost.py` has the arithmetic.
+
+    Attributes:
+        sweep: channels that a block sweeps along the sequence (E of a Mamba block).
+        blocks: how many blocks.
+    """
+
+    sweep: int
+    blocks: int
+
+
+class ModelConfig:
+    """A model in numbers: enough to build it again without the code of the run that trained it.
+
+    A family's subclass is a frozen dataclass with at least the fields `alphabet` and `vocab_size`.
+
+    Attributes:
+        family: the name in config.json and conf/model; for a family outside the package its import path.
+        alphabet: name of the alphabet that the tokens are written in.
+        vocab_size: number of token ids.
+    """
+
+    family: ClassVar[str]
+    alphabet: str
+    vocab_size: int
+
+    def build(self, backend: str = "auto") -> "Backbone":
+        """Build the backbone, its parameters drawn by torch's global generator."""
+        raise NotImplementedError(f"{type(self).__name__}.build")
+
+    @property
+    def width(self) -> int:
+        """Channels D of a hidden state."""
+        raise NotImplementedError(f"{type(self).__name__}.width")
+
+    @property
+    def depth(self) -> int:
+        """Number of blocks."""
+        raise NotImplementedError(f"{type(self).__name__}.depth")
+
+    @property
+    def padded_vocab_size(self) -> int:
+        """Number of logits: `vocab_size` rounded up to a multiple of 8."""
+        return -(-self.vocab_size // 8) * 8
+
+    def step_cost(self) -> StepCost | None:
+        """What a training step takes, or None where nobody has measured the family."""
+        return None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON and checkpoints; the family is written beside them."""
+        return dataclasses.asdict(self)  # type: ignore[call-overload]
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The inverse of `to_dict`.
+
+        Raises:
+            UserError: a key is unknown or missing; the message names it.
+        """
+        fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        unknown = sorted(set(values) - set(fields))
+        if unknown:
+            raise UserError(f"unknown model setting {', '.join(unknown)}; known are {', '.join(fields)}")
+        required = {
+            name
+            for name, field in fields.items()
+            if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        }
+        missing = sorted(required - set(values))
+        if missing:
+            raise UserError(f"model setting {', '.join(missing)} is missing")
+        return cls(**values)
+
+    def differences(self, other: "ModelConfig") -> list[str]:
+        """What differs from `other`, one `name: ours, theirs` per setting."""
+        if self.family != other.family:
+            return [f"family: {self.family}, {other.family}"]
+        ours, theirs = self.to_dict(), other.to_dict()
+        return [f"{name}: {ours[name]}, {theirs[name]}" for name in ours if ours[name] != theirs[name]]
+
+
+class Backbone(nn.Module):
+    """Tokens [B, L] to hidden states [B, L, D].
+
+    A subclass sets `config`, has its token table in a module named `embedding`, and says what it can do.
+
+    Attributes:
+        causal: whether position i reads no position after i.
+        recurrent: whether `forward` takes and returns a state, so that two calls equal one on the whole.
+        equivariant: whether the reverse complement of the input gives the reverse of the output.
+        max_length: the longest input, or None.
+        adapters: names of the linear layers that LoRA may wrap.
+        undecayed: last parts of the names of parameters that weight decay must leave alone.
+        activation_checkpointing: recompute each block in the backward pass instead of keeping what is inside.
+    """
+
+    causal: ClassVar[bool]
+    recurrent: ClassVar[bool]
+    equivariant: ClassVar[bool] = False
+    max_length: int | None = None
+    adapters: ClassVar[tuple[str, ...]] = ()
+    undecayed: ClassVar[tuple[str, ...]] = ()
+
+    config: ModelConfig
+    embedding: nn.Module
+    activation_checkpointing: bool = False
+
+    def forward(
+        self, tokens: Tensor, state: State | None = None, *, blocks: int | None = None
+    ) -> BackboneOutput:
+        """Read tokens, [B, L] of any integer dtype, after `state`; with `blocks`, stop after that many."""
+        raise NotImplementedError(f"{type(self).__name__}.forward")
+
+    def unembed(self, hidden: Tensor) -> Tensor:
+        """Logits [..., V] of final hidden states [..., D]."""
+        raise NotImplementedError(f"{type(self).__name__}.unembed")
+
+    def blocks(self) -> Sequence[nn.Module]:
+        """The blocks from the embedding upwards: units of FSDP, layer decay and `layer=`."""
+        raise NotImplementedError(f"{type(self).__name__}.blocks")
+
+    def take(self, state: State, rows: Tensor) -> State:
+        """The state of these rows, int64 [n], each as often as it is named."""
+        raise NotImplementedError(f"{type(self).__name__}.take")
+
+    def detach(self, state: State) -> State:
+        """The same state, cut off from the graph."""
+        raise NotImplementedError(f"{type(self).__name__}.detach")
+
+    def recurrence(self, rows: int, dtype: torch.dtype) -> Recurrence:
+        """The step-by-step form for `rows` sequences; only of a causal and recurrent family."""
+        raise NotImplementedError(f"{type(self).__name__}.recurrence")
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters lie."""
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the parameters."""
+        return next(self.parameters()).dtype
+
+    def depth_of(self, name: str) -> int:
+        """How high a parameter lies: 0 in the embedding, i + 1 in block i, above all blocks elsewhere.
+
+        Args:
+            name: of the parameter, from the backbone on.
+        """
+        if name.startswith("embedding."):
+            return 0
+        wanted, blocks = self.get_parameter(name), self.blocks()
+        for i, block in enumerate(blocks, start=1):
+            if any(parameter is wanted for parameter in block.parameters()):
+                return i
+        return len(blocks) + 1
+
+
+CAPABILITIES = ("causal", "recurrent", "equivariant")
+
+
+def need(backbone: Backbone, capabilities: Sequence[str], who: str) -> None:
+    """Refuse a model that can't do what a command or an objective asks for.
+
+    Args:
+        backbone: of the model.
+        capabilities: some of `CAPABILITIES`.
+        who: asks, such as `generate` or `objective=next_base`.
+
+    Raises:
+        UserError: naming the family and what it lacks.
+    """
+    missing = [name for name in capabilities if not getattr(backbone, name)]
+    if missing:
+        raise UserError(
+            f"{who} needs a model that is {' and '.join(missing)}, and the family "
+            f"{backbone.config.family} is not"
+        )
