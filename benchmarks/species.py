@@ -194,10 +194,10 @@ def longest(folder: Path, model: str, overrides: list[str]) -> int:
     from hydra import compose, initialize_config_dir
 
     from data_prep.simulate_apes import simulate
+    from dnamamba.commands.finetune import finetune
+    from dnamamba.commands.plan import plan_finetuning
     from dnamamba.config import conf_dir
-    from dnamamba.planning.finetuning import plan_finetuning
     from dnamamba.reports.figures import read_metrics
-    from dnamamba.training.finetuning import finetune
 
     genomes = folder / "SIMULATED"
     if not (genomes / "SIMULATED.json").is_file():

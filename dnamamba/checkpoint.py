@@ -34,7 +34,11 @@ def save_model(model: Model, folder: str | Path) -> None:
     Raises:
         UserError: the folder can't be written, or holds anything that is no model.
     """
-    folder = Path(folder)
+    save_weights(model, model.state_dict(), Path(folder))
+
+
+def save_weights(model: Model, state: dict[str, Tensor], folder: Path) -> None:
+    """`save_model` of weights that lie elsewhere than in the model."""
     document = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -43,7 +47,7 @@ def save_model(model: Model, folder: str | Path) -> None:
     }
     if isinstance(model, SequenceModel):
         document |= {"format": SEQUENCE_FORMAT, "decoder": model.decoder.to_dict()}
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     if folder.exists() and not (folder.is_dir() and set(os.listdir(folder)) <= {CONFIG_FILE, WEIGHTS_FILE}):
         raise UserError(f"{folder} is there and holds other things than a model: choose another folder")
     old = folder.with_name(f".{folder.name}-old-{os.getpid()}")

@@ -2,6 +2,9 @@
 
 import signal
 
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+"""Signals that end a run early but whole."""
+
 
 class UserError(ValueError):
     """A mistake in a user's file, option or checkpoint.

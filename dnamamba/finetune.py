@@ -13,12 +13,12 @@ def run(cfg: DictConfig) -> None:
 
         predict(cfg, output_dir())
     elif cfg.mode == "plan":
-        from dnamamba.planning.finetuning import print_finetuning_plan
+        from dnamamba.commands.plan import print_finetuning_plan
 
         print_finetuning_plan(cfg)
         remove_if_unused(output_dir())
     else:
-        from dnamamba.training.finetuning import finetune
+        from dnamamba.commands.finetune import finetune
 
         finetune(cfg, output_dir())
 

@@ -7,7 +7,7 @@ from dnamamba.config import command
 
 def run(cfg: DictConfig) -> None:
     """Print the plan of the run that `cfg` describes."""
-    from dnamamba.planning.pretraining import (
+    from dnamamba.commands.plan import (
         print_plan,  # torch takes seconds: only once the configuration is right
     )
 

@@ -7,9 +7,8 @@ from dnamamba.config import command, output_dir
 
 def run(cfg: DictConfig) -> None:
     """Pretrain as `cfg` says, into Hydra's output folder."""
-    from dnamamba.training.pretraining import (
-        pretrain,
-    )  # torch and Lightning take seconds: only once the configuration is right
+    # torch and Lightning take seconds: only once the configuration is right
+    from dnamamba.commands.pretrain import pretrain
 
     pretrain(cfg, output_dir())
 

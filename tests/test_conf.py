@@ -3,18 +3,20 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import lightning
 import pytest
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from dnamamba import LanguageModel, UserError
+from dnamamba.commands.settings import model_config
 from dnamamba.config import conf_dir, typed
 from dnamamba.data import hg38
 from dnamamba.data.length_schedule import LengthSchedule, Stage
 from dnamamba.datasets.genome.config import GenomeConfig
-from dnamamba.training.pretraining import model_config
-from dnamamba.training.trainer import TrainConfig, build_trainer
+from dnamamba.training.config import TrainConfig, TrainerConfig
+from dnamamba.training.trainer import build_trainer
 
 PARAMETERS = {
     "tiny": 65_984,
@@ -56,9 +58,14 @@ def test_hg38_needs_its_files(configure: Callable[..., DictConfig]) -> None:
         typed(configure("data=hg38").data, GenomeConfig, "data")
 
 
+def trainer_of(cfg: DictConfig, folder: Path) -> lightning.Trainer:
+    train = typed(cfg.train, TrainConfig, "train")
+    return build_trainer(typed(cfg.trainer, TrainerConfig, "trainer"), train, folder)
+
+
 def test_the_cpu_trainer_builds(configure: Callable[..., DictConfig], tmp_path: Path) -> None:
     cfg = configure("train.global_batch_size=64", "train.validate_every=7")
-    trainer = build_trainer(cfg, typed(cfg.train, TrainConfig, "train"), tmp_path)
+    trainer = trainer_of(cfg, tmp_path)
     assert trainer.accumulate_grad_batches == 1
     assert trainer.val_check_interval == 7
     assert trainer.max_steps == 600
@@ -68,7 +75,7 @@ def test_the_cpu_trainer_builds(configure: Callable[..., DictConfig], tmp_path: 
 def test_a_gpu_that_is_not_there_is_one_line(configure: Callable[..., DictConfig], tmp_path: Path) -> None:
     cfg = configure("trainer=gpu")
     with pytest.raises(UserError, match=r"^trainer.accelerator: there is no CUDA GPU here") as error:
-        build_trainer(cfg, typed(cfg.train, TrainConfig, "train"), tmp_path)
+        trainer_of(cfg, tmp_path)
     assert "\n" not in str(error.value)
 
 
@@ -78,7 +85,7 @@ def test_deterministic_runs_do_not_fill_memory(
     monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
     cfg = configure("trainer.deterministic=true")
     try:
-        build_trainer(cfg, typed(cfg.train, TrainConfig, "train"), tmp_path)
+        trainer_of(cfg, tmp_path)
         assert torch.are_deterministic_algorithms_enabled()
         assert not torch.utils.deterministic.fill_uninitialized_memory
     finally:
@@ -119,7 +126,7 @@ def test_processes_of_a_slurm_job_are_those_that_srun_started(
     for name, value in job.items():
         monkeypatch.setenv(name, value)
     cfg = configure("trainer.strategy=ddp", f"trainer.devices={devices}")
-    trainer = build_trainer(cfg, typed(cfg.train, TrainConfig, "train"), tmp_path)
+    trainer = trainer_of(cfg, tmp_path)
     environment = trainer.strategy.cluster_environment
     assert (type(environment).__name__, trainer.world_size, trainer.global_rank) == expected
 
@@ -163,7 +170,7 @@ def test_other_processes_than_the_run_has_are_one_line(
         f"trainer.strategy={strategy}", f"trainer.devices={devices}", f"trainer.num_nodes={nodes}"
     )
     with pytest.raises(UserError) as error:
-        build_trainer(cfg, typed(cfg.train, TrainConfig, "train"), tmp_path)
+        trainer_of(cfg, tmp_path)
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
 
@@ -178,7 +185,7 @@ def test_a_cluster_does_not_ask_every_run_for_srun(
     (tmp_path / "srun").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     cfg = configure()
-    build_trainer(cfg, typed(cfg.train, TrainConfig, "train"), tmp_path)
+    trainer_of(cfg, tmp_path)
     assert not [str(warning.message) for warning in recwarn]
 
 

@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from omegaconf import DictConfig, OmegaConf
 
 from dnamamba import Genome, UserError, get_alphabet, load
+from dnamamba.commands.pretrain import pretrain
 from dnamamba.errors import Interrupted
 from dnamamba.objectives.next_base import NextBase
 from dnamamba.reports.figures import read_metrics
-from dnamamba.training.pretraining import pretrain
 
 Configure = Callable[..., DictConfig]
 

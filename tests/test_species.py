@@ -14,15 +14,17 @@ from omegaconf import DictConfig
 from safetensors.torch import load_file
 
 from data_prep.simulate_apes import simulate
+from dnamamba.commands.finetune import finetune
+from dnamamba.commands.plan import plan_finetuning
+from dnamamba.commands.settings import data_config
 from dnamamba.config import conf_dir, typed
 from dnamamba.errors import Interrupted, UserError
 from dnamamba.models import LanguageModel
 from dnamamba.objectives.sequence import TaskConfig
-from dnamamba.planning.finetuning import plan_finetuning
-from dnamamba.planning.pretraining import duration
+from dnamamba.planning.plan import duration
 from dnamamba.training.checkpointing import LastCheckpoint
-from dnamamba.training.finetuning import data_config, finetune, pretrained_model
-from dnamamba.training.trainer import TrainConfig
+from dnamamba.training.config import TrainConfig
+from dnamamba.training.finetuning import pretrained_model
 
 APES = conf_dir() / "finetune" / "experiment" / "apes"
 EXPERIMENTS = sorted(path.stem for path in APES.glob("2p*.yaml"))

@@ -10,12 +10,12 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from dnamamba import UserError
+from dnamamba.commands.pretrain import pretrain
 from dnamamba.config import typed
 from dnamamba.data.epochs import EpochWindows
 from dnamamba.datasets.genome.config import GenomeConfig
 from dnamamba.datasets.genome.data import GenomeData
 from dnamamba.reports.figures import read_metrics
-from dnamamba.training.pretraining import pretrain
 from tests.conftest import TINY
 from tests.test_command_line import go_on, run, stop
 

@@ -1,93 +1,177 @@
-"""What the fine-tuning run asks of a data set, whichever way it reads its sequences."""
+"""The contract of a data set: what a run asks of it, for pretraining and fine-tuning alike.
 
+A data set is a `DataModule` and the `DataConfig` that it is built from, named by `data._target_` of a
+configuration or by the config object that a Python call passes.
+"""
+
+import signal
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import lightning
+from rich.console import Console
 from torch.utils.data import DataLoader
 
 from dnamamba.data.alphabet import Alphabet
-from dnamamba.data.labelled import Batch
+from dnamamba.data.length_schedule import LengthSchedule
 from dnamamba.data.stateless import Int64s
-from dnamamba.datasets.genome.data import leave_signals_to_the_main_process
+from dnamamba.errors import STOP_SIGNALS, UserError
 from dnamamba.models import DecoderConfig
+from dnamamba.objectives.base import Batch
+
+HELD_OUT = ("valid", "test")
 
 
-class SequenceData(lightning.LightningDataModule):
-    """Labelled sequences as training, validation and test batches (`dnamamba.data.labelled.Batch`).
-
-    A subclass is named by `data._target_` of a configuration and built as
-
-        SubClass(config, seed, global_batch_size=..., max_steps=..., world_size=...)
-
-    where `config` is a `config_class` made of the rest of the group, its alphabet filled in. A training batch
-    is all that a process reads for an optimiser step, and a pure function of the seed and the step.
+class DataConfig:
+    """The `data` group. A subclass is a frozen dataclass with `alphabet` among its fields.
 
     Attributes:
-        config_class: a frozen dataclass with `alphabet` and `batch_size` among its fields.
+        free: fields that may differ between a run and the one it resumes: what decides no step, and what
+            `DataModule.identity` covers.
+        module: the `DataModule` that it builds.
+    """
+
+    free: ClassVar[tuple[str, ...]] = ("num_workers",)
+    module: ClassVar[type["DataModule"]]
+
+    alphabet: str | None
+
+    @property
+    def bases_at_a_time(self) -> int:
+        """The most bases that a process reads at a time.
+
+        Raises:
+            UserError: the settings say too little of the sequences' length.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.bases_at_a_time")
+
+    def planned(
+        self, *, global_batch_size: int, max_steps: int | None, world_size: int, training_segments: int
+    ) -> LengthSchedule:
+        """The stages of a run, from the settings and at most an index or an interval file.
+
+        Args:
+            global_batch_size: sequences of the longest stage that a step reads.
+            max_steps: optimiser steps; None ends the run with its last stage.
+            world_size: number of processes.
+            training_segments: of an interval file that is not there yet.
+
+        Raises:
+            UserError: numbers that do not divide, or a length that is not known without the data.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.planned")
+
+    def build(
+        self, seed: int, *, global_batch_size: int, max_steps: int | None, world_size: int
+    ) -> "DataModule":
+        """Open the data; see `DataModule`."""
+        return self.module(
+            self, seed, global_batch_size=global_batch_size, max_steps=max_steps, world_size=world_size
+        )
+
+
+class DataModule(lightning.LightningDataModule):
+    """Training, validation and test batches (`dnamamba.objectives.base.Batch`).
+
+    A training batch is all that a process reads for an optimiser step, and a pure function of the seed and
+    the step: that is what makes a resumed run equal an uninterrupted one.
+
+    Args:
+        config: the `data` group, its alphabet filled in.
+        seed: of the sampling.
+        global_batch_size: sequences of the longest stage that a step reads.
+        max_steps: optimiser steps of the run; None ends it with its last stage.
+        world_size: number of processes.
+
+    Raises:
+        UserError: a file, a record, a label or a split can't be used; the message names it.
+
+    Attributes:
+        config_class: its `DataConfig`.
         alphabet: of the tokens.
-        max_steps: optimiser steps of the run.
-        labels: names of the classes, in the order of their numbers.
+        schedule: the stages of the run.
         padding: `right` or `left`, the side of a short row that is filled.
-        label: what to call the data in a title.
-        summary: the data and its splits, in a line.
-        notes: what else the user should read before the first step, a line each.
-        identity: plain values that a resumed run must find again.
+        console: for a word on long work.
     """
 
     config_class: ClassVar[type]
     alphabet: Alphabet
-    padding = "right"
+    schedule: LengthSchedule
+    padding: str = "right"
+    console: Console = Console(quiet=True, markup=False, emoji=False)
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Names of the classes."""
-        raise NotImplementedError
+    def __init__(
+        self,
+        config: Any,
+        seed: int,
+        *,
+        global_batch_size: int,
+        max_steps: int | None,
+        world_size: int,
+    ) -> None:
+        super().__init__()
 
     @property
     def label(self) -> str:
         """What to call the data in a title."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}.label")
 
     @property
     def summary(self) -> str:
-        """The data and its splits."""
-        raise NotImplementedError
+        """The data and its splits, in a line."""
+        raise NotImplementedError(f"{type(self).__name__}.summary")
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What else the user should read."""
+        """What else the user should read before the first step, one line each."""
         return ()
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What a resumed run must find again."""
-        raise NotImplementedError
+        """Plain values that a resumed run must find again: `records`, `bases`, `split`."""
+        raise NotImplementedError(f"{type(self).__name__}.identity")
 
     @property
     def train_counts(self) -> tuple[list[int], int]:
         """Training sequences of each label, and of all, for class weights; here equal shares."""
-        return [1] * len(self.labels), len(self.labels)
+        labels = self.decoder("mean").labels
+        return [1] * len(labels), len(labels)
 
     def decoder(self, mode: str) -> DecoderConfig:
-        """The question that the labels ask, answered by pooling `mode`."""
-        return DecoderConfig("classification", self.labels, mode)
+        """The question that the labels ask, answered by pooling `mode`.
+
+        Raises:
+            UserError: there are no labels.
+        """
+        raise UserError(f"data: {self.label} has no labels to fine-tune on")
 
     def describe(self, step: int, index: Int64s) -> list[str]:
         """Names of a step's training samples, by their numbers."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}.describe")
 
     def names(self, split: str, index: Int64s) -> list[str]:
         """Names of the examples of `valid` or `test`, by the `index` of their batches."""
-        raise NotImplementedError
+        return [f"{split}_{number}" for number in index.tolist()]
 
     def micro_batch(self, batch: Batch) -> int:
         """How many sequences of a training batch a device takes at a time."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}.micro_batch")
 
     def held_out_loaders(self) -> Iterator[tuple[str, DataLoader]]:
         """Every example of `valid`, then of `test`, each on one process and once."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}.held_out_loaders")
+
+    def baselines(self, split: str, *, watched: bool = False) -> dict[int, float]:
+        """Bits per base of Markov models by order, on every example of a split or on those watched."""
+        return {}
+
+    @property
+    def stages(self) -> str | None:
+        """The lengths of the run and the steps at each, in a line; None where there is one length."""
+        stages = self.schedule.stages
+        if len(stages) == 1:
+            return None
+        return "steps at each length: " + ", ".join(f"{stage.length:,}: {stage.steps:,}" for stage in stages)
 
     def loader(self, dataset: Any, workers: int) -> DataLoader:
         """Torch's loader of a data set whose items are batches."""
@@ -99,3 +183,23 @@ class SequenceData(lightning.LightningDataModule):
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
             worker_init_fn=leave_signals_to_the_main_process,
         )
+
+    def place(self) -> tuple[int, int, int]:
+        """Rank, number of processes and optimiser step of the trainer that asks; 0, 1, 0 without one."""
+        trainer = self.trainer
+        if trainer is None:
+            return 0, 1, 0
+        return trainer.global_rank, trainer.world_size, trainer.global_step
+
+
+def leave_signals_to_the_main_process(_: int) -> None:
+    """Ctrl-C reaches the workers too; the main process still needs them to end its step."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def filled(config: Any, alphabet: str) -> Any:
+    """The same settings with the model's alphabet where none was given."""
+    import dataclasses
+
+    return cast(Any, dataclasses.replace(config, alphabet=config.alphabet or alphabet))

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dnamamba.checkpoint import load
+from dnamamba.commands.finetune import GROUPS, OTHERS
+from dnamamba.commands.settings import check_groups
 from dnamamba.config import typed
 from dnamamba.data.alphabet import Ids, get_alphabet
 from dnamamba.data.fasta import NUCLEOTIDE, Genome
@@ -21,8 +23,6 @@ from dnamamba.files import replacing
 from dnamamba.models import SequenceModel
 from dnamamba.objectives.sequence import predictions_of
 from dnamamba.reports.finetuning import prediction_cells, prediction_columns
-from dnamamba.training.finetuning import GROUPS, OTHERS
-from dnamamba.training.pretraining import check_groups
 
 # Bases of one forward pass; longer records are read by pieces of it with the state carried.
 PIECE = 1 << 16

@@ -1,18 +1,17 @@
 """Causal language modelling: predict the next base."""
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 from torchmetrics.text import Perplexity
 
-from dnamamba.data.alphabet import Alphabet
-from dnamamba.models import LanguageModel
-from dnamamba.training.module import Batch, SteppedTask
-from dnamamba.training.optim import Schedule
+from dnamamba.data.alphabet import get_alphabet
+from dnamamba.models import LanguageModel, ModelConfig
+from dnamamba.objectives.base import Batch, Meter, Objective
 
 IGNORED = -100
 
@@ -28,30 +27,27 @@ def targets_of(tokens: Tensor, scored: Tensor) -> Tensor:
     return targets.masked_fill(~scored[targets], IGNORED)
 
 
-class NextBase(SteppedTask):
-    """Next-base cross-entropy, in nats inside and bits per base outside.
+class NextBase(Objective):
+    """Next-base cross-entropy of a `LanguageModel`, in nats inside and bits per base outside.
 
-    A batch has `tokens`, uint8 [B, L + 1], and in training `index`, int64 [B], the samples' numbers.
+    A batch has `tokens`, uint8 [B, L + 1].
 
     Args:
-        model: the language model to train.
-        alphabet: which ids count in the loss.
-        options: of `SteppedTask`.
+        config: the model's; its alphabet says which ids count.
     """
 
+    needs = ("causal",)
     scored: Tensor
 
-    def __init__(self, model: LanguageModel, alphabet: Alphabet, schedule: Schedule, **options: Any) -> None:
-        super().__init__(model, schedule, **options)
-        self.register_buffer("scored", torch.from_numpy(alphabet.scored.copy()), persistent=False)
-        self.perplexity = Perplexity(ignore_index=IGNORED)
-        self.accuracy = MulticlassAccuracy(
-            model.config.padded_vocab_size, ignore_index=IGNORED, average="micro", validate_args=False
-        )
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.classes = config.padded_vocab_size
+        scored = torch.from_numpy(get_alphabet(config.alphabet).scored.copy())
+        self.register_buffer("scored", scored, persistent=False)
 
-    def loss_sum(self, batch: Batch) -> Tensor:
+    def loss_sum(self, model: nn.Module, batch: Batch) -> Tensor:
         """Cross-entropy in nats, added up over the targets that count."""
-        logits = self.model(batch["tokens"][:, :-1]).logits
+        logits = cast(LanguageModel, model)(batch["tokens"][:, :-1]).logits
         targets = targets_of(batch["tokens"], self.scored)
         return F.cross_entropy(
             logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum"
@@ -61,39 +57,51 @@ class NextBase(SteppedTask):
         """The bases but the first of each window, N and padding left out."""
         return self.scored[batch["tokens"][:, 1:].int()].sum()
 
-    def training_step(self, batch: Batch, index: int) -> Tensor:
-        """One optimiser step, and what it cost."""
-        loss = super().training_step(batch, index)
-        self.log("train/bits_per_base", loss / math.log(2))
-        self.log("train/length", float(batch["tokens"].shape[1] - 1))
-        return loss
+    def meter(self) -> "NextBaseMeter":
+        """Perplexity, bits per base and accuracy."""
+        return NextBaseMeter(self.scored, self.classes)
 
-    def validation_step(self, batch: Batch, index: int) -> None:
-        """Score one batch of held-out windows."""
-        self._score(batch)
+    def logged(self, loss: Tensor, batch: Batch) -> dict[str, Tensor | float]:
+        """Bits per base, and the length of the step's windows."""
+        return {"bits_per_base": loss / math.log(2), "length": float(batch["tokens"].shape[1] - 1)}
 
-    def test_step(self, batch: Batch, index: int) -> None:
-        """Score one batch of test windows."""
-        self._score(batch)
 
-    def on_validation_epoch_end(self) -> None:
-        """Report what the held-out windows cost."""
-        self._report("val")
+class NextBaseMeter(Meter):
+    """What the bases of held-out windows cost a model.
 
-    def on_test_epoch_end(self) -> None:
-        """Report what the test windows cost."""
-        self._report("test")
+    Args:
+        scored: bool [256], the ids that count.
+        classes: number of logits.
+    """
 
-    def _score(self, batch: Batch) -> None:
-        logits = self.model(batch["tokens"][:, :-1]).logits.float()
-        targets = targets_of(batch["tokens"], self.scored)
+    headline = "bits_per_base"
+    counted: Tensor
+
+    def __init__(self, scored: Tensor, classes: int) -> None:
+        super().__init__()
+        self.register_buffer("counted", scored.clone(), persistent=False)
+        self.perplexity = Perplexity(ignore_index=IGNORED)
+        self.accuracy = MulticlassAccuracy(
+            classes, ignore_index=IGNORED, average="micro", validate_args=False
+        )
+
+    def update(self, model: nn.Module, batch: Batch) -> None:
+        """Count in a batch of windows."""
+        logits = cast(LanguageModel, model)(batch["tokens"][:, :-1]).logits.float()
+        targets = targets_of(batch["tokens"], self.counted)
         self.perplexity.update(logits, targets)
         self.accuracy.update(logits.flatten(0, 1), targets.flatten())
 
-    def _report(self, prefix: str) -> None:
+    def compute(self) -> dict[str, Any]:
+        """Perplexity, bits per base and accuracy of all windows."""
         perplexity = self.perplexity.compute()
-        self.log(f"{prefix}/perplexity", perplexity)
-        self.log(f"{prefix}/bits_per_base", torch.log2(perplexity))
-        self.log(f"{prefix}/accuracy", self.accuracy.compute())
+        return {
+            "perplexity": perplexity,
+            "bits_per_base": torch.log2(perplexity),
+            "accuracy": self.accuracy.compute(),
+        }
+
+    def reset(self) -> None:
+        """Forget all windows."""
         self.perplexity.reset()
         self.accuracy.reset()

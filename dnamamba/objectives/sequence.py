@@ -1,81 +1,17 @@
 """Fine-tuning: a class, labels or a number of each sequence."""
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import CatMetric
 
-from dnamamba.data.labelled import Batch
 from dnamamba.errors import UserError
 from dnamamba.models import DecoderConfig, SequenceModel
+from dnamamba.objectives.base import Batch, Meter, Objective
 from dnamamba.objectives.metrics import metrics_of, score
-from dnamamba.training.module import SteppedTask
-from dnamamba.training.optim import Schedule, adamw
-
-FITS = ("gradient", "closed")
-
-
-@dataclass(frozen=True)
-class TaskConfig:
-    """The `task` group of a fine-tuning; conf/finetune/task/default.yaml explains each key.
-
-    Raises:
-        UserError: a value is out of range, or two do not go together; the message names the key.
-    """
-
-    fit: str
-    shrinkage: float
-    refit: bool
-    class_weights: Any
-    label_smoothing: float
-    freeze: bool
-    layer_decay: float
-    lora_rank: int
-    lora_alpha: int
-    monitor: str
-    keep_best: bool
-    patience: int | None
-    bootstrap: int
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.label_smoothing < 1:
-            raise UserError(
-                f"task.label_smoothing must lie between 0 and below 1, not {self.label_smoothing}"
-            )
-        if not 0 < self.layer_decay <= 1:
-            raise UserError(f"task.layer_decay must lie above 0 and up to 1, not {self.layer_decay}")
-        for key, least in (("lora_rank", 0), ("patience", 1), ("bootstrap", 1)):
-            if getattr(self, key) is not None and getattr(self, key) < least:
-                raise UserError(f"task.{key} must be at least {least}, not {getattr(self, key)}")
-        if self.lora_alpha <= 0:
-            raise UserError(f"task.lora_alpha must be positive, not {self.lora_alpha}")
-        if self.freeze and self.lora_rank:
-            raise UserError("task.freeze and task.lora_rank: a frozen backbone has no adapters to train")
-        if self.fit not in FITS:
-            raise UserError(f"task.fit must be one of {', '.join(FITS)}, not {self.fit!r}")
-        if not 0 < self.shrinkage <= 1:
-            raise UserError(f"task.shrinkage must lie above 0 and up to 1, not {self.shrinkage}")
-        if self.fit == "closed":
-            self._check_closed()
-        elif self.refit:
-            raise UserError(
-                "task.refit=true needs task.fit=closed: of training, validation chooses what is kept"
-            )
-
-    def _check_closed(self) -> None:
-        """That nothing is asked for that has no meaning for a head that is computed."""
-        for key in ("lora_rank", "label_smoothing"):
-            if getattr(self, key):
-                raise UserError(f"task.{key} has no meaning with task.fit=closed: nothing is trained")
-        if self.class_weights not in (None, "balanced"):
-            raise UserError(
-                f"task.class_weights must be null or balanced with task.fit=closed, not {self.class_weights}"
-            )
+from dnamamba.objectives.task_config import TaskConfig
 
 
 def class_weights(given: Any, decoder: DecoderConfig, counts: list[int], total: int) -> Tensor | None:
@@ -146,136 +82,101 @@ class Scored(NamedTuple):
     labels: Tensor
 
 
-class SequenceTask(SteppedTask):
-    """Trains a `SequenceModel`; a sample's loss weighs the same however long it is and whatever its batch.
+class SequenceObjective(Objective):
+    """The loss of a `SequenceModel`; a sample's weighs the same however long it is and whatever its batch.
 
     Args:
-        model: what is trained.
-        schedule: the learning rate of each step.
+        decoder: what is asked of a sequence.
         config: the `task` group.
         weights: of the classes, see `class_weights`.
         padding: side of the batches' padding.
-        weight_decay, betas, gradient_clip: AdamW's.
-        micro_batch, describe: see `SteppedTask`.
 
     Raises:
-        UserError: a setting that has no meaning for the model's question.
-
-    Attributes:
-        scored: what the last validation or test found.
+        UserError: a setting that has no meaning for the question.
     """
 
-    model: SequenceModel
     weights: Tensor | None
 
     def __init__(
-        self,
-        model: SequenceModel,
-        schedule: Schedule,
-        *,
-        config: TaskConfig,
-        weights: Tensor | None,
-        padding: str,
-        weight_decay: float,
-        betas: tuple[float, float],
-        gradient_clip: float | None,
-        micro_batch: Callable[[Batch], int],
-        describe: Callable[[int, Any], list[str]],
+        self, decoder: DecoderConfig, config: TaskConfig, weights: Tensor | None, padding: str
     ) -> None:
-        super().__init__(
-            model,
-            schedule,
-            weight_decay=weight_decay,
-            betas=betas,
-            gradient_clip=gradient_clip,
-            micro_batch=micro_batch,
-            describe=describe,
-        )
-        if config.label_smoothing and model.decoder.kind == "regression":
+        super().__init__()
+        if config.label_smoothing and decoder.kind == "regression":
             raise UserError("task.label_smoothing: a regression has no labels to smooth")
-        known = ("loss", *metrics_of(model.decoder.kind, len(model.decoder.labels)))
+        known = ("loss", *metrics_of(decoder.kind, len(decoder.labels)))
         if config.monitor not in known:
             raise UserError(f"task.monitor={config.monitor} is none of {', '.join(known)}")
+        self.decoder = decoder
         self.config = config
         self.padding = cast(Literal["right", "left"], padding)
         self.register_buffer("weights", weights, persistent=False)
-        self._seen = torch.nn.ModuleList(
-            CatMetric(nan_strategy="disable").set_dtype(torch.float64) for _ in range(3)
-        )
-        self.scored: Scored | None = None
 
-    def loss_sum(self, batch: Batch) -> Tensor:
+    def answers(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Logits [B, C] of a batch."""
+        return cast(SequenceModel, model)(batch["tokens"], batch.get("lengths"), padding=self.padding)
+
+    def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The loss of each sequence, [B]."""
+        weights = None if self.weights is None else self.weights.to(logits.device)
+        return loss_of(logits, labels, self.decoder, weights, self.config.label_smoothing)
+
+    def loss_sum(self, model: nn.Module, batch: Batch) -> Tensor:
         """The losses of a micro-batch, added up."""
-        logits = self.model(batch["tokens"], batch.get("lengths"), padding=self.padding)
-        return self._losses(logits, batch["labels"]).sum()
+        return self.losses(self.answers(model, batch), batch["labels"]).sum()
 
     def number_of_targets(self, batch: Batch) -> Tensor:
         """Sequences of a batch."""
-        return torch.tensor(len(batch["tokens"]), device=self.device)
+        return torch.tensor(len(batch["tokens"]), device=batch["tokens"].device)
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW; with `layer_decay`, each block learns slower than the one above it."""
-        return adamw(
-            self.model,
-            self.schedule,
-            weight_decay=self.weight_decay,
-            betas=self.betas,
-            scale=lambda name: layer_scale(name, self.config.layer_decay, self.model.config.n_layer),
+    def meter(self) -> "SequenceMeter":
+        """Loss and metrics of the head."""
+        return SequenceMeter(self)
+
+
+class SequenceMeter(Meter):
+    """Gathers what a model makes of every held-out sequence.
+
+    Args:
+        objective: has the loss and the question.
+    """
+
+    headline = "loss"
+    scored: Scored | None
+
+    def __init__(self, objective: SequenceObjective) -> None:
+        super().__init__()
+        self._objective = (objective,)  # in a tuple: its buffers are the run's, not the meter's
+        self._seen = nn.ModuleList(
+            CatMetric(nan_strategy="disable").set_dtype(torch.float64) for _ in range(3)
         )
+        self.scored = None
 
-    def validation_step(self, batch: Batch, index: int) -> None:
-        """Read one batch of held-out sequences."""
-        self._read(batch)
-
-    def test_step(self, batch: Batch, index: int) -> None:
-        """Read one batch of test sequences."""
-        self._read(batch)
-
-    def on_validation_epoch_end(self) -> None:
-        """Score all that was read."""
-        self._report("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Score all that was read."""
-        self._report("test")
-
-    def _losses(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return loss_of(logits, labels, self.model.decoder, self.weights, self.config.label_smoothing)
-
-    def _read(self, batch: Batch) -> None:
-        logits = self.model(batch["tokens"], batch.get("lengths"), padding=self.padding)
+    def update(self, model: nn.Module, batch: Batch) -> None:
+        """Gather the answers to a batch."""
+        logits = self._objective[0].answers(model, batch)
         # As float64: float32 holds the numbers of examples up to 2^24 only.
         columns = (batch["index"].double(), logits.double(), batch["labels"].double())
         for metric, column in zip(self._metrics, columns, strict=True):
             metric.update(column)
 
-    @property
-    def _metrics(self) -> list[CatMetric]:
-        return cast(list[CatMetric], list(self._seen))
-
-    def _report(self, prefix: str) -> None:
+    def compute(self) -> dict[str, Any]:
+        """The loss and every metric of the head, of all processes' sequences in order."""
         examples, logits, labels = (metric.compute().cpu() for metric in self._metrics)
-        for metric in self._metrics:
-            metric.reset()
         order = examples.argsort()
-        decoder = self.model.decoder
+        objective = self._objective[0]
+        decoder = objective.decoder
         kind = torch.int64 if decoder.kind == "classification" else torch.float32
         logits, labels = logits[order].float(), labels[order].to(kind)
         predictions = predictions_of(logits, decoder)
         self.scored = Scored(examples[order].long(), predictions, labels)
-        weights = None if self.weights is None else self.weights.cpu()
-        loss = loss_of(logits, labels, decoder, weights, self.config.label_smoothing).mean()
-        if not math.isfinite(loss):
-            raise UserError(f"the {prefix} loss is {loss.item():.4g} at step {self.global_step}")
-        # Each process has gathered all: the mean over them is what each has.
-        self.log(f"{prefix}/loss", loss, sync_dist=True)
-        for name, value in score(decoder.kind, predictions, labels).items():
-            self.log(f"{prefix}/{name}", value, sync_dist=True)
+        loss = objective.losses(logits, labels).mean()
+        return {"loss": loss, **score(decoder.kind, predictions, labels)}
 
+    def reset(self) -> None:
+        """Forget all sequences."""
+        for metric in self._metrics:
+            metric.reset()
 
-def layer_scale(name: str, decay: float, n_layer: int) -> float:
-    """The learning rate of a parameter, relative to the head's: decay ** (blocks between it and the head)."""
-    parts = name.split(".")
-    if parts[0] != "backbone" or parts[1] == "norm_f":
-        return 1.0
-    return decay ** (n_layer - int(parts[2])) if parts[1] == "layers" else decay ** (n_layer + 1)
+    @property
+    def _metrics(self) -> list[CatMetric]:
+        return cast(list[CatMetric], list(self._seen))

@@ -8,7 +8,7 @@ sizes are extrapolated from them.
 
 from dataclasses import dataclass
 
-from dnamamba.models import MambaConfig
+from dnamamba.models import StepCost
 
 GIB = 2**30
 
@@ -54,28 +54,26 @@ DEVICES = {
 }
 
 
-def step_bytes(
-    model: MambaConfig, parameters: int, *, at_a_time: int, a_step: int, checkpointing: bool
-) -> float:
+def step_bytes(cost: StepCost, parameters: int, *, at_a_time: int, a_step: int, checkpointing: bool) -> float:
     """Peak memory of a training step of one process.
 
     Args:
-        model: its shape.
+        cost: of the family and shape, see `ModelConfig.step_cost`.
         parameters: how many it has.
         at_a_time: bases of a micro-batch.
         a_step: bases of a step, of this process.
         checkpointing: whether activations are computed again in the backward pass.
     """
-    per_base = model.d_inner * (_KEPT_BY_A_BLOCK[checkpointing] * model.n_layer + _AT_WORK[checkpointing])
+    per_base = cost.sweep * (_KEPT_BY_A_BLOCK[checkpointing] * cost.blocks + _AT_WORK[checkpointing])
     fixed = _FIXED_BYTES + _BYTES_OF_A_PARAMETER * parameters
     return fixed + at_a_time * per_base + a_step * _BYTES_OF_A_BASE
 
 
 def step_seconds(
-    model: MambaConfig, device: Device, *, sequences: int, length: int, accumulate: int, checkpointing: bool
+    cost: StepCost, device: Device, *, sequences: int, length: int, accumulate: int, checkpointing: bool
 ) -> float:
     """Duration of a step of one process: `accumulate` micro-batches of `sequences` of `length` bases."""
-    filled = sequences * model.d_inner >= device.filled_by
-    work = sequences * length * model.n_layer * model.d_inner
-    seconds = work * device.seconds[filled] + model.n_layer * device.block_seconds
+    filled = sequences * cost.sweep >= device.filled_by
+    work = sequences * length * cost.blocks * cost.sweep
+    seconds = work * device.seconds[filled] + cost.blocks * device.block_seconds
     return accumulate * seconds * (device.checkpointing if checkpointing else 1.0)

@@ -1,6 +1,8 @@
 """What came of a fine-tuning: metrics, predictions, pictures and a table."""
 
 import csv
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from dnamamba.datasets.base import SequenceData
+from dnamamba.datasets.base import DataModule
 from dnamamba.files import replacing
 from dnamamba.models import DecoderConfig
 from dnamamba.objectives.metrics import bootstrap, confusion, score
@@ -40,7 +42,7 @@ def score_all(decoder: DecoderConfig, scored: dict[str, Scored], samples: int) -
 
 
 def write_predictions(
-    path: Path, decoder: DecoderConfig, data: SequenceData, scored: dict[str, Scored]
+    path: Path, decoder: DecoderConfig, data: DataModule, scored: dict[str, Scored]
 ) -> None:
     """A row an example: its name, its split, what it is and what the model makes of it."""
     with replacing(path) as beside, beside.open("w", newline="") as file:
@@ -128,3 +130,59 @@ def show(console: Console, results: dict[str, Any], folder: Path) -> None:
     ):
         if (folder / file).exists():
             console.print(f"{label:<12}{folder / file}", soft_wrap=True, highlight=False)
+
+
+class FinetuningReport:
+    """The report of a run whose objective answers a question about whole sequences.
+
+    Args:
+        name: the model, its size and its source.
+        decoder: the question.
+        data: what was read, see `dnamamba.datasets.base.DataModule`.
+        task: the `task` group.
+        best: knows which step's weights were kept.
+        fit: a head in closed form, or None.
+    """
+
+    title = "fine-tuning"
+
+    def __init__(self, name: str, decoder: DecoderConfig, data: Any, task: Any, best: Any, fit: Any) -> None:
+        self.name = name
+        self.decoder = decoder
+        self.data = data
+        self.task = task
+        self.best = best
+        self.fit = fit
+
+    def introduction(self) -> Sequence[str]:
+        """The model, the data, its stages."""
+        lines = [self.name, f"{self.data.label}: {self.data.summary}", *self.data.notes]
+        return [*lines, self.data.stages] if self.data.stages else lines
+
+    def validation(self, metrics: dict[str, float]) -> str:
+        """Every metric of a validation."""
+        return "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+
+    def finish(
+        self, console: Console, folder: Path, outcomes: dict[str, Any], facts: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Write metrics.json, predictions.tsv and pictures; print a table."""
+        scored = {split: outcome.scored for split, outcome in outcomes.items()}
+        with console.status("bootstrapping"):
+            results = score_all(self.decoder, scored, self.task.bootstrap)
+        steps, data = facts["steps"], self.data
+        results |= {
+            "steps": steps,
+            "kept_step": self.best.step if self.task.keep_best and self.best.weights else steps,
+            "training_seconds": facts["training_seconds"],
+            "data": {"label": data.label, "summary": data.summary, "notes": list(data.notes)},
+        }
+        if self.fit is not None:
+            results["head_from"] = {split: list(head.splits) for split, head in self.fit.heads.items()}
+        write_predictions(folder / "predictions.tsv", self.decoder, data, scored)
+        draw(folder, self.decoder, results, scored, data.label)
+        # Last: where it is, a resumed run finds that nothing is left to do.
+        with replacing(folder / "metrics.json") as beside:
+            beside.write_text(json.dumps(results, indent=2) + "\n")
+        show(console, results, folder)
+        return results

@@ -13,11 +13,10 @@ import lightning
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from dnamamba.errors import Interrupted
+from dnamamba.errors import STOP_SIGNALS, Interrupted
 from dnamamba.files import replacing
 
 LAST = "last.ckpt"
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

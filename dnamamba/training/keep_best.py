@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dnamamba.objectives.metrics import LOWER_IS_BETTER
+from dnamamba.training.saving import give_weights, weights_of
 
 
 class KeepBest(lightning.Callback):
@@ -16,9 +17,11 @@ class KeepBest(lightning.Callback):
     Args:
         monitor: `loss` or a metric of the validation.
         patience: validations without a better one before the run ends; None never ends it.
+        restores: whether the model ends with those weights, or with its last.
     """
 
-    def __init__(self, monitor: str, patience: int | None) -> None:
+    def __init__(self, monitor: str, patience: int | None, *, restores: bool = True) -> None:
+        self.restores = restores
         self.monitor = monitor
         self.patience = patience
         self.best = math.inf
@@ -36,19 +39,16 @@ class KeepBest(lightning.Callback):
         if value < self.best or not self.weights:
             self.best = value if math.isfinite(value) else math.inf
             self.step, self.waited = trainer.global_step, 0
-            model: nn.Module = module.model
-            self.weights = {
-                name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()
-            }
+            self.weights = weights_of(module.model)
         else:
             self.waited += 1
         if self.patience is not None and self.waited >= self.patience:
             trainer.should_stop = True
 
     def restore(self, model: nn.Module) -> None:
-        """Give `model` the best weights, if there was a validation."""
-        if self.weights:
-            model.load_state_dict(self.weights)
+        """Give `model` the best weights, if there was a validation and this is wanted."""
+        if self.weights and self.restores:
+            give_weights(model, self.weights)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values and tensors, for the checkpoint."""

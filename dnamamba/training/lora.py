@@ -5,20 +5,21 @@ from torch import nn
 from dnamamba.errors import UserError
 from dnamamba.models import SequenceModel
 
-PROJECTIONS = ("in_proj", "x_proj", "dt_proj", "out_proj")
-
 
 def add_adapters(model: SequenceModel, rank: int, alpha: int) -> None:
     """Freeze the backbone but for adapters of this rank on each of its projections.
 
     Raises:
-        UserError: peft is not installed.
+        UserError: peft is not installed, or the family has no adapters.
     """
+    projections = list(model.backbone.adapters)
+    if not projections:
+        raise UserError(f"task.lora_rank: the family {model.config.family} has no layers for adapters")
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError:
         raise UserError('task.lora_rank needs peft: pip install "dnamamba[lora]"') from None
-    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(PROJECTIONS))
+    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=projections)
     inject_adapter_in_model(config, model.backbone)
 
 

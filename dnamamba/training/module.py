@@ -1,4 +1,4 @@
-"""One optimiser step a training batch: micro-batches, clipping, AdamW and the learning rate.
+"""One optimiser step per training batch: micro-batches, clipping, AdamW and the learning rate.
 
 Lightning counts batches and we count steps. A batch is therefore all that a process reads for one step, and
 is cut into micro-batches here: validations, checkpoints and stages of other lengths then fall between steps,
@@ -18,82 +18,85 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 
 from dnamamba.errors import UserError
-from dnamamba.models.mamba.backbone import MambaBlock
-from dnamamba.training.optim import Schedule, adamw
-
-Batch = dict[str, Tensor]
-"""What a process reads for a step: tensors whose first dimension counts samples, `index` their numbers."""
+from dnamamba.objectives.base import Batch, Objective, shown
+from dnamamba.training.config import TrainConfig
+from dnamamba.training.optim import adamw
 
 
 def parts_of(batch: Batch, size: int) -> list[Batch]:
-    """The batch in micro-batches of `size` samples, the last one perhaps smaller."""
+    """Cut the batch into micro-batches of `size` samples, the last one perhaps smaller."""
     return [
         dict(zip(batch, columns, strict=True))
         for columns in zip(*(column.split(size) for column in batch.values()), strict=True)
     ]
 
 
-class SteppedTask(lightning.LightningModule):
-    """Trains `model` by AdamW; a subclass says what a sample costs, by `loss_sum` and `number_of_targets`.
+class Task(lightning.LightningModule):
+    """Trains `model` for `objective` by AdamW, and scores held-out data.
 
     Nothing here waits for the device before a step's work is queued, but for one number: whether the step
     before was finite, asked for when the next one begins.
 
     Args:
-        model: what is trained.
-        schedule: the learning rate of each step.
-        weight_decay, betas: AdamW's.
-        gradient_clip: the most that the norm of all gradients together may be; None for no limit.
+        model: what is trained; `model.backbone` is its backbone.
+        objective: what it is trained for.
+        train: the `train` group.
+        max_steps: of the run.
+        layer_decay: the learning rate of a block relative to that of the one above it.
         micro_batch: samples at a time, by the batch.
-        describe: names samples by step and sample numbers, for the report of a loss that is no number.
+        describe: names samples by step and sample numbers, for the report of a loss that is not finite.
+
+    Attributes:
+        meter: of held-out data.
+        found: the metrics of the last validation or test.
     """
 
     def __init__(
         self,
-        model: nn.Module,
-        schedule: Schedule,
+        model: Any,
+        objective: Objective,
+        train: TrainConfig,
+        max_steps: int,
         *,
-        weight_decay: float,
-        betas: tuple[float, float],
-        gradient_clip: float | None,
+        layer_decay: float = 1.0,
         micro_batch: Callable[[Batch], int],
         describe: Callable[[int, Any], list[str]],
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.model = model
-        self.schedule = schedule
-        self.weight_decay = weight_decay
-        self.betas = betas
-        self.gradient_clip = gradient_clip
+        self.objective = objective
+        self.meter = objective.meter()
+        self.train_config = train
+        self.schedule = train.schedule(max_steps)
+        self.layer_decay = layer_decay
         self.micro_batch = micro_batch
         self.describe = describe
+        self.found: dict[str, float] = {}
         self._unchecked: tuple[int, Tensor, Tensor, Tensor] | None = None
-
-    def loss_sum(self, batch: Batch) -> Tensor:
-        """The losses of a micro-batch, in nats, added up over its targets."""
-        raise NotImplementedError
-
-    def number_of_targets(self, batch: Batch) -> Tensor:
-        """How many targets of a batch count, an integer tensor on its device."""
-        raise NotImplementedError
 
     def configure_model(self) -> None:
         """Share the weights out among the processes, where the strategy is `fsdp`."""
         if self.device_mesh is None or isinstance(self.model, FSDPModule):
             return
         mesh = self.device_mesh["data_parallel"]
-        for block in self.model.modules():
-            if isinstance(block, MambaBlock):
-                fully_shard(block, mesh=mesh)
+        for block in self.model.backbone.blocks():
+            fully_shard(block, mesh=mesh)
         fully_shard(self.model, mesh=mesh)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW; its learning rate is set step by step."""
-        return adamw(self.model, self.schedule, weight_decay=self.weight_decay, betas=self.betas)
+        train = self.train_config
+        return adamw(
+            self.model,
+            self.schedule,
+            weight_decay=train.weight_decay,
+            betas=(train.betas[0], train.betas[1]),
+            layer_decay=self.layer_decay,
+        )
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        """One optimiser step; returns its loss in nats a target, over all processes."""
+        """One optimiser step; returns its loss in nats per target, over all processes."""
         self._check_finite()
         step = self.global_step
         optimizer: Any = self.optimizers()
@@ -105,7 +108,38 @@ class SteppedTask(lightning.LightningModule):
         self._unchecked = step, batch["index"], loss, norm
         loss = self.trainer.strategy.reduce(loss, reduce_op="mean")
         self.log("train/loss", loss)
+        for name, value in self.objective.logged(loss, batch).items():
+            self.log(f"train/{name}", value)
         return loss
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        """Count in one batch of held-out samples."""
+        self.meter.update(self.model, batch)
+
+    def test_step(self, batch: Batch, index: int) -> None:
+        """Count in one batch of test samples."""
+        self.meter.update(self.model, batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Report on all that was read."""
+        self._report("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Report on all that was read."""
+        self._report("test")
+
+    def _report(self, prefix: str) -> None:
+        metrics = self.meter.compute()
+        self.meter.reset()
+        self.found = shown(metrics)
+        name = "loss" if "loss" in self.found else self.meter.headline
+        if not math.isfinite(self.found[name]):
+            raise UserError(
+                f"the {prefix} {name} is {self.found[name]:.4g} at step {self.global_step}; a lower "
+                "train.learning_rate is the usual cure"
+            )
+        for name, value in metrics.items():
+            self.log(f"{prefix}/{name}", value)
 
     def _accumulate(self, batch: Batch) -> Tensor:
         """Gradients of the mean loss over the targets of a step, of all processes; returns our share of it.
@@ -114,13 +148,14 @@ class SteppedTask(lightning.LightningModule):
         """
         strategy = self.trainer.strategy
         self.zero_grad()
-        targets = strategy.reduce(self.number_of_targets(batch).float(), reduce_op="mean").clamp(min=1)
+        number = self.objective.number_of_targets(batch)
+        targets = strategy.reduce(number.float(), reduce_op="mean").clamp(min=1)
         parts = parts_of(batch, self.micro_batch(batch))
         total = torch.zeros((), device=self.device)
-        for number, part in enumerate(parts, start=1):
-            alone = number < len(parts) and isinstance(strategy, ParallelStrategy)
+        for number_of_part, part in enumerate(parts, start=1):
+            alone = number_of_part < len(parts) and isinstance(strategy, ParallelStrategy)
             with strategy.block_backward_sync() if alone else nullcontext():  # type: ignore[attr-defined]
-                loss = self.loss_sum(part) / targets
+                loss = self.objective.loss_sum(self.model, part) / targets
                 with torch.autocast(self.device.type, enabled=False):
                     self.manual_backward(loss)
             total += loss.detach()
@@ -132,12 +167,12 @@ class SteppedTask(lightning.LightningModule):
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         if isinstance(norm, DTensor):
             norm = norm.full_tensor()
-        if self.gradient_clip is not None:
-            torch.nn.utils.clip_grads_with_norm_(parameters, self.gradient_clip, norm)
+        if self.train_config.gradient_clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.train_config.gradient_clip, norm)
         return norm
 
     def _check_finite(self) -> None:
-        """Stop where the loss or a gradient of the step before was no number.
+        """Stop where the loss or a gradient of the step before was not finite.
 
         Raises:
             UserError: naming the step, its samples and the parameter of the largest gradient.
@@ -149,7 +184,7 @@ class SteppedTask(lightning.LightningModule):
         if torch.isfinite(loss + norm):
             return
         names = self.describe(step, index.cpu().numpy())
-        shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+        shown_names = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
         gradients = [
             (parameter.grad.abs().max().nan_to_num(nan=math.inf).item(), name)
             for name, parameter in self.model.named_parameters()
@@ -158,7 +193,7 @@ class SteppedTask(lightning.LightningModule):
         # Of several infinite ones the last: it is the nearest to the loss.
         size, name = max(reversed(gradients), key=lambda gradient: gradient[0])
         raise UserError(
-            f"the loss is {loss.item():.4g} at step {step}, regions {shown}; "
+            f"the loss is {loss.item():.4g} at step {step}, regions {shown_names}; "
             f"the largest gradient is {size:.3g}, of {name}; a lower train.learning_rate is the usual cure"
         )
 
@@ -168,5 +203,21 @@ class SteppedTask(lightning.LightningModule):
         super().on_validation_model_zero_grad()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """No checkpoint holds weights that are no numbers."""
+        """Refuse a checkpoint with weights that are not finite.
+
+        Raises:
+            UserError: the last step made them so.
+        """
         self._check_finite()
+        for name, parameter in self.model.named_parameters():
+            local = parameter.to_local() if isinstance(parameter, DTensor) else parameter
+            if not bool(torch.isfinite(local).all()):
+                raise UserError(
+                    f"weights of {name} are not finite after step {self.global_step}; a lower "
+                    "train.learning_rate is the usual cure"
+                )
+
+
+def trainable(model: nn.Module) -> int:
+    """Number of parameters that a run changes."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

@@ -1,15 +1,18 @@
 """AdamW with the paper's groups, and its learning rate as a pure function of the step."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
 from dnamamba.errors import UserError
 
-NEVER_DECAYED = ("A_log", "D", "bias")
+NEVER_DECAYED = ("bias",)  # by the last part of a name; a family adds its own (`Backbone.undecayed`)
+
+
+_NORMS = (nn.RMSNorm, nn.LayerNorm)
 
 
 @dataclass(frozen=True)
@@ -58,28 +61,45 @@ class Schedule:
         return self.final_learning_rate + (self.learning_rate - self.final_learning_rate) * cosine
 
 
-def parameter_groups(
-    model: nn.Module, weight_decay: float, scale: Callable[[str], float] = lambda name: 1.0
-) -> list[dict]:
-    """Weights that decay apart from A_log, D, biases and norms, that never do; frozen ones are in no group.
+def parameter_groups(model: nn.Module, weight_decay: float, layer_decay: float = 1.0) -> list[dict]:
+    """Weights that decay apart from those that never do; frozen ones are in no group.
 
-    Decaying A_log would pull every state's time constant to the same value, and D's skip to nothing.
+    Biases and norms never decay, nor what the backbone names in `undecayed`: decaying Mamba's A_log would
+    pull every state's time constant to the same value, and D's skip to nothing.
 
     Args:
-        model: has the parameters.
+        model: has the parameters, and perhaps a `backbone`.
         weight_decay: of those that decay.
-        scale: what a parameter's learning rate is multiplied with, by its name; one pair of groups a value.
+        layer_decay: the learning rate of a block relative to that of the one above it; what lies above all
+            blocks has the whole. One pair of groups per value.
     """
-    norms = {id(module.weight) for module in model.modules() if isinstance(module, nn.RMSNorm)}
+    backbone = getattr(model, "backbone", None)
+    never_decayed = (*NEVER_DECAYED, *getattr(backbone, "undecayed", ()))
+    norms = {id(module.weight) for module in model.modules() if isinstance(module, _NORMS)}
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        never = id(parameter) in norms or name.rpartition(".")[2] in NEVER_DECAYED
+        never = id(parameter) in norms or name.rpartition(".")[2] in never_decayed
         if parameter.requires_grad:
-            groups.setdefault((scale(name), never), []).append(parameter)
+            scale = layer_scale(name, backbone, layer_decay)
+            groups.setdefault((scale, never), []).append(parameter)
     return [
         {"params": parameters, "weight_decay": 0.0 if never else weight_decay, "scale": size}
         for (size, never), parameters in sorted(groups.items(), key=lambda group: (-group[0][0], group[0][1]))
     ]
+
+
+def layer_scale(name: str, backbone: Any, decay: float) -> float:
+    """The learning rate of a parameter, relative to the head's: decay ** (blocks between it and the head).
+
+    Args:
+        name: of the parameter in the model.
+        backbone: of the model, see `dnamamba.models.Backbone`.
+        decay: from one block to the one below it.
+    """
+    part, _, own = name.partition(".")
+    if decay == 1.0 or part != "backbone":
+        return 1.0
+    return decay ** (backbone.config.depth + 1 - backbone.depth_of(own))
 
 
 def adamw(
@@ -88,8 +108,8 @@ def adamw(
     *,
     weight_decay: float,
     betas: tuple[float, float],
-    scale: Callable[[str], float] = lambda name: 1.0,
+    layer_decay: float = 1.0,
 ) -> torch.optim.AdamW:
-    """AdamW over `parameter_groups`, in one fused kernel a device."""
-    groups = parameter_groups(model, weight_decay, scale)
+    """AdamW over `parameter_groups`, in one fused kernel per device."""
+    groups = parameter_groups(model, weight_decay, layer_decay)
     return torch.optim.AdamW(groups, lr=schedule.learning_rate, betas=betas, fused=True)

@@ -1,7 +1,7 @@
 """What a person sees of a run while it runs."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightning
@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from dnamamba.training.module import Batch
+from dnamamba.objectives.base import Batch
 
 
 class Throughput(lightning.Callback):
@@ -55,16 +55,15 @@ class ProgressReport(lightning.Callback):
 
     Args:
         console: where to write.
-        baselines: bits per base of each Markov order on the windows that are validated.
+        title: of the bar.
+        validation: what to say of a validation's metrics, which are named without `val/`.
     """
 
-    title = "pretraining"
-
-    def __init__(self, console: Console, baselines: dict[int, float]) -> None:
+    def __init__(self, console: Console, title: str, validation: Callable[[dict[str, float]], str]) -> None:
         self.console = console
-        self.baselines = baselines
+        self.validation = validation
         self.progress = Progress(
-            TextColumn(self.title),
+            TextColumn(title),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(elapsed_when_finished=True),
@@ -98,14 +97,8 @@ class ProgressReport(lightning.Callback):
         """Print what a validation during training found."""
         if trainer.state.fn != "fit" or trainer.sanity_checking or not trainer.is_global_zero:
             return
-        metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
-        found = self.validation(metrics)
+        found = self.validation(module.found)
         self.console.print(f"step {trainer.global_step:,}: validation {found}", soft_wrap=True)
-
-    def validation(self, metrics: dict[str, float]) -> str:
-        """What a validation found, with what a Markov model would have scored."""
-        markov = "".join(f", Markov {order} {value:.3f}" for order, value in self.baselines.items())
-        return f"{metrics['val/bits_per_base']:.4f}{markov}"
 
     def on_exception(self, trainer: lightning.Trainer, module: Any, exception: BaseException) -> None:
         """Take the bar away before the error is printed."""

@@ -6,26 +6,11 @@ from typing import Any
 
 from dnamamba.checkpoint import checkpoint_config, read_checkpoint
 from dnamamba.errors import UserError
-from dnamamba.models import MambaConfig
+from dnamamba.models.families import family_config
 from dnamamba.reports.figures import read_metrics
 from dnamamba.training.checkpointing import LAST
 
 OUTCOMES = ("results.json", "metrics.json")  # the last that a pretraining, a fine-tuning writes
-# What decides the bases and the update of a step: where it differs, it would not be the same run.
-UNCHANGED = {
-    "data": ("max_length", "length_warmup", "batch_size", "reverse_complement", "edge", "overlap"),
-    "train": (
-        "seed",
-        "global_batch_size",
-        "learning_rate",
-        "final_learning_rate",
-        "warmup_fraction",
-        "weight_decay",
-        "betas",
-        "gradient_clip",
-    ),
-    "genome": ("records", "bases", "split"),
-}
 
 
 def checkpoint_to_resume(
@@ -33,7 +18,7 @@ def checkpoint_to_resume(
     folder: Path,
     contents: dict[str, Any],
     max_steps: int,
-    unchanged: Mapping[str, Sequence[str]] = UNCHANGED,
+    unchanged: Mapping[str, Sequence[str]],
 ) -> Path | None:
     """The checkpoint that `ckpt_path` names, if this run may go on from it.
 
@@ -41,7 +26,8 @@ def checkpoint_to_resume(
         ckpt_path: None for a new run, a checkpoint, a run's folder, `last`, or `auto`: go on in `folder` if a
             run was begun there, else begin one.
         folder: of this run.
-        contents: what this run's checkpoints will hold: `model`, `data`, `train`, `genome`.
+        contents: what this run's checkpoints will hold: `family`, `model`, `objective`, `data`, `train` and
+            `genome` among them.
         max_steps: of this run.
         unchanged: the keys of each group of `contents` that may not differ.
 
@@ -61,11 +47,12 @@ def checkpoint_to_resume(
     if path.is_dir():
         path = path / "checkpoints" / LAST
     checkpoint = read_checkpoint(path)
-    config = MambaConfig.from_dict(contents["model"])
+    config = family_config(contents["family"]).from_dict(contents["model"])
     differences = [f"model.{line}" for line in checkpoint_config(checkpoint, path).differences(config)]
+    earlier = checkpoint["dnamamba"]
     for group, names in unchanged.items():
-        for name in names:
-            before, now = checkpoint["dnamamba"].get(group, {}).get(name), contents[group][name]
+        for name in names if group in earlier else ():  # checkpoints of 0.1 have no objective
+            before, now = earlier[group].get(name), contents[group][name]
             if before != now:
                 differences.append(f"{group}.{name}: {before}, {now}")
     if differences:

@@ -3,101 +3,63 @@
 import logging
 import os
 import warnings
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import lightning
 import torch
-from hydra.utils import instantiate
 from lightning.fabric.plugins.environments import (
     ClusterEnvironment,
     LightningEnvironment,
     SLURMEnvironment,
     TorchElasticEnvironment,
 )
+from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig
 
 from dnamamba.config import processes_started
 from dnamamba.errors import UserError
 from dnamamba.training.checkpointing import AtomicCheckpointIO
-from dnamamba.training.optim import Schedule
+from dnamamba.training.config import TrainConfig, TrainerConfig
 
 
-@dataclass(frozen=True)
-class TrainConfig:
-    """The `train` group of a configuration; conf/train/default.yaml explains each key.
+def build_trainer(
+    config: TrainerConfig,
+    train: TrainConfig,
+    folder: Path,
+    loggers: Sequence[Logger] = (),
+    callbacks: Sequence[lightning.Callback] = (),
+) -> lightning.Trainer:
+    """The trainer of a run in `folder`; one of its batches is an optimiser step.
 
-    Raises:
-        UserError: a number is out of range; the message names its key.
-    """
-
-    seed: int
-    max_steps: int | None
-    global_batch_size: int
-    learning_rate: float
-    final_learning_rate: float
-    warmup_fraction: float
-    weight_decay: float
-    betas: list[float]
-    gradient_clip: float | None
-    activation_checkpointing: bool
-    log_every: int
-    validate_every: int
-    checkpoint_every: int
-
-    def __post_init__(self) -> None:
-        for key in ("max_steps", "global_batch_size", "log_every", "validate_every", "checkpoint_every"):
-            if getattr(self, key) is not None and getattr(self, key) < 1:
-                raise UserError(f"train.{key} must be at least 1, not {getattr(self, key)}")
-        if not 0 <= self.seed < 2**32:
-            raise UserError(f"train.seed must lie between 0 and 4294967295, not {self.seed}")
-        if self.weight_decay < 0:
-            raise UserError(f"train.weight_decay must be at least 0, not {self.weight_decay}")
-        if self.gradient_clip is not None and self.gradient_clip <= 0:
-            raise UserError(f"train.gradient_clip must be positive or null, not {self.gradient_clip}")
-        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
-            raise UserError(f"train.betas must be two numbers from 0 to below 1, not {self.betas}")
-
-    @property
-    def steps(self) -> int:
-        """`max_steps`, where a run has no other end.
-
-        Raises:
-            UserError: it is null.
-        """
-        if self.max_steps is None:
-            raise UserError("train.max_steps must be a number: fine-tuning has no other end")
-        return self.max_steps
-
-    def schedule(self, max_steps: int) -> Schedule:
-        """The learning rate of each step of a run of `max_steps`."""
-        return Schedule(max_steps, self.learning_rate, self.final_learning_rate, self.warmup_fraction)
-
-
-def build_trainer(cfg: DictConfig, train: TrainConfig, folder: Path) -> lightning.Trainer:
-    """The trainer of a run in `folder`; a batch of its is an optimiser step.
+    Args:
+        config: the `trainer` group.
+        train: the `train` group.
+        folder: takes metrics.csv, which every run writes.
+        loggers: further ones.
+        callbacks: the user's own.
 
     Raises:
         UserError: a number is out of range, the device asked for is not there, or the run has other processes
             than were started.
     """
     _quieten()
-    if cfg.trainer.accelerator in ("cuda", "gpu") and not torch.cuda.is_available():
+    if config.accelerator in ("cuda", "gpu") and not torch.cuda.is_available():
         raise UserError(
             "trainer.accelerator: there is no CUDA GPU here that torch can use; choose trainer=cpu"
         )
-    arguments = dict(cfg.trainer)
-    if arguments["strategy"] == "fsdp":
+    arguments = asdict(config)
+    if config.strategy == "fsdp":
         # Lightning's own of that name is FSDP1, which wants the backward pass outside the training step.
-        processes = cfg.trainer.devices * cfg.trainer.num_nodes
-        arguments["strategy"] = ModelParallelStrategy(processes, 1, save_distributed_checkpoint=False)
-    starter = _starter(cfg.trainer)
+        arguments["strategy"] = ModelParallelStrategy(config.processes, 1, save_distributed_checkpoint=False)
+    starter = _starter(config)
     try:
         trainer = lightning.Trainer(
             **arguments,
-            logger=instantiate(cfg.logger, save_dir=str(folder)),
+            logger=[CSVLogger(save_dir=str(folder), name="", version=""), *loggers],
+            callbacks=list(callbacks),
             plugins=[AtomicCheckpointIO(), *starter],
             default_root_dir=folder,
             max_epochs=-1,
@@ -116,14 +78,14 @@ def build_trainer(cfg: DictConfig, train: TrainConfig, folder: Path) -> lightnin
             environment.validate_settings(trainer.num_devices, trainer.num_nodes)
     except (MisconfigurationException, RuntimeError, ValueError, TypeError) as error:
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
-    if cfg.trainer.deterministic:
+    if config.deterministic:
         # Equal bits need no new memory filled with NaN, which torch does then and which takes time; no kernel
         # reads what was not written, and their tests keep the filling.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     started = processes_started()
     if started > 1 and trainer.world_size == 1:
         raise UserError(f"trainer.devices=1 is a run of one process, and {started} were started")
-    half = str(cfg.trainer.precision).startswith("bf16")
+    half = config.precision.startswith("bf16")
     on_gpu = trainer.strategy.root_device.type == "cuda"
     if half and on_gpu and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise UserError(
@@ -132,7 +94,7 @@ def build_trainer(cfg: DictConfig, train: TrainConfig, folder: Path) -> lightnin
     return trainer
 
 
-def _starter(trainer: DictConfig) -> list[ClusterEnvironment]:
+def _starter(trainer: TrainerConfig) -> list[ClusterEnvironment]:
     """Who starts the processes of a run inside a SLURM job; elsewhere Lightning finds out by itself.
 
     It goes by the tasks that the job asked for: without srun, it would wait for them forever. And in a job

@@ -9,9 +9,9 @@ from dnamamba.tasks import closed_form
 from torch import Tensor
 
 from dnamamba import SequenceModel, UserError, get_alphabet, load
+from dnamamba.commands.finetune import finetune
+from dnamamba.commands.plan import print_finetuning_plan
 from dnamamba.inference.prediction import predict
-from dnamamba.planning.finetuning import print_finetuning_plan
-from dnamamba.training.finetuning import finetune
 from dnamamba.training.fits.discriminant import Discriminant
 from tests.finetuning.conftest import SHORT, Configure, pretrained, rows_of, write_table
 from tests.finetuning.test_mistakes import GOOD, table_with

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from dnamamba import UserError
+from dnamamba.commands.finetune import finetune
 from dnamamba.inference.prediction import predict
-from dnamamba.training.finetuning import finetune
 from tests.finetuning.conftest import Configure, pretrained
 
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from dnamamba import UserError, get_alphabet, load
+from dnamamba.commands.finetune import finetune
 from dnamamba.inference.prediction import predict
 from dnamamba.models.pooling import MODES
-from dnamamba.training.finetuning import finetune
 from tests.finetuning.conftest import Configure, pretrained, rows_of
 
 DNA = get_alphabet("dna")

@@ -9,12 +9,12 @@ import torch
 from omegaconf import OmegaConf
 
 from dnamamba import SequenceModel, UserError, get_alphabet, load
+from dnamamba.commands.finetune import finetune
 from dnamamba.config import conf_dir
 from dnamamba.errors import Interrupted
 from dnamamba.objectives.metrics import score
 from dnamamba.reports.figures import read_metrics
 from dnamamba.training.checkpointing import LastCheckpoint
-from dnamamba.training.finetuning import finetune
 from tests.finetuning.conftest import SHORT, Configure, pretrained, rows_of, write_table
 
 DNA = get_alphabet("dna")

@@ -12,10 +12,11 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from dnamamba import MambaConfig, UserError
+from dnamamba.commands.plan import plan_pretraining, print_plan
 from dnamamba.config import conf_dir
 from dnamamba.data.length_schedule import Stage
 from dnamamba.planning.cost import DEVICES
-from dnamamba.planning.pretraining import duration, plan, plan_pretraining, print_plan
+from dnamamba.planning.plan import duration, plan
 
 Configure = Callable[..., DictConfig]
 MODELS = {"1.4M": MambaConfig(128, 12), "7M": MambaConfig(256, 16)}

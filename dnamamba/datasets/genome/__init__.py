@@ -1,1 +1,6 @@
 """Windows of one genome."""
+
+from dnamamba.datasets.genome.config import GenomeConfig
+from dnamamba.datasets.genome.data import GenomeData
+
+__all__ = ["GenomeConfig", "GenomeData"]

@@ -20,26 +20,24 @@ class Baselines:
         genome: of the alphabet `dna`.
         intervals: the training intervals; both strands are counted.
         orders: of the models.
-        console: for a word on long work.
     """
 
-    def __init__(
-        self, genome: Genome, intervals: Sequence[Interval], orders: Sequence[int], console: Console
-    ) -> None:
+    def __init__(self, genome: Genome, intervals: Sequence[Interval], orders: Sequence[int]) -> None:
         self.genome = genome
         self.intervals = intervals
         self.orders = orders
-        self.console = console
 
-    def bits(self, names: Sequence[str], tiles: Windows, length: int) -> dict[int, float]:
+    def bits(self, names: Sequence[str], tiles: Windows, length: int, console: Console) -> dict[int, float]:
         """Bits per base of each order on windows of `length` targets of the records `names`."""
         if not tiles.start.size or not self.orders:
             return {}
-        bits, bases = dict.fromkeys(self._models, 0.0), 0
+        with console.status("fitting Markov models"):
+            models = self._models
+        bits, bases = dict.fromkeys(models, 0.0), 0
         rows = max(1, _AT_A_TIME // length)
         for first in range(0, tiles.start.size, rows):
             tokens = gather(self.genome, names, tiles.take(slice(first, first + rows)), length)
-            for order, model in self._models.items():
+            for order, model in models.items():
                 cost, scored = model.bits(tokens)
                 bits[order] += cost
             bases += scored
@@ -47,7 +45,6 @@ class Baselines:
 
     @cached_property
     def _models(self) -> dict[int, MarkovModel]:
-        with self.console.status("fitting Markov models"):
-            records = (self.genome.fetch(*interval) for interval in joined(self.intervals))
-            largest = MarkovModel.fit(records, max(self.orders))
+        records = (self.genome.fetch(*interval) for interval in joined(self.intervals))
+        largest = MarkovModel.fit(records, max(self.orders))
         return {order: largest.lower(order) for order in self.orders}

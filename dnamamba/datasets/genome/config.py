@@ -1,14 +1,20 @@
 """The settings of a genome's windows, and the stages that they make of a run."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
 
-from dnamamba.data.embedded import YEAST_TEST, YEAST_VALID
+from dnamamba.data.alphabet import get_alphabet
+from dnamamba.data.embedded import YEAST_FASTA, YEAST_TEST, YEAST_VALID
 from dnamamba.data.epochs import samples_of
-from dnamamba.data.hg38 import read_split_intervals
+from dnamamba.data.fai import fai_lengths
+from dnamamba.data.fasta import Genome
+from dnamamba.data.hg38 import SEGMENT_LENGTH, read_split_intervals
 from dnamamba.data.intervals import Splits, split_records
 from dnamamba.data.length_schedule import LengthSchedule, doublings, length_schedule, micro_batches
+from dnamamba.datasets.base import DataConfig
 from dnamamba.errors import UserError
 
 
@@ -16,33 +22,45 @@ from dnamamba.errors import UserError
 class LengthWarmup:
     """`data.length_warmup`: stages of growing length before `data.max_length`."""
 
-    first_length: int | None
-    epochs: float | None
-    steps: Any  # int, a list of them, or None: OmegaConf has no such union
+    first_length: int | None = None
+    epochs: float | None = None
+    steps: Any = None  # int, a list of them, or None: OmegaConf has no such union
 
 
 @dataclass(frozen=True)
-class GenomeConfig:
+class GenomeConfig(DataConfig):
     """The `data` group of a configuration; conf/data/genome.yaml explains each key.
 
     Raises:
         UserError: a number is out of range, or two settings exclude each other; the message names them.
     """
 
-    fasta: str | None
-    intervals: str | None
-    alphabet: str
-    max_length: int
-    length_warmup: LengthWarmup
-    batch_size: int
-    reverse_complement: bool
-    edge: str
-    overlap: str
-    valid: list[str] | None
-    test: list[str] | None
-    valid_windows: int
-    num_workers: int
-    markov_orders: list[int]
+    # The bases of the genome and their splits are in the identity of the data.
+    free: ClassVar[tuple[str, ...]] = (
+        "fasta",
+        "intervals",
+        "alphabet",
+        "valid",
+        "test",
+        "valid_windows",
+        "num_workers",
+        "markov_orders",
+    )
+
+    fasta: str | None = None
+    intervals: str | None = None
+    alphabet: str = "dna"
+    max_length: int = 512
+    length_warmup: LengthWarmup = field(default_factory=LengthWarmup)
+    batch_size: int = 16
+    reverse_complement: bool = True
+    edge: str = "shift"
+    overlap: str = "report"
+    valid: list[str] | None = None
+    test: list[str] | None = None
+    valid_windows: int = 128
+    num_workers: int = 0
+    markov_orders: list[int] = field(default_factory=lambda: [0, 2, 4, 8])
 
     def __post_init__(self) -> None:
         for key, least in (("max_length", 1), ("batch_size", 1), ("valid_windows", 1), ("num_workers", 0)):
@@ -149,3 +167,33 @@ class GenomeConfig:
                 stage.sequences, stage.length, world_size=world_size, bases_at_a_time=self.bases_at_a_time
             )
         return schedule
+
+    def planned(
+        self, *, global_batch_size: int, max_steps: int | None, world_size: int, training_segments: int
+    ) -> LengthSchedule:
+        """The stages of a run, with no more of the genome than an index or an interval file."""
+        return self.schedule(
+            global_batch_size=global_batch_size,
+            max_steps=max_steps,
+            world_size=world_size,
+            samples_per_epoch=partial(self._planned_samples, training_segments),
+        )
+
+    def _planned_samples(self, segments: int, length: int) -> int:
+        """Samples of an epoch by the interval file, by the FASTA's index, or by a number of segments."""
+        if self.intervals is not None:
+            if not Path(self.intervals).expanduser().is_file():
+                return segments * samples_of(SEGMENT_LENGTH, length)
+            return self.samples_per_epoch(read_split_intervals(self.intervals), length)
+        fasta = Path(self.fasta or YEAST_FASTA).expanduser()
+        index = fasta.with_name(f"{fasta.name}.fai")
+        if self.fasta is None:
+            lengths = Genome(fasta, get_alphabet(self.alphabet)).lengths
+        elif index.is_file():
+            lengths = fai_lengths(index)
+        else:
+            raise UserError(
+                f"{index} is not there, and an epoch is as long as the genome: make it with `samtools faidx "
+                f"{fasta}`, or set data.length_warmup.steps in place of epochs"
+            )
+        return self.samples_per_epoch(self.splits(lengths), length)

@@ -1,16 +1,13 @@
 """A genome as training, validation and test batches, and what Markov models make of the same windows."""
 
 import hashlib
-import signal
 import zlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-import lightning
 import numpy as np
-from rich.console import Console
 from torch.utils.data import DataLoader
 
 from dnamamba.data.alphabet import get_alphabet
@@ -28,14 +25,12 @@ from dnamamba.data.sampling import (
     tiled_windows,
 )
 from dnamamba.data.stateless import Int64s
+from dnamamba.datasets.base import HELD_OUT, DataModule
 from dnamamba.datasets.genome.baselines import Baselines
 from dnamamba.datasets.genome.config import GenomeConfig
-from dnamamba.training.checkpointing import STOP_SIGNALS
-
-HELD_OUT = ("valid", "test")
 
 
-class GenomeData(lightning.LightningDataModule):
+class GenomeData(DataModule):
     """Training windows of a genome, stage by stage, and tiles of what it holds out.
 
     With `data.intervals`, the windows of a stage are `EpochWindows` of the training intervals; without, they
@@ -45,7 +40,6 @@ class GenomeData(lightning.LightningDataModule):
     Args:
         config: the `data` group.
         seed: of the sampling.
-        console: for a word on long work.
         global_batch_size: windows of `data.max_length` an optimiser step.
         max_steps: optimiser steps of the run; None ends it with its last stage.
         world_size: number of processes.
@@ -54,19 +48,21 @@ class GenomeData(lightning.LightningDataModule):
         UserError: the FASTA, the intervals, the choice of records or the batches can't be used.
     """
 
+    config_class = GenomeConfig
+
     def __init__(
         self,
         config: GenomeConfig,
         seed: int,
-        console: Console,
         *,
         global_batch_size: int,
         max_steps: int | None,
         world_size: int,
     ) -> None:
-        super().__init__()
+        super().__init__(
+            config, seed, global_batch_size=global_batch_size, max_steps=max_steps, world_size=world_size
+        )
         self.config = config
-        self.console = console
         self.alphabet = get_alphabet(config.alphabet)
         self.genome = Genome(config.fasta or YEAST_FASTA, self.alphabet)
         self.splits = config.splits(self.genome.lengths)
@@ -81,7 +77,7 @@ class GenomeData(lightning.LightningDataModule):
         self.windows = [self._sampler(stage, seed + (stage.number << 32)) for stage in self.schedule.stages]
         self.held_out = {split: joined(getattr(self.splits, split)) for split in HELD_OUT}
         orders = config.markov_orders if config.alphabet == "dna" else []
-        self._baselines = Baselines(self.genome, self.splits.train, orders, console)
+        self._markov = Baselines(self.genome, self.splits.train, orders)
         self.tiles = {split: self._scored_tiles(self.held_out[split]) for split in HELD_OUT}
 
     @property
@@ -107,12 +103,6 @@ class GenomeData(lightning.LightningDataModule):
         return splits
 
     @property
-    def stages(self) -> str:
-        """The lengths of the run and the steps at each, in a line."""
-        stages = self.schedule.stages
-        return "steps at each length: " + ", ".join(f"{stage.length:,}: {stage.steps:,}" for stage in stages)
-
-    @property
     def identity(self) -> dict[str, Any]:
         """What a resumed run must find again: the records and their bases, and how they are split."""
         digest = hashlib.sha256()
@@ -136,16 +126,11 @@ class GenomeData(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """The stream of training batches, a step each, from the step that the trainer has come to."""
-        assert self.trainer is not None
+        rank, world_size, step = self.place()
         stream = WindowStream(
-            self.genome,
-            self.schedule,
-            self.windows,
-            rank=self.trainer.global_rank,
-            world_size=self.trainer.world_size,
-            start_step=self.trainer.global_step,
+            self.genome, self.schedule, self.windows, rank=rank, world_size=world_size, start_step=step
         )
-        return self._loader(stream)
+        return self.loader(stream, self.config.num_workers)
 
     def val_dataloader(self) -> DataLoader | list[Any]:
         """Evenly spaced windows of the validation records: enough to watch a run by."""
@@ -157,10 +142,11 @@ class GenomeData(lightning.LightningDataModule):
             if tiles.start.size:
                 yield split, self._held_out_loader(split, tiles)
 
-    def markov_bits(self, split: str, *, watched: bool = False) -> dict[int, float]:
+    def baselines(self, split: str, *, watched: bool = False) -> dict[int, float]:
         """Bits per base of each Markov order on every window of a split, or on those watched in training."""
         tiles = self._watched() if watched else self.tiles[split]
-        return self._baselines.bits(record_names(self.held_out[split]), tiles, self.config.max_length)
+        names = record_names(self.held_out[split])
+        return self._markov.bits(names, tiles, self.config.max_length, self.console)
 
     def _sampler(self, stage: Stage, seed: int) -> WindowSampler:
         config = self.config
@@ -195,36 +181,22 @@ class GenomeData(lightning.LightningDataModule):
         return tiles.take(np.linspace(0, tiles.start.size - 1, number).astype(np.int64))
 
     def _held_out_loader(self, split: str, tiles: Windows) -> DataLoader:
-        assert self.trainer is not None
+        rank, world_size, _ = self.place()
         windows = TiledWindows(
             self.genome,
             record_names(self.held_out[split]),
             tiles,
             self.config.max_length,
             batch_size=self.config.batch_size,
-            rank=self.trainer.global_rank,
-            world_size=self.trainer.world_size,
+            rank=rank,
+            world_size=world_size,
         )
-        return self._loader(windows)
-
-    def _loader(self, dataset: Any) -> DataLoader:
-        workers = self.config.num_workers
-        return DataLoader(
-            dataset,
-            batch_size=None,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
-            worker_init_fn=leave_signals_to_the_main_process,
-        )
-
-
-def leave_signals_to_the_main_process(_: int) -> None:
-    """Ctrl-C reaches the workers too; the main process still needs them to end its step."""
-    for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+        return self.loader(windows, self.config.num_workers)
 
 
 def _shown(intervals: tuple[Interval, ...]) -> str:
     names = record_names(intervals)
     return ", ".join(names) if len(names) <= 3 else f"{len(names)} records"
+
+
+GenomeConfig.module = GenomeData

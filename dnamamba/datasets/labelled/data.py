@@ -2,126 +2,25 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch.utils.data import DataLoader
 
 from dnamamba.data.alphabet import get_alphabet
-from dnamamba.data.coding import coding_windows
 from dnamamba.data.embedded import YEAST_TEST, YEAST_VALID
-from dnamamba.data.examples import (
-    Collector,
-    from_bed,
-    from_classes,
-    from_folder,
-    from_label_table,
-    from_table,
-)
-from dnamamba.data.labelled import CROPS, Batch, Crop, LabelledRows, LabelledStream
+from dnamamba.data.examples import Collector
+from dnamamba.data.labelled import Batch, Crop, LabelledRows, LabelledStream
 from dnamamba.data.partition import SPLITS, Assignment, assign, sequence_keys, shared_bases, shared_sequences
 from dnamamba.data.stateless import Int64s
 from dnamamba.data.targets import targets_of
-from dnamamba.datasets.base import SequenceData
+from dnamamba.datasets.base import DataModule
+from dnamamba.datasets.labelled.config import LabelledConfig, one_stage
 from dnamamba.errors import UserError
 from dnamamba.models import DecoderConfig
 
-YEAST_WINDOW = 256
-# What each way of giving data needs, and what goes with it.
-SOURCES = (("folder",), ("classes",), ("fasta", "labels"), ("fasta", "bed"), ("table",))
 
-
-@dataclass(frozen=True)
-class LabelledConfig:
-    """The `data` group of a fine-tuning; conf/finetune/data/labelled.yaml explains each key.
-
-    Raises:
-        UserError: a value is out of range, or the keys that say where the data is do not go together.
-    """
-
-    folder: str | None
-    classes: dict[str, Any] | None
-    fasta: str | None
-    labels: str | None
-    bed: str | None
-    table: str | None
-    columns: dict[str, str | None]
-    task: str
-    label_names: list[str] | None
-    alphabet: str | None
-    max_length: int | None
-    crop: str
-    batch_size: int
-    padding: str
-    reverse_complement: bool
-    valid: list[str] | None
-    test: list[str] | None
-    valid_fraction: float
-    test_fraction: float
-    duplicates: str
-    valid_examples: int
-    num_workers: int
-
-    def __post_init__(self) -> None:
-        for key, least in (("max_length", 1), ("batch_size", 1), ("valid_examples", 1), ("num_workers", 0)):
-            value = getattr(self, key)
-            if value is not None and value < least:
-                raise UserError(f"data.{key} must be at least {least}, not {value}")
-        for key, choices in (
-            ("crop", CROPS),
-            ("padding", ("right", "left")),
-            ("duplicates", ("report", "error")),
-        ):
-            if getattr(self, key) not in choices:
-                raise UserError(f"data.{key} must be one of {', '.join(choices)}, not {getattr(self, key)!r}")
-        for key in ("valid_fraction", "test_fraction"):
-            if not 0 < getattr(self, key) < 0.5:
-                raise UserError(f"data.{key} must lie between 0 and 0.5, not {getattr(self, key)}")
-        if self.source not in (*SOURCES, ()):
-            ways = "; or ".join(" and ".join(f"data.{key}" for key in keys) for keys in SOURCES)
-            given = ", ".join(f"data.{key}" for key in self.source)
-            raise UserError(f"{given} do not go together: give {ways}")
-
-    @property
-    def source(self) -> tuple[str, ...]:
-        """Which of the keys that say where the data is are given; none of them is the package's own."""
-        keys = ("folder", "classes", "fasta", "labels", "bed", "table")
-        return tuple(key for key in keys if getattr(self, key) is not None)
-
-    def collect(self, into: Collector) -> str:
-        """Read the sequences; returns what to call them."""
-        columns = {ours: theirs for ours, theirs in self.columns.items() if theirs is not None}
-        match self.source:
-            case ("folder",):
-                assert self.folder is not None
-                from_folder(self.folder, into)
-                return Path(self.folder).name
-            case ("classes",):
-                assert self.classes
-                from_classes({name: _paths(name, value) for name, value in self.classes.items()}, into)
-                return ", ".join(map(str, self.classes))
-            case ("fasta", "labels"):
-                assert self.fasta is not None
-                assert self.labels is not None
-                from_label_table(self.fasta, self.labels, columns, into)
-                return Path(self.fasta).name
-            case ("fasta", "bed"):
-                assert self.fasta is not None
-                assert self.bed is not None
-                from_bed(self.fasta, self.bed, into)
-                return Path(self.bed).name
-            case ("table",):
-                assert self.table is not None
-                from_table(self.table, columns, into)
-                return Path(self.table).name
-            case _:
-                coding_windows(YEAST_WINDOW, into)
-                return "yeast, coding or intergenic"
-
-
-class LabelledData(SequenceData):
+class LabelledData(DataModule):
     """Labelled sequences of any of the five ways of giving them, or the package's yeast windows.
 
     Args:
@@ -143,10 +42,12 @@ class LabelledData(SequenceData):
         seed: int,
         *,
         global_batch_size: int,
-        max_steps: int,
+        max_steps: int | None,
         world_size: int,
     ) -> None:
-        super().__init__()
+        super().__init__(
+            config, seed, global_batch_size=global_batch_size, max_steps=max_steps, world_size=world_size
+        )
         if global_batch_size % world_size:
             raise UserError(
                 f"train.global_batch_size={global_batch_size} is no multiple of {world_size} device(s)"
@@ -179,6 +80,7 @@ class LabelledData(SequenceData):
         )
         longest = int(self.examples.lengths.max())
         self.crop = Crop(config.max_length or longest, config.crop)
+        self.schedule = one_stage(self.crop.length, global_batch_size, max_steps)
         self.rows = {name: np.flatnonzero(self.split.numbers == i) for i, name in enumerate(SPLITS)}
 
     @property
@@ -273,7 +175,7 @@ class LabelledData(SequenceData):
             yield split, self._held_out(self.rows[split])
 
     def _held_out(self, rows: Int64s) -> DataLoader:
-        assert self.trainer is not None
+        rank, world_size, _ = self.place()
         dataset = LabelledRows(
             self.examples,
             rows,
@@ -282,13 +184,13 @@ class LabelledData(SequenceData):
             crop=self.crop,
             padding=self.padding,
             batch_size=self.config.batch_size,
-            rank=self.trainer.global_rank,
-            world_size=self.trainer.world_size,
+            rank=rank,
+            world_size=world_size,
         )
         return self.loader(dataset, self.config.num_workers)
 
     def _stream(self) -> LabelledStream:
-        trainer = self.trainer
+        rank, world_size, step = self.place()
         return LabelledStream(
             self.examples,
             self.rows["train"],
@@ -299,14 +201,10 @@ class LabelledData(SequenceData):
             padding=self.padding,
             seed=self.seed,
             share=self.share,
-            rank=trainer.global_rank if trainer else 0,
-            world_size=trainer.world_size if trainer else 1,
-            start_step=trainer.global_step if trainer else 0,
+            rank=rank,
+            world_size=world_size,
+            start_step=step,
         )
 
 
-def _paths(name: str, value: Any) -> list[str]:
-    paths = [value] if isinstance(value, str) else value
-    if not isinstance(paths, list) or not paths or not all(isinstance(path, str) for path in paths):
-        raise UserError(f"data.classes.{name} must be a FASTA file or a list of them, not {value!r}")
-    return paths
+LabelledConfig.module = LabelledData

@@ -2,14 +2,15 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from dnamamba.data.alphabet import Alphabet
 from dnamamba.data.length_schedule import LengthSchedule, doublings, micro_batches, sequence_schedule
 from dnamamba.data.species import SpeciesGenomes, SpeciesSplits
 from dnamamba.data.species_splits import split_by_chromosome, split_by_file, split_by_record
+from dnamamba.datasets.base import DataConfig
 from dnamamba.errors import UserError
 
 WAYS_TO_SPLIT = ("chromosome", "record", "file")
@@ -19,40 +20,42 @@ WAYS_TO_SPLIT = ("chromosome", "record", "file")
 class SequenceWarmup:
     """`data.length_warmup`: stages of growing length before `data.max_length`."""
 
-    first_length: int | None
-    steps: Any  # int or a list of them: OmegaConf has no such union
+    first_length: int | None = None
+    steps: Any = 1024  # int or a list of them: OmegaConf has no such union
 
 
 @dataclass(frozen=True)
-class SpeciesConfig:
+class SpeciesConfig(DataConfig):
     """The `data` group of a configuration; conf/data/species.yaml explains each key.
 
     Raises:
         UserError: a number is out of range, or two settings exclude each other; the message names them.
     """
 
-    species: dict[str, Any]
-    valid_species: dict[str, Any]
-    test_species: dict[str, Any]
-    split: str
-    homology: dict[str, str]
-    record_id: str
-    valid: list[str] | None
-    test: list[str] | None
-    valid_fraction: float
-    test_fraction: float
-    draw: str
-    max_n: float
-    remove_n: bool
-    alphabet: str | None
-    max_length: int
-    length_warmup: SequenceWarmup
-    batch_size: int
-    reverse_complement: bool
-    valid_windows: int
-    test_windows: int
-    evaluation_seed: int
-    num_workers: int
+    free: ClassVar[tuple[str, ...]] = ("num_workers", "valid_examples")
+
+    species: dict[str, Any] = field(default_factory=dict)
+    valid_species: dict[str, Any] = field(default_factory=dict)
+    test_species: dict[str, Any] = field(default_factory=dict)
+    split: str = "chromosome"
+    homology: dict[str, str] = field(default_factory=dict)
+    record_id: str = r"^[^|]*\|(.+)$"
+    valid: list[str] | None = field(default_factory=lambda: ["1", "3", "12", "13"])
+    test: list[str] | None = field(default_factory=lambda: ["5", "7", "9", "10", "11"])
+    valid_fraction: float = 0.1
+    test_fraction: float = 0.2
+    draw: str = "locus"
+    max_n: float = 0.0
+    remove_n: bool = False
+    alphabet: str | None = None
+    max_length: int = 1024
+    length_warmup: SequenceWarmup = field(default_factory=SequenceWarmup)
+    batch_size: int = 64
+    reverse_complement: bool = False
+    valid_windows: int = 500
+    test_windows: int = 2000
+    evaluation_seed: int = 0
+    num_workers: int = 0
 
     def __post_init__(self) -> None:
         for key, least in (
@@ -115,12 +118,14 @@ class SpeciesConfig:
             found[str(name)] = [Path(os.path.expanduser(path)) for path in paths]
         return found
 
-    def schedule(self, *, global_batch_size: int, max_steps: int, world_size: int) -> LengthSchedule:
+    def schedule(self, *, global_batch_size: int, max_steps: int | None, world_size: int) -> LengthSchedule:
         """The stages of a run, each of `global_batch_size` sequences a step.
 
         Raises:
             UserError: numbers that do not divide.
         """
+        if max_steps is None:
+            raise UserError("train.max_steps must be a number: windows of species have no other end")
         first = self.length_warmup.first_length
         lengths: tuple[int, ...] = (self.max_length,)
         if first is not None:
@@ -147,6 +152,12 @@ class SpeciesConfig:
             except UserError as error:
                 raise UserError(f"train.global_batch_size, data.batch_size: {error}") from error
         return schedule
+
+    def planned(
+        self, *, global_batch_size: int, max_steps: int | None, world_size: int, training_segments: int
+    ) -> LengthSchedule:
+        """The stages of a run; no file is read."""
+        return self.schedule(global_batch_size=global_batch_size, max_steps=max_steps, world_size=world_size)
 
     @property
     def bases_at_a_time(self) -> int:

@@ -14,12 +14,13 @@ from dnamamba.data.species import SPLITS, CleanStretches
 from dnamamba.data.species_loader import SpeciesSet, SpeciesStream
 from dnamamba.data.species_windows import SpeciesWindows
 from dnamamba.data.stateless import Int64s
-from dnamamba.datasets.base import SequenceData
+from dnamamba.datasets.base import DataModule
 from dnamamba.datasets.species.config import SpeciesConfig
 from dnamamba.errors import UserError
+from dnamamba.models import DecoderConfig
 
 
-class SpeciesData(SequenceData):
+class SpeciesData(DataModule):
     """Stages of random windows of growing length to train on, fixed windows of the last to test on.
 
     Every split is drawn from its own loci. A fixed set has as many windows of each species and is the same
@@ -44,10 +45,12 @@ class SpeciesData(SequenceData):
         seed: int,
         *,
         global_batch_size: int,
-        max_steps: int,
+        max_steps: int | None,
         world_size: int,
     ) -> None:
-        super().__init__()
+        super().__init__(
+            config, seed, global_batch_size=global_batch_size, max_steps=max_steps, world_size=world_size
+        )
         if config.alphabet != "dna":
             raise UserError(
                 f"the model's alphabet is {config.alphabet}, which keeps case, so that soft-masking would "
@@ -103,9 +106,6 @@ class SpeciesData(SequenceData):
                 f"{split}: {len(loci):,} loci are long enough, {min(bases):,} to {max(bases):,} bases a "
                 "species"
             )
-        if len(self.schedule.stages) > 1:
-            stages = ", ".join(f"{stage.length:,}: {stage.steps:,}" for stage in self.schedule.stages)
-            lines.append(f"steps at each length: {stages}")
         return tuple(lines)
 
     @property
@@ -119,6 +119,10 @@ class SpeciesData(SequenceData):
                 records += sum(map(len, locus.stretches))
                 bases += sum(part.length for of in locus.stretches for part in of)
         return {"records": records, "bases": bases, "split": digest.hexdigest()[:16]}
+
+    def decoder(self, mode: str) -> DecoderConfig:
+        """Which species?"""
+        return DecoderConfig("classification", self.labels, mode)
 
     def describe(self, step: int, index: Int64s) -> list[str]:
         """The regions of a step's training samples, by their numbers."""
@@ -135,14 +139,8 @@ class SpeciesData(SequenceData):
 
     def train_dataloader(self) -> DataLoader:
         """The stream of training batches, a step each, from the step that the trainer has come to."""
-        assert self.trainer is not None
-        stream = SpeciesStream(
-            self.schedule,
-            self.windows,
-            rank=self.trainer.global_rank,
-            world_size=self.trainer.world_size,
-            start_step=self.trainer.global_step,
-        )
+        rank, world_size, step = self.place()
+        stream = SpeciesStream(self.schedule, self.windows, rank=rank, world_size=world_size, start_step=step)
         return self.loader(stream, self.config.num_workers)
 
     def val_dataloader(self) -> DataLoader:
@@ -155,14 +153,14 @@ class SpeciesData(SequenceData):
             yield split, self._held_out(split)
 
     def _held_out(self, split: str) -> DataLoader:
-        assert self.trainer is not None
+        rank, world_size, _ = self.place()
         number = self.config.valid_windows if split == "valid" else self.config.test_windows
         windows = SpeciesSet(
             self.fixed[split],
             np.arange(number, dtype=np.int64),
             batch_size=self.config.batch_size,
-            rank=self.trainer.global_rank,
-            world_size=self.trainer.world_size,
+            rank=rank,
+            world_size=world_size,
         )
         return self.loader(windows, self.config.num_workers)
 
@@ -176,3 +174,6 @@ class SpeciesData(SequenceData):
             balanced=balanced,
             max_n=self.config.max_n,
         )
+
+
+SpeciesConfig.module = SpeciesData

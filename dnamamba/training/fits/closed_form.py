@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import lightning
 import torch
@@ -10,12 +10,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from dnamamba.datasets.base import SequenceData
+from dnamamba.datasets.base import DataModule
 from dnamamba.errors import UserError
 from dnamamba.models import DecoderConfig, SequenceModel
-from dnamamba.objectives.sequence import SequenceTask
+from dnamamba.objectives.base import Batch
+from dnamamba.objectives.sequence import SequenceObjective
 from dnamamba.training.fits.discriminant import Discriminant
-from dnamamba.training.module import Batch, parts_of
+from dnamamba.training.module import Task, parts_of
 
 
 class Head(NamedTuple):
@@ -61,7 +62,7 @@ def check_question(decoder: DecoderConfig) -> None:
 
 
 def fit_heads(
-    trainer: lightning.Trainer, task: SequenceTask, data: SequenceData, steps: int, console: Console
+    trainer: lightning.Trainer, task: Task, data: DataModule, steps: int, console: Console
 ) -> dict[str, Head]:
     """Linear discriminants of what the model's head reads (`Discriminant`); the model gets the one to save.
 
@@ -82,7 +83,8 @@ def fit_heads(
     Raises:
         UserError: a class was in none of the training batches, or nothing varies within the classes.
     """
-    device, config = trainer.strategy.root_device, task.config
+    objective = cast(SequenceObjective, task.objective)
+    device, config = trainer.strategy.root_device, objective.config
     model, labels = task.model.to(device).eval(), task.model.decoder.labels
     data.trainer = trainer
     found = Discriminant(len(labels), model.head.in_features, device)
@@ -113,19 +115,37 @@ def fit_heads(
     return heads
 
 
-def _add(
-    found: Discriminant, trainer: lightning.Trainer, task: SequenceTask, batches: Iterable[Batch]
-) -> None:
+class ClosedForm:
+    """`fit_heads` as a way of finding a run's weights (`dnamamba.training.run.Fit`).
+
+    Attributes:
+        heads: by the split that is scored with it.
+    """
+
+    def __init__(self) -> None:
+        self.heads: dict[str, Head] = {}
+
+    def fit(self, trainer: lightning.Trainer, task: Task, data: DataModule, console: Console) -> None:
+        """Compute the heads; the model gets the one that is saved."""
+        self.heads = fit_heads(trainer, task, data, data.schedule.max_steps, console)
+
+    def before_scoring(self, task: Task, split: str) -> None:
+        """Give the model the head of a split."""
+        self.heads[split].give(task.model)
+
+
+def _add(found: Discriminant, trainer: lightning.Trainer, task: Task, batches: Iterable[Batch]) -> None:
     """Count in what the head reads of batches, in the micro-batches and in the precision of training.
 
     The model answers as it does outside training, so that `strand=both` counts the mean of both strands.
     """
     device = trainer.strategy.root_device
+    padding = cast(SequenceObjective, task.objective).padding
     with torch.no_grad(), trainer.precision_plugin.forward_context():
         for batch in batches:
             for part in parts_of(batch, task.micro_batch(batch)):
                 part = {name: column.to(device, non_blocking=True) for name, column in part.items()}
-                features = task.model.features(part["tokens"], part.get("lengths"), padding=task.padding)
+                features = task.model.features(part["tokens"], part.get("lengths"), padding=padding)
                 found.add(features, part["labels"])
 
 

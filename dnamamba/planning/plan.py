@@ -1,33 +1,21 @@
 """What a run will do, before it does it: stages, steps, bases, memory and time."""
 
-import json
 import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from dnamamba.config import typed
-from dnamamba.data.alphabet import get_alphabet
-from dnamamba.data.embedded import YEAST_FASTA
-from dnamamba.data.epochs import samples_of
-from dnamamba.data.fai import fai_lengths
-from dnamamba.data.fasta import Genome
-from dnamamba.data.hg38 import SEGMENT_LENGTH, read_split_intervals
-from dnamamba.data.length_schedule import LengthSchedule, Stage, micro_batches
-from dnamamba.datasets.genome.config import GenomeConfig
+from dnamamba.data.length_schedule import Stage, micro_batches
+from dnamamba.datasets.base import DataConfig
 from dnamamba.errors import UserError
-from dnamamba.models import LanguageModel, MambaConfig
+from dnamamba.models import LanguageModel, ModelConfig
 from dnamamba.planning.cost import DEVICES, GIB, Device, step_bytes, step_seconds
-from dnamamba.training.pretraining import model_config
-from dnamamba.training.trainer import TrainConfig
+from dnamamba.training.config import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -42,7 +30,7 @@ class StagePlan:
     micro_batches: int  # of a process, a step
     steps: int
     bases: int
-    memory_gib: float
+    memory_gib: float | None
     seconds: float | None
 
 
@@ -67,9 +55,10 @@ class Plan:
         return sum(stage.bases for stage in self.stages)
 
     @property
-    def memory_gib(self) -> float:
-        """The most that a process needs at any time."""
-        return max(stage.memory_gib for stage in self.stages)
+    def memory_gib(self) -> float | None:
+        """The most that a process needs at any time; None of a family that was not measured."""
+        needed = [stage.memory_gib for stage in self.stages if stage.memory_gib is not None]
+        return max(needed, default=None)
 
     @property
     def seconds(self) -> float | None:
@@ -85,7 +74,7 @@ class Plan:
 
 def plan(
     stages: Sequence[Stage],
-    model: MambaConfig,
+    model: ModelConfig,
     *,
     bases_at_a_time: int,
     processes: int = 1,
@@ -110,22 +99,24 @@ def plan(
     """
     with torch.device("meta"):
         parameters = sum(parameter.numel() for parameter in LanguageModel(model).parameters())
+    cost = model.step_cost()
     rows = []
     for stage in stages:
         size, accumulate = micro_batches(
             stage.sequences, stage.length, world_size=processes, bases_at_a_time=bases_at_a_time
         )
-        needed = step_bytes(
-            model,
-            parameters,
-            at_a_time=size * stage.length,
-            a_step=size * accumulate * stage.length,
-            checkpointing=checkpointing,
-        )
-        seconds = None
-        if device is not None:
+        needed = seconds = None
+        if cost is not None:
+            needed = step_bytes(
+                cost,
+                parameters,
+                at_a_time=size * stage.length,
+                a_step=size * accumulate * stage.length,
+                checkpointing=checkpointing,
+            )
+        if cost is not None and device is not None:
             seconds = stage.steps * step_seconds(
-                model,
+                cost,
                 device,
                 sequences=size,
                 length=stage.length,
@@ -142,7 +133,7 @@ def plan(
                 accumulate,
                 stage.steps,
                 stage.bases,
-                needed / GIB,
+                None if needed is None else needed / GIB,
                 seconds,
             )
         )
@@ -151,60 +142,48 @@ def plan(
     return Plan(parameters, processes, device_name, device_memory_gib, tuple(rows))
 
 
-@dataclass(frozen=True)
-class PlanConfig:
-    """The `plan` group; conf/plan.yaml explains each key."""
+def plan_run(
+    data: DataConfig,
+    model: ModelConfig,
+    train: TrainConfig,
+    processes: int,
+    *,
+    device: str | None = None,
+    training_segments: int = 0,
+) -> Plan:
+    """The plan of the run that these settings describe; of the data at most an index is read.
 
-    device: str | None
-    json: bool
-    training_segments: int
-
-
-def plan_pretraining(cfg: DictConfig) -> Plan:
-    """The plan of a pretraining run, with no more of its genome than an index or an interval file.
+    Memory and time are those of a pretraining step; fine-tuning reads as many bases through the same blocks.
 
     Args:
-        cfg: conf/plan.yaml, composed. An interval file that is not there yet is planned without.
+        data: the `data` group.
+        model: the family and shape.
+        train: the `train` group.
+        processes: of all machines.
+        device: one that was measured, by name; None for the one at hand.
+        training_segments: of an interval file that is not there yet.
 
     Raises:
-        UserError: the settings do not go together, or an epoch's length is not known without the genome.
+        UserError: the settings do not go together, or say too little of the sequences' length.
     """
-    options = typed(cfg.plan, PlanConfig, "plan")
-    cfg = cfg.copy()
-    for key in ("fasta", "intervals"):
-        if OmegaConf.is_missing(cfg.data, key):
-            cfg.data[key] = f"({key} not given)"
-    data, train = typed(cfg.data, GenomeConfig, "data"), typed(cfg.train, TrainConfig, "train")
-    processes = processes_of(cfg.trainer)
-    schedule: LengthSchedule = data.schedule(
+    schedule = data.planned(
         global_batch_size=train.global_batch_size,
         max_steps=train.max_steps,
         world_size=processes,
-        samples_per_epoch=partial(_samples_per_epoch, data, options.training_segments),
+        training_segments=training_segments,
     )
     train.schedule(schedule.max_steps)
-    return plan_on(
-        options.device,
+    name, memory_gib = device_at_hand(device)
+    return plan(
         schedule.stages,
-        model_config(cfg),
-        train,
+        model,
         bases_at_a_time=data.bases_at_a_time,
         processes=processes,
+        checkpointing=train.activation_checkpointing,
+        device=next((known for known in DEVICES.values() if known.name in name.lower()), None),
+        device_name=name,
+        device_memory_gib=memory_gib,
     )
-
-
-def print_plan(cfg: DictConfig) -> None:
-    """Print `plan_pretraining` as a table, or as JSON."""
-    made = plan_pretraining(cfg)
-    if cfg.plan.json:
-        print(json.dumps(made.to_dict(), indent=2))
-    else:
-        console = Console(markup=False, emoji=False)
-        show_plan(made, console)
-        for key in ("fasta", "intervals"):
-            path = None if OmegaConf.is_missing(cfg.data, key) else cfg.data[key]
-            if path is not None and not Path(path).expanduser().exists():
-                console.print(f"data.{key}={path} is not there: planned without it", soft_wrap=True)
 
 
 def show_plan(made: Plan, console: Console) -> None:
@@ -221,23 +200,28 @@ def show_plan(made: Plan, console: Console) -> None:
             f"{row.micro_batches:,} x {row.micro_batch:,}",
             f"{row.steps:,}",
             f"{row.bases / 1e9:,.2f}",
-            f"{row.memory_gib:.1f}",
+            gib(row.memory_gib),
             duration(row.seconds),
         )
     console.print(table)
     lines = [
         f"{made.parameters:,} parameters; {made.steps:,} steps, {made.bases / 1e9:,.4g} G bases "
         f"({made.bases:,})",
-        f"estimated on {made.processes} x {made.device}: {made.memory_gib:.1f} GiB each, "
+        f"estimated on {made.processes} x {made.device}: {gib(made.memory_gib)} GiB each, "
         f"{duration(made.seconds)} of training steps",
     ]
-    if made.device_memory_gib is not None and made.memory_gib > made.device_memory_gib:
+    if (made.memory_gib or 0) > (made.device_memory_gib or float("inf")):
         lines.append(
             f"that is more than its {made.device_memory_gib:.0f} GiB: set a smaller data.batch_size or "
             "train.activation_checkpointing=true"
         )
     for line in lines:
         console.print(line, soft_wrap=True, highlight=False)
+
+
+def gib(memory: float | None) -> str:
+    """GiB as a person says them."""
+    return "not measured" if memory is None else f"{memory:.1f}"
 
 
 def duration(seconds: float | None) -> str:
@@ -250,63 +234,6 @@ def duration(seconds: float | None) -> str:
     if minutes < 120:
         return f"{minutes:.0f} min"
     return f"{minutes / 60:.1f} h" if minutes < 48 * 60 else f"{minutes / 60 / 24:.1f} days"
-
-
-def _samples_per_epoch(data: GenomeConfig, segments: int, length: int) -> int:
-    """Samples of an epoch by the interval file, by the FASTA's index, or by a number of segments."""
-    if data.intervals is not None:
-        if not Path(data.intervals).expanduser().is_file():
-            return segments * samples_of(SEGMENT_LENGTH, length)
-        return data.samples_per_epoch(read_split_intervals(data.intervals), length)
-    fasta = Path(data.fasta or YEAST_FASTA).expanduser()
-    index = fasta.with_name(f"{fasta.name}.fai")
-    if data.fasta is None:
-        lengths = Genome(fasta, get_alphabet(data.alphabet)).lengths
-    elif index.is_file():
-        lengths = fai_lengths(index)
-    else:
-        raise UserError(
-            f"{index} is not there, and an epoch is as long as the genome: make it with `samtools faidx "
-            f"{fasta}`, or set data.length_warmup.steps in place of epochs"
-        )
-    return data.samples_per_epoch(data.splits(lengths), length)
-
-
-def processes_of(trainer: DictConfig) -> int:
-    """GPUs of a run, together on all machines.
-
-    Raises:
-        UserError: the `trainer` group leaves their number to be found out, or it is none.
-    """
-    for key in ("devices", "num_nodes"):
-        if type(trainer[key]) is not int or trainer[key] < 1:
-            raise UserError(
-                f"trainer.{key} must be a number of at least 1 to plan with, not {trainer[key]!r}"
-            )
-    return int(trainer.devices * trainer.num_nodes)
-
-
-def plan_on(
-    device: str | None,
-    stages: Sequence[Stage],
-    model: MambaConfig,
-    train: TrainConfig,
-    *,
-    bases_at_a_time: int,
-    processes: int,
-) -> Plan:
-    """`plan` for the device of that name, or for the one at hand."""
-    name, memory_gib = device_at_hand(device)
-    return plan(
-        stages,
-        model,
-        bases_at_a_time=bases_at_a_time,
-        processes=processes,
-        checkpointing=train.activation_checkpointing,
-        device=next((known for known in DEVICES.values() if known.name in name.lower()), None),
-        device_name=name,
-        device_memory_gib=memory_gib,
-    )
 
 
 def device_at_hand(name: str | None) -> tuple[str, float | None]:

@@ -1,0 +1,109 @@
+"""What `dnamamba plan` and `finetune mode=plan` do: print what a run would take, before it is started."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from dnamamba.commands import finetune
+from dnamamba.commands.settings import data_config, model_config
+from dnamamba.config import typed
+from dnamamba.errors import UserError
+from dnamamba.models import ModelConfig
+from dnamamba.planning.plan import Plan, plan_run, show_plan
+from dnamamba.training.config import FinetuneTrainConfig, TrainConfig
+from dnamamba.training.finetuning import pretrained_model
+from dnamamba.training.pretraining import fitting_model
+
+
+@dataclass(frozen=True)
+class PlanConfig:
+    """The `plan` group; conf/plan.yaml explains each key."""
+
+    device: str | None = None
+    json: bool = False
+    training_segments: int = 34021
+
+
+def plan_pretraining(cfg: DictConfig) -> Plan:
+    """The plan of a pretraining run, with no more of its genome than an index or an interval file.
+
+    Args:
+        cfg: conf/plan.yaml, composed. An interval file that is not there yet is planned without.
+
+    Raises:
+        UserError: the settings do not go together, or an epoch's length is not known without the genome.
+    """
+    options = typed(cfg.plan, PlanConfig, "plan")
+    cfg = cfg.copy()
+    for key in ("fasta", "intervals"):
+        if OmegaConf.is_missing(cfg.data, key):
+            cfg.data[key] = f"({key} not given)"
+    data = data_config(cfg.data)
+    model = fitting_model(model_config(cfg.model, data.alphabet), data.alphabet)
+    return plan_run(
+        data,
+        model,
+        typed(cfg.train, TrainConfig, "train"),
+        processes_of(cfg.trainer),
+        device=options.device,
+        training_segments=options.training_segments,
+    )
+
+
+def print_plan(cfg: DictConfig) -> None:
+    """Print `plan_pretraining` as a table, or as JSON."""
+    made = plan_pretraining(cfg)
+    if cfg.plan.json:
+        print(json.dumps(made.to_dict(), indent=2))
+    else:
+        console = Console(markup=False, emoji=False)
+        show_plan(made, console)
+        for key in ("fasta", "intervals"):
+            path = None if OmegaConf.is_missing(cfg.data, key) else cfg.data.get(key)
+            if path is not None and not Path(path).expanduser().exists():
+                console.print(f"data.{key}={path} is not there: planned without it", soft_wrap=True)
+
+
+def plan_finetuning(cfg: DictConfig) -> Plan:
+    """The plan of a fine-tuning run; of the data only the settings are read, of the model its shape.
+
+    Args:
+        cfg: conf/finetune.yaml, composed.
+
+    Raises:
+        UserError: the settings do not go together, or say too little of the sequences' length.
+    """
+    data = data_config(cfg.data)
+    model = finetune.model_of(cfg, data)
+    shape = model if isinstance(model, ModelConfig) else pretrained_model(model, data.alphabet)[1]
+    data = replace(data, alphabet=shape.alphabet)  # type: ignore[type-var]
+    return plan_run(data, shape, typed(cfg.train, FinetuneTrainConfig, "train"), processes_of(cfg.trainer))
+
+
+def print_finetuning_plan(cfg: DictConfig) -> None:
+    """Print `plan_finetuning` as a table."""
+    console = Console(markup=False, emoji=False)
+    show_plan(plan_finetuning(cfg), console)
+    if cfg.task.fit == "closed":
+        console.print(
+            "these are the memory and time of gradient training: task.fit=closed reads the same batches "
+            "forward only, which takes less of both",
+            soft_wrap=True,
+        )
+
+
+def processes_of(trainer: DictConfig) -> int:
+    """GPUs of a run, together on all machines.
+
+    Raises:
+        UserError: the `trainer` group leaves their number to be found out.
+    """
+    for key in ("devices", "num_nodes"):
+        if type(trainer[key]) is not int or trainer[key] < 1:
+            raise UserError(
+                f"trainer.{key} must be a number of at least 1 to plan with, not {trainer[key]!r}"
+            )
+    return int(trainer.devices * trainer.num_nodes)

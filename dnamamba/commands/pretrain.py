@@ -1,0 +1,48 @@
+"""What `dnamamba pretrain` does: a configuration to a run."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from dnamamba.commands.settings import callbacks_of, check_groups, data_config, loggers_of, model_config
+from dnamamba.config import typed
+from dnamamba.training.config import TrainConfig, TrainerConfig
+from dnamamba.training.pretraining import NEXT_BASE, Pretraining
+
+GROUPS = ("data", "model", "train", "trainer", "logger")
+OTHERS = ("ckpt_path", "objective")
+
+
+def pretrain(cfg: DictConfig, folder: Path) -> dict[str, Any]:
+    """Pretrain as `cfg` (conf/pretrain.yaml) says; see `Pretraining`.
+
+    Returns:
+        What results.json holds; nothing in a process that is not the run's first.
+    """
+    result = settings_of(cfg, folder).run()
+    return result.results if result is not None else {}
+
+
+def settings_of(cfg: DictConfig, folder: Path) -> Pretraining:
+    """The typed settings of a configuration.
+
+    Raises:
+        UserError: a key is unknown or a value can't be used; the message names the key.
+    """
+    check_groups(cfg, GROUPS, OTHERS)
+    data = data_config(cfg.data)
+    options: dict[str, Any] = OmegaConf.to_container(cfg.get("objective") or OmegaConf.create())  # type: ignore[assignment]
+    return Pretraining(
+        folder,
+        data,
+        model_config(cfg.model, data.alphabet),
+        objective=options.pop("_target_", NEXT_BASE),
+        objective_options=options,
+        train=typed(cfg.train, TrainConfig, "train"),
+        trainer=typed(cfg.trainer, TrainerConfig, "trainer"),
+        ckpt_path=cfg.ckpt_path,
+        loggers=loggers_of(cfg.logger, folder),
+        callbacks=callbacks_of(cfg.get("callbacks")),
+        configuration=OmegaConf.to_yaml(cfg, resolve=True),
+    )

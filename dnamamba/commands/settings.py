@@ -1,0 +1,104 @@
+"""From a composed configuration to the typed settings of a run; no other file of the package knows both."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from dnamamba.config import typed
+from dnamamba.data.alphabet import get_alphabet
+from dnamamba.datasets.base import DataConfig, DataModule
+from dnamamba.errors import UserError
+from dnamamba.models import ModelConfig
+from dnamamba.models.families import family_config, load_plugins
+
+CSV = "lightning.pytorch.loggers.CSVLogger"  # which every run has anyway
+GENOME = "dnamamba.datasets.genome.GenomeData"
+# Where data sets lay until version 0.1; configurations of then name them so.
+MOVED = {
+    "dnamamba.tasks.labelled_data.LabelledData": "dnamamba.datasets.labelled.LabelledData",
+    "dnamamba.tasks.species_data.SpeciesData": "dnamamba.datasets.species.SpeciesData",
+}
+
+
+def check_groups(cfg: DictConfig, groups: Sequence[str], others: Sequence[str]) -> None:
+    """Check that a configuration has groups where groups belong, and nothing unknown; import its plugins.
+
+    Raises:
+        UserError: naming the key.
+    """
+    known = (*groups, *others, "callbacks", "plugins")
+    unknown = [str(key) for key in cfg if key not in known]
+    if unknown:
+        raise UserError(f"unknown setting {', '.join(unknown)}; the settings are {', '.join(known)}")
+    for key in groups:
+        if not isinstance(cfg[key], DictConfig):
+            raise UserError(f"{key} must be a group of settings, not {cfg[key]!r}")
+    if not isinstance(cfg.ckpt_path, str | None):
+        raise UserError(f"ckpt_path must be a path or `last`, not {cfg.ckpt_path!r}")
+    load_plugins(list(cfg.get("plugins") or []))
+
+
+def data_config(group: DictConfig) -> DataConfig:
+    """The settings of the data set that `data._target_` names; without one, of a genome's windows.
+
+    Raises:
+        UserError: there is no such class, or a setting is wrong.
+    """
+    given = str(group.get("_target_", GENOME))
+    name = MOVED.get(given, given)
+    try:
+        found = get_class(name)
+    except Exception as error:  # Hydra raises many types for a path that is none
+        reason = " ".join(str(error).split())
+        raise UserError(f"data._target_={name} is not a data module ({reason})") from None
+    if not issubclass(found, DataModule):
+        raise UserError(f"data._target_={name} is not a DataModule")
+    rest = OmegaConf.masked_copy(group, [str(key) for key in group if key != "_target_"])
+    return typed(rest, found.config_class, "data")
+
+
+def model_config(group: DictConfig, alphabet: str | None) -> ModelConfig:
+    """The family and shape of a `model` group; a vocabulary left open is the alphabet's.
+
+    Raises:
+        UserError: there is no such family, or a number is out of range.
+    """
+    values: dict[str, Any] = OmegaConf.to_container(group, resolve=True)  # type: ignore[assignment]
+    found = family_config(str(values.pop("family", "mamba")))
+    values.setdefault("alphabet", alphabet or "dna")
+    if values.get("vocab_size") is None:
+        values["vocab_size"] = get_alphabet(values["alphabet"]).size
+    return typed(OmegaConf.create(values), found, "model")
+
+
+def loggers_of(group: DictConfig | None, folder: Path) -> list[Any]:
+    """Lightning's loggers besides metrics.csv: the `logger` group.
+
+    Raises:
+        UserError: one can't be built, for example since its package is not installed.
+    """
+    if not group or group.get("_target_") in (None, CSV):
+        return []
+    return [_built(group, "logger", save_dir=str(folder))]
+
+
+def callbacks_of(group: DictConfig | None) -> list[Any]:
+    """Lightning's callbacks of the user's own: the `callbacks` group, each by a name.
+
+    Raises:
+        UserError: one can't be built.
+    """
+    return [_built(each, f"callbacks.{name}") for name, each in (group or {}).items()]
+
+
+def _built(group: Any, key: str, **options: Any) -> Any:
+    if not isinstance(group, DictConfig) or "_target_" not in group:
+        raise UserError(f"{key} must be a group with _target_, the import path of a class (got {group!r})")
+    try:
+        return instantiate(group, **options)
+    except Exception as error:  # a user's class may raise anything
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise UserError(f"{key}: cannot build {group._target_} ({reason})") from error

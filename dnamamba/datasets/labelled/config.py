@@ -1,0 +1,148 @@
+"""The settings of a user's own labelled sequences."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from dnamamba.data.coding import coding_windows
+from dnamamba.data.examples import (
+    Collector,
+    from_bed,
+    from_classes,
+    from_folder,
+    from_label_table,
+    from_table,
+)
+from dnamamba.data.labelled import CROPS
+from dnamamba.data.length_schedule import LengthSchedule, sequence_schedule
+from dnamamba.datasets.base import DataConfig
+from dnamamba.errors import UserError
+
+YEAST_WINDOW = 256
+COLUMNS = ("id", "sequence", "label", "split", "group")
+# What each way of giving data needs, and what goes with it.
+SOURCES = (("folder",), ("classes",), ("fasta", "labels"), ("fasta", "bed"), ("table",))
+
+
+@dataclass(frozen=True)
+class LabelledConfig(DataConfig):
+    """The `data` group of a fine-tuning; conf/data/labelled.yaml explains each key.
+
+    Raises:
+        UserError: a value is out of range, or the keys that say where the data is do not go together.
+    """
+
+    free: ClassVar[tuple[str, ...]] = ("num_workers", "valid_examples")
+
+    folder: str | None = None
+    classes: dict[str, Any] | None = None
+    fasta: str | None = None
+    labels: str | None = None
+    bed: str | None = None
+    table: str | None = None
+    columns: dict[str, str | None] = field(default_factory=lambda: dict.fromkeys(COLUMNS))
+    task: str = "classification"
+    label_names: list[str] | None = None
+    alphabet: str | None = None
+    max_length: int | None = None
+    crop: str = "random"
+    batch_size: int = 32
+    padding: str = "right"
+    reverse_complement: bool = True
+    valid: list[str] | None = None
+    test: list[str] | None = None
+    valid_fraction: float = 0.1
+    test_fraction: float = 0.1
+    duplicates: str = "report"
+    valid_examples: int = 1000
+    num_workers: int = 0
+
+    def __post_init__(self) -> None:
+        for key, least in (("max_length", 1), ("batch_size", 1), ("valid_examples", 1), ("num_workers", 0)):
+            value = getattr(self, key)
+            if value is not None and value < least:
+                raise UserError(f"data.{key} must be at least {least}, not {value}")
+        for key, choices in (
+            ("crop", CROPS),
+            ("padding", ("right", "left")),
+            ("duplicates", ("report", "error")),
+        ):
+            if getattr(self, key) not in choices:
+                raise UserError(f"data.{key} must be one of {', '.join(choices)}, not {getattr(self, key)!r}")
+        for key in ("valid_fraction", "test_fraction"):
+            if not 0 < getattr(self, key) < 0.5:
+                raise UserError(f"data.{key} must lie between 0 and 0.5, not {getattr(self, key)}")
+        if self.source not in (*SOURCES, ()):
+            ways = "; or ".join(" and ".join(f"data.{key}" for key in keys) for keys in SOURCES)
+            given = ", ".join(f"data.{key}" for key in self.source)
+            raise UserError(f"{given} do not go together: give {ways}")
+
+    @property
+    def source(self) -> tuple[str, ...]:
+        """Which of the keys that say where the data is are given; none of them is the package's own."""
+        keys = ("folder", "classes", "fasta", "labels", "bed", "table")
+        return tuple(key for key in keys if getattr(self, key) is not None)
+
+    def collect(self, into: Collector) -> str:
+        """Read the sequences; returns what to call them."""
+        columns = {ours: theirs for ours, theirs in self.columns.items() if theirs is not None}
+        match self.source:
+            case ("folder",):
+                assert self.folder is not None
+                from_folder(self.folder, into)
+                return Path(self.folder).name
+            case ("classes",):
+                assert self.classes
+                from_classes({name: _paths(name, value) for name, value in self.classes.items()}, into)
+                return ", ".join(map(str, self.classes))
+            case ("fasta", "labels"):
+                assert self.fasta is not None
+                assert self.labels is not None
+                from_label_table(self.fasta, self.labels, columns, into)
+                return Path(self.fasta).name
+            case ("fasta", "bed"):
+                assert self.fasta is not None
+                assert self.bed is not None
+                from_bed(self.fasta, self.bed, into)
+                return Path(self.bed).name
+            case ("table",):
+                assert self.table is not None
+                from_table(self.table, columns, into)
+                return Path(self.table).name
+            case _:
+                coding_windows(YEAST_WINDOW, into)
+                return "yeast, coding or intergenic"
+
+    @property
+    def bases_at_a_time(self) -> int:
+        """`batch_size` sequences of `max_length`."""
+        return self.batch_size * self._longest()
+
+    def planned(
+        self, *, global_batch_size: int, max_steps: int | None, world_size: int, training_segments: int
+    ) -> LengthSchedule:
+        """One stage, of sequences of `max_length`."""
+        return one_stage(self._longest(), global_batch_size, max_steps)
+
+    def _longest(self) -> int:
+        if self.max_length is None:
+            raise UserError("data.max_length must be a number to plan with: how long may a sequence be?")
+        return self.max_length
+
+
+def one_stage(length: int, sequences: int, max_steps: int | None) -> LengthSchedule:
+    """A run at one length.
+
+    Raises:
+        UserError: `max_steps` is null: examples are drawn again and again, so nothing else ends the run.
+    """
+    if max_steps is None:
+        raise UserError("train.max_steps must be a number: labelled sequences have no other end")
+    return sequence_schedule([length], sequences=sequences, steps=max_steps, max_steps=max_steps)
+
+
+def _paths(name: str, value: Any) -> list[str]:
+    paths = [value] if isinstance(value, str) else value
+    if not isinstance(paths, list) or not paths or not all(isinstance(path, str) for path in paths):
+        raise UserError(f"data.classes.{name} must be a FASTA file or a list of them, not {value!r}")
+    return paths

@@ -1,0 +1,73 @@
+"""The contract of an objective: what a model is trained for, and how well it does on data that is held out.
+
+No Lightning here: an objective is given a model and a batch. In a run, `training/module.py` calls it.
+"""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+Batch = dict[str, Tensor]
+"""Tensors whose first dimension counts samples; `tokens` uint8 [B, L] and `index` int64 [B] among them."""
+
+
+class Meter(nn.Module):
+    """Adds up what held-out batches show. Its states are shared by the processes of a run (torchmetrics).
+
+    Attributes:
+        headline: the metric that a result is known by, one of the keys of `compute`.
+        scored: what the last `compute` was of, for a report; None of a meter that keeps no samples.
+    """
+
+    headline: str
+    scored: Any = None
+
+    def update(self, model: nn.Module, batch: Batch) -> None:
+        """Count in a batch, [B, ...]."""
+        raise NotImplementedError(f"{type(self).__name__}.update")
+
+    def compute(self) -> dict[str, Tensor | float]:
+        """Every metric of all batches since the last reset, the same in all processes."""
+        raise NotImplementedError(f"{type(self).__name__}.compute")
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        raise NotImplementedError(f"{type(self).__name__}.reset")
+
+
+class Objective(nn.Module):
+    """A loss. Buffers move with the run; there are no parameters.
+
+    Attributes:
+        needs: which of `models.base.CAPABILITIES` a backbone must have.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ()
+
+    def loss_sum(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The losses of a micro-batch, in nats, added up over its targets."""
+        raise NotImplementedError(f"{type(self).__name__}.loss_sum")
+
+    def number_of_targets(self, batch: Batch) -> Tensor:
+        """How many targets of a batch count, an integer tensor on its device."""
+        raise NotImplementedError(f"{type(self).__name__}.number_of_targets")
+
+    def meter(self) -> Meter:
+        """Return a fresh meter for held-out data."""
+        raise NotImplementedError(f"{type(self).__name__}.meter")
+
+    def logged(self, loss: Tensor, batch: Batch) -> dict[str, Tensor | float]:
+        """What else to log of a training step, by name without `train/`; `loss` is the step's, per target."""
+        return {}
+
+    def unchanged(self) -> dict[str, Any]:
+        """Plain values that a resumed run must find again."""
+        return {}
+
+
+def shown(metrics: dict[str, Any]) -> dict[str, float]:
+    """The same metrics as plain numbers."""
+    return {
+        name: value.item() if isinstance(value, torch.Tensor) else value for name, value in metrics.items()
+    }

@@ -1,0 +1,69 @@
+"""The `task` group of a fine-tuning: how the head is found, the loss, and what of the model learns."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from dnamamba.errors import UserError
+
+FITS = ("gradient", "closed")
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """The `task` group of a fine-tuning; conf/finetune.yaml explains each key.
+
+    Raises:
+        UserError: a value is out of range, or two do not go together; the message names the key.
+    """
+
+    # How often a test is resampled decides no step; of a head in closed form there is no checkpoint.
+    free: ClassVar[tuple[str, ...]] = ("bootstrap", "fit", "shrinkage", "refit")
+
+    fit: str = "gradient"
+    shrinkage: float = 0.02
+    refit: bool = False
+    class_weights: Any = None
+    label_smoothing: float = 0.0
+    freeze: bool = False
+    layer_decay: float = 1.0
+    lora_rank: int = 0
+    lora_alpha: int = 16
+    monitor: str = "loss"
+    keep_best: bool = True
+    patience: int | None = None
+    bootstrap: int = 1000
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.label_smoothing < 1:
+            raise UserError(
+                f"task.label_smoothing must lie between 0 and below 1, not {self.label_smoothing}"
+            )
+        if not 0 < self.layer_decay <= 1:
+            raise UserError(f"task.layer_decay must lie above 0 and up to 1, not {self.layer_decay}")
+        for key, least in (("lora_rank", 0), ("patience", 1), ("bootstrap", 1)):
+            if getattr(self, key) is not None and getattr(self, key) < least:
+                raise UserError(f"task.{key} must be at least {least}, not {getattr(self, key)}")
+        if self.lora_alpha <= 0:
+            raise UserError(f"task.lora_alpha must be positive, not {self.lora_alpha}")
+        if self.freeze and self.lora_rank:
+            raise UserError("task.freeze and task.lora_rank: a frozen backbone has no adapters to train")
+        if self.fit not in FITS:
+            raise UserError(f"task.fit must be one of {', '.join(FITS)}, not {self.fit!r}")
+        if not 0 < self.shrinkage <= 1:
+            raise UserError(f"task.shrinkage must lie above 0 and up to 1, not {self.shrinkage}")
+        if self.fit == "closed":
+            self._check_closed()
+        elif self.refit:
+            raise UserError(
+                "task.refit=true needs task.fit=closed: of training, validation chooses what is kept"
+            )
+
+    def _check_closed(self) -> None:
+        """That nothing is asked for that has no meaning for a head that is computed."""
+        for key in ("lora_rank", "label_smoothing"):
+            if getattr(self, key):
+                raise UserError(f"task.{key} has no meaning with task.fit=closed: nothing is trained")
+        if self.class_weights not in (None, "balanced"):
+            raise UserError(
+                f"task.class_weights must be null or balanced with task.fit=closed, not {self.class_weights}"
+            )

@@ -1,0 +1,99 @@
+"""What a pretraining run prints and writes: bits per base compared with Markov models, the learning curve."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from dnamamba.files import replacing
+from dnamamba.reports.figures import learning_curve, read_metrics, save_figure
+
+
+class PretrainingReport:
+    """The report of a run whose objective scores single bases.
+
+    Args:
+        name: of the model, with its size.
+        data: what was read, see `dnamamba.datasets.base.DataModule`.
+        bases_per_step: of an optimiser step.
+        headline: the metric of the table, see `dnamamba.objectives.base.Meter`.
+    """
+
+    title = "pretraining"
+
+    def __init__(self, name: str, data: Any, bases_per_step: int, headline: str) -> None:
+        self.name = name
+        self.data = data
+        self.bases_per_step = bases_per_step
+        self.headline = headline
+        self.watched: dict[int, float] = data.baselines("valid", watched=True)
+
+    def introduction(self) -> Sequence[str]:
+        """The model, the data and its stages."""
+        lines = [f"{self.name}, {self.data.summary}", *self.data.notes]
+        return [*lines, self.data.stages] if self.data.stages else lines
+
+    def validation(self, metrics: dict[str, float]) -> str:
+        """What a validation found, with what Markov models would have scored."""
+        markov = "".join(f", Markov {order} {value:.3f}" for order, value in self.watched.items())
+        return f"{metrics[self.headline]:.4f}{markov}"
+
+    def finish(
+        self, console: Console, folder: Path, outcomes: dict[str, Any], facts: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Write results.json and learning_curve.png; print a table for each split."""
+        results: dict[str, Any] = {self.headline: {}, "markov_bits_per_base": {}}
+        for split, outcome in outcomes.items():
+            for name, value in outcome.metrics.items():
+                if name != "perplexity":  # 2 ** bits_per_base says it already
+                    results.setdefault(name, {})[split] = value
+            results["markov_bits_per_base"][split] = self.data.baselines(split)
+        results |= {
+            "steps": facts["steps"],
+            "bases": facts["steps"] * self.bases_per_step,
+            "training_seconds": facts["training_seconds"],
+        }
+        with replacing(folder / "results.json") as beside:
+            beside.write_text(json.dumps(results, indent=2) + "\n")
+        self._draw(folder, results)
+        self._show(console, results, folder)
+        return results
+
+    def _draw(self, folder: Path, results: dict[str, Any]) -> None:
+        """The learning curve in bits per base, where there is one."""
+        rows = read_metrics(folder / "metrics.csv")
+        if not any("train/bits_per_base" in row for row in rows):
+            return
+        title = f"{self.name} on {self.data.label}"
+        for split, bits in results[self.headline].items():
+            markov = results["markov_bits_per_base"][split]
+            best = f" (Markov of order {max(markov)}: {markov[max(markov)]:.4f})" if markov else ""
+            title += f"\nin the end, all of {split}: {bits:.4f} bits per base{best}"
+        curve = learning_curve(rows, self.bases_per_step, self.watched, title)
+        save_figure(curve, folder / "learning_curve.png")
+
+    def _show(self, console: Console, results: dict[str, Any], folder: Path) -> None:
+        """The result compared with the Markov models, and where everything lies."""
+        ours = self.name.partition(" ")[0]
+        for split, value in results[self.headline].items():
+            table = Table(title=f"{split} (lower is better)", title_justify="left")
+            table.add_column("model")
+            table.add_column(self.headline.replace("_", " "), justify="right")
+            baselines = results["markov_bits_per_base"][split]
+            rows = {f"Markov, order {order}": bits for order, bits in baselines.items()}
+            rows[ours] = value
+            for name, bits in sorted(rows.items(), key=lambda row: -row[1]):
+                table.add_row(name, f"{bits:.4f}", style="bold" if name == ours else None)
+            console.print(table)
+        for label, name in (
+            ("checkpoint", "checkpoints/last.ckpt"),
+            ("model", "model"),
+            ("metrics", "metrics.csv"),
+            ("results", "results.json"),
+            ("picture", "learning_curve.png"),
+        ):
+            if (folder / name).exists():
+                console.print(f"{label:<11}{folder / name}", soft_wrap=True, highlight=False)

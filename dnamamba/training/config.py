@@ -1,0 +1,96 @@
+"""The settings of a run's steps and devices: the groups `train` and `trainer`."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from dnamamba.errors import UserError
+from dnamamba.training.optim import Schedule
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The `train` group of a pretraining; conf/train/pretrain.yaml explains each key.
+
+    Attributes:
+        free: what may differ between a run and the one it resumes.
+
+    Raises:
+        UserError: a number is out of range; the message names its key.
+    """
+
+    free: ClassVar[tuple[str, ...]] = (
+        "max_steps",
+        "activation_checkpointing",
+        "compile",
+        "log_every",
+        "validate_every",
+        "checkpoint_every",
+    )
+
+    seed: int = 0
+    max_steps: int | None = 600
+    global_batch_size: int = 16
+    learning_rate: float = 8e-3
+    final_learning_rate: float = 1e-5
+    warmup_fraction: float = 0.1
+    weight_decay: float = 0.1
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.95])
+    gradient_clip: float | None = 1.0
+    activation_checkpointing: bool = False
+    compile: bool = False
+    log_every: int = 5
+    validate_every: int = 100
+    checkpoint_every: int = 100
+
+    def __post_init__(self) -> None:
+        for key in ("max_steps", "global_batch_size", "log_every", "validate_every", "checkpoint_every"):
+            if getattr(self, key) is not None and getattr(self, key) < 1:
+                raise UserError(f"train.{key} must be at least 1, not {getattr(self, key)}")
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"train.seed must lie between 0 and 4294967295, not {self.seed}")
+        if self.weight_decay < 0:
+            raise UserError(f"train.weight_decay must be at least 0, not {self.weight_decay}")
+        if self.gradient_clip is not None and self.gradient_clip <= 0:
+            raise UserError(f"train.gradient_clip must be positive or null, not {self.gradient_clip}")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise UserError(f"train.betas must be two numbers from 0 to below 1, not {self.betas}")
+
+    def schedule(self, max_steps: int) -> Schedule:
+        """The learning rate of each step of a run of `max_steps`."""
+        return Schedule(max_steps, self.learning_rate, self.final_learning_rate, self.warmup_fraction)
+
+
+@dataclass(frozen=True)
+class FinetuneTrainConfig(TrainConfig):
+    """The `train` group of a fine-tuning; conf/train/finetune.yaml explains each key."""
+
+    # Validations choose the weights that are kept: another rhythm is another run.
+    free: ClassVar[tuple[str, ...]] = tuple(key for key in TrainConfig.free if key != "validate_every")
+
+    max_steps: int | None = 400
+    global_batch_size: int = 32
+    learning_rate: float = 2e-3
+    validate_every: int = 50
+    checkpoint_every: int = 50
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """The `trainer` group: which devices, how many, in which precision; conf/trainer explains each key."""
+
+    accelerator: str = "cpu"
+    devices: int = 1
+    num_nodes: int = 1
+    strategy: str = "auto"
+    precision: str = "32-true"
+    deterministic: bool = False
+
+    def __post_init__(self) -> None:
+        for key in ("devices", "num_nodes"):
+            if getattr(self, key) < 1:
+                raise UserError(f"trainer.{key} must be at least 1, not {getattr(self, key)}")
+
+    @property
+    def processes(self) -> int:
+        """Processes of a run, together on all machines."""
+        return self.devices * self.num_nodes

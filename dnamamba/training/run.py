@@ -1,0 +1,224 @@
+"""The one loop of every run: what is trained, on what, for what, and what the run leaves behind.
+
+A recipe (`pretraining.py`, `finetuning.py`) builds a `Run`; `Run.train` executes it.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import lightning
+from rich.console import Console
+
+from dnamamba.checkpoint import Model
+from dnamamba.datasets.base import DataModule
+from dnamamba.files import replacing
+from dnamamba.objectives.base import Objective
+from dnamamba.reports.figures import read_metrics
+from dnamamba.training.checkpointing import LastCheckpoint
+from dnamamba.training.config import TrainConfig
+from dnamamba.training.keep_best import KeepBest
+from dnamamba.training.module import Task
+from dnamamba.training.progress import ProgressReport, Throughput
+from dnamamba.training.resume import checkpoint_to_resume, metrics_until
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one held-out split showed.
+
+    Attributes:
+        metrics: by name.
+        scored: what the objective's meter keeps of the examples, see `Meter.scored`.
+    """
+
+    metrics: dict[str, float]
+    scored: Any = None
+
+
+class Report(Protocol):
+    """What a recipe prints and writes of a run."""
+
+    title: str
+
+    def introduction(self) -> Sequence[str]:
+        """Lines to read before the first step."""
+
+    def validation(self, metrics: dict[str, float]) -> str:
+        """What to say of a validation while training."""
+
+    def finish(
+        self, console: Console, folder: Path, outcomes: dict[str, Outcome], facts: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Write results and pictures into `folder`, print a table, and return the results."""
+
+
+class Fit(Protocol):
+    """A way to find the weights, other than by gradient (`training/fits`)."""
+
+    def fit(self, trainer: lightning.Trainer, task: Task, data: DataModule, console: Console) -> None:
+        """Give the model its weights."""
+
+    def before_scoring(self, task: Task, split: str) -> None:
+        """Give the model what it is scored with on a split."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run.
+
+    Attributes:
+        folder: of its files.
+        model: on the CPU, in evaluation mode.
+        results: what results.json or metrics.json holds.
+        history: a row for each logged step, by metric; `step` counts from 0.
+    """
+
+    folder: Path
+    model: Model
+    results: dict[str, Any]
+    history: list[dict[str, float]]
+
+
+@dataclass
+class Run:
+    """A run that is ready to start: every file is read and every setting checked.
+
+    Attributes:
+        folder: takes everything that the run writes.
+        model: what is trained.
+        objective: what it is trained for.
+        data: what it reads.
+        train: steps, learning rate, rhythm.
+        trainer: Lightning's, for the devices.
+        report: what is printed and written.
+        contents: plain values that checkpoints hold.
+        unchanged: which keys of `contents` a resumed run must find again, by group.
+        configuration: the text of config.yaml, or None.
+        ckpt_path: what to resume, see `checkpoint_to_resume`.
+        layer_decay: the learning rate of a block relative to that of the one above it.
+        keep_best: keeps the weights of the best validation; None keeps the last.
+        fit: finds the weights in another way than by gradient.
+        finishers: change the trained model before it is saved, such as merging adapters.
+        console: for what a person reads.
+    """
+
+    folder: Path
+    model: Any
+    objective: Objective
+    data: DataModule
+    train: TrainConfig
+    trainer: lightning.Trainer
+    report: Report
+    contents: dict[str, Any]
+    unchanged: Mapping[str, Sequence[str]]
+    configuration: str | None = None
+    ckpt_path: str | None = None
+    layer_decay: float = 1.0
+    keep_best: KeepBest | None = None
+    fit: Fit | None = None
+    finishers: Sequence[Callable[[Any], None]] = ()
+    console: Console = field(default_factory=lambda: Console(markup=False, emoji=False))
+
+    def execute(self) -> Result | None:
+        """Train, save, score, report.
+
+        Returns:
+            The result; None in a process that is not the run's first.
+
+        Raises:
+            UserError: the checkpoint can't be resumed; nothing was written.
+            Interrupted: a signal stopped the run; a checkpoint to resume is in the folder.
+        """
+        from dnamamba.training.saving import save_trained  # both need the checkpoint's names
+
+        trainer, data, folder = self.trainer, self.data, self.folder
+        max_steps = data.schedule.max_steps
+        trainer.fit_loop.epoch_loop.max_steps = max_steps
+        resume_from = checkpoint_to_resume(self.ckpt_path, folder, self.contents, max_steps, self.unchanged)
+        task = Task(
+            self.model,
+            self.objective,
+            self.train,
+            max_steps,
+            layer_decay=self.layer_decay,
+            micro_batch=data.micro_batch,
+            describe=data.describe,
+        )
+        best = [] if self.keep_best is None else [self.keep_best]
+        last = LastCheckpoint(
+            folder / "checkpoints",
+            self.train.checkpoint_every,
+            self.contents,
+            self.train.validate_every if best else None,
+        )
+        progress = ProgressReport(self.console, self.report.title, self.report.validation)
+        trainer.callbacks.extend([Throughput(), progress, *best, last])  # type: ignore[attr-defined]
+        for line in self.report.introduction():
+            self.console.print(line, soft_wrap=True)
+
+        began = time.perf_counter()
+        if self.fit is not None:
+            # Before there is a folder: a pass that is stopped leaves nothing.
+            self.fit.fit(trainer, task, data, self.console)
+        self._begin(resume_from)
+        last.take_signals(trainer)
+        try:
+            if self.fit is None:
+                if self.train.compile:
+                    self.model.compile()
+                trainer.fit(task, datamodule=data, ckpt_path=resume_from)
+            seconds = time.perf_counter() - began
+            if self.keep_best is not None:
+                self.keep_best.restore(self.model)
+            for finish in self.finishers:
+                finish(self.model)
+            save_trained(self.model, folder / "model", trainer.is_global_zero)
+            with self.console.status("scoring the held-out data"):
+                outcomes = self._score(task)
+        finally:
+            last.restore_signals()
+        if not trainer.is_global_zero:
+            return None
+        steps = max_steps if self.fit is not None else trainer.global_step
+        facts = {"steps": steps, "training_seconds": round(seconds, 1)}
+        results = self.report.finish(self.console, folder, outcomes, facts)
+        metrics = folder / "metrics.csv"
+        history = read_metrics(metrics) if metrics.is_file() else []
+        return Result(folder, self.model.cpu().eval(), results, history)
+
+    def _begin(self, resume_from: Path | None) -> None:
+        """Make the folder, with the configuration and what an interrupted run had logged.
+
+        Of several processes only the first reads that: its logger is about to begin the same file anew.
+        """
+        if not self.trainer.is_global_zero:
+            return
+        earlier = metrics_until(resume_from) if resume_from is not None else []
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.configuration is not None:
+            with replacing(self.folder / "config.yaml") as beside:
+                beside.write_text(self.configuration)
+        for row in earlier:
+            step = int(row.pop("step"))
+            for logger in self.trainer.loggers:
+                logger.log_metrics(row, step)
+
+    def _score(self, task: Task) -> dict[str, Outcome]:
+        """The metrics of every example of every split that is held out."""
+        outcomes = {}
+        for split, loader in self.data.held_out_loaders():
+            if self.fit is not None:
+                self.fit.before_scoring(task, split)
+            score = self.trainer.validate if split == "valid" else self.trainer.test
+            score(task, dataloaders=loader, verbose=False)
+            outcomes[split] = Outcome(task.found, task.meter.scored)
+        return outcomes
+
+
+def size_of(model: Any) -> str:
+    """The family and size of a model, as a person reads it."""
+    number = sum(parameter.numel() for parameter in model.parameters())
+    return f"{model.config.family.rpartition('.')[2].capitalize()} with {number:,} parameters"
