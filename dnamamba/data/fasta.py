@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from dnamamba.data.alphabet import IUPAC, Alphabet, Ids
+from dnamamba.data.cache import fingerprint
 from dnamamba.data.intervals import unknown_record
 from dnamamba.data.progress import reading
-from dnamamba.data.reader import RecordReader
+from dnamamba.data.reader import RecordReader, StaleError
 from dnamamba.errors import UserError
 
 # Above this share of letters that stand for no nucleotide, a record is not DNA.
@@ -35,7 +36,8 @@ class Genome:
 
     Raises:
         UserError: naming the file, the record or the line. No file or an empty one: at once. Not FASTA, or
-            damaged: from any use. Not DNA under the alphabet `dna`: from `load` and `fetch`.
+            damaged: from any use; and another file than at the first use. Not DNA under the alphabet `dna`:
+            from `load` and `fetch`.
     """
 
     def __init__(self, path: str | os.PathLike[str], alphabet: Alphabet) -> None:
@@ -43,6 +45,7 @@ class Genome:
         self.alphabet = alphabet
         self._records: dict[str, Ids] = {}
         self._open_reader: tuple[int, RecordReader] | None = None
+        self._seen: tuple[str, int, int] | None = None  # fingerprint, bytes and time of the file, once read
         _check_readable(self.path)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -98,9 +101,20 @@ class Genome:
         if name not in self.lengths:
             raise UserError(f"{self.path}: {unknown_record(name, self.lengths)}")
         for letters in self._reader().letters(name):
+            self._check_same()
             yield self.alphabet.encode(letters)
 
     def _read(self, name: str, done: Callable[[int], None]) -> Ids:
+        try:
+            return self._read_once(name, done)
+        except StaleError:
+            # The cache's text of a compressed file is damaged, or the file changed unnoticed: make it anew.
+            self._open_reader = None
+            if self._reader().lengths != self.lengths:
+                raise self._changed() from None
+            return self._read_once(name, done)
+
+    def _read_once(self, name: str, done: Callable[[int], None]) -> Ids:
         ids = np.empty(self.lengths[name], dtype=np.uint8)
         position = foreign = 0
         first_foreign = ""
@@ -113,6 +127,7 @@ class Genome:
                 foreign += strange.size
             position += letters.size
             done(letters.size)
+        self._check_same()
         if foreign > _FOREIGN_SHARE * ids.size:
             raise UserError(
                 f"{self.path}, record {name}: {foreign:,} of {ids.size:,} letters are no nucleotide codes, "
@@ -123,8 +138,32 @@ class Genome:
 
     def _reader(self) -> RecordReader:
         if self._open_reader is None or self._open_reader[0] != os.getpid():
+            try:
+                stat, found = self.path.stat(), fingerprint(self.path)
+            except OSError as error:
+                raise UserError(f"{self.path}: {error.strerror}") from None
+            if self._seen is not None and found != self._seen[0]:
+                raise self._changed()
+            self._seen = found, stat.st_size, stat.st_mtime_ns
             self._open_reader = os.getpid(), RecordReader(self.path)
+        self._check_same()
         return self._open_reader[1]
+
+    def _check_same(self) -> None:
+        """Refuse to read on in a file that is not the one whose records are known.
+
+        Raises:
+            UserError: it has another size or time, or is gone.
+        """
+        try:
+            stat = self.path.stat()
+        except OSError as error:
+            raise UserError(f"{self.path}: {error.strerror} any more") from None
+        if self._seen is not None and (stat.st_size, stat.st_mtime_ns) != self._seen[1:]:
+            raise self._changed()
+
+    def _changed(self) -> UserError:
+        return UserError(f"{self.path}: changed while it was in use; start again, with a new Genome")
 
 
 def _check_readable(path: Path) -> None:

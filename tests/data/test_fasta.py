@@ -253,7 +253,7 @@ def test_nothing_is_written_beside_the_file_and_the_index_is_made_once(tmp_path,
     def fail(*_):
         raise AssertionError("made again")
 
-    for maker in ("index_fasta", "expand", "bgzf_blocks"):
+    for maker in ("index_with_checksums", "expand", "bgzf_blocks"):
         monkeypatch.setattr(reader, maker, fail)
     assert everything(path, DNA) == {"a": "ACGT"}
 
@@ -270,7 +270,7 @@ def test_a_changed_file_is_read_anew_and_the_old_index_goes(tmp_path, monkeypatc
     path.write_text(">b\nTT\nGT\n")
     os.utime(path, ns=(4 * 10**18, 4 * 10**18))  # in the future: pyfaidx would find any index stale
     assert everything(path, DNA) == {"b": "TTGT"}
-    assert len(os.listdir(tmp_path / "cache" / "dnamamba")) == 1
+    assert len(os.listdir(tmp_path / "cache" / "dnamamba")) == 2  # where records lie, and their checksums
 
 
 def test_a_pickled_genome_reads_the_same_without_carrying_bases_or_files(tmp_path):
@@ -299,3 +299,69 @@ def test_a_forked_process_opens_the_file_for_itself(tmp_path):
         os._exit(0 if genome.fetch("r1").tobytes().decode() == records["r1"] else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert begun + b"".join(piece.tobytes() for piece in pieces) == records["r0"].encode()
+
+
+CHANGES = {
+    "longer": b">a\nACGTACGTACGT\n>b\nGGCC\n",
+    "shorter": b">a\nACG\n",
+    "other names": b">c\nACGTACGT\n>b\nGGCC\n",
+    "same size": b">a\nACGTAC\n>b\nGGCCTT\n",
+    "empty": b"",
+    "gone": None,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("name", ["g.fa", "g.fa.gz", "g.fasta.gz"])
+@pytest.mark.parametrize("use", ["fetch", "pieces", "copy"])
+def test_a_genome_whose_file_changed_is_one_clear_error(tmp_path, change, name, use):
+    path = tmp_path / name
+    write(path, COMPRESSIONS[name](b">a\nACGTACGT\n>b\nGGCC\n"))
+    genome = Genome(path, DNA)
+    assert genome.lengths == {"a": 8, "b": 4}
+    content = CHANGES[change]
+    if content is None:
+        path.unlink()
+    else:
+        write(path, COMPRESSIONS[name](content))
+    uses = {
+        "fetch": lambda: genome.fetch("b"),
+        "pieces": lambda: list(genome.pieces("b")),
+        "copy": lambda: pickle.loads(pickle.dumps(genome)).fetch("b"),
+    }
+    with pytest.raises(UserError, match=rf"{name}: (changed while it was in use|No such file)") as caught:
+        uses[use]()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["g.fa", "g.fa.gz", "g.fasta.gz"])
+def test_a_file_replaced_by_one_of_the_same_size_and_time_is_read_anew(tmp_path, name):
+    first, second = random_bases(300).decode(), random_bases(300, 1).decode()
+    path = tmp_path / name
+    for names in ("ab", "ba"):
+        text = f">{names[0]}\n{first}\n>{names[1]}\n{second}\n"
+        path.write_bytes(
+            gzip.compress(text.encode(), 0, mtime=0)
+            if name == "g.fasta.gz"
+            else COMPRESSIONS[name](text.encode())
+        )
+        os.utime(path, ns=(5, 5))
+        assert everything(path, DNA) == {names[0]: first, names[1]: second}
+
+
+def test_bases_that_changed_unnoticed_are_found_by_their_checksum(tmp_path):
+    """Of a large file the fingerprint covers samples: what lies between them is checked when it is read."""
+    bases = random_bases(2_500_000)
+    path = tmp_path / "g.fa"
+    text = b">a\n" + bases + b"\n>b\nAC\n"
+    path.write_bytes(text)
+    os.utime(path, ns=(5, 5))
+    seen = Genome(path, DNA)
+    assert seen.lengths == {"a": 2_500_000, "b": 2}
+    cut = 17_000  # between two samples
+    swapped = text[:cut] + b"\n>c\n" + text[cut + 4 :]
+    path.write_bytes(swapped)
+    os.utime(path, ns=(5, 5))
+    with pytest.raises(UserError, match=r"g\.fa: changed while it was in use"):
+        seen.fetch("a")
+    assert Genome(path, DNA).names == ("a", "c", "b")
