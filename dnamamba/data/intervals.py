@@ -26,6 +26,8 @@ ROMAN = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii
 
 # A place in a record, small enough for int64.
 _BASE = re.compile(r"[0-9]{1,18}")
+# Anything below a blank but the tab, and what Unicode adds: no name, number or label has it.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class Bases(Protocol):
@@ -265,17 +267,25 @@ def bed_rows(path: str | Path) -> Iterator[BedRow]:
         raise UserError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UserError(f"{path} is not a text file; give an uncompressed BED") from None
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(re.split("\r\n|\r|\n", text), start=1):
         fields = line.split("\t") if "\t" in line else line.split()
         if not line.strip() or line.startswith("#") or fields[0].split(" ")[0] in ("track", "browser"):
             continue
+        control = _CONTROL.search(line)
+        if control:
+            raise UserError(f"{path}, row {number}: the control character {control[0]!r}; remove it")
         if len(fields) < 3:
             raise UserError(
                 f"{path}, row {number}: {len(fields)} column(s), but a BED has name, start and end"
             )
         name, start, end = fields[:3]
-        if not (_BASE.fullmatch(start.strip()) and _BASE.fullmatch(end.strip()) and int(start) < int(end)):
+        if not (
+            _BASE.fullmatch(start.strip())
+            and _BASE.fullmatch(end.strip())
+            and int(start.strip()) < int(end.strip())
+        ):
             raise UserError(
                 f"{path}, row {number}: {start!r} to {end!r} is not a range of bases, 0 <= start < end"
             )
-        yield BedRow(number, Interval(name, int(start), int(end)), tuple(fields[3:]))
+        place = Interval(name, int(start.strip()), int(end.strip()))
+        yield BedRow(number, place, tuple(fields[3:]))
