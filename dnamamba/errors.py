@@ -7,6 +7,9 @@ import unicodedata
 _UNPRINTABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
+_LONGEST = 4000  # characters of a message
+
+
 def printable(text: str) -> str:
     """The text as it may be shown: what a terminal would obey, or not show, as an escape such as `\\x1b`.
 
@@ -31,7 +34,10 @@ class UserError(ValueError):
     """
 
     def __init__(self, message: str = "") -> None:
-        super().__init__(printable(message))
+        shown = printable(message)
+        if len(shown) > _LONGEST:
+            shown = f"{shown[: _LONGEST - 500]} [...] {shown[-500:]}"
+        super().__init__(shown)
 
 
 class Interrupted(Exception):  # noqa: N818

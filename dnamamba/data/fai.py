@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dnamamba.data.fasta_lines import BLANKS, HEADER, Lines, LongLine, Text, chunks
+from dnamamba.data.compression import Compression, compression_of
+from dnamamba.data.fasta_lines import BLANKS, HEADER, LONG, Lines, LongLine, Text, chunks
 from dnamamba.errors import UserError
 
 
@@ -105,6 +106,7 @@ def index_with_checksums(pieces: Iterable[bytes], source: str) -> tuple[list[Ind
     return [record.row() for record in records.values()], [record.checksum for record in records.values()]
 
 
+_CHECKED = 1000  # records of somebody's index that are looked for in the FASTA
 _NO_HEADER = "no header; a FASTA begins with a line that begins with '>'"
 
 
@@ -192,23 +194,57 @@ def fai_text(records: Iterable[IndexedRecord]) -> str:
 
 
 def fai_lengths(path: Path) -> dict[str, int]:
-    """Bases of each record, of a `.fai` file.
+    """Bases of each record, of a `.fai` file that somebody else made.
 
     Raises:
-        UserError: the file can't be read, or a row is not one of an index; the message names it.
+        UserError: the file can't be read, a row is not one of an index, or the plain FASTA beside it has no
+            such record there; the message names the file and the line.
     """
-    lengths: dict[str, int] = {}
+    rows: dict[str, IndexedRecord] = {}
     try:
         text = path.read_text(encoding="utf-8")
+        fasta = _plain_fasta(path)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:
-        text = "\0"
+        text, fasta = "\0", None
     for number, line in enumerate(text.removesuffix("\n").split("\n"), start=1):
         name, *fields = line.rstrip("\r").split("\t")
         numbers = [int(field) for field in fields if field.isdecimal() and len(field) <= 18]
-        is_row = name and name not in lengths and len(fields) == len(numbers) == 4
+        is_row = name and name not in rows and len(fields) == len(numbers) == 4
         if not is_row or not numbers[0] or not 0 < numbers[2] < numbers[3]:
             raise UserError(f"{path} is no FASTA index (line {number}); make it again with `samtools faidx`")
-        lengths[name] = numbers[0]
-    return lengths
+        rows[name] = IndexedRecord(name, *numbers)
+    checked = list(rows.values()) if fasta is not None else []
+    for row in [*checked[:: len(checked) // _CHECKED + 1], *checked[-1:]]:
+        assert fasta is not None
+        if not _is_at(fasta, row):
+            raise UserError(
+                f"{path} does not fit {fasta}: record {row.name} is not where it says; make it again with "
+                "`samtools faidx`"
+            )
+    return {name: row.length for name, row in rows.items()}
+
+
+def _plain_fasta(fai: Path) -> Path | None:
+    fasta = fai.with_name(fai.name.removesuffix(".fai"))
+    return fasta if fasta.is_file() and compression_of(fasta) is Compression.PLAIN else None
+
+
+def _is_at(fasta: Path, row: IndexedRecord) -> bool:
+    """Whether the line before a record's first base is its header, and its last base ends a line."""
+    lines = (row.length - 1) // row.line_bases
+    end = row.offset + row.length + lines * (row.line_bytes - row.line_bases)
+    header = b""
+    with fasta.open("rb") as file:
+        for size in (1 << 12, LONG):
+            begin = max(row.offset - size, 0)
+            file.seek(begin)
+            before = b"\n" * (not begin) + file.read(row.offset - begin).rstrip()
+            header = before[before.rfind(b"\n>") + 1 :] if b"\n>" in before else b""
+            if header:
+                break
+        file.seek(end - 1)
+        last = file.read(2)
+    names_it = b"\n" not in header and header[1:].split(maxsplit=1)[:1] == [row.name.encode()]
+    return names_it and len(last.strip()) == 1 and not last[1:].strip()

@@ -11,7 +11,7 @@ from dnamamba.data.compression import writing
 from dnamamba.data.fasta import Genome
 from dnamamba.data.intervals import unknown_record
 from dnamamba.data.variants import Vcf, VcfRow
-from dnamamba.errors import UserError
+from dnamamba.errors import UserError, printable
 from dnamamba.inference.effects import Effects, Site, Windows, score_sites
 from dnamamba.inference.variants import REF_MISMATCH, Unscored, check_alts, check_ref, site_of
 from dnamamba.models import LanguageModel
@@ -98,7 +98,7 @@ def check(vcf: Vcf, genome: Genome, report: Callable[[str], None]) -> Checked:
                 for shift in fits:
                     fits[shift] += check_ref(genome, row.name, row.position + shift, row.ref) is None
                 if unscored[reason] <= SHOWN:
-                    report(f"{where}, {row.name}:{row.position}: {can.unscored.text}; not scored")
+                    report(printable(f"{where}, {row.name}:{row.position}: {can.unscored.text}; not scored"))
         if rows == CHECKED_BEFORE_STOPPING:
             _stop_if_another_assembly(vcf, genome, rows, unscored, fits)
     _stop_if_another_assembly(vcf, genome, rows, unscored, fits)

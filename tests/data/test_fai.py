@@ -118,3 +118,43 @@ def test_any_text_is_indexed_or_refused_in_one_line(text, size):
         lines = -(-row.length // row.line_bases)
         block = text[row.offset : row.offset + row.length + (lines - 1) * (row.line_bytes - row.line_bases)]
         assert len(block.replace(b"\r", b"").replace(b"\n", b"")) == row.length
+
+
+FASTA = ">a first\nACGT\nAC\n>b\r\nGGCC\r\nT-"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        FASTA,
+        FASTA + "\n",
+        "\n" + FASTA,
+        FASTA.replace("first", "x" * 5000),
+        "".join(f">r{number}\nACGT\n" for number in range(3000)),
+    ],
+)
+def test_the_fai_of_a_fasta_fits_it(tmp_path, text):
+    (tmp_path / "g.fa").write_bytes(text.encode())
+    rows = index(text.encode())
+    (tmp_path / "g.fa.fai").write_text(fai_text(rows))
+    assert fai_lengths(tmp_path / "g.fa.fai") == {row.name: row.length for row in rows}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        FASTA.replace(">a", ">x"),
+        FASTA.replace(">b", ">bb"),
+        FASTA.replace("AC\n", "ACG\n"),
+        FASTA.replace(">a", ">").replace(">b", ">a").replace("> ", ">b "),
+        FASTA + "A",
+        FASTA[:-1],
+        FASTA.replace("first", "1st"),
+        ">a\nAC\n",
+    ],
+)
+def test_a_fai_of_another_fasta_is_refused(tmp_path, other):
+    (tmp_path / "g.fa").write_bytes(other.encode())
+    (tmp_path / "g.fa.fai").write_text(fai_text(index(FASTA.encode())))
+    with pytest.raises(UserError, match=r"g\.fa\.fai does not fit .*g\.fa: record . is not where it says"):
+        fai_lengths(tmp_path / "g.fa.fai")
