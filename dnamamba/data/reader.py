@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import weakref
 import zlib
 from bisect import bisect_right
@@ -43,6 +44,10 @@ class _Faidx(Faidx):
 
 class RecordReader:
     """Reads records as letters. Belongs to the process that made it: two that share a handle move each other.
+
+    Attributes:
+        lengths: bases of each record, in the order of the file.
+        is_copy: whether the text is one made of the file, in the cache.
 
     Raises:
         UserError: the file cannot be read, is damaged, or is not FASTA.
@@ -131,7 +136,11 @@ class RecordReader:
 
         fai = cached(self.path, f"{prefix}.fai", lambda to: to.write_bytes(index(0)))
         crc = cached(self.path, f"{prefix}.crc", lambda to: to.write_bytes(index(1)))
-        faidx = _Faidx(path, indexname=fai, gzi_indexname=gzi, rebuild=False, build_index=False)
+        self.is_copy = path != self.path
+        with warnings.catch_warnings():
+            # By their times, which copying a cache changes; what an index is of, its name says.
+            warnings.filterwarnings("ignore", message=".* is older than FASTA file")
+            faidx = _Faidx(path, indexname=fai, gzi_indexname=gzi, rebuild=False, build_index=False)
         checksums = np.fromfile(crc, dtype="<u4").tolist()
         self._checksums = dict(zip(faidx.index, checksums, strict=True))
         return faidx

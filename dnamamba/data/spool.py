@@ -8,13 +8,18 @@ import os
 import shutil
 import stat
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from dnamamba.errors import UserError
 
 
-def spooled(path: Path) -> Path:
+def spooled(path: Path, at_exit: Callable[[Path], None] | None = None) -> Path:
     """The file itself, or a copy of all that a pipe gives, which goes with the process.
+
+    Args:
+        path: of a file or a pipe.
+        at_exit: called with the copy before it goes, if there is one.
 
     Raises:
         OSError: it can't be read.
@@ -24,7 +29,7 @@ def spooled(path: Path) -> Path:
         return path
     handle, name = tempfile.mkstemp(prefix="dnamamba-")
     copy = Path(name)
-    atexit.register(_remove, copy, os.getpid())
+    atexit.register(_remove, copy, os.getpid(), at_exit)
     try:
         with os.fdopen(handle, "wb") as out, path.open("rb") as pipe:
             shutil.copyfileobj(pipe, out)
@@ -37,7 +42,9 @@ def spooled(path: Path) -> Path:
     return copy
 
 
-def _remove(copy: Path, pid: int) -> None:
+def _remove(copy: Path, pid: int, at_exit: Callable[[Path], None] | None) -> None:
     # A forked child inherits this call; the copy is its parent's.
     if os.getpid() == pid:
+        if at_exit is not None:
+            at_exit(copy)
         copy.unlink(missing_ok=True)

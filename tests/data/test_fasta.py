@@ -2,6 +2,8 @@ import gzip
 import os
 import pickle
 import random
+import subprocess
+import sys
 from itertools import count
 
 import numpy as np
@@ -365,3 +367,37 @@ def test_bases_that_changed_unnoticed_are_found_by_their_checksum(tmp_path):
     with pytest.raises(UserError, match=r"g\.fa: changed while it was in use"):
         seen.fetch("a")
     assert Genome(path, DNA).names == ("a", "c", "b")
+
+
+@pytest.mark.parametrize("name", ["g.fa", "g.fa.gz", "g.fasta.gz"])
+def test_a_fasta_that_comes_by_a_pipe_is_read_and_leaves_nothing(tmp_path, name):
+    text = COMPRESSIONS[name](b">a\nACGT\n>b\nGG\nCCC\n" if name == "g.fa" else b">a\nACGT\n>b\nGGCCC\n")
+    os.mkfifo(tmp_path / "pipe")
+    program = (
+        "import sys; from dnamamba import Genome, get_alphabet\n"
+        "genome = Genome(sys.argv[1], get_alphabet('dna'))\n"
+        "print(dict(genome.lengths), genome.alphabet.decode(genome.fetch('b')), genome.path)"
+    )
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+    reader = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path / "pipe")],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    (tmp_path / "pipe").write_bytes(text)
+    assert reader.communicate()[0] == f"{{'a': 4, 'b': 5}} GGCCC {tmp_path / 'pipe'}\n"
+    assert sorted(os.listdir(tmp_path)) == ["dnamamba", "pipe"]
+    assert os.listdir(tmp_path / "dnamamba") == []
+
+
+def test_pieces_of_a_damaged_copy_are_those_of_the_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path, bases = tmp_path / "g.fasta.gz", random_bases(3_000_000)
+    path.write_bytes(gzip.compress(b">a\n" + bases + b"\n", 1))
+    assert Genome(path, BYTES).lengths == {"a": 3_000_000}
+    (copy,) = (tmp_path / "cache" / "dnamamba").glob("*.fa")
+    damaged = bytearray(copy.read_bytes())
+    damaged[2_500_000] ^= 1
+    copy.write_bytes(damaged)
+    assert b"".join(piece.tobytes() for piece in Genome(path, BYTES).pieces("a")) == bases
