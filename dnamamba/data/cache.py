@@ -1,51 +1,168 @@
 """Files made from a user's file, kept where they can be written and never beside it.
 
 They lie in `$XDG_CACHE_HOME/dnamamba` or `~/.cache/dnamamba`; where that can't be written, in a temporary
-folder that goes with the process. A name holds the size and the modification time of the file that it was
-made from, so that a changed file is never read through a stale index.
+folder that goes with the process. A name holds a fingerprint of the file that it was made from, so that a
+changed file is never read through a stale index, and a checksum of what was made, so that a damaged one is
+made anew. What a killed process left half made is removed by the next.
 """
 
 from __future__ import annotations
 
 import atexit
+import errno
+import fcntl
 import glob
 import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+from dnamamba.errors import UserError
 
-def cached(source: Path, suffix: str, make: Callable[[Path], object]) -> Path:
-    """The file with this suffix that is made from `source`; made now if it isn't there.
+_FORMAT = 2  # of what is kept; counts up when it changes
+_SAMPLES, _SAMPLE = 64, 1 << 14  # places of a file that its fingerprint covers, and bytes of each
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_ANY = "?" * 16  # a digest, to a glob
+
+
+def fingerprint(source: Path) -> str:
+    """16 digits of the file's size, modification time and content: of all of it up to 1 MB, else of samples.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    stat = source.stat()
+    digest = hashlib.sha256(f"{_FORMAT} {stat.st_size} {stat.st_mtime_ns}".encode())
+    with source.open("rb") as file:
+        for number in range(_SAMPLES + 1):
+            file.seek(min(stat.st_size * number // _SAMPLES, max(stat.st_size - _SAMPLE, 0)))
+            digest.update(file.read(_SAMPLE))
+    return digest.hexdigest()[:16]
+
+
+def cached(source: Path, suffix: str, make: Callable[[Path], object], *, large: bool = False) -> Path:
+    """The file with this suffix that is made from `source`; made now if it isn't there or is damaged.
 
     `make` writes it under a temporary name, which is then renamed: another process sees all of it or nothing.
     It gets the source's modification time. What was made from earlier versions of the source is removed.
+
+    Args:
+        source: a user's file.
+        suffix: of the name.
+        make: writes the file that it is given.
+        large: too large to be checked whenever it is used; the caller checks what it reads.
+
+    Raises:
+        UserError: the disk of the cache is full.
     """
-    stat = source.stat()
-    folder = _folder()
-    stem = f"{source.name[:60]}-{_digest(os.path.realpath(source))}"
-    path = folder / f"{stem}-{_digest(f'{stat.st_size} {stat.st_mtime_ns}')}{suffix}"
-    if path.exists():
-        return path
-    handle, beside = tempfile.mkstemp(prefix=".", suffix=suffix, dir=folder)
-    os.close(handle)
-    try:
-        make(Path(beside))
+    stat, folder = source.stat(), _folder()
+    _remove_leftovers(folder)
+    begin = folder / f"{_stem(source)}-{fingerprint(source)}"
+    found = _whole(begin, suffix, large)
+    if found:
+        return found
+    stem = f"{glob.escape(_stem(source))}-"
+    with _beside(folder, suffix) as beside:
+        try:
+            make(beside)
+            _flush(beside)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            raise UserError(
+                f"{folder}: {error.strerror}, while {suffix} of {source.name} was written; make room there, "
+                "or set XDG_CACHE_HOME to a folder on another disk"
+            ) from None
         os.utime(beside, ns=(stat.st_mtime_ns, stat.st_mtime_ns))
+        path = Path(f"{begin}{'' if large else f'-{_content_digest(beside)}'}{suffix}")
         os.replace(beside, path)
-    finally:
-        Path(beside).unlink(missing_ok=True)
-    for stale in folder.glob(f"{glob.escape(stem)}-{'?' * 16}{suffix}"):
-        if stale != path:
-            stale.unlink(missing_ok=True)
+    for pattern in (f"{stem}{_ANY}{suffix}", f"{stem}{_ANY}-{_ANY}{suffix}"):
+        for stale in folder.glob(pattern):
+            if stale != path:
+                stale.unlink(missing_ok=True)
     return path
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+def kept(source: Path, suffix: str, *, large: bool = False) -> Path | None:
+    """What `cached` has made of the file as it is now, if it is there and, unless `large`, as it was made."""
+    return _whole(_folder() / f"{_stem(source)}-{fingerprint(source)}", suffix, large)
+
+
+def _whole(begin: Path, suffix: str, large: bool) -> Path | None:
+    if large:
+        path = Path(f"{begin}{suffix}")
+        return path if path.is_file() else None
+    for path in begin.parent.glob(f"{glob.escape(begin.name)}-{_ANY}{suffix}"):
+        if path.name == f"{begin.name}-{_content_digest(path)}{suffix}":
+            return path
+    return None
+
+
+def forget(source: Path) -> None:
+    """Remove all that was made of a file."""
+    folder = _folder()
+    for path in folder.glob(f"{glob.escape(_stem(source))}-{_ANY}*"):
+        path.unlink(missing_ok=True)
+
+
+def _stem(source: Path) -> str:
+    # A name of at most 255 bytes, with three digests and a suffix.
+    short = os.fsdecode(os.fsencode(source.name)[:60]).encode("utf-8", "replace").decode()
+    path = os.fsencode(os.path.realpath(source))
+    return f"{short}-{hashlib.sha256(path).hexdigest()[:16]}"
+
+
+def _content_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def _flush(path: Path) -> None:
+    """Have it on the disk before it is renamed: a power cut would leave an empty file under the name."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _beside(folder: Path, suffix: str) -> Iterator[Path]:
+    """A hidden file to write, locked for as long as this process lives; removed at the end if it is there."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=".", suffix=suffix, dir=folder)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError:  # a file system without locks, where no leftovers are removed
+            break
+        if os.path.exists(name):  # else another process took it for a leftover before it was locked
+            break
+        os.close(handle)
+    try:
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove hidden files that no living process has locked."""
+    for path in folder.glob(".*"):
+        try:
+            handle = os.open(path, os.O_RDWR)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink(missing_ok=True)
+        except OSError:
+            pass
+        finally:
+            os.close(handle)
 
 
 def _folder() -> Path:

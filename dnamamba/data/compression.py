@@ -19,7 +19,8 @@ from dnamamba.errors import UserError
 PIECE = 1 << 20
 # What reading compressed data raises, in gzip, zlib and Bio.bgzf, when the data are damaged.
 DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile, struct.error, ValueError, RuntimeError)
-_OTHERS = {b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "Zstandard", b"PK\x03\x04": "zip"}
+# The first bytes of files that are compressed otherwise.
+OTHERS = {b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "Zstandard", b"PK\x03\x04": "zip"}
 
 
 class Compression(Enum):
@@ -36,7 +37,7 @@ def compression_of(path: Path) -> Compression:
     """
     with path.open("rb") as file:
         head = file.read(18)
-    for magic, other in _OTHERS.items():
+    for magic, other in OTHERS.items():
         if head.startswith(magic):
             raise UserError(
                 f"{path} is compressed with {other}; give it plain, or compressed with gzip or bgzip"

@@ -12,17 +12,11 @@ from numpy.typing import NDArray
 
 from dnamamba.data.alphabet import Alphabet, Ids, get_alphabet
 from dnamamba.data.fasta import NUCLEOTIDE, Genome
+from dnamamba.data.folders import classes_of, split_folders, stem_of
 from dnamamba.data.intervals import Interval, bed_rows, unknown_record
 from dnamamba.data.stateless import Int64s
 from dnamamba.data.tables import read_table
 from dnamamba.errors import UserError
-
-FASTA_SUFFIXES = (".fa", ".fasta", ".fna", ".ffn", ".fas")
-SPLIT_NAMES = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("valid", "val", "validation", "dev"), "valid"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
 
 
 @dataclass(frozen=True)
@@ -144,11 +138,11 @@ def letters_of(path: str | Path) -> Genome:
 
 
 def from_classes(files: Mapping[str, Sequence[str | Path]], into: Collector, split: str = "") -> None:
-    """A FASTA file, or several, a class; the group of a sequence is its file's stem."""
+    """A FASTA file, or several, a class; the group of a sequence is its file's name without the suffix."""
     for label, paths in files.items():
         for path in map(Path, paths):
             genome = letters_of(path)
-            group = path.name.split(".")[0]
+            group = stem_of(path)
             for name in genome.names:
                 into.add(genome.fetch(name), name, f"{path}, record {name}", str(label), split, group)
 
@@ -157,41 +151,16 @@ def from_folder(folder: str | Path, into: Collector) -> None:
     """A folder of classes, each a folder of FASTA files or one FASTA file; or one level up, of splits.
 
     Raises:
-        UserError: there is no such folder, or a class without a FASTA file.
+        UserError: there is no such folder, or it holds what is neither split nor class.
     """
     folder = Path(os.path.expanduser(folder))
     if not folder.is_dir():
         raise UserError(f"data.folder: {folder} is no folder")
-    splits = [path for path in _visible(folder) if path.is_dir() and path.name in SPLIT_NAMES]
-    if splits and len(splits) == len([path for path in _visible(folder) if path.is_dir()]):
-        for path in splits:
-            from_classes(_classes(path), into, path.name)
-    else:
-        from_classes(_classes(folder), into)
-
-
-def _classes(folder: Path) -> dict[str, list[Path]]:
-    classes: dict[str, list[Path]] = {}
-    for path in _visible(folder):
-        if path.is_dir():
-            files = [file for file in _visible(path) if _is_fasta(file)]
-            if not files:
-                raise UserError(f"{path}: a class with no FASTA file ({', '.join(FASTA_SUFFIXES)})")
-            classes.setdefault(path.name, []).extend(files)
-        elif _is_fasta(path):
-            classes.setdefault(path.name.split(".")[0], []).append(path)
-    if not classes:
-        raise UserError(f"{folder}: neither folders nor FASTA files ({', '.join(FASTA_SUFFIXES)})")
-    return classes
-
-
-def _visible(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-
-
-def _is_fasta(path: Path) -> bool:
-    name = path.name.lower().removesuffix(".gz").removesuffix(".bgz")
-    return path.is_file() and name.endswith(FASTA_SUFFIXES)
+    splits = split_folders(folder)
+    for split, path in splits.items():
+        from_classes(classes_of(path), into, split)
+    if not splits:
+        from_classes(classes_of(folder), into)
 
 
 def from_label_table(

@@ -7,6 +7,7 @@ line in quadratic time from BGZF; so this one is ours.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,11 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dnamamba.data.compression import Compression, compression_of
+from dnamamba.data.fasta_lines import BLANKS, HEADER, LONG, Lines, LongLine, Text, chunks
 from dnamamba.errors import UserError
-
-_NEWLINE, _RETURN, _HEADER = ord("\n"), ord("\r"), ord(">")
 
 
 class IndexedRecord(NamedTuple):
@@ -31,28 +31,51 @@ class IndexedRecord(NamedTuple):
     line_bytes: int  # with the line end
 
 
+class UnevenError(UserError):
+    """A FASTA that can be read, but whose bases can't be found by an index of line lengths."""
+
+
 def index_fasta(pieces: Iterable[bytes], source: str) -> list[IndexedRecord]:
     """Index a FASTA text that comes in pieces of any size.
 
-    Line ends may be LF or CRLF; lines may be blank before a record and after it. The lines of a record are of
-    one length, but for the last, which may be shorter.
+    Line ends may be LF, CRLF or CR; lines may be blank before a record and after it; a byte order mark may
+    come first. The lines of a record are of one length, but for the last, which may be shorter.
 
     Raises:
+        UnevenError: lines of unequal length or with white space; `even_text` makes a text to index of it.
         UserError: naming `source`, the record and the line: no header, a header without a name, a name that
-            is not UTF-8 or comes twice, a record without sequence, lines of unequal length, a byte beyond
-            ASCII or a carriage return within a line.
+            is not UTF-8 or comes twice, a record without sequence, a byte beyond ASCII, a control character
+            between letters, a line that begins with `;`, or line ends of CR and LF.
     """
+    return index_with_checksums(pieces, source)[0]
+
+
+def index_with_checksums(pieces: Iterable[bytes], source: str) -> tuple[list[IndexedRecord], list[int]]:
+    """The index of `index_fasta`, and the CRC-32 of the letters of each record; raises alike."""
     records: dict[str, _Record] = {}
     current: _Record | None = None
-    line_number, offset = 1, 0
-    for text in whole_lines(pieces):
-        lines, is_ascii = _Lines.of(text), text.isascii()
-        lines.check_returns(text, source, line_number)
-        headers = np.flatnonzero(lines.first_byte == _HEADER)
+    long: LongLine | None = None
+    line_number = 1
+    offset, pieces = Text.of(pieces, source)
+    for text, whole in chunks(pieces):
+        if not whole:
+            if current is None:
+                raise UserError(f"{source}, line {line_number}: {_NO_HEADER}")
+            if long is None:
+                long = LongLine(text, f"{source}, record {current.name}: line {line_number}")
+            current.checksum = zlib.crc32(long.add(text), current.checksum)
+            offset += len(text)
+            if text.endswith(b"\n"):
+                lines = long.lines()
+                current.add(lines, offset - int(lines.size[0]), line_number)
+                line_number, long = line_number + 1, None
+            continue
+        lines, is_ascii = Lines.of(text, source, line_number), text.isascii()
+        headers = np.flatnonzero(lines.first_byte == HEADER)
         bounds = [0, *headers.tolist(), len(lines.start)]
         for begin, end in pairwise(bounds):
             sequence_begin = begin
-            if begin < end and lines.first_byte[begin] == _HEADER:
+            if begin < end and lines.first_byte[begin] == HEADER:
                 where = f"{source}, line {line_number + begin}"
                 name = _name(text[lines.start[begin] : lines.start[begin] + lines.bases[begin]], where)
                 if name in records:
@@ -65,17 +88,26 @@ def index_fasta(pieces: Iterable[bytes], source: str) -> list[IndexedRecord]:
             if current is None:
                 if part.bases.any():
                     where = f"{source}, line {line_number + int(np.flatnonzero(part.bases)[0])}"
-                    raise UserError(f"{where}: no header; a FASTA begins with a line that begins with '>'")
+                    raise UserError(f"{where}: {_NO_HEADER}")
                 continue
             if not is_ascii:
                 part.check_ascii(text, f"{source}, record {current.name}", line_number + sequence_begin)
-            current.add(part, offset, source, line_number + sequence_begin)
+            if part.start.size:
+                letters = text[part.start[0] : part.start[-1] + part.size[-1]].translate(None, BLANKS)
+                current.checksum = zlib.crc32(letters, current.checksum)
+            current.add(part, offset, line_number + sequence_begin)
         line_number += len(lines.start)
         offset += len(text)
     if current is None:
         raise UserError(f"{source}: no records; a FASTA begins with a line that begins with '>'")
     current.check_complete(source)
-    return [record.row() for record in records.values()]
+    for record in records.values():
+        record.check_even(source)
+    return [record.row() for record in records.values()], [record.checksum for record in records.values()]
+
+
+_CHECKED = 1000  # records of somebody's index that are looked for in the FASTA
+_NO_HEADER = "no header; a FASTA begins with a line that begins with '>'"
 
 
 def whole_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -102,50 +134,21 @@ def _name(header: bytes, where: str) -> str:
     return words[0]
 
 
-class _Lines(NamedTuple):
-    """The lines of a piece of text, by columns."""
-
-    start: NDArray[np.int64]
-    bases: NDArray[np.int64]  # bytes without the line end
-    size: NDArray[np.int64]  # bytes with the line end
-    first_byte: NDArray[np.uint8]
-
-    @classmethod
-    def of(cls, text: bytes) -> _Lines:
-        letters = np.frombuffer(text, dtype=np.uint8)
-        end = np.flatnonzero(letters == _NEWLINE)
-        start = np.concatenate(([0], end[:-1] + 1))
-        returns = (end > start) & (letters[end - 1] == _RETURN)
-        return cls(start, end - start - returns, end - start + 1, letters[start])
-
-    def between(self, begin: int, end: int) -> _Lines:
-        rows = slice(begin, end)
-        return _Lines(self.start[rows], self.bases[rows], self.size[rows], self.first_byte[rows])
-
-    def check_returns(self, text: bytes, source: str, line_number: int) -> None:
-        at_line_ends = self.size - self.bases - 1
-        if text.count(b"\r") == int(at_line_ends.sum()):
-            return
-        for row, (start, bases) in enumerate(zip(self.start.tolist(), self.bases.tolist(), strict=True)):
-            if b"\r" in text[start : start + bases]:
-                raise UserError(f"{source}, line {line_number + row}: a carriage return (CR) within the line")
-
-    def check_ascii(self, text: bytes, where: str, line_number: int) -> None:
-        for row, (start, size) in enumerate(zip(self.start.tolist(), self.size.tolist(), strict=True)):
-            if not text[start : start + size].isascii():
-                raise UserError(f"{where}: line {line_number + row} is not ASCII text")
-
-
 @dataclass
 class _Record:
     name: str
     length: int = 0
+    checksum: int = 0
     offset: int = -1
     line_bases: int = 0
     line_bytes: int = 0
     ended: bool = False  # by a line shorter than the others
+    uneven: int = 0  # the first line that an index can't tell the place of
 
-    def add(self, lines: _Lines, text_offset: int, source: str, line_number: int) -> None:
+    def add(self, lines: Lines, text_offset: int, line_number: int) -> None:
+        self.length += int(lines.bases.sum())
+        if self.uneven:
+            return
         skipped = 0
         if self.offset < 0:
             filled = np.flatnonzero(lines.bases)
@@ -163,13 +166,18 @@ class _Record:
             rest = bases[odd[0] + 1 :] if odd.size else bases[:0]
             if odd.size and bases[odd[0]] > self.line_bases:
                 rest = bases[odd[0] :]
-        if rest.any():
-            line_number += skipped + bases.size - rest.size + int(np.flatnonzero(rest)[0])
-            raise UserError(
-                f"{source}, record {self.name}, line {line_number}: the lines of a record must have one "
-                f"length (here {self.line_bases} letters; the last may be shorter) and one kind of line end"
+        spaced = np.flatnonzero(lines.spaced[skipped:] & (bases > 0))
+        found = [bases.size - rest.size + int(np.flatnonzero(rest)[0])] if rest.any() else []
+        if spaced.size or found:
+            self.uneven = line_number + skipped + min([*spaced[:1].tolist(), *found])
+
+    def check_even(self, source: str) -> None:
+        if self.uneven:
+            raise UnevenError(
+                f"{source}, record {self.name}, line {self.uneven}: the lines of a record must have one "
+                f"length (here {self.line_bases} letters; the last may be shorter), one kind of line end and "
+                "no white space"
             )
-        self.length += int(bases.sum())
 
     def check_complete(self, source: str) -> None:
         if not self.length:
@@ -186,15 +194,57 @@ def fai_text(records: Iterable[IndexedRecord]) -> str:
 
 
 def fai_lengths(path: Path) -> dict[str, int]:
-    """Bases of each record, of a `.fai` file.
+    """Bases of each record, of a `.fai` file that somebody else made.
 
     Raises:
-        UserError: the file can't be read, or a row is not one of an index; the message names it.
+        UserError: the file can't be read, a row is not one of an index, or the plain FASTA beside it has no
+            such record there; the message names the file and the line.
     """
+    rows: dict[str, IndexedRecord] = {}
     try:
-        rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
-        return {name: int(length) for name, length, *_ in rows}
+        text = path.read_text(encoding="utf-8")
+        fasta = _plain_fasta(path)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
-    except ValueError:
-        raise UserError(f"{path} is no FASTA index; make it again with `samtools faidx`") from None
+    except UnicodeDecodeError:
+        text, fasta = "\0", None
+    for number, line in enumerate(text.removesuffix("\n").split("\n"), start=1):
+        name, *fields = line.rstrip("\r").split("\t")
+        numbers = [int(field) for field in fields if field.isdecimal() and len(field) <= 18]
+        is_row = name and name not in rows and len(fields) == len(numbers) == 4
+        if not is_row or not numbers[0] or not 0 < numbers[2] < numbers[3]:
+            raise UserError(f"{path} is no FASTA index (line {number}); make it again with `samtools faidx`")
+        rows[name] = IndexedRecord(name, *numbers)
+    checked = list(rows.values()) if fasta is not None else []
+    for row in [*checked[:: len(checked) // _CHECKED + 1], *checked[-1:]]:
+        assert fasta is not None
+        if not _is_at(fasta, row):
+            raise UserError(
+                f"{path} does not fit {fasta}: record {row.name} is not where it says; make it again with "
+                "`samtools faidx`"
+            )
+    return {name: row.length for name, row in rows.items()}
+
+
+def _plain_fasta(fai: Path) -> Path | None:
+    fasta = fai.with_name(fai.name.removesuffix(".fai"))
+    return fasta if fasta.is_file() and compression_of(fasta) is Compression.PLAIN else None
+
+
+def _is_at(fasta: Path, row: IndexedRecord) -> bool:
+    """Whether the line before a record's first base is its header, and its last base ends a line."""
+    lines = (row.length - 1) // row.line_bases
+    end = row.offset + row.length + lines * (row.line_bytes - row.line_bases)
+    header = b""
+    with fasta.open("rb") as file:
+        for size in (1 << 12, LONG):
+            begin = max(row.offset - size, 0)
+            file.seek(begin)
+            before = b"\n" * (not begin) + file.read(row.offset - begin).rstrip()
+            header = before[before.rfind(b"\n>") + 1 :] if b"\n>" in before else b""
+            if header:
+                break
+        file.seek(end - 1)
+        last = file.read(2)
+    names_it = b"\n" not in header and header[1:].split(maxsplit=1)[:1] == [row.name.encode()]
+    return names_it and len(last.strip()) == 1 and not last[1:].strip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -11,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from dnamamba.data.alphabet import IUPAC, Alphabet, Ids
+from dnamamba.data.cache import fingerprint, forget
 from dnamamba.data.intervals import unknown_record
 from dnamamba.data.progress import reading
-from dnamamba.data.reader import RecordReader
+from dnamamba.data.reader import RecordReader, StaleError
+from dnamamba.data.spool import spooled
 from dnamamba.errors import UserError
 
 # Above this share of letters that stand for no nucleotide, a record is not DNA.
@@ -30,12 +33,13 @@ class Genome:
     ever written beside the file. A pickled copy has no open file and no bases, and reads them when asked.
 
     Args:
-        path: the FASTA file.
+        path: the FASTA file, or a pipe, of which a copy is made.
         alphabet: how letters become ids.
 
     Raises:
         UserError: naming the file, the record or the line. No file or an empty one: at once. Not FASTA, or
-            damaged: from any use. Not DNA under the alphabet `dna`: from `load` and `fetch`.
+            damaged: from any use; and another file than at the first use. Not DNA under the alphabet `dna`:
+            from `load` and `fetch`.
     """
 
     def __init__(self, path: str | os.PathLike[str], alphabet: Alphabet) -> None:
@@ -43,7 +47,9 @@ class Genome:
         self.alphabet = alphabet
         self._records: dict[str, Ids] = {}
         self._open_reader: tuple[int, RecordReader] | None = None
-        _check_readable(self.path)
+        self._seen: tuple[str, int, int] | None = None  # fingerprint, bytes and time of the file, once read
+        # What comes by a pipe is copied; nothing of the copy stays in the cache.
+        self._file = _readable(self.path)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_records": {}, "_open_reader": None}
@@ -97,10 +103,32 @@ class Genome:
         """
         if name not in self.lengths:
             raise UserError(f"{self.path}: {unknown_record(name, self.lengths)}")
-        for letters in self._reader().letters(name):
+        reader = self._reader()
+        if reader.is_copy:
+            try:
+                deque(reader.letters(name), maxlen=0)  # finds damage before the first piece is given away
+            except StaleError:
+                reader = self._new_reader()
+        for letters in reader.letters(name):
+            self._check_same()
             yield self.alphabet.encode(letters)
 
     def _read(self, name: str, done: Callable[[int], None]) -> Ids:
+        try:
+            return self._read_once(name, done)
+        except StaleError:
+            self._new_reader()
+            return self._read_once(name, done)
+
+    def _new_reader(self) -> RecordReader:
+        """What the cache had was damaged, or the file changed unnoticed: see which."""
+        self._open_reader = None
+        reader = self._reader()
+        if reader.lengths != self.lengths:
+            raise self._changed()
+        return reader
+
+    def _read_once(self, name: str, done: Callable[[int], None]) -> Ids:
         ids = np.empty(self.lengths[name], dtype=np.uint8)
         position = foreign = 0
         first_foreign = ""
@@ -113,6 +141,7 @@ class Genome:
                 foreign += strange.size
             position += letters.size
             done(letters.size)
+        self._check_same()
         if foreign > _FOREIGN_SHARE * ids.size:
             raise UserError(
                 f"{self.path}, record {name}: {foreign:,} of {ids.size:,} letters are no nucleotide codes, "
@@ -123,18 +152,47 @@ class Genome:
 
     def _reader(self) -> RecordReader:
         if self._open_reader is None or self._open_reader[0] != os.getpid():
-            self._open_reader = os.getpid(), RecordReader(self.path)
+            try:
+                stat, found = self._file.stat(), fingerprint(self._file)
+            except OSError as error:
+                raise UserError(f"{self.path}: {error.strerror}") from None
+            if self._seen is not None and found != self._seen[0]:
+                raise self._changed()
+            self._seen = found, stat.st_size, stat.st_mtime_ns
+            self._open_reader = os.getpid(), RecordReader(self._file)
+        self._check_same()
         return self._open_reader[1]
 
+    def _check_same(self) -> None:
+        """Refuse to read on in a file that is not the one whose records are known.
 
-def _check_readable(path: Path) -> None:
+        Raises:
+            UserError: it has another size or time, or is gone.
+        """
+        try:
+            stat = self._file.stat()
+        except OSError as error:
+            raise UserError(f"{self.path}: {error.strerror} any more") from None
+        if self._seen is not None and (stat.st_size, stat.st_mtime_ns) != self._seen[1:]:
+            raise self._changed()
+
+    def _changed(self) -> UserError:
+        return UserError(f"{self.path}: changed while it was in use; start again, with a new Genome")
+
+
+def _readable(path: Path) -> Path:
+    """The file to read, which is a copy if `path` is a pipe."""
     try:
         if path.is_dir():
             raise UserError(f"{path} is a folder, not a FASTA file")
-        if not path.is_file():
-            raise UserError(f"{path} is not a regular file" if path.exists() else f"{path}: no such file")
-        with path.open("rb") as file:
+        if not path.exists():
+            raise UserError(f"{path}: no such file")
+        found = spooled(path, forget)
+        if not found.is_file():
+            raise UserError(f"{path} is not a regular file")
+        with found.open("rb") as file:
             if not file.read(1):
                 raise UserError(f"{path} is empty")
+        return found
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None

@@ -24,8 +24,12 @@ WHOLE_RECORD_RANGE = (0.01, 0.20)
 # Chromosomes of yeast and worm, which some assemblies number so.
 ROMAN = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii", "xiii", "xiv", "xv", "xvi")
 
+_NAME_SHOWN, _COMPARED = 100, 2000  # characters of a name in a message, and names that it is compared with
+
 # A place in a record, small enough for int64.
 _BASE = re.compile(r"[0-9]{1,18}")
+# Anything below a blank but the tab, and what Unicode adds: no name, number or label has it.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class Bases(Protocol):
@@ -66,11 +70,23 @@ def whole(lengths: Mapping[str, int], names: Iterable[str]) -> tuple[Interval, .
 def unknown_record(name: str, known: Iterable[str]) -> str:
     """The words for a record that is not there: its other name, else names like it, else the first few."""
     names = list(known)
-    same = [other for other in names if _number(other) == _number(name)]
-    close = same or get_close_matches(name, names, n=3)
+    number = _number(name)
+    same = [other for other in names if _number(other) == number]
+    # Likeness takes time that grows with the names and their lengths: milliseconds for a chromosome's.
+    alike = (
+        [other for other in names[:_COMPARED] if len(other) <= _NAME_SHOWN]
+        if len(name) <= _NAME_SHOWN
+        else []
+    )
+    close = same[:3] or get_close_matches(name, alike, n=3)
     if close:
-        return f"no record {name!r}; did you mean {' or '.join(close)}?"
-    return f"no record {name!r}; the records are {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}"
+        return f"no record {_short(name)!r}; did you mean {' or '.join(map(_short, close))}?"
+    shown = ", ".join(map(_short, names[:6]))
+    return f"no record {_short(name)!r}; the records are {shown}{', ...' if len(names) > 6 else ''}"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _NAME_SHOWN else f"{name[:_NAME_SHOWN]}... ({len(name):,} characters)"
 
 
 def _number(name: str) -> str:
@@ -265,17 +281,25 @@ def bed_rows(path: str | Path) -> Iterator[BedRow]:
         raise UserError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UserError(f"{path} is not a text file; give an uncompressed BED") from None
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(re.split("\r\n|\r|\n", text), start=1):
         fields = line.split("\t") if "\t" in line else line.split()
         if not line.strip() or line.startswith("#") or fields[0].split(" ")[0] in ("track", "browser"):
             continue
+        control = _CONTROL.search(line)
+        if control:
+            raise UserError(f"{path}, row {number}: the control character {control[0]!r}; remove it")
         if len(fields) < 3:
             raise UserError(
                 f"{path}, row {number}: {len(fields)} column(s), but a BED has name, start and end"
             )
         name, start, end = fields[:3]
-        if not (_BASE.fullmatch(start.strip()) and _BASE.fullmatch(end.strip()) and int(start) < int(end)):
+        if not (
+            _BASE.fullmatch(start.strip())
+            and _BASE.fullmatch(end.strip())
+            and int(start.strip()) < int(end.strip())
+        ):
             raise UserError(
                 f"{path}, row {number}: {start!r} to {end!r} is not a range of bases, 0 <= start < end"
             )
-        yield BedRow(number, Interval(name, int(start), int(end)), tuple(fields[3:]))
+        place = Interval(name, int(start.strip()), int(end.strip()))
+        yield BedRow(number, place, tuple(fields[3:]))

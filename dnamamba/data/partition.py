@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnamamba.data.alphabet import Alphabet
-from dnamamba.data.examples import SPLIT_NAMES, Examples
+from dnamamba.data.examples import Examples
+from dnamamba.data.folders import SPLIT_NAMES
 from dnamamba.data.intervals import Interval, joined, unknown_record
 from dnamamba.data.stateless import UInt64s
 from dnamamba.errors import UserError

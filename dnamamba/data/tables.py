@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import gzip
 import os
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
+from dnamamba.data.parquet import parquet_cells
 from dnamamba.errors import UserError
 
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": "\t"}
@@ -41,26 +43,34 @@ def read_table(
         known = ", ".join((*required, *optional))
         raise UserError(f"data.columns: no column {sorted(unknown)[0]!r} is read; those read are {known}")
     kind = next((suffix for suffix in reversed(path.suffixes) if suffix.lower() != ".gz"), "").lower()
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"{path}: no such file")
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, not a table")
+    wanted = {named.get(name, name) for name in (*required, *optional)}
     if kind in PARQUET:
-        header, cells, rows = _parquet(path)
+        header, cells, rows = parquet_cells(path, wanted)
     elif kind in DELIMITERS:
         header, cells, rows = _text(path, DELIMITERS[kind])
     else:
         known = ", ".join((*DELIMITERS, *PARQUET))
         raise UserError(f"{path}: a table is known by its suffix, one of {known}")
+    _check_header(header, path)
     place = {
         name: header.index(named.get(name, name)) for name in required if named.get(name, name) in header
     }
     missing = [named.get(name, name) for name in required if name not in place]
     if missing:
-        raise UserError(f"{path}: no column {', '.join(missing)}; its columns are {', '.join(header)}")
+        raise UserError(
+            f"{path}: no column {', '.join(missing)}; its columns are {', '.join(filter(None, header))}"
+        )
     for name in optional:
         if named.get(name, name) in header:
             place[name] = header.index(named.get(name, name))
         elif name in named:
-            raise UserError(f"{path}: no column {named[name]}; its columns are {', '.join(header)}")
+            raise UserError(
+                f"{path}: no column {named[name]}; its columns are {', '.join(filter(None, header))}"
+            )
     if not cells:
         raise UserError(f"{path}: a header, but no rows")
     columns = {name: [row[index] for row in cells] for name, index in place.items()}
@@ -76,18 +86,19 @@ def _text(path: Path, delimiter: str) -> tuple[list[str], list[list[str]], list[
             lines = [(reader.line_num, row) for row in _checked(reader, path)]
     except UnicodeDecodeError:
         raise UserError(f"{path} is not UTF-8 text") from None
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} can't be read: {error}") from None
     finally:
         csv.field_size_limit(limit)
     if not lines:
         raise UserError(f"{path} is empty")
     header = [cell.strip() for cell in lines[0][1]]
-    _check_header(header, path)
+    # Spreadsheets add empty columns without a name; what has neither a name nor a cell is no column.
+    named = max((place + 1 for place, name in enumerate(header) if name), default=0)
     for number, row in lines[1:]:
-        if len(row) != len(header):
+        if len(row) < named or any(cell.strip() for cell in row[len(header) :]):
             raise UserError(f"{path}, line {number}: {len(row)} column(s), but the header has {len(header)}")
-    cells = [[cell.strip() for cell in row] for _, row in lines[1:]]
+    cells = [[cell.strip() for cell in row[: len(header)]] for _, row in lines[1:]]
     return header, cells, [number for number, _ in lines[1:]]
 
 
@@ -110,32 +121,7 @@ def _checked(reader: Iterator[list[str]], path: Path) -> Iterator[list[str]]:
             yield row
 
 
-def _parquet(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise UserError(f'{path}: Parquet needs pyarrow: pip install "dnamamba[parquet]"') from None
-    try:
-        # A ParquetFile reads this one file; read_table would take a folder for a data set.
-        with pyarrow.parquet.ParquetFile(path) as file:
-            table = file.read()
-    except (OSError, pyarrow.ArrowException) as error:
-        raise UserError(
-            f"{path} is damaged or no Parquet file ({str(error).partition(chr(10))[0]})"
-        ) from None
-    header = list(table.column_names)
-    _check_header(header, path)
-    columns = [[_cell(value) for value in column.to_pylist()] for column in table.columns]
-    cells = [list(row) for row in zip(*columns, strict=True)]
-    return header, cells, list(range(1, len(cells) + 1))
-
-
-def _cell(value: object) -> str:
-    return "" if value is None else str(value).strip()
-
-
 def _check_header(header: list[str], path: Path) -> None:
-    twice = sorted({name for name in header if header.count(name) > 1})
+    twice = sorted({name for name in header if name and header.count(name) > 1})
     if twice:
         raise UserError(f"{path}: column {twice[0]!r} is there twice")

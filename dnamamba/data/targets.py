@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from dnamamba.errors import UserError
 
 TASKS = ("classification", "multilabel", "regression")
 MULTILABEL_SEPARATOR = ";"
+_MISSING = ("nan", "<na>", "nat", "#n/a")  # of pandas and spreadsheets, in lower case
 
 
 class Targets(NamedTuple):
@@ -56,7 +58,8 @@ def targets_of(
         split: of each sequence.
 
     Raises:
-        UserError: an unknown label, one class only, a class missing from a split, a target that is no number.
+        UserError: an unknown label, a missing one written as NaN, a number written in two ways, one class
+            only, a class missing from a split, a target that is no number.
     """
     if task not in TASKS:
         raise UserError(f"data.task must be one of {', '.join(TASKS)}, not {task!r}")
@@ -68,6 +71,8 @@ def targets_of(
     else:
         sets = [[label] for label in labels]
     names = tuple(map(str, declared)) if declared else tuple(sorted({label for row in sets for label in row}))
+    if not declared:
+        _check_spelling(names)
     number = {name: place for place, name in enumerate(names)}
     if len(number) != len(names):
         raise UserError(f"data.label_names has a name twice: {', '.join(names)}")
@@ -86,6 +91,31 @@ def targets_of(
     targets = Targets(task, names, values)
     _check_classes(targets, split)
     return targets
+
+
+def _check_spelling(names: Sequence[str]) -> None:
+    """Refuse what is a class by its spelling alone; who means it declares it.
+
+    Raises:
+        UserError: NaN, as programs write what is missing; or one number in two ways, such as 1 and 1.0.
+    """
+    known: dict[float, str] = {}
+    for name in names:
+        if name.lower() in _MISSING:
+            raise UserError(
+                f"label {name!r}: a missing value and not a class; leave its sequences out, or "
+                "name all classes in data.label_names"
+            )
+        try:
+            value = float(name)
+        except ValueError:
+            continue
+        other = known.setdefault(value, name)
+        # 01 and 1 may be two names; 1.0 and 1e0 are how programs write a number.
+        if other != name and re.search("[.eE]", other + name):
+            raise UserError(
+                f"labels {other!r} and {name!r}: the same number, written in two ways; write it in one"
+            )
 
 
 def _check_classes(targets: Targets, split: Assignment) -> None:

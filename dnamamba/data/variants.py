@@ -8,15 +8,18 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from dnamamba.data.compression import DAMAGE, Compression, bgzf_blocks, compression_of, damaged
+from dnamamba.data.spool import spooled
 from dnamamba.errors import UserError
 
 FIXED = (b"CHROM", b"POS", b"ID", b"REF", b"ALT", b"QUAL", b"FILTER", b"INFO")
 _POSITION = re.compile(rb"[0-9]{1,18}")
-_BASES = re.compile(rb"[ACGTNacgtn]+")
+_LETTERS = re.compile(rb"[A-Za-z]+")
+_MARK = b"\xef\xbb\xbf"  # a byte order mark, which Windows editors write
 
 
 class VcfRow(NamedTuple):
@@ -49,18 +52,21 @@ class VcfRow(NamedTuple):
 
     @property
     def alts(self) -> list[str | None]:
-        """The alternative alleles; None for one that is not spelled out (`<DEL>`, `*`, a breakend)."""
+        """The alternative alleles; None for one that is not spelled out (`<DEL>`, `*`, a breakend).
+
+        Ambiguous letters (IUPAC) are spelled out: what they stand for is for others to judge.
+        """
         if self.columns[4] == b".":
             return []
         alleles = self.columns[4].split(b",")
-        return [allele.decode("ascii") if _BASES.fullmatch(allele) else None for allele in alleles]
+        return [allele.decode("ascii") if _LETTERS.fullmatch(allele) else None for allele in alleles]
 
 
 class Vcf:
     """A VCF file, plain, gzip or BGZF. It is read from its beginning whenever its rows are asked for.
 
     Args:
-        path: the file.
+        path: the file, or a pipe, of which a copy is made.
 
     Attributes:
         header: its lines up to the one of column names, line ends included.
@@ -75,11 +81,12 @@ class Vcf:
         try:
             if self.path.is_dir():
                 raise UserError(f"{self.path} is a folder, not a VCF file")
-            self.compression = compression_of(self.path)
+            self._file = spooled(self.path)
+            self.compression = compression_of(self._file)
         except OSError as error:
             raise UserError(f"{self.path}: {error.strerror}") from None
         if self.compression is Compression.BGZF:
-            bgzf_blocks(self.path)
+            bgzf_blocks(self._file)
         self.header: list[bytes] = []
         with self._lines() as lines:
             for line in lines:
@@ -133,7 +140,7 @@ class Vcf:
             )
         if not _POSITION.fullmatch(row.columns[1]):
             raise UserError(f"{where}: POS is {_shown(row.columns[1])}, not a whole number")
-        if not re.fullmatch(rb"[A-Za-z]+", row.columns[3]):
+        if not _LETTERS.fullmatch(row.columns[3]):
             raise UserError(f"{where}: REF is {_shown(row.columns[3])}, not letters of bases")
         if not row.columns[4]:
             raise UserError(f"{where}: ALT is empty")
@@ -142,11 +149,12 @@ class Vcf:
     def _lines(self) -> Iterator[Iterator[bytes]]:
         """The lines of the text, ends included; damage anywhere is one line that names the file."""
         try:
-            with self.path.open("rb") as file:
+            with self._file.open("rb") as file:
                 text: IO[bytes] = file
                 if self.compression is not Compression.PLAIN:
                     text = io.BufferedReader(gzip.GzipFile(fileobj=file))
-                yield iter(text)
+                first = text.readline().removeprefix(_MARK)
+                yield chain([first] if first else [], text)
         except UserError:
             raise
         except DAMAGE as error:

@@ -132,7 +132,10 @@ class Partial:
         entries = os.pread(self._journal, os.fstat(self._journal).st_size, 0)
         whole = len(entries) // _ENTRY.size * _ENTRY.size
         os.ftruncate(self._journal, whole)
-        last = dict(_ENTRY.iter_unpack(entries[:whole]))
+        contexts = len(self._plan.first_row) - 1
+        entries_read = _ENTRY.iter_unpack(entries[:whole])
+        # A number that the disk has changed names no context: what it stood for is made again.
+        last = {context: checksum for context, checksum in entries_read if 0 <= context < contexts}
         return [context for context, checksum in last.items() if self._checksum(context) == checksum]
 
     def _checksum(self, context: int) -> int:
@@ -145,8 +148,8 @@ class Partial:
 
 def _read(header: Path) -> dict[str, Any] | None:
     try:
-        found: dict[str, Any] = json.loads(header.read_text())
-        return found
+        found = json.loads(header.read_text())
+        return found if isinstance(found, dict) else None
     except (OSError, ValueError):
         return None
 

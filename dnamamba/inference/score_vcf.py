@@ -11,7 +11,7 @@ from dnamamba.data.compression import writing
 from dnamamba.data.fasta import Genome
 from dnamamba.data.intervals import unknown_record
 from dnamamba.data.variants import Vcf, VcfRow
-from dnamamba.errors import UserError
+from dnamamba.errors import UserError, printable
 from dnamamba.inference.effects import Effects, Site, Windows, score_sites
 from dnamamba.inference.variants import REF_MISMATCH, Unscored, check_alts, check_ref, site_of
 from dnamamba.models import LanguageModel
@@ -20,6 +20,7 @@ SUFFIXES = (".vcf", ".vcf.gz", ".tsv")
 LLR, DISTANCE, UNSCORED = b"DNAMAMBA_LLR", b"DNAMAMBA_DISTANCE", b"DNAMAMBA_UNSCORED"
 CHECKED_BEFORE_STOPPING = 100  # rows, of which more than half must have the FASTA's REF
 LEAST_ROWS = 10  # fewer say nothing about an assembly
+SHIFTED = 0.9  # of the mismatches; more that fit one base to a side say that all positions are off by one
 SHOWN = 10  # mismatches written out
 
 _INFO = (
@@ -66,9 +67,10 @@ def plan(genome: Genome, row: VcfRow, where: str) -> Plan:
     if row.name not in genome.lengths:
         raise UserError(f"{where}: {genome.path} has {unknown_record(row.name, genome.lengths)}")
     found = check_ref(genome, row.name, row.position, row.ref)
-    if found:
+    if found and (found.reason == REF_MISMATCH or not row.alts):
         return Plan([], [found] * max(1, len(row.alts)))
-    problems = [check_alts([alt]) for alt in row.alts]
+    # What is symbolic can't be scored whatever REF is: often N, whose base nobody needs to know.
+    problems = [check_alts([alt]) if alt is None else found or check_alts([alt]) for alt in row.alts]
     return Plan([i for i, problem in enumerate(problems) if problem is None], problems)
 
 
@@ -83,6 +85,7 @@ def check(vcf: Vcf, genome: Genome, report: Callable[[str], None]) -> Checked:
     """
     rows = alleles = 0
     unscored: dict[str, int] = {}
+    fits = dict.fromkeys((-1, 1), 0)  # mismatches whose REF is there so many bases on
     for row in vcf.rows():
         where = f"{vcf.path}, line {row.number}"
         can = plan(genome, row, where)
@@ -91,17 +94,29 @@ def check(vcf: Vcf, genome: Genome, report: Callable[[str], None]) -> Checked:
         if can.unscored:
             reason = can.unscored.reason
             unscored[reason] = unscored.get(reason, 0) + 1
-            if reason == REF_MISMATCH and unscored[reason] <= SHOWN:
-                report(f"{where}, {row.name}:{row.position}: {can.unscored.text}; not scored")
+            if reason == REF_MISMATCH:
+                for shift in fits:
+                    fits[shift] += check_ref(genome, row.name, row.position + shift, row.ref) is None
+                if unscored[reason] <= SHOWN:
+                    report(printable(f"{where}, {row.name}:{row.position}: {can.unscored.text}; not scored"))
         if rows == CHECKED_BEFORE_STOPPING:
-            _stop_if_another_assembly(vcf, genome, rows, unscored)
-    _stop_if_another_assembly(vcf, genome, rows, unscored)
+            _stop_if_another_assembly(vcf, genome, rows, unscored, fits)
+    _stop_if_another_assembly(vcf, genome, rows, unscored, fits)
     return Checked(rows, alleles, unscored)
 
 
-def _stop_if_another_assembly(vcf: Vcf, genome: Genome, rows: int, unscored: dict[str, int]) -> None:
+def _stop_if_another_assembly(
+    vcf: Vcf, genome: Genome, rows: int, unscored: dict[str, int], fits: dict[int, int]
+) -> None:
     wrong = unscored.get(REF_MISMATCH, 0)
     if rows >= LEAST_ROWS and wrong > rows / 2:
+        shift = max(fits, key=fits.__getitem__)
+        if fits[shift] >= SHIFTED * wrong:
+            side, cure = ("after", "add 1 to") if shift > 0 else ("before", "subtract 1 from")
+            raise UserError(
+                f"{vcf.path}: POS is off by one: in {fits[shift]:,} of {wrong:,} rows whose REF differs from "
+                f"{genome.path} it is the base {side} POS (a VCF counts from 1); {cure} every POS"
+            )
         raise UserError(
             f"{vcf.path}: REF differs from {genome.path} in {wrong:,} of the first {rows:,} rows: "
             "the variants are of another assembly"

@@ -102,14 +102,19 @@ def site_of(genome: Genome, name: str, position: int, ref: str, alts: Iterable[s
 def check_ref(genome: Genome, name: str, position: int, ref: str) -> Unscored | None:
     """Why a REF at `position` (from 1) can't be scored; None if it can.
 
+    Positions 0 and N + 1 are the telomeres (VCF 4.3, section 1.6.1): legal, and without a base to compare.
+
     Raises:
         UserError: an unknown record.
     """
     genome.load([name])
     start, end = position - 1, position - 1 + len(ref)
     if not 0 <= start < end <= genome.lengths[name]:
+        telomere = position in (0, genome.lengths[name] + 1)
         return Unscored(
-            REF_MISMATCH, f"REF is at {position:,}, but {name} has bases 1 to {genome.lengths[name]:,}"
+            UNKNOWN_BASE if telomere else REF_MISMATCH,
+            f"REF is at {position:,}, but {name} has bases 1 to {genome.lengths[name]:,}"
+            + (" (the telomere)" if telomere else ""),
         )
     there = genome.alphabet.decode(genome.fetch(name, start, end)).upper()
     spelled = ref.upper()

@@ -1,9 +1,14 @@
+import errno
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
+from fasta_texts import COMPRESSIONS
 
+from dnamamba import Genome, UserError, get_alphabet
 from dnamamba.data import cache
 from dnamamba.data.cache import cached
 from dnamamba.data.progress import reading
@@ -94,3 +99,90 @@ def test_a_bar_is_drawn_for_a_large_file_on_a_terminal_only(monkeypatch, capsys)
             done(total // 2)
         out, err = capsys.readouterr()
         assert (out, "reading g.fa" in err) == ("", drawn)
+
+
+@pytest.fixture
+def kept_files(tmp_path, monkeypatch):
+    """A function for the paths of what the cache holds."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return lambda: sorted((tmp_path / "cache" / "dnamamba").iterdir())
+
+
+@pytest.mark.parametrize("name", ["g.fa", "g.fa.gz", "g.fasta.gz", "uneven.fa"])
+def test_a_damaged_entry_is_made_anew(tmp_path, kept_files, name):
+    """Every kind of file that is kept, damaged in every way: empty, cut, zeros, a bit flipped, lines lost."""
+    records = {"a": "ACGTTGCA" * 40, "b": "GGCC" * 9}
+    text = "".join(f">{record}\n" + bases + "\n" for record, bases in records.items())
+    if name == "uneven.fa":
+        text = text.replace(">b", "A\nCC\n>b")
+        records["a"] += "ACC"
+    (tmp_path / name).write_bytes(COMPRESSIONS.get(name, bytes)(text.encode()))
+
+    def read():
+        genome = Genome(tmp_path / name, get_alphabet("bytes"))
+        return {record: genome.fetch(record).tobytes().decode() for record in genome.names}
+
+    assert read() == records
+    for path in kept_files():
+        stat, whole = path.stat(), path.read_bytes()
+        flipped = [bytes([*whole[:at], whole[at] ^ 1, *whole[at + 1 :]]) for at in range(0, len(whole), 7)]
+        for damaged in (b"", whole[:9], bytes(len(whole)), whole[: whole.find(b"\n") + 1], *flipped):
+            path.write_bytes(damaged)
+            os.utime(path, ns=(stat.st_mtime_ns, stat.st_mtime_ns))
+            assert read() == records, (path.suffix, damaged)
+    assert len(kept_files()) == {"g.fa": 2, "g.fa.gz": 3, "g.fasta.gz": 3, "uneven.fa": 3}[name]
+
+
+def test_a_file_of_the_same_size_and_time_has_another_fingerprint(tmp_path):
+    path = tmp_path / "g.fa"
+    for size in (8, 3_000_000):
+        digests = set()
+        for place in (0, size // 2, size - 1):
+            content = bytearray(b"A" * size)
+            content[place : place + 1] = b"C"
+            path.write_bytes(content)
+            os.utime(path, ns=(5, 5))
+            digests.add(cache.fingerprint(path))
+        assert len(digests) == 3
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(source, kept_files):
+    """A child writes, and is killed in the middle; meanwhile and afterwards others write."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if not pid:
+
+        def stall(path):
+            path.write_text("half")
+            os.write(write, b"x")
+            time.sleep(600)
+
+        cached(source, ".fa", stall)
+    os.read(read, 1)
+    other = cached(source, ".fai", lambda path: path.write_text("whole"))
+    (half,) = [path for path in kept_files() if path != other]
+    assert (half.name[0], half.read_text()) == (".", "half")
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert cached(source, ".fai", lambda path: path.write_text("whole")) == other
+    assert kept_files() == [other]
+
+
+def test_a_full_disk_is_named_by_the_cache_that_lies_on_it(source, kept_files):
+    def fail(path):
+        path.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(UserError, match=r"cache/dnamamba: No space left .* set XDG_CACHE_HOME") as error:
+        cached(source, ".fa", fail)
+    assert "\n" not in str(error.value)
+    assert kept_files() == []
+
+
+def test_other_failures_to_read_stay_what_they_are(source, kept_files):
+    def fail(path):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with pytest.raises(OSError, match="Input/output error"):
+        cached(source, ".fa", fail)
+    assert kept_files() == []

@@ -4,7 +4,7 @@ from fasta_texts import fasta_files
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnamamba.data.fai import IndexedRecord, fai_text, index_fasta
+from dnamamba.data.fai import IndexedRecord, fai_lengths, fai_text, index_fasta
 from dnamamba.errors import UserError
 
 
@@ -46,7 +46,13 @@ def test_names_and_lengths_are_those_of_the_records(file):
         (b"", r"x\.fa: no records"),
         (b"\n\r\n\n", r"x\.fa: no records"),
         (b"\nACGT\n>a\nAC\n", r"x\.fa, line 2: no header; a FASTA begins with"),
-        (b"\xef\xbb\xbf>a\nAC\n", r"x\.fa, line 1: no header"),
+        (b"\xff\xfe>\0a\0\n\0", r"x\.fa: UTF-16 text; save it as UTF-8"),
+        (b">a\rtitle\nAC\n", r"x\.fa, line 2: a line ends with LF, but those before it with a carriage"),
+        (b">a\nAC\n>b\rc\nAC\n", r"x\.fa, line 3: a carriage return \(CR\) within the line"),
+        (b">a\nAC\n;G\nAC\n", r"x\.fa, line 3: a line that begins with ';' is a comment to some"),
+        (b">a\nAC\n >b\nAC\n", r"x\.fa, line 3: white space before the '>' of a header"),
+        (b">a\nAC\tGT\n", r"x\.fa, line 2: the control character '\\t' between letters"),
+        (b">a\nAC \0 GT\n", r"x\.fa, line 2: the control character '\\x00' between letters"),
         (b">a\nAC\n> \nAC\n", r"x\.fa, line 3: a header without a name"),
         (b">a\nAC\n>\xff\nAC\n", r"x\.fa, line 3: the header is not UTF-8 text"),
         (b">a\nAC\n>b\nAC\n>a x\nAC\n", r"x\.fa, line 5: a second record named 'a'"),
@@ -60,7 +66,6 @@ def test_names_and_lengths_are_those_of_the_records(file):
         (b">a\nACGT\n\nACGT\n", r"x\.fa, record a, line 4: the lines"),
         (b">a\nACGT\r\nACGT\nACGT\r\n", r"x\.fa, record a, line 4: the lines"),
         (b">a\nAC\rGT\rAC\n", r"x\.fa, line 2: a carriage return \(CR\) within the line"),
-        (b">a\rACGT\r>b\rACGT\r", r"x\.fa, line 1: a carriage return"),
         (b">a\nACGT\nAC\xc3\xa9\n", r"x\.fa, record a: line 3 is not ASCII text"),
     ],
 )
@@ -68,6 +73,32 @@ def test_what_is_no_fasta_is_named_by_record_and_line(text, message):
     for size in (1, 3, 1000):
         with pytest.raises(UserError, match=message):
             index_fasta([text[start : start + size] for start in range(0, len(text), size)], "x.fa")
+
+
+@pytest.mark.parametrize(
+    ("text", "offset"),
+    [(b"\xef\xbb\xbf>a\nAC\n", 6), (b">a\rAC\r", 3), (b"\r\r>a\rAC", 5), (b"\xef\xbb\xbf>a\r\nAC\r\n", 7)],
+)
+def test_a_mark_and_other_line_ends_move_no_base(text, offset):
+    for size in (1, 2, 3, 1000):
+        (row,) = index_fasta([text[start : start + size] for start in range(0, len(text), size)], "x.fa")
+        assert (row.name, row.length, row.offset) == ("a", 2, offset)
+        assert text[row.offset : row.offset + 2] == b"AC"
+
+
+@pytest.mark.parametrize(
+    "row", ["a\t4\t3\t4", "a\t4\t3\t4\t5\t6", "a\t-4\t3\t4\t5", "a\t4\t3\t0\t1", "a\t4\t3\t4\t4", "", "\0"]
+)
+def test_what_is_no_fai_is_named_by_its_line(tmp_path, row):
+    path = tmp_path / "g.fai"
+    path.write_text(f"b\t4\t3\t4\t5\n{row}\n")
+    with pytest.raises(UserError, match=r"g\.fai is no FASTA index \(line 2\)"):
+        fai_lengths(path)
+    path.write_text("b\t4\t3\t4\t5\nb\t4\t9\t4\t5\n")
+    with pytest.raises(UserError, match=r"g\.fai is no FASTA index \(line 2\)"):
+        fai_lengths(path)
+    path.write_text("b\t4\t3\t4\t5\n")
+    assert fai_lengths(path) == {"b": 4}
 
 
 @given(
@@ -87,3 +118,43 @@ def test_any_text_is_indexed_or_refused_in_one_line(text, size):
         lines = -(-row.length // row.line_bases)
         block = text[row.offset : row.offset + row.length + (lines - 1) * (row.line_bytes - row.line_bases)]
         assert len(block.replace(b"\r", b"").replace(b"\n", b"")) == row.length
+
+
+FASTA = ">a first\nACGT\nAC\n>b\r\nGGCC\r\nT-"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        FASTA,
+        FASTA + "\n",
+        "\n" + FASTA,
+        FASTA.replace("first", "x" * 5000),
+        "".join(f">r{number}\nACGT\n" for number in range(3000)),
+    ],
+)
+def test_the_fai_of_a_fasta_fits_it(tmp_path, text):
+    (tmp_path / "g.fa").write_bytes(text.encode())
+    rows = index(text.encode())
+    (tmp_path / "g.fa.fai").write_text(fai_text(rows))
+    assert fai_lengths(tmp_path / "g.fa.fai") == {row.name: row.length for row in rows}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        FASTA.replace(">a", ">x"),
+        FASTA.replace(">b", ">bb"),
+        FASTA.replace("AC\n", "ACG\n"),
+        FASTA.replace(">a", ">").replace(">b", ">a").replace("> ", ">b "),
+        FASTA + "A",
+        FASTA[:-1],
+        FASTA.replace("first", "1st"),
+        ">a\nAC\n",
+    ],
+)
+def test_a_fai_of_another_fasta_is_refused(tmp_path, other):
+    (tmp_path / "g.fa").write_bytes(other.encode())
+    (tmp_path / "g.fa.fai").write_text(fai_text(index(FASTA.encode())))
+    with pytest.raises(UserError, match=r"g\.fa\.fai does not fit .*g\.fa: record . is not where it says"):
+        fai_lengths(tmp_path / "g.fa.fai")

@@ -253,7 +253,7 @@ def test_nothing_is_written_beside_the_file_and_the_index_is_made_once(tmp_path,
     def fail(*_):
         raise AssertionError("made again")
 
-    for maker in ("index_fasta", "expand", "bgzf_blocks"):
+    for maker in ("index_with_checksums", "expand", "bgzf_blocks"):
         monkeypatch.setattr(reader, maker, fail)
     assert everything(path, DNA) == {"a": "ACGT"}
 
@@ -270,7 +270,7 @@ def test_a_changed_file_is_read_anew_and_the_old_index_goes(tmp_path, monkeypatc
     path.write_text(">b\nTT\nGT\n")
     os.utime(path, ns=(4 * 10**18, 4 * 10**18))  # in the future: pyfaidx would find any index stale
     assert everything(path, DNA) == {"b": "TTGT"}
-    assert len(os.listdir(tmp_path / "cache" / "dnamamba")) == 1
+    assert len(os.listdir(tmp_path / "cache" / "dnamamba")) == 2  # where records lie, and their checksums
 
 
 def test_a_pickled_genome_reads_the_same_without_carrying_bases_or_files(tmp_path):

@@ -1,4 +1,5 @@
 import re
+import time
 
 import numpy as np
 import pytest
@@ -7,8 +8,9 @@ from hypothesis import strategies as st
 
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.data.fasta import Genome
-from dnamamba.data.intervals import Interval, read_bed, split_records, without_n
-from dnamamba.errors import UserError
+from dnamamba.data.intervals import Interval, bed_rows, read_bed, split_records, unknown_record, without_n
+from dnamamba.data.progress import reading
+from dnamamba.errors import UserError, printable
 
 YEAST = {"chrI": 230218, "chrII": 813184, "chrIII": 316620, "chrIV": 1531933, "chrV": 576874, "chrVI": 270161}
 YEAST |= {
@@ -221,3 +223,55 @@ def test_any_bytes_are_a_bed_or_a_user_error(tmp_path_factory, content):
         assert "\n" not in str(intervals)
     else:
         assert all(0 <= interval.start < interval.end for interval in intervals)
+
+
+@pytest.mark.parametrize("control", [*map(chr, range(32)), "\x7f", "\x85", "\u2028", "\xa0"])
+@pytest.mark.parametrize(
+    "row", ["c{}hr1\t1\t5\n", "chr1\t1{}\t5\n", "chr1\t1\t5{}\n", "chr1\t1\t5\tx{}y\n", "chr1\t1\t5{}\t\n"]
+)
+def test_control_characters_in_a_bed_are_rows_or_one_line(tmp_path, control, row):
+    path = tmp_path / "c.bed"
+    path.write_bytes(("chr1\t0\t2\n" + row.format(control)).encode())
+    try:
+        found = read_bed(path)
+    except UserError as error:
+        assert str(path) in str(error)  # noqa: PT017
+        assert "\n" not in str(error)  # noqa: PT017
+        return
+    assert control in "\t\n\r \xa0"
+    assert found[0] == Interval("chr1", 0, 2)
+    assert all(0 <= start < end for _, start, end in found)
+
+
+def test_lines_of_a_bed_end_as_on_any_system(tmp_path):
+    for end in ("\n", "\r\n", "\r"):
+        (tmp_path / "l.bed").write_bytes(end.join(["chr1\t0\t2\tx", "", "chr2\t1\t9", ""]).encode())
+        rows = list(bed_rows(tmp_path / "l.bed"))
+        assert [(row.number, row.interval, row.others) for row in rows] == [
+            (1, Interval("chr1", 0, 2), ("x",)),
+            (3, Interval("chr2", 1, 9), ()),
+        ]
+
+
+def test_long_names_and_many_are_bounded_in_a_message():
+    many = [f"contig_{number}" for number in range(200_000)]
+    began = time.monotonic()
+    message = unknown_record("contig_x", many)
+    assert message.startswith("no record 'contig_x'; did you mean contig_")
+    message = unknown_record("n" * 20_000, ["m" * 20_000, *many])
+    assert message.startswith(f"no record '{'n' * 100}... (20,000 characters)'; the records are mmm")
+    assert len(message) < 500
+    assert time.monotonic() - began < 10
+    assert len(str(UserError("x" * 10**6 + " at its end"))) < 4100
+    assert str(UserError("x" * 10**6 + " at its end")).endswith(" at its end")
+
+
+@pytest.mark.parametrize("name", ["[/red]g.fa", "[bold]g.fa", "g\x1b]0;owned\x07.fa", ":dna:.fa"])
+def test_a_bar_shows_a_name_as_it_is_or_escaped(name, monkeypatch, capsys):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    with reading(f"reading {name}", 200_000_000) as done:
+        done(100_000_000)
+    shown = capsys.readouterr().err
+    assert f"reading {printable(name)}" in shown
+    assert "\x1b]0;" not in shown

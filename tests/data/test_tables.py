@@ -3,6 +3,8 @@
 import csv
 import gzip
 import io
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -133,3 +135,103 @@ def test_no_file(tmp_path: Path) -> None:
         read_table(tmp_path / "none.csv", ("a",))
     with pytest.raises(UserError, match=r"^~nobody-of-that-name/none\.csv: no such file"):
         read_table("~nobody-of-that-name/none.csv", ("a",))
+
+
+EXCEL = "sequence,label,,\nACGT,a,,\n,,,\nGGCC,b,,\n"
+
+
+def test_empty_columns_of_a_spreadsheet_are_no_columns(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    for text in (
+        EXCEL,
+        EXCEL.replace(",,\n", "\n", 1),
+        EXCEL.replace("a,,", "a"),
+        EXCEL.replace("\n", "\r\n"),
+    ):
+        path.write_bytes(text.encode())
+        table = read_table(path, ("sequence", "label"), ("split",))
+        assert table.columns == {"sequence": ["ACGT", "GGCC"], "label": ["a", "b"]}
+        assert table.rows == [2, 4]
+    path.write_text(",sequence,label\n0,ACGT,a\n1,GGCC,b\n")  # the index that pandas writes
+    assert read_table(path, ("sequence", "label")).columns == {
+        "sequence": ["ACGT", "GGCC"],
+        "label": ["a", "b"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sequence,label,,\nACGT\n", "t.csv, line 2: 1 column(s), but the header has 4"),
+        ("sequence,label\nACGT,a,b\n", "t.csv, line 2: 3 column(s), but the header has 2"),
+        (",,sequence\n,,ACGT\n", "t.csv: no column label; its columns are sequence"),
+    ],
+)
+def test_what_is_no_empty_column_is_counted(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(UserError) as error:
+        read_table(tmp_path / "t.csv", ("sequence", "label"))
+    assert message in str(error.value)
+
+
+def test_a_damaged_gzip_is_one_line_or_the_same_table(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv.gz"
+    whole = gzip.compress(b"sequence,label\n" + b"ACGTTGCA,a\nACCTTGCA,b\n" * 40, mtime=0)
+    path.write_bytes(whole)
+    intact = read_table(path, ("sequence", "label"))
+    refused = 0
+    for bit in range(0, 8 * len(whole), 3):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        try:
+            assert read_table(path, ("sequence", "label")) == intact
+        except UserError as error:
+            refused += 1
+            assert str(path) in str(error)  # noqa: PT017
+            assert "\n" not in str(error)  # noqa: PT017
+    assert refused > 100
+
+
+def test_parquet_that_cannot_be_text_is_named_by_its_column(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "t.parquet"
+    not_utf_8 = pyarrow.array([b"\xff\xfe"]).view(pyarrow.string())
+    far = pyarrow.array([10**7], type=pyarrow.int32()).view(pyarrow.date32())
+    far_time = pyarrow.array([2**62], type=pyarrow.int64()).view(pyarrow.timestamp("us"))
+    for column, message in (
+        (not_utf_8, "column 'label' is not UTF-8 text"),
+        (pyarrow.array([b"\xff"]), "column 'label' is not UTF-8 text"),
+        (far, r"column 'label' of type date32\[day\] can't be read \(.*\); give it as text"),
+        (far_time, r"column 'label' of type timestamp\[us\] can't be read"),
+        (pyarrow.array([["a", "b"]]), "column 'label' holds list<.*>; give it as text"),
+    ):
+        pq.write_table(pyarrow.table({"sequence": ["ACGT"], "label": column}), path)
+        with pytest.raises(UserError, match=rf"t\.parquet: {message}") as error:
+            read_table(path, ("sequence", "label"))
+        assert "\n" not in str(error.value)
+        assert read_table(path, ("sequence",)).columns == {"sequence": ["ACGT"]}
+
+
+def test_missing_values_of_parquet_are_empty_and_binary_is_text(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "t.parquet"
+    columns = {"sequence": [b"ACGT", b"AC", None], "label": [float("nan"), 1.5, None]}
+    pq.write_table(pyarrow.table(columns), path)
+    assert read_table(path, ("sequence", "label")).columns == {
+        "sequence": ["ACGT", "AC", ""],
+        "label": ["", "1.5", ""],
+    }
+
+
+def test_a_table_may_come_by_a_pipe(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    os.mkfifo(path)
+    thread = threading.Thread(target=path.write_bytes, args=(b"a,b\n1,2\n",))
+    thread.start()
+    assert read_table(path, ("a", "b")).columns == {"a": ["1"], "b": ["2"]}
+    thread.join()
+    with pytest.raises(UserError, match="is a folder, not a table"):
+        read_table(tmp_path, ("a",))

@@ -1,0 +1,38 @@
+"""Labels that are classes by their spelling alone are refused; a declared one is believed."""
+
+import numpy as np
+import pytest
+
+from dnamamba import UserError
+from dnamamba.data.partition import Assignment
+from dnamamba.data.targets import targets_of
+
+
+def classes(labels: list[str], declared: list[str] | None = None, task: str = "classification") -> tuple:
+    """The classes of labels that every split has."""
+    labels = labels * 3
+    split = Assignment(np.repeat(np.arange(3, dtype=np.int8), len(labels) // 3), "")
+    found = targets_of(task, labels, [f"s{number}" for number in range(len(labels))], declared, split)
+    return found.names
+
+
+@pytest.mark.parametrize("label", ["nan", "NaN", "<NA>", "NaT", "#N/A"])
+@pytest.mark.parametrize("task", ["classification", "multilabel"])
+def test_what_is_missing_is_no_class(label: str, task: str) -> None:
+    with pytest.raises(UserError, match=f"label '{label}': a missing value and not a class"):
+        classes(["a", "b", label], task=task)
+    assert classes(["a", label], [label, "a"], task) == (label, "a")
+
+
+@pytest.mark.parametrize("pair", [("1", "1.0"), ("0", "0."), ("-2", "-2.00"), ("1e3", "1000"), ("10", "1E1")])
+def test_one_number_written_in_two_ways_is_refused(pair: tuple[str, str]) -> None:
+    with pytest.raises(UserError, match="the same number, written in two ways"):
+        classes([*pair, "7"])
+    assert set(classes([*pair, "7"], [*pair, "7"])) == {*pair, "7"}
+
+
+@pytest.mark.parametrize(
+    "names", [("1", "2"), ("01", "1"), ("1_0", "10"), ("1.0", "2.0"), ("NA", "HA"), ("inf", "a")]
+)
+def test_names_that_differ_are_classes(names: tuple[str, str]) -> None:
+    assert classes(list(names)) == tuple(sorted(names))

@@ -1,0 +1,57 @@
+"""The journal of an unfinished run, damaged in every place: what it says is made again, never an error."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dnamamba.inference.embedding import Part
+from dnamamba.inference.inputs import Region
+from dnamamba.inference.partial import _ENTRY, Partial
+from dnamamba.inference.plan import EmbeddingConfig, Plan
+
+PLAN = Plan([Region(f"r{number}", 0, 4) for number in range(5)], EmbeddingConfig())
+WIDTH = 3
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    """Of a run that has done contexts 0 to 3 of 5."""
+    partial = Partial(tmp_path / "out.npz", PLAN, WIDTH, {"layer": 1})
+    for number in range(4):
+        partial.add(Part(number, number, np.full((1, WIDTH), number + 1, dtype=np.float32), True))
+    partial.close()
+    return partial.folder / "journal"
+
+
+def done(journal: Path) -> list[int]:
+    partial = Partial(journal.parent.parent / "out.npz", PLAN, WIDTH, {"layer": 1})
+    partial.close()
+    return partial.done
+
+
+def test_any_flipped_bit_costs_its_own_entry_at_most(journal: Path) -> None:
+    whole = journal.read_bytes()
+    assert done(journal) == [0, 1, 2, 3]
+    for bit in range(8 * len(whole)):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        journal.write_bytes(damaged)
+        found = done(journal)
+        entry = bit // 8 // _ENTRY.size
+        # A number that became another's takes that one's checksum with it.
+        assert set(found) <= {0, 1, 2, 3}
+        assert len(found) >= 2, bit
+        assert entry not in found
+
+
+@pytest.mark.parametrize("number", [-1, -5, 5, 2**62, -(2**63)])
+def test_a_context_that_is_not_there_is_passed_over(journal: Path, number: int) -> None:
+    journal.write_bytes(journal.read_bytes() + _ENTRY.pack(number, 0))
+    assert done(journal) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("text", ["", "5", "[]", "null", "{", "\0"])
+def test_settings_that_cannot_be_read_begin_anew(journal: Path, text: str) -> None:
+    (journal.parent / "settings.json").write_text(text)
+    assert done(journal) == []

@@ -1,0 +1,74 @@
+"""Files under their final name are whole; what a killed process left beside them goes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dnamamba import UserError
+from dnamamba.errors import printable
+from dnamamba.files import replacing
+
+
+def test_a_file_is_replaced_at_the_end_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "out.txt"
+    path.write_text("before")
+
+    def fail() -> None:
+        with replacing(path) as beside:
+            beside.write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert (path.read_text(), os.listdir(tmp_path)) == ("before", ["out.txt"])
+    with replacing(path) as beside:
+        assert (beside.parent, beside.suffix) == (tmp_path, ".txt")
+        beside.write_text("after")
+        assert path.read_text() == "before"
+    assert (path.read_text(), os.listdir(tmp_path)) == ("after", ["out.txt"])
+
+
+def test_it_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, events = tmp_path / "out.txt", []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: (events.append(os.fstat(handle).st_ino), fsync(handle)))
+    monkeypatch.setattr(os, "replace", lambda *paths: (events.append("renamed"), replace(*paths)))
+    with replacing(path) as beside:
+        beside.write_text("x")
+    assert events == [path.stat().st_ino, "renamed", tmp_path.stat().st_ino]
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "out.txt"
+    program = (
+        "import os, pathlib, sys; from dnamamba.files import replacing\n"
+        "with replacing(pathlib.Path(sys.argv[1])) as beside:\n"
+        "    beside.write_text('half'); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(path)], check=False)
+    (left,) = os.listdir(tmp_path)
+    assert left.endswith(".out.txt")
+    other = tmp_path / f".{os.getppid()}-{left.split('-')[1]}"
+    other.write_text("of a living process")
+    with replacing(path) as beside:
+        beside.write_text("whole")
+    assert sorted(os.listdir(tmp_path)) == sorted([other.name, "out.txt"])
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("chr1 é 染色体 \N{DNA DOUBLE HELIX}", "chr1 é 染色体 \N{DNA DOUBLE HELIX}"),
+        ("\x1b]0;owned\x07x", r"\x1b]0;owned\x07x"),
+        ("a\x9b1m\x7f\0", r"a\x9b1m\x7f\x00"),
+        ("a\u202egnp.\u2028b", r"a\u202egnp.\u2028b"),
+        ("\udcff.fa", r"\udcff.fa"),
+        ("two\nlines", r"two\nlines"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_shown_as_an_escape(text: str, shown: str) -> None:
+    assert printable(text) == shown
+    assert str(UserError(f"{text}: no such file")) == f"{shown}: no such file"
