@@ -4,11 +4,12 @@
     python benchmarks/chunks.py --parts cpu_2p16 --out logs/benchmarks/chunks                # on a CPU
 
 A step is forward, next-base cross-entropy and backward of one sequence of random bases; on a GPU under bf16
-autocast over fp32 parameters, with fused AdamW. Before anything is timed, gradients by chunks must be as
-near to those of a more exact whole step (fp32 on a GPU, fp64 on a CPU) as the whole step itself is. Every row is the median
-of some steps after one to warm up, and the peak of memory: what torch had handed out on a GPU, the resident
-set of a process of its own on a CPU. A part that a device can't hold says so. Each part takes less than ten
-minutes on one H100.
+autocast over fp32 parameters, with fused AdamW, and with `--graphs` also by CUDA graphs of chunks. Before
+anything is timed, gradients by chunks must be as near to those of a more exact whole step (fp32 on a GPU,
+fp64 on a CPU) as the whole step itself is. Every row is the median of some steps after one to warm up (on a
+CPU, one step), and the peak of memory: on a GPU what torch had handed out (with graphs, all that it held, as
+their own memory counts only there), on a CPU what a process of its own grew by. What the device can't hold
+has no numbers. Each part takes less than ten minutes on one H100.
 """
 
 import argparse
@@ -27,10 +28,12 @@ from cpu import resident_peak
 from torch import Tensor
 
 from dnamamba.models import LanguageModel, MambaConfig
+from dnamamba.training.chunk_graphs import ChunkGraphs
 from dnamamba.training.chunks import chunked_backward
 
 MODELS = {"1.4M": (128, 12), "7M": (256, 16), "40.7M": (512, 24)}
 WHOLE = 0
+IGNORED = 255
 
 
 class Part(NamedTuple):
@@ -68,7 +71,8 @@ def random_bases(length: int, device: str) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, bases: Tensor) -> Tensor:
-    return F.cross_entropy(logits.float().flatten(0, 1), bases.long().flatten(), reduction="sum")
+    classes, targets = logits.float().flatten(0, 1), bases.long().flatten()
+    return F.cross_entropy(classes, targets, ignore_index=IGNORED, reduction="sum")
 
 
 def add_gradients(model: LanguageModel, tokens: Tensor, chunk: int, autocast: bool = True) -> Tensor:
@@ -89,23 +93,45 @@ def add_gradients(model: LanguageModel, tokens: Tensor, chunk: int, autocast: bo
     return loss.detach()
 
 
-def results_of(model: LanguageModel, tokens: Tensor, chunk: int, autocast: bool = True) -> list[Tensor]:
+def graphs_of(model: LanguageModel, tokens: Tensor, chunk: int) -> Callable[[], Tensor]:
+    """The same by CUDA graphs of a chunk."""
+    inputs, bases = tokens[:, :-1], tokens[:, 1:].numel()
+    targets = F.pad(tokens[:, 1:], (0, chunk), value=IGNORED)
+
+    def mean_loss(logits: Tensor, part: Tensor) -> Tensor:
+        return cross_entropy(logits, part) / bases
+
+    with torch.autocast("cuda", torch.bfloat16):
+        graphs = ChunkGraphs(model, inputs[:, :chunk], targets[:, :chunk], mean_loss)
+
+    def add() -> Tensor:
+        with torch.autocast("cuda", torch.bfloat16):
+            return graphs(inputs, lambda span: targets[:, span])
+
+    return add
+
+
+def results_of(
+    model: LanguageModel, tokens: Tensor, chunk: int, autocast: bool = True, graphs: bool = False
+) -> list[Tensor]:
     """The loss and every parameter's gradient."""
-    loss = add_gradients(model, tokens, chunk, autocast)
+    loss = graphs_of(model, tokens, chunk)() if graphs else add_gradients(model, tokens, chunk, autocast)
     gradients = [parameter.grad for parameter in model.parameters()]
     model.zero_grad(set_to_none=True)
     return [loss, *(gradient for gradient in gradients if gradient is not None)]
 
 
-def require_agreement(name: str, device: str) -> None:
+def require_agreement(name: str, device: str, graphs: bool) -> None:
     """Exit unless gradients by chunks are as near to a more exact whole step as the whole step itself is."""
     on_gpu = device == "cuda"
     length, chunk = (2**16, 2**14) if on_gpu else (700, 64)
     model, tokens = build(name, device), random_bases(length, device)
     exact = model if on_gpu else build(name, device).double()
     truth = results_of(exact, tokens, WHOLE, autocast=False)
-    rounding, *chunks = ([relative(a, b) for a, b in zip(results_of(model, tokens, cut), truth, strict=True)]
-                         for cut in (WHOLE, chunk, length // 3))  # fmt: skip
+    found = [results_of(model, tokens, cut) for cut in (WHOLE, chunk, length // 3)]
+    if graphs:
+        found.append(results_of(model, tokens, chunk, graphs=True))
+    rounding, *chunks = ([relative(a, b) for a, b in zip(each, truth, strict=True)] for each in found)
     print(f"{name}: worst error of loss and gradients: whole {max(rounding):.1e}, "
           f"by chunks {max(map(max, chunks)):.1e}")  # fmt: skip
     floor = 1e-4 if on_gpu else 1e-6
@@ -119,19 +145,24 @@ def relative(found: Tensor, expected: Tensor) -> float:
     return float((found.double() - expected.double()).norm() / expected.double().norm())
 
 
-def measure_gpu(part: Part, chunk: int) -> tuple[float, float]:
+def measure_gpu(part: Part, chunk: int, graphs: bool) -> tuple[float, float]:
     """Median milliseconds of a step, and its peak GiB."""
     model, tokens = build(part.model, "cuda"), random_bases(part.length, "cuda")
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
 
+    add = graphs_of(model, tokens, chunk) if graphs else lambda: add_gradients(model, tokens, chunk)
+
     def step() -> None:
-        add_gradients(model, tokens, chunk)
+        add()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
     step()
+    torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
-    return median_of(step, part.steps), torch.cuda.max_memory_allocated() / 2**30
+    milliseconds = median_of(step, part.steps)
+    peak = torch.cuda.max_memory_reserved() if graphs else torch.cuda.max_memory_allocated()
+    return milliseconds, peak / 2**30
 
 
 def median_of(step: Callable[[], None], steps: int) -> float:
@@ -169,15 +200,18 @@ def measure_cpu(name: str, chunk: int, threads: int) -> tuple[float, float]:
     return milliseconds, gibibytes
 
 
-def measure(name: str, threads: int) -> list[dict[str, object]]:
+def measure(name: str, threads: int, graphs: bool) -> list[dict[str, object]]:
     """Print and return the rows of a part."""
     part, rows = PARTS[name], []
     on_cpu = name.startswith("cpu")
-    require_agreement(part.model, "cpu" if on_cpu else "cuda")
+    require_agreement(part.model, "cpu" if on_cpu else "cuda", graphs)
     whole = float("nan")
-    for chunk in part.chunks:
+    cases = [(chunk, False) for chunk in part.chunks]
+    if graphs:
+        cases += [(chunk, True) for chunk in part.chunks if chunk != WHOLE]
+    for chunk, graphed in cases:
         try:
-            measured = measure_cpu(name, chunk, threads) if on_cpu else measure_gpu(part, chunk)
+            measured = measure_cpu(name, chunk, threads) if on_cpu else measure_gpu(part, chunk, graphed)
         except torch.OutOfMemoryError:
             measured = float("nan"), float("nan")
         milliseconds, gibibytes = measured
@@ -188,6 +222,7 @@ def measure(name: str, threads: int) -> list[dict[str, object]]:
                 "model": part.model,
                 "length": part.length,
                 "chunk": chunk or "whole",
+                "graphs": graphed,
                 "step_ms": round(milliseconds, 1),
                 "over_whole": round(milliseconds / whole, 3),
                 "peak_gib": round(gibibytes, 3),
@@ -207,15 +242,18 @@ def main() -> None:
     )
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=["1m4_2p20"])
     parser.add_argument("--threads", type=int, default=1, help="of the CPU parts")
+    parser.add_argument("--graphs", action="store_true", help="also time CUDA graphs of chunks")
     parser.add_argument("--out", type=Path, default=Path("logs/benchmarks/chunks"))
     parser.add_argument("--one-step", nargs=2, metavar=("PART", "CHUNK"), help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.graphs and any(name.startswith("cpu") for name in options.parts):
+        parser.error("--graphs: CUDA graphs need a GPU; leave the cpu parts out")
     torch.set_num_threads(options.threads)
     if options.one_step:
         name, chunk = options.one_step
         print_one_cpu_step(PARTS[name], int(chunk))
         return
-    rows = [row for name in options.parts for row in measure(name, options.threads)]
+    rows = [row for name in options.parts for row in measure(name, options.threads, options.graphs)]
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / f"{'+'.join(options.parts)}.csv"
     with path.open("w", newline="") as file:

@@ -83,7 +83,7 @@ def chunked_backward(
     reading = _Reading(model, tokens, targets_of, term_of)
     spans = spans_of(tokens.shape[1], chunk)
     frozen = not any(parameter.requires_grad for parameter in model.parameters())
-    with _autocast_without_cache():
+    with autocast_without_cache():
         if loss_of is None and (frozen or truncated):
             return _in_one_pass(reading, spans, backward, no_sync)
         states, total = reading.borders(spans if frozen else spans[:-1], terms=loss_of is not None)
@@ -252,8 +252,11 @@ class _WithAdjoint(torch.autograd.Function):
 
 
 @contextmanager
-def _autocast_without_cache() -> Iterator[None]:
-    """Without autocast's copies of the weights: one made without gradients would be used with them."""
+def autocast_without_cache() -> Iterator[None]:
+    """Let autocast cast weights anew for each use.
+
+    A copy made in one read is not for another: it may know no gradients, or belong to a CUDA graph.
+    """
     before = torch.is_autocast_cache_enabled()
     torch.set_autocast_cache_enabled(False)
     try:

@@ -1,6 +1,8 @@
 """Gradients by chunks are those of the whole sequence, whatever the chunk."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import contextmanager
 
@@ -290,6 +292,40 @@ def test_spans_cover_the_sequence(length: int, chunk: int) -> None:
 def test_a_chunk_of_nothing_is_refused() -> None:
     with pytest.raises(UserError, match=r"train\.chunk_bases: .* \(got 0\); set 1 or more"):
         chunk_step(language_model(), windows(), 0)
+
+
+MEMORY = """
+import resource, sys
+import torch
+from dnamamba.models import LanguageModel, MambaConfig
+from dnamamba.training.chunks import chunked_backward
+length, chunk = map(int, sys.argv[1:])
+model = LanguageModel(MambaConfig(d_model=64, n_layer=4))
+tokens = torch.randint(0, 4, (1, length + 1), dtype=torch.uint8)
+targets = tokens[:, 1:]
+def loss(logits, bases):
+    return torch.nn.functional.cross_entropy(logits.mT, bases.long(), reduction="sum")
+def step(length, chunk):
+    chunked_backward(model, tokens[:, :length], chunk, lambda span: targets[:, span], loss)
+step(64, 64)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+step(length, chunk)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def peak_memory(length: int, chunk: int) -> int:
+    """What a step adds to the peak of a process of its own, in the unit of the platform."""
+    # Through a shell: Linux counts in a process's peak what its parent held when it was forked.
+    command = ["sh", "-c", '"$@"; exit $?', "sh", sys.executable, "-c", MEMORY, str(length), str(chunk)]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def test_memory_follows_the_chunk_and_not_the_length() -> None:
+    whole = peak_memory(2**14, 2**14)
+    short, long = (peak_memory(length, 2**11) for length in (2**12, 2**14))
+    assert long < 1.25 * short
+    assert long < whole / 4
 
 
 def in_two_processes(work: Callable[[int, str], None], folder: str) -> None:
