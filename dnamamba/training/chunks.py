@@ -137,9 +137,14 @@ class _Reading(NamedTuple):
         """The state before each span and after the last, and the sum of their terms if `terms` (else 0)."""
         states: list[Any] = [None]
         total: Any = 0
-        for span in spans:
+        kept: list[Tensor] = []
+        for number, span in enumerate(spans):
             output, state = self.model(self.tokens[:, span], states[-1])
-            states.append(state)
+            # All in one place: small tensors that stay between large ones that go would split the memory.
+            kept = kept or [leaf.new_empty(len(spans), *leaf.shape) for leaf in leaves_of(state)]
+            rows = [leaf[number] for leaf in kept]
+            torch._foreach_copy_(rows, leaves_of(state))
+            states.append(with_leaves(state, iter(rows)))
             if terms:
                 # In fp64: a chromosome is thousands of chunks.
                 total = total + self.term_of(output, self.targets_of(span)).double()

@@ -324,8 +324,8 @@ def peak_memory(length: int, chunk: int) -> int:
 def test_memory_follows_the_chunk_and_not_the_length() -> None:
     whole = peak_memory(2**14, 2**14)
     short, long = (peak_memory(length, 2**11) for length in (2**12, 2**14))
-    assert long < 1.25 * short
-    assert long < whole / 4
+    assert long < 1.5 * short  # in proportion to the length it would be 4
+    assert long < whole / 3
 
 
 def in_two_processes(work: Callable[[int, str], None], folder: str) -> None:
