@@ -1,1 +1,1 @@
-"""How models are trained."""
+"""One run: its loop, its optimiser, its checkpoints and what may resume it."""
