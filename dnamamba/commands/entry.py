@@ -39,7 +39,8 @@ def main() -> None:
 
 def overrides_first(arguments: list[str]) -> list[str]:
     """The arguments with overrides before flags: Hydra's parser refuses overrides on both sides of a flag."""
-    overrides, flags = [], []
+    overrides: list[str] = []
+    flags: list[str] = []
     left = iter(arguments)
     waiting = next(left, None)
     while waiting is not None:
