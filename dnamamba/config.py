@@ -17,6 +17,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from dnamamba.commands.entry import overrides_first
 from dnamamba.errors import Interrupted, UserError
 
 T = TypeVar("T")
@@ -103,6 +104,7 @@ def command(run: Callable[[DictConfig], None], name: str, folder: str = ".") -> 
         os.environ.setdefault("TTY_COMPATIBLE", "0")
     try:
         _share_one_folder()
+        sys.argv[1:] = overrides_first(sys.argv[1:])
         hydra.main(version_base="1.3", config_path=str(conf_dir() / folder), config_name=name)(job)()
     except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
         _report(_one_line(error, folder))

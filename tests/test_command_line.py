@@ -257,3 +257,42 @@ def test_the_wheel_has_all_it_needs(tmp_path: Path, folder: Path) -> None:
         text=True,
     ).stdout.split()
     assert all(path.startswith(str(tmp_path / "installed")) for path in found)
+
+
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        (["a=1", "--multirun", "b=1,2"], ["a=1", "b=1,2", "--multirun"]),
+        (["--config-dir", "x", "a=1"], ["a=1", "--config-dir", "x"]),
+        (["--info", "a=1"], ["a=1", "--info"]),
+        (["--info", "defaults", "a=1"], ["a=1", "--info", "defaults"]),
+    ],
+)
+def test_overrides_may_stand_on_both_sides_of_a_flag(typed: list[str], read: list[str]) -> None:
+    from dnamamba.commands.entry import overrides_first
+
+    assert overrides_first(typed) == read
+
+
+def test_a_run_started_by_dnamamba_is_restarted_as_its_own_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    import dnamamba.info
+    from dnamamba.commands import entry
+
+    main = type(sys)("__main__")
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    monkeypatch.setattr(sys, "argv", ["dnamamba", "info", "a=1"])
+    monkeypatch.setattr(dnamamba.info, "main", lambda: None)
+    entry.main()
+    assert main.__spec__ is not None
+    assert (main.__spec__.name, sys.argv) == ("dnamamba.info", ["dnamamba", "a=1"])
+
+
+def test_dnamamba_refuses_an_unknown_command_with_the_nearest_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from dnamamba.commands import entry
+
+    monkeypatch.setattr(sys, "argv", ["dnamamba", "pretain"])
+    with pytest.raises(SystemExit, match="1"):
+        entry.main()
+    assert capsys.readouterr().err == "dnamamba: error: no command 'pretain'; did you mean pretrain?\n"

@@ -1,0 +1,61 @@
+"""One name for every command, `dnamamba <command>`; and Hydra's flags in any order with overrides."""
+
+import sys
+from difflib import get_close_matches
+from importlib import import_module
+from importlib.util import find_spec
+
+COMMANDS = {
+    "pretrain": "pretrain a language model on a genome",
+    "finetune": "fine-tune a model on labelled sequences, or predict with it (mode=predict)",
+    "embed": "write embeddings of sequences, regions or bins to a file",
+    "score": "score the effects of variants, or of every change of a region",
+    "tracks": "write how well each base is predicted, as bigWig",
+    "generate": "generate new sequence from a trained model",
+    "plan": "print what a pretraining run would do, before it starts",
+    "info": "print versions and devices, and test the kernels",
+}
+WITH_VALUE = {"--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p"}
+WITH_VALUE |= {"--cfg", "-c", "--experimental-rerun"}
+INFO = {"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"}
+
+
+def main() -> None:
+    """The console script `dnamamba`: run the command that the first argument names."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name in ("--help", "-h"):
+        print(_page())
+        return
+    if name not in COMMANDS:
+        close = get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(COMMANDS)}"
+        print(f"dnamamba: error: no command {name!r}; {hint}", file=sys.stderr)
+        sys.exit(1)
+    del sys.argv[1]
+    # Lightning starts the other processes of a run as `python -m <__main__'s name>` with these arguments.
+    sys.modules["__main__"].__spec__ = find_spec(f"dnamamba.{name}")
+    import_module(f"dnamamba.{name}").main()
+
+
+def overrides_first(arguments: list[str]) -> list[str]:
+    """The arguments with overrides before flags: Hydra's parser refuses overrides on both sides of a flag."""
+    overrides: list[str] = []
+    flags: list[str] = []
+    left = iter(arguments)
+    waiting = next(left, None)
+    while waiting is not None:
+        argument, waiting = waiting, next(left, None)
+        is_flag = argument.startswith("-")
+        (flags if is_flag else overrides).append(argument)
+        optional = argument in ("--info", "-i") and waiting in INFO
+        if waiting is not None and (argument in WITH_VALUE or optional):
+            flags.append(waiting)
+            waiting = next(left, None)
+    return [*overrides, *flags]
+
+
+def _page() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {purpose}" for name, purpose in COMMANDS.items()]
+    head = ["usage: dnamamba <command> [key=value ...]", "", "Commands:", *lines, ""]
+    return "\n".join([*head, "`dnamamba <command> --help` shows the keys of a command."])
