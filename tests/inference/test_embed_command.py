@@ -22,7 +22,8 @@ import dnamamba
 from dnamamba import UserError, optional
 from dnamamba.checkpoint import model_hash
 from dnamamba.embed import run
-from dnamamba.inference import embed_command, partial
+from dnamamba.commands import embed as embed_command
+from dnamamba.inference import partial
 from dnamamba.inference.partial import _ENTRY
 
 SUFFIXES = (".npz", ".h5", ".zarr", ".parquet", ".h5ad")
