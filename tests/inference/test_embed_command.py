@@ -21,8 +21,8 @@ from omegaconf import DictConfig
 import dnamamba
 from dnamamba import UserError, optional
 from dnamamba.checkpoint import model_hash
-from dnamamba.embed import run
 from dnamamba.commands import embed as embed_command
+from dnamamba.embed import run
 from dnamamba.inference import partial
 from dnamamba.inference.partial import _ENTRY
 
