@@ -105,6 +105,11 @@ class Plan:
             rows = np.ones_like(length) if config.pool_every is None else -(-length // config.pool_every)
         self.first_row = np.concatenate(([0], np.cumsum(rows)))
 
+    def where(self, context: int) -> str:
+        """A context as a region is written: chr1:1-100."""
+        record = self.regions[self.region[context]].record
+        return Region(record, int(self.start[context]), int(self.end[context])).where
+
     @property
     def rows(self) -> int:
         """Vectors in the result."""

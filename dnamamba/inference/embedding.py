@@ -162,7 +162,7 @@ def check_lengths(reader: Reader, plan: Plan) -> None:
     length = plan.end - plan.start
     longest = int(length.argmax())
     remedy = f"cut it with window={reader.longest} or less"
-    reader.need_length(int(length[longest]), _where(plan, longest), remedy)
+    reader.need_length(int(length[longest]), plan.where(longest), remedy)
 
 
 def read_embeddings(
@@ -206,11 +206,6 @@ def _ids(inputs: Inputs, plan: Plan, context: int) -> Ids:
     return inputs.alphabet.reverse_complement(ids) if region.strand == "-" else ids
 
 
-def _where(plan: Plan, context: int) -> str:
-    record = plan.regions[plan.region[context]].record
-    return Region(record, int(plan.start[context]), int(plan.end[context])).where
-
-
 def _batches(
     todo: Int64s, length: Int64s, budget: int, batch_size: int | str, alike: bool
 ) -> Iterator[Int64s]:
@@ -244,11 +239,9 @@ def _read_batches(
             row[: ids.size] = reader.alphabet.reverse_complement(ids) if reverse else ids
         on_device = reader.to_device(tokens)
         hidden, _ = reader.hidden(on_device, layer=plan.config.layer)
-        return (
-            [hidden.float()]
-            if pooling == "none"
-            else [*part(pooling, hidden.float(), table[on_device.int()])]
-        )
+        if pooling == "none":
+            return [hidden.float()]
+        return [*part(pooling, hidden.float(), table[on_device.int()])]
 
     results = fetched(
         (contexts, tuple(t for r in directions for t in read(contexts, r))) for contexts in batches
@@ -265,12 +258,12 @@ def _read_batches(
             for value, count in zip(tensors[::2], tensors[1::2], strict=True):
                 rows = Pooled(pooling, len(contexts), value.shape[1])
                 rows.add(torch.from_numpy(value), torch.from_numpy(count))
-                pooled.append(_values(rows, [_where(plan, context) for context in contexts.tolist()]))
+                pooled.append(_values(rows, [plan.where(context) for context in contexts.tolist()]))
             values = list(_average(pooled)[:, None])
         advance(int((plan.end - plan.start)[contexts].sum()))
         for context, value in zip(contexts.tolist(), values, strict=True):
             if pooling == "none":
-                need_finite(value, _where(plan, context))
+                need_finite(value, plan.where(context))
             yield Part(context, int(plan.first_row[context]), value, True)
 
 
@@ -281,12 +274,12 @@ def _read_long(
     row = int(plan.first_row[context])
     if plan.config.strand == "forward" and plan.config.pooling == "none":
         for start, end, hidden in _hidden(reader, ids, False, plan.config.layer):
-            need_finite(hidden, _where(plan, context))
+            need_finite(hidden, plan.where(context))
             advance(end - start)
             yield Part(context, row + start, hidden, end == ids.size)
         return
     directions = (False, True) if plan.config.strand == "both" else (False,)
-    where = _where(plan, context)
+    where = plan.where(context)
     values = []
     for reverse in directions:
         share = advance if reverse == directions[-1] else _ignore
