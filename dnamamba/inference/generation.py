@@ -1,6 +1,8 @@
 """New sequence from a model, a base at a time, in memory that does not grow with what was read or made."""
 
-from collections import deque
+import hashlib
+import operator
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -46,8 +48,9 @@ def generate(
         temperature: logits are divided by it; 0 takes the likeliest base.
         top_k: only this many of the likeliest bases may be drawn.
         top_p: only the likeliest bases that together have this probability, the last included, may be drawn.
-        seed: the same seed, prompts and batch give the same bases on the same machine, and a shorter `length`
-            their beginning. The noise is the same on every device; logits differ there by rounding.
+        seed: the same seed and prompt give the same bases on the same machine, and a shorter `length` or a
+            smaller `batch` their beginning; another prompt has other noise. The noise is the same on every
+            device; logits differ there by rounding.
         batch: sequences made from each prompt.
 
     Returns:
@@ -72,12 +75,36 @@ def generate_blocks(
     for name, number in (("length", length), ("batch", batch), ("prompts", len(prompts))):
         if number < 1:
             raise UserError(f"generation needs {name} of at least 1, not {number}")
-    if not 0 <= seed < 2**63:
-        raise UserError(f"seed must lie between 0 and 2^63 - 1, not {seed}")
-    loop = SamplingLoop(model, len(prompts) * batch, sampling, seed)
+    loop = SamplingLoop(model, len(prompts) * batch, sampling, row_seeds(seed, prompts, batch))
     loop.start([read_prompt(model, prompt) for prompt in prompts], batch)
     for done in range(0, length, BLOCK):
         yield loop.block()[:, : length - done]
+
+
+def row_seeds(seed: int, prompts: Sequence[Ids], batch: int) -> list[int]:
+    """A seed of the noise for each sequence: of the seed, its prompt and which copy of that prompt it is.
+
+    Sequences of different prompts, in one run or in two, then share no noise; what else a run makes changes
+    nothing.
+
+    Raises:
+        UserError: the seed is not a whole number in range.
+    """
+    try:
+        number = operator.index(seed)  # NumPy's integers too
+    except TypeError:
+        raise UserError(f"seed must be a whole number (got {seed!r})") from None
+    if not 0 <= number < 2**63:
+        raise UserError(f"seed must lie between 0 and 2^63 - 1, not {number}")
+    copies: Counter[bytes] = Counter()
+    seeds = []
+    for prompt in prompts:
+        letters = prompt.tobytes()
+        for _ in range(batch):
+            mixed = hashlib.sha256(f"{number} {copies[letters]} ".encode() + letters).digest()
+            seeds.append(int.from_bytes(mixed[:8], "little") >> 1)
+            copies[letters] += 1
+    return seeds
 
 
 def encode_prompt(text: str, alphabet: Alphabet) -> Ids:
@@ -120,15 +147,18 @@ class SamplingLoop:
         model: the language model.
         rows: sequences.
         sampling: how a base is drawn.
-        seed: of the noise.
+        seed: of the noise, of each sequence or one for all.
     """
 
-    def __init__(self, model: LanguageModel, rows: int, sampling: Sampling, seed: int) -> None:
+    def __init__(
+        self, model: LanguageModel, rows: int, sampling: Sampling, seed: int | Sequence[int]
+    ) -> None:
         backbone, device, vocabulary = model.backbone, model.backbone.device, model.config.padded_vocab_size
         cast = torch.is_autocast_enabled(device.type)
         dtype = torch.get_autocast_dtype(device.type) if cast else backbone.dtype
         self._sampling = sampling
-        self._generator = torch.Generator().manual_seed(seed)
+        seeds = [seed] if isinstance(seed, int) else seed
+        self._generators = [torch.Generator().manual_seed(one) for one in seeds]
         self._recurrence = backbone.recurrence(rows, dtype)
         self._logits = torch.zeros(rows, vocabulary, dtype=backbone.dtype, device=device)
         self._allowed = torch.zeros(vocabulary, dtype=torch.bool, device=device)
@@ -149,7 +179,9 @@ class SamplingLoop:
     @torch.no_grad()
     def block(self) -> Ids:
         """The next `BLOCK` bases of all sequences, uint8 [rows, BLOCK]."""
-        self._noise.copy_(gumbel(tuple(self._noise.shape), self._generator))
+        each = self._noise.shape[1] // len(self._generators)
+        shape = (BLOCK, each, self._noise.shape[2])
+        self._noise.copy_(torch.cat([gumbel(shape, generator) for generator in self._generators], 1))
         self._position.zero_()
         for _ in range(BLOCK):
             self._step()
