@@ -199,5 +199,11 @@ def _build(
     if wrong:
         shown = "; ".join(sorted(wrong)[:6]) + (f"; and {len(wrong) - 6} more" if len(wrong) > 6 else "")
         raise UserError(f"{source}: the weights do not go with the configuration: {shown}")
+    for name, tensor in sorted(weights.items()):
+        if not torch.isfinite(tensor).all():
+            raise UserError(
+                f"{source}: {name} is not finite (it holds NaN or infinity): the training diverged, or the "
+                "file is damaged; use an earlier checkpoint"
+            )
     model.load_state_dict(weights, assign=True)
     return model.requires_grad_(True).eval()

@@ -14,9 +14,9 @@ from rich.console import Console
 from dnamamba import __version__
 from dnamamba.checkpoint import model_hash
 from dnamamba.errors import Interrupted, UserError
-from dnamamba.inference.contexts import EmbeddingConfig, Plan
+from dnamamba.inference.contexts import EmbeddingConfig, Plan, check_missing, rows_to_keep
 from dnamamba.inference.device import load_any_on
-from dnamamba.inference.embedding import check_batch_size, read_embeddings
+from dnamamba.inference.embedding import check_batch_size, check_lengths, read_embeddings
 from dnamamba.inference.inputs import Inputs, read_inputs
 from dnamamba.inference.output import output_path
 from dnamamba.inference.outputs import SUFFIXES, Info, Result, check_format, write_result
@@ -42,6 +42,7 @@ class EmbedConfig:
     batch_size: Any
     device: str
     precision: str
+    missing: str
     overwrite: bool
 
 
@@ -57,6 +58,7 @@ def embed_to_file(config: EmbedConfig) -> None:
     how = EmbeddingConfig(
         config.layer, config.pooling, config.strand, config.window, config.stride, config.pool_every
     )
+    check_missing(config.missing, how.pooling)
     out = output_path(config.out, SUFFIXES, config.overwrite)
     check_format(out, how.pooling)
     model = load_any_on(config.model, config.device)
@@ -65,8 +67,9 @@ def embed_to_file(config: EmbedConfig) -> None:
     check_batch_size(config.batch_size)
     inputs = read_inputs(config.fasta if config.bed is None else (config.fasta, config.bed), reader.alphabet)
     plan = Plan(inputs.regions, how)
+    check_lengths(reader, plan)
     info = _info(config, how, reader)
-    width = reader.config.d_model
+    width = reader.config.width
     partial = Partial(out, plan, width, {**info, "regions_sha256": _regions_hash(inputs, config)})
     began = time.perf_counter()
     if partial.done:
@@ -78,9 +81,14 @@ def embed_to_file(config: EmbedConfig) -> None:
                 reader, inputs, plan, batch_size=config.batch_size, done=partial.done, advance=advance
             ):
                 partial.add(part)
+        values, table, said = partial.values(), plan.table(), None
+        if how.pooling != "none":
+            keep, said = rows_to_keep(values, table, config.missing)
+            if not keep.all():
+                values, table = partial.kept(keep), table.rows(keep)
         made = partial.place(f"result{out.suffix}")
         first_row = plan.first_row if how.pooling == "none" else None
-        write_result(Result(partial.values(), plan.table(), first_row, info), made)
+        write_result(Result(values, table, first_row, info), made)
         partial.publish(made)
     except OSError as error:
         raise UserError(
@@ -92,8 +100,10 @@ def embed_to_file(config: EmbedConfig) -> None:
     finally:
         partial.close()
     seconds = time.perf_counter() - began
+    if said is not None:
+        console.print(f"{said}; missing={config.missing}", soft_wrap=True)
     console.print(
-        f"{plan.rows:,} vectors of {width} from {int(length.sum()):,} bases in {seconds:.1f} s: {out}",
+        f"{len(values):,} vectors of {width} from {int(length.sum()):,} bases in {seconds:.1f} s: {out}",
         soft_wrap=True,
     )
 

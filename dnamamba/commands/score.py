@@ -101,10 +101,15 @@ def _saturate(config: ScoreConfig, model: LanguageModel, genome: Genome, windows
     picture = output_path(str(out.with_suffix(".png")), (".png",), config.overwrite)
     with _bar(console, "mutating", region.length) as advance:
         result = saturate(model, genome, region, windows, config.bases_per_batch, advance)
-    with replacing(out) as beside:
-        write_table(result, beside)
     count = 3 * int(np.isfinite(result.llr[:, 0]).sum())
-    save_figure(saturation_figure(result.letters, result.llr, region.name, region.start + 1), picture)
+    figure = saturation_figure(result.letters, result.llr, region.name, region.start + 1)
+    try:
+        # Both are whole before either has its name.
+        with replacing(out) as table, replacing(picture) as drawn:
+            write_table(result, table)
+            save_figure(figure, drawn)
+    except OSError as error:
+        raise UserError(f"can't write {out} and {picture}: {error.strerror}") from error
     console.print(f"{count:,} variants: {out}, {picture}", soft_wrap=True)
 
 

@@ -1,17 +1,20 @@
-"""Which stretches are read for embeddings, and which rows of the result each makes."""
+"""Which intervals are read for embeddings, and which rows of the result each makes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dnamamba.errors import UserError
 from dnamamba.inference.inputs import Region
-from dnamamba.inference.pooling import POOLINGS
 
+Pooling = Literal["mean", "last", "none"]
+POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
+MISSING = ("nan", "drop", "error")
+_SHOWN = 5  # regions named in one line
 STRANDS = ("forward", "both")
 
 
@@ -47,12 +50,18 @@ class EmbeddingConfig:
 
 
 class Table(NamedTuple):
-    """Regions by columns: record and BED name as letters, start and end int64; [n] each."""
+    """Regions by columns: record, BED name and strand as letters, start and end int64; [n] each."""
 
     record: NDArray[np.str_]
     start: NDArray[np.int64]
     end: NDArray[np.int64]
     name: NDArray[np.str_]
+    strand: NDArray[np.str_]
+
+    def rows(self, keep: NDArray[np.bool_]) -> Table:
+        """Some of the rows."""
+        record, start, end, name, strand = self
+        return Table(record[keep], start[keep], end[keep], name[keep], strand[keep])
 
     def regions(self) -> list[Region]:
         """The same by rows."""
@@ -60,7 +69,9 @@ class Table(NamedTuple):
 
 
 class Plan:
-    """Which stretches are read, each from an empty state, and which rows of the result each makes.
+    """Which intervals are read, each from an empty state, and which rows of the result each makes.
+
+    Windows and bins of a region of the minus strand are counted from its end.
 
     Attributes:
         region: int64 [contexts], the number of its region.
@@ -85,12 +96,19 @@ class Plan:
         region_end = region_start + lengths[self.region]
         self.start = region_start + number * (stride or 0)
         self.end = region_end if window is None else np.minimum(self.start + window, region_end)
+        self._minus = np.array([region.strand == "-" for region in regions], dtype=bool)[self.region]
+        self.start, self.end = _mirrored(self._minus, region_start, region_end, self.start, self.end)
         length = self.end - self.start
         if config.pooling == "none":
             rows = length
         else:
             rows = np.ones_like(length) if config.pool_every is None else -(-length // config.pool_every)
         self.first_row = np.concatenate(([0], np.cumsum(rows)))
+
+    def where(self, context: int) -> str:
+        """A context as a region is written: chr1:1-100."""
+        record = self.regions[self.region[context]].record
+        return Region(record, int(self.start[context]), int(self.end[context])).where
 
     @property
     def rows(self) -> int:
@@ -105,9 +123,63 @@ class Plan:
             rows = np.diff(self.first_row)
             context = np.repeat(context, rows)
             number = np.arange(self.rows) - np.repeat(self.first_row[:-1], rows)
-            start = start[context] + number * self.config.pool_every
-            end = np.minimum(start + self.config.pool_every, end[context])
+            first, last = start[context], end[context]
+            start = first + number * self.config.pool_every
+            end = np.minimum(start + self.config.pool_every, last)
+            start, end = _mirrored(self._minus[context], first, last, start, end)
         region = self.region[context]
         records = np.array([region.record for region in self.regions])
         names = np.array([region.name for region in self.regions])
-        return Table(records[region], start, end, names[region])
+        strands = np.array([region.strand for region in self.regions])
+        return Table(records[region], start, end, names[region], strands[region])
+
+
+def _mirrored(
+    minus: NDArray[np.bool_],
+    first: NDArray[np.int64],
+    last: NDArray[np.int64],
+    start: NDArray[np.int64],
+    end: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Intervals within `first` to `last`, those of the minus strand counted from `last`."""
+    return np.where(minus, first + last - end, start), np.where(minus, first + last - start, end)
+
+
+def check_missing(missing: str, pooling: str) -> None:
+    """Refuse another word, and one that has no effect.
+
+    Raises:
+        UserError: naming it.
+    """
+    if missing not in MISSING:
+        raise UserError(f"missing must be one of {', '.join(MISSING)} (got {missing!r})")
+    if missing != "nan" and pooling == "none":
+        raise UserError(
+            f"missing={missing}: a vector per base is never missing; leave it out of pooling=none"
+        )
+
+
+def rows_to_keep(
+    values: NDArray[np.float32], table: Table, missing: str
+) -> tuple[NDArray[np.bool_], str | None]:
+    """Which rows the result holds, and one line about those that have no known base.
+
+    Args:
+        values: [rows, D]; of a row without a known base NaN.
+        table: where each row is from.
+        missing: one of `MISSING`.
+
+    Raises:
+        UserError: there are such rows and `missing` is `error`, or there are no others and it is `drop`.
+    """
+    lost = np.isnan(values[:, 0])
+    number = int(lost.sum())
+    if not number:
+        return ~lost, None
+    chosen = np.flatnonzero(lost)[:_SHOWN]
+    shown = ", ".join(region.where for region in table.rows(np.isin(np.arange(len(lost)), chosen)).regions())
+    shown += f" and {number - len(chosen):,} more" if number > len(chosen) else ""
+    said = f"{number:,} of {len(lost):,} regions have no known base, only N: {shown}"
+    if missing == "error" or (missing == "drop" and number == len(lost)):
+        raise UserError(f"{said}; set missing=nan to keep them as NaN")
+    return np.full_like(lost, True) if missing == "nan" else ~lost, said

@@ -2,8 +2,11 @@
 
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from dnamamba.checkpoint import Model, load
 from dnamamba.errors import UserError
@@ -20,7 +23,7 @@ def load_on(path: str | Path, device: str) -> LanguageModel:
 
 
 def need_language_model(model: Model, name: str = "this") -> LanguageModel:
-    """The same model, which says how likely a base is.
+    """The same model, which says how likely a base is; the one place that asks what a model was trained for.
 
     Raises:
         UserError: it is a fine-tuned one, which answers another question.
@@ -53,7 +56,7 @@ def precision_of(model: Model, precision: str) -> AbstractContextManager[object]
     Raises:
         UserError: another word.
     """
-    device = model.backbone.embedding.weight.device
+    device = model.backbone.device
     if precision == "auto":
         has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         precision = "bf16" if has_bf16 else "fp32"
@@ -62,3 +65,21 @@ def precision_of(model: Model, precision: str) -> AbstractContextManager[object]
     if precision == "bf16":
         return torch.autocast(device.type, torch.bfloat16)
     raise UserError(f"precision={precision}: choose auto, fp32 or bf16")
+
+
+def need_finite(values: NDArray[Any], where: str) -> None:
+    """Refuse results that are not numbers: weights or activations have left the range of their dtype.
+
+    Args:
+        values: of one region.
+        where: it is.
+
+    Raises:
+        UserError: naming the region.
+    """
+    strange = values[~np.isfinite(values)]
+    if strange.size:
+        raise UserError(
+            f"{where}: the model computes values that are not finite (got {strange[0]}); use precision=fp32, "
+            "or a checkpoint from before its training diverged"
+        )

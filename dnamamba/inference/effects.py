@@ -20,20 +20,18 @@ from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from dnamamba.data.alphabet import Alphabet, Ids
+from dnamamba.data.alphabet import Ids
 from dnamamba.data.fasta import Genome
 from dnamamba.errors import UserError
-from dnamamba.inference.pooling import known_bases, pool
-from dnamamba.kernels.precision import without_autocast
-from dnamamba.models import LanguageModel, MixerState, State
+from dnamamba.inference.device import need_finite
+from dnamamba.inference.likelihood import Likelihood, View, likelihood
+from dnamamba.inference.streaming import Reader
+from dnamamba.models import LanguageModel
 
 STRANDS = {"both": (False, True), "forward": (False,), "reverse": (True,)}  # reverse or not
 SITES = 1024  # sorted into batches together
-SHORTEST_PIECE = 256  # bases of a row read at once, when rows are many or long
 
 
 class Site(NamedTuple):
@@ -60,14 +58,6 @@ class Effects(NamedTuple):
 
     llr: NDArray[np.float64]
     distance: NDArray[np.float64]
-
-
-class View(NamedTuple):
-    """Alleles between two flanks, in the direction of reading."""
-
-    before: Ids
-    alleles: tuple[Ids, ...]
-    after: Ids
 
 
 @dataclass(frozen=True)
@@ -114,7 +104,6 @@ class Windows:
                     yield View(left, site.alleles, right)
 
 
-@torch.no_grad()
 def score_sites(
     model: LanguageModel,
     genome: Genome,
@@ -129,23 +118,43 @@ def score_sites(
         genome: the reference, in the model's alphabet.
         sites: reference alleles must be the genome's.
         windows: how to look at them.
-        bases_per_batch: bases read at once; None is 2^20 on a GPU and 2^14 elsewhere.
+        bases_per_batch: bases read at once; None is 2^20 on a GPU with room for them and 2^14 elsewhere.
+
+    Raises:
+        UserError: a fine-tuned model, a family without a likelihood, a window longer than what it can read,
+            or a score that is not finite.
     """
-    weight = model.backbone.embedding.weight
-    if bases_per_batch is None:
-        bases_per_batch = 1 << 20 if weight.device.type == "cuda" else 1 << 14
-    reader = _Reader(model, genome.alphabet, bases_per_batch)
+    # In fp32 a reader leaves the caller's autocast as it is.
+    reader = Reader(model, precision="fp32", piece=bases_per_batch)
+    found = likelihood(reader, "score")
     rest = iter(sites)
     while some := list(islice(rest, SITES)):
         views = [view for site in some for view in windows.views(site, genome)]
-        scores: list[Effects] = [Effects(np.empty(0), np.empty(0))] * len(views)
-        for batch in _batches(views, bases_per_batch):
-            for i, effects in zip(batch, reader.read([views[i] for i in batch]), strict=True):
-                scores[i] = effects
         each = len(views) // len(some)
-        for i in range(0, len(views), each):
+        for i, view in enumerate(views):
+            site = some[i // each]
+            length = len(view.before) + _longest(view)
+            reader.need_length(length, f"{site.name}:{site.start + 1}", "set a smaller window")
+        scores: list[Effects] = [Effects(np.empty(0), np.empty(0))] * len(views)
+        for batch in _batches(views, reader.piece):
+            for i, effects in zip(batch, _effects(found, [views[i] for i in batch]), strict=True):
+                scores[i] = effects
+        for site, i in zip(some, range(0, len(views), each), strict=True):
             llr, distance = np.mean(scores[i : i + each], axis=0)
+            need_finite(np.concatenate([llr, distance]), f"{site.name}:{site.start + 1}")
             yield Effects(llr, distance)
+
+
+def _effects(found: Likelihood, views: Sequence[View]) -> list[Effects]:
+    """The effects of views of one length of first flank, averaged over nothing."""
+    log_p, embedding = found.alleles(views)
+    effects, row = [], 0
+    for view in views:
+        alts = slice(row + 1, row + len(view.alleles))
+        distance = np.linalg.norm(embedding[alts] - embedding[row], axis=-1)
+        effects.append(Effects(log_p[alts] - log_p[row], distance))
+        row = alts.stop
+    return effects
 
 
 def _batches(views: Sequence[View], budget: int) -> Iterator[list[int]]:
@@ -165,100 +174,3 @@ def _batches(views: Sequence[View], budget: int) -> Iterator[list[int]]:
 
 def _longest(view: View) -> int:
     return max(map(len, view.alleles)) + len(view.after)
-
-
-class _Reader:
-    """Reads views of one length of first flank in one go, that flank once for all alleles."""
-
-    def __init__(self, model: LanguageModel, alphabet: Alphabet, bases_per_batch: int) -> None:
-        self._model = model
-        self._budget = bases_per_batch
-        self._pad_id = alphabet.pad_id
-        self._device = model.backbone.embedding.weight.device
-        self._known = known_bases(alphabet).to(self._device)
-
-    def read(self, views: Sequence[View]) -> list[Effects]:
-        """The effects of the views, averaged over nothing."""
-        before = self._flank(np.stack([view.before for view in views]))
-        tails = [np.concatenate([allele, view.after]) for view in views for allele in view.alleles]
-        tokens = np.full((len(tails), max(map(len, tails))), self._pad_id, dtype=np.uint8)
-        for line, tail in zip(tokens, tails, strict=True):
-            line[: len(tail)] = tail
-        owners = torch.tensor([i for i, view in enumerate(views) for _ in view.alleles], device=self._device)
-        likelihood, embedding = self._tails(tokens, before.of(owners))
-        effects, row = [], 0
-        for view in views:
-            alts = slice(row + 1, row + len(view.alleles))
-            distance = np.linalg.norm(embedding[alts] - embedding[row], axis=-1)
-            effects.append(Effects(likelihood[alts] - likelihood[row], distance))
-            row = alts.stop
-        return effects
-
-    def _flank(self, tokens: Ids) -> "_Read":
-        """What the alleles need of the flank before them."""
-        read = _Read.nothing(len(tokens), self._model)
-        for piece, hidden, state in self._pieces(tokens, None):
-            log_p = self._log_p(hidden[:, -1])
-            read = self._and(read, piece, hidden)._replace(log_p=log_p, state=state)
-        return read
-
-    def _tails(self, tokens: Ids, read: "_Read") -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Log-likelihoods [rows] of the tails and mean embeddings [rows, D] of all that was read."""
-        likelihood = torch.zeros(len(tokens), dtype=torch.float64, device=self._device)
-        for piece, hidden, _ in self._pieces(tokens, read.state):
-            log_p = self._log_p(hidden)
-            before = torch.cat([read.log_p[:, None], log_p[:, :-1]], dim=1)
-            each = before.gather(-1, piece.long()[..., None]).squeeze(-1)
-            likelihood += each.masked_fill(~self._known[piece.long()], 0).sum(1, dtype=torch.float64)
-            read = self._and(read, piece, hidden)._replace(log_p=log_p[:, -1])
-        embedding = read.hidden.double() / read.known.double().clamp(min=1)[:, None]
-        return likelihood.cpu().numpy(), embedding.cpu().numpy()
-
-    def _pieces(self, tokens: Ids, state: State | None) -> Iterator[tuple[Tensor, Tensor, State]]:
-        """Tokens, final hidden states and recurrent state, in pieces along the length that memory holds."""
-        width = max(self._budget // len(tokens), SHORTEST_PIECE)
-        for start in range(0, tokens.shape[1], width):
-            piece = torch.from_numpy(np.ascontiguousarray(tokens[:, start : start + width])).to(self._device)
-            hidden, state = self._model.backbone(piece, state)
-            yield piece, hidden, state
-
-    def _log_p(self, hidden: Tensor) -> Tensor:
-        """Log-probabilities [.., V] of the next base, in the parameters' dtype whatever autocast says."""
-        with without_autocast(self._device):
-            return self._model.head(hidden.to(self._model.backbone.embedding.weight.dtype)).log_softmax(-1)
-
-    def _and(self, read: "_Read", piece: Tensor, hidden: Tensor) -> "_Read":
-        """Add the hidden states at known bases."""
-        with without_autocast(self._device):
-            total, count = pool(hidden, self._known[piece.long()], "mean")
-        return read._replace(known=read.known + count, hidden=read.hidden + total)
-
-
-class _Read(NamedTuple):
-    """What was read so far of some sequences.
-
-    Attributes:
-        log_p: [rows, V] of the next base; 0 where nothing was read, so that the first base counts nothing.
-        state: the recurrent state.
-        known: [rows], number of bases A, C, G and T.
-        hidden: [rows, D], sum of the final hidden states at these.
-    """
-
-    log_p: Tensor
-    state: State | None
-    known: Tensor
-    hidden: Tensor
-
-    @classmethod
-    def nothing(cls, rows: int, model: LanguageModel) -> "_Read":
-        """Before the first base."""
-        vocabulary, width = model.backbone.embedding.weight.shape
-        new = model.backbone.embedding.weight.new_zeros
-        return cls(new(rows, vocabulary), None, new(rows), new(rows, width))
-
-    def of(self, rows: Tensor) -> "_Read":
-        """These rows of it, each as often as it is named."""
-        state = self.state
-        if state is not None:
-            state = tuple(MixerState(layer.conv[rows], layer.ssm[rows]) for layer in state)
-        return _Read(self.log_p[rows], state, self.known[rows], self.hidden[rows])

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, NamedTuple, overload
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from dnamamba.checkpoint import Model
 from dnamamba.data.alphabet import Ids
 from dnamamba.errors import UserError
-from dnamamba.inference.contexts import EmbeddingConfig, Plan
+from dnamamba.inference.contexts import EmbeddingConfig, Plan, Pooling, check_missing, rows_to_keep
+from dnamamba.inference.device import need_finite
 from dnamamba.inference.inputs import Inputs, Region, Source, read_inputs
-from dnamamba.inference.pooling import Pooled, Pooling, known_bases, pool, pool_bins
 from dnamamba.inference.streaming import Reader, fetched
+from dnamamba.models.pooling import Pooled, base_table, part, part_bins
 
 Floats = NDArray[np.float32]
 Int64s = NDArray[np.int64]
@@ -56,7 +59,8 @@ def _ignore(bases: int) -> None: ...
 def embed(
     model: Model, source: Source, *, layer: int = ..., pooling: Literal["mean", "last"] = ...,
     strand: str = ..., window: int | None = ..., stride: int | None = ..., pool_every: int | None = ...,
-    batch_size: int | Literal["auto"] = ..., precision: str = ..., return_regions: Literal[False] = ...,
+    batch_size: int | Literal["auto"] = ..., precision: str = ..., missing: str = ...,
+    return_regions: Literal[False] = ...,
 ) -> Floats: ...  # fmt: skip
 
 
@@ -64,7 +68,8 @@ def embed(
 def embed(
     model: Model, source: Source, *, layer: int = ..., pooling: Literal["none"],
     strand: str = ..., window: int | None = ..., stride: int | None = ..., pool_every: int | None = ...,
-    batch_size: int | Literal["auto"] = ..., precision: str = ..., return_regions: Literal[False] = ...,
+    batch_size: int | Literal["auto"] = ..., precision: str = ..., missing: str = ...,
+    return_regions: Literal[False] = ...,
 ) -> list[Floats]: ...  # fmt: skip
 
 
@@ -72,7 +77,8 @@ def embed(
 def embed(
     model: Model, source: Source, *, layer: int = ..., pooling: Pooling = ...,
     strand: str = ..., window: int | None = ..., stride: int | None = ..., pool_every: int | None = ...,
-    batch_size: int | Literal["auto"] = ..., precision: str = ..., return_regions: Literal[True],
+    batch_size: int | Literal["auto"] = ..., precision: str = ..., missing: str = ...,
+    return_regions: Literal[True],
 ) -> Embeddings: ...  # fmt: skip
 
 
@@ -88,19 +94,21 @@ def embed(
     pool_every: int | None = None,
     batch_size: int | Literal["auto"] = "auto",
     precision: str = "auto",
+    missing: str = "nan",
     return_regions: bool = False,
 ) -> Floats | list[Floats] | Embeddings:
     """Embeddings of sequences, of the records of a FASTA file, or of regions of it.
 
     Each sequence or region is one context, however long: what does not fit at once is streamed with the
     recurrent state carried, in constant memory. Pooling looks at known bases only, neither N nor padding;
-    where there is none, the vector is NaN. Padding and the rest of a batch change nothing.
+    where there is none, the vector is NaN. Padding and the rest of a batch change nothing. A region whose
+    strand is `-` is read as its reverse complement, and its windows, bins or bases come in that order.
 
     Args:
         model: pretrained or fine-tuned; it runs where its parameters lie.
         source: a list of sequences (letters, or ids as uint8), a FASTA file, or (FASTA file, BED file).
         layer: whose hidden states: 0 is the embedding, k the residual stream after block k, and the last
-            (`n_layer` or -1) what the head reads, after the final norm. Negative numbers count from the end.
+            (or -1) what the head reads, after the final norm. Negative numbers count from the end.
         pooling: `mean` over positions, the `last` position, or `none`: a vector a base.
         strand: `forward`, or `both`: the average with a reading of the reverse complement, which is the same
             for a sequence and its reverse complement.
@@ -110,29 +118,51 @@ def embed(
         pool_every: a row for every so many bases of one context, as for 1 kb bins of a chromosome.
         batch_size: sequences a batch; `auto` is what suits the device.
         precision: of the matrix products: `fp32`, `bf16`, or `auto`, which is bf16 on a GPU that has it.
+        missing: what becomes of vectors without a known base: `nan` keeps them, `drop` leaves them out,
+            `error` refuses.
         return_regions: return `Embeddings`, with where each row is from.
 
     Returns:
         float32 [rows, D] in the order of the source; with pooling `none` a list of float32 [L, D].
 
     Raises:
-        UserError: a value is out of range, or the source can't be read.
+        UserError: a value is out of range, the source can't be read, a context is longer than what a family
+            that is not recurrent can read, or what the model computes is not finite.
     """
+    check_missing(missing, pooling)
     config = EmbeddingConfig(layer, pooling, strand, window, stride, pool_every)
     reader = Reader(model, precision=precision)
     inputs = read_inputs(source, reader.alphabet)
     plan = Plan(inputs.regions, config)
-    values = np.empty((plan.rows, reader.config.d_model), dtype=np.float32)
-    for part in read_embeddings(reader, inputs, plan, batch_size=batch_size):
-        values[part.row : part.row + len(part.values)] = part.values
-    found = np.split(values, plan.first_row[1:-1]) if pooling == "none" else values
-    return Embeddings(found, plan.table().regions()) if return_regions else found
+    values = np.empty((plan.rows, reader.config.width), dtype=np.float32)
+    for made in read_embeddings(reader, inputs, plan, batch_size=batch_size):
+        values[made.row : made.row + len(made.values)] = made.values
+    table = plan.table()
+    found: Floats | list[Floats] = values
+    if pooling == "none":
+        found = np.split(values, plan.first_row[1:-1])
+    elif missing != "nan":
+        keep, _ = rows_to_keep(values, table, missing)
+        found, table = values[keep], table.rows(keep)
+    return Embeddings(found, table.regions()) if return_regions else found
 
 
 def check_batch_size(batch_size: object) -> None:
     """Raise a `UserError` for what is neither "auto" nor a number of at least 1."""
     if batch_size != "auto" and not (isinstance(batch_size, int) and batch_size >= 1):
         raise UserError(f"batch_size must be auto or at least 1, not {batch_size!r}")
+
+
+def check_lengths(reader: Reader, plan: Plan) -> None:
+    """Refuse a context that is longer than what the model can read at once.
+
+    Raises:
+        UserError: naming the region.
+    """
+    length = plan.end - plan.start
+    longest = int(length.argmax())
+    remedy = f"cut it with window={reader.longest} or less"
+    reader.need_length(int(length[longest]), plan.where(longest), remedy)
 
 
 def read_embeddings(
@@ -153,32 +183,45 @@ def read_embeddings(
         batch_size: contexts a batch, of those that are no longer than a piece of the reader.
         done: contexts to leave out.
         advance: is told of bases read, both strands together counting as one.
+
+    Raises:
+        UserError: as of `embed`.
     """
+    check_lengths(reader, plan)
     check_batch_size(batch_size)
     reader.blocks(plan.config.layer)
     todo = np.setdiff1d(np.arange(len(plan.region)), np.fromiter(done, dtype=np.int64))
     length = plan.end - plan.start
     # Bins of different rows do not line up in a batch.
     short = (length[todo] <= reader.piece) & (plan.config.pool_every is None)
-    batches = _batches(todo[short], length, reader.piece, batch_size)
+    batches = _batches(todo[short], length, reader.piece, batch_size, alike=not reader.model.backbone.causal)
     yield from _read_batches(reader, inputs, plan, batches, advance)
     for context in todo[~short].tolist():
         yield from _read_long(reader, inputs, plan, context, advance)
 
 
 def _ids(inputs: Inputs, plan: Plan, context: int) -> Ids:
-    record = plan.regions[plan.region[context]].record
-    return inputs.ids(record, int(plan.start[context]), int(plan.end[context]))
+    region = plan.regions[plan.region[context]]
+    ids = inputs.ids(region.record, int(plan.start[context]), int(plan.end[context]))
+    return inputs.alphabet.reverse_complement(ids) if region.strand == "-" else ids
 
 
-def _batches(todo: Int64s, length: Int64s, budget: int, batch_size: int | str) -> Iterator[Int64s]:
-    """Contexts of like length together, at most `batch_size` of them, or as many as `budget` bases hold."""
+def _batches(
+    todo: Int64s, length: Int64s, budget: int, batch_size: int | str, alike: bool
+) -> Iterator[Int64s]:
+    """Contexts of like length together, at most `batch_size` of them, or as many as `budget` bases hold.
+
+    With `alike`, of the same length: what is not causal would see the padding.
+    """
     todo = todo[np.argsort(-length[todo], kind="stable")]
     first = 0
     while first < len(todo):
         size = batch_size if isinstance(batch_size, int) else max(1, budget // int(length[todo[first]]))
-        yield todo[first : first + size]
-        first += size
+        batch = todo[first : first + size]
+        if alike:
+            batch = batch[length[batch] == length[batch[0]]]
+        yield batch
+        first += len(batch)
 
 
 def _read_batches(
@@ -186,7 +229,7 @@ def _read_batches(
 ) -> Iterator[Part]:
     pooling = plan.config.pooling
     directions = (False, True) if plan.config.strand == "both" else (False,)
-    known = known_bases(reader.alphabet).to(reader.device)
+    table = base_table(reader.alphabet.name).to(reader.device)
 
     def read(contexts: Int64s, reverse: bool) -> list[Tensor]:
         rows = [_ids(inputs, plan, context) for context in contexts.tolist()]
@@ -196,11 +239,9 @@ def _read_batches(
             row[: ids.size] = reader.alphabet.reverse_complement(ids) if reverse else ids
         on_device = reader.to_device(tokens)
         hidden, _ = reader.hidden(on_device, layer=plan.config.layer)
-        return (
-            [hidden.float()]
-            if pooling == "none"
-            else [*pool(hidden.float(), known[on_device.int()], pooling)]
-        )
+        if pooling == "none":
+            return [hidden.float()]
+        return [*part(pooling, hidden.float(), table[on_device.int()])]
 
     results = fetched(
         (contexts, tuple(t for r in directions for t in read(contexts, r))) for contexts in batches
@@ -215,12 +256,14 @@ def _read_batches(
         else:
             pooled = []
             for value, count in zip(tensors[::2], tensors[1::2], strict=True):
-                rows = Pooled(len(contexts), value.shape[1], pooling)
-                rows.add(0, value, count)
-                pooled.append(rows.values())
+                rows = Pooled(pooling, len(contexts), value.shape[1])
+                rows.add(torch.from_numpy(value), torch.from_numpy(count))
+                pooled.append(_values(rows, [plan.where(context) for context in contexts.tolist()]))
             values = list(_average(pooled)[:, None])
         advance(int((plan.end - plan.start)[contexts].sum()))
         for context, value in zip(contexts.tolist(), values, strict=True):
+            if pooling == "none":
+                need_finite(value, plan.where(context))
             yield Part(context, int(plan.first_row[context]), value, True)
 
 
@@ -231,20 +274,36 @@ def _read_long(
     row = int(plan.first_row[context])
     if plan.config.strand == "forward" and plan.config.pooling == "none":
         for start, end, hidden in _hidden(reader, ids, False, plan.config.layer):
+            need_finite(hidden, plan.where(context))
             advance(end - start)
             yield Part(context, row + start, hidden, end == ids.size)
         return
     directions = (False, True) if plan.config.strand == "both" else (False,)
-    read = _whole if plan.config.pooling == "none" else _pooled
+    where = plan.where(context)
     values = []
     for reverse in directions:
         share = advance if reverse == directions[-1] else _ignore
-        values.append(read(reader, ids, reverse, plan.config, share))
+        if plan.config.pooling == "none":
+            values.append(_whole(reader, ids, reverse, plan.config, share))
+            need_finite(values[-1], where)
+        else:
+            rows = _pooled(reader, ids, reverse, plan.config, share)
+            values.append(_values(rows, [where] * len(rows.count)))
     yield Part(context, row, _average(values), True)
 
 
+def _values(rows: Pooled, where: list[str]) -> Floats:
+    """float32 [rows, D], NaN without a known base; `where` names each row, should it not be finite."""
+    values: Floats = rows.values(nothing=math.nan).float().numpy()
+    wrong = ~np.isfinite(values).all(1) & (rows.count.numpy() > 0)
+    if wrong.any():
+        first = int(wrong.argmax())
+        need_finite(values[first], where[first])
+    return values
+
+
 def _hidden(reader: Reader, ids: Ids, reverse: bool, layer: int) -> Iterator[tuple[int, int, Floats]]:
-    """Hidden states of stretches of ids, in the order of the forward strand within each."""
+    """Hidden states of intervals of ids, in the order of the forward strand within each."""
     stream = reader.stream(ids, reverse=reverse, layer=layer)
     for (start, end), (hidden,) in fetched(((p.start, p.end), (p.output[0].float(),)) for p in stream):
         yield start, end, hidden[::-1] if reverse else hidden
@@ -253,7 +312,7 @@ def _hidden(reader: Reader, ids: Ids, reverse: bool, layer: int) -> Iterator[tup
 def _whole(
     reader: Reader, ids: Ids, reverse: bool, config: EmbeddingConfig, advance: Callable[[int], None]
 ) -> Floats:
-    values = np.empty((ids.size, reader.config.d_model), dtype=np.float32)
+    values = np.empty((ids.size, reader.config.width), dtype=np.float32)
     for start, end, hidden in _hidden(reader, ids, reverse, config.layer):
         values[start:end] = hidden
         advance(end - start)
@@ -262,27 +321,28 @@ def _whole(
 
 def _pooled(
     reader: Reader, ids: Ids, reverse: bool, config: EmbeddingConfig, advance: Callable[[int], None]
-) -> Floats:
-    size = config.pool_every or ids.size
-    known = known_bases(reader.alphabet).to(reader.device)
-    rows = Pooled(-(-ids.size // size), reader.config.d_model, config.pooling)
+) -> Pooled:
+    mode, size = config.pooling, config.pool_every or ids.size
+    table = base_table(reader.alphabet.name).to(reader.device)
+    rows = Pooled(mode, -(-ids.size // size), reader.config.width)
 
     def pooled() -> Iterator[tuple[tuple[int, int], tuple[Tensor, Tensor]]]:
         for start, end, tokens, hidden in reader.stream(
             ids, reverse=reverse, layer=config.layer, align=config.pool_every
         ):
-            mask = known[tokens.int()]
+            bases = table[tokens.int()]
             if end <= (start // size + 1) * size:
-                yield (start, end), pool(hidden.float(), mask, config.pooling)
+                yield (start, end), part(mode, hidden.float(), bases)
             else:
                 lead = -end % size if reverse else 0
-                yield (start, end), pool_bins(hidden.float(), mask, size, config.pooling, lead)
+                yield (start, end), part_bins(mode, hidden.float(), bases, size, lead)
 
     for (start, end), (value, count) in fetched(pooled()):
-        step = -1 if reverse else 1
-        rows.add(start // size, value[::step], count[::step])
+        if reverse:
+            value, count = value[::-1].copy(), count[::-1].copy()
+        rows.add(torch.from_numpy(value), torch.from_numpy(count), start // size)
         advance(end - start)
-    return rows.values()
+    return rows
 
 
 def _average(strands: list[Floats]) -> Floats:

@@ -1,5 +1,8 @@
 """New sequence from a model, a base at a time, in memory that does not grow with what was read or made."""
 
+import hashlib
+import operator
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -9,10 +12,12 @@ from torch import Tensor
 from dnamamba.data.alphabet import Alphabet, Ids, get_alphabet
 from dnamamba.data.fasta import NUCLEOTIDE
 from dnamamba.errors import UserError
-from dnamamba.inference.device import need_language_model
+from dnamamba.inference.device import need_finite, need_language_model
 from dnamamba.inference.inputs import alphabet_letters
 from dnamamba.inference.sampling import Sampling, gumbel
 from dnamamba.models import LanguageModel, State
+from dnamamba.models.base import need
+from dnamamba.models.reading import read_pieces
 
 BLOCK = 64  # bases between two visits to the host
 PROMPT_PIECE = 1 << 16  # bases of a prompt read at once
@@ -43,15 +48,17 @@ def generate(
         temperature: logits are divided by it; 0 takes the likeliest base.
         top_k: only this many of the likeliest bases may be drawn.
         top_p: only the likeliest bases that together have this probability, the last included, may be drawn.
-        seed: the same seed, prompts and batch give the same bases on the same machine, and a shorter `length`
-            their beginning. The noise is the same on every device; logits differ there by rounding.
+        seed: the same seed and prompt give the same bases on the same machine, and a shorter `length` or a
+            smaller `batch` their beginning; another prompt has other noise. The noise is the same on every
+            device; logits differ there by rounding.
         batch: sequences made from each prompt.
 
     Returns:
         The new bases as letters, without the prompt: the first prompt's `batch` sequences, then the next's.
 
     Raises:
-        UserError: a prompt is empty or no DNA, a number is out of range, or the model is a fine-tuned one.
+        UserError: a prompt is empty or no DNA, a number is out of range, the model is a fine-tuned one, its
+            family is not causal and recurrent, or what it computes is not finite.
     """
     alphabet = get_alphabet(need_language_model(model).config.alphabet)
     prompts = [encode_prompt(text, alphabet) for text in ([prompt] if isinstance(prompt, str) else prompt)]
@@ -64,15 +71,40 @@ def generate_blocks(
     model: LanguageModel, prompts: Sequence[Ids], length: int, sampling: Sampling, seed: int, batch: int
 ) -> Iterator[Ids]:
     """What `generate` makes, as ids, `BLOCK` bases of all at a time: uint8 [sequences, <= BLOCK]."""
+    need(need_language_model(model).backbone, ("causal", "recurrent"), "generate")
     for name, number in (("length", length), ("batch", batch), ("prompts", len(prompts))):
         if number < 1:
             raise UserError(f"generation needs {name} of at least 1, not {number}")
-    if not 0 <= seed < 2**63:
-        raise UserError(f"seed must lie between 0 and 2^63 - 1, not {seed}")
-    loop = SamplingLoop(model, len(prompts) * batch, sampling, seed)
+    loop = SamplingLoop(model, len(prompts) * batch, sampling, row_seeds(seed, prompts, batch))
     loop.start([read_prompt(model, prompt) for prompt in prompts], batch)
     for done in range(0, length, BLOCK):
         yield loop.block()[:, : length - done]
+
+
+def row_seeds(seed: int, prompts: Sequence[Ids], batch: int) -> list[int]:
+    """A seed of the noise for each sequence: of the seed, its prompt and which copy of that prompt it is.
+
+    Sequences of different prompts, in one run or in two, then share no noise; what else a run makes changes
+    nothing.
+
+    Raises:
+        UserError: the seed is not a whole number in range.
+    """
+    try:
+        number = operator.index(seed)  # NumPy's integers too
+    except TypeError:
+        raise UserError(f"seed must be a whole number (got {seed!r})") from None
+    if not 0 <= number < 2**63:
+        raise UserError(f"seed must lie between 0 and 2^63 - 1, not {number}")
+    copies: Counter[bytes] = Counter()
+    seeds = []
+    for prompt in prompts:
+        letters = prompt.tobytes()
+        for _ in range(batch):
+            mixed = hashlib.sha256(f"{number} {copies[letters]} ".encode() + letters).digest()
+            seeds.append(int.from_bytes(mixed[:8], "little") >> 1)
+            copies[letters] += 1
+    return seeds
 
 
 def encode_prompt(text: str, alphabet: Alphabet) -> Ids:
@@ -99,13 +131,13 @@ def drawable(alphabet: Alphabet) -> Ids:
 @torch.no_grad()
 def read_prompt(model: LanguageModel, prompt: Ids) -> tuple[Tensor, State]:
     """The final hidden state [1, D] at the last of ids [L], and the recurrent state after it."""
-    device = model.backbone.embedding.weight.device
-    state = None
-    for start in range(0, len(prompt), PROMPT_PIECE):
-        piece = torch.tensor(prompt[None, start : start + PROMPT_PIECE], device=device)
-        hidden, state = model.backbone(piece, state)
-    assert state is not None
-    return hidden[:, -1], state
+    backbone = model.backbone
+    pieces = (
+        torch.tensor(prompt[None, start : start + PROMPT_PIECE], device=backbone.device)
+        for start in range(0, len(prompt), PROMPT_PIECE)
+    )
+    last = deque(read_pieces(backbone, pieces), maxlen=1).pop()
+    return last.hidden[:, -1], last.state
 
 
 class SamplingLoop:
@@ -115,21 +147,23 @@ class SamplingLoop:
         model: the language model.
         rows: sequences.
         sampling: how a base is drawn.
-        seed: of the noise.
+        seed: of the noise, of each sequence or one for all.
     """
 
-    def __init__(self, model: LanguageModel, rows: int, sampling: Sampling, seed: int) -> None:
-        weight = model.backbone.embedding.weight
-        device = weight.device
+    def __init__(
+        self, model: LanguageModel, rows: int, sampling: Sampling, seed: int | Sequence[int]
+    ) -> None:
+        backbone, device, vocabulary = model.backbone, model.backbone.device, model.config.padded_vocab_size
         cast = torch.is_autocast_enabled(device.type)
-        dtype = torch.get_autocast_dtype(device.type) if cast else weight.dtype
+        dtype = torch.get_autocast_dtype(device.type) if cast else backbone.dtype
         self._sampling = sampling
-        self._generator = torch.Generator().manual_seed(seed)
-        self._recurrence = model.backbone.recurrence(rows, dtype)
-        self._logits = weight.new_zeros(rows, len(weight)).detach()
-        self._allowed = torch.zeros(len(weight), dtype=torch.bool, device=device)
+        seeds = [seed] if isinstance(seed, int) else seed
+        self._generators = [torch.Generator().manual_seed(one) for one in seeds]
+        self._recurrence = backbone.recurrence(rows, dtype)
+        self._logits = torch.zeros(rows, vocabulary, dtype=backbone.dtype, device=device)
+        self._allowed = torch.zeros(vocabulary, dtype=torch.bool, device=device)
         self._allowed[torch.from_numpy(drawable(get_alphabet(model.config.alphabet))).long()] = True
-        self._noise = torch.zeros(BLOCK, rows, len(weight), device=device)
+        self._noise = torch.zeros(BLOCK, rows, vocabulary, device=device)
         self._made = torch.zeros(BLOCK, rows, dtype=torch.uint8, device=device)
         self._position = torch.zeros(1, dtype=torch.long, device=device)
         self._step = captured(self._eager_step, device) if device.type == "cuda" else self._eager_step
@@ -140,15 +174,24 @@ class SamplingLoop:
         self._logits.copy_(self._recurrence.head(hidden))
         for row, (_, state) in enumerate(prompts):
             self._recurrence.load(state, slice(row * batch, (row + 1) * batch))
+        self._need_finite()
 
     @torch.no_grad()
     def block(self) -> Ids:
         """The next `BLOCK` bases of all sequences, uint8 [rows, BLOCK]."""
-        self._noise.copy_(gumbel(tuple(self._noise.shape), self._generator))
+        each = self._noise.shape[1] // len(self._generators)
+        shape = (BLOCK, each, self._noise.shape[2])
+        self._noise.copy_(torch.cat([gumbel(shape, generator) for generator in self._generators], 1))
         self._position.zero_()
         for _ in range(BLOCK):
             self._step()
+        self._need_finite()
         return self._made.t().cpu().numpy().copy()
+
+    def _need_finite(self) -> None:
+        """Refuse logits that are not numbers; once in a state, NaN is in every logit after it."""
+        for row, logits in enumerate(self._logits[:, self._allowed].float().cpu().numpy()):
+            need_finite(logits, f"generated sequence {row + 1}")
 
     @torch.no_grad()
     def _eager_step(self) -> None:

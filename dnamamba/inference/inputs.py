@@ -10,7 +10,7 @@ import numpy as np
 
 from dnamamba.data.alphabet import Alphabet, Ids
 from dnamamba.data.fasta import NUCLEOTIDE, Genome
-from dnamamba.data.intervals import bed_rows, unknown_record
+from dnamamba.data.intervals import BedRow, bed_rows, unknown_record
 from dnamamba.errors import UserError
 
 Path = str | os.PathLike[str]
@@ -19,17 +19,28 @@ Source = Path | Genome | tuple[Path | Genome, Bed] | Iterable[str | bytes | Ids]
 
 
 class Region(NamedTuple):
-    """Bases `start` (0-based, included) to `end` (not included) of a record, and a BED row's name or ''."""
+    """Bases `start` (0-based, included) to `end` (not included) of a record.
+
+    Attributes:
+        name: of the BED row, or ''.
+        strand: `-` is read as the reverse complement; `+` otherwise.
+    """
 
     record: str
     start: int
     end: int
     name: str = ""
+    strand: str = "+"
 
     @property
     def length(self) -> int:
         """Number of bases."""
         return self.end - self.start
+
+    @property
+    def where(self) -> str:
+        """The region as it is written, from 1 and with its end: chr1:1-100."""
+        return f"{self.record}:{self.start + 1}-{self.end}"
 
 
 class Inputs:
@@ -38,10 +49,14 @@ class Inputs:
     Args:
         regions: each within its record.
         sequences: a genome, or the ids of each record by name.
+        alphabet: of the ids.
     """
 
-    def __init__(self, regions: Sequence[Region], sequences: Genome | dict[str, Ids]) -> None:
+    def __init__(
+        self, regions: Sequence[Region], sequences: Genome | dict[str, Ids], alphabet: Alphabet
+    ) -> None:
         self.regions = list(regions)
+        self.alphabet = alphabet
         self._sequences = sequences
 
     def ids(self, record: str, start: int, end: int) -> Ids:
@@ -62,25 +77,27 @@ def read_inputs(source: Source, alphabet: Alphabet) -> Inputs:
 
     Args:
         source: a FASTA file or a `Genome` (its records, whole); a pair of that and a BED file or rows
-            (record, start, end[, name]); or sequences as letters or as ids, uint8 [L] each or [B, L] in
-            all, where padding at either end is taken off. A record of a sequence is its number, from 0.
+            (record, start, end[, name[, strand]]); or sequences as letters or as ids, uint8 [L] each or
+            [B, L] in all, where padding at either end is taken off. A record of a sequence is its number,
+            from 0.
         alphabet: the model's.
 
     Raises:
-        UserError: a file can't be read, a region lies outside its record, a sequence is empty or no DNA.
+        UserError: a file can't be read, a region lies outside its record, its strand is unknown, it has
+            blocks (BED12), or a sequence is empty or no DNA.
     """
     if isinstance(source, tuple):
         if len(source) != 2:
             raise UserError(f"give sequences in a list, not a tuple of {len(source)}; a pair is (fasta, bed)")
         genome = _genome(cast(Path | Genome, source[0]), alphabet)
-        return Inputs(list(_regions(cast(Bed, source[1]), genome)), genome)
+        return Inputs(list(_regions(cast(Bed, source[1]), genome)), genome, alphabet)
     if isinstance(source, str | os.PathLike | Genome):
         genome = _genome(source, alphabet)
-        return Inputs([Region(name, 0, length) for name, length in genome.lengths.items()], genome)
+        return Inputs([Region(name, 0, length) for name, length in genome.lengths.items()], genome, alphabet)
     sequences = {str(i): _sequence(given, i, alphabet) for i, given in enumerate(source)}
     if not sequences:
         raise UserError("there are no sequences to read")
-    return Inputs([Region(name, 0, ids.size) for name, ids in sequences.items()], sequences)
+    return Inputs([Region(name, 0, ids.size) for name, ids in sequences.items()], sequences, alphabet)
 
 
 def need_alphabet(genome: Genome, alphabet: Alphabet) -> None:
@@ -115,7 +132,7 @@ def _regions(bed: Bed, genome: Genome) -> Iterator[Region]:
     if isinstance(bed, str | os.PathLike):
         what = os.fspath(bed)
         rows = (
-            (f"{what}, row {row.number}", Region(*row.interval, (row.others or ("",))[0]))
+            (f"{what}, row {row.number}", _bed_region(row, f"{what}, row {row.number}"))
             for row in bed_rows(what)
         )
     else:
@@ -137,14 +154,38 @@ def _regions(bed: Bed, genome: Genome) -> Iterator[Region]:
         raise UserError(f"{what}: no regions")
 
 
+def _bed_region(row: BedRow, where: str) -> Region:
+    """Columns 1 to 4 and 6 of a BED row.
+
+    Raises:
+        UserError: it has several blocks, or an unknown strand.
+    """
+    name, _, strand, *rest = (*row.others, *[""] * 3)[: max(3, len(row.others))]
+    blocks = rest[3].strip() if len(rest) > 3 else "1"
+    if blocks not in ("", "0", "1"):
+        raise UserError(
+            f"{where}: the blocks of a BED12 are not read (got {blocks}); give a row per block, as bedtools "
+            "bed12tobed6 makes them"
+        )
+    return Region(*row.interval, name, _strand(strand.strip(), where))
+
+
+def _strand(text: str, where: str) -> str:
+    if text not in ("+", "-", ".", ""):
+        raise UserError(f"{where}: the strand must be +, - or . (got {text!r}); mend column 6")
+    return "-" if text == "-" else "+"
+
+
 def _given_region(row: Sequence[Any], number: int) -> Region:
     try:
-        return Region(str(row[0]), int(row[1]), int(row[2]), *map(str, row[3:4]))
+        name, strand = (*map(str, row[3:5]), "", "")[:2]
+        region = Region(str(row[0]), int(row[1]), int(row[2]), name)
     except (LookupError, TypeError, ValueError, OverflowError):
         shown = " ".join(repr(row).split())[:80]
         raise UserError(
             f"region {number} must be a record, a start and an end, such as ('chr1', 0, 100), not {shown}"
         ) from None
+    return region._replace(strand=_strand(strand, f"region {number}"))
 
 
 def _sequence(given: str | bytes | Ids, number: int, alphabet: Alphabet) -> Ids:

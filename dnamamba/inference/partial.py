@@ -90,6 +90,20 @@ class Partial:
         # As a plain array, which is what AnnData writes.
         return np.asarray(np.memmap(self.folder / "values.f32", dtype=np.float32, mode="r", shape=shape))
 
+    def kept(self, keep: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Some of the rows, in a file of their own: what is left when others are dropped.
+
+        Raises:
+            OSError: they can't be written.
+        """
+        path, values, rows = self.folder / "kept.f32", self.values(), np.flatnonzero(keep)
+        block = max(1, _READ // self._row_bytes)
+        with path.open("wb") as file:
+            for first in range(0, len(rows), block):
+                file.write(values[rows[first : first + block]].tobytes())
+        shape = (len(rows), self._row_bytes // 4)
+        return np.asarray(np.memmap(path, dtype=np.float32, mode="r", shape=shape))
+
     def place(self, name: str) -> Path:
         """Where to make the output, without what an earlier run may have left there.
 

@@ -20,6 +20,8 @@ from dnamamba.data.fasta import NUCLEOTIDE, Genome
 from dnamamba.data.labelled import padded
 from dnamamba.errors import UserError
 from dnamamba.files import replacing
+from dnamamba.inference.device import need_finite
+from dnamamba.inference.streaming import Reader
 from dnamamba.models import SequenceModel
 from dnamamba.objectives.sequence import predictions_of
 from dnamamba.reports.finetuning import prediction_cells, prediction_columns
@@ -46,13 +48,14 @@ def predict(cfg: DictConfig, folder: Path, piece: int = PIECE) -> Path:
     Args:
         cfg: the composed configuration, conf/finetune/finetune.yaml.
         folder: takes predictions.tsv: the record's name, the answer and the probability of each label.
-        piece: bases read at once.
+        piece: bases read at once, of a recurrent family.
 
     Returns:
         The path of predictions.tsv.
 
     Raises:
-        UserError: no fine-tuned model, no FASTA file, or letters that are no bases; nothing was written.
+        UserError: no fine-tuned model, no FASTA file, letters that are no bases, a record longer than what a
+            family that is not recurrent can read, or an answer that is not finite; nothing was written.
     """
     check_groups(cfg, GROUPS, OTHERS)
     console = Console(markup=False, emoji=False)
@@ -74,7 +77,10 @@ def predict(cfg: DictConfig, folder: Path, piece: int = PIECE) -> Path:
     genome = Genome(data.fasta, get_alphabet(model.config.alphabet))
     if genome.alphabet.name == "dna":
         _check_letters(genome)
-    model.to(device)
+    # In fp32 a reader leaves the autocast below as it is.
+    reader = Reader(model.to(device), precision="fp32", piece=piece)
+    for name, length in genome.lengths.items():
+        reader.need_length(length, f"{genome.path}, record {name}", "give shorter records")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "predictions.tsv"
     columns = (TextColumn("predicting"), BarColumn(), TimeRemainingColumn(elapsed_when_finished=True))
@@ -87,8 +93,11 @@ def predict(cfg: DictConfig, folder: Path, piece: int = PIECE) -> Path:
         bar = progress.add_task("", total=sum(genome.lengths.values()))
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
         writer.writerow(["id", *prediction_columns(model.decoder)])
-        for names, logits in _answers(model, genome, data.batch_size, piece, device):
-            for name, row in zip(names, predictions_of(logits.cpu(), model.decoder), strict=True):
+        for names, logits in _answers(model, genome, data.batch_size, reader):
+            answers = logits.cpu()
+            for name, numbers in zip(names, answers.float().numpy(), strict=True):
+                need_finite(numbers, f"{genome.path}, record {name}")
+            for name, row in zip(names, predictions_of(answers, model.decoder), strict=True):
                 writer.writerow([name, *prediction_cells(model.decoder, row)])
                 progress.advance(bar, genome.lengths[name])
     console.print(f"{len(genome.names):,} sequences: {path}", soft_wrap=True, highlight=False)
@@ -96,46 +105,29 @@ def predict(cfg: DictConfig, folder: Path, piece: int = PIECE) -> Path:
 
 
 def _answers(
-    model: SequenceModel, genome: Genome, batch_size: int, piece: int, device: torch.device
+    model: SequenceModel, genome: Genome, batch_size: int, reader: Reader
 ) -> Iterator[tuple[list[str], torch.Tensor]]:
     """Names of records and their logits [B, C], in the order of the file: short ones together."""
     waiting: dict[str, Ids] = {}
     for name, length in genome.lengths.items():
-        if length <= piece:
-            waiting[name] = np.concatenate(list(genome.pieces(name)))
-        if waiting and (length > piece or len(waiting) == batch_size):
-            yield list(waiting), _together(model, list(waiting.values()), genome, device)
+        ids = np.concatenate(list(genome.pieces(name)))
+        if length <= reader.piece:
+            waiting[name] = ids
+        if waiting and (length > reader.piece or len(waiting) == batch_size):
+            yield list(waiting), _together(model, list(waiting.values()), reader)
             waiting = {}
-        if length > piece:
-            other = None
-            if model.decoder.strand == "both":
-                whole = np.concatenate(list(genome.pieces(name)))
-                other = _tokens(iter([genome.alphabet.reverse_complement(whole)]), piece, device)
-            yield [name], model.read(_tokens(genome.pieces(name), piece, device), other)
+        if length > reader.piece:
+            both = model.decoder.strand == "both"
+            other = reader.tokens(ids, reverse=True) if both else None
+            yield [name], model.read(reader.tokens(ids), other)
     if waiting:
-        yield list(waiting), _together(model, list(waiting.values()), genome, device)
+        yield list(waiting), _together(model, list(waiting.values()), reader)
 
 
-def _together(model: SequenceModel, rows: list[Ids], genome: Genome, device: torch.device) -> torch.Tensor:
-    tokens, lengths = padded(rows, genome.alphabet.pad_id, "right")
+def _together(model: SequenceModel, rows: list[Ids], reader: Reader) -> torch.Tensor:
+    tokens, lengths = padded(rows, reader.alphabet.pad_id, "right")
     with torch.no_grad():
-        return model(torch.from_numpy(tokens).to(device), torch.from_numpy(lengths).to(device))
-
-
-def _tokens(pieces: Iterator[Ids], size: int, device: torch.device) -> Iterator[torch.Tensor]:
-    return (torch.from_numpy(part)[None].to(device) for part in _resized(pieces, size))
-
-
-def _resized(pieces: Iterator[Ids], size: int) -> Iterator[Ids]:
-    """The same bases in pieces of `size`, the last one perhaps shorter."""
-    rest = np.empty(0, dtype=np.uint8)
-    for piece in pieces:
-        rest = np.concatenate([rest, piece])
-        whole = rest.size - rest.size % size
-        yield from (rest[start : start + size] for start in range(0, whole, size))
-        rest = rest[whole:]
-    if rest.size:
-        yield rest
+        return model(reader.to_device(tokens), torch.from_numpy(lengths).to(reader.device))
 
 
 def _check_letters(genome: Genome) -> None:

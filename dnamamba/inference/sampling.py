@@ -8,6 +8,8 @@ from torch import Tensor
 
 from dnamamba.errors import UserError
 
+LEAST_TEMPERATURE = 1e-30  # below it only equal logits are drawn among, and 1 / T must fit into float32
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -45,7 +47,8 @@ class Sampling:
         logits = logits.masked_fill(~allowed, -math.inf)
         if self.temperature == 0:
             return logits.argmax(-1)
-        logits = logits / self.temperature
+        # The gap to the likeliest base, which is 0 at any temperature: logits would overflow at a small one.
+        logits = (logits - logits.amax(-1, keepdim=True)) / max(self.temperature, LEAST_TEMPERATURE)
         if self.top_k is None and self.top_p is None:
             return (logits + noise).argmax(-1)
         ranked, ids = logits.sort(descending=True, stable=True)

@@ -1,6 +1,7 @@
-"""Reading DNA of any length with a model in constant memory: piece by piece, the recurrent state carried.
+"""DNA of any length read with a model in constant memory: in pieces, the recurrent state carried.
 
 A chromosome is one context however long: what comes out of its pieces equals one forward pass over all of it.
+A family that is not recurrent reads only what fits into one piece.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from dnamamba.checkpoint import Model
 from dnamamba.data.alphabet import Ids, get_alphabet
 from dnamamba.errors import UserError
 from dnamamba.inference.device import precision_of
+from dnamamba.kernels.precision import without_autocast
 from dnamamba.models import LanguageModel, State
+from dnamamba.models.reading import Read, read_pieces, spans
 
 Key = TypeVar("Key")
 
@@ -30,7 +33,7 @@ _BYTES_A_CHANNEL, _SHARE = 64, 0.5
 
 
 class Piece(NamedTuple):
-    """A stretch of what is read.
+    """An interval of what is read.
 
     Attributes:
         start, end: its place on the forward strand, from the first base of what is read.
@@ -50,7 +53,11 @@ class Reader:
     Args:
         model: anything with a backbone; for logits a `LanguageModel`.
         precision: of the matrix products: `fp32`, `bf16`, or `auto`, which is bf16 on a GPU that has it.
-        piece: bases read at once; by default what suits the device.
+        piece: bases read at once; by default what suits the device, or all that a family that is not
+            recurrent can read.
+
+    Attributes:
+        longest: the longest sequence that can be read; None: any.
 
     Raises:
         UserError: an unknown precision.
@@ -60,47 +67,75 @@ class Reader:
         self.model = model
         self.config = model.config
         self.alphabet = get_alphabet(model.config.alphabet)
-        self.device = model.backbone.embedding.weight.device
+        backbone = model.backbone
+        self.device = backbone.device
         self._precision = precision_of(model, precision)
         self.precision = "bf16" if isinstance(self._precision, torch.autocast) else "fp32"
-        self.piece = piece or self._piece()
+        limit = backbone.max_length
+        self.piece = piece or (self._piece() if backbone.recurrent or limit is None else limit)
+        if limit is not None:
+            self.piece = min(self.piece, limit)
+        self.longest = None if backbone.recurrent else self.piece
 
     def _piece(self) -> int:
         if self.device.type != "cuda":
             return _PIECE["cpu"]
         free = torch.cuda.mem_get_info(self.device)[0]
-        fits = int(_SHARE * free / (_BYTES_A_CHANNEL * self.config.d_model))
+        fits = int(_SHARE * free / (_BYTES_A_CHANNEL * self.config.width))
         return min(_PIECE["cuda"], max(1 << (fits.bit_length() - 1), 1 << 10))
 
+    def need_length(self, length: int, name: str, remedy: str) -> None:
+        """Refuse a sequence that is longer than what the model can read.
+
+        Args:
+            length: of the sequence.
+            name: of the sequence.
+            remedy: what to do.
+
+        Raises:
+            UserError: in one line.
+        """
+        if self.longest is not None and length > self.longest:
+            raise UserError(
+                f"{name}: the family {self.config.family} reads at most {self.longest:,} bases at once "
+                f"(got {length:,}); {remedy}"
+            )
+
     def blocks(self, layer: int) -> int:
-        """How many blocks run for a layer: 0 is the embedding, `n_layer` or -1 what the head reads.
+        """How many blocks run for a layer: 0 is the embedding, the last (or -1) what the head reads.
 
         Raises:
             UserError: there is no such layer.
         """
-        depth = self.config.n_layer
+        depth = self.config.depth
         if not -depth - 1 <= layer <= depth:
             raise UserError(
                 f"layer {layer}: the model has layers 0 (the embedding) to {depth}, or -1 to {-depth - 1}"
             )
         return layer % (depth + 1)
 
-    @torch.no_grad()
+    def read(
+        self, pieces: Iterable[Tensor], state: State | None = None, *, layer: int = -1
+    ) -> Iterator[Read]:
+        """Read tokens [B, l] on the device, piece after piece, after `state`; see `read_pieces`."""
+        return read_pieces(
+            self.model.backbone, pieces, state, blocks=self.blocks(layer), precision=self._precision
+        )
+
     def hidden(self, tokens: Tensor, state: State | None = None, *, layer: int = -1) -> tuple[Tensor, State]:
         """Hidden states [B, L, D] of tokens [B, L] on the device, after `state`, and the state after them."""
-        with self._precision:
-            output = self.model.backbone(tokens, state, blocks=self.blocks(layer))
-        return output.hidden, output.state
+        ((_, hidden, after),) = self.read([tokens], state, layer=layer)
+        return hidden, after
 
     @torch.no_grad()
-    def logits(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Logits [B, L, V] of tokens [B, L] on the device, after `state`, and the state after them.
+    def unembed(self, hidden: Tensor) -> Tensor:
+        """Logits [..., V] of final hidden states [..., D], in the dtype of the parameters.
 
         The head runs outside autocast: a logit in bfloat16 would cost a likelihood its third digit.
         """
         assert isinstance(self.model, LanguageModel)
-        hidden, state = self.hidden(tokens, state)
-        return self.model.head(hidden.to(self.model.backbone.embedding.weight.dtype)), state
+        with without_autocast(self.device):
+            return self.model.head(hidden.to(self.model.backbone.dtype))
 
     def to_device(self, ids: Ids) -> Tensor:
         """A copy of ids on the device; the host does not wait for it."""
@@ -129,38 +164,25 @@ class Reader:
             logits: give logits instead.
             align: pieces end at multiples of this many bases of the forward strand, or lie between two.
             state: what was read before.
+
+        Raises:
+            UserError: the sequence is longer than what the model can read.
         """
-        for start, end in pieces(ids.size, self.piece, align, reverse):
+        self.need_length(ids.size, "a sequence", "give shorter sequences")
+        cuts = self._cuts(ids.size, reverse, align)
+        read = self.read(self.tokens(ids, reverse=reverse, align=align), state, layer=layer)
+        for (start, end), (tokens, hidden, _) in zip(cuts, read, strict=True):
+            yield Piece(start, end, tokens, self.unembed(hidden) if logits else hidden)
+
+    def tokens(self, ids: Ids, *, reverse: bool = False, align: int | None = None) -> Iterator[Tensor]:
+        """Ids [L] as pieces [1, l] on the device, in the order of reading; the arguments as of `stream`."""
+        for start, end in self._cuts(ids.size, reverse, align):
             part = ids[start:end]
-            tokens = self.to_device(self.alphabet.reverse_complement(part) if reverse else part)[None]
-            if logits:
-                output, state = self.logits(tokens, state)
-            else:
-                output, state = self.hidden(tokens, state, layer=layer)
-            yield Piece(start, end, tokens, output)
+            yield self.to_device(self.alphabet.reverse_complement(part) if reverse else part)[None]
 
-
-def pieces(
-    length: int, size: int, align: int | None = None, reverse: bool = False
-) -> Iterator[tuple[int, int]]:
-    """Cut `length` bases into pieces of at most `size`, in the order of reading.
-
-    The same lengths come forward and in reverse where `align` divides `length`: reading the reverse
-    complement in reverse is then the same arithmetic, bit for bit.
-    """
-    step = size if align is None else size // align * align
-    if align is not None and step == 0:
-        bins = [(start, min(start + align, length)) for start in range(0, length, align)]
-        for start, end in reversed(bins) if reverse else bins:
-            for first, last in pieces(end - start, size, None, reverse):
-                yield start + first, start + last
-        return
-    place = 0
-    short = -length % align if align and reverse else 0
-    while place < length:
-        end = min(place + step - (short if place == 0 else 0), length)
-        yield (length - end, length - place) if reverse else (place, end)
-        place = end
+    def _cuts(self, length: int, reverse: bool, align: int | None) -> Iterator[tuple[int, int]]:
+        whole = self.longest is not None
+        return spans(length, length if whole else self.piece, None if whole else align, reverse)
 
 
 def fetched(

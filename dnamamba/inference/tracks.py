@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from dnamamba.data.alphabet import Ids
 from dnamamba.errors import UserError
 from dnamamba.inference.contexts import STRANDS
-from dnamamba.inference.device import need_language_model
+from dnamamba.inference.device import need_finite, need_language_model
 from dnamamba.inference.inputs import Inputs, Region, Source, read_inputs
-from dnamamba.inference.pooling import known_bases
-from dnamamba.inference.streaming import Reader, fetched
+from dnamamba.inference.likelihood import Likelihood, likelihood
+from dnamamba.inference.streaming import Reader
 from dnamamba.models import LanguageModel
+from dnamamba.models.pooling import UNKNOWN, base_table
 
 QUANTITIES = ("log_likelihood", "entropy")
 Floats = NDArray[np.float32]
@@ -53,7 +52,8 @@ def tracks(
     Args:
         model: runs where its parameters lie.
         source: as for `embed`.
-        strand: `forward`: each base is predicted from what lies before it. `both`: the average with the
+        strand: `forward`: each base is predicted from what lies before it; in a region whose BED strand is
+            `-`, by the reverse complement, from what lies behind it. `both`: the average with the
             prediction of its complement from what lies behind it, by the reverse complement; where there is
             only one of them, at the ends, that one.
         context: bases around a region that are read, and not reported; as many as the record has.
@@ -91,39 +91,54 @@ def read_track(
         region: what to read.
         strand, context: as for `tracks`.
         folder: takes the reverse strand's values, 8 bytes a base, until the forward strand's are there.
-        advance: is told of bases read on the forward strand.
+        advance: is told of bases read, both strands together counting as one.
 
     Yields:
         The first base's place in the record, and float32 [2, n]: log-likelihood and entropy.
 
     Raises:
-        UserError: a value is out of range.
+        UserError: a value is out of range, a family has no likelihood or can't read so long a region, or what
+            it computes is not finite.
     """
     if strand not in STRANDS:
         raise UserError(f"strand must be one of {', '.join(STRANDS)}, not {strand!r}")
     if context < 0:
         raise UserError(f"context must be at least 0, not {context}")
+    found = likelihood(reader, "tracks")
     before = min(context, region.start)
-    ids = inputs.ids(region.record, region.start - before, region.end)
-    forward = _scores(reader, ids, reverse=False)
-    if strand == "forward":
-        for start, end, values in forward:
-            if end > before:
-                advance(end - max(start, before))
-                yield region.start + max(start - before, 0), values[:, max(before - start, 0) :]
-        return
-    with tempfile.TemporaryFile(dir=folder) as file:
-        spill = _Spill(file.fileno(), region.length)
-        after = min(context, inputs.length(region.record) - region.end)
-        backward = inputs.ids(region.record, region.start, region.end + after)
-        for start, end, values in _scores(reader, backward, reverse=True):
-            spill.write(start, values[:, : max(min(end, region.length) - start, 0)])
+    after = min(context, inputs.length(region.record) - region.end)
+    for length in (before + region.length, region.length + after):
+        reader.need_length(length, region.where, "give shorter regions in bed=")
+    # A region of the minus strand is read from its end.
+    forward = backward = None
+    if strand == "both" or region.strand != "-":
+        ids = inputs.ids(region.record, region.start - before, region.end)
+        forward = _scores(found, ids, region, reverse=False)
+    if strand == "both" or region.strand == "-":
+        ids = inputs.ids(region.record, region.start, region.end + after)
+        backward = _scores(found, ids, region, reverse=True)
+    with ExitStack() as stack:
+        spill: _Spill | None = None
+        if backward is not None:
+            file = stack.enter_context(tempfile.TemporaryFile(dir=folder))
+            spill = _Spill(file.fileno(), region.length)
+            for start, end, values in backward:
+                spill.write(start, values[:, : max(min(end, region.length) - start, 0)])
+                if forward is None:
+                    advance(max(min(end, region.length) - start, 0))
+        if forward is None:
+            assert spill is not None
+            for first in range(0, region.length, reader.piece):
+                yield region.start + first, spill.read(first, min(reader.piece, region.length - first))
+            return
         for start, end, values in forward:
             if end > before:
                 values = values[:, max(before - start, 0) :]
                 first = max(start - before, 0)
                 advance(values.shape[1])
-                yield region.start + first, _average(values, spill.read(first, values.shape[1]))
+                if spill is not None:
+                    values = _average(values, spill.read(first, values.shape[1]))
+                yield region.start + first, values
 
 
 class _Spill:
@@ -151,25 +166,19 @@ def _average(forward: Floats, backward: Floats) -> Floats:
     return np.where(np.isnan(forward), backward, np.where(np.isnan(backward), forward, mean))
 
 
-def _scores(reader: Reader, ids: Ids, *, reverse: bool) -> Iterator[tuple[int, int, Floats]]:
-    """Start, end and values [2, n] of stretches of ids, in the order of reading; within each, forward."""
-    known = known_bases(reader.alphabet).to(reader.device)
+def _scores(
+    found: Likelihood, ids: Ids, region: Region, *, reverse: bool
+) -> Iterator[tuple[int, int, Floats]]:
+    """Start, end and values [2, n] of intervals of ids, in the order of reading; within each, forward.
 
-    def computed() -> Iterator[tuple[tuple[int, int], tuple[Tensor]]]:
-        before: Tensor | None = None
-        for start, end, tokens, logits in reader.stream(ids, reverse=reverse, logits=True):
-            yield (start, end), (_bits(logits[0], before, tokens[0].int(), known),)
-            before = logits[0, -1:]
-
-    for (start, end), (values,) in fetched(computed()):
-        yield start, end, values[:, ::-1] if reverse else values
-
-
-@torch.no_grad()
-def _bits(logits: Tensor, before: Tensor | None, tokens: Tensor, known: Tensor) -> Tensor:
-    """[2, n] of tokens [n]: `logits` [n, V] come after each, `before` [1, V] ahead of the first."""
-    first = torch.full_like(logits[:1], math.nan) if before is None else before
-    predicted = torch.cat([first, logits[:-1]]).float().log_softmax(-1)
-    likelihood = predicted.gather(1, tokens.long()[:, None])[:, 0]
-    entropy = -(predicted.exp() * predicted).sum(1)
-    return torch.stack([likelihood, entropy]).masked_fill(~known[tokens], math.nan) / math.log(2)
+    Raises:
+        UserError: a value is not finite where a known base was predicted.
+    """
+    known = base_table(found.reader.alphabet.name).numpy() != UNKNOWN
+    first = ids.size - 1 if reverse else 0
+    for start, end, values in found.bases(ids, reverse=reverse):
+        predicted = known[ids[start:end]]
+        if start <= first < end:
+            predicted[first - start] = False
+        need_finite(values[:, predicted], region.where)
+        yield start, end, values

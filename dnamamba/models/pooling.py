@@ -1,4 +1,9 @@
-"""One vector of all positions' hidden states: the last, their mean, or their mean in parts by next base."""
+"""Many positions to one vector, over the positions that hold a known base: neither N nor padding.
+
+One meaning for heads, embeddings and variant effects: `mean` is the mean of the hidden states at known bases,
+`last` the one at the last of them, `next` four sums side by side, one for each of A, C, G, T: of the hidden
+states before that base, divided by the number of known bases.
+"""
 
 from typing import Literal, get_args
 
@@ -12,94 +17,149 @@ Mode = Literal["last", "mean", "next"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
 BASES = 4
-NO_BASE = BASES
+OTHER, UNKNOWN = BASES, BASES + 1
 
 
 def base_table(alphabet: str) -> Tensor:
-    """uint8 [256], id to 0, 1, 2, 3 of A, C, G, T in either case, `NO_BASE` of anything else."""
+    """uint8 [256], id to 0 to 3 of A, C, G, T in either case; `UNKNOWN` of N and padding; else `OTHER`."""
     # By NumPy: a model that is built on the device meta, to be given its weights, needs it all the same.
-    table = np.full(256, NO_BASE, dtype=np.uint8)
-    for letters in ("ACGT", "acgt"):
-        table[get_alphabet(alphabet).encode(letters)] = range(BASES)
+    letters = get_alphabet(alphabet)
+    table = np.where(letters.scored, OTHER, UNKNOWN).astype(np.uint8)
+    table[letters.encode("Nn")] = UNKNOWN
+    for bases in ("ACGT", "acgt"):
+        table[letters.encode(bases)] = range(BASES)
     return torch.from_numpy(table)
 
 
-def sums_by_base(hidden: Tensor, bases: Tensor) -> Tensor:
-    """The sum of the hidden states of each base, side by side: [B, 4 * D], at least float32.
-
-    Args:
-        hidden: [B, L, D].
-        bases: [B, L], of each position the number of a base, or `NO_BASE`: that position counts nowhere.
-    """
-    kind = torch.promote_types(hidden.dtype, torch.float32)
-    belongs = bases[:, None] == torch.arange(BASES, device=bases.device)[:, None]
-    # Autocast would add up a whole sequence in half precision.
-    with torch.autocast(hidden.device.type, enabled=False):
-        return torch.bmm(belongs.to(kind), hidden.to(kind)).flatten(1)
-
-
-def pool(mode: str, hidden: Tensor, bases: Tensor | None, lengths: Tensor | None) -> Tensor:
+def pool(mode: str, hidden: Tensor, bases: Tensor, lengths: Tensor | None) -> Tensor:
     """Hidden states [B, L, D], padded on the right, as one vector a row: [B, D], of mode `next` [B, 4 * D].
+
+    A row without a known base is zeros.
 
     Args:
         mode: one of `MODES`.
         hidden: padding included.
-        bases: of mode `next` [B, L], the numbers of `base_table` at each position; else None.
-        lengths: int64 [B], real positions; None: all.
+        bases: [B, L], the numbers of `base_table` at each position.
+        lengths: int64 [B], real positions, whatever the tokens behind them are; None: all.
     """
+    if lengths is not None:
+        beyond = torch.arange(hidden.shape[1], device=hidden.device) >= lengths[:, None]
+        bases = bases.masked_fill(beyond, UNKNOWN)
+    if mode == "mean":
+        known = bases != UNKNOWN
+        # Not the product of `part`: it rounds otherwise, and a run that is resumed keeps its bits.
+        return (hidden * known[..., None]).sum(1) / known.sum(1).clamp(min=1)[:, None]
+    value, count = part(mode, hidden, bases)
+    return (
+        value.masked_fill(count[:, None] == 0, 0) if mode == "last" else value / count.clamp(min=1)[:, None]
+    )
+
+
+def part(mode: str, hidden: Tensor, bases: Tensor, before: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """What a piece adds to the pooled vector of each row.
+
+    Args:
+        mode: one of `MODES`.
+        hidden: [B, l, D].
+        bases: [B, l], the numbers of `base_table`.
+        before: [B, D], the hidden state ahead of the piece, which mode `next` needs; None: there is none.
+
+    Returns:
+        The sum over known bases, or the vector at the last of them, [B, D] ([B, 4 * D]); the number of known
+        bases, int64 [B].
+    """
+    known = bases != UNKNOWN
+    count = known.sum(1)
+    if mode == "mean":
+        return _sums(hidden, known[:, None]), count
     if mode == "next":
-        assert bases is not None
-        return _by_next_base(hidden, bases, lengths)
-    if mode == "last":
-        if lengths is None:
-            return hidden[:, -1]
-        return hidden[torch.arange(len(hidden), device=hidden.device), lengths - 1]
-    if lengths is None:
-        return hidden.mean(1)
-    return (hidden * _real(hidden, lengths)[..., None]).sum(1) / lengths[:, None]
+        # The piece's first base is the next one of the last position before it.
+        if before is None:
+            hidden, bases = hidden[:, :-1], bases[:, 1:]
+        else:
+            hidden = torch.cat([before[:, None], hidden[:, :-1]], 1)
+        return _sums(hidden, bases[:, None] == torch.arange(BASES, device=bases.device)[:, None]), count
+    place = torch.arange(known.shape[1], device=known.device)
+    last = torch.where(known, place, 0).amax(1)
+    return hidden[torch.arange(len(hidden), device=hidden.device), last], count
 
 
-class PoolingOfPieces:
-    """`pool` of a sequence whose hidden states come piece by piece; sums are kept in float64.
+def part_bins(mode: str, hidden: Tensor, bases: Tensor, size: int, lead: int = 0) -> tuple[Tensor, Tensor]:
+    """`part` of every `size` positions of [1, L, D]; `lead` positions are missing before the first.
+
+    Returns:
+        As `part`, [bins, D] and [bins].
+    """
+    length, width = hidden.shape[1:]
+    bins = -(-(lead + length) // size)
+    tail = bins * size - lead - length
+    if lead or tail:
+        hidden = torch.nn.functional.pad(hidden, (0, 0, lead, tail))
+        bases = torch.nn.functional.pad(bases, (lead, tail), value=UNKNOWN)
+    return part(mode, hidden.view(bins, size, width), bases.view(bins, size))
+
+
+class Pooled:
+    """Vectors that are pooled from several pieces each; sums are kept in float64.
+
+    Args:
+        mode: one of `MODES`.
+        rows: number of vectors.
+        width: of a vector.
+        device: of what is added.
+    """
+
+    def __init__(self, mode: str, rows: int, width: int, device: torch.device | str = "cpu") -> None:
+        self._last = mode == "last"
+        self._value = torch.zeros(rows, width, dtype=torch.float64, device=device)
+        self.count = torch.zeros(rows, dtype=torch.int64, device=device)
+
+    def add(self, value: Tensor, count: Tensor, first: int = 0) -> None:
+        """Add what `part` gave for rows `first`, `first` + 1, ...; later pieces are read later."""
+        rows = slice(first, first + len(count))
+        if self._last:
+            self._value[rows] = torch.where(count[:, None] > 0, value.double(), self._value[rows])
+        else:
+            self._value[rows] += value
+        self.count[rows] += count
+
+    def values(self, nothing: float) -> Tensor:
+        """float64 [rows, width]; `nothing` in the rows without a known base."""
+        count = self.count[:, None]
+        value = self._value if self._last else self._value / count.clamp(min=1)
+        return value.masked_fill(count == 0, nothing)
+
+
+class PooledPieces:
+    """`pool` of sequences whose hidden states come piece by piece.
 
     Args:
         mode: one of `MODES`.
     """
 
     def __init__(self, mode: str) -> None:
-        self.mode = mode
-        self.positions = 0
-        self.total: Tensor | None = None
-        self.last: Tensor | None = None
+        self._mode = mode
+        self._pooled: Pooled | None = None
+        self._before: Tensor | None = None
 
-    def add(self, hidden: Tensor, bases: Tensor | None) -> None:
-        """The next piece: [B, l, D], and its bases as `pool` takes them."""
-        if self.mode == "next":
-            assert bases is not None
-            # The piece's first base is the next one of the last position before it.
-            if self.last is None:
-                found = sums_by_base(hidden[:, :-1], bases[:, 1:])
-            else:
-                found = sums_by_base(torch.cat([self.last[:, None], hidden[:, :-1]], 1), bases)
-        else:
-            found = hidden.sum(1, dtype=torch.float64)
-        self.total = found.double() if self.total is None else self.total + found
-        self.positions += hidden.shape[1]
-        self.last = hidden[:, -1]
+    def add(self, hidden: Tensor, bases: Tensor) -> None:
+        """The next piece: [B, l, D], and its bases [B, l] as `pool` takes them."""
+        value, count = part(self._mode, hidden, bases, self._before)
+        if self._pooled is None:
+            self._pooled = Pooled(self._mode, len(value), value.shape[1], value.device)
+        self._pooled.add(value, count)
+        self._before = hidden[:, -1]
 
     def result(self) -> Tensor:
-        """The pooled vector of all pieces so far."""
-        assert self.last is not None, "no piece was given"
-        assert self.total is not None
-        return self.last if self.mode == "last" else (self.total / self.positions).to(self.last.dtype)
+        """The pooled vector of all pieces so far, in their dtype; zeros where no base is known."""
+        assert self._pooled is not None, "no piece was given"
+        assert self._before is not None
+        return self._pooled.values(nothing=0.0).to(self._before.dtype)
 
 
-def _by_next_base(hidden: Tensor, bases: Tensor, lengths: Tensor | None) -> Tensor:
-    if lengths is None:
-        return sums_by_base(hidden[:, :-1], bases[:, 1:]) / hidden.shape[1]
-    bases = bases.masked_fill(~_real(hidden, lengths), NO_BASE)
-    return sums_by_base(hidden[:, :-1], bases[:, 1:]) / lengths[:, None]
-
-
-def _real(hidden: Tensor, lengths: Tensor) -> Tensor:
-    return torch.arange(hidden.shape[1], device=hidden.device) < lengths[:, None]
+def _sums(hidden: Tensor, groups: Tensor) -> Tensor:
+    """Sums of hidden [B, L, D] by group, bool [B, G, L], side by side: [B, G * D], at least float32."""
+    kind = torch.promote_types(hidden.dtype, torch.float32)
+    # Autocast would add up a whole sequence in half precision.
+    with torch.autocast(hidden.device.type, enabled=False):
+        return torch.bmm(groups.to(kind), hidden.to(kind)).flatten(1)

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.errors import UserError
-from dnamamba.models.base import ModelConfig, State
-from dnamamba.models.pooling import BASES, MODES, PoolingOfPieces, base_table, pool
+from dnamamba.models.base import ModelConfig
+from dnamamba.models.pooling import BASES, MODES, PooledPieces, base_table, pool
+from dnamamba.models.reading import read_pieces
 
 Kind = Literal["classification", "multilabel", "regression"]
 Strand = Literal["forward", "both"]
@@ -26,10 +27,10 @@ class DecoderConfig:
     Args:
         kind: `classification` (one of several classes), `multilabel` (any of several labels) or `regression`.
         labels: names of the classes or labels, in the order of the logits; of the number in a regression.
-        mode: `last` reads the last real position, `mean` the mean of all real positions, `next` for each of
-            A, C, G, T the sum over the positions whose next base it is, divided by the number of real
-            positions: four vectors side by side. A position before any other letter, and the last one, count
-            nowhere.
+        mode: `last` reads the position of the last known base (neither N nor padding), `mean` the mean over
+            all known bases, `next` for each of A, C, G, T the sum over the positions whose next base it is,
+            divided by the number of known bases: four vectors side by side. A position before any other
+            letter, and the last one, count nowhere. Without a known base the head reads zeros.
         shift, scale: of a regression, whose answer is shift + scale * output.
         strand: `both` answers, outside training, with the mean of the logits of a sequence and of its reverse
             complement, so that the answer is the same for the two.
@@ -95,8 +96,7 @@ class SequenceModel(nn.Module):
         self.backbone = config.build(backend)
         parts = BASES if decoder.mode == "next" else 1
         self.head = nn.Linear(parts * config.width, len(decoder.labels))
-        if decoder.mode == "next":
-            self.register_buffer("bases", base_table(self.backbone.config.alphabet), persistent=False)
+        self.register_buffer("bases", base_table(config.alphabet), persistent=False)
         if decoder.strand == "both":
             complement = torch.from_numpy(get_alphabet(config.alphabet).complement.copy())
             self.register_buffer("complement", complement, persistent=False)
@@ -135,7 +135,8 @@ class SequenceModel(nn.Module):
             other: of their reverse complements, likewise; read where the decoder's strand is `both`.
 
         Raises:
-            UserError: the other strand is needed and not given.
+            UserError: the other strand is needed and not given, or a family that is not recurrent gets a
+                second piece.
         """
         pooled = [self._read(pieces)]
         if self.decoder.strand == "both":
@@ -171,9 +172,9 @@ class SequenceModel(nn.Module):
             logits = [self.head(one.to(self.head.weight.dtype)).float() for one in pooled]
         return torch.stack(logits).mean(0)
 
-    def _bases(self, tokens: Tensor) -> Tensor | None:
-        """What `pool` needs to know of the tokens."""
-        return self.bases[tokens.long()] if self.decoder.mode == "next" else None
+    def _bases(self, tokens: Tensor) -> Tensor:
+        """What `pool` needs to know of the tokens: uint8 [B, L]."""
+        return self.bases[tokens.int()]
 
     def _other_strand(self, tokens: Tensor, lengths: Tensor | None) -> Tensor:
         """Reverse complements, padding still on the right."""
@@ -184,12 +185,9 @@ class SequenceModel(nn.Module):
 
     def _read(self, pieces: Iterable[Tensor]) -> Tensor:
         """The pooled hidden states of a strand given piece by piece."""
-        state: State | None = None
-        pooling = PoolingOfPieces(self.decoder.mode)
-        with torch.no_grad():
-            for tokens in pieces:
-                hidden, state = self.backbone(tokens, state)
-                pooling.add(hidden, self._bases(tokens))
+        pooling = PooledPieces(self.decoder.mode)
+        for tokens, hidden, _ in read_pieces(self.backbone, pieces):
+            pooling.add(hidden, self._bases(tokens))
         return pooling.result()
 
 

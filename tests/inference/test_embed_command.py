@@ -21,8 +21,9 @@ from omegaconf import DictConfig
 import dnamamba
 from dnamamba import UserError, optional
 from dnamamba.checkpoint import model_hash
+from dnamamba.commands import embed as embed_command
 from dnamamba.embed import run
-from dnamamba.inference import embed_command, partial
+from dnamamba.inference import partial
 from dnamamba.inference.partial import _ENTRY
 
 SUFFIXES = (".npz", ".h5", ".zarr", ".parquet", ".h5ad")
@@ -334,3 +335,29 @@ def test_the_command_in_an_empty_folder(saved_model: Path, genome: Path, tmp_pat
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("3 vectors of 16 from 5,000 bases in ")
     assert [path.name for path in folder.iterdir()] == ["x.npz"]
+
+
+@pytest.mark.parametrize("missing", ["nan", "drop", "error"])
+def test_regions_of_n_are_named_and_treated_as_asked(
+    inference_config: Callable[..., DictConfig],
+    saved_model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    missing: str,
+) -> None:
+    fasta, bed, out = tmp_path / "n.fa", tmp_path / "n.bed", tmp_path / "out.npz"
+    fasta.write_text(f">a\n{'ACGT' * 10}{'N' * 20}\n")
+    bed.write_text("a\t40\t50\tgap\na\t0\t40\tgene\na\t45\t60\tgap\n")
+    overrides = [f"model={saved_model}", f"fasta={fasta}", f"bed={bed}", f"out={out}", f"missing={missing}"]
+    said = "2 of 3 regions have no known base, only N: a:41-50, a:46-60"
+    if missing == "error":
+        with pytest.raises(UserError, match=said):
+            run(inference_config("embed", *overrides))
+        assert not out.exists()
+        return
+    run(inference_config("embed", *overrides))
+    assert f"{said}; missing={missing}" in capsys.readouterr().out
+    values, columns, _ = read(out)
+    assert columns["name"] == {"nan": ["gap", "gene", "gap"], "drop": ["gene"]}[missing]
+    assert np.isnan(values[:, 0]).tolist() == [name == "gap" for name in columns["name"]]
+    assert not (tmp_path / ".out.npz.partial").exists()

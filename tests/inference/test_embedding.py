@@ -197,7 +197,11 @@ def bed(tmp_path: Path) -> Path:
 def test_regions_of_a_fasta(model: LanguageModel, genome: Path, bed: Path) -> None:
     letters = {name: DNA.decode(Genome(genome, DNA).fetch(name)) for name in ("one", "two", "three")}
     found, regions = embed(model, (genome, bed), return_regions=True)
-    assert regions == [("two", 10, 60, "gene"), ("one", 450, 760, ""), ("two", 0, 1000, "whole")]
+    assert regions == [
+        ("two", 10, 60, "gene", "+"),
+        ("one", 450, 760, "", "+"),
+        ("two", 0, 1000, "whole", "+"),
+    ]
     close(found, embed(model, [letters[r.record][r.start : r.end] for r in regions]))
     close(embed(model, (str(genome), [("two", 10, 60)])), found[:1])
     close(embed(model, genome), embed(model, list(letters.values())))

@@ -6,7 +6,7 @@ import torch
 
 import dnamamba.inference.generation as generation
 from dnamamba import LanguageModel, MambaConfig, UserError, get_alphabet
-from dnamamba.inference.generation import BLOCK, drawable, encode_prompt, generate, generate_blocks
+from dnamamba.inference.generation import BLOCK, drawable, encode_prompt, generate, generate_blocks, row_seeds
 from dnamamba.inference.sampling import Sampling, gumbel
 
 
@@ -19,6 +19,7 @@ def build(alphabet: str = "dna") -> LanguageModel:
     return model.double()
 
 
+DNA = get_alphabet("dna")
 MODEL = build()
 
 
@@ -28,12 +29,13 @@ def by_the_parallel_forward(
     """The definition: a forward of all that is there, one draw, and again."""
     alphabet = get_alphabet("dna")
     rows = [alphabet.encode(prompt) for prompt in prompts for _ in range(batch)]
-    generator = torch.Generator().manual_seed(seed)
+    seeds = row_seeds(seed, [alphabet.encode(prompt) for prompt in prompts], batch)
+    generators = [torch.Generator().manual_seed(one) for one in seeds]
     allowed = torch.tensor([True] * 4 + [False] * 4)
     made = np.zeros((len(rows), 0), dtype=np.uint8)
     for position in range(length):
         if position % BLOCK == 0:
-            noise = gumbel((BLOCK, len(rows), 8), generator)
+            noise = torch.cat([gumbel((BLOCK, 1, 8), generator) for generator in generators], 1)
         with torch.no_grad():
             logits = torch.cat(
                 [
@@ -78,6 +80,23 @@ def test_a_seed_gives_its_bases_and_a_shorter_run_their_beginning() -> None:
     assert len({*first, *generate(MODEL, "ACG", 150, seed=2, batch=3)}) == 6
 
 
+def test_a_seed_is_mixed_with_the_prompt_and_the_copy() -> None:
+    a, b = DNA.encode("ACGT"), DNA.encode("ACGA")
+    assert len({*row_seeds(0, [a, b, a], 3), *row_seeds(1, [a, b], 3)}) == 15
+    assert row_seeds(7, [b, a], 2)[2:] == row_seeds(7, [a], 2)
+    assert row_seeds(7, [a, a], 1) == row_seeds(7, [a], 2)
+    assert all(0 <= seed < 2**63 for seed in row_seeds(2**63 - 1, [a, b], 50))
+    # A model that knows nothing draws its noise: two prompts agree by chance, in a quarter of the bases.
+    flat = LanguageModel(MambaConfig(d_model=8, n_layer=1))
+    torch.nn.init.zeros_(flat.backbone.embedding.weight)
+    one, other = (generate(flat, prompt, 2000)[0] for prompt in ("ACGT", "ACGA"))
+    assert 0.2 < sum(x == y for x, y in zip(one, other, strict=True)) / 2000 < 0.3
+
+
+def test_numpy_integers_are_seeds() -> None:
+    assert generate(MODEL, "ACG", 30, seed=np.int64(3)) == generate(MODEL, "ACG", 30, seed=3)
+
+
 def test_only_letters_of_bases_are_drawn() -> None:
     assert drawable(get_alphabet("dna")).tolist() == [0, 1, 2, 3]
     assert get_alphabet("bytes").decode(drawable(get_alphabet("bytes"))) == (
@@ -109,6 +128,7 @@ def test_memory_of_a_step_is_that_of_the_loop() -> None:
         ("ACG", 5, 0, 0, "batch of at least 1, not 0"),
         ([], 5, 1, 0, "prompts of at least 1, not 0"),
         ("ACG", 5, 1, -1, "seed must lie between 0 and"),
+        ("ACG", 5, 1, 0.5, r"seed must be a whole number \(got 0\.5\)"),
     ],
 )
 def test_a_mistake_is_one_line(prompt: str, length: int, batch: int, seed: int, message: str) -> None:

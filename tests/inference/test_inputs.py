@@ -14,8 +14,8 @@ DNA = get_alphabet("dna")
 def test_regions_of_any_sequence_of_fields(genome: Path) -> None:
     rows = [("one", 0, 9), ["two", "3", np.int64(5), "gene"]]
     assert [tuple(region) for region in read_inputs((genome, rows), DNA).regions] == [
-        ("one", 0, 9, ""),
-        ("two", 3, 5, "gene"),
+        ("one", 0, 9, "", "+"),
+        ("two", 3, 5, "gene", "+"),
     ]
 
 

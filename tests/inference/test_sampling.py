@@ -1,6 +1,7 @@
 """Bases are drawn with the probabilities that they should have."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -62,3 +63,15 @@ def test_no_filter_and_one_that_lets_all_pass_draw_the_same() -> None:
 def test_a_number_out_of_range_is_named(arguments: dict[str, float], message: str) -> None:
     with pytest.raises(UserError, match=f"^{message}$"):
         Sampling(**arguments)
+
+
+@pytest.mark.parametrize("temperature", [1e-20, 1e-40, 5e-324])
+@pytest.mark.parametrize("options", [{}, {"top_k": 2}, {"top_p": 0.9}])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_tiny_temperature_takes_the_likeliest(
+    temperature: float, options: dict[str, Any], dtype: torch.dtype
+) -> None:
+    logits = torch.tensor([[-9.0, 1.0, 1.25, 0.5], [2.0, 3.0, -4.0, 2.999]], dtype=dtype).repeat(50, 1)
+    noise = gumbel((100, 4), torch.Generator().manual_seed(0))
+    drawn = Sampling(temperature, **options).draw(logits, torch.ones(4, dtype=torch.bool), noise)
+    assert drawn.tolist() == [2, 1] * 50

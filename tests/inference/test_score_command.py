@@ -336,3 +336,16 @@ def test_the_command_as_typed(saved_model: Path, genome: Path, text: str, tmp_pa
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("1 alleles of 1 rows in ")
     assert [path.name for path in folder.iterdir()] == ["out.vcf"]
+
+
+def test_a_table_is_not_published_without_its_picture(
+    score: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(figure: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("dnamamba.commands.score.save_figure", full)
+    with pytest.raises(UserError, match=r"can't write .*region.tsv and .*region.png: No space left"):
+        score("region=one:496-498", f"out={tmp_path / 'out' / 'region.tsv'}")
+    assert list((tmp_path / "out").iterdir()) == []

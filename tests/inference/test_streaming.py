@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnamamba import LanguageModel, UserError, get_alphabet
-from dnamamba.inference.streaming import Reader, fetched, pieces
+from dnamamba.inference.streaming import Reader, fetched
+from dnamamba.models.reading import spans
 
 from .conftest import random_dna
 
@@ -82,7 +83,7 @@ def test_bf16_is_within_its_error(model: LanguageModel) -> None:
     reverse=st.booleans(),
 )
 def test_pieces_cover_everything_in_order(length: int, size: int, align: int | None, reverse: bool) -> None:
-    found = list(pieces(length, size, align, reverse))
+    found = list(spans(length, size, align, reverse))
     assert [i for start, end in (found[::-1] if reverse else found) for i in range(start, end)] == list(
         range(length)
     )
@@ -92,7 +93,7 @@ def test_pieces_cover_everything_in_order(length: int, size: int, align: int | N
             assert start % align == 0
             assert end % align == 0 or end == length
     if align is None or length % align == 0:
-        mirrored = [(length - end, length - start) for start, end in pieces(length, size, align, not reverse)]
+        mirrored = [(length - end, length - start) for start, end in spans(length, size, align, not reverse)]
         assert found == mirrored
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from dnamamba import Genome, LanguageModel, MambaConfig, UserError, get_alphabet
 from dnamamba.data.intervals import Interval
 from dnamamba.inference import effects as effects_module
+from dnamamba.inference import likelihood as likelihood_module
 from dnamamba.inference.saturation import saturate
 from dnamamba.inference.variants import score_variants
 
@@ -128,7 +129,7 @@ def test_batches_and_pieces_change_nothing(
 ) -> None:
     variants = variants_at(text, [30, 205])
     expected = score_variants(model, genome, variants, window=100)
-    monkeypatch.setattr(effects_module, "SHORTEST_PIECE", 7)
+    monkeypatch.setattr(likelihood_module, "SHORTEST_PIECE", 7)
     monkeypatch.setattr(effects_module, "SITES", 3)
     found = score_variants(model, genome, variants, window=100, bases_per_batch=budget)
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
@@ -140,9 +141,9 @@ def test_the_first_flank_is_read_once(
     read = []
     forward = model.backbone.forward
 
-    def counting(tokens: torch.Tensor, *others: object) -> object:
+    def counting(tokens: torch.Tensor, *others: object, **more: object) -> object:
         read.append(tuple(tokens.shape))
-        return forward(tokens, *others)
+        return forward(tokens, *others, **more)
 
     monkeypatch.setattr(model.backbone, "forward", counting)
     one = text[99]

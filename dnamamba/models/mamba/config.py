@@ -58,13 +58,13 @@ class MambaConfig(ModelConfig):
             raise UserError(
                 f"model.vocab_size must be at most 256 (a token is a byte), not {self.vocab_size}"
             )
-        if not 0 < self.dt_init_floor <= self.dt_min <= self.dt_max:
+        if not 0 < self.dt_init_floor <= self.dt_min <= self.dt_max < math.inf:
             raise UserError(
-                "model.dt_init_floor, dt_min and dt_max must be positive and in rising order, not "
+                "model.dt_init_floor, dt_min and dt_max must be positive, finite and in rising order, not "
                 f"{self.dt_init_floor}, {self.dt_min}, {self.dt_max}"
             )
-        if self.norm_eps <= 0:
-            raise UserError(f"model.norm_eps must be positive, not {self.norm_eps}")
+        if not 0 < self.norm_eps < math.inf:
+            raise UserError(f"model.norm_eps must be positive and finite, not {self.norm_eps}")
 
     @property
     def d_inner(self) -> int:
