@@ -2,11 +2,12 @@
 
     python benchmarks/cpu.py --out logs/benchmarks/cpu
 
-First the model with the chunked backend must agree with the textbook loop, or nothing is timed. Then come
-bases a second, forward and training (forward, cross-entropy, backward), for several lengths at the same
-number of bases a step; the same for transformers' Mamba where it can be imported; and the peak memory of a
-training step of one sequence, each length in a process of its own. Tables go to the terminal, everything goes
-to OUT/cpu.csv and OUT/cpu.png.
+First the model with each backend must agree with the textbook loop, or nothing is timed. Then come bases
+a second, forward and training (forward, cross-entropy, backward), for several lengths at the same number of
+bases a step: `auto` (compiled, where Numba is installed) and `chunked`, a step of one after a step of the
+other, because another program slows both; the same for transformers' Mamba where it can be imported; and the
+peak memory of a training step of one sequence, each length in a process of its own. Tables go to the
+terminal, everything goes to OUT/cpu.csv and OUT/cpu.png.
 """
 
 import argparse
@@ -30,6 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dnamamba import LanguageModel, MambaConfig
+from dnamamba.kernels import resolve
 
 CONFIG = MambaConfig(d_model=128, n_layer=12, vocab_size=8)
 
@@ -61,12 +63,12 @@ def infer_step(model: nn.Module, bases: Tensor) -> None:
         model(bases)
 
 
-def require_agreement(length: int = 200, limit: float = 1e-5) -> None:
-    """Exit unless the chunked model's logits and gradients are those of the textbook loop."""
+def require_agreement(backend: str, length: int = 200, limit: float = 1e-5) -> None:
+    """Exit unless the model's logits and gradients are those of the textbook loop."""
     torch.manual_seed(0)
     truth, model = (
         LanguageModel(CONFIG, backend="reference").double(),
-        LanguageModel(CONFIG, backend="chunked"),
+        LanguageModel(CONFIG, backend=backend),
     )
     model.load_state_dict(truth.state_dict())
     bases = tokens(2, length)
@@ -76,34 +78,37 @@ def require_agreement(length: int = 200, limit: float = 1e-5) -> None:
         F.cross_entropy(logits[:, :-1].flatten(0, 1), bases[:, 1:].flatten()).backward()
         results.append([logits.detach(), *(p.grad for p in each.parameters())])
     worst = max(float((a - b).norm() / b.norm()) for a, b in zip(*results, strict=True))
-    print(f"agreement with the fp64 loop, worst of logits and gradients: {worst:.1e}")
+    print(f"{backend}: agreement with the fp64 loop, worst of logits and gradients: {worst:.1e}")
     if not worst < limit:
-        sys.exit(f"the chunked backend is off by {worst:.1e}, more than {limit:.0e}: no times are shown")
+        sys.exit(f"the {backend} backend is off by {worst:.1e}, more than {limit:.0e}: no times are shown")
 
 
 def bases_a_second(
-    step: Callable[[nn.Module, Tensor], None], model: nn.Module, bases: Tensor, repeats: int
-) -> float:
-    """Return the median over `repeats`, after one step to warm up."""
-    times = []
+    step: Callable[[nn.Module, Tensor], None], models: dict[str, nn.Module], bases: Tensor, repeats: int
+) -> dict[str, float]:
+    """Return the medians over `repeats`, the models taking turns, after one step each to warm up."""
+    times: dict[str, list[float]] = {name: [] for name in models}
     for _ in range(repeats + 1):
-        start = time.perf_counter()
-        step(model, bases)
-        times.append(time.perf_counter() - start)
-    return bases.numel() / statistics.median(times[1:] or times)
+        for name, model in models.items():
+            start = time.perf_counter()
+            step(model, bases)
+            times[name].append(time.perf_counter() - start)
+    return {name: bases.numel() / statistics.median(taken[1:] or taken) for name, taken in times.items()}
 
 
-def measure_speed(name: str, model: nn.Module, shapes: Iterable[tuple[int, int]], repeats: int) -> list[Row]:
+def measure_speed(models: dict[str, nn.Module], shapes: Iterable[tuple[int, int]], repeats: int) -> list[Row]:
     rows = []
     for batch, length in shapes:
         bases = tokens(batch, length)
         for quantity, step in (("forward", infer_step), ("training", train_step)):
-            speed = bases_a_second(step, model, bases, repeats)
-            rows.append(Row(name, quantity, batch, length, speed, "bases/s"))
-        print(
-            f"{name:24s} {batch:5d} x {length:<7d} "
-            + "".join(f"{r.quantity} {r.value:9,.0f}   " for r in rows[-2:])
-        )
+            speeds = bases_a_second(step, models, bases, repeats)
+            rows += [Row(name, quantity, batch, length, each, "bases/s") for name, each in speeds.items()]
+            first, *others = speeds.values()
+            print(
+                f"{batch:5d} x {length:<7d} {quantity:9s}"
+                + "".join(f"{name} {each:9,.0f}   " for name, each in speeds.items())
+                + "".join(f"ratio {first / other:.2f}" for other in others)
+            )
     return rows
 
 
@@ -141,24 +146,26 @@ def resident_peak() -> float:
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
-def print_memory_of_one_step(length: int) -> None:
+def print_memory_of_one_step(length: int, backend: str) -> None:
     """Print the MiB that a training step of one sequence adds to a model that has taken a short one."""
-    model = LanguageModel(CONFIG)
+    model = LanguageModel(CONFIG, backend=backend)
     train_step(model, tokens(1, 64))
     before = resident_peak()
     train_step(model, tokens(1, length))
     print(resident_peak() - before)
 
 
-def measure_memory(lengths: Iterable[int], threads: int) -> list[Row]:
+def measure_memory(backend: str, lengths: Iterable[int], threads: int) -> list[Row]:
     rows = []
     for length in lengths:
-        command = [sys.executable, __file__, "--threads", str(threads), "--memory-of", str(length)]
+        command = [sys.executable, __file__, "--threads", str(threads), "--backend", backend]
+        command += ["--memory-of", str(length)]
         answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        rows.append(Row("dnamamba", "peak memory", 1, length, float(answer), "MiB"))
+        rows.append(Row(backend, "peak memory", 1, length, float(answer), "MiB"))
         memory = rows[-1].value
         print(
-            f"training step of 1 x {length:<7d} {memory:8,.0f} MiB {memory * 1024 / length:8.1f} KiB a base"
+            f"{backend}: training step of 1 x {length:<7d} {memory:8,.0f} MiB"
+            f"{memory * 1024 / length:8.1f} KiB a base"
         )
     return rows
 
@@ -178,6 +185,7 @@ def surroundings() -> dict[str, str]:
         "threads": str(torch.get_num_threads()),
         "python": platform.python_version(),
         "torch": version("torch"),
+        "numba": version("numba") if find_spec("numba") else "",
         "transformers": version("transformers") if find_spec("transformers") else "",
     }
 
@@ -198,11 +206,15 @@ def draw(path: Path, rows: list[Row], around: dict[str, str]) -> None:
         points = [(row.length, row.value) for row in rows if (row.model, row.quantity) == (model, quantity)]
         speed.plot(*zip(*points, strict=True), "o-", label=f"{model}, {quantity}")
     speed.set(yscale="log", ylabel="bases a second")
-    points = [(row.length, row.value / 2**10) for row in rows if row.quantity == "peak memory"]
-    if points:
+    for model in dict.fromkeys(row.model for row in rows if row.quantity == "peak memory"):
+        points = [
+            (row.length, row.value / 2**10)
+            for row in rows
+            if (row.model, row.quantity) == (model, "peak memory")
+        ]
         length, size = points[-1]
-        memory.plot(*zip(*points, strict=True), "o", label="one training step, measured")
-        memory.plot([0, length], [0, size], "--", label="proportional to length")
+        (drawn,) = memory.plot(*zip(*points, strict=True), "o", label=f"one training step, {model}")
+        memory.plot([0, length], [0, size], "--", color=drawn.get_color())
         memory.set(ylabel="peak memory (GiB)")
     for axes in (speed, memory):
         axes.set(xlabel="length (bases)")
@@ -225,23 +237,29 @@ def main() -> None:
     parser.add_argument("--lengths", type=int, nargs="*", default=[256, 512, 1024, 2048, 4096, 8192])
     parser.add_argument("--memory-lengths", type=int, nargs="*", default=[2**k for k in range(12, 17)])
     parser.add_argument("--no-transformers", action="store_true", help="leave out a comparison of minutes")
+    parser.add_argument("--backend", default="auto", help="measured beside chunked")
     parser.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.memory_of:
-        print_memory_of_one_step(options.memory_of)
+        print_memory_of_one_step(options.memory_of, options.backend)
         return
 
     around = surroundings()
     print(", ".join(f"{name} {value}" for name, value in around.items() if value))
-    require_agreement()
+    backend = resolve(options.backend, torch.device("cpu"), torch.float32)
+    backends = list(dict.fromkeys([backend, "chunked"]))
+    for name in backends:
+        require_agreement(name)
     shapes = [(max(1, options.bases // length), length) for length in options.lengths]
-    rows = measure_speed("dnamamba", LanguageModel(CONFIG), shapes, options.repeats)
+    models: dict[str, nn.Module] = {name: LanguageModel(CONFIG, backend=name) for name in backends}
+    rows = measure_speed(models, shapes, options.repeats)
     if find_spec("transformers") and not options.no_transformers:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            rows += measure_speed("transformers", transformers_model(), [(1, 1024)], repeats=1)
-    rows += measure_memory(options.memory_lengths, options.threads)
+            rows += measure_speed({"transformers": transformers_model()}, [(1, 1024)], repeats=1)
+    for name in backends:
+        rows += measure_memory(name, options.memory_lengths, options.threads)
     options.out.mkdir(parents=True, exist_ok=True)
     write_table(options.out / "cpu.csv", rows, around)
     draw(options.out / "cpu.png", rows, around)

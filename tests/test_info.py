@@ -13,7 +13,7 @@ def test_the_report() -> None:
     done = subprocess.run([sys.executable, "-m", "dnamamba.info"], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert torch.__version__ in done.stdout
-    assert "chunked: what `auto` takes" in done.stdout
+    assert "numba: what `auto` takes" in done.stdout
     assert done.stdout.count("agrees") >= 2
     assert "WRONG" not in done.stdout
 

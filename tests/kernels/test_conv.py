@@ -1,4 +1,4 @@
-"""The causal convolution, both backends: against torch's own, across blocks, with the state carried."""
+"""The causal convolution, CPU backends: against torch's own, across blocks, with the state carried."""
 
 import pytest
 import torch
@@ -70,6 +70,7 @@ def with_gradients(inputs: Tensors, run, dtype: torch.dtype) -> list[Tensor]:
         ("reference", torch.float64, 1e-14),
         ("chunked", torch.float64, 1e-14),
         ("chunked", torch.float32, 2e-6),
+        ("numba", torch.float32, 2e-6),
     ],
 )
 def test_against_torch(size, activation, backend: str, dtype: torch.dtype, limit: float) -> None:

@@ -46,12 +46,12 @@ def causal_conv1d(
         bias: [E].
         activation: "silu" or none.
         initial_state: [B, K-1, E] inputs before the first position.
-        backend: "auto", "reference", "chunked" or "triton".
+        backend: "auto", "reference", "chunked", "numba" or "triton".
 
     Raises:
         ValueError: a tensor's shape, dtype or device does not go with the others, or `activation` or
             `backend` is unknown.
-        RuntimeError: `backend="triton"` where it can't run.
+        RuntimeError: `backend` is "triton" or "numba" where it can't run.
 
     Source: Gu and Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces" (2023),
     arXiv 2312.00752, section 3.4.
@@ -78,6 +78,10 @@ def _implementation(backend: Backend) -> Callable[..., Convolution]:
         from .triton_op import causal_conv1d_triton
 
         return causal_conv1d_triton
+    if backend == "numba":
+        from .numba_op import causal_conv1d_numba
+
+        return causal_conv1d_numba
     if backend == "chunked":
         from .chunked import causal_conv1d_chunked
 

@@ -58,11 +58,11 @@ def selective_scan(
         dt_bias: [E] added to `dt`.
         dt_softplus: whether delta is softplus(dt + dt_bias).
         initial_state: [B, E, N] state before the first position.
-        backend: "auto", "reference", "chunked" or "triton".
+        backend: "auto", "reference", "chunked", "numba" or "triton".
 
     Raises:
         ValueError: a tensor's shape, dtype or device does not go with the others, or `backend` is unknown.
-        RuntimeError: `backend="triton"` where it can't run.
+        RuntimeError: `backend` is "triton" or "numba" where it can't run.
 
     Source: Gu and Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces" (2023),
     arXiv 2312.00752, section 3.2 and algorithm 2.
@@ -95,6 +95,10 @@ def _implementation(backend: Backend) -> Callable[..., Scan]:
         from .triton_op import selective_scan_triton
 
         return selective_scan_triton
+    if backend == "numba":
+        from .numba_op import selective_scan_numba
+
+        return selective_scan_numba
     if backend == "chunked":
         from .chunked import selective_scan_chunked
 

@@ -1,0 +1,141 @@
+"""The causal convolution with its activation in one pass over memory, forward and backward.
+
+An item is a block of positions of one sequence, with all its channels, 16 at a time.
+"""
+
+from typing import Any
+
+import numba
+import numpy as np
+
+from dnamamba.kernels.numba_cpu.compiling import compiled
+from dnamamba.kernels.numba_cpu.functions import sigmoid, silu_slope
+from dnamamba.kernels.numba_cpu.vectors import constant, load, store
+
+_INPUTS = "float32[:,:,:], float32[:,:,::1], float32[:,::1], float32[::1]"
+
+
+@numba.njit
+def _see(x: Any, first: Any, b: Any, start: Any, stop: Any, seen: Any) -> None:
+    """Copy the inputs that the outputs `start` to `stop` see into `seen` [positions + K-1, E]."""
+    before, channels = first.shape[1], x.shape[2]
+    for s in range(start - before, stop):
+        at = (s - start + before) * channels
+        for e in range(0, channels, 16):
+            if s < 0:
+                store(seen, at + e, load(first, (b * before + before + s) * channels + e))
+            else:
+                store(seen, at + e, load(x, ((b * x.strides[0] + s * x.strides[1]) >> 2) + e))
+
+
+@numba.njit(inline="always")
+def _convolved(seen: Any, weight: Any, bias: Any, i: Any, e: Any) -> Any:
+    channels = weight.shape[1]
+    out = load(bias, e)
+    for k in range(weight.shape[0]):
+        out = out + load(weight, k * channels + e) * load(seen, (i + k) * channels + e)
+    return out
+
+
+@compiled(f"void({_INPUTS}, float32[:,:,::1], int64, boolean, int64, int64)")
+def convolution_forward(
+    x: Any,
+    first: Any,
+    weight: Any,
+    bias: Any,
+    y: Any,
+    block: Any,
+    silu: Any,
+    begin: Any,
+    end: Any,
+) -> None:
+    """Write `y` [B, L, E] for the items `begin` to `end`.
+
+    Args:
+        first: [B, K-1, E], the inputs before the first.
+        weight: [K, E].
+    """
+    _, length, channels = y.shape
+    blocks = (length + block - 1) // block
+    seen = np.empty((block + weight.shape[0] - 1) * channels, np.float32)
+    for item in range(begin, end):
+        b, start = item // blocks, item % blocks * block
+        stop = min(start + block, length)
+        _see(x, first, b, start, stop, seen)
+        for t in range(start, stop):
+            for e in range(0, channels, 16):
+                out = _convolved(seen, weight, bias, t - start, e)
+                if silu:
+                    out = out * sigmoid(out)
+                store(y, (b * length + t) * channels + e, out)
+
+
+@compiled(
+    f"void({_INPUTS}, float32[:,:,:], float32[:,:,::1], float32[:,:,::1], float32[:,:,::1], "
+    "int64, boolean, int64, int64)"
+)
+def convolution_backward(
+    x: Any,
+    first: Any,
+    weight: Any,
+    bias: Any,
+    dy: Any,
+    dx: Any,
+    d_first: Any,
+    sums: Any,
+    block: Any,
+    silu: Any,
+    begin: Any,
+    end: Any,
+) -> None:
+    """Write the gradients of the items `begin` to `end`.
+
+    Args:
+        dx: [B, L, E]; d_first: [B, K-1, E].
+        sums: [items, K + 1, E], every item's part of the gradients of the K taps and of the bias.
+    """
+    _, length, channels = dx.shape
+    taps = weight.shape[0]
+    blocks = (length + block - 1) // block
+    zero = constant(0.0)
+    # The gradient before the activation: of the block, and of the positions that its last inputs reach.
+    d_out = np.empty((block + taps - 1) * channels, np.float32)
+    seen = np.empty((block + 2 * (taps - 1)) * channels, np.float32)
+    for item in range(begin, end):
+        b, start = item // blocks, item % blocks * block
+        stop = min(start + block, length)
+        reach = min(stop + taps - 1, length)
+        _see(x, first, b, start, reach, seen)
+        for e in range(0, (taps + 1) * channels, 16):
+            store(sums, item * (taps + 1) * channels + e, zero)
+        for t in range(start, stop + taps - 1):
+            for e in range(0, channels, 16):
+                at = (t - start) * channels + e
+                if t >= reach:
+                    store(d_out, at, zero)
+                    continue
+                d = load(dy, ((b * dy.strides[0] + t * dy.strides[1]) >> 2) + e)
+                if silu:
+                    out = _convolved(seen, weight, bias, t - start, e)
+                    d = d * silu_slope(out, sigmoid(out))
+                store(d_out, at, d)
+                if t < stop:
+                    total = item * (taps + 1) * channels + e
+                    for k in range(taps):
+                        store(sums, total, load(sums, total) + d * load(seen, at + k * channels))
+                        total += channels
+                    store(sums, total, load(sums, total) + d)
+        for s in range(start, stop):
+            for e in range(0, channels, 16):
+                d = zero
+                for k in range(taps):
+                    place = (s - start + taps - 1 - k) * channels + e
+                    d = d + load(weight, k * channels + e) * load(d_out, place)
+                store(dx, (b * length + s) * channels + e, d)
+        if start == 0:
+            for j in range(taps - 1):
+                for e in range(0, channels, 16):
+                    d = zero
+                    for k in range(j + 1):
+                        d = d + load(weight, k * channels + e) * load(d_out, (j - k) * channels + e)
+                    store(d_first, (b * (taps - 1) + j) * channels + e, d)

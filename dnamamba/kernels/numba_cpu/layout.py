@@ -1,0 +1,36 @@
+"""Tensors as the kernels take them: float32 arrays whose last dimension is dense and a multiple of 16."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .vectors import LANES
+
+
+def padded(size: int) -> int:
+    return -(-size // LANES) * LANES
+
+
+def array(x: Tensor, *sizes: int) -> Any:
+    """`x` as an array without a copy if it can be, else copied and filled up with zeros to `sizes`.
+
+    Args:
+        sizes: of the last dimensions.
+    """
+    x = x.detach()
+    if tuple(x.shape[-len(sizes) :]) == sizes and x.dtype == torch.float32 and x.stride(-1) == 1:
+        return x.numpy()
+    copy = x.new_zeros((*x.shape[: -len(sizes)], *sizes), dtype=torch.float32)
+    copy[tuple(slice(size) for size in x.shape)] = x
+    return copy.numpy()
+
+
+def like(x: Tensor, size: int) -> Tensor:
+    """New memory for what belongs to `x`, its last dimension filled up to `size`."""
+    return x.new_empty((*x.shape[:-1], size), dtype=torch.float32)
+
+
+def back(x: Tensor, to: Tensor) -> Tensor:
+    """The part of `x` that is in the shape of `to`, in its dtype."""
+    return x[tuple(slice(size) for size in to.shape)].to(to.dtype)

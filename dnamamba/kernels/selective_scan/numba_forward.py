@@ -1,0 +1,81 @@
+"""The selective scan's forward pass, 16 channels at a time: one exponential a state, nothing kept but chunks.
+
+All [., L, .] arrays have a dense last dimension; `A`, states and everything kept have the channels last.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from dnamamba.kernels.numba_cpu.compiling import compiled
+from dnamamba.kernels.numba_cpu.functions import sigmoid, softplus
+from dnamamba.kernels.numba_cpu.vectors import exp, load, spread, store
+
+ROWS = "float32[:,:,:]"
+
+
+@compiled(
+    f"void({ROWS}, {ROWS}, {ROWS}, {ROWS}, {ROWS}, float32[:,::1], float32[::1], float32[::1], "
+    "float32[:,:,::1], float32[:,:,::1], float32[:,:,:,::1], int64, boolean, boolean, int64, int64)"
+)
+def scan_forward(
+    u: Any,
+    dt: Any,
+    z: Any,
+    B: Any,
+    C: Any,
+    A: Any,
+    D: Any,
+    dt_bias: Any,
+    state: Any,
+    y: Any,
+    kept: Any,
+    chunk: Any,
+    dt_softplus: Any,
+    gated: Any,
+    first: Any,
+    last: Any,
+) -> None:
+    """Sweep over the items `first` to `last`, an item being 16 channels of a sequence.
+
+    Args:
+        A: [N, E].
+        state: [B, N, E], replaced by the state after the last position.
+        y: [B, L, E], written.
+        kept: [chunks, B, N, E], the state before every `chunk` positions, written; may be empty.
+    """
+    _, length, channels = y.shape
+    states = A.shape[0]
+    tiles = channels // 16
+    keep = kept.shape[0] > 0
+    h = np.empty(states * 16, np.float32)
+    A_tile = np.empty(states * 16, np.float32)
+    for item in range(first, last):
+        b, e = item // tiles, item % tiles * 16
+        for n in range(states):
+            store(A_tile, n * 16, load(A, n * channels + e))
+            store(h, n * 16, load(state, (b * states + n) * channels + e))
+        skip, bias = load(D, e), load(dt_bias, e)
+        for t in range(length):
+            if keep and t % chunk == 0:
+                at = (t // chunk * kept.shape[1] + b) * states
+                for n in range(states):
+                    store(kept, (at + n) * channels + e, load(h, n * 16))
+            delta = load(dt, ((b * dt.strides[0] + t * dt.strides[1]) >> 2) + e) + bias
+            if dt_softplus:
+                delta = softplus(delta)
+            now = load(u, ((b * u.strides[0] + t * u.strides[1]) >> 2) + e)
+            drive, out = delta * now, skip * now
+            at_B = (b * B.strides[0] + t * B.strides[1]) >> 2
+            at_C = (b * C.strides[0] + t * C.strides[1]) >> 2
+            for n in range(states):
+                decay = exp(delta * load(A_tile, n * 16))
+                after = decay * load(h, n * 16) + drive * spread(B, at_B + n)
+                store(h, n * 16, after)
+                out = out + after * spread(C, at_C + n)
+            if gated:
+                gate = load(z, ((b * z.strides[0] + t * z.strides[1]) >> 2) + e)
+                out = out * (gate * sigmoid(gate))
+            store(y, (b * length + t) * channels + e, out)
+        for n in range(states):
+            store(state, (b * states + n) * channels + e, load(h, n * 16))
