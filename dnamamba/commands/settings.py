@@ -12,7 +12,8 @@ from dnamamba.data.alphabet import get_alphabet
 from dnamamba.datasets.base import DataConfig, DataModule
 from dnamamba.errors import UserError
 from dnamamba.models import ModelConfig
-from dnamamba.models.families import family_config, load_plugins
+from dnamamba.models.families import family_config
+from dnamamba.plugins import load_plugins
 
 CSV = "lightning.pytorch.loggers.CSVLogger"  # which every run has anyway
 GENOME = "dnamamba.datasets.genome.GenomeData"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dnamamba.data.partition import SPLITS, Assignment
 from dnamamba.errors import UserError
 
-TASKS = ("classification", "multilabel", "regression")
+READS = ("class", "labels", "number")
 MULTILABEL_SEPARATOR = ";"
 _MISSING = ("nan", "<na>", "nat", "#n/a")  # of pandas and spreadsheets, in lower case
 
@@ -22,27 +22,34 @@ class Targets(NamedTuple):
     """What is to be learnt.
 
     Attributes:
-        task: one of `TASKS`.
-        names: of the classes or labels, in the order of their numbers; of the number in a regression.
-        values: int64 [n] classes; float32 [n, C], 0 or 1; float32 [n, 1] of a regression.
+        reads: one of `READS`: how a label is written.
+        names: of the classes or labels, in the order of their numbers; of the number.
+        values: int64 [n] classes; float32 [n, C] labels, 0 or 1; float64 [n, 1] numbers.
     """
 
-    task: str
+    reads: str
     names: tuple[str, ...]
     values: NDArray[Any]
 
     def counts(self, rows: NDArray[np.bool_]) -> list[int]:
-        """Sequences of each class or label among some rows; of a regression, all of them."""
+        """Sequences of each class or label among some rows; of a number, all of them."""
         values = self.values[rows]
-        if self.task == "classification":
+        if self.reads == "class":
             return np.bincount(values, minlength=len(self.names)).tolist()
-        if self.task == "multilabel":
+        if self.reads == "labels":
             return values.sum(0).astype(int).tolist()
         return [len(values)]
 
+    def identity(self) -> bytes:
+        """What a resumed run must find again; numbers as float32, as checkpoints had them at first."""
+        if self.reads != "number":
+            return self.values.tobytes()
+        with np.errstate(over="ignore"):
+            return self.values.astype(np.float32).tobytes()
+
 
 def targets_of(
-    task: str,
+    reads: str,
     labels: Sequence[str],
     sequences: Sequence[str],
     declared: Sequence[str] | None,
@@ -51,8 +58,8 @@ def targets_of(
     """Numbers for labels.
 
     Args:
-        task: one of `TASKS`.
-        labels: as written, one a sequence; several of a multi-label task are joined by `;`.
+        reads: one of `READS`, what `dnamamba.heads.base.Head.reads` is.
+        labels: as written, one a sequence; of `labels`, any number joined by `;`.
         sequences: names, for messages.
         declared: the labels there are, in the order wanted; None: all that are found, sorted.
         split: of each sequence.
@@ -61,11 +68,11 @@ def targets_of(
         UserError: an unknown label, a missing one written as NaN, a number written in two ways, one class
             only, a class missing from a split, a target that is no number.
     """
-    if task not in TASKS:
-        raise UserError(f"data.task must be one of {', '.join(TASKS)}, not {task!r}")
-    if task == "regression":
-        return Targets(task, ("value",), _numbers(labels, sequences))
-    if task == "multilabel":
+    if reads not in READS:
+        raise UserError(f"data.task: a head reads one of {', '.join(READS)}, not {reads!r}")
+    if reads == "number":
+        return Targets(reads, ("value",), _numbers(labels, sequences))
+    if reads == "labels":
         parts = [[part.strip() for part in label.split(MULTILABEL_SEPARATOR)] for label in labels]
         sets = [[part for part in row if part] for row in parts]
     else:
@@ -82,13 +89,13 @@ def targets_of(
                 raise UserError(
                     f"sequence {sequence}: unknown label {label!r}; the labels are {_shown(names)}"
                 )
-    if task == "classification":
+    if reads == "class":
         values: NDArray[Any] = np.array([number[label] for (label,) in sets], dtype=np.int64)
     else:
         values = np.zeros((len(sets), len(names)), dtype=np.float32)
         for place, chosen in enumerate(sets):
             values[place, [number[label] for label in chosen]] = 1
-    targets = Targets(task, names, values)
+    targets = Targets(reads, names, values)
     _check_classes(targets, split)
     return targets
 
@@ -119,7 +126,7 @@ def _check_spelling(names: Sequence[str]) -> None:
 
 
 def _check_classes(targets: Targets, split: Assignment) -> None:
-    if targets.task == "classification" and len(targets.names) < 2:
+    if targets.reads == "class" and len(targets.names) < 2:
         raise UserError(f"there is one class only, {_shown(targets.names)}: nothing to tell apart")
     if not targets.names:
         raise UserError("no sequence has a label")
@@ -136,8 +143,8 @@ def _check_classes(targets: Targets, split: Assignment) -> None:
                 )
 
 
-def _numbers(labels: Sequence[str], sequences: Sequence[str]) -> NDArray[np.float32]:
-    values = np.empty((len(labels), 1), dtype=np.float32)
+def _numbers(labels: Sequence[str], sequences: Sequence[str]) -> NDArray[np.float64]:
+    values = np.empty((len(labels), 1), dtype=np.float64)
     bad = []
     for row, label in enumerate(labels):
         try:

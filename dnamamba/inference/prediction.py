@@ -23,8 +23,6 @@ from dnamamba.files import replacing
 from dnamamba.inference.device import need_finite
 from dnamamba.inference.streaming import Reader
 from dnamamba.models import SequenceModel
-from dnamamba.objectives.sequence import predictions_of
-from dnamamba.reports.finetuning import prediction_cells, prediction_columns
 
 # Bases of one forward pass; longer records are read by pieces of it with the state carried.
 PIECE = 1 << 16
@@ -47,7 +45,7 @@ def predict(cfg: DictConfig, folder: Path, piece: int = PIECE) -> Path:
 
     Args:
         cfg: the composed configuration, conf/finetune/finetune.yaml.
-        folder: takes predictions.tsv: the record's name, the answer and the probability of each label.
+        folder: takes predictions.tsv: the record's name, the answer, each label's probability and logit.
         piece: bases read at once, of a recurrent family.
 
     Returns:
@@ -92,13 +90,12 @@ def predict(cfg: DictConfig, folder: Path, piece: int = PIECE) -> Path:
     ):
         bar = progress.add_task("", total=sum(genome.lengths.values()))
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-        writer.writerow(["id", *prediction_columns(model.decoder)])
+        head = model.decoder.head
+        writer.writerow(["id", *head.columns()])
         for names, logits in _answers(model, genome, data.batch_size, reader):
-            answers = logits.cpu()
-            for name, numbers in zip(names, answers.float().numpy(), strict=True):
-                need_finite(numbers, f"{genome.path}, record {name}")
-            for name, row in zip(names, predictions_of(answers, model.decoder), strict=True):
-                writer.writerow([name, *prediction_cells(model.decoder, row)])
+            for name, row in zip(names, logits.cpu().double(), strict=True):
+                need_finite(row.numpy(), f"{genome.path}, record {name}")
+                writer.writerow([name, *head.cells(row)])
                 progress.advance(bar, genome.lengths[name])
     console.print(f"{len(genome.names):,} sequences: {path}", soft_wrap=True, highlight=False)
     return path

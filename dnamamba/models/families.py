@@ -4,35 +4,13 @@ A name from a file imports nothing that the user has not named: `plugins` first 
 """
 
 import sys
-from importlib import import_module
 from typing import Any
 
 from dnamamba.errors import UserError
 from dnamamba.models.base import ModelConfig
+from dnamamba.plugins import imported
 
 FAMILIES = {"mamba": "dnamamba.models.mamba.config.MambaConfig"}
-
-
-def imported(path: str, kind: type, key: str) -> Any:
-    """The class at an import path that the user has written, such as `my_package.models.GruConfig`.
-
-    Args:
-        path: module and name, joined by a dot.
-        kind: what it must be a subclass of.
-        key: names the setting in an error.
-
-    Raises:
-        UserError: there is no such class, or it is of another kind.
-    """
-    module, _, name = path.rpartition(".")
-    try:
-        found = getattr(import_module(module), name)
-    except Exception as error:  # a user's module may raise anything while it is imported
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UserError(f"{key}: cannot import {path!r} ({reason})") from error
-    if not (isinstance(found, type) and issubclass(found, kind)):
-        raise UserError(f"{key}: {path} is not a {kind.__name__}")
-    return found
 
 
 def family_config(family: str, key: str = "model.family") -> type[ModelConfig]:
@@ -62,17 +40,3 @@ def family_of_file(family: Any, source: str) -> type[ModelConfig]:
         hint = f"; if you trust {module}, add plugins=[{module}]" if module else ""
         raise UserError(f"{source}: unknown family {family!r}; dnamamba has {', '.join(FAMILIES)}{hint}")
     return family_config(family, source)
-
-
-def load_plugins(modules: list[str]) -> None:
-    """Import modules with families, objectives, heads or data sets of the user's own.
-
-    Raises:
-        UserError: one can't be imported.
-    """
-    for module in modules:
-        try:
-            import_module(module)
-        except Exception as error:  # a user's module may raise anything while it is imported
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise UserError(f"plugins: cannot import {module!r} ({reason})") from error

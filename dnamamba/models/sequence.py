@@ -1,6 +1,7 @@
 """A head that answers one question about a whole sequence: its class, its labels, a number."""
 
 import dataclasses
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -10,13 +11,13 @@ from torch import Tensor, nn
 
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.errors import UserError
+from dnamamba.heads.base import Head
+from dnamamba.heads.registry import head_class, head_of_file
 from dnamamba.models.base import ModelConfig
 from dnamamba.models.pooling import BASES, MODES, PooledPieces, base_table, pool
 from dnamamba.models.reading import read_pieces
 
-Kind = Literal["classification", "multilabel", "regression"]
 Strand = Literal["forward", "both"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
 STRANDS: tuple[Strand, ...] = get_args(Strand)
 
 
@@ -25,7 +26,8 @@ class DecoderConfig:
     """What is asked of a sequence, and how its positions are pooled.
 
     Args:
-        kind: `classification` (one of several classes), `multilabel` (any of several labels) or `regression`.
+        kind: `classification` (one of several classes), `multilabel` (any of several labels), `regression`;
+            or the import path of a `dnamamba.heads.base.Head`.
         labels: names of the classes or labels, in the order of the logits; of the number in a regression.
         mode: `last` reads the position of the last known base (neither N nor padding), `mean` the mean over
             all known bases, `next` for each of A, C, G, T the sum over the positions whose next base it is,
@@ -48,17 +50,21 @@ class DecoderConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", tuple(self.labels))
-        if self.kind not in KINDS:
-            raise UserError(f"decoder.kind must be one of {', '.join(KINDS)}, not {self.kind!r}")
+        found = head_class(self.kind)
         if self.mode not in MODES:
             raise UserError(f"decoder.mode must be one of {', '.join(MODES)}, not {self.mode!r}")
         if self.strand not in STRANDS:
             raise UserError(f"decoder.strand must be {' or '.join(STRANDS)}, not {self.strand!r}")
-        least = 2 if self.kind == "classification" else 1
-        if len(self.labels) < least or len(set(self.labels)) != len(self.labels):
-            raise UserError(f"decoder.labels must be at least {least} and all different: {self.labels}")
-        if self.scale <= 0:
+        if not 0 < self.scale < math.inf:
             raise UserError(f"decoder.scale must be positive, not {self.scale}")
+        if not math.isfinite(self.shift):
+            raise UserError(f"decoder.shift must be a finite number, not {self.shift}")
+        found.check(self)
+
+    @property
+    def head(self) -> Head:
+        """What is done with the logits."""
+        return head_class(self.kind)(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON and checkpoints."""
@@ -71,6 +77,8 @@ class DecoderConfig:
         Raises:
             UserError: a key is unknown or missing, or a value is out of range.
         """
+        if "kind" in values:
+            head_of_file(values["kind"])
         try:
             return cls(**values)
         except TypeError as error:

@@ -1,94 +1,156 @@
-"""Metrics of predictions by torchmetrics, and how sure they are."""
+"""Metrics in float64, of scores that do not saturate; NaN where a set of sequences defines none.
 
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+Not torchmetrics' (1.9): it divides counts in float32, takes the variance of R2 as a difference of two large
+sums, ranks by probabilities, whose largest are equal, and counts a class without examples as 0.
+"""
+
+import math
 
 import torch
 from torch import Tensor
-from torchmetrics.functional import classification as by_class
-from torchmetrics.functional import regression as by_number
-
-Metric = Callable[[Tensor, Tensor], Tensor]
-# Those that are better when they are lower.
-LOWER_IS_BETTER = ("loss", "rmse")
 
 
-def metrics_of(task: str, size: int) -> dict[str, Metric]:
-    """Functions of predictions [n, C] and labels, by name.
-
-    Of a classification the predictions are probabilities [n, C] and labels int64 [n]; F1, AUROC and AUPRC are
-    means over the classes. Of a multi-label task, probabilities and 0 or 1, both [n, C], and every metric is
-    a mean over the labels. Of a regression, numbers [n, 1].
+def confusion_counts(predicted: Tensor, labels: Tensor, size: int) -> Tensor:
+    """How often which class was taken for which, int64 [true, predicted].
 
     Args:
-        task: `classification`, `multilabel` or `regression`.
-        size: C, the number of classes or labels.
+        predicted, labels: int64 [n], below `size`.
+        size: number of classes.
     """
-    if task == "classification":
-        return {
-            "accuracy": lambda p, y: by_class.multiclass_accuracy(p, y, size, average="micro"),
-            "f1": lambda p, y: by_class.multiclass_f1_score(p, y, size, average="macro"),
-            "mcc": lambda p, y: by_class.multiclass_matthews_corrcoef(p, y, size),
-            "auroc": lambda p, y: by_class.multiclass_auroc(p, y, size, average="macro"),
-            "auprc": lambda p, y: by_class.multiclass_average_precision(p, y, size, average="macro"),
-        }
-    if task == "multilabel":
-        return {
-            "accuracy": lambda p, y: by_class.multilabel_accuracy(p, y.long(), size, average="macro"),
-            "f1": lambda p, y: by_class.multilabel_f1_score(p, y.long(), size, average="macro"),
-            "mcc": lambda p, y: by_class.multilabel_matthews_corrcoef(p, y.long(), size),
-            "auroc": lambda p, y: by_class.multilabel_auroc(p, y.long(), size, average="macro"),
-            "auprc": lambda p, y: by_class.multilabel_average_precision(p, y.long(), size, average="macro"),
-        }
-    return {
-        "pearson": lambda p, y: by_number.pearson_corrcoef(p[:, 0], y[:, 0]),
-        "spearman": lambda p, y: by_number.spearman_corrcoef(p[:, 0], y[:, 0]),
-        "r2": lambda p, y: by_number.r2_score(p[:, 0], y[:, 0]),
-        "rmse": lambda p, y: by_number.mean_squared_error(p, y, squared=False),
-    }
+    return torch.bincount(labels * size + predicted, minlength=size * size).reshape(size, size)
 
 
-def confusion(task: str, size: int, predictions: Tensor, labels: Tensor) -> list | None:
-    """Counts [true, predicted] of a classification, [label, true, predicted] of a multi-label task."""
-    if task == "classification":
-        return by_class.multiclass_confusion_matrix(predictions, labels, size).tolist()
-    if task == "multilabel":
-        return by_class.multilabel_confusion_matrix(predictions, labels.long(), size).tolist()
-    return None
+def f1(counts: Tensor) -> Tensor:
+    """F1 of each class against all others, float64 [..., C]; NaN of a class without an example.
 
-
-def score(task: str, predictions: Tensor, labels: Tensor) -> dict[str, float]:
-    """Every metric of the task."""
-    with _quiet():
-        metrics = metrics_of(task, predictions.shape[1])
-        return {name: metric(predictions, labels).item() for name, metric in metrics.items()}
-
-
-def bootstrap(
-    task: str, predictions: Tensor, labels: Tensor, samples: int, seed: int = 0
-) -> dict[str, tuple[float, float]]:
-    """The 2.5 % and 97.5 % quantiles of each metric over `samples` draws of n examples with replacement.
-
-    Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
+    Args:
+        counts: int64 [..., C, C], see `confusion_counts`.
     """
-    generator = torch.Generator().manual_seed(seed)
-    metrics = metrics_of(task, predictions.shape[1])
-    found = {name: torch.empty(samples, dtype=torch.float64) for name in metrics}
-    with _quiet():
-        for draw in range(samples):
-            rows = torch.randint(len(labels), (len(labels),), generator=generator)
-            drawn, theirs = predictions[rows], labels[rows]
-            for name, metric in metrics.items():
-                found[name][draw] = metric(drawn, theirs)
-    edges = torch.tensor([0.025, 0.975], dtype=torch.float64)
-    limits = {name: values.nanquantile(edges).tolist() for name, values in found.items()}
-    return {name: (low, high) for name, (low, high) in limits.items()}
+    right = counts.diagonal(dim1=-2, dim2=-1).double()
+    true, predicted = counts.sum(-1).double(), counts.sum(-2).double()
+    return torch.where(true > 0, 2 * right / (true + predicted), math.nan)
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """A draw may miss a class; torchmetrics' word on it would come a thousand times."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+def matthews(counts: Tensor) -> float:
+    """Matthews correlation of two or more classes; 0 where all is predicted to be one class.
+
+    NaN where all examples are of one class: there is nothing to correlate with.
+
+    Args:
+        counts: int64 [C, C], see `confusion_counts`.
+
+    Source: Gorodkin, Comput. Biol. Chem. 28, 367 (2004), equation 8.
+    """
+    total, right = int(counts.sum()), int(counts.diagonal().sum())
+    true, predicted = counts.sum(1).tolist(), counts.sum(0).tolist()
+    # Python's integers are exact, however many sequences there are.
+    covariance = right * total - sum(t * p for t, p in zip(true, predicted, strict=True))
+    of_true = total * total - sum(t * t for t in true)
+    of_predicted = total * total - sum(p * p for p in predicted)
+    if not of_true:
+        return math.nan
+    return covariance / math.sqrt(of_true * of_predicted) if of_predicted else 0.0
+
+
+def log_odds(logits: Tensor) -> Tensor:
+    """log p - log(1 - p) of each class, [n, C], from logits [n, C] and without rounding p to 1."""
+    top = logits.argmax(-1, keepdim=True)
+    below = logits - logits.gather(-1, top)
+    shares = below.exp()
+    # The others of any class but the top one include the top one, whose share is 1: nothing cancels.
+    others = (shares.sum(-1, keepdim=True) - shares).log()
+    rest = below.scatter(-1, top, -math.inf).logsumexp(-1, keepdim=True)
+    return below - others.scatter(-1, top, rest)
+
+
+def rankings(scores: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
+    """AUROC and AUPRC of each column, both float64 [C].
+
+    AUROC is NaN where all examples are true or none is, AUPRC where none is.
+
+    Args:
+        scores: [n, C].
+        true: bool [n, C].
+    """
+    pairs = [ranking(*column) for column in zip(scores.T, true.T, strict=True)]
+    auroc, auprc = torch.tensor(pairs, dtype=torch.float64).T
+    return auroc, auprc
+
+
+def ranking(scores: Tensor, true: Tensor) -> tuple[float, float]:
+    """The area under the ROC curve, and average precision; equal scores are one threshold.
+
+    The first is the share of pairs of a true and another example in which the true one scores higher, pairs
+    of equal scores counted one half; the second the mean over the true examples of the precision among those
+    that score at least as high.
+
+    Args:
+        scores: [n].
+        true: bool [n].
+
+    Source: Fawcett, Pattern Recognit. Lett. 27, 861 (2006); average precision as in scikit-learn.
+    """
+    scores, order = scores.sort(descending=True)
+    last_of_equals = torch.ones(len(scores), dtype=torch.bool)
+    last_of_equals[:-1] = scores[1:] != scores[:-1]
+    found = true[order].cumsum(0)[last_of_equals].double()  # true examples at each threshold or above it
+    taken = last_of_equals.nonzero()[:, 0].double() + 1
+    wrong = taken - found
+    zero = torch.zeros(1, dtype=torch.float64)
+    more_found, more_wrong = found.diff(prepend=zero), wrong.diff(prepend=zero)
+    number, others = found[-1].item(), wrong[-1].item()
+    if not number:
+        return math.nan, math.nan
+    precision = (more_found * found / taken).sum().item() / number
+    area = (more_wrong * (found - more_found / 2)).sum().item()
+    return area / (number * others) if others else math.nan, precision
+
+
+def mean_of_defined(values: Tensor) -> float:
+    """The mean of those that are not NaN; NaN of none."""
+    return values.nanmean().item()
+
+
+def pearson(predicted: Tensor, truth: Tensor) -> float:
+    """The correlation of two lists of numbers, float64 [n]; NaN where one of them does not vary."""
+    if _constant(predicted) or _constant(truth):
+        return math.nan
+    p, y = (_centred(values) for values in (predicted, truth))
+    p, y = p / p.abs().max(), y / y.abs().max()  # or the squares of tiny numbers would be 0
+    return (p @ y / math.sqrt((p @ p).item() * (y @ y).item())).clamp(-1, 1).item()
+
+
+def spearman(predicted: Tensor, truth: Tensor) -> float:
+    """The correlation of the ranks; equal numbers have the mean of their ranks."""
+    return pearson(ranks(predicted), ranks(truth))
+
+
+def ranks(values: Tensor) -> Tensor:
+    """Ranks from 1, float64 [n]; equal values have the mean of theirs."""
+    _, inverse, counts = values.unique(return_inverse=True, return_counts=True)
+    last = counts.cumsum(0).double()
+    return (last - (counts.double() - 1) / 2)[inverse]
+
+
+def r_squared(predicted: Tensor, truth: Tensor) -> float:
+    """The share of the variance of `truth` that is explained; NaN where it has none."""
+    if _constant(truth):
+        return math.nan
+    varies = _centred(truth)
+    size = varies.abs().max()  # or the squares of tiny numbers would be 0
+    return 1 - (((predicted - truth) / size).square().sum() / (varies / size).square().sum()).item()
+
+
+def rmse(predicted: Tensor, truth: Tensor) -> float:
+    """The root of the mean squared error."""
+    return math.sqrt((predicted - truth).square().mean().item())
+
+
+def _centred(values: Tensor) -> Tensor:
+    """What is left without the mean. The second pass takes away what rounding left of the first."""
+    centred = values - values.mean()
+    return centred - centred.mean()
+
+
+def _constant(values: Tensor) -> bool:
+    return bool(values.min() == values.max())

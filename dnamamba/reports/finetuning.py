@@ -2,112 +2,89 @@
 
 import csv
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
 from dnamamba.datasets.base import DataModule
 from dnamamba.files import replacing
+from dnamamba.heads.bootstrap import bootstrap
 from dnamamba.models import DecoderConfig
-from dnamamba.objectives.metrics import bootstrap, confusion, score
 from dnamamba.objectives.sequence import Scored
-from dnamamba.reports.figures import (
-    confusion_matrix,
-    read_metrics,
-    regression_scatter,
-    save_figure,
-    score_curve,
-)
+from dnamamba.reports.figures import read_metrics, save_figure, score_curve
 
 
 def score_all(decoder: DecoderConfig, scored: dict[str, Scored], samples: int) -> dict[str, Any]:
-    """Metrics of each split, and the 95 % intervals of those of the test by `samples` resamples."""
+    """Metrics of each split, and the 95 % intervals of those of the test by `samples` resamples.
+
+    None stands for a metric that the sequences of a split do not define; `notes` says why, and what else is
+    left out.
+    """
+    head = decoder.head
     results: dict[str, Any] = {"task": decoder.kind, "labels": list(decoder.labels)}
     for split, found in scored.items():
-        metrics = score(decoder.kind, found.predictions, found.labels)
+        metrics = head.metrics(found.logits, found.labels)
         results[split] = {"examples": len(found.labels)} | {
-            name: {"value": value} for name, value in metrics.items()
+            name: {"value": _finite(value)} for name, value in metrics.items()
         }
-        counts = confusion(decoder.kind, len(decoder.labels), found.predictions, found.labels)
+        counts = head.confusion(found.logits, found.labels)
         if counts is not None:
             results[split]["confusion"] = counts
-    limits = bootstrap(decoder.kind, scored["test"].predictions, scored["test"].labels, samples)
-    for name, (low, high) in limits.items():
-        results["test"][name] |= {"low": low, "high": high}
+        results[split]["notes"] = head.notes(found.logits, found.labels)
+    intervals, incomplete = bootstrap(head, scored["test"].logits, scored["test"].labels, samples)
+    for name, (low, high) in intervals.items():
+        results["test"][name] |= {"low": _finite(low), "high": _finite(high)}
+    if incomplete:
+        results["test"]["notes"].append(
+            f"{incomplete:,} of {samples:,} bootstrap draws lack what a metric needs, such as a class; the "
+            "metric leaves it out there, and its interval the draws that do not define it"
+        )
     return results
+
+
+def _finite(value: float) -> float | None:
+    """The value; None, which JSON can hold, if it is not a number."""
+    return value if math.isfinite(value) else None
 
 
 def write_predictions(
     path: Path, decoder: DecoderConfig, data: DataModule, scored: dict[str, Scored]
 ) -> None:
-    """A row an example: its name, its split, what it is and what the model makes of it."""
-    with replacing(path) as beside, beside.open("w", newline="") as file:
+    """A row per example: its name, its split, its label and what the model makes of it."""
+    head = decoder.head
+    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-        writer.writerow(["id", "split", "label", *prediction_columns(decoder)])
+        writer.writerow(["id", "split", "label", *head.columns()])
         for split, found in scored.items():
             names = data.names(split, found.examples.numpy())
-            for name, truth, row in zip(names, found.labels, found.predictions, strict=True):
-                writer.writerow([name, split, _written(decoder, truth), *prediction_cells(decoder, row)])
-
-
-def prediction_columns(decoder: DecoderConfig) -> list[str]:
-    """Names of the columns of `prediction_cells`."""
-    if decoder.kind == "regression":
-        return ["predicted"]
-    return ["predicted", *(f"p_{label}" for label in decoder.labels)]
-
-
-def prediction_cells(decoder: DecoderConfig, row: torch.Tensor) -> list[str]:
-    """What a model makes of one sequence, [C], as text: the answer, and the probability of each label."""
-    if decoder.kind == "regression":
-        return [f"{row.item():.6g}"]
-    if decoder.kind == "classification":
-        answer = decoder.labels[int(row.argmax())]
-    else:
-        chosen = zip(decoder.labels, row.tolist(), strict=True)
-        answer = ";".join(label for label, probability in chosen if probability >= 0.5)
-    return [answer, *(f"{probability:.6f}" for probability in row.tolist())]
-
-
-def _written(decoder: DecoderConfig, truth: torch.Tensor) -> str:
-    if decoder.kind == "classification":
-        return decoder.labels[int(truth)]
-    if decoder.kind == "regression":
-        return f"{truth.item():.6g}"
-    return ";".join(label for label, value in zip(decoder.labels, truth.tolist(), strict=True) if value)
+            for name, truth, row in zip(names, found.labels, found.logits, strict=True):
+                writer.writerow([name, split, head.written(truth), *head.cells(row)])
 
 
 def draw(
     folder: Path, decoder: DecoderConfig, results: dict[str, Any], scored: dict[str, Scored], label: str
 ) -> None:
-    """The confusion matrix, or a regression's scatter, and the learning curve where steps were logged."""
-    number = results["test"]["examples"]
-    name = "accuracy" if decoder.kind != "regression" else "pearson"
-    reached = results["test"][name]
-    title = (
-        f"{label}\ntest {name} {reached['value']:.3f} ({reached['low']:.3f} to {reached['high']:.3f}), "
-        f"{number:,} sequences"
-    )
-    if decoder.kind == "regression":
-        found = scored["test"]
-        figure = regression_scatter(found.labels[:, 0].tolist(), found.predictions[:, 0].tolist(), title)
-        save_figure(figure, folder / "predictions.png")
-    else:
-        figure = confusion_matrix(results["test"]["confusion"], decoder.labels, title)
-        save_figure(figure, folder / "confusion_matrix.png")
+    """The head's picture of the test, and the learning curve where steps were logged."""
+    head, test = decoder.head, scored["test"]
+    number, reached = results["test"]["examples"], results["test"][head.headline]
+    value, low, high = (_shown(reached[key], 3) for key in ("value", "low", "high"))
+    title = f"{label}\ntest {head.headline} {value} ({low} to {high}), {number:,} sequences"
+    figure = head.picture(test.logits, test.labels, title)
+    if figure is not None:
+        save_figure(figure, folder / head.picture_file)
     metrics = folder / "metrics.csv"
     rows = read_metrics(metrics) if metrics.is_file() else []
     if any("train/loss" in row for row in rows):
-        curve = score_curve(rows, name, results["kept_step"], title)
+        curve = score_curve(rows, head.headline, results["kept_step"], title)
         save_figure(curve, folder / "learning_curve.png")
 
 
 def show(console: Console, results: dict[str, Any], folder: Path) -> None:
-    """The run's outcome, and where everything lies."""
+    """The run's metrics, what they leave out, and where every file is."""
     table = Table(title=f"test, {results['test']['examples']:,} sequences", title_justify="left")
     if "valid" in results.get("head_from", {}).get("test", ()):
         table.caption = "test: of the saved head; validation: of the one computed without those sequences"
@@ -116,20 +93,25 @@ def show(console: Console, results: dict[str, Any], folder: Path) -> None:
         table.add_column(column, justify="left" if column == "metric" else "right")
     for name, found in results["test"].items():
         if isinstance(found, dict):
-            interval = f"{found['low']:.4f} to {found['high']:.4f}"
-            table.add_row(name, f"{found['value']:.4f}", interval, f"{results['valid'][name]['value']:.4f}")
+            interval = f"{_shown(found['low'])} to {_shown(found['high'])}"
+            table.add_row(name, _shown(found["value"]), interval, _shown(results["valid"][name]["value"]))
     console.print(table)
+    for split, name in (("test", "test"), ("valid", "validation")):
+        for note in results[split]["notes"]:
+            console.print(f"{name}: {note}", soft_wrap=True, highlight=False)
     for label, file in (
         ("checkpoint", "checkpoints/last.ckpt"),
         ("model", "model"),
         ("metrics", "metrics.json"),
         ("predictions", "predictions.tsv"),
-        ("picture", "confusion_matrix.png"),
-        ("picture", "predictions.png"),
-        ("picture", "learning_curve.png"),
+        *(("picture", path.name) for path in sorted(folder.glob("*.png"))),
     ):
         if (folder / file).exists():
             console.print(f"{label:<12}{folder / file}", soft_wrap=True, highlight=False)
+
+
+def _shown(value: float | None, digits: int = 4) -> str:
+    return "undefined" if value is None else f"{value:.{digits}f}"
 
 
 class FinetuningReport:
@@ -183,6 +165,6 @@ class FinetuningReport:
         draw(folder, self.decoder, results, scored, data.label)
         # Last: where it is, a resumed run finds that nothing is left to do.
         with replacing(folder / "metrics.json") as beside:
-            beside.write_text(json.dumps(results, indent=2) + "\n")
+            beside.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
         show(console, results, folder)
         return results

@@ -2,16 +2,17 @@
 
 As targets and terms of `chunked_backward`:
 
-    weights = PoolingWeights("mean", lengths)
+    weights = PoolingWeights("mean", base_table("dna")[tokens.long()])
     loss = chunked_backward(backbone, tokens, 2**16, weights, pooled, lambda vector: loss_of(head(vector)))
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from dnamamba.models.pooling import BASES, NO_BASE
+from dnamamba.models.pooling import BASES, UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -20,28 +21,47 @@ class PoolingWeights:
 
     Args:
         mode: `last`, `mean` or `next`.
-        lengths: int64 [B], real positions of each row, at least 1; the padding is on the right.
-        bases: of mode `next`, [B, L] of 0 to 3 for A, C, G, T at each position, or `NO_BASE`.
+        bases: uint8 [B, L], the numbers of `dnamamba.models.pooling.base_table` at each position.
+        lengths: int64 [B], real positions of each row, whatever lies behind them; None: all.
     """
 
     mode: str
-    lengths: Tensor
-    bases: Tensor | None = None
+    bases: Tensor
+    lengths: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.lengths is not None:
+            position = torch.arange(self.bases.shape[1], device=self.bases.device)
+            beyond = position >= self.lengths[:, None]
+            object.__setattr__(self, "bases", self.bases.masked_fill(beyond, UNKNOWN))
 
     def __call__(self, span: slice) -> Tensor:
         """Weights [B, P, T], float64 or bool, of the positions of a span; P is 4 of mode `next`, else 1."""
-        position = torch.arange(span.start, span.stop, device=self.lengths.device)
-        lengths = self.lengths[:, None]
+        position = torch.arange(span.start, span.stop, device=self.bases.device)
         if self.mode == "last":
-            return (position == lengths - 1)[:, None]
+            return (position == self._last[:, None])[:, None]
         if self.mode == "mean":
-            return ((position < lengths) / lengths.double())[:, None]
-        assert self.bases is not None
-        following = self.bases[:, span.start + 1 : span.stop + 1]
-        following = torch.nn.functional.pad(following, (0, len(position) - following.shape[1]), value=NO_BASE)
-        real = (position + 1 < lengths) / lengths.double()
+            return ((self._of(span) != UNKNOWN) / self._count[:, None])[:, None]
+        following = self._of(slice(span.start + 1, span.stop + 1))
         kinds = torch.arange(BASES, device=position.device)
-        return (following[:, None] == kinds[:, None]) * real[:, None]
+        return (following[:, None] == kinds[:, None]) / self._count[:, None, None]
+
+    def _of(self, span: slice) -> Tensor:
+        """The bases of a span, `UNKNOWN` beyond the end."""
+        found = self.bases[:, span]
+        beyond = span.stop - span.start - found.shape[1]
+        return torch.nn.functional.pad(found, (0, beyond), value=UNKNOWN)
+
+    @cached_property
+    def _count(self) -> Tensor:
+        """float64 [B], known bases."""
+        return (self.bases != UNKNOWN).sum(1).clamp(min=1).double()
+
+    @cached_property
+    def _last(self) -> Tensor:
+        """int64 [B], the place of the last known base; -1 where there is none, so that nothing counts."""
+        place = torch.arange(self.bases.shape[1], device=self.bases.device)
+        return torch.where(self.bases != UNKNOWN, place, -1).amax(1)
 
 
 def pooled(hidden: Tensor, weights: Tensor) -> Tensor:

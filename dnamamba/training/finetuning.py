@@ -15,7 +15,7 @@ from dnamamba.datasets.base import DataConfig, filled
 from dnamamba.datasets.labelled import LabelledConfig
 from dnamamba.errors import UserError
 from dnamamba.models import ModelConfig, SequenceModel
-from dnamamba.objectives.sequence import SequenceObjective, class_weights
+from dnamamba.objectives.sequence import SequenceObjective
 from dnamamba.objectives.task_config import TaskConfig
 from dnamamba.reports.finetuning import FinetuningReport
 from dnamamba.training.config import FinetuneTrainConfig, TrainConfig, TrainerConfig
@@ -104,7 +104,7 @@ class Finetuning:
         decoder = replace(data.decoder(self.pooling.mode), strand=self.pooling.strand)
         if closed:
             check_question(decoder)
-        weights = class_weights(task.class_weights, decoder, *data.train_counts)
+        weights = decoder.head.class_weights(task.class_weights, *data.train_counts)
         objective = SequenceObjective(decoder, task, weights, data.padding)
         model = SequenceModel(shape, decoder)
         if pretrained is not None:
@@ -114,7 +114,8 @@ class Finetuning:
             model.backbone.requires_grad_(False)
         if task.lora_rank:
             add_adapters(model, task.lora_rank, task.lora_alpha)
-        best = KeepBest(task.monitor, task.patience, restores=task.keep_best)
+        lower = task.monitor in decoder.head.lower_is_better
+        best = KeepBest(task.monitor, task.patience, restores=task.keep_best, lower_is_better=lower)
         finishers: list[Callable[[Any], None]] = [merge_adapters] if task.lora_rank else []
         fit = ClosedForm() if closed else None
         name = f"{size_of(model)}, {trainable(model):,} of them trainable, from {source}"

@@ -7,7 +7,6 @@ import lightning
 import torch
 from torch import Tensor, nn
 
-from dnamamba.objectives.metrics import LOWER_IS_BETTER
 from dnamamba.training.saving import give_weights, weights_of
 
 
@@ -18,10 +17,14 @@ class KeepBest(lightning.Callback):
         monitor: `loss` or a metric of the validation.
         patience: validations without a better one before the run ends; None never ends it.
         restores: whether the model ends with those weights, or with its last.
+        lower_is_better: of `monitor`.
     """
 
-    def __init__(self, monitor: str, patience: int | None, *, restores: bool = True) -> None:
+    def __init__(
+        self, monitor: str, patience: int | None, *, restores: bool = True, lower_is_better: bool = True
+    ) -> None:
         self.restores = restores
+        self.sign = 1 if lower_is_better else -1
         self.monitor = monitor
         self.patience = patience
         self.best = math.inf
@@ -33,8 +36,7 @@ class KeepBest(lightning.Callback):
         """Compare."""
         if trainer.state.fn != "fit":
             return
-        value = trainer.callback_metrics[f"val/{self.monitor}"].item()
-        value *= 1 if self.monitor in LOWER_IS_BETTER else -1
+        value = self.sign * trainer.callback_metrics[f"val/{self.monitor}"].item()
         # A metric that is no number (a correlation of constants) is no progress.
         if value < self.best or not self.weights:
             self.best = value if math.isfinite(value) else math.inf

@@ -14,7 +14,7 @@ from dnamamba.datasets.genome import GenomeConfig
 from dnamamba.errors import UserError
 from dnamamba.models import LanguageModel, MambaConfig, ModelConfig
 from dnamamba.models.base import need
-from dnamamba.models.families import imported
+from dnamamba.plugins import imported
 from dnamamba.objectives.base import Objective
 from dnamamba.reports.pretraining import PretrainingReport
 from dnamamba.training.config import TrainConfig, TrainerConfig

@@ -47,7 +47,7 @@ def test_pooled_gradients_equal_the_whole_step(mode: str, chunk: int) -> None:
 
     loss_of(pool(mode, model(tokens).hidden, bases, lengths)).backward()
     expected = gradients_of(model, head)
-    weights = PoolingWeights(mode, lengths, bases)
+    weights = PoolingWeights(mode, bases, lengths)
     graphs = ChunkGraphs(model, tokens[:, :chunk], weights(slice(0, chunk)), pooled)
     graphs(tokens, weights, loss_of)
     check_equal(gradients_of(model, head), expected, 1e-12)

@@ -117,7 +117,7 @@ def test_pooled_gradients_equal_the_whole_step(mode: str, chunk: int) -> None:
     loss = loss_of(pool(mode, model(tokens).hidden, bases, lengths))
     loss.backward()
     expected = gradients_of(model, head)
-    weights = PoolingWeights(mode, lengths, bases)
+    weights = PoolingWeights(mode, bases, lengths)
     found = chunked_backward(model, tokens, chunk, weights, pooled, loss_of)
     assert found.item() == pytest.approx(loss.item(), rel=1e-12)
     check_equal(gradients_of(model, head), expected, 1e-12)
@@ -207,13 +207,14 @@ def test_the_last_chunk_is_read_once() -> None:
 
 def test_a_frozen_model_is_read_once() -> None:
     model, head = Counting(language_model().backbone.requires_grad_(False)), nn.Linear(16, 1).double()
-    weights = PoolingWeights("mean", torch.tensor([150, 97, 2]))
     tokens = windows()[:, :-1]
+    lengths, bases = torch.tensor([150, 97, 2]), base_table("dna")[tokens.long()]
+    weights = PoolingWeights("mean", bases, lengths)
 
     def loss_of(vector: Tensor) -> Tensor:
         return head(vector).square().sum()
 
-    loss_of(pool("mean", model(tokens)[0], None, weights.lengths)).backward()
+    loss_of(pool("mean", model(tokens)[0], bases, lengths)).backward()
     expected = gradients_of(head)
     model.read = {True: 0, False: 0}
     chunked_backward(model, tokens, 64, weights, pooled, loss_of)
@@ -247,7 +248,7 @@ def test_truncated_gradients_are_those_of_detached_states() -> None:
 
 def test_truncated_gradients_of_a_pooled_head_do_not_cross_borders() -> None:
     model, tokens = language_model().backbone, windows(1)[:, :-1]
-    weights = PoolingWeights("last", torch.tensor([150]))
+    weights = PoolingWeights("last", torch.zeros(1, 150, dtype=torch.uint8))
     loss = chunked_backward(
         model, tokens, 50, weights, pooled, lambda vector: vector.square().sum(), truncated=True
     )
@@ -367,6 +368,7 @@ def data_parallel(rank: int, folder: str) -> None:
     """Take two steps of a next-base loss and of a head on the last position, with other rows per rank."""
     with process_group(rank, folder):
         tokens = windows()
+        known, lengths = torch.zeros(3, 150, dtype=torch.uint8), torch.tensor([150, 97, 2])
         rows = [slice(0, 1), slice(1, 3)][rank]
         for model, pooling in ((language_model(), False), (Classifier(language_model().backbone), True)):
             torch.manual_seed(2)
@@ -375,7 +377,7 @@ def data_parallel(rank: int, folder: str) -> None:
             parallel.register_comm_hook(buckets, counted_sum)
             for step in range(1, 3):
                 if pooling:
-                    weights = PoolingWeights("last", torch.tensor([150, 97, 2])[rows])
+                    weights = PoolingWeights("last", known[rows], lengths[rows])
                     chunked_backward(
                         parallel, tokens[rows, :-1], 40, weights, pooled,
                         lambda vector, model=model: model.head(vector).square().sum(),
@@ -390,7 +392,7 @@ def data_parallel(rank: int, folder: str) -> None:
                 assert sum(buckets) == step * sum(p.numel() for p in model.parameters())
                 found = gradients_of(model)
             if pooling:
-                weights = PoolingWeights("last", torch.tensor([150, 97, 2]))
+                weights = PoolingWeights("last", known, lengths)
                 vector = pooled(model(tokens[:, :-1])[0], weights(slice(0, LENGTH)))
                 model.head(vector).square().sum().backward()
                 check_equal(found, gradients_of(model), 1e-12)

@@ -17,6 +17,7 @@ from dnamamba.data.targets import targets_of
 from dnamamba.datasets.base import DataModule
 from dnamamba.datasets.labelled.config import LabelledConfig, one_stage
 from dnamamba.errors import UserError
+from dnamamba.heads.registry import head_class
 from dnamamba.models import DecoderConfig
 
 
@@ -56,9 +57,10 @@ class LabelledData(DataModule):
         self.config, self.seed, self.padding = config, seed, config.padding
         self.alphabet = get_alphabet(config.alphabet)
         self.share = global_batch_size // world_size
+        self._head = head_class(config.task, "data.task")
         collector = Collector(self.alphabet)
         self._label = config.collect(collector)
-        self.examples = collector.examples(needs_label=config.task != "multilabel")
+        self.examples = collector.examples(needs_label=self._head.reads != "labels")
         self.keys = sequence_keys(self.examples, self.alphabet)
         own = not config.source and config.valid is None and config.test is None
         self.split: Assignment = assign(
@@ -76,7 +78,7 @@ class LabelledData(DataModule):
         if self.shared and config.duplicates == "error":
             raise UserError(f"data.duplicates=error: {self.shared[0]}")
         self.targets = targets_of(
-            config.task, self.examples.labels, self.examples.names, config.label_names, self.split
+            self._head.reads, self.examples.labels, self.examples.names, config.label_names, self.split
         )
         longest = int(self.examples.lengths.max())
         self.crop = Crop(config.max_length or longest, config.crop)
@@ -112,7 +114,7 @@ class LabelledData(DataModule):
     def notes(self) -> tuple[str, ...]:
         """Sequences of each label; what is cut; what is in two splits."""
         lines = []
-        if self.targets.task != "regression":
+        if self.targets.reads != "number":
             for number, name in enumerate(SPLITS):
                 counts = self.targets.counts(self.split.numbers == number)
                 pairs = zip(self.targets.names, counts, strict=True)
@@ -133,19 +135,14 @@ class LabelledData(DataModule):
         """The sequences, their labels and their splits."""
         digest = hashlib.sha256(self.keys.tobytes())
         digest.update(self.split.numbers.tobytes())
-        digest.update(self.targets.values.tobytes())
+        digest.update(self.targets.identity())
         bases = int(self.examples.offsets[-1])
         return {"records": len(self.examples), "bases": bases, "split": digest.hexdigest()[:16]}
 
     def decoder(self, mode: str) -> DecoderConfig:
         """The question that the labels ask; a regression is scaled by its training targets."""
-        if self.targets.task != "regression":
-            return DecoderConfig(self.targets.task, self.targets.names, mode)
-        values = self.targets.values[self.rows["train"]].astype(np.float64)
-        scale = float(values.std())
-        if not scale > 0:
-            raise UserError(f"all {len(values):,} training targets are {values[0, 0]:g}: nothing to learn")
-        return DecoderConfig("regression", self.targets.names, mode, float(values.mean()), scale)
+        unit = self._head.unit(self.targets.values[self.rows["train"]])
+        return DecoderConfig(self.config.task, self.targets.names, mode, *unit)
 
     def describe(self, step: int, index: Int64s) -> list[str]:
         """Names of a step's training samples."""

@@ -57,7 +57,7 @@ def check_question(decoder: DecoderConfig) -> None:
     Raises:
         UserError: it is another.
     """
-    if decoder.kind != "classification":
+    if decoder.head.reads != "class":
         raise UserError(f"task.fit=closed needs a classification, not a {decoder.kind}")
 
 

@@ -1,0 +1,1 @@
+"""What is done with a model's answer to one question about a sequence, a file per kind of answer."""

@@ -1,0 +1,190 @@
+"""The contract of a head: how the answer to one question about a sequence is learnt, judged and written.
+
+A head has no weights; those are the model's. It is given logits and labels, and knows nothing of batches,
+processes or files. A head of your own is a subclass of this one, or of one of the package's three.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from dnamamba.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from dnamamba.models.sequence import DecoderConfig
+
+
+class Head:
+    """One kind of answer.
+
+    Args:
+        decoder: the question: its labels, and of a number its shift and scale.
+
+    Attributes:
+        reads: how a label is written: `class`, a name; `labels`, any number of names joined by `;`; `number`.
+        dtype: of the labels that `loss` and `metrics` are given.
+        scores: names of the metrics, in the order of `metrics`.
+        lower_is_better: those of `scores`, and `loss`, that a better model has less of.
+        headline: the metric that a result is known by.
+        fewest: labels that a question must have.
+        picture_file: name of what `picture` draws.
+    """
+
+    reads: ClassVar[str]
+    dtype: ClassVar[torch.dtype]
+    scores: ClassVar[tuple[str, ...]]
+    lower_is_better: ClassVar[tuple[str, ...]] = ("loss",)
+    headline: ClassVar[str]
+    fewest: ClassVar[int] = 1
+    picture_file: ClassVar[str] = "predictions.png"
+
+    def __init__(self, decoder: DecoderConfig) -> None:
+        self.decoder = decoder
+        self.labels = decoder.labels
+
+    @classmethod
+    def check(cls, decoder: DecoderConfig) -> None:
+        """That the question can be asked.
+
+        Raises:
+            UserError: it has too few labels, or one of them twice.
+        """
+        labels = decoder.labels
+        if len(labels) < cls.fewest or len(set(labels)) != len(labels):
+            raise UserError(f"decoder.labels must be at least {cls.fewest} and all different: {labels}")
+
+    @classmethod
+    def unit(cls, targets: NDArray[np.generic]) -> tuple[float, float]:
+        """Shift and scale of a question whose training targets are these, [n, ...].
+
+        Raises:
+            UserError: there is nothing to learn.
+        """
+        return 0.0, 1.0
+
+    def check_smoothing(self, smoothing: float) -> None:
+        """That labels can be smoothed.
+
+        Raises:
+            UserError: they can't.
+        """
+
+    def class_weights(self, given: Any, counts: list[int], total: int) -> Tensor | None:
+        """The weight of each label in the loss, float32 [C]; None weighs all the same.
+
+        Args:
+            given: None; `balanced`; or a weight of each label, by name.
+            counts: training sequences of each label.
+            total: training sequences.
+
+        Raises:
+            UserError: `given` is none of these.
+        """
+        if given is None:
+            return None
+        if given == "balanced":
+            return torch.tensor(self.balanced(counts, total))
+        if not isinstance(given, dict) or {str(label) for label in given} != set(self.labels):
+            raise UserError(
+                "task.class_weights must be null, balanced or a weight for each of "
+                f"{', '.join(self.labels)}, not {given!r}"
+            )
+        weights = {str(label): value for label, value in given.items()}
+        if not all(isinstance(one, int | float) and 0 < one < math.inf for one in weights.values()):
+            raise UserError(f"task.class_weights must be positive numbers, not {given!r}")
+        return torch.tensor([float(weights[label]) for label in self.labels])
+
+    def balanced(self, counts: list[int], total: int) -> list[float]:
+        """Weights with which rare labels count as much as frequent ones."""
+        raise NotImplementedError(f"{type(self).__name__}.balanced")
+
+    def loss(self, logits: Tensor, labels: Tensor, weights: Tensor | None, smoothing: float) -> Tensor:
+        """The loss of each sequence, [B].
+
+        Args:
+            logits: [B, C].
+            labels: [B] or [B, C], of `dtype`.
+            weights: see `class_weights`.
+            smoothing: share of a label that is spread over all.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.loss")
+
+    def predict(self, logits: Tensor) -> Tensor:
+        """Probabilities, or numbers in the unit of the labels: [B, C], in the precision of the logits."""
+        raise NotImplementedError(f"{type(self).__name__}.predict")
+
+    def metrics(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
+        """Every metric of `scores`; NaN where the set of sequences defines none.
+
+        Args:
+            logits: float64 [n, C].
+            labels: [n] or [n, C], of `dtype`.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.metrics")
+
+    def notes(self, logits: Tensor, labels: Tensor) -> list[str]:
+        """What of a set of sequences a metric leaves out, one sentence each.
+
+        Args:
+            logits, labels: as in `metrics`.
+        """
+        return []
+
+    def confusion(self, logits: Tensor, labels: Tensor) -> list | None:
+        """Counts of true against predicted labels; None of an answer that is not a label."""
+        return None
+
+    def columns(self) -> list[str]:
+        """Names of the columns of `cells`."""
+        return [
+            "predicted",
+            *(f"p_{label}" for label in self.labels),
+            *(f"logit_{label}" for label in self.labels),
+        ]
+
+    def cells(self, logits: Tensor) -> list[str]:
+        """What a model makes of one sequence, as text: the answer, its probabilities and its logits.
+
+        The numbers have all their digits. A probability near 1 has few to tell it from another; logits have.
+
+        Args:
+            logits: float64 [C].
+        """
+        return [self.answer(logits), *texts(self.predict(logits)), *texts(logits)]
+
+    def answer(self, logits: Tensor) -> str:
+        """What the logits [C] of one sequence say, as its label would be written."""
+        raise NotImplementedError(f"{type(self).__name__}.answer")
+
+    def written(self, label: Tensor) -> str:
+        """The label of one sequence, [] or [C], as it was written."""
+        raise NotImplementedError(f"{type(self).__name__}.written")
+
+    def picture(self, logits: Tensor, labels: Tensor, title: str) -> Figure | None:
+        """Draw what the model makes of a set of sequences; None draws nothing.
+
+        Args:
+            logits, labels: as in `metrics`.
+            title: of the picture.
+        """
+        return None
+
+
+def texts(values: Tensor) -> list[str]:
+    """Numbers as text with the digits that give the same float64 again."""
+    return [repr(value) for value in values.double().tolist()]
+
+
+def named(labels: Sequence[str], most: int = 8) -> str:
+    """Labels as they stand in a message, the first `most` of them; what a terminal would obey is escaped."""
+    rest = f" and {len(labels) - most:,} more" if len(labels) > most else ""
+    return ", ".join(map(repr, labels[:most])) + rest

@@ -1,0 +1,49 @@
+"""How sure the metrics of a set of sequences are."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dnamamba.heads.base import Head
+
+
+class Bootstrap(NamedTuple):
+    """What came out of resampling.
+
+    Attributes:
+        intervals: the 2.5 % and 97.5 % quantiles of each metric over the draws that define it; NaN of none.
+        incomplete: draws of which a metric leaves something out, see `Head.notes`.
+    """
+
+    intervals: dict[str, tuple[float, float]]
+    incomplete: int
+
+
+def bootstrap(head: Head, logits: Tensor, labels: Tensor, samples: int, seed: int = 0) -> Bootstrap:
+    """Resample n sequences with replacement, `samples` times.
+
+    A draw that misses a class says nothing about it: the metrics leave it out, as they do of any set.
+
+    Args:
+        head: has the metrics.
+        logits: float64 [n, C].
+        labels: [n] or [n, C].
+        samples: draws.
+        seed: of the draws.
+
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    found = {name: torch.full((samples,), math.nan, dtype=torch.float64) for name in head.scores}
+    incomplete = 0
+    for draw in range(samples):
+        rows = torch.randint(len(labels), (len(labels),), generator=generator)
+        drawn, theirs = logits[rows], labels[rows]
+        for name, value in head.metrics(drawn, theirs).items():
+            found[name][draw] = value
+        incomplete += bool(head.notes(drawn, theirs))
+    edges = torch.tensor([0.025, 0.975], dtype=torch.float64)
+    limits = {name: values.nanquantile(edges).tolist() for name, values in found.items()}
+    return Bootstrap({name: (low, high) for name, (low, high) in limits.items()}, incomplete)

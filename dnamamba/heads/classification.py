@@ -1,0 +1,85 @@
+"""One of several classes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dnamamba.heads.base import Head, named
+from dnamamba.objectives.metrics import confusion_counts, f1, log_odds, matthews, mean_of_defined, rankings
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Classification(Head):
+    """Cross-entropy over classes; labels are int64 [n].
+
+    F1, AUROC and AUPRC are means over the classes that the sequences have, each class against all others.
+    AUROC and AUPRC rank by the logarithm of the odds, which tells apart what a probability rounds to 1.
+    """
+
+    reads = "class"
+    dtype = torch.int64
+    scores = ("accuracy", "f1", "mcc", "auroc", "auprc")
+    headline = "accuracy"
+    fewest = 2
+    picture_file = "confusion_matrix.png"
+
+    def balanced(self, counts: list[int], total: int) -> list[float]:
+        """Every class counts the same; 1 on average over the sequences."""
+        return [total / (len(counts) * count) for count in counts]
+
+    def loss(self, logits: Tensor, labels: Tensor, weights: Tensor | None, smoothing: float) -> Tensor:
+        """Cross-entropy, [B]."""
+        return F.cross_entropy(logits, labels, weight=weights, label_smoothing=smoothing, reduction="none")
+
+    def predict(self, logits: Tensor) -> Tensor:
+        """Probabilities of the classes."""
+        return logits.softmax(-1)
+
+    def metrics(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
+        """Accuracy, macro F1, Matthews correlation, macro AUROC and AUPRC."""
+        counts = self._counts(logits, labels)
+        true = torch.arange(len(self.labels)) == labels[:, None]
+        auroc, auprc = rankings(log_odds(logits), true)
+        return {
+            "accuracy": int(counts.diagonal().sum()) / len(labels),
+            "f1": mean_of_defined(f1(counts)),
+            "mcc": matthews(counts),
+            "auroc": mean_of_defined(auroc),
+            "auprc": mean_of_defined(auprc),
+        }
+
+    def notes(self, logits: Tensor, labels: Tensor) -> list[str]:
+        """Classes without a sequence."""
+        present = torch.bincount(labels, minlength=len(self.labels)) > 0
+        absent = [label for label, there in zip(self.labels, present.tolist(), strict=True) if not there]
+        notes = [f"no sequence of class {named(absent)}: left out of f1, auroc and auprc"] if absent else []
+        if len(self.labels) - len(absent) == 1:
+            notes.append("all sequences are of one class: mcc and auroc are undefined")
+        return notes
+
+    def confusion(self, logits: Tensor, labels: Tensor) -> list:
+        """Counts, [true][predicted]."""
+        return self._counts(logits, labels).tolist()
+
+    def answer(self, logits: Tensor) -> str:
+        """The most probable class."""
+        return self.labels[int(logits.argmax())]
+
+    def written(self, label: Tensor) -> str:
+        """The name of the class."""
+        return self.labels[int(label)]
+
+    def picture(self, logits: Tensor, labels: Tensor, title: str) -> Figure:
+        """The confusion matrix."""
+        from dnamamba.reports.figures import confusion_matrix
+
+        return confusion_matrix(self.confusion(logits, labels), self.labels, title)
+
+    def _counts(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return confusion_counts(logits.argmax(-1), labels, len(self.labels))

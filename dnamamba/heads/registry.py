@@ -1,0 +1,45 @@
+"""Which class a head's name stands for: those of the package by name, those of a user by import path."""
+
+import sys
+from typing import Any
+
+from dnamamba.errors import UserError
+from dnamamba.heads.base import Head
+from dnamamba.plugins import imported
+
+HEADS = {
+    "classification": "dnamamba.heads.classification.Classification",
+    "multilabel": "dnamamba.heads.multilabel.Multilabel",
+    "regression": "dnamamba.heads.regression.Regression",
+}
+
+
+def head_class(kind: str, key: str = "decoder.kind") -> type[Head]:
+    """The class of a head that the user has named.
+
+    Args:
+        kind: one of `HEADS`, or an import path such as `my_package.heads.Counts`.
+        key: names the setting in an error.
+
+    Raises:
+        UserError: there is no such head.
+    """
+    if kind not in HEADS and "." not in kind:
+        raise UserError(
+            f"{key} must be one of {', '.join(HEADS)}, not {kind!r}; or the import path of a Head"
+        )
+    return imported(HEADS.get(kind, kind), Head, key)
+
+
+def head_of_file(kind: Any, key: str = "decoder.kind") -> type[Head]:
+    """The class of a head that a model's file names: the package's, or one whose module is already imported.
+
+    Raises:
+        UserError: the file names a module that nobody has imported; the message says how to trust it.
+    """
+    if not isinstance(kind, str):
+        raise UserError(f"{key} must be a name, not {kind!r}")
+    module = kind.rpartition(".")[0]
+    if module and module not in sys.modules and kind not in HEADS:
+        raise UserError(f"{key}: unknown head {kind!r}; if you trust {module}, add plugins=[{module}]")
+    return head_class(kind, key)
