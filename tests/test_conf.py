@@ -40,7 +40,8 @@ def test_every_model_file_is_known() -> None:
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_a_model_file_builds_the_size_it_says(configure: Callable[..., DictConfig], name: str) -> None:
-    config = model_config(configure(f"model={name}"))
+    cfg = configure(f"model={name}")
+    config = model_config(cfg.model, cfg.data.alphabet)
     with torch.device("meta"):
         found = sum(parameter.numel() for parameter in LanguageModel(config).parameters())
     assert found == PARAMETERS[name]
@@ -287,7 +288,7 @@ def test_an_experiment_composes_and_opens_with_its_command(
     train = typed(cfg.train, TrainConfig, "train")
     assert train.schedule(schedule(cfg, cfg.trainer.devices).max_steps)(0) > 0
     with torch.device("meta"):
-        LanguageModel(model_config(cfg))
+        LanguageModel(model_config(cfg.model, cfg.data.alphabet))
     header = (conf_dir() / "experiment" / f"{name}.yaml").read_text().partition("\ndefaults:")[0]
     for line in (f"python -m dnamamba.pretrain experiment={name}", "Hardware: ", "Expected: "):
         assert line in header

@@ -18,6 +18,7 @@ from dnamamba.commands.pretrain import pretrain
 from dnamamba.errors import Interrupted
 from dnamamba.objectives.next_base import NextBase
 from dnamamba.reports.figures import read_metrics
+from dnamamba.training.module import Task
 
 Configure = Callable[..., DictConfig]
 
@@ -196,7 +197,7 @@ def test_a_bad_fasta_is_one_line_and_no_folder(
         ("ckpt_path=[a]", "ckpt_path must be a path or `last`, not ['a']"),
         ("trainer.precision=foo", "trainer: "),
         ("trainer.accelerator=quantum", "trainer: "),
-        ("+trainer.max_epochs=1", "trainer: "),
+        ("+trainer.max_epochs=1", "trainer.max_epochs"),
         ("train.learning_rate=0", "train.learning_rate must be positive, not 0.0"),
         ("train.seed=-1", "train.seed must lie between 0 and 4294967295, not -1"),
         ("train.weight_decay=-1", "train.weight_decay must be at least 0, not -1.0"),
@@ -292,16 +293,17 @@ def test_a_stop_before_the_first_step_in_the_last_and_while_scoring(
 ) -> None:
     """The same command then does what is left, and a process's own handlers are back after either."""
     before = signal.getsignal(signal.SIGTERM)
-    plain = getattr(NextBase, hook)
+    home = NextBase if hook == "loss_sum" else Task
+    plain = getattr(home, hook)
 
-    def stopped(task: NextBase, *arguments: Any) -> Any:
+    def stopped(task: Any, *arguments: Any) -> Any:
         signal.raise_signal(signal.SIGTERM)
         return plain(task, *arguments)
 
     folder = tmp_path / "run"
     cfg = tiny("train.max_steps=1", "ckpt_path=auto")
     with monkeypatch.context() as patch:
-        patch.setattr(NextBase, hook, stopped)
+        patch.setattr(home, hook, stopped)
         with pytest.raises(Interrupted) as stop:
             pretrain(cfg, folder)
     assert (stop.value.status, str(stop.value).startswith(words)) == (143, True), stop.value
@@ -323,16 +325,16 @@ def test_a_run_that_died_about_a_checkpoint_has_every_step_in_its_curve(
 ) -> None:
     """A checkpoint counts once its step is in metrics.csv; it does not wait for the validation."""
     pretrain(tiny(), tmp_path / "whole")
-    plain = getattr(NextBase, hook)
+    plain = getattr(Task, hook)
 
-    def died(task: NextBase, *arguments: Any) -> Any:
+    def died(task: Task, *arguments: Any) -> Any:
         if task.trainer.global_step == 3:
             raise ZeroDivisionError
         return plain(task, *arguments)
 
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(NextBase, hook, died)
+        patch.setattr(Task, hook, died)
         with pytest.raises(ZeroDivisionError):
             pretrain(tiny(), folder)
     last = folder / "checkpoints" / "last.ckpt"

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from safetensors.torch import load_file
 
 from data_prep.simulate_apes import simulate
-from dnamamba.commands.finetune import finetune
+from dnamamba.commands.finetune import finetune, model_of
 from dnamamba.commands.plan import plan_finetuning
 from dnamamba.commands.settings import data_config
 from dnamamba.config import conf_dir, typed
@@ -189,16 +189,16 @@ def test_an_experiment_of_the_paper(configure: Callable[..., DictConfig], name: 
     ]
     cfg = configure(f"experiment=apes/{name}", *files)
     with pytest.raises(UserError, match="no model at A_MODEL_PRETRAINED_AT_THIS_LENGTH"):
-        pretrained_model(cfg, None)
+        pretrained_model(cfg.model, None)
     cfg = configure(f"experiment=apes/{name}", "model=scratch", *files)
     log2, large = int(name[2:4]), name.endswith("7m")
     with torch.device("meta"):
-        weights, shape = pretrained_model(cfg, None)
+        weights, shape, _ = pretrained_model(model_of(cfg, data_config(cfg.data)), None)
         parameters = sum(parameter.numel() for parameter in LanguageModel(shape).parameters())
     assert weights is None
     assert parameters == (7_010_560 if large else 1_400_448)
 
-    train, (_, data) = typed(cfg.train, TrainConfig, "train"), data_config(cfg.data)
+    train, data = typed(cfg.train, TrainConfig, "train"), data_config(cfg.data)
     typed(cfg.task, TaskConfig, "task")
     assert train.max_steps is not None
     schedule = data.schedule(

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from omegaconf import DictConfig
-from rich.console import Console
 
 from dnamamba import UserError
 from dnamamba.commands.pretrain import pretrain
@@ -60,7 +59,6 @@ def genome_data(cfg: DictConfig) -> GenomeData:
     return GenomeData(
         typed(cfg.data, GenomeConfig, "data"),
         cfg.train.seed,
-        Console(quiet=True),
         global_batch_size=cfg.train.global_batch_size,
         max_steps=cfg.train.max_steps,
         world_size=1,

@@ -92,7 +92,7 @@ def callbacks_of(group: DictConfig | None) -> list[Any]:
     Raises:
         UserError: one can't be built.
     """
-    return [_built(each, f"callbacks.{name}") for name, each in (group or {}).items()]
+    return [_built(each, f"callbacks.{name!s}") for name, each in (group or {}).items()]
 
 
 def _built(group: Any, key: str, **options: Any) -> Any:

@@ -14,8 +14,8 @@ from dnamamba.datasets.genome import GenomeConfig
 from dnamamba.errors import UserError
 from dnamamba.models import LanguageModel, MambaConfig, ModelConfig
 from dnamamba.models.base import need
-from dnamamba.plugins import imported
 from dnamamba.objectives.base import Objective
+from dnamamba.plugins import imported
 from dnamamba.reports.pretraining import PretrainingReport
 from dnamamba.training.config import TrainConfig, TrainerConfig
 from dnamamba.training.run import Result, Run, size_of

@@ -169,7 +169,7 @@ def test_what_a_run_is_told(simulated):
     data = data_of(config_of(simulated))
     assert data.summary == ("windows of 64 bases; loci that all 5 species have: train 7, valid 1, test 2")
     assert data.notes[0].startswith("train: 7 loci are long enough, ")
-    assert data.notes[-1] == "steps at each length: 16: 3, 32: 3, 64: 6"
+    assert data.stages == "steps at each length: 16: 3, 32: 3, 64: 6"
     assert data.decoder("last").labels == SPECIES
     other = data_of(config_of(simulated, test=["chr10"]))
     assert data.identity != other.identity

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from dnamamba.tasks import closed_form
 from torch import Tensor
 
 from dnamamba import SequenceModel, UserError, get_alphabet, load
 from dnamamba.commands.finetune import finetune
 from dnamamba.commands.plan import print_finetuning_plan
 from dnamamba.inference.prediction import predict
+from dnamamba.training.fits import closed_form
 from dnamamba.training.fits.discriminant import Discriminant
 from tests.finetuning.conftest import SHORT, Configure, pretrained, rows_of, write_table
 from tests.finetuning.test_mistakes import GOOD, table_with

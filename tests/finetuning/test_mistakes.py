@@ -44,10 +44,10 @@ GOOD = ("ACGTA,a,train", "ACGTC,b,train", "ACGTG,a,valid", "ACGTT,b,valid", "ACG
         (lambda d: ["model=nowhere"], "no model at nowhere"),
         (lambda d: ["model=[a]"], "model must be a path, scratch or null, not ['a']"),
         (lambda d: ["data.fasta=x.fa"], "data.fasta, data.table do not go together: give data.folder; or"),
-        (lambda d: ["data._target_=os.getcwd"], "data._target_=os.getcwd is no "),
+        (lambda d: ["data._target_=os.getcwd"], "data._target_=os.getcwd is not a "),
         (
             lambda d: ["data._target_=dnamamba.nothing.Data"],
-            "data._target_=dnamamba.nothing.Data is no data mod",
+            "data._target_=dnamamba.nothing.Data is not a data mod",
         ),
         (lambda d: ["data.padding=both"], "data.padding must be one of right, left, not 'both'"),
         (lambda d: ["data.valid_fraction=0.7"], "data.valid_fraction must lie between 0 and 0.5, not 0.7"),

@@ -188,7 +188,7 @@ def test_stopped_and_resumed_equals_uninterrupted(
                 raise Interrupted("stopped by the test")
 
     with monkeypatch.context() as patch:
-        patch.setattr("dnamamba.training.finetuning.LastCheckpoint", Stopping)
+        patch.setattr("dnamamba.training.run.LastCheckpoint", Stopping)
         with pytest.raises(Interrupted):
             finetune(tiny(*extra), tmp_path / "runs" / "first")
     resumed = finetune(tiny(*extra, f"ckpt_path={tmp_path / 'runs' / 'first'}"), tmp_path / "runs" / "second")

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dnamamba.inference.plan import EmbeddingConfig, Plan
 
 from dnamamba.inference.embedding import Part
 from dnamamba.inference.inputs import Region
 from dnamamba.inference.partial import _ENTRY, Partial
-from dnamamba.inference.plan import EmbeddingConfig, Plan
 
 PLAN = Plan([Region(f"r{number}", 0, 4) for number in range(5)], EmbeddingConfig())
 WIDTH = 3

@@ -5,7 +5,7 @@ import torch
 
 from dnamamba.models import DecoderConfig, MambaConfig, SequenceModel
 from dnamamba.models.mamba import backbone as backbone_module
-from dnamamba.training.lora import PROJECTIONS, add_adapters, merge_adapters
+from dnamamba.training.lora import add_adapters, merge_adapters
 
 pytest.importorskip("peft")
 
@@ -34,7 +34,7 @@ def test_new_adapters_change_nothing_and_only_they_and_the_head_learn(model: Seq
     torch.testing.assert_close(model(tokens), before, rtol=1e-5, atol=1e-6)
     learning = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert {name for name in learning if "lora_" not in name} == {"head.weight", "head.bias"}
-    assert len(learning) == 2 + 2 * 2 * len(PROJECTIONS)
+    assert len(learning) == 2 + 2 * 2 * len(model.backbone.adapters)
 
 
 def test_every_adapter_gets_a_gradient(model: SequenceModel) -> None:
