@@ -107,11 +107,14 @@ class SequenceMeter(Meter):
 
         The loss is computed as in training, in float32; the metrics in float64.
         """
-        examples, logits, labels = (metric.compute().cpu() for metric in self._metrics)
-        order = examples.argsort()
         objective = self._objective[0]
         head = objective.head
-        logits, labels = logits[order], labels[order].to(head.dtype)
+        # Of one sequence torchmetrics makes tensors without a dimension.
+        examples, logits, labels = (metric.compute().cpu().reshape(-1) for metric in self._metrics)
+        number = len(examples)
+        order = examples.argsort()
+        logits = logits.reshape(number, -1)[order]
+        labels = labels.reshape((number,) if head.reads == "class" else (number, -1))[order].to(head.dtype)
         self.scored = Scored(examples[order].long(), logits, labels)
         loss = objective.losses(logits.float(), labels).mean()
         # As tensors: a logger rounds Python's numbers to float32.
@@ -122,6 +125,13 @@ class SequenceMeter(Meter):
         """Forget all sequences."""
         for metric in self._metrics:
             metric.reset()
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "SequenceMeter":
+        """Move to another device, and stay float64: torchmetrics (1.9) forgets that in a move."""
+        super()._apply(fn, recurse)
+        for metric in self._metrics:
+            metric.set_dtype(torch.float64)
+        return self
 
     @property
     def _metrics(self) -> list[CatMetric]:

@@ -134,44 +134,45 @@ NAMES = [f"s{number}" for number in range(6)]
 
 def test_classes_are_numbered_by_name_or_as_declared() -> None:
     labels = ["b", "a", "b", "a", "a", "b"]
-    targets = targets_of("classification", labels, NAMES, None, EVEN)
+    targets = targets_of("class", labels, NAMES, None, EVEN)
     assert targets.names == ("a", "b")
     assert targets.values.tolist() == [1, 0, 1, 0, 0, 1]
     assert targets.values.dtype == np.int64
-    assert targets_of("classification", labels, NAMES, ["b", "a"], EVEN).values.tolist() == [0, 1, 0, 1, 1, 0]
+    assert targets_of("class", labels, NAMES, ["b", "a"], EVEN).values.tolist() == [0, 1, 0, 1, 1, 0]
     assert targets.counts(EVEN.numbers == 0) == [1, 1]
 
 
 def test_several_labels_and_none() -> None:
-    targets = targets_of("multilabel", ["x; y", "x", "y;x", "x", "", "x;y"], NAMES, None, EVEN)
+    targets = targets_of("labels", ["x; y", "x", "y;x", "x", "", "x;y"], NAMES, None, EVEN)
     assert targets.names == ("x", "y")
     assert targets.values.tolist() == [[1, 1], [1, 0], [1, 1], [1, 0], [0, 0], [1, 1]]
     assert targets.counts(EVEN.numbers == 2) == [1, 1]
 
 
 def test_numbers() -> None:
-    targets = targets_of("regression", ["1", "-2.5", "1e3", " 4", "0", "7"], NAMES, None, EVEN)
-    assert targets.values[:, 0].tolist() == [1, -2.5, 1000, 4, 0, 7]
-    assert targets.values.dtype == np.float32
+    targets = targets_of("number", ["1", "-2.5", "1e3", " 4", "10000.123456789", "1e200"], NAMES, None, EVEN)
+    assert targets.values[:, 0].tolist() == [1, -2.5, 1000, 4, 10000.123456789, 1e200]
+    single = np.array([1, -2.5, 1000, 4, 10000.123456789, np.inf], dtype=np.float32)
+    assert targets.identity() == single.tobytes()  # as runs of before float64 have it in their checkpoints
 
 
 @pytest.mark.parametrize(
-    ("task", "labels", "declared", "message"),
+    ("reads", "labels", "declared", "message"),
     [
-        ("ranking", "aabbab", None, "data.task must be one of classification, multilabel, regression, not"),
-        ("classification", "aaaaaa", None, "there is one class only, a: nothing to tell apart"),
-        ("classification", "aaabab", ["a", "c"], "sequence s3: unknown label 'b'; the labels are a, c"),
-        ("classification", "ababab", ["a", "b", "a"], "data.label_names has a name twice: a, b, a"),
+        ("ranking", "aabbab", None, "a head reads one of class, labels, number, not 'ranking'"),
+        ("class", "aaaaaa", None, "there is one class only, a: nothing to tell apart"),
+        ("class", "aaabab", ["a", "c"], "sequence s3: unknown label 'b'; the labels are a, c"),
+        ("class", "ababab", ["a", "b", "a"], "data.label_names has a name twice: a, b, a"),
         (
-            "classification",
+            "class",
             "abaaab",
             None,
             "class 'b' is missing from the valid split (train 1, valid 0, test 1; split by hand)",
         ),
-        ("classification", "ababab", ["a", "b", "c"], "class 'c' is missing from the train split"),
-        ("multilabel", ["", "", "", "", "", ""], None, "no sequence has a label"),
+        ("class", "ababab", ["a", "b", "c"], "class 'c' is missing from the train split"),
+        ("labels", ["", "", "", "", "", ""], None, "no sequence has a label"),
         (
-            "regression",
+            "number",
             ["1", "x", "", "nan", "inf", "2"],
             None,
             "4 regression target(s) are no finite numbers, the first is 'x' of sequence s1",
@@ -179,10 +180,10 @@ def test_numbers() -> None:
     ],
 )
 def test_labels_that_can_not_be_learnt(
-    task: str, labels: str | list[str], declared: list[str] | None, message: str
+    reads: str, labels: str | list[str], declared: list[str] | None, message: str
 ) -> None:
     with pytest.raises(UserError) as error:
-        targets_of(task, list(labels), NAMES, declared, EVEN)
+        targets_of(reads, list(labels), NAMES, declared, EVEN)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 

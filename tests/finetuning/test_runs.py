@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from dnamamba import SequenceModel, UserError, get_alphabet, load
 from dnamamba.commands.finetune import finetune
 from dnamamba.config import conf_dir
 from dnamamba.errors import Interrupted
-from dnamamba.objectives.metrics import score
+from dnamamba.heads.base import Head
+from dnamamba.models import DecoderConfig
 from dnamamba.reports.figures import read_metrics
 from dnamamba.training.checkpointing import LastCheckpoint
 from tests.finetuning.conftest import SHORT, Configure, pretrained, rows_of, write_table
@@ -58,7 +60,7 @@ def test_the_reported_numbers_are_those_of_the_exported_model(
     rows = rows_of(tmp_path / "run" / "predictions.tsv")
     assert {row["split"] for row in rows} == {"valid", "test"}
     for split in ("valid", "test"):
-        probabilities, labels = [], []
+        answers, labels = [], []
         for row in (row for row in rows if row["split"] == split):
             bases, label, theirs = sequences[row["id"]]
             assert (row["label"], row["split"]) == (label, theirs)
@@ -66,10 +68,11 @@ def test_the_reported_numbers_are_those_of_the_exported_model(
                 p = model(torch.from_numpy(DNA.encode(bases))[None]).softmax(-1)[0]
             assert (float(row["p_at"]), float(row["p_gc"])) == pytest.approx(p.tolist(), abs=2e-6)
             assert row["predicted"] == ("at", "gc")[int(p.argmax())]
-            probabilities.append(p)
+            answers.append([float(row[name]) for name in ("logit_at", "logit_gc")])
             labels.append(("at", "gc").index(label))
-        for name, value in score("classification", torch.stack(probabilities), torch.tensor(labels)).items():
-            assert results[split][name]["value"] == pytest.approx(value, abs=1e-6), name
+        logits = torch.tensor(answers, dtype=torch.float64)
+        for name, value in model.decoder.head.metrics(logits, torch.tensor(labels)).items():
+            assert results[split][name]["value"] == value, name
 
 
 def test_it_learns(tiny: Configure, tmp_path: Path) -> None:
@@ -105,7 +108,11 @@ def test_several_labels_with_weights(configure: Configure, tmp_path: Path) -> No
     assert results["labels"] == ["at", "gc", "strong"]
     assert len(results["test"]["confusion"]) == 3
     row = rows_of(tmp_path / "run" / "predictions.tsv")[0]
-    assert set(row) == {"id", "split", "label", "predicted", "p_at", "p_gc", "p_strong"}
+    assert set(row) == {"id", "split", "label", "predicted", "p_at", "p_gc", "p_strong"} | {
+        "logit_at",
+        "logit_gc",
+        "logit_strong",
+    }
 
 
 def test_accumulation_changes_nothing_but_rounding(tiny: Configure, tmp_path: Path) -> None:
@@ -229,3 +236,87 @@ def test_a_checkpoint_of_another_run_lists_what_differs(tiny: Configure, tmp_pat
 def test_the_shared_groups_are_those_of_pretraining() -> None:
     for name in ("trainer/cpu.yaml", "trainer/gpu.yaml", "logger/csv.yaml"):
         assert (conf_dir() / "finetune" / name).read_text() == (conf_dir() / name).read_text()
+
+
+def read_strictly(path: Path) -> dict[str, Any]:
+    """JSON as its standard has it: Python alone reads NaN."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    return json.loads(path.read_text(), parse_constant=refuse)
+
+
+def scores_of(folder: Path, split: str, head: Head) -> dict[str, float]:
+    """The metrics that predictions.tsv gives by itself."""
+    rows = [row for row in rows_of(folder / "predictions.tsv") if row["split"] == split]
+    if head.reads == "number":
+        pairs = [[float(row["predicted"]), float(row["label"])] for row in rows]
+        predicted, truth = torch.tensor(pairs, dtype=torch.float64).split(1, dim=1)
+        # The rows hold the number itself: a head without a unit takes it as it is.
+        return DecoderConfig("regression", head.labels).head.metrics(predicted, truth)
+    values = [[float(row[f"logit_{label}"]) for label in head.labels] for row in rows]
+    logits = torch.tensor(values, dtype=torch.float64)
+    if head.reads == "class":
+        truth = torch.tensor([head.labels.index(row["label"]) for row in rows])
+    else:
+        truth = torch.tensor([[label in row["label"].split(";") for label in head.labels] for row in rows])
+    return head.metrics(logits, truth.to(head.dtype))
+
+
+@pytest.mark.parametrize("kind", ["classification", "multilabel", "regression"])
+def test_the_predictions_alone_give_the_metrics(configure: Configure, tmp_path: Path, kind: str) -> None:
+    table = write_table(tmp_path / "t.csv", 120, kind)
+    if kind == "regression":  # about 10,000, with a spread of 0.7
+        lines = [line.split(",") for line in table.read_text().splitlines()]
+        moved = [[*row[:2], repr(1e4 + (float(row[2]) - 125) / 20), *row[3:]] for row in lines[1:]]
+        table.write_text("\n".join(map(",".join, [lines[0], *moved])) + "\n")
+    overrides = (f"data.table={table}", f"data.task={kind}", "train.learning_rate=0.05")
+    results = finetune(configure(*SHORT, *overrides), tmp_path / "run")
+    assert read_strictly(tmp_path / "run" / "metrics.json") == results
+    head = load(tmp_path / "run").decoder.head
+    for split in ("valid", "test"):
+        for name, value in scores_of(tmp_path / "run", split, head).items():
+            assert results[split][name]["value"] == pytest.approx(value, abs=1e-9), (split, name)
+
+
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_a_split_of_one_sequence_is_scored(configure: Configure, tmp_path: Path, split: str) -> None:
+    table = write_table(tmp_path / "t.csv", 60, "regression")
+    lines = table.read_text().splitlines()
+    theirs = [line for line in lines if line.endswith(split)]
+    table.write_text("\n".join(line for line in lines if line not in theirs[1:]) + "\n")
+    results = finetune(configure(*SHORT, f"data.table={table}", "data.task=regression"), tmp_path / "run")
+    assert read_strictly(tmp_path / "run" / "metrics.json") == results
+    found = results[split]
+    assert found["examples"] == 1
+    assert [found[name]["value"] for name in ("pearson", "spearman", "r2")] == [None] * 3
+    (row,) = [row for row in rows_of(tmp_path / "run" / "predictions.tsv") if row["split"] == split]
+    off = abs(float(row["predicted"]) - float(row["label"]))
+    assert found["rmse"]["value"] == pytest.approx(off, rel=1e-12)
+    assert found["notes"][0] == "all 1 target(s) are equal: pearson, spearman and r2 are undefined"
+
+
+def test_one_label_may_be_there_or_not(configure: Configure, tmp_path: Path) -> None:
+    table = write_table(tmp_path / "t.csv", 60)
+    table.write_text(table.read_text().replace(",at,", ",,"))
+    overrides = (f"data.table={table}", "data.task=multilabel", "train.max_steps=40")
+    results = finetune(configure(*SHORT, *overrides), tmp_path / "run")
+    assert results["labels"] == ["gc"]
+    assert results["test"]["auroc"]["value"] > 0.9
+    assert np.sum(results["test"]["confusion"]) == 15
+
+
+def test_a_head_of_ones_own_is_trained_and_read(
+    configure: Configure, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = write_table(tmp_path / "t.csv", 60, "regression")
+    kind = "tests.heads.test_registry.Counts"
+    overrides = (f"data.table={table}", f"data.task={kind}", "train.learning_rate=0.1", "task.monitor=rmse")
+    results = finetune(configure(*SHORT, *overrides), tmp_path / "run")
+    assert results["task"] == kind
+    decoder = load(tmp_path / "run").decoder
+    assert (type(decoder.head).__name__, decoder.shift, decoder.scale) == ("Counts", 0.0, 1.0)
+    rows = rows_of(tmp_path / "run" / "predictions.tsv")
+    assert min(float(row["predicted"]) for row in rows) > 0
+    assert "undefined" not in capsys.readouterr().out

@@ -1,5 +1,6 @@
 """A sequence's answer: padding changes nothing, rows do not see each other, pieces equal the whole."""
 
+import math
 from typing import Literal
 
 import pytest
@@ -186,6 +187,8 @@ def test_pieces_of_both_strands_equal_the_whole(mode: str) -> None:
         (("classification", ("a",)), "decoder.labels must be at least 2 and all different"),
         (("multilabel", ("a", "a")), "decoder.labels must be at least 1 and all different"),
         (("regression", ("y",), "last", 0.0, 0.0), "decoder.scale must be positive, not 0.0"),
+        (("regression", ("y",), "last", 0.0, math.inf), "decoder.scale must be positive, not inf"),
+        (("regression", ("y",), "last", math.nan), "decoder.shift must be a finite number, not nan"),
     ],
 )
 def test_a_decoder_that_makes_no_sense_is_refused(arguments: tuple, message: str) -> None:

@@ -1,0 +1,51 @@
+"""Intervals of metrics: their width, and draws that miss a class."""
+
+import math
+
+import pytest
+import torch
+
+from dnamamba.heads.bootstrap import bootstrap
+from dnamamba.models import DecoderConfig
+
+
+def test_an_interval_covers_what_a_binomial_says() -> None:
+    """Of 400 sequences 80 % are right: the interval of the accuracy is +-1.96 sqrt(p(1-p)/n)."""
+    head = DecoderConfig("classification", ("a", "b")).head
+    labels = torch.arange(400) % 2
+    answer = torch.where(torch.arange(400) < 320, labels, 1 - labels)
+    logits = torch.nn.functional.one_hot(answer, 2).double()
+    found = bootstrap(head, logits, labels, 400)
+    half = 1.96 * math.sqrt(0.8 * 0.2 / 400)
+    assert found.intervals["accuracy"] == pytest.approx((0.8 - half, 0.8 + half), abs=0.01)
+    assert found.incomplete == 0
+    assert bootstrap(head, logits, labels, 5) == bootstrap(head, logits, labels, 5)
+    assert bootstrap(head, logits, labels, 5) != bootstrap(head, logits, labels, 5, seed=1)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_perfect_classifier_has_no_interval_below_one(classes: int) -> None:
+    """2 of 200 are of the last class: a draw in seven misses it, which is no mistake of the classifier."""
+    head = DecoderConfig("classification", ("a", "b", "c")[:classes]).head
+    labels = torch.arange(200) % (classes - 1)
+    labels[:2] = classes - 1
+    logits = 5 * torch.nn.functional.one_hot(labels, classes).double()
+    found = bootstrap(head, logits, labels, 300)
+    assert found.intervals == dict.fromkeys(head.scores, (1.0, 1.0))
+    assert 20 < found.incomplete < 70  # (1 - 2 / 200) ** 200 is 0.134
+
+
+def test_a_perfect_tagger_has_no_interval_below_one() -> None:
+    head = DecoderConfig("multilabel", ("x", "rare")).head
+    labels = torch.stack([torch.arange(200) % 2, torch.arange(200) < 2], 1).float()
+    found = bootstrap(head, 10 * labels.double() - 5, labels, 300)
+    assert found.intervals == dict.fromkeys(head.scores, (1.0, 1.0))
+    assert 20 < found.incomplete < 70
+
+
+def test_what_no_draw_defines_has_no_interval() -> None:
+    head = DecoderConfig("regression", ("value",)).head
+    found = bootstrap(head, torch.zeros(1, 1).double(), torch.ones(1, 1).double(), 10)
+    assert all(math.isnan(edge) for name in ("pearson", "spearman", "r2") for edge in found.intervals[name])
+    assert found.intervals["rmse"] == (1.0, 1.0)
+    assert found.incomplete == 10
