@@ -36,7 +36,7 @@ class Regression(Head):
             # resumed only with the same. Where float32 would lose the spread there is no such checkpoint.
             single = exact.astype(np.float32).astype(np.float64)
             spread = float(exact.std())
-            values = single if float(np.abs(single - exact).max()) <= 1e-3 * spread else exact
+            values = single if float(np.abs(single - exact).max()) <= 0.1 * spread else exact
             shift, scale = float(values.mean()), float(values.std())
         if not spread > 0 or exact.min() == exact.max():
             raise UserError(f"all {len(exact):,} training targets are {exact[0, 0]:g}: nothing to learn")
