@@ -8,20 +8,20 @@ from dnamamba.data.partition import Assignment
 from dnamamba.data.targets import targets_of
 
 
-def classes(labels: list[str], declared: list[str] | None = None, task: str = "classification") -> tuple:
+def classes(labels: list[str], declared: list[str] | None = None, reads: str = "class") -> tuple:
     """The classes of labels that every split has."""
     labels = labels * 3
     split = Assignment(np.repeat(np.arange(3, dtype=np.int8), len(labels) // 3), "")
-    found = targets_of(task, labels, [f"s{number}" for number in range(len(labels))], declared, split)
+    found = targets_of(reads, labels, [f"s{number}" for number in range(len(labels))], declared, split)
     return found.names
 
 
 @pytest.mark.parametrize("label", ["nan", "NaN", "<NA>", "NaT", "#N/A"])
-@pytest.mark.parametrize("task", ["classification", "multilabel"])
-def test_what_is_missing_is_no_class(label: str, task: str) -> None:
+@pytest.mark.parametrize("reads", ["class", "labels"])
+def test_what_is_missing_is_no_class(label: str, reads: str) -> None:
     with pytest.raises(UserError, match=f"label '{label}': a missing value and not a class"):
-        classes(["a", "b", label], task=task)
-    assert classes(["a", label], [label, "a"], task) == (label, "a")
+        classes(["a", "b", label], reads=reads)
+    assert classes(["a", label], [label, "a"], reads) == (label, "a")
 
 
 @pytest.mark.parametrize("pair", [("1", "1.0"), ("0", "0."), ("-2", "-2.00"), ("1e3", "1000"), ("10", "1E1")])
