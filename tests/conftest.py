@@ -1,13 +1,16 @@
 """Small genomes and composed configurations, for tests of whole runs."""
 
 import os
+import tempfile
+from pathlib import Path
 
 # The models here are small: a second thread gains nothing, and waits long where another process has the core.
 # Set before torch is imported, and for the processes that tests start.
 os.environ["OMP_NUM_THREADS"] = "1"
+# The CPU kernels are compiled once, not once in each process and each run.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(tempfile.gettempdir()) / f"dnamamba-kernels-{os.getuid()}"))
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest

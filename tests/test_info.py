@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from dnamamba import environment
+from dnamamba.commands import environment
 
 
 def test_the_report() -> None:

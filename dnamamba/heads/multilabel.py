@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dnamamba.heads.base import Head, named
-from dnamamba.objectives.metrics import confusion_counts, f1, matthews, mean_of_defined, rankings
+from dnamamba.heads.metrics import confusion_counts, f1, matthews, mean_of_defined, rankings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dnamamba.errors import UserError
 from dnamamba.heads.base import Head, texts
-from dnamamba.objectives.metrics import pearson, r_squared, rmse, spearman
+from dnamamba.heads.metrics import pearson, r_squared, rmse, spearman
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -64,7 +64,8 @@ class PretrainingReport:
 
     def _draw(self, folder: Path, results: dict[str, Any]) -> None:
         """The learning curve in bits per base, where there is one."""
-        rows = read_metrics(folder / "metrics.csv")
+        metrics = folder / "metrics.csv"
+        rows = read_metrics(metrics) if metrics.is_file() else []
         if not any("train/bits_per_base" in row for row in rows):
             return
         title = f"{self.name} on {self.data.label}"

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dnamamba.objectives.metrics import (
+from dnamamba.heads.metrics import (
     confusion_counts,
     f1,
     log_odds,
