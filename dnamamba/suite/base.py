@@ -47,7 +47,9 @@ class Source:
         except FileNotFoundError:
             raise UserError(f"{path}: there is no such file; fetch it from {self.address}") from None
         except OSError as error:
-            raise UserError(f"{path}: can't be read ({error.strerror}); get it from {self.address}") from error
+            raise UserError(
+                f"{path}: can't be read ({error.strerror}); get it from {self.address}"
+            ) from error
         if digest.hexdigest() != self.sha256.lower():
             raise UserError(
                 f"{path}: SHA-256 must be {self.sha256} (got {digest.hexdigest()}); "
@@ -112,7 +114,7 @@ class Suite:
         sources: files that must be there; none where the data come with the package.
         published: numbers from elsewhere.
         needs: what `zero_shot` asks of a backbone (`dnamamba.models.base.CAPABILITIES`).
-        train: steps and learning rate of `finetune`, and of a probe that is trained; the seed is the command's.
+        train: steps and learning rate of `finetune`, and of a trained probe; the seed is the command's.
         bootstrap: resamples of the test split behind an interval.
     """
 

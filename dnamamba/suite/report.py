@@ -74,7 +74,9 @@ def show(console: Console, suite: Suite, rows: Sequence[Row]) -> None:
         table.add_row(
             row.protocol,
             row.model,
-            "refused" if row.value is None else f"{row.value:.4f}",
+            ("refused" if row.protocol == "zero_shot" else "none")
+            if row.value is None
+            else f"{row.value:.4f}",
             "" if row.low is None or row.high is None else f"{row.low:.4f} to {row.high:.4f}",
             "" if row.examples is None else f"{row.examples:,}",
             "" if row.seconds is None else f"{row.seconds:.1f}",

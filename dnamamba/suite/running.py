@@ -87,7 +87,9 @@ def _place(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device not in ("cpu", "cuda"):
-        raise UserError(f"device: is none that a benchmark runs on (got {device!r}); choose auto, cpu or cuda")
+        raise UserError(
+            f"device: is none that a benchmark runs on (got {device!r}); choose auto, cpu or cuda"
+        )
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("device: there is no CUDA GPU that torch can use (got cuda); choose device=cpu")
     return device
