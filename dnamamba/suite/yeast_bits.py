@@ -11,7 +11,7 @@ from dnamamba.data.markov import MarkovModel
 from dnamamba.datasets.genome import GenomeConfig, GenomeData
 from dnamamba.models import LanguageModel
 from dnamamba.objectives.next_base import IGNORED, targets_of
-from dnamamba.suite.base import Row, Suite
+from dnamamba.suite.base import Published, Row, Suite
 from dnamamba.suite.intervals import ratio
 
 
@@ -21,6 +21,16 @@ class YeastBits(Suite):
     name = "yeast_bits"
     metric = "bits_per_base"
     protocols = ("zero_shot",)
+    published = (
+        Published(
+            "the package's yeast model",
+            "zero_shot",
+            1.9336,
+            "dnamamba, measured 2026-11-28 on a CPU, seed 0",
+            1.9306,
+            1.9364,
+        ),
+    )
 
     def data(self) -> GenomeConfig:
         """The default data of a pretraining; its test split is what is scored."""

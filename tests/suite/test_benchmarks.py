@@ -132,7 +132,7 @@ def test_a_family_without_likelihoods_is_probed_and_its_zero_shot_is_marked(
     assert rows[0]["note"] == "zero_shot needs a model that is causal, and the family mamba is not"
     assert [row["protocol"] for row in rows if row["value"] is not None] == ["probe", "finetune", "baseline"]
     assert "refused" in capsys.readouterr().out
-    with pytest.raises(UserError, match="^zero_shot needs a model that is causal"):
+    with pytest.raises(UserError, match=r"^zero_shot needs a model that is causal"):
         run_benchmark(ShortBits(), model, tmp_path / "none", device="cpu")
     assert not (tmp_path / "none").exists()
 
@@ -181,6 +181,7 @@ def test_coding_windows_are_probed_and_compared_with_the_majority_class(
     assert rows[2]["value"] in [pytest.approx(share) for share in shares]
     assert all(row["low"] <= row["value"] <= row["high"] for row in rows)
     assert all(row["seconds"] > 0 for row in rows[:2])
+    assert "3 of the test sequences are in train too" in rows[0]["note"]
 
 
 def test_every_interval_is_that_of_the_draws_of_windows() -> None:
