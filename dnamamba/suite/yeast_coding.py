@@ -19,6 +19,14 @@ class YeastCoding(Suite):
             0.7519,
             0.8209,
         ),
+        Published(
+            "the package's yeast model",
+            "finetune",
+            0.823,
+            "dnamamba, docs/finetuning.md of 2026-11-22, the default run",
+            0.789,
+            0.858,
+        ),
     )
 
     def data(self) -> LabelledConfig:
