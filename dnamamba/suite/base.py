@@ -1,0 +1,157 @@
+"""The contract of a benchmark: its data and their checksums, protocols, a headline metric, published numbers.
+
+A suite is a subclass of `Suite` in a file of about 50 lines, in this folder or in any importable module.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from dnamamba.datasets.base import DataConfig
+from dnamamba.errors import UserError
+from dnamamba.models import LanguageModel
+from dnamamba.training.config import FinetuneTrainConfig, TrainConfig
+
+PROTOCOLS = ("zero_shot", "probe", "finetune")
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data file that the user has fetched; nothing is downloaded here.
+
+    Attributes:
+        path: where it must lie; a relative path counts from the working directory.
+        sha256: its checksum, 64 hexadecimal digits.
+        address: where the user gets it.
+    """
+
+    path: str
+    sha256: str
+    address: str
+
+    def verified(self) -> Path:
+        """The file, whole and unchanged.
+
+        Raises:
+            UserError: it is missing, can't be read, or has another checksum.
+        """
+        path = Path(self.path).expanduser()
+        digest = hashlib.sha256()
+        try:
+            with path.open("rb") as file:
+                while piece := file.read(_PIECE):
+                    digest.update(piece)
+        except FileNotFoundError:
+            raise UserError(f"{path}: there is no such file; fetch it from {self.address}") from None
+        except OSError as error:
+            raise UserError(
+                f"{path}: can't be read ({error.strerror}); get it from {self.address}"
+            ) from error
+        if digest.hexdigest() != self.sha256.lower():
+            raise UserError(
+                f"{path}: SHA-256 must be {self.sha256} (got {digest.hexdigest()}); "
+                f"fetch it anew from {self.address}"
+            )
+        return path
+
+
+@dataclass(frozen=True)
+class Published:
+    """A number from elsewhere, for comparison.
+
+    Attributes:
+        model: that was measured.
+        protocol: `zero_shot`, `probe` or `finetune`.
+        value: of the headline metric, on the test split.
+        citation: the paper or the run, with its date.
+        low, high: the 95 % interval, where one was given.
+    """
+
+    model: str
+    protocol: str
+    value: float
+    citation: str
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number of a benchmark's table.
+
+    Attributes:
+        protocol: `zero_shot`, `probe`, `finetune` or `baseline`.
+        model: what was measured.
+        metric: its name.
+        value: None where the protocol was refused; `note` says why.
+        low, high: the 95 % interval.
+        examples: sequences or windows of the test split.
+        seconds: wall time, reading included; None where the row took none of its own.
+        note: a citation or a reason.
+    """
+
+    protocol: str
+    model: str
+    metric: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    examples: int | None = None
+    seconds: float | None = None
+    note: str = ""
+
+
+class Suite:
+    """A benchmark. A subclass sets the attributes, and defines what its protocols need.
+
+    Attributes:
+        name: of the suite.
+        metric: the headline metric, on the test split.
+        protocols: some of `PROTOCOLS`, in the order in which they run.
+        sources: files that must be there; none where the data come with the package.
+        published: numbers from elsewhere.
+        needs: what `zero_shot` asks of a backbone (`dnamamba.models.base.CAPABILITIES`).
+        train: steps and learning rate of `finetune`, and of a trained probe; the seed is the command's.
+        bootstrap: resamples of the test split behind an interval.
+    """
+
+    name: ClassVar[str]
+    metric: ClassVar[str]
+    protocols: ClassVar[tuple[str, ...]]
+    sources: ClassVar[tuple[Source, ...]] = ()
+    published: ClassVar[tuple[Published, ...]] = ()
+    needs: ClassVar[tuple[str, ...]] = ("causal",)
+    train: ClassVar[TrainConfig] = FinetuneTrainConfig()
+    bootstrap: ClassVar[int] = 1000
+
+    def data(self) -> DataConfig:
+        """The data with their splits, for `probe` and `finetune`; called after `sources` are verified."""
+        raise NotImplementedError(f"{type(self).__name__}.data")
+
+    def zero_shot(self, model: LanguageModel, seed: int) -> Row:
+        """What an untrained-for-this model scores, in evaluation mode on its device, without gradients."""
+        raise NotImplementedError(f"{type(self).__name__}.zero_shot")
+
+    def baselines(self, seed: int) -> Sequence[Row]:
+        """What `zero_shot` is compared with; a majority class stands beside `probe` and `finetune` anyway."""
+        return ()
+
+
+def check_suite(suite: Suite) -> None:
+    """Check that a suite says what it must.
+
+    Raises:
+        UserError: an attribute is missing, or a protocol is unknown.
+    """
+    kind = type(suite).__name__
+    for key in ("name", "metric", "protocols"):
+        if not getattr(suite, key, None):
+            raise UserError(f"{kind}.{key}: is not set (got nothing); set it in the class")
+    unknown = [protocol for protocol in suite.protocols if protocol not in PROTOCOLS]
+    if unknown:
+        raise UserError(
+            f"{kind}.protocols: no such protocol (got {', '.join(unknown)}); choose of {', '.join(PROTOCOLS)}"
+        )

@@ -1,0 +1,200 @@
+"""A benchmark carried out: zero-shot, probe and fine-tuning of one model, with baselines beside them."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from dnamamba.checkpoint import Model, load
+from dnamamba.data.embedded import YEAST_MODEL
+from dnamamba.datasets.base import DataModule, filled
+from dnamamba.errors import UserError
+from dnamamba.inference.device import need_language_model
+from dnamamba.models import LanguageModel
+from dnamamba.models.base import need
+from dnamamba.objectives.task_config import TaskConfig
+from dnamamba.suite.base import Row, Suite, check_suite
+from dnamamba.suite.intervals import ratio
+from dnamamba.suite.report import write_report
+from dnamamba.training.config import TrainerConfig
+from dnamamba.training.finetuning import Finetuning
+
+# What a constant answer reaches by definition, whatever the shares of the classes.
+CONSTANT = {"mcc": 0.0, "auroc": 0.5}
+
+
+def run_benchmark(
+    suite: Suite,
+    model: Model | str | Path | None,
+    folder: str | Path,
+    *,
+    device: str = "auto",
+    seed: int = 0,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Run every protocol of a suite; write benchmark.json, benchmark.tsv and benchmark.png; print the table.
+
+    A protocol that the model's family can't run is a row without a value, whose note says why.
+
+    Args:
+        suite: see `find_suite`.
+        model: pretrained, or where it lies; None for the package's yeast model.
+        folder: takes the three files, and the runs `probe` and `finetune`.
+        device: `auto` (a GPU where there is one), `cpu` or `cuda`.
+        seed: of heads, training and intervals.
+        quiet: print nothing.
+
+    Returns:
+        What benchmark.json holds.
+
+    Raises:
+        UserError: a file of the suite is missing or changed, the model can't be used, or it can run none of
+            the protocols; nothing was written.
+    """
+    check_suite(suite)
+    place = _place(device)
+    for source in suite.sources:
+        source.verified()
+    name, given = "the package's yeast model" if model is None else str(model), model
+    if isinstance(model, str | Path | None):
+        model = load(model or YEAST_MODEL)
+    else:
+        name = f"a {model.config.family.rpartition('.')[2]} in memory"
+    refused = _refusal(suite, model, name) if "zero_shot" in suite.protocols else None
+    if refused is not None and set(suite.protocols) == {"zero_shot"}:
+        raise UserError(refused)
+    folder, console = Path(folder), Console(markup=False, emoji=False, quiet=quiet)
+    rows: list[Row] = []
+    labelled = [protocol for protocol in suite.protocols if protocol != "zero_shot"]
+    if "zero_shot" in suite.protocols:
+        with console.status("zero_shot"):
+            rows += _zero_shot(suite, model, name, place, seed, refused)
+    for protocol in labelled:
+        console.print(protocol)
+        rows.append(_trained(suite, given, model, name, protocol, folder / protocol, place, seed, quiet))
+    if labelled:
+        with console.status("majority class"):
+            rows.append(_majority(suite, model, seed))
+    return write_report(suite, name, seed, place, rows, folder, console)
+
+
+def _place(device: str) -> str:
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device not in ("cpu", "cuda"):
+        raise UserError(
+            f"device: is none that a benchmark runs on (got {device!r}); choose auto, cpu or cuda"
+        )
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device: there is no CUDA GPU that torch can use (got cuda); choose device=cpu")
+    return device
+
+
+def _refusal(suite: Suite, model: Model, name: str) -> str | None:
+    try:
+        need(need_language_model(model, name).backbone, suite.needs, "zero_shot")
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def _zero_shot(
+    suite: Suite, model: Model, name: str, place: str, seed: int, refused: str | None
+) -> Sequence[Row]:
+    baselines = suite.baselines(seed)
+    if refused is not None:
+        return [Row("zero_shot", name, suite.metric, None, note=refused), *baselines]
+    assert isinstance(model, LanguageModel)
+    device, training = model.backbone.device, model.training
+    began = time.perf_counter()
+    try:
+        with torch.inference_mode():
+            row = suite.zero_shot(model.to(place).eval(), seed)
+    finally:
+        model.to(device).train(training)
+    return [replace(row, protocol="zero_shot", model=name, seconds=time.perf_counter() - began), *baselines]
+
+
+def _trained(
+    suite: Suite,
+    given: Model | str | Path | None,
+    model: Model,
+    name: str,
+    protocol: str,
+    folder: Path,
+    place: str,
+    seed: int,
+    quiet: bool,
+) -> Row:
+    """The row of `probe` or `finetune`. A probe's head is computed for classes and trained otherwise."""
+    data = suite.data()
+    task = TaskConfig(bootstrap=suite.bootstrap)
+    if protocol == "probe":
+        closed = _opened(suite, model, seed).decoder("mean").kind == "classification"
+        task = replace(task, fit="closed") if closed else replace(task, freeze=True)
+    began = time.perf_counter()
+    result = Finetuning(
+        folder,
+        data,
+        given,
+        task=task,
+        train=replace(suite.train, seed=seed),
+        trainer=TrainerConfig(accelerator="gpu" if place == "cuda" else "cpu"),
+        quiet=quiet,
+    ).run()
+    assert result is not None, "a benchmark is one process"
+    test = result.results["test"]
+    if suite.metric not in test:
+        known = ", ".join(key for key, value in test.items() if isinstance(value, dict))
+        raise UserError(
+            f"{type(suite).__name__}.metric: is none of this task (got {suite.metric!r}); choose of {known}"
+        )
+    found = test[suite.metric]
+    seconds = time.perf_counter() - began
+    # What is in two splits flatters a score: it is said beside it.
+    leaks = [line for line in result.results["data"]["notes"] if line.startswith("warning: ")]
+    return Row(
+        protocol,
+        name,
+        suite.metric,
+        found["value"],
+        found["low"],
+        found["high"],
+        test["examples"],
+        seconds,
+        "; ".join(leaks),
+    )
+
+
+def _opened(suite: Suite, model: Model, seed: int) -> DataModule:
+    train = suite.train
+    return filled(suite.data(), model.config.alphabet).build(
+        seed, global_batch_size=train.global_batch_size, max_steps=train.max_steps, world_size=1
+    )
+
+
+def _majority(suite: Suite, model: Model, seed: int) -> Row:
+    """What the most frequent class of the training split scores on the test split."""
+    data = _opened(suite, model, seed)
+    decoder = data.decoder("mean")
+    labels = torch.cat([batch["labels"] for batch in dict(data.held_out_loaders())["test"]]).numpy()
+    note = ""
+    value = low = high = None
+    counts, _ = data.train_counts if decoder.kind == "classification" else ([0], 0)
+    answer = int(np.argmax(counts))
+    name = f"majority class ({decoder.labels[answer]})"
+    if decoder.kind != "classification":
+        name, note = "majority class", f"a {decoder.kind} has none"
+    elif suite.metric == "accuracy":
+        hits = (labels == answer).astype(np.float64)
+        value, low, high = ratio(hits, np.ones(len(hits), dtype=np.int64), suite.bootstrap, seed)
+    elif suite.metric in CONSTANT:
+        value = low = high = CONSTANT[suite.metric]
+    else:
+        note = f"not computed for {suite.metric}"
+    return Row("baseline", name, suite.metric, value, low, high, len(labels), note=note)
