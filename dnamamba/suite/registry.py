@@ -1,7 +1,7 @@
 """Which suite a name stands for: those of the package by name, those of a user by import path."""
 
 from dnamamba.errors import UserError
-from dnamamba.models.families import imported
+from dnamamba.plugins import imported
 from dnamamba.suite.base import Suite, check_suite
 
 SUITES = {
