@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dnamamba import UserError
 from dnamamba.models import DecoderConfig
-from tests.objectives.test_metrics import areas_by_definition, exact_r_squared, numbers
+from tests.heads.test_metrics import areas_by_definition, exact_r_squared, numbers
 
 ABC = DecoderConfig("classification", ("a", "b", "c"))
 XY = DecoderConfig("multilabel", ("x", "y"))

@@ -15,11 +15,20 @@ def padded(size: int) -> int:
 def array(x: Tensor, *sizes: int) -> Any:
     """`x` as an array without a copy if it can be, else copied and filled up with zeros to `sizes`.
 
+    Weights, of at most two dimensions, are always copied: an array pins its tensor's memory, and FSDP frees that
+    of the weights that it has gathered.
+
     Args:
         sizes: of the last dimensions.
     """
     x = x.detach()
-    if tuple(x.shape[-len(sizes) :]) == sizes and x.dtype == torch.float32 and x.stride(-1) == 1:
+    activation = x.ndim > 2
+    if (
+        activation
+        and tuple(x.shape[-len(sizes) :]) == sizes
+        and x.dtype == torch.float32
+        and x.stride(-1) == 1
+    ):
         return x.numpy()
     copy = x.new_zeros((*x.shape[: -len(sizes)], *sizes), dtype=torch.float32)
     copy[tuple(slice(size) for size in x.shape)] = x
