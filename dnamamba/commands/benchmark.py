@@ -6,7 +6,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from dnamamba.errors import UserError
-from dnamamba.models.families import load_plugins
+from dnamamba.plugins import load_plugins
 from dnamamba.suite import find_suite, run_benchmark
 
 

@@ -1,7 +1,7 @@
 """The recipe of a pretraining run: settings in, a `Run` out."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import lightning
 from rich.console import Console
 
 from dnamamba.data.alphabet import get_alphabet
-from dnamamba.datasets.base import DataConfig
+from dnamamba.datasets.base import DataConfig, filled
 from dnamamba.datasets.genome import GenomeConfig
 from dnamamba.errors import UserError
 from dnamamba.models import LanguageModel, MambaConfig, ModelConfig
@@ -79,7 +79,8 @@ class Pretraining:
         model.backbone.activation_checkpointing = train.activation_checkpointing
         trainer = build_trainer(self.trainer, train, folder, self.loggers, self.callbacks)
         console.quiet = self.quiet or not trainer.is_global_zero
-        data = replace(self.data, alphabet=config.alphabet).build(  # type: ignore[type-var]
+        settings = filled(self.data, config.alphabet)
+        data = settings.build(
             train.seed,
             global_batch_size=train.global_batch_size,
             max_steps=train.max_steps,
@@ -99,7 +100,7 @@ class Pretraining:
                 "family": config.family,
                 "model": config.to_dict(),
                 "objective": {"name": self.objective, **objective.unchanged()},
-                "data": asdict(data.config),  # type: ignore[attr-defined]
+                "data": asdict(settings),
                 "train": asdict(train),
                 "genome": data.identity,
             },
