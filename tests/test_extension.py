@@ -20,9 +20,10 @@ import torch
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
-from dnamamba import UserError, embed, load
+from dnamamba import UserError, load
 from dnamamba.commands.benchmark import benchmark
 from dnamamba.datasets.base import DataConfig
+from dnamamba.inference.embedding import embed
 from dnamamba.models import ModelConfig
 from dnamamba.objectives.task_config import TaskConfig
 from dnamamba.planning.plan import gib, plan_run

@@ -28,8 +28,21 @@ NEXT_BASE = "dnamamba.objectives.next_base.NextBase"
 class Pretraining:
     """Pretrain a language model: the settings of one run, each with the default of the command line.
 
-        result = Pretraining("runs/yeast", train=TrainConfig(max_steps=20)).run()
-        result.results["bits_per_base"], result.model, result.history
+    >>> from dnamamba import GenomeConfig, MambaConfig, Pretraining, TrainConfig
+    >>> run = Pretraining(
+    ...     "runs/yeast",
+    ...     data=GenomeConfig(max_length=256, markov_orders=[0]),
+    ...     model=MambaConfig(d_model=16, n_layer=1),
+    ...     train=TrainConfig(max_steps=20),
+    ...     quiet=True,
+    ... )
+    >>> result = run.run()
+    >>> sorted(result.results["bits_per_base"]), result.results["steps"]
+    (['test', 'valid'], 20)
+    >>> result.model.config.d_model
+    16
+    >>> [row["step"] for row in result.history if "train/loss" in row]
+    [4.0, 9.0, 14.0, 19.0]
 
     Attributes:
         folder: takes config.yaml, checkpoints/last.ckpt, model/, metrics.csv, results.json and
