@@ -24,7 +24,7 @@ from dnamamba import UserError, load
 from dnamamba.commands.benchmark import benchmark
 from dnamamba.datasets.base import DataConfig
 from dnamamba.inference.embedding import embed
-from dnamamba.models import ModelConfig
+from dnamamba.models import DecoderConfig, ModelConfig, SequenceModel
 from dnamamba.objectives.task_config import TaskConfig
 from dnamamba.planning.plan import gib, plan_run
 from dnamamba.training.config import FinetuneTrainConfig, TrainConfig
@@ -481,6 +481,27 @@ def test_an_objective_that_needs_a_causal_model_is_refused_in_one_line(
         "user_gru.GruConfig is not\n"
     )
     assert not (home / "run").exists()
+
+
+@pytest.mark.parametrize("strand", ["forward", "both"])
+@pytest.mark.parametrize("padding", ["right", "left"])
+def test_a_model_that_is_not_causal_does_not_read_the_padding(home: Path, padding: str, strand: str) -> None:
+    """A batch of rows of several lengths, answers and gradients, compared with each row alone."""
+    torch.manual_seed(0)
+    question = DecoderConfig("classification", ("a", "b"), "mean", strand=strand)
+    model = SequenceModel(shape(), question).double().eval()
+    rows = [torch.randint(0, 4, (length,)) for length in (12, 5, 16, 5, 12)]
+    tokens = torch.full((len(rows), 16), 5)
+    for filled, row in zip(tokens, rows, strict=True):
+        place = slice(16 - len(row), 16) if padding == "left" else slice(len(row))
+        filled[place] = row
+    batch = model(tokens, torch.tensor([len(row) for row in rows]), padding=padding)
+    alone = torch.cat([model(row[None]) for row in rows])
+    torch.testing.assert_close(batch, alone, rtol=1e-6, atol=1e-7)  # the answers are float32
+    parameters = [model.head.weight, *model.backbone.parameters()]
+    ours, theirs = (torch.autograd.grad(answer[:, 0].sum(), parameters) for answer in (batch, alone))
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
 
 
 def test_a_pretrained_model_is_fine_tuned_embedded_refused_and_benchmarked(
