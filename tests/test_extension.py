@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -469,6 +470,22 @@ def test_span_masking_learns_what_its_neighbours_tell(home: Path) -> None:
     result = pretraining(train=train, model=user("user_gru", "GruConfig")(channels=32)).run()
     assert result is not None
     assert result.results["bits_per_masked_base"]["test"] < 0.5
+
+
+@pytest.mark.parametrize("what", ["plan", "pretrain", "finetune"])
+def test_sequences_longer_than_a_backbone_reads_are_refused_before_the_first_step(
+    home: Path, what: str
+) -> None:
+    (home / "table.csv").write_text(f"{'A' * 49},a\n{'C' * 49},b\n" * 5)
+    long = replace(data(), length=49, alphabet="dna")  # type: ignore[type-var]
+    ask = {
+        "plan": lambda: plan_run(long, shape(), TrainConfig(), 1),
+        "pretrain": Pretraining("run", long, shape(), "user_spans.Spans", quiet=True).run,
+        "finetune": Finetuning("run", long, shape(), quiet=True).run,
+    }
+    with pytest.raises(UserError, match=r"user_gru.GruConfig reads at most 48 bases \(got 49\)"):
+        ask[what]()
+    assert not (home / "run").exists()
 
 
 def test_an_objective_that_needs_a_causal_model_is_refused_in_one_line(
