@@ -587,3 +587,5 @@ def test_a_pretrained_model_is_fine_tuned_embedded_refused_and_benchmarked(
     for protocol in ("probe", "finetune"):
         metrics = json.loads((home / "bench" / protocol / "metrics.json").read_text())
         assert rows[protocol]["value"] == metrics["test"]["accuracy"]["value"]
+    # A head of one's own that answers with a class has a majority class: test has as many of both.
+    assert (rows["baseline"]["model"], rows["baseline"]["value"]) == ("majority class (at)", 0.5)
