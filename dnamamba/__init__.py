@@ -11,10 +11,19 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "DecoderConfig": "dnamamba.models",
+    "FinetuneTrainConfig": "dnamamba.training.config",
+    "Finetuning": "dnamamba.training.finetuning",
     "Genome": "dnamamba.data.fasta",
+    "GenomeConfig": "dnamamba.datasets.genome",
+    "LabelledConfig": "dnamamba.datasets.labelled",
     "LanguageModel": "dnamamba.models",
     "MambaConfig": "dnamamba.models",
+    "Pretraining": "dnamamba.training.pretraining",
     "SequenceModel": "dnamamba.models",
+    "SpeciesConfig": "dnamamba.datasets.species",
+    "TrainConfig": "dnamamba.training.config",
+    "TrainerConfig": "dnamamba.training.config",
     "UserError": "dnamamba.errors",
     "causal_conv1d": "dnamamba.kernels",
     "embed": "dnamamba.inference.embedding",

@@ -23,6 +23,7 @@ from dnamamba.inference.outputs import SUFFIXES, Info, Result, check_format, wri
 from dnamamba.inference.partial import Partial
 from dnamamba.inference.progress import bases_read
 from dnamamba.inference.streaming import Reader
+from dnamamba.plugins import load_plugins
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class EmbedConfig:
     precision: str
     missing: str
     overwrite: bool
+    plugins: list[str] | None = None
 
 
 def embed_to_file(config: EmbedConfig) -> None:
@@ -61,6 +63,7 @@ def embed_to_file(config: EmbedConfig) -> None:
     check_missing(config.missing, how.pooling)
     out = output_path(config.out, SUFFIXES, config.overwrite)
     check_format(out, how.pooling)
+    load_plugins(config.plugins or [])
     model = load_any_on(config.model, config.device)
     reader = Reader(model, precision=config.precision)
     reader.blocks(how.layer)

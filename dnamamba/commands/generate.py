@@ -17,6 +17,7 @@ from dnamamba.inference.device import load_on, precision_of
 from dnamamba.inference.generation import BLOCK, encode_prompt, generate_blocks
 from dnamamba.inference.output import output_path
 from dnamamba.inference.sampling import Sampling
+from dnamamba.plugins import load_plugins
 
 LINE = 80  # letters
 
@@ -39,6 +40,7 @@ class GenerateConfig:
     device: str
     precision: str
     overwrite: bool
+    plugins: list[str] | None = None
 
 
 def generate_to_fasta(config: GenerateConfig) -> None:
@@ -50,6 +52,7 @@ def generate_to_fasta(config: GenerateConfig) -> None:
     console = Console(markup=False, emoji=False)
     out = output_path(config.out, (".fa", ".fasta"), config.overwrite)
     sampling = Sampling(config.temperature, config.top_k, config.top_p)
+    load_plugins(config.plugins or [])
     model = load_on(config.model or YEAST_MODEL, config.device)
     alphabet = get_alphabet(model.config.alphabet)
     prompts = _prompts(config, alphabet)

@@ -24,6 +24,7 @@ from dnamamba.inference.saturation import saturate, write_table
 from dnamamba.inference.score_vcf import SUFFIXES, check, score_vcf
 from dnamamba.inference.variants import REF_MISMATCH
 from dnamamba.models import LanguageModel
+from dnamamba.plugins import load_plugins
 from dnamamba.reports.figures import save_figure
 from dnamamba.reports.saturation import saturation_figure
 
@@ -44,6 +45,7 @@ class ScoreConfig:
     precision: str
     bases_per_batch: int | None
     overwrite: bool
+    plugins: list[str] | None = None
 
 
 def score(config: ScoreConfig) -> None:
@@ -58,6 +60,7 @@ def score(config: ScoreConfig) -> None:
         raise UserError(f"bases_per_batch must be at least 1, not {config.bases_per_batch}")
     out = output_path(config.out, SUFFIXES if config.vcf else (".tsv",), config.overwrite)
     windows = Windows(config.window, tuple(config.shifts), config.strand)
+    load_plugins(config.plugins or [])
     model = load_on(config.model or YEAST_MODEL, config.device)
     genome = Genome(config.fasta or YEAST_FASTA, get_alphabet(model.config.alphabet))
     with precision_of(model, config.precision):

@@ -20,6 +20,7 @@ from dnamamba.inference.progress import bases_read
 from dnamamba.inference.streaming import Reader
 from dnamamba.inference.tracks import QUANTITIES, read_track
 from dnamamba.optional import need
+from dnamamba.plugins import load_plugins
 
 SUFFIXES = (".bw", ".bigwig", ".bigWig")
 
@@ -38,6 +39,7 @@ class TracksConfig:
     device: str
     precision: str
     overwrite: bool
+    plugins: list[str] | None = None
 
 
 def tracks_to_bigwig(config: TracksConfig) -> None:
@@ -50,6 +52,7 @@ def tracks_to_bigwig(config: TracksConfig) -> None:
     console = Console(markup=False, emoji=False, highlight=False)
     outputs = _outputs(config)
     need("pyBigWig", "tracks", config.out)
+    load_plugins(config.plugins or [])
     reader = Reader(load_on(config.model, config.device), precision=config.precision)
     inputs = read_inputs(config.fasta if config.bed is None else (config.fasta, config.bed), reader.alphabet)
     regions = _sorted(inputs)

@@ -224,3 +224,20 @@ def need(backbone: Backbone, capabilities: Sequence[str], who: str) -> None:
             f"{who} needs a model that is {' and '.join(missing)}, and the family "
             f"{backbone.config.family} is not"
         )
+
+
+def need_reach(backbone: Backbone, length: int) -> None:
+    """Refuse data whose sequences are longer than what a model can read.
+
+    Args:
+        backbone: of the model.
+        length: of the longest, in bases.
+
+    Raises:
+        UserError: naming the family and both numbers.
+    """
+    if backbone.max_length is not None and length > backbone.max_length:
+        raise UserError(
+            f"data: the family {backbone.config.family} reads at most {backbone.max_length:,} bases "
+            f"(got {length:,}); give shorter sequences"
+        )

@@ -166,10 +166,18 @@ class SequenceModel(nn.Module):
         strands = [tokens]
         if self.decoder.strand == "both" and not self.training:
             strands.append(self._other_strand(tokens, lengths))
-        return [
-            pool(self.decoder.mode, self.backbone(strand).hidden, self._bases(strand), lengths)
-            for strand in strands
-        ]
+        return [self._pool(strand, lengths) for strand in strands]
+
+    def _pool(self, tokens: Tensor, lengths: Tensor | None) -> Tensor:
+        """The pooled hidden states of rows padded on the right: [B, head.in_features].
+
+        What is not causal would read the padding: it gets rows of one length at a time, without any.
+        """
+        if lengths is None or self.backbone.causal:
+            return pool(self.decoder.mode, self.backbone(tokens).hidden, self._bases(tokens), lengths)
+        groups = [(lengths == length).nonzero()[:, 0] for length in lengths.unique()]
+        pooled = [self._pool(tokens[rows, : int(lengths[rows[0]])], None) for rows in groups]
+        return torch.cat(pooled)[torch.cat(groups).argsort()]
 
     def _mean_answer(self, pooled: list[Tensor]) -> Tensor:
         """The mean of the strands' logits, in the precision of the weights.

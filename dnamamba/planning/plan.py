@@ -14,6 +14,7 @@ from dnamamba.data.length_schedule import Stage, micro_batches
 from dnamamba.datasets.base import DataConfig
 from dnamamba.errors import UserError
 from dnamamba.models import LanguageModel, ModelConfig
+from dnamamba.models.base import need_reach
 from dnamamba.planning.cost import DEVICES, GIB, Device, step_bytes, step_seconds
 from dnamamba.training.config import TrainConfig
 
@@ -98,7 +99,9 @@ def plan(
         UserError: a stage's sequences that can't be shared by the processes or read that many at a time.
     """
     with torch.device("meta"):
-        parameters = sum(parameter.numel() for parameter in LanguageModel(model).parameters())
+        built = LanguageModel(model)
+    parameters = sum(parameter.numel() for parameter in built.parameters())
+    need_reach(built.backbone, max(stage.length for stage in stages))
     cost = model.step_cost()
     rows = []
     for stage in stages:

@@ -135,7 +135,7 @@ def _trained(
     data = suite.data()
     task = TaskConfig(bootstrap=suite.bootstrap)
     if protocol == "probe":
-        closed = _opened(suite, model, seed).decoder("mean").kind == "classification"
+        closed = _opened(suite, model, seed).decoder("mean").head.reads == "class"
         task = replace(task, fit="closed") if closed else replace(task, freeze=True)
     began = time.perf_counter()
     result = Finetuning(
@@ -185,10 +185,11 @@ def _majority(suite: Suite, model: Model, seed: int) -> Row:
     labels = torch.cat([batch["labels"] for batch in dict(data.held_out_loaders())["test"]]).numpy()
     note = ""
     value = low = high = None
-    counts, _ = data.train_counts if decoder.kind == "classification" else ([0], 0)
+    of_classes = decoder.head.reads == "class"
+    counts, _ = data.train_counts if of_classes else ([0], 0)
     answer = int(np.argmax(counts))
     name = f"majority class ({decoder.labels[answer]})"
-    if decoder.kind != "classification":
+    if not of_classes:
         name, note = "majority class", f"a {decoder.kind} has none"
     elif suite.metric == "accuracy":
         hits = (labels == answer).astype(np.float64)

@@ -40,8 +40,16 @@ class Pooling:
 class Finetuning:
     """Fine-tune a model on labelled sequences: the settings of one run, with the command line's defaults.
 
-        result = Finetuning("runs/promoters", data=LabelledConfig(table="promoters.csv")).run()
-        result.results["test"]["accuracy"], result.model
+    The package's yeast model, and its windows of yeast; for your own sequences give data, such as
+    `LabelledConfig(table="promoters.csv")`.
+
+    >>> from dnamamba import FinetuneTrainConfig, Finetuning
+    >>> run = Finetuning("runs/coding", train=FinetuneTrainConfig(max_steps=20), quiet=True)
+    >>> result = run.run()
+    >>> result.model.decoder.labels
+    ('coding', 'intergenic')
+    >>> result.results["test"]["accuracy"]["value"] > 0.6
+    True
 
     Attributes:
         folder: takes config.yaml, checkpoints/last.ckpt, model/, metrics.csv, metrics.json, predictions.tsv

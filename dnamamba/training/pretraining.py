@@ -1,7 +1,7 @@
 """The recipe of a pretraining run: settings in, a `Run` out."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import lightning
 from rich.console import Console
 
 from dnamamba.data.alphabet import get_alphabet
-from dnamamba.datasets.base import DataConfig
+from dnamamba.datasets.base import DataConfig, filled
 from dnamamba.datasets.genome import GenomeConfig
 from dnamamba.errors import UserError
 from dnamamba.models import LanguageModel, MambaConfig, ModelConfig
@@ -28,8 +28,21 @@ NEXT_BASE = "dnamamba.objectives.next_base.NextBase"
 class Pretraining:
     """Pretrain a language model: the settings of one run, each with the default of the command line.
 
-        result = Pretraining("runs/yeast", train=TrainConfig(max_steps=20)).run()
-        result.results["bits_per_base"], result.model, result.history
+    >>> from dnamamba import GenomeConfig, MambaConfig, Pretraining, TrainConfig
+    >>> run = Pretraining(
+    ...     "runs/yeast",
+    ...     data=GenomeConfig(max_length=256, markov_orders=[0]),
+    ...     model=MambaConfig(d_model=16, n_layer=1),
+    ...     train=TrainConfig(max_steps=20),
+    ...     quiet=True,
+    ... )
+    >>> result = run.run()
+    >>> sorted(result.results["bits_per_base"]), result.results["steps"]
+    (['test', 'valid'], 20)
+    >>> result.model.config.d_model
+    16
+    >>> [row["step"] for row in result.history if "train/loss" in row]
+    [4.0, 9.0, 14.0, 19.0]
 
     Attributes:
         folder: takes config.yaml, checkpoints/last.ckpt, model/, metrics.csv, results.json and
@@ -79,7 +92,8 @@ class Pretraining:
         model.backbone.activation_checkpointing = train.activation_checkpointing
         trainer = build_trainer(self.trainer, train, folder, self.loggers, self.callbacks)
         console.quiet = self.quiet or not trainer.is_global_zero
-        data = replace(self.data, alphabet=config.alphabet).build(  # type: ignore[type-var]
+        settings = filled(self.data, config.alphabet)
+        data = settings.build(
             train.seed,
             global_batch_size=train.global_batch_size,
             max_steps=train.max_steps,
@@ -99,7 +113,7 @@ class Pretraining:
                 "family": config.family,
                 "model": config.to_dict(),
                 "objective": {"name": self.objective, **objective.unchanged()},
-                "data": asdict(data.config),  # type: ignore[attr-defined]
+                "data": asdict(settings),
                 "train": asdict(train),
                 "genome": data.identity,
             },

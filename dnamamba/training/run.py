@@ -15,6 +15,7 @@ from rich.console import Console
 from dnamamba.checkpoint import Model
 from dnamamba.datasets.base import DataModule
 from dnamamba.files import replacing
+from dnamamba.models.base import need_reach
 from dnamamba.objectives.base import Objective
 from dnamamba.reports.figures import read_metrics
 from dnamamba.training.checkpointing import LastCheckpoint
@@ -103,6 +104,9 @@ class Run:
         fit: finds the weights in another way than by gradient.
         finishers: change the trained model before it is saved, such as merging adapters.
         console: for what a person reads.
+
+    Raises:
+        UserError: the data has longer sequences than the model can read.
     """
 
     folder: Path
@@ -121,6 +125,9 @@ class Run:
     fit: Fit | None = None
     finishers: Sequence[Callable[[Any], None]] = ()
     console: Console = field(default_factory=lambda: Console(markup=False, emoji=False))
+
+    def __post_init__(self) -> None:
+        need_reach(self.model.backbone, max(stage.length for stage in self.data.schedule.stages))
 
     def execute(self) -> Result | None:
         """Train, save, score, report.
