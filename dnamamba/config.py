@@ -6,7 +6,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -14,10 +14,12 @@ from typing import Any, TypeVar, cast
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
+from yaml import YAMLError
 
 from dnamamba.commands.entry import overrides_first
+from dnamamba.commands.overrides import LISTS, MAPS, NAMES, as_typed, empty, map_keys
 from dnamamba.errors import Interrupted, UserError
 
 T = TypeVar("T")
@@ -53,11 +55,75 @@ def typed(group: DictConfig, schema: type[T], name: str) -> T:
         values = OmegaConf.create(OmegaConf.to_container(group, resolve=True))
         for key in sorted(OmegaConf.missing_keys(values)):
             raise UserError(f"{'.'.join(part for part in (name, key) if part)} must be given")
+        for key in values:
+            _check_names(values, str(key), ".".join(part for part in (name, str(key)) if part))
         merged = OmegaConf.merge(OmegaConf.structured(schema), values)
         return cast(T, OmegaConf.to_object(merged))
     except OmegaConfBaseException as error:
         key = ".".join(part for part in (name, error.full_key) if part)
         raise UserError(f"{key}: {str(error).partition(chr(10))[0]}") from error
+
+
+def _check_names(values: DictConfig, key: str, name: str) -> None:
+    """Refuse a number, a date or a truth value where names belong: YAML has rewritten what was typed.
+
+    A single name for a list becomes a list of it.
+
+    Raises:
+        UserError: the message says to quote.
+    """
+    if name not in NAMES:
+        return
+    value = values[key]
+    if name in LISTS and isinstance(value, str | int | float):
+        values[key] = value = OmegaConf.create([value])
+    found = list(value) if isinstance(value, DictConfig | ListConfig) else [value]
+    for each in found:
+        if isinstance(each, bool | int | float):
+            raise UserError(
+                f"{name}: names are text, and YAML has made {each!r} of one (got {type(each).__name__}); "
+                f'write names that look like numbers or yes and no in quotes, as in "{each}"'
+            )
+
+
+def _check_no_empty(node: DictConfig | ListConfig, before: str = "") -> None:
+    """Refuse an empty text anywhere: a variable of the shell that was not set must not mean a default.
+
+    Raises:
+        UserError: naming the key.
+    """
+    for key in range(len(node)) if isinstance(node, ListConfig) else list(node):
+        name = f"{before}[{key}]" if isinstance(node, ListConfig) else f"{before}.{key}".lstrip(".")
+        # Loggers and callbacks are another package's, to whom an empty text may mean something.
+        if OmegaConf.is_missing(node, key) or name in ("logger", "callbacks"):
+            continue
+        try:
+            value = node[key]
+        except InterpolationToMissingValueError:
+            continue
+        if isinstance(value, DictConfig | ListConfig):
+            _check_no_empty(value, name)
+        elif isinstance(value, str) and not value.strip():
+            raise UserError(empty(name))
+
+
+def _text_keys(cfg: DictConfig) -> None:
+    """Name the entries of maps as the command line did: Hydra's grammar has no text for keys.
+
+    Raises:
+        UserError: two entries have one name to Hydra.
+    """
+    for override in HydraConfig.get().overrides.task:
+        key, _, value = override.partition("=")
+        key = key.lstrip("+")
+        if key not in MAPS or not value.strip().startswith("{"):
+            continue
+        group = OmegaConf.select(cfg, key)
+        names = map_keys(value)
+        if not isinstance(group, DictConfig) or len(names) != len(group):
+            raise UserError(f"{key}: two of {', '.join(names)} are one key; give each its own name")
+        entries = zip(names, OmegaConf.to_container(group, resolve=False).values(), strict=True)  # type: ignore[union-attr]
+        OmegaConf.update(cfg, key, dict(entries), merge=False)
 
 
 def command(run: Callable[[DictConfig], None], name: str, folder: str = ".") -> None:
@@ -79,6 +145,8 @@ def command(run: Callable[[DictConfig], None], name: str, folder: str = ".") -> 
         # what only has a picture left to draw, or never asks, would die of it.
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         try:
+            _check_no_empty(cfg)
+            _text_keys(cfg)
             run(cfg)
         except (UserError, OmegaConfBaseException) as error:
             remove_if_unused(output_dir())
@@ -104,9 +172,9 @@ def command(run: Callable[[DictConfig], None], name: str, folder: str = ".") -> 
         os.environ.setdefault("TTY_COMPATIBLE", "0")
     try:
         _share_one_folder()
-        sys.argv[1:] = overrides_first(sys.argv[1:])
+        sys.argv[1:] = as_typed(overrides_first(sys.argv[1:]), model_is_a_path=folder != ".")
         hydra.main(version_base="1.3", config_path=str(conf_dir() / folder), config_name=name)(job)()
-    except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
+    except (UserError, HydraException, OmegaConfBaseException, OSError, YAMLError) as error:
         _report(_one_line(error, folder))
         failed = True
     except ValueError as error:  # Hydra's own, of a group that is null or a number
@@ -181,8 +249,22 @@ def _did_you_mean(error: Exception) -> str:
     group = getattr(error.__cause__, "parent_node", None)
     if unknown is None or group is None:
         return ""
-    close = get_close_matches(unknown[1], _keys(OmegaConf.to_container(group._get_root())), n=1, cutoff=0.75)
+    keys = list(_keys(OmegaConf.to_container(group._get_root())))
+    home, _, last = unknown[1].rpartition(".")
+    # Of its own group first: with train.lr a key of train is meant, however close another group's name is.
+    inside = {key.rpartition(".")[2]: key for key in keys if home and key.rpartition(".")[0] == home}
+    near = [*get_close_matches(last, inside, n=1, cutoff=0.6), *_initials(last, inside)]
+    if near:
+        return f"; did you mean {inside[near[0]]}?"
+    if inside:
+        return f"; {home} has {', '.join(inside)}"
+    close = get_close_matches(unknown[1], keys, n=1, cutoff=0.75)
     return f"; did you mean {close[0]}?" if close else ""
+
+
+def _initials(name: str, keys: Iterable[str]) -> list[str]:
+    """Keys that `name` abbreviates by first letters, such as lr of learning_rate."""
+    return [key for key in keys if "".join(word[0] for word in key.split("_") if word) == name]
 
 
 def _keys(group: Any, before: str = "") -> Iterator[str]:

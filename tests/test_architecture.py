@@ -20,7 +20,7 @@ LAYERS = (
     ("checkpoint",),
     ("objectives",),
     ("datasets", "reports"),
-    ("config", "planning.cost", "commands.entry"),
+    ("config", "planning.cost", "commands.entry", "commands.overrides"),
     ("training",),
     ("planning",),
     ("inference",),

@@ -1,0 +1,117 @@
+"""Overrides as typed: names and paths are text, which Hydra's grammar would read as numbers or as its own.
+
+Hydra reads `region=1.10` as the number 1.1, `1_2` as 12, and refuses `fasta=genome (1).fa`. Keys whose value is text
+whatever it looks like are quoted here before Hydra sees them.
+"""
+
+import re
+
+from dnamamba.errors import UserError
+
+PATHS = {"fasta", "bed", "vcf", "out", "ckpt_path", "data.fasta", "data.intervals", "data.folder"}
+PATHS |= {"data.labels", "data.bed", "data.table"}
+TEXTS = PATHS | {"region", "prompt"}
+LISTS = {"data.valid", "data.test", "data.label_names"}
+MAPS = {"data.classes", "task.class_weights", "data.homology", "data.valid_species", "data.test_species"}
+NAMES = {"region", *LISTS, *MAPS}
+"""Keys whose values, or whose own keys, are names: a number there is a name that YAML has rewritten."""
+
+_OPEN, _CLOSE = "([{", ")]}"
+_CALL = re.compile(r"(?:choice|range|interval|glob|sort|shuffle|tag|str|extend_list)\(.*\)$", re.DOTALL)
+
+
+def as_typed(arguments: list[str], *, model_is_a_path: bool) -> list[str]:
+    """The arguments with names and paths quoted, and a single name for a list put into one.
+
+    Args:
+        arguments: of the command line, flags included.
+        model_is_a_path: where `model` is not a choice among files of conf/model.
+
+    Raises:
+        UserError: a key was given an empty value.
+
+    >>> as_typed(["region=1.10", "data.valid=[1_2]", "train.seed=1"], model_is_a_path=True)
+    ["region='1.10'", "data.valid=['1_2']", 'train.seed=1']
+    """
+    sweep = any(argument in ("--multirun", "-m") for argument in arguments)
+    texts = TEXTS | {"model"} if model_is_a_path else TEXTS
+    return [_quoted_override(argument, texts, sweep) for argument in arguments]
+
+
+def _quoted_override(argument: str, texts: set[str], sweep: bool) -> str:
+    key, sign, value = argument.partition("=")
+    name = key.lstrip("+")
+    if not sign or argument.startswith(("-", "~")):
+        return argument
+    if not _unquoted(value).strip() and not name.startswith(("logger.", "callbacks.")):
+        raise UserError(empty(name))
+    if name in texts:
+        parts = split(value) if sweep else [value]
+        return f"{key}=" + ",".join(map(quoted, parts))
+    if name in LISTS:
+        parts = split(value)
+        if sweep or value.strip().startswith("["):
+            return f"{key}=" + ",".join(map(_quoted_list, parts))
+        ours = _is_ours(value) or value.startswith("${")
+        return argument if ours else f"{key}={_quoted_list(f'[{value}]')}"
+    return argument
+
+
+def empty(key: str) -> str:
+    """What is said of a key whose value is empty, as of a shell's variable that is not set."""
+    what = "a path" if key in PATHS | {"model"} else "a value"
+    return f"{key}: is empty; give {what} or leave the key out"
+
+
+def split(text: str) -> list[str]:
+    """The text cut at its commas, but not at those within quotes, brackets or `${}`."""
+    parts, depth, quote, before = [""], 0, "", ""
+    for letter in text:
+        if quote:
+            quote = "" if letter == quote and before != "\\" else quote
+        elif letter in "'\"":
+            quote = letter
+        elif letter in _OPEN:
+            depth += 1
+        elif letter in _CLOSE:
+            depth -= 1
+        before = letter
+        if letter == "," and not quote and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
+
+
+def map_keys(text: str) -> list[str]:
+    """The keys of `{0: a.fa, 1: b.fa}` as they are written."""
+    inside = text.strip().removeprefix("{").removesuffix("}")
+    return [part.partition(":")[0].strip() for part in split(inside) if part.strip()]
+
+
+def quoted(text: str) -> str:
+    """The text in quotes that Hydra takes off again; null, a quoted text and Hydra's functions stay."""
+    text = text.strip()
+    if _is_ours(text):
+        return text
+    # Of Hydra's grammar: a quote within is escaped, and so are backslashes before a quote.
+    escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), text)
+    return f"'{escaped}'"
+
+
+def _is_ours(text: str) -> bool:
+    """What must reach Hydra as it is."""
+    text = text.strip()
+    return text.lower() == "null" or _unquoted(text) != text or _CALL.match(text) is not None
+
+
+def _quoted_list(text: str) -> str:
+    text = text.strip()
+    if not (text.startswith("[") and text.endswith("]")):
+        return text if _is_ours(text) or text.startswith("${") else f"[{quoted(text)}]"
+    return "[" + ",".join(quoted(part) for part in split(text[1:-1]) if part.strip()) + "]"
+
+
+def _unquoted(text: str) -> str:
+    text = text.strip()
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text

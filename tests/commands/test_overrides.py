@@ -1,0 +1,80 @@
+"""Overrides as typed reach the program as typed; what is empty is refused."""
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from dnamamba.commands.overrides import as_typed, map_keys
+from dnamamba.config import _check_names, _check_no_empty
+from dnamamba.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        ("region=1.10", "1.10"),
+        ("region=1_2", "1_2"),
+        ("data.valid=[010,1e5]", ["010", "1e5"]),
+        ("data.label_names=[yes,no]", ["yes", "no"]),
+        ("data.valid=Chr1", ["Chr1"]),
+        ("data.valid=1,2", ["1", "2"]),
+        ("data.valid=null", None),
+        ("data.valid=[]", []),
+        ("data.valid=${data.test}", "${data.test}"),
+        ("data.valid=['a,b',c]", ["a,b", "c"]),
+        ("fasta=genome (1).fa", "genome (1).fa"),
+        ("fasta=epoch=3.fa", "epoch=3.fa"),
+        ("fasta=one,two.fa", "one,two.fa"),
+        ("fasta=it's.fa", "it's.fa"),
+        ("fasta=end\\", "end\\"),
+        ("fasta='as before'", "as before"),
+        ("train.seed=12", 12),
+    ],
+)
+def test_names_and_paths_reach_hydra_as_typed(typed: str, value: object) -> None:
+    (token,) = as_typed([typed], model_is_a_path=True)
+    assert OverridesParser.create().parse_override(token).value() == value
+
+
+def test_names_of_a_sweep_stay_choices_as_typed() -> None:
+    tokens = as_typed(["-m", "region=1_2,010", "data.valid=[1_2],[3]"], model_is_a_path=True)
+    assert tokens == ["-m", "region='1_2','010'", "data.valid=['1_2'],['3']"]
+
+
+def test_model_is_quoted_only_where_it_is_a_path() -> None:
+    assert as_typed(["model=1_2"], model_is_a_path=True) == ["model='1_2'"]
+    assert as_typed(["model=tiny"], model_is_a_path=False) == ["model=tiny"]
+
+
+@pytest.mark.parametrize("token", ["data.fasta=", "data.fasta=''", 'model=""', "+out=", "hydra.run.dir= "])
+def test_an_empty_override_is_refused_by_its_key(token: str) -> None:
+    key = token.partition("=")[0].lstrip("+")
+    with pytest.raises(UserError, match=f"^{key}: is empty; give a "):
+        as_typed([token], model_is_a_path=True)
+
+
+def test_an_empty_text_of_a_composed_configuration_is_refused_but_not_a_loggers() -> None:
+    fine = {"logger": {"name": ""}, "a": [], "b": None, "c": "???", "d": "${c}"}
+    _check_no_empty(OmegaConf.create(fine))
+    with pytest.raises(UserError, match=r"^data\.valid\[1\]: is empty"):
+        _check_no_empty(OmegaConf.create({**fine, "data": {"valid": ["a", " "]}}))
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [("valid", "[1_2]"), ("valid", "010"), ("label_names", "[yes]"), ("classes", "{0: a.fa}")],
+)
+def test_names_that_yaml_has_rewritten_are_refused(key: str, text: str) -> None:
+    values = OmegaConf.create(f"{key}: {text}")
+    with pytest.raises(UserError, match=rf"^data\.{key}: names are text.*in quotes"):
+        _check_names(values, key, f"data.{key}")
+
+
+def test_a_single_name_for_a_list_is_a_list() -> None:
+    values = OmegaConf.create("valid: Chr1")
+    _check_names(values, "valid", "data.valid")
+    assert values.valid == ["Chr1"]
+
+
+def test_keys_of_a_map_are_read_as_written() -> None:
+    assert map_keys("{0: a.fa, 1_2: [b.fa, c.fa], x: 3}") == ["0", "1_2", "x"]
