@@ -15,8 +15,8 @@ def padded(size: int) -> int:
 def array(x: Tensor, *sizes: int) -> Any:
     """`x` as an array without a copy if it can be, else copied and filled up with zeros to `sizes`.
 
-    Weights, of at most two dimensions, are always copied: an array pins its tensor's memory, and FSDP frees that
-    of the weights that it has gathered.
+    Weights, of at most two dimensions, are always copied: an array pins its tensor's memory, and FSDP frees
+    that of the weights that it has gathered.
 
     Args:
         sizes: of the last dimensions.
