@@ -52,16 +52,16 @@ def typed(group: DictConfig, schema: type[T], name: str) -> T:
         UserError: a key is unknown or missing, or its value is of another type; the message names the key.
     """
     try:
-        values = OmegaConf.create(OmegaConf.to_container(group, resolve=True))
-        for key in sorted(OmegaConf.missing_keys(values)):
-            raise UserError(f"{'.'.join(part for part in (name, key) if part)} must be given")
+        values: Any = OmegaConf.create(OmegaConf.to_container(group, resolve=True))
+        for missing in sorted(OmegaConf.missing_keys(values)):
+            raise UserError(f"{'.'.join(part for part in (name, missing) if part)} must be given")
         for key in values:
             _check_names(values, str(key), ".".join(part for part in (name, str(key)) if part))
         merged = OmegaConf.merge(OmegaConf.structured(schema), values)
         return cast(T, OmegaConf.to_object(merged))
     except OmegaConfBaseException as error:
-        key = ".".join(part for part in (name, error.full_key) if part)
-        raise UserError(f"{key}: {str(error).partition(chr(10))[0]}") from error
+        where = ".".join(part for part in (name, error.full_key) if part)
+        raise UserError(f"{where}: {str(error).partition(chr(10))[0]}") from error
 
 
 def _check_names(values: DictConfig, key: str, name: str) -> None:

@@ -1,7 +1,7 @@
 """Overrides as typed: names and paths are text, which Hydra's grammar would read as numbers or as its own.
 
-Hydra reads `region=1.10` as the number 1.1, `1_2` as 12, and refuses `fasta=genome (1).fa`. Keys whose value is text
-whatever it looks like are quoted here before Hydra sees them.
+Hydra reads `region=1.10` as the number 1.1, `1_2` as 12, and refuses `fasta=genome (1).fa`. Keys whose value
+is text whatever it looks like are quoted here before Hydra sees them.
 """
 
 import re
