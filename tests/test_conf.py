@@ -258,7 +258,6 @@ def test_numbers_that_do_not_go_together_are_named(
             "data.max_length: Value 'many' of type 'str' could not be converted to Integer",
         ),
         ("data.max_length=null", "data.max_length: Incompatible value 'None' for field of type 'int'"),
-        ("data.valid=chrV", "data.valid: Invalid value assigned"),
         ("data.markov_orders=[x]", "data.markov_orders[0]: Value 'x'"),
         ("+data.fast=1", "data.fast: Key 'fast' not in 'GenomeConfig'"),
         ("data.intervals=a.bed", "data.intervals is of a genome of your own: set data.fasta as well"),
