@@ -15,6 +15,8 @@ pytest.importorskip("triton", reason="triton is published for Linux on x86-64 al
 HERE = Path(__file__).parent
 
 
+# The emulated Gluon kernels take minutes where other programs have the cores.
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("cases", ["scan", "gluon", "elementwise", "conv", "block", "step"])
 def test_kernels_under_the_interpreter(cases: str) -> None:
     path = HERE / "interpreted" / f"{cases}.py"
