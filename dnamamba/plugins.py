@@ -1,5 +1,7 @@
 """Classes of the user's own, found by the import path that a configuration names."""
 
+import sys
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
@@ -26,6 +28,17 @@ def imported(path: str, kind: type, key: str) -> Any:
     if not (isinstance(found, type) and issubclass(found, kind)):
         raise UserError(f"{key}: {path} is not a {kind.__name__}")
     return found
+
+
+def untrusted_module(name: str, known: Mapping[str, str]) -> str:
+    """The module that a name from a file would import and nobody has; "" where there is none.
+
+    Args:
+        name: one of `known`, or an import path.
+        known: the package's own import paths by name.
+    """
+    module = name.rpartition(".")[0]
+    return "" if name in known or module in sys.modules else module
 
 
 def load_plugins(modules: list[str]) -> None:

@@ -4,9 +4,10 @@ A data set is a `DataModule` and the `DataConfig` that it is built from, named b
 configuration or by the config object that a Python call passes.
 """
 
+import dataclasses
 import signal
 from collections.abc import Iterator
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import lightning
 from rich.console import Console
@@ -200,6 +201,4 @@ def leave_signals_to_the_main_process(_: int) -> None:
 
 def filled(config: Any, alphabet: str) -> Any:
     """The same settings with the model's alphabet where none was given."""
-    import dataclasses
-
-    return cast(Any, dataclasses.replace(config, alphabet=config.alphabet or alphabet))
+    return dataclasses.replace(config, alphabet=config.alphabet or alphabet)

@@ -1,11 +1,10 @@
 """Which class a head's name stands for: those of the package by name, those of a user by import path."""
 
-import sys
 from typing import Any
 
 from dnamamba.errors import UserError
 from dnamamba.heads.base import Head
-from dnamamba.plugins import imported
+from dnamamba.plugins import imported, untrusted_module
 
 HEADS = {
     "classification": "dnamamba.heads.classification.Classification",
@@ -39,7 +38,7 @@ def head_of_file(kind: Any, key: str = "decoder.kind") -> type[Head]:
     """
     if not isinstance(kind, str):
         raise UserError(f"{key} must be a name, not {kind!r}")
-    module = kind.rpartition(".")[0]
-    if module and module not in sys.modules and kind not in HEADS:
+    module = untrusted_module(kind, HEADS)
+    if module:
         raise UserError(f"{key}: unknown head {kind!r}; if you trust {module}, add plugins=[{module}]")
     return head_class(kind, key)

@@ -3,12 +3,11 @@
 A name from a file imports nothing that the user has not named: `plugins` first lists the modules to trust.
 """
 
-import sys
 from typing import Any
 
 from dnamamba.errors import UserError
 from dnamamba.models.base import ModelConfig
-from dnamamba.plugins import imported
+from dnamamba.plugins import imported, untrusted_module
 
 FAMILIES = {"mamba": "dnamamba.models.mamba.config.MambaConfig"}
 
@@ -35,8 +34,8 @@ def family_of_file(family: Any, source: str) -> type[ModelConfig]:
     """
     if not isinstance(family, str):
         raise UserError(f"{source}: the family must be a name (got {family!r})")
-    module = family.rpartition(".")[0]
-    if family not in FAMILIES and module not in sys.modules:
+    module = untrusted_module(family, FAMILIES)
+    if module or (family not in FAMILIES and "." not in family):
         hint = f"; if you trust {module}, add plugins=[{module}]" if module else ""
         raise UserError(f"{source}: unknown family {family!r}; dnamamba has {', '.join(FAMILIES)}{hint}")
     return family_config(family, source)

@@ -31,6 +31,13 @@ def base_table(alphabet: str) -> Tensor:
     return torch.from_numpy(table)
 
 
+def within(bases: Tensor, lengths: Tensor | None) -> Tensor:
+    """The bases [B, L] with `UNKNOWN` behind each row's real positions, int64 [B]; None: all are real."""
+    if lengths is None:
+        return bases
+    return bases.masked_fill(torch.arange(bases.shape[1], device=bases.device) >= lengths[:, None], UNKNOWN)
+
+
 def pool(mode: str, hidden: Tensor, bases: Tensor, lengths: Tensor | None) -> Tensor:
     """Hidden states [B, L, D], padded on the right, as one vector a row: [B, D], of mode `next` [B, 4 * D].
 
@@ -42,9 +49,7 @@ def pool(mode: str, hidden: Tensor, bases: Tensor, lengths: Tensor | None) -> Te
         bases: [B, L], the numbers of `base_table` at each position.
         lengths: int64 [B], real positions, whatever the tokens behind them are; None: all.
     """
-    if lengths is not None:
-        beyond = torch.arange(hidden.shape[1], device=hidden.device) >= lengths[:, None]
-        bases = bases.masked_fill(beyond, UNKNOWN)
+    bases = within(bases, lengths)
     if mode == "mean":
         known = bases != UNKNOWN
         # Not the product of `part`: it rounds otherwise, and a run that is resumed keeps its bits.

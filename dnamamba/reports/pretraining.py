@@ -29,10 +29,15 @@ class PretrainingReport:
         self.data = data
         self.bases_per_step = bases_per_step
         self.headline = headline
-        self.watched: dict[int, float] = data.baselines("valid", watched=True)
+        self.watched: dict[int, float] = {}
 
     def introduction(self) -> Sequence[str]:
-        """The model, the data and its stages."""
+        """The model, the data and its stages.
+
+        Scores the Markov models on what is watched: here, so that a run that is refused has not fitted them,
+        and their spinner does not meet the progress bar.
+        """
+        self.watched = self.data.baselines("valid", watched=True)
         lines = [f"{self.name}, {self.data.summary}", *self.data.notes]
         return [*lines, self.data.stages] if self.data.stages else lines
 

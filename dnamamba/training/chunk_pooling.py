@@ -12,7 +12,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from dnamamba.models.pooling import BASES, UNKNOWN
+from dnamamba.models.pooling import BASES, UNKNOWN, within
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,7 @@ class PoolingWeights:
     lengths: Tensor | None = None
 
     def __post_init__(self) -> None:
-        if self.lengths is not None:
-            position = torch.arange(self.bases.shape[1], device=self.bases.device)
-            beyond = position >= self.lengths[:, None]
-            object.__setattr__(self, "bases", self.bases.masked_fill(beyond, UNKNOWN))
+        object.__setattr__(self, "bases", within(self.bases, self.lengths))
 
     def __call__(self, span: slice) -> Tensor:
         """Weights [B, P, T], float64 or bool, of the positions of a span; P is 4 of mode `next`, else 1."""

@@ -24,6 +24,7 @@ from dnamamba.training.keep_best import KeepBest
 from dnamamba.training.module import Task
 from dnamamba.training.progress import ProgressReport, Throughput
 from dnamamba.training.resume import checkpoint_to_resume, metrics_until
+from dnamamba.training.saving import save_trained
 
 
 @dataclass(frozen=True)
@@ -139,8 +140,6 @@ class Run:
             UserError: the checkpoint can't be resumed; nothing was written.
             Interrupted: a signal stopped the run; a checkpoint to resume is in the folder.
         """
-        from dnamamba.training.saving import save_trained  # both need the checkpoint's names
-
         trainer, data, folder = self.trainer, self.data, self.folder
         max_steps = data.schedule.max_steps
         trainer.fit_loop.epoch_loop.max_steps = max_steps

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from dnamamba.data.alphabet import Alphabet
 from dnamamba.data.length_schedule import LengthSchedule, doublings, micro_batches, sequence_schedule
@@ -31,8 +31,6 @@ class SpeciesConfig(DataConfig):
     Raises:
         UserError: a number is out of range, or two settings exclude each other; the message names them.
     """
-
-    free: ClassVar[tuple[str, ...]] = ("num_workers", "valid_examples")
 
     species: dict[str, Any] = field(default_factory=dict)
     valid_species: dict[str, Any] = field(default_factory=dict)
