@@ -79,6 +79,18 @@ def published(name: str | None) -> str | None:
     return f"published: {found} ({peers})" if peers else f"published: {found}"
 
 
+def measured(name: str | None) -> str | None:
+    """What we measured of an experiment, in a line; None where nothing.
+
+    >>> measured("hg38/human_125m_2p20")
+    'measured: perplexity 2.6 (validation), 2.775 (test); 3 seeds, H100, 2026-11-27, docs/human_h200.md'
+    """
+    found = paper().get(name or "", {}).get("measured")
+    if found is None:
+        return None
+    return f"measured: perplexity {found['valid']} (validation), {found['test']} (test); {found['on']}"
+
+
 def _node(row: dict[str, Any]) -> dict[str, Any]:
     changes = {group: dict(row[group]) for group in _CHANGES if group in row}
     if "max_length" in row:
