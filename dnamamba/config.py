@@ -21,6 +21,7 @@ from dnamamba.commands.experiments import conf_dir, register_experiments
 from dnamamba.commands.help import page
 from dnamamba.commands.mistakes import one_line, report
 from dnamamba.commands.overrides import LISTS, MAPS, MODEL_PATH, NAMES, as_typed, empty, map_keys
+from dnamamba.commands.unused import check_unused
 from dnamamba.errors import Interrupted, UserError
 
 T = TypeVar("T")
@@ -147,7 +148,7 @@ def settled(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """The same configuration, after what Hydra's grammar has no words for.
 
     Raises:
-        UserError: a value is empty, or two entries of a map have one name.
+        UserError: a value is empty or two entries of a map have one name.
     """
     model = cfg.get("model") if not OmegaConf.is_missing(cfg, "model") else None
     if isinstance(model, DictConfig) and MODEL_PATH in model:
@@ -186,7 +187,10 @@ def command(run: Callable[[DictConfig], None], name: str) -> None:
         # what only has a picture left to draw, or never asks, would die of it.
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         try:
-            run(settled(cfg, HydraConfig.get().overrides.task))
+            overrides = HydraConfig.get().overrides.task
+            cfg = settled(cfg, overrides)
+            check_unused(cfg, overrides)
+            run(cfg)
         except (UserError, OmegaConfBaseException) as error:
             remove_if_unused(output_dir())
             report(one_line(error))

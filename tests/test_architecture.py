@@ -23,7 +23,7 @@ LAYERS = (
     (
         "config",
         "planning.cost",
-        *(f"commands.{name}" for name in ("entry", "experiments", "help", "mistakes", "overrides")),
+        *(f"commands.{name}" for name in ("entry", "experiments", "help", "mistakes", "overrides", "unused")),
     ),
     ("training",),
     ("planning",),
