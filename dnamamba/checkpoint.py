@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -129,9 +130,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             archive = file.read(2) == b"PK"
         # torch takes what is no zip archive for its old format, and then complains of `mmap`.
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True) if archive else None
-    except (
-        Exception
-    ) as error:  # torch raises many types for a damaged or foreign file, and none means more here
+    except UnpicklingError:  # torch's own words advise to run the code that the file may hold
+        raise UserError(
+            f"{path} holds other things than tensors and plain values, and was not read"
+        ) from None
+    except Exception as error:  # torch raises many types for a damaged file, and none means more here
         reason = str(error).partition("\n")[0]
         raise UserError(f"{path} is damaged or no checkpoint of dnamamba ({reason})") from error
     if not isinstance(checkpoint, dict) or "dnamamba" not in checkpoint or "state_dict" not in checkpoint:

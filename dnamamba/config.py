@@ -21,6 +21,7 @@ from yaml import YAMLError
 from dnamamba.commands.entry import overrides_first
 from dnamamba.commands.overrides import LISTS, MAPS, NAMES, as_typed, empty, map_keys
 from dnamamba.errors import Interrupted, UserError
+from dnamamba.escaping import bounded, printable
 
 T = TypeVar("T")
 INTERRUPTED = 128 + signal.SIGINT
@@ -161,7 +162,7 @@ def command(run: Callable[[DictConfig], None], name: str, folder: str = ".") -> 
                 # Launchers kill the others where one has failed, and process 0 may still have a job to queue.
                 sys.exit(0)
             message = str(stop) or "interrupted before the first step"
-            print(f"dnamamba: {message}", file=sys.stderr)
+            print(f"dnamamba: {printable(message)}", file=sys.stderr)
             sys.exit(stop.status if isinstance(stop, Interrupted) else INTERRUPTED)
 
     job.__module__, job.__name__ = run.__module__, name
@@ -228,7 +229,7 @@ def _share_one_folder() -> None:
 
 
 def _report(message: str) -> None:
-    print(f"dnamamba: error: {message}", file=sys.stderr)
+    print(f"dnamamba: error: {bounded(printable(message))}", file=sys.stderr)
 
 
 def _one_line(error: Exception, folder: str) -> str:

@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from dnamamba import __version__
 from dnamamba.checkpoint import model_hash
 from dnamamba.errors import Interrupted, UserError
@@ -24,6 +22,7 @@ from dnamamba.inference.partial import Partial
 from dnamamba.inference.progress import bases_read
 from dnamamba.inference.streaming import Reader
 from dnamamba.plugins import load_plugins
+from dnamamba.terminal import Console
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def embed_to_file(config: EmbedConfig) -> None:
             full. What was finished stays beside the output.
         Interrupted: by the user; likewise.
     """
-    console = Console(markup=False, emoji=False, highlight=False)
+    console = Console()
     how = EmbeddingConfig(
         config.layer, config.pooling, config.strand, config.window, config.stride, config.pool_every
     )

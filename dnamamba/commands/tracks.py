@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from rich.console import Console
-
 from dnamamba.errors import Interrupted, UserError
 from dnamamba.inference.bigwig import bigwig
 from dnamamba.inference.device import load_on
@@ -21,6 +19,7 @@ from dnamamba.inference.streaming import Reader
 from dnamamba.inference.tracks import QUANTITIES, read_track
 from dnamamba.optional import need
 from dnamamba.plugins import load_plugins
+from dnamamba.terminal import Console
 
 SUFFIXES = (".bw", ".bigwig", ".bigWig")
 
@@ -49,7 +48,7 @@ def tracks_to_bigwig(config: TracksConfig) -> None:
         UserError: the model, the FASTA or BED file, a value or the output can't be used, or the disk is full.
         Interrupted: by the user.
     """
-    console = Console(markup=False, emoji=False, highlight=False)
+    console = Console()
     outputs = _outputs(config)
     need("pyBigWig", "tracks", config.out)
     load_plugins(config.plugins or [])
