@@ -132,7 +132,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True) if archive else None
     except UnpicklingError:  # torch's own words advise to run the code that the file may hold
         raise UserError(
-            f"{path} holds other things than tensors and plain values, and was not read"
+            f"{path} is damaged or no checkpoint of dnamamba (it holds other things than tensors and plain "
+            "values, which are never read)"
         ) from None
     except Exception as error:  # torch raises many types for a damaged file, and none means more here
         reason = str(error).partition("\n")[0]
