@@ -15,9 +15,14 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
+from hypothesis import settings
 from omegaconf import DictConfig
 
 from dnamamba.config import conf_dir
+
+# Deadlines fail on a loaded machine; a test that hangs has pytest's own.
+settings.register_profile("dnamamba", deadline=None)
+settings.load_profile("dnamamba")
 
 TINY = (
     "model.d_model=16",

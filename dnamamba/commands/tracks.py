@@ -57,6 +57,7 @@ def tracks_to_bigwig(config: TracksConfig) -> None:
     regions = _sorted(inputs)
     lengths = {region.record: inputs.length(region.record) for region in regions}
     total = sum(region.length for region in regions)
+    inputs.load(lengths)
     began = time.perf_counter()
     try:
         with ExitStack() as files, bases_read(console, "reading", total) as advance:

@@ -65,6 +65,11 @@ class Inputs:
             return self._sequences.fetch(record, start, end)
         return self._sequences[record][start:end]
 
+    def load(self, records: Iterable[str]) -> None:
+        """Read these records now: small ones kept one by one between large temporaries scatter the memory."""
+        if isinstance(self._sequences, Genome):
+            self._sequences.load(records)
+
     def length(self, record: str) -> int:
         """Bases of a whole record."""
         if isinstance(self._sequences, Genome):
@@ -185,6 +190,8 @@ def _given_region(row: Sequence[Any], number: int) -> Region:
         raise UserError(
             f"region {number} must be a record, a start and an end, such as ('chr1', 0, 100), not {shown}"
         ) from None
+    if "\0" in name:
+        raise UserError(f"region {number}: the control character '\\x00' in its name; remove it")
     return region._replace(strand=_strand(strand, f"region {number}"))
 
 
