@@ -20,6 +20,7 @@ from yaml import YAMLError
 
 from dnamamba.commands.entry import overrides_first
 from dnamamba.commands.overrides import LISTS, MAPS, NAMES, as_typed, empty, map_keys
+from dnamamba.commands.yaml_files import check_folders
 from dnamamba.errors import Interrupted, UserError
 from dnamamba.escaping import bounded, printable
 
@@ -173,10 +174,16 @@ def command(run: Callable[[DictConfig], None], name: str, folder: str = ".") -> 
         os.environ.setdefault("TTY_COMPATIBLE", "0")
     try:
         _share_one_folder()
+        check_folders(sys.argv)
         sys.argv[1:] = as_typed(overrides_first(sys.argv[1:]), model_is_a_path=folder != ".")
         hydra.main(version_base="1.3", config_path=str(conf_dir() / folder), config_name=name)(job)()
     except (UserError, HydraException, OmegaConfBaseException, OSError, YAMLError) as error:
         _report(_one_line(error, folder))
+        failed = True
+    except RecursionError:
+        if started:
+            raise
+        _report("the command line is nested too deeply")
         failed = True
     except ValueError as error:  # Hydra's own, of a group that is null or a number
         if started:

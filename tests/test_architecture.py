@@ -20,7 +20,7 @@ LAYERS = (
     ("checkpoint",),
     ("objectives",),
     ("datasets", "reports"),
-    ("config", "planning.cost", "commands.entry", "commands.overrides"),
+    ("config", "planning.cost", "commands.entry", "commands.overrides", "commands.yaml_files"),
     ("training",),
     ("planning",),
     ("inference",),
