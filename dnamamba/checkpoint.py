@@ -58,7 +58,7 @@ def save_weights(model: Model, state: dict[str, Tensor], folder: Path) -> None:
     except OSError as error:
         raise UserError(f"can't write the model folder {folder}: {error.strerror}") from error
     try:
-        (beside / CONFIG_FILE).write_text(json.dumps(document, indent=2) + "\n")
+        (beside / CONFIG_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
         save_file(weights, beside / WEIGHTS_FILE)
         beside.chmod(0o755)
         if folder.exists():
@@ -167,7 +167,7 @@ def _decoder(values: Any, path: Path) -> DecoderConfig | None:
 
 def _read_config(path: Path) -> tuple[ModelConfig, DecoderConfig | None]:
     try:
-        document = json.loads(path.read_text())
+        document = json.loads(path.read_text(encoding="utf-8"))
         found, version, model = document["format"], document["format_version"], document["model"]
         decoder = dict(document["decoder"]) if found == SEQUENCE_FORMAT else None
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -1,5 +1,6 @@
 """Where the configuration files lie, and how a command reads them and reports a user's mistake."""
 
+import io
 import os
 import re
 import shutil
@@ -172,6 +173,10 @@ def command(run: Callable[[DictConfig], None], name: str, folder: str = ".") -> 
     if not (sys.stdout.isatty() or sys.stderr.isatty()):
         # Jupyter asks for colours, which Rich takes for a terminal: a bar can't be redrawn there.
         os.environ.setdefault("TTY_COMPATIBLE", "0")
+    for stream in (sys.stdout, sys.stderr):
+        # A name that the user's language can't write must not end a run whose work is done.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         _share_one_folder()
         check_folders(sys.argv)

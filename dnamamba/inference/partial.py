@@ -66,7 +66,7 @@ class Partial:
             raise UserError(f"another process is writing {out}: {self.folder} is in use") from None
         if found is None:
             os.ftruncate(self._journal, 0)
-            header.write_text(json.dumps(settings, indent=2) + "\n")
+            header.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         else:
             self.done = self._finished()
 
@@ -121,7 +121,9 @@ class Partial:
 
     def publish(self, made: Path) -> None:
         """Rename a finished file or folder within this folder to the output, and remove the rest."""
-        if self.out.is_dir():
+        if made.is_dir() and os.path.lexists(
+            self.out
+        ):  # a folder takes the place of nothing but an empty one
             os.replace(self.out, self.folder / "replaced")
         os.replace(made, self.out)
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -162,7 +164,7 @@ class Partial:
 
 def _read(header: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads(header.read_text())
+        found = json.loads(header.read_text(encoding="utf-8"))
         return found if isinstance(found, dict) else None
     except (OSError, ValueError):
         return None

@@ -165,6 +165,6 @@ class FinetuningReport:
         draw(folder, self.decoder, results, scored, data.label)
         # Last: where it is, a resumed run finds that nothing is left to do.
         with replacing(folder / "metrics.json") as beside:
-            beside.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
+            beside.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         show(console, results, folder)
         return results

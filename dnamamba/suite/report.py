@@ -45,7 +45,7 @@ def write_report(
         writer.writerows(["" if cell is None else cell for cell in asdict(row).values()] for row in table)
     save_figure(picture(suite, table), folder / "benchmark.png")
     with replacing(folder / "benchmark.json") as beside:  # last: where it is, the benchmark is done
-        beside.write_text(json.dumps(results, indent=2) + "\n")
+        beside.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     show(console, suite, table)
     for file_name in ("benchmark.json", "benchmark.tsv", "benchmark.png"):
         console.print(str(folder / file_name), soft_wrap=True, highlight=False)

@@ -206,7 +206,7 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.configuration is not None:
             with replacing(self.folder / "config.yaml") as beside:
-                beside.write_text(self.configuration)
+                beside.write_text(self.configuration, encoding="utf-8", errors="surrogateescape")
         for row in earlier:
             step = int(row.pop("step"))
             for logger in self.trainer.loggers:
