@@ -22,11 +22,10 @@ from yaml import YAMLError
 from dnamamba.commands.entry import overrides_first
 from dnamamba.commands.overrides import LISTS, MAPS, NAMES, as_typed, empty, map_keys
 from dnamamba.commands.yaml_files import check_folders
-from dnamamba.errors import Interrupted, UserError
+from dnamamba.errors import Interrupted, Terminated, UserError, signal_of
 from dnamamba.escaping import bounded, printable
 
 T = TypeVar("T")
-INTERRUPTED = 128 + signal.SIGINT
 STARTED = time.time() - 1  # file systems round times
 
 
@@ -147,6 +146,7 @@ def command(run: Callable[[DictConfig], None], name: str, folder: str = ".") -> 
         # By which SLURM says that the time is nearly up. A training asks for it as long as it can be stopped;
         # what only has a picture left to draw, or never asks, would die of it.
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        _end_whole()
         try:
             _check_no_empty(cfg)
             _text_keys(cfg)
@@ -157,7 +157,7 @@ def command(run: Callable[[DictConfig], None], name: str, folder: str = ".") -> 
             failed = True
         except (Interrupted, KeyboardInterrupt) as stop:
             # On the way out: the same signal, late or passed on by a launcher, must not change the status.
-            for number in (signal.SIGTERM, signal.SIGUSR1):
+            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
                 signal.signal(number, signal.SIG_IGN)
             remove_if_unused(output_dir())
             if process_number() > 0:
@@ -165,7 +165,7 @@ def command(run: Callable[[DictConfig], None], name: str, folder: str = ".") -> 
                 sys.exit(0)
             message = str(stop) or "interrupted before the first step"
             print(f"dnamamba: {printable(message)}", file=sys.stderr)
-            sys.exit(stop.status if isinstance(stop, Interrupted) else INTERRUPTED)
+            sys.exit(stop.status if isinstance(stop, Interrupted) else 128 + signal_of(stop))
 
     job.__module__, job.__name__ = run.__module__, name
     # Hydra would print its own, longer report of a mistake; this makes it hand the exception to us instead.
@@ -195,12 +195,34 @@ def command(run: Callable[[DictConfig], None], name: str, folder: str = ".") -> 
             raise
         _report(_one_line(error, folder))
         failed = True
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("dnamamba: interrupted before the first step", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        sys.exit(128 + signal_of(stop))
     if failed:
         sys.exit(1)
     _leave_the_other_processes()
+
+
+def _end_whole() -> None:
+    """Raise where SIGTERM or a closed terminal would end this process with files half written.
+
+    What a shell or a scheduler lets it ignore, such as nohup's SIGHUP, stays ignored; a process that this one
+    forks ends as it would without.
+    """
+    main = os.getpid()
+
+    def stop(number: int, frame: object) -> None:
+        if os.getpid() != main:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        for each in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(each, signal.SIG_IGN)
+        raise Terminated(signal.Signals(number))
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, stop)
 
 
 def _leave_the_other_processes() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from dnamamba.errors import Interrupted, UserError
+from dnamamba.errors import Interrupted, UserError, signal_of
 from dnamamba.inference.bigwig import bigwig
 from dnamamba.inference.device import load_on
 from dnamamba.inference.inputs import Inputs, Region, read_inputs
@@ -72,8 +72,8 @@ def tracks_to_bigwig(config: TracksConfig) -> None:
                         writer.add(region.record, start, values[QUANTITIES.index(quantity)])
     except OSError as error:
         raise UserError(f"can't write {config.out}: {error.strerror}") from error
-    except KeyboardInterrupt:
-        raise Interrupted(f"stopped; {config.out} was not written") from None
+    except KeyboardInterrupt as stop:
+        raise Interrupted(f"stopped; {config.out} was not written", signal_of(stop)) from None
     seconds = time.perf_counter() - began
     for path in outputs.values():
         console.print(f"{total:,} bases in {seconds:.1f} s: {path}", soft_wrap=True)
