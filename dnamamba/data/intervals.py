@@ -274,6 +274,23 @@ class BedRow(NamedTuple):
     interval: Interval
     others: tuple[str, ...]  # the columns after the third
 
+    def name_and_strand(self, where: str) -> tuple[str, str]:
+        """Columns 4 and 6; the strand is `+`, `-` or `.`, and the name '' where there is none.
+
+        Raises:
+            UserError: the row has several blocks, which nothing here joins, or an unknown strand.
+        """
+        name, _, strand, *rest = (*self.others, *[""] * 3)[: max(3, len(self.others))]
+        blocks = rest[3].strip() if len(rest) > 3 else "1"
+        if blocks not in ("", "0", "1"):
+            raise UserError(
+                f"{where}: the blocks of a BED12 are not read (got {blocks}); give a row per block, as "
+                "bedtools bed12tobed6 makes them"
+            )
+        if strand.strip() not in ("+", "-", ".", ""):
+            raise UserError(f"{where}: the strand must be +, - or . (got {strand.strip()!r}); mend column 6")
+        return name, strand.strip() or "."
+
 
 def _bed_lines(path: str | Path) -> Iterator[str]:
     """The lines of a BED file without their ends; raises as `read_bed` does."""

@@ -160,19 +160,9 @@ def _regions(bed: Bed, genome: Genome) -> Iterator[Region]:
 
 
 def _bed_region(row: BedRow, where: str) -> Region:
-    """Columns 1 to 4 and 6 of a BED row.
-
-    Raises:
-        UserError: it has several blocks, or an unknown strand.
-    """
-    name, _, strand, *rest = (*row.others, *[""] * 3)[: max(3, len(row.others))]
-    blocks = rest[3].strip() if len(rest) > 3 else "1"
-    if blocks not in ("", "0", "1"):
-        raise UserError(
-            f"{where}: the blocks of a BED12 are not read (got {blocks}); give a row per block, as bedtools "
-            "bed12tobed6 makes them"
-        )
-    return Region(*row.interval, name, _strand(strand.strip(), where))
+    """Columns 1 to 4 and 6 of a BED row; raises as `BedRow.name_and_strand`."""
+    name, strand = row.name_and_strand(where)
+    return Region(*row.interval, name, "-" if strand == "-" else "+")
 
 
 def _strand(text: str, where: str) -> str:
