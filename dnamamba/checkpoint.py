@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -57,7 +58,7 @@ def save_weights(model: Model, state: dict[str, Tensor], folder: Path) -> None:
     except OSError as error:
         raise UserError(f"can't write the model folder {folder}: {error.strerror}") from error
     try:
-        (beside / CONFIG_FILE).write_text(json.dumps(document, indent=2) + "\n")
+        (beside / CONFIG_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
         save_file(weights, beside / WEIGHTS_FILE)
         beside.chmod(0o755)
         if folder.exists():
@@ -129,9 +130,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             archive = file.read(2) == b"PK"
         # torch takes what is no zip archive for its old format, and then complains of `mmap`.
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True) if archive else None
-    except (
-        Exception
-    ) as error:  # torch raises many types for a damaged or foreign file, and none means more here
+    except UnpicklingError:  # torch's own words advise to run the code that the file may hold
+        raise UserError(
+            f"{path} is damaged or no checkpoint of dnamamba (it holds other things than tensors and plain "
+            "values, which are never read)"
+        ) from None
+    except Exception as error:  # torch raises many types for a damaged file, and none means more here
         reason = str(error).partition("\n")[0]
         raise UserError(f"{path} is damaged or no checkpoint of dnamamba ({reason})") from error
     if not isinstance(checkpoint, dict) or "dnamamba" not in checkpoint or "state_dict" not in checkpoint:
@@ -163,7 +167,7 @@ def _decoder(values: Any, path: Path) -> DecoderConfig | None:
 
 def _read_config(path: Path) -> tuple[ModelConfig, DecoderConfig | None]:
     try:
-        document = json.loads(path.read_text())
+        document = json.loads(path.read_text(encoding="utf-8"))
         found, version, model = document["format"], document["format_version"], document["model"]
         decoder = dict(document["decoder"]) if found == SEQUENCE_FORMAT else None
     except (OSError, ValueError, KeyError, TypeError) as error:

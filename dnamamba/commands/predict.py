@@ -1,6 +1,5 @@
 """What a fine-tuned model makes of new sequences, however long."""
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dnamamba.checkpoint import load
@@ -19,10 +17,12 @@ from dnamamba.data.alphabet import Ids, get_alphabet
 from dnamamba.data.fasta import NUCLEOTIDE, Genome
 from dnamamba.data.labelled import padded
 from dnamamba.errors import UserError
+from dnamamba.escaping import TsvWriter
 from dnamamba.files import replacing
 from dnamamba.inference.device import need_finite
 from dnamamba.inference.streaming import Reader
 from dnamamba.models import SequenceModel
+from dnamamba.terminal import Console
 
 # Bases of one forward pass; longer records are read by pieces of it with the state carried.
 PIECE = 1 << 16
@@ -56,7 +56,7 @@ def predict(cfg: DictConfig, folder: Path, piece: int = PIECE) -> Path:
             family that is not recurrent can read, or an answer that is not finite; nothing was written.
     """
     check_groups(cfg, GROUPS, OTHERS)
-    console = Console(markup=False, emoji=False)
+    console = Console()
     if cfg.model is None:
         raise UserError("mode=predict needs model=PATH, the folder of a fine-tuning run")
     model = load(str(cfg.model))
@@ -86,10 +86,10 @@ def predict(cfg: DictConfig, folder: Path, piece: int = PIECE) -> Path:
         Progress(*columns, console=console, disable=not console.is_terminal) as progress,
         torch.autocast(device.type, torch.bfloat16, enabled=half),
         replacing(path) as beside,
-        beside.open("w", newline="") as file,
+        beside.open("w", newline="", encoding="utf-8") as file,
     ):
         bar = progress.add_task("", total=sum(genome.lengths.values()))
-        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+        writer = TsvWriter(file)
         head = model.decoder.head
         writer.writerow(["id", *head.columns()])
         for names, logits in _answers(model, genome, data.batch_size, reader):

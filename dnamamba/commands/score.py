@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dnamamba.data.alphabet import get_alphabet
@@ -27,6 +26,7 @@ from dnamamba.models import LanguageModel
 from dnamamba.plugins import load_plugins
 from dnamamba.reports.figures import save_figure
 from dnamamba.reports.saturation import saturation_figure
+from dnamamba.terminal import Console
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,7 @@ def score(config: ScoreConfig) -> None:
 def _score_vcf(
     config: ScoreConfig, path: Path, model: LanguageModel, genome: Genome, windows: Windows, out: Path
 ) -> None:
-    console, errors = (
-        Console(markup=False, emoji=False, highlight=False, stderr=stderr) for stderr in (False, True)
-    )
+    console, errors = (Console(stderr=stderr) for stderr in (False, True))
     vcf = Vcf(path)
     if out.exists() and out.samefile(vcf.path):
         raise UserError(f"out={config.out} is the file to score: choose another name")
@@ -98,7 +96,7 @@ def _score_vcf(
 
 
 def _saturate(config: ScoreConfig, model: LanguageModel, genome: Genome, windows: Windows, out: Path) -> None:
-    console = Console(markup=False, emoji=False, highlight=False)
+    console = Console()
     assert config.region is not None
     region = parse_region(config.region, genome.lengths)
     picture = output_path(str(out.with_suffix(".png")), (".png",), config.overwrite)

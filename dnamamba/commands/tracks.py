@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from rich.console import Console
-
-from dnamamba.errors import Interrupted, UserError
+from dnamamba.errors import Interrupted, UserError, signal_of
 from dnamamba.inference.bigwig import bigwig
 from dnamamba.inference.device import load_on
 from dnamamba.inference.inputs import Inputs, Region, read_inputs
@@ -21,6 +19,7 @@ from dnamamba.inference.streaming import Reader
 from dnamamba.inference.tracks import QUANTITIES, read_track
 from dnamamba.optional import need
 from dnamamba.plugins import load_plugins
+from dnamamba.terminal import Console
 
 SUFFIXES = (".bw", ".bigwig", ".bigWig")
 
@@ -49,7 +48,7 @@ def tracks_to_bigwig(config: TracksConfig) -> None:
         UserError: the model, the FASTA or BED file, a value or the output can't be used, or the disk is full.
         Interrupted: by the user.
     """
-    console = Console(markup=False, emoji=False, highlight=False)
+    console = Console()
     outputs = _outputs(config)
     need("pyBigWig", "tracks", config.out)
     load_plugins(config.plugins or [])
@@ -58,6 +57,7 @@ def tracks_to_bigwig(config: TracksConfig) -> None:
     regions = _sorted(inputs)
     lengths = {region.record: inputs.length(region.record) for region in regions}
     total = sum(region.length for region in regions)
+    inputs.load(lengths)
     began = time.perf_counter()
     try:
         with ExitStack() as files, bases_read(console, "reading", total) as advance:
@@ -72,8 +72,8 @@ def tracks_to_bigwig(config: TracksConfig) -> None:
                         writer.add(region.record, start, values[QUANTITIES.index(quantity)])
     except OSError as error:
         raise UserError(f"can't write {config.out}: {error.strerror}") from error
-    except KeyboardInterrupt:
-        raise Interrupted(f"stopped; {config.out} was not written") from None
+    except KeyboardInterrupt as stop:
+        raise Interrupted(f"stopped; {config.out} was not written", signal_of(stop)) from None
     seconds = time.perf_counter() - began
     for path in outputs.values():
         console.print(f"{total:,} bases in {seconds:.1f} s: {path}", soft_wrap=True)

@@ -230,12 +230,13 @@ def from_bed(fasta: str | Path, bed: str | Path, into: Collector) -> None:
     The group of a sequence is its record, so that chromosomes can be held out.
 
     Raises:
-        UserError: the row whose record or place is not there, or whose strand is none.
+        UserError: the row whose record or place is not there, whose strand is none, or that has blocks.
     """
     genome = letters_of(fasta)
     complement = get_alphabet("bytes").reverse_complement
-    for number, interval, others in bed_rows(bed):
-        where = f"{bed}, row {number}"
+    for row in bed_rows(bed):
+        where, interval = f"{bed}, row {row.number}", row.interval
+        label, strand = row.name_and_strand(where)
         if interval.name not in genome.lengths:
             raise UserError(f"{where}: {unknown_record(interval.name, genome.lengths)} in {fasta}")
         if interval.end > genome.lengths[interval.name]:
@@ -243,13 +244,8 @@ def from_bed(fasta: str | Path, bed: str | Path, into: Collector) -> None:
                 f"{where}: ends at {interval.end:,}, but record {interval.name} of {fasta} has "
                 f"{genome.lengths[interval.name]:,} bases"
             )
-        strand = others[2].strip() if len(others) > 2 else "."
-        if strand not in ("+", "-", "."):
-            raise UserError(f"{where}: the strand is {strand!r}, not +, - or .")
         letters = genome.fetch(*interval)
         letters = complement(letters) if strand == "-" else letters
         name = f"{interval.name}:{interval.start}-{interval.end}"
         name += f"({strand})" if strand != "." else ""
-        into.add(
-            letters, name, where, others[0].strip() if others else "", group=interval.name, place=interval
-        )
+        into.add(letters, name, where, label.strip(), group=interval.name, place=interval)

@@ -24,6 +24,8 @@ WHOLE_RECORD_RANGE = (0.01, 0.20)
 # Chromosomes of yeast and worm, which some assemblies number so.
 ROMAN = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii", "xiii", "xiv", "xv", "xvi")
 
+LONGEST_LINE = 1 << 20
+"""Characters of a line of BED."""
 _NAME_SHOWN, _COMPARED = 100, 2000  # characters of a name in a message, and names that it is compared with
 
 # A place in a record, small enough for int64.
@@ -272,16 +274,44 @@ class BedRow(NamedTuple):
     interval: Interval
     others: tuple[str, ...]  # the columns after the third
 
+    def name_and_strand(self, where: str) -> tuple[str, str]:
+        """Columns 4 and 6; the strand is `+`, `-` or `.`, and the name '' where there is none.
 
-def bed_rows(path: str | Path) -> Iterator[BedRow]:
-    """The rows of a BED file, tab- or space-separated; raises as `read_bed` does."""
+        Raises:
+            UserError: the row has several blocks, which nothing here joins, or an unknown strand.
+        """
+        name, _, strand, *rest = (*self.others, *[""] * 3)[: max(3, len(self.others))]
+        blocks = rest[3].strip() if len(rest) > 3 else "1"
+        if blocks not in ("", "0", "1"):
+            raise UserError(
+                f"{where}: the blocks of a BED12 are not read (got {blocks}); give a row per block, as "
+                "bedtools bed12tobed6 makes them"
+            )
+        if strand.strip() not in ("+", "-", ".", ""):
+            raise UserError(f"{where}: the strand must be +, - or . (got {strand.strip()!r}); mend column 6")
+        return name, strand.strip() or "."
+
+
+def _bed_lines(path: str | Path) -> Iterator[str]:
+    """The lines of a BED file without their ends; raises as `read_bed` does."""
     try:
-        text = Path(os.path.expanduser(path)).read_text(encoding="utf-8-sig")  # Windows editors write a BOM
+        # Windows editors write a byte order mark.
+        with Path(os.path.expanduser(path)).open(encoding="utf-8-sig") as file:
+            number = 0
+            while line := file.readline(LONGEST_LINE + 1):
+                number += 1
+                if len(line) > LONGEST_LINE:
+                    raise UserError(f"{path}, row {number}: more than {LONGEST_LINE:,} characters")
+                yield line.removesuffix("\n")
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UserError(f"{path} is not a text file; give an uncompressed BED") from None
-    for number, line in enumerate(re.split("\r\n|\r|\n", text), start=1):
+
+
+def bed_rows(path: str | Path) -> Iterator[BedRow]:
+    """The rows of a BED file, tab- or space-separated; raises as `read_bed` does."""
+    for number, line in enumerate(_bed_lines(path), start=1):
         fields = line.split("\t") if "\t" in line else line.split()
         if not line.strip() or line.startswith("#") or fields[0].split(" ")[0] in ("track", "browser"):
             continue

@@ -65,6 +65,11 @@ class Inputs:
             return self._sequences.fetch(record, start, end)
         return self._sequences[record][start:end]
 
+    def load(self, records: Iterable[str]) -> None:
+        """Read these records now: small ones kept one by one between large temporaries scatter the memory."""
+        if isinstance(self._sequences, Genome):
+            self._sequences.load(records)
+
     def length(self, record: str) -> int:
         """Bases of a whole record."""
         if isinstance(self._sequences, Genome):
@@ -155,19 +160,9 @@ def _regions(bed: Bed, genome: Genome) -> Iterator[Region]:
 
 
 def _bed_region(row: BedRow, where: str) -> Region:
-    """Columns 1 to 4 and 6 of a BED row.
-
-    Raises:
-        UserError: it has several blocks, or an unknown strand.
-    """
-    name, _, strand, *rest = (*row.others, *[""] * 3)[: max(3, len(row.others))]
-    blocks = rest[3].strip() if len(rest) > 3 else "1"
-    if blocks not in ("", "0", "1"):
-        raise UserError(
-            f"{where}: the blocks of a BED12 are not read (got {blocks}); give a row per block, as bedtools "
-            "bed12tobed6 makes them"
-        )
-    return Region(*row.interval, name, _strand(strand.strip(), where))
+    """Columns 1 to 4 and 6 of a BED row; raises as `BedRow.name_and_strand`."""
+    name, strand = row.name_and_strand(where)
+    return Region(*row.interval, name, "-" if strand == "-" else "+")
 
 
 def _strand(text: str, where: str) -> str:
@@ -185,6 +180,8 @@ def _given_region(row: Sequence[Any], number: int) -> Region:
         raise UserError(
             f"region {number} must be a record, a start and an end, such as ('chr1', 0, 100), not {shown}"
         ) from None
+    if "\0" in name:
+        raise UserError(f"region {number}: the control character '\\x00' in its name; remove it")
     return region._replace(strand=_strand(strand, f"region {number}"))
 
 

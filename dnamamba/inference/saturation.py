@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.data.fasta import Genome
 from dnamamba.data.intervals import Interval
+from dnamamba.escaping import TsvWriter
 from dnamamba.inference.device import need_language_model
 from dnamamba.inference.effects import Windows, score_sites
 from dnamamba.inference.inputs import need_alphabet
@@ -79,10 +80,11 @@ def saturate(
 
 def write_table(result: Saturation, path: Path) -> None:
     """A line for each change: record, position from 1, reference, alternative, scores."""
-    with path.open("w") as file:
-        file.write("chrom\tpos\tref\talt\tllr\tdistance\n")
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = TsvWriter(file)
+        writer.writerow(("chrom", "pos", "ref", "alt", "llr", "distance"))
         for i, ref in enumerate(result.letters):
             for j, alt in enumerate(BASES):
                 if ref in BASES and alt != ref:
-                    place = f"{result.region.name}\t{result.region.start + i + 1}\t{ref}\t{alt}"
-                    file.write(f"{place}\t{result.llr[i, j]:.6g}\t{result.distance[i, j]:.6g}\n")
+                    scores = f"{result.llr[i, j]:.6g}", f"{result.distance[i, j]:.6g}"
+                    writer.writerow((result.region.name, result.region.start + i + 1, ref, alt, *scores))

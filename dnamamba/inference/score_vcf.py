@@ -11,7 +11,8 @@ from dnamamba.data.compression import writing
 from dnamamba.data.fasta import Genome
 from dnamamba.data.intervals import unknown_record
 from dnamamba.data.variants import Vcf, VcfRow
-from dnamamba.errors import UserError, printable
+from dnamamba.errors import UserError
+from dnamamba.escaping import cell
 from dnamamba.inference.effects import Effects, Site, Windows, score_sites
 from dnamamba.inference.variants import REF_MISMATCH, Unscored, check_alts, check_ref, site_of
 from dnamamba.models import LanguageModel
@@ -98,7 +99,7 @@ def check(vcf: Vcf, genome: Genome, report: Callable[[str], None]) -> Checked:
                 for shift in fits:
                     fits[shift] += check_ref(genome, row.name, row.position + shift, row.ref) is None
                 if unscored[reason] <= SHOWN:
-                    report(printable(f"{where}, {row.name}:{row.position}: {can.unscored.text}; not scored"))
+                    report(f"{where}, {row.name}:{row.position}: {can.unscored.text}; not scored")
         if rows == CHECKED_BEFORE_STOPPING:
             _stop_if_another_assembly(vcf, genome, rows, unscored, fits)
     _stop_if_another_assembly(vcf, genome, rows, unscored, fits)
@@ -185,7 +186,7 @@ def _vcf_line(row: VcfRow, can: Plan, effects: Effects | None) -> bytes:
 
 
 def _tsv_header(vcf: Vcf) -> bytes:
-    return b"\t".join([*vcf.names, b"allele", b"llr", b"distance", b"unscored"]) + b"\n"
+    return b"\t".join([*map(_tsv_cell, vcf.names), b"allele", b"llr", b"distance", b"unscored"]) + b"\n"
 
 
 def _tsv_lines(row: VcfRow, can: Plan, effects: Effects | None) -> bytes:
@@ -196,8 +197,15 @@ def _tsv_lines(row: VcfRow, can: Plan, effects: Effects | None) -> bytes:
         problem = can.problems[i] if can.problems else None
         reason = problem.reason if problem else "."
         added = [allele, *(text.encode() for text in (llr or "NA", distance or "NA", reason))]
-        lines.append(b"\t".join([*row.columns, *added]) + b"\n")
+        lines.append(b"\t".join(map(_tsv_cell, [*row.columns, *added])) + b"\n")
     return b"".join(lines)
+
+
+def _tsv_cell(column: bytes) -> bytes:
+    """As `dnamamba.escaping.cell`; most columns need nothing, and there may be thousands of genotypes."""
+    if column[:1] in b"=@+-" or not (column.isascii() and column.decode().isprintable()):
+        return cell(column.decode("utf-8", "surrogateescape")).encode()
+    return column
 
 
 def _by_allele(row: VcfRow, can: Plan, effects: Effects) -> list[list[str]]:

@@ -9,6 +9,7 @@ from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D, Bbox
 from numpy.typing import NDArray
 
+from dnamamba.escaping import drawable
 from dnamamba.reports.figures import BASELINE, MUTED, SURFACE, TEXT
 
 BASE_COLORS = {"A": "#2f9e44", "C": "#1c5cab", "G": "#d98a00", "T": "#c92a2a"}
@@ -59,7 +60,7 @@ def saturation_figure(letters: str, llr: NDArray[np.float64], name: str, first: 
     )
     changes.set_yticks(range(4), list("ACGT"))
     changes.ticklabel_format(axis="x", useOffset=False, style="plain")
-    changes.set_xlabel(f"position on {name}", color=MUTED)
+    changes.set_xlabel(f"position on {drawable(name, 40)}", color=MUTED)
     changes.set_ylabel("changed to", color=MUTED)
     known = [i for i, letter in enumerate(letters) if letter in BASE_COLORS]
     changes.scatter(

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import lightning
-from rich.console import Console
 
 from dnamamba.checkpoint import Model
 from dnamamba.datasets.base import DataModule
@@ -18,6 +17,7 @@ from dnamamba.files import replacing
 from dnamamba.models.base import need_reach
 from dnamamba.objectives.base import Objective
 from dnamamba.reports.figures import read_metrics
+from dnamamba.terminal import Console
 from dnamamba.training.checkpointing import LastCheckpoint
 from dnamamba.training.config import TrainConfig
 from dnamamba.training.keep_best import KeepBest
@@ -125,7 +125,7 @@ class Run:
     keep_best: KeepBest | None = None
     fit: Fit | None = None
     finishers: Sequence[Callable[[Any], None]] = ()
-    console: Console = field(default_factory=lambda: Console(markup=False, emoji=False))
+    console: Console = field(default_factory=Console)
 
     def __post_init__(self) -> None:
         need_reach(self.model.backbone, max(stage.length for stage in self.data.schedule.stages))
@@ -206,7 +206,7 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.configuration is not None:
             with replacing(self.folder / "config.yaml") as beside:
-                beside.write_text(self.configuration)
+                beside.write_text(self.configuration, encoding="utf-8", errors="surrogateescape")
         for row in earlier:
             step = int(row.pop("step"))
             for logger in self.trainer.loggers:
