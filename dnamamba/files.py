@@ -1,5 +1,7 @@
 """Files that are whole or absent."""
 
+import errno
+import fcntl
 import hashlib
 import os
 import re
@@ -7,6 +9,54 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from dnamamba.errors import UserError
+
+LOCK = ".lock"
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Make `folder` and keep every other process out of it that asks likewise; it is removed if left empty.
+
+    The lock ends with its process, however that ends, and children do not inherit it.
+
+    Raises:
+        UserError: another process has it, or the folder can't be written.
+    """
+    made = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = _lock(folder / LOCK)
+    except OSError as error:
+        raise UserError(f"{folder}: can't be written ({error.strerror}); choose another hydra.run.dir") from None
+    try:
+        yield
+    finally:
+        (folder / LOCK).unlink(missing_ok=True)
+        os.close(handle)
+        if made:
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
+
+
+def _lock(path: Path) -> int:
+    """Open and lock the file; whoever had it before may have removed it in between."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                return handle  # a file system without locks
+            os.close(handle)
+            raise UserError(
+                f"{path.parent}: another run is writing here; wait for its end, or choose another hydra.run.dir"
+            ) from None
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), os.stat(path)):
+                return handle
+        os.close(handle)
 
 
 @contextmanager
