@@ -55,7 +55,8 @@ def _lock(path: Path) -> int:
                 return handle  # a file system without locks
             os.close(handle)
             raise UserError(
-                f"{path.parent}: another run is writing here; wait for its end or choose another hydra.run.dir"
+                f"{path.parent}: another run is writing here; wait for its end, or choose another "
+                "hydra.run.dir"
             ) from None
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(handle), os.stat(path)):

@@ -25,7 +25,7 @@ def test_a_folder_of_a_living_run_is_refused(tiny: Callable[..., DictConfig], tm
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"locked\n"
-        with pytest.raises(UserError, match=r"run: another run is writing here; wait for its end or"):
+        with pytest.raises(UserError, match=r"run: another run is writing here; wait for its end"):
             pretrain(tiny("train.max_steps=1"), folder)
         assert os.listdir(folder) == [".lock"]
         other.kill()
