@@ -1,10 +1,11 @@
 """The one loop of every run: what is trained, on what, for what, and what the run leaves behind.
 
-A recipe (`pretraining.py`, `finetuning.py`) builds a `Run`; `Run.train` executes it.
+A recipe (`pretraining.py`, `finetuning.py`) builds a `Run`; `Run.execute` trains it.
 """
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,7 +14,7 @@ import lightning
 
 from dnamamba.checkpoint import Model
 from dnamamba.datasets.base import DataModule
-from dnamamba.files import replacing
+from dnamamba.files import locked, replacing
 from dnamamba.models.base import need_reach
 from dnamamba.objectives.base import Objective
 from dnamamba.reports.figures import read_metrics
@@ -137,9 +138,14 @@ class Run:
             The result; None in a process that is not the run's first.
 
         Raises:
-            UserError: the checkpoint can't be resumed; nothing was written.
+            UserError: the checkpoint can't be resumed, or another run is writing the folder; nothing was
+                written.
             Interrupted: a signal stopped the run; a checkpoint to resume is in the folder.
         """
+        with locked(self.folder) if self.trainer.is_global_zero else nullcontext():
+            return self._execute()
+
+    def _execute(self) -> Result | None:
         trainer, data, folder = self.trainer, self.data, self.folder
         max_steps = data.schedule.max_steps
         trainer.fit_loop.epoch_loop.max_steps = max_steps
