@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 
 # The emulated Gluon kernels take minutes where other programs have the cores.
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("cases", ["scan", "gluon", "elementwise", "conv", "block", "step"])
+@pytest.mark.parametrize("cases", ["scan", "gluon", "elementwise", "conv", "block", "step", "spread"])
 def test_kernels_under_the_interpreter(cases: str) -> None:
     path = HERE / "interpreted" / f"{cases}.py"
     run = subprocess.run(

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from dnamamba.kernels.backend import Backend, resolve
 from dnamamba.kernels.checks import require_sequence, require_tensor
+from dnamamba.kernels.ranks import Ranks, RowsBefore
 
 
 class Convolution(NamedTuple):
@@ -28,6 +29,7 @@ def causal_conv1d(
     *,
     activation: Literal["silu"] | None = None,
     initial_state: Tensor | None = None,
+    ranks: Ranks | None = None,
     backend: str = "auto",
 ) -> Convolution:
     """Convolve every channel with its own short filter that looks only backward.
@@ -46,17 +48,19 @@ def causal_conv1d(
         bias: [E].
         activation: "silu" or none.
         initial_state: [B, K-1, E] inputs before the first position.
+        ranks: processes that each hold an equal part of the sequence, of at least K-1 positions: then both
+            states are those of the whole sequence, see `dnamamba.kernels.ranks`.
         backend: "auto", "reference", "chunked", "numba" or "triton".
 
     Raises:
-        ValueError: a tensor's shape, dtype or device does not go with the others, or `activation` or
-            `backend` is unknown.
+        ValueError: a tensor's shape, dtype or device does not go with the others, a part is shorter than
+            K-1, or `activation` or `backend` is unknown.
         RuntimeError: `backend` is "triton" or "numba" where it can't run.
 
     Source: Gu and Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces" (2023),
     arXiv 2312.00752, section 3.4.
     """
-    batch, _, channels = require_sequence("x", x)
+    batch, length, channels = require_sequence("x", x)
     if weight.dim() != 2 or weight.shape[0] != channels or weight.shape[1] == 0:
         raise ValueError(
             f"weight has shape {tuple(weight.shape)}, expected ({channels}, K) for x {tuple(x.shape)}"
@@ -70,7 +74,18 @@ def causal_conv1d(
         raise ValueError(f"unknown activation {activation!r}; choose 'silu' or None")
 
     convolve = _implementation(resolve(backend, x.device, x.dtype))
-    return convolve(x, weight, bias, activation=activation, initial_state=initial_state)
+    kept = weight.shape[1] - 1
+    if ranks is None or not kept:
+        return convolve(x, weight, bias, activation=activation, initial_state=initial_state)
+    require_rows(length, kept)
+    before, last = RowsBefore.apply(x[:, length - kept :], initial_state, ranks)
+    return Convolution(convolve(x, weight, bias, activation=activation, initial_state=before).y, last)
+
+
+def require_rows(length: int, kept: int) -> None:
+    """Refuse a part of a sequence from which the one after it would need more rows than there are."""
+    if length < kept:
+        raise ValueError(f"a rank's part has {length} positions, expected at least K - 1 = {kept}")
 
 
 def _implementation(backend: Backend) -> Callable[..., Convolution]:
