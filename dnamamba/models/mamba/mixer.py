@@ -63,7 +63,7 @@ class MambaMixer(nn.Module):
         self.out_proj.weight.div_(math.sqrt(config.n_layer))
 
     @property
-    def A(self) -> Tensor:
+    def state_matrix(self) -> Tensor:
         """[E, N], the diagonal of the state matrix; float32, or float64 of float64 parameters."""
         return -torch.exp(self.A_log.to(state_dtype(self.A_log.dtype)))
 
@@ -83,7 +83,7 @@ class MambaMixer(nn.Module):
             x_proj=self.x_proj.weight,
             dt_proj=self.dt_proj.weight,
             dt_bias=self.dt_proj.bias,
-            A=self.A,
+            A=self.state_matrix,
             D=self.D,
             out_proj=self.out_proj.weight,
         )
@@ -123,7 +123,7 @@ class MambaMixer(nn.Module):
         scan = selective_scan(
             conv.y,
             dt,
-            self.A,
+            self.state_matrix,
             B,
             C,
             D=self.D,

@@ -1,0 +1,71 @@
+"""One sequence over several processes: the mesh of data and context, and which part each process reads.
+
+Processes are numbered so that those of one sequence are neighbours. Each is given whole samples and reads its
+part of them; `dnamamba.kernels.ranks` has what crosses the borders, and a loss is the sum over the parts.
+"""
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+
+from dnamamba.errors import UserError
+from dnamamba.kernels.ranks import Ranks
+from dnamamba.objectives.base import Batch
+
+
+def ranks_of_context(size: int, processes: int, device: str) -> Ranks:
+    """The `size` processes that read a sequence with this one; every process of the run asks at once.
+
+    Args:
+        size: processes of a sequence.
+        processes: of the run, a multiple of `size`.
+        device: `cuda` or `cpu`.
+    """
+    mesh = init_device_mesh(device, (processes // size, size), mesh_dim_names=("data", "context"))
+    return Ranks(mesh["context"].get_group())
+
+
+def part_of(x: Tensor, ranks: Ranks) -> Tensor:
+    """This rank's part [B, L / ranks, ...] of [B, L, ...]."""
+    return x.unflatten(1, (ranks.size, -1))[:, ranks.rank]
+
+
+def batch_part(batch: Batch, ranks: Ranks) -> Batch:
+    """The same batch with this rank's part of its `tokens`: [B, L / ranks + 1] of [B, L + 1].
+
+    The base after a part is the target of its last one, and the first base of the next part.
+
+    Raises:
+        UserError: the sequence can't be shared evenly.
+    """
+    tokens = batch["tokens"]
+    length = tokens.shape[1] - 1
+    if length % ranks.size:
+        raise UserError(
+            f"data.max_length: {ranks.size} processes can't share a sequence evenly (got {length:,} bases); "
+            f"set a multiple of trainer.context_size={ranks.size}"
+        )
+    start, part = ranks.rank * length // ranks.size, length // ranks.size
+    return {**batch, "tokens": tokens[:, start : start + part + 1]}
+
+
+class InParts(nn.Module):
+    """A model that is given whole sequences, [B, L] or a chunk of them, and reads this rank's part.
+
+    So a sequence on several ranks can also be read chunk by chunk: each chunk lies on all ranks, and none
+    waits for another one's chunks.
+
+    Args:
+        model: a language model whose backbone has `ranks`.
+        ranks: the same.
+    """
+
+    def __init__(self, model: nn.Module, ranks: Ranks) -> None:
+        super().__init__()
+        self.model = model
+        self.ranks = ranks
+
+    def forward(self, tokens: Tensor, state: Any = None) -> Any:
+        """What the model makes of this rank's part of the tokens [B, L]."""
+        return self.model(part_of(tokens, self.ranks), state)
