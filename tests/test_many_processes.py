@@ -60,8 +60,8 @@ def together(tmp_path_factory: pytest.TempPathFactory, overrides: tuple[str, ...
     return run_two(tmp_path_factory.mktemp("together"), overrides, "ddp")
 
 
-def run_two(base: Path, overrides: tuple[str, ...], strategy: str) -> Path:
-    done = run(base, *overrides, SELDOM, "trainer.devices=2", f"trainer.strategy={strategy}")
+def run_two(base: Path, overrides: tuple[str, ...], strategy: str, *more: str) -> Path:
+    done = run(base, *overrides, SELDOM, "trainer.devices=2", f"trainer.strategy={strategy}", *more)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("results    ") == 1
     (folder,) = (base / "logs/pretrain/runs").iterdir()
@@ -90,6 +90,15 @@ def test_two_processes_that_share_the_weights_train_as_one_does(
     alone: Path, overrides: tuple[str, ...], tmp_path: Path
 ) -> None:
     check_same(run_two(tmp_path, overrides, "fsdp"), alone)
+
+
+CONTEXT = ("trainer=context", "trainer.accelerator=cpu", "trainer.precision=32-true")
+
+
+def test_two_processes_that_share_each_sequence_train_as_one_does(
+    alone: Path, overrides: tuple[str, ...], tmp_path: Path
+) -> None:
+    check_same(run_two(tmp_path, overrides, "ddp", *CONTEXT), alone)
 
 
 def torchrun(*overrides: str) -> list[str]:

@@ -4,6 +4,7 @@ Processes are numbered so that those of one sequence are neighbours. Each is giv
 part of them; `dnamamba.kernels.ranks` has what crosses the borders, and a loss is the sum over the parts.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,7 +12,8 @@ from torch.distributed.device_mesh import init_device_mesh
 
 from dnamamba.errors import UserError
 from dnamamba.kernels.ranks import Ranks
-from dnamamba.objectives.base import Batch
+from dnamamba.models.base import Backbone, need
+from dnamamba.objectives.base import Batch, Objective
 
 
 def ranks_of_context(size: int, processes: int, device: str) -> Ranks:
@@ -35,19 +37,48 @@ def batch_part(batch: Batch, ranks: Ranks) -> Batch:
     """The same batch with this rank's part of its `tokens`: [B, L / ranks + 1] of [B, L + 1].
 
     The base after a part is the target of its last one, and the first base of the next part.
-
-    Raises:
-        UserError: the sequence can't be shared evenly.
     """
     tokens = batch["tokens"]
-    length = tokens.shape[1] - 1
-    if length % ranks.size:
-        raise UserError(
-            f"data.max_length: {ranks.size} processes can't share a sequence evenly (got {length:,} bases); "
-            f"set a multiple of trainer.context_size={ranks.size}"
-        )
-    start, part = ranks.rank * length // ranks.size, length // ranks.size
+    part = (tokens.shape[1] - 1) // ranks.size
+    start = ranks.rank * part
     return {**batch, "tokens": tokens[:, start : start + part + 1]}
+
+
+def check_context(
+    size: int, backbone: Backbone, objective: Objective, lengths: Iterable[int], *, compiled: bool = False
+) -> None:
+    """Refuse a run whose sequences can't lie on several processes.
+
+    Args:
+        size: processes of a sequence; one is always fine.
+        backbone: of the model.
+        objective: of the run.
+        lengths: of its stages, in bases.
+        compiled: whether the model runs by torch.compile.
+
+    Raises:
+        UserError: naming the family, the objective or the length.
+    """
+    if size == 1:
+        return
+    need(backbone, ("causal", "recurrent", "divisible"), f"trainer.context_size={size}")
+    if not objective.divisible:
+        raise UserError(
+            f"trainer.context_size: the loss of {type(objective).__name__} is not a sum over the parts of a "
+            f"sequence (got {size}); set 1, as trainer=ddp does"
+        )
+    if compiled:
+        raise UserError(
+            "train.compile: a compiled model reads whole sequences (got true with "
+            f"trainer.context_size={size}); set one of them back"
+        )
+    for length in lengths:
+        if length % size or length // size < backbone.shortest_part:
+            raise UserError(
+                f"trainer.context_size: {size} processes can't share windows in equal parts of at least "
+                f"{backbone.shortest_part} bases (got {length:,} bases); set data.max_length, and "
+                "data.length_warmup.first_length where there is one, to a multiple"
+            )
 
 
 class InParts(nn.Module):

@@ -104,6 +104,7 @@ class Run:
         keep_best: keeps the weights of the best validation; None keeps the last.
         fit: finds the weights in another way than by gradient.
         finishers: change the trained model before it is saved, such as merging adapters.
+        context_size: processes that read a sequence together.
         console: for what a person reads.
 
     Raises:
@@ -125,6 +126,7 @@ class Run:
     keep_best: KeepBest | None = None
     fit: Fit | None = None
     finishers: Sequence[Callable[[Any], None]] = ()
+    context_size: int = 1
     console: Console = field(default_factory=lambda: Console(markup=False, emoji=False))
 
     def __post_init__(self) -> None:
@@ -152,6 +154,7 @@ class Run:
             layer_decay=self.layer_decay,
             micro_batch=data.micro_batch,
             describe=data.describe,
+            context_size=self.context_size,
         )
         best = [] if self.keep_best is None else [self.keep_best]
         last = LastCheckpoint(

@@ -51,6 +51,7 @@ def build_trainer(
             "trainer.accelerator: there is no CUDA GPU here that torch can use; choose trainer=cpu"
         )
     arguments = asdict(config)
+    del arguments["context_size"]  # ours, see `training/context.py`
     if config.strategy == "fsdp":
         # Lightning's own of that name is FSDP1, which wants the backward pass outside the training step.
         arguments["strategy"] = ModelParallelStrategy(config.processes, 1, save_distributed_checkpoint=False)
