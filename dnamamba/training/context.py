@@ -61,7 +61,7 @@ def check_context(
     """
     if size == 1:
         return
-    need(backbone, ("causal", "recurrent", "divisible"), f"trainer.context_size={size}")
+    check_parts(size, backbone, lengths)
     if not objective.divisible:
         raise UserError(
             f"trainer.context_size: the loss of {type(objective).__name__} is not a sum over the parts of a "
@@ -72,6 +72,22 @@ def check_context(
             "train.compile: a compiled model reads whole sequences (got true with "
             f"trainer.context_size={size}); set one of them back"
         )
+
+
+def check_parts(size: int, backbone: Backbone, lengths: Iterable[int]) -> None:
+    """Refuse sequences that do not make equal parts, long enough, and models that can't read parts.
+
+    Args:
+        size: processes of a sequence; one is always fine.
+        backbone: of the model.
+        lengths: of sequences, in bases.
+
+    Raises:
+        UserError: naming the family or the length.
+    """
+    if size == 1:
+        return
+    need(backbone, ("causal", "recurrent", "divisible"), f"trainer.context_size={size}")
     for length in lengths:
         if length % size or length // size < backbone.shortest_part:
             raise UserError(

@@ -21,6 +21,7 @@ from dnamamba.reports.figures import read_metrics
 from dnamamba.training.checkpointing import LastCheckpoint
 from dnamamba.training.config import TrainConfig
 from dnamamba.training.keep_best import KeepBest
+from dnamamba.training.lost import one_line_if_lost
 from dnamamba.training.module import Task
 from dnamamba.training.progress import ProgressReport, Throughput
 from dnamamba.training.resume import checkpoint_to_resume, metrics_until
@@ -178,14 +179,15 @@ class Run:
             if self.fit is None:
                 if self.train.compile:
                     self.model.compile()
-                trainer.fit(task, datamodule=data, ckpt_path=resume_from)
+                with one_line_if_lost(last.path):
+                    trainer.fit(task, datamodule=data, ckpt_path=resume_from)
             seconds = time.perf_counter() - began
             if self.keep_best is not None:
                 self.keep_best.restore(self.model)
             for finish in self.finishers:
                 finish(self.model)
             save_trained(self.model, folder / "model", trainer.is_global_zero)
-            with self.console.status("scoring the held-out data"):
+            with one_line_if_lost(last.path), self.console.status("scoring the held-out data"):
                 outcomes = self._score(task)
         finally:
             last.restore_signals()

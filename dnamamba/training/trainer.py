@@ -124,6 +124,8 @@ def _quieten() -> None:
     """Keep Lightning's advice about its own products and about loaders of other shapes off the screen."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Which process that Lightning started has died, for whom it kills all others.
+    logging.getLogger("lightning.fabric.strategies.launchers.subprocess_script").setLevel(logging.INFO)
     # On a cluster, of every run that needs no srun.
     warnings.filterwarnings("ignore", message="The `srun` command is available on your system")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
