@@ -47,41 +47,52 @@ class Ranks:
         return found
 
 
-def rows_before(rows: Tensor, first: Tensor | None, ranks: Ranks) -> tuple[Tensor, Tensor]:
-    """What stands before a rank's part, and what stands at the end of the sequence.
+def rows_before(rows: Tensor, first: Tensor | None, kept: int, ranks: Ranks) -> tuple[Tensor, Tensor]:
+    """What stands before a rank's part, and at the end of the sequence.
 
     Args:
-        rows: [B, K, E], the last rows of this rank's part.
-        first: [B, K, E], those before the sequence; None is zeros.
+        rows: [B, R, E], the last rows of this rank's part: `kept`, or all of a shorter part.
+        first: [B, kept, E], those before the sequence; None is zeros.
+        kept: how many rows to look back, at least 1.
         ranks: that hold the sequence.
 
     Returns:
-        The rows before this rank's part and the last rows of the last rank, both [B, K, E].
+        The rows before this rank's part and the last rows of the sequence, both [B, kept, E].
     """
-    found = ranks.gather(rows)
-    if ranks.rank:
-        before = found[ranks.rank - 1]
-    else:
-        before = torch.zeros_like(rows) if first is None else first.to(rows.dtype)
-    return before, found[-1]
+    if first is None:
+        first = rows.new_zeros(rows.shape[0], kept, rows.shape[2])
+    # Where parts are short, rows of several ranks stand before one.
+    line = torch.cat([first.to(rows.dtype), *ranks.gather(rows)], dim=1)
+    start = ranks.rank * rows.shape[1]
+    return line[:, start : start + kept], line[:, -kept:]
 
 
-def rows_before_backward(before: Tensor, last: Tensor | None, ranks: Ranks) -> tuple[Tensor | None, Tensor]:
-    """The gradients of `rows_before`'s `rows` and `first`, given those of what it returned."""
-    found = ranks.gather(before)
-    return (found[ranks.rank + 1] if ranks.rank + 1 < ranks.size else last), found[0]
+def rows_before_backward(
+    before: Tensor, last: Tensor | None, count: int, ranks: Ranks
+) -> tuple[Tensor, Tensor]:
+    """The gradients of `rows_before`'s `rows`, of which there are `count`, and `first`."""
+    kept = before.shape[1]
+    line = before.new_zeros(before.shape[0], kept + ranks.size * count, before.shape[2])
+    for rank, of_rank in enumerate(ranks.gather(before)):
+        line[:, rank * count : rank * count + kept] += of_rank
+    if last is not None:
+        line[:, -kept:] += last
+    start = kept + ranks.rank * count
+    return line[:, start : start + count], line[:, :kept]
 
 
 class RowsBefore(torch.autograd.Function):
     """`rows_before`, differentiable."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, first: Tensor | None, ranks: Ranks) -> tuple[Tensor, Tensor]:
-        ctx.ranks = ranks
+    def forward(
+        ctx: Any, rows: Tensor, first: Tensor | None, kept: int, ranks: Ranks
+    ) -> tuple[Tensor, Tensor]:
+        ctx.count, ctx.ranks = rows.shape[1], ranks
         ctx.first = None if first is None else first.dtype
-        return rows_before(rows, first, ranks)
+        return rows_before(rows, first, kept, ranks)
 
     @staticmethod
-    def backward(ctx: Any, before: Tensor, last: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        rows, first = rows_before_backward(before, last, ctx.ranks)
-        return rows, None if ctx.first is None else first.to(ctx.first), None
+    def backward(ctx: Any, before: Tensor, last: Tensor) -> tuple[Tensor | None, ...]:
+        rows, first = rows_before_backward(before, last, ctx.count, ctx.ranks)
+        return rows, None if ctx.first is None else first.to(ctx.first), None, None

@@ -186,11 +186,6 @@ class Backbone(nn.Module):
         raise NotImplementedError(f"{type(self).__name__}.recurrence")
 
     @property
-    def shortest_part(self) -> int:
-        """The least bases that each of several `ranks` must have of a sequence."""
-        return 1
-
-    @property
     def device(self) -> torch.device:
         """Where the parameters lie."""
         return next(self.parameters()).device

@@ -75,7 +75,7 @@ def check_context(
 
 
 def check_parts(size: int, backbone: Backbone, lengths: Iterable[int]) -> None:
-    """Refuse sequences that do not make equal parts, long enough, and models that can't read parts.
+    """Refuse sequences that do not make equal parts, and models that can't read parts.
 
     Args:
         size: processes of a sequence; one is always fine.
@@ -89,11 +89,10 @@ def check_parts(size: int, backbone: Backbone, lengths: Iterable[int]) -> None:
         return
     need(backbone, ("causal", "recurrent", "divisible"), f"trainer.context_size={size}")
     for length in lengths:
-        if length % size or length // size < backbone.shortest_part:
+        if length % size:
             raise UserError(
-                f"trainer.context_size: {size} processes can't share windows in equal parts of at least "
-                f"{backbone.shortest_part} bases (got {length:,} bases); set data.max_length, and "
-                "data.length_warmup.first_length where there is one, to a multiple"
+                f"trainer.context_size: {size} processes can't share windows evenly (got {length:,} bases); "
+                "set data.max_length, and data.length_warmup.first_length where there is one, to a multiple"
             )
 
 

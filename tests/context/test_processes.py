@@ -15,7 +15,7 @@ from dnamamba.models import LanguageModel, MambaConfig
 
 def cases(size: int) -> list[tuple[bool, int, int]]:
     """With activations computed again or not, rows and bases of sequences for as many processes."""
-    sizes = {2: [(1, 6), (2, 34), (1, 130)], 8: [(2, 24), (1, 136)]}[size]
+    sizes = {2: [(1, 6), (2, 34), (1, 130)], 8: [(2, 8), (1, 136)]}[size]
     return [(checkpointing, *each) for checkpointing in (False, True) for each in sizes]
 
 

@@ -48,13 +48,13 @@ def causal_conv1d(
         bias: [E].
         activation: "silu" or none.
         initial_state: [B, K-1, E] inputs before the first position.
-        ranks: processes that each hold an equal part of the sequence, of at least K-1 positions: then both
-            states are those of the whole sequence, see `dnamamba.kernels.ranks`.
+        ranks: processes that each hold an equal part of the sequence: then both states are those of the whole
+            sequence, see `dnamamba.kernels.ranks`.
         backend: "auto", "reference", "chunked", "numba" or "triton".
 
     Raises:
-        ValueError: a tensor's shape, dtype or device does not go with the others, a part is shorter than
-            K-1, or `activation` or `backend` is unknown.
+        ValueError: a tensor's shape, dtype or device does not go with the others, or `activation` or
+            `backend` is unknown.
         RuntimeError: `backend` is "triton" or "numba" where it can't run.
 
     Source: Gu and Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces" (2023),
@@ -77,15 +77,8 @@ def causal_conv1d(
     kept = weight.shape[1] - 1
     if ranks is None or not kept:
         return convolve(x, weight, bias, activation=activation, initial_state=initial_state)
-    require_rows(length, kept)
-    before, last = RowsBefore.apply(x[:, length - kept :], initial_state, ranks)
+    before, last = RowsBefore.apply(x[:, -min(kept, length) :], initial_state, kept, ranks)
     return Convolution(convolve(x, weight, bias, activation=activation, initial_state=before).y, last)
-
-
-def require_rows(length: int, kept: int) -> None:
-    """Refuse a part of a sequence from which the one after it would need more rows than there are."""
-    if length < kept:
-        raise ValueError(f"a rank's part has {length} positions, expected at least K - 1 = {kept}")
 
 
 def _implementation(backend: Backend) -> Callable[..., Convolution]:

@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dnamamba.kernels.causal_conv1d.api import require_rows
 from dnamamba.kernels.causal_conv1d.triton_op import convolve, convolve_backward, last_inputs
 from dnamamba.kernels.eager import differentiable, operator, ranks_of, refuse_ranks, watched
 from dnamamba.kernels.launch import launch, power_of_two
@@ -76,8 +75,7 @@ def _parts(
     before, last = conv_state, None
     kept = weights.conv_weight.shape[1] - 1
     if ranks is not None and kept:
-        require_rows(u.shape[1], kept)
-        before, last = rows_before(u[:, -kept:], conv_state, ranks)
+        before, last = rows_before(u[:, -min(kept, u.shape[1]) :], conv_state, kept, ranks)
     conv = convolve(u, weights.conv_weight, weights.conv_bias, before, True)
     low, B, C = F.linear(conv, weights.x_proj).split([rank, states, states], dim=-1)
     return _Parts(normed, z, conv, low, F.linear(low, weights.dt_proj), B, C, before, last), u
@@ -157,7 +155,8 @@ def block_backward(
     )
     if p.last is not None:
         assert ranks is not None
-        dconv, dfirst = rows_before_backward(dfirst, dconv, ranks)
+        count = min(dfirst.shape[1], du.shape[1])
+        dconv, dfirst = rows_before_backward(dfirst, dconv, count, ranks)
     if dconv is not None:
         du, dfirst = _add_last_inputs(du, dfirst, dconv)
     din_proj = torch.cat([_rows(du).t() @ _rows(p.normed), _rows(dz).t() @ _rows(p.normed)])

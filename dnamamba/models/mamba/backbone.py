@@ -114,11 +114,6 @@ class MambaBackbone(Backbone):
         """The same values, cut off from the graph: truncated backpropagation through time."""
         return tuple(MixerState(layer.conv.detach(), layer.ssm.detach()) for layer in state)
 
-    @property
-    def shortest_part(self) -> int:
-        """What the convolution of the part after it reads."""
-        return max(1, self.config.d_conv - 1)
-
     def recurrence(self, rows: int, dtype: torch.dtype) -> Any:
         """See `dnamamba.models.mamba.recurrence`."""
         from dnamamba.models.mamba.recurrence import MambaRecurrence  # which needs this file
