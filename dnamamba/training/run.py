@@ -22,6 +22,7 @@ from dnamamba.terminal import Console
 from dnamamba.training.checkpointing import LastCheckpoint
 from dnamamba.training.config import TrainConfig
 from dnamamba.training.keep_best import KeepBest
+from dnamamba.training.lost import one_line_if_lost
 from dnamamba.training.module import Task
 from dnamamba.training.progress import ProgressReport, Throughput
 from dnamamba.training.resume import checkpoint_to_resume, metrics_until
@@ -105,6 +106,7 @@ class Run:
         keep_best: keeps the weights of the best validation; None keeps the last.
         fit: finds the weights in another way than by gradient.
         finishers: change the trained model before it is saved, such as merging adapters.
+        context_size: processes that read a sequence together.
         console: for what a person reads.
 
     Raises:
@@ -126,6 +128,7 @@ class Run:
     keep_best: KeepBest | None = None
     fit: Fit | None = None
     finishers: Sequence[Callable[[Any], None]] = ()
+    context_size: int = 1
     console: Console = field(default_factory=Console)
 
     def __post_init__(self) -> None:
@@ -158,6 +161,7 @@ class Run:
             layer_decay=self.layer_decay,
             micro_batch=data.micro_batch,
             describe=data.describe,
+            context_size=self.context_size,
         )
         best = [] if self.keep_best is None else [self.keep_best]
         last = LastCheckpoint(
@@ -181,14 +185,15 @@ class Run:
             if self.fit is None:
                 if self.train.compile:
                     self.model.compile()
-                trainer.fit(task, datamodule=data, ckpt_path=resume_from)
+                with one_line_if_lost(last.path):
+                    trainer.fit(task, datamodule=data, ckpt_path=resume_from)
             seconds = time.perf_counter() - began
             if self.keep_best is not None:
                 self.keep_best.restore(self.model)
             for finish in self.finishers:
                 finish(self.model)
             save_trained(self.model, folder / "model", trainer.is_global_zero)
-            with self.console.status("scoring the held-out data"):
+            with one_line_if_lost(last.path), self.console.status("scoring the held-out data"):
                 outcomes = self._score(task)
         finally:
             last.restore_signals()
