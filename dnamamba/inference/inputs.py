@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -53,6 +54,7 @@ class Inputs:
         sequences: a genome, or the ids of each record by name.
         alphabet: of the ids.
         notes: lines to say on how the regions were read.
+        labels: of each region, where its file has some.
     """
 
     def __init__(
@@ -61,9 +63,11 @@ class Inputs:
         sequences: Genome | dict[str, Ids],
         alphabet: Alphabet,
         notes: Sequence[str] = (),
+        labels: Sequence[str | None] | None = None,
     ) -> None:
         self.regions = list(regions)
         self.notes = tuple(notes)
+        self.labels = None if labels is None else list(labels)
         self.alphabet = alphabet
         self._sequences = sequences
 
@@ -104,8 +108,7 @@ def read_inputs(source: Source, alphabet: Alphabet, how: RegionsConfig = AS_THEY
         if len(source) != 2:
             raise UserError(f"give sequences in a list, not a tuple of {len(source)}; a pair is (fasta, bed)")
         genome = _genome(cast(Path | Genome, source[0]), alphabet)
-        regions, notes = _regions(cast(Bed, source[1]), genome, how)
-        return Inputs(regions, genome, alphabet, notes)
+        return _regions(cast(Bed, source[1]), genome, how)
     if isinstance(source, str | os.PathLike | Genome):
         genome = _genome(source, alphabet)
         return Inputs([Region(name, 0, length) for name, length in genome.lengths.items()], genome, alphabet)
@@ -142,11 +145,11 @@ def alphabet_letters(text: str) -> Ids:
     return np.frombuffer(text.encode("latin-1", "replace"), dtype=np.uint8)
 
 
-def _regions(bed: Bed, genome: Genome, how: RegionsConfig) -> tuple[list[Region], list[str]]:
+def _regions(bed: Bed, genome: Genome, how: RegionsConfig) -> Inputs:
     if isinstance(bed, str | os.PathLike):
         found = read_regions(os.fspath(bed), genome.lengths, genome.path, how)
         rows = [Region(*row.interval, row.name, "-" if row.strand == "-" else "+") for row in found.rows]
-        return rows, found.notes
+        return Inputs(rows, genome, genome.alphabet, found.notes, [row.label for row in found.rows])
     synonyms, regions = Synonyms(genome.lengths), []
     for number, row in enumerate(bed):
         region = _given_region(row, number)
@@ -164,7 +167,23 @@ def _regions(bed: Bed, genome: Genome, how: RegionsConfig) -> tuple[list[Region]
         regions.append(region._replace(record=record))
     if not regions:
         raise UserError("the regions: no regions")
-    return regions, synonyms.said()
+    return Inputs(regions, genome, genome.alphabet, synonyms.said())
+
+
+def in_order(inputs: Inputs) -> list[Region]:
+    """The regions in a bigWig's order.
+
+    Raises:
+        UserError: two of them overlap: a base has one value.
+    """
+    regions = sorted(inputs.regions)
+    for one, other in pairwise(regions):
+        if one.record == other.record and other.start < one.end:
+            raise UserError(
+                f"regions overlap, and a bigWig holds one value per base: {one.record} {one.start:,} to "
+                f"{one.end:,} and {other.start:,} to {other.end:,}"
+            )
+    return regions
 
 
 def _strand(text: str, where: str) -> str:
