@@ -39,17 +39,18 @@ def check_format(path: Path) -> None:
 
 
 def table_of(
-    found: Predictions, head: Head, *, places: bool, labels: Sequence[str] | None = None
+    found: Predictions, head: Head, *, whole: bool, places: bool, labels: Sequence[str] | None = None
 ) -> dict[str, list[Any]]:
     """The columns of predictions: text, and numbers with all their digits.
 
     Args:
         found: the predictions.
         head: of the model.
+        whole: they are whole records.
         places: write where each lies in a genome.
         labels: as given, of each; None: there are none.
     """
-    columns: dict[str, list[Any]] = {"id": [name_of(region, places) for region in found.regions]}
+    columns: dict[str, list[Any]] = {"id": [name_of(region, whole) for region in found.regions]}
     if places:
         for key in PLACES:
             columns[key] = [getattr(region, key) for region in found.regions]
@@ -63,9 +64,9 @@ def table_of(
     return columns
 
 
-def name_of(region: Region, places: bool) -> str:
-    """What a row is called: by its name, else by its record, else by its place."""
-    return region.name or (region.where if places else region.record)
+def name_of(region: Region, whole: bool) -> str:
+    """What a row is called: by its name, else by its record where it is all of it, else by its place."""
+    return region.name or (region.record if whole else region.where)
 
 
 def write_table(columns: Mapping[str, Sequence[Any]], path: Path, suffix: str) -> None:
@@ -106,7 +107,7 @@ def _text(value: Any) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-def write_bed(found: Predictions, head: Head, path: Path) -> None:
+def write_bed(found: Predictions, head: Head, path: Path, *, whole: bool) -> None:
     """Write six columns of BED, and after them the columns of the answer.
 
     The score is 1000 times the largest probability; 0 of a regression, whose number is the seventh column.
@@ -120,7 +121,7 @@ def write_bed(found: Predictions, head: Head, path: Path) -> None:
                 region.record,
                 region.start,
                 region.end,
-                name_of(region, True),
+                name_of(region, whole),
                 round(1000 * score),
                 region.strand,
             )
