@@ -175,6 +175,7 @@ def from_label_table(
         UserError: an id is there twice, a label has no sequence or a sequence no label.
     """
     table = read_table(labels, ("id", "label"), ("split", "group"), columns)
+    into.notes += table.notes
     genome = letters_of(fasta)
     row_of: dict[str, int] = {}
     for row, name in enumerate(table.columns["id"]):
@@ -210,6 +211,7 @@ def from_label_table(
 def from_table(path: str | Path, columns: Mapping[str, str], into: Collector) -> None:
     """A table of sequence, label and perhaps id, split and group."""
     table = read_table(path, ("sequence", "label"), ("id", "split", "group"), columns)
+    into.notes += table.notes
     for row, line in enumerate(table.rows):
         cells = {key: values[row] for key, values in table.columns.items()}
         where = f"{path}, line {line}"

@@ -44,7 +44,7 @@ def table_inputs(path: str | Path, columns: dict[str, str], alphabet: Alphabet) 
     examples = into.examples(needs_label=False)
     ids = {str(row): examples[row] for row in range(len(examples))}
     regions = [Region(key, 0, row.size, name) for (key, row), name in zip(ids.items(), names, strict=True)]
-    return Inputs(regions, ids, alphabet, labels=table.columns.get("label"))
+    return Inputs(regions, ids, alphabet, table.notes, table.columns.get("label"))
 
 
 def table_labels(path: str | Path, regions: Sequence[Region]) -> list[str]:
