@@ -21,6 +21,8 @@ from dnamamba.inference.device import load_any_on, precision_of
 from dnamamba.inference.effects import Windows
 from dnamamba.inference.output import output_path
 from dnamamba.inference.saturation import saturate, write_table
+from dnamamba.inference.score_tables import SUFFIXES as TABLES
+from dnamamba.inference.score_tables import check_format
 from dnamamba.inference.score_vcf import SUFFIXES, Records, check, quantity, score_vcf
 from dnamamba.inference.variants import REF_MISMATCH
 from dnamamba.plugins import load_plugins
@@ -60,7 +62,8 @@ def score(config: ScoreConfig) -> None:
         raise UserError("give either vcf=FILE, whose variants are scored, or region=NAME:START-END")
     if config.bases_per_batch is not None and config.bases_per_batch < 1:
         raise UserError(f"bases_per_batch must be at least 1, not {config.bases_per_batch}")
-    out = output_path(config.out, SUFFIXES if config.vcf else (".tsv",), config.overwrite)
+    out = output_path(config.out, SUFFIXES if config.vcf else TABLES, config.overwrite)
+    check_format(out)
     windows = Windows(config.window, tuple(config.shifts), config.strand)
     load_plugins(config.plugins or [])
     model = load_any_on(config.model or YEAST_MODEL, config.device)

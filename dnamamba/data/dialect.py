@@ -8,7 +8,7 @@ import io
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import IO, TextIO
+from typing import Any, TextIO
 
 _MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _DELIMITERS = (",", ";", "\t")
@@ -18,9 +18,9 @@ _DECIMAL = re.compile(r"[+-]?[0-9]+(,[0-9]+)?([eE][+-]?[0-9]+)?")
 
 def opened(path: Path) -> TextIO:
     """A text file, plain or gzip by its name; UTF-16 where a byte order mark says so, else UTF-8."""
-    raw: IO[bytes] = (gzip.open if path.suffix.lower() == ".gz" else open)(path, "rb")
+    raw: Any = (gzip.open if path.suffix.lower() == ".gz" else open)(path, "rb")
     try:
-        encoding = _MARKS.get(raw.peek(2)[:2], "utf-8-sig")  # type: ignore[attr-defined]
+        encoding = _MARKS.get(raw.peek(2)[:2], "utf-8-sig")
     except BaseException:
         raw.close()
         raise

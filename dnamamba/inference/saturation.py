@@ -11,9 +11,9 @@ from dnamamba.checkpoint import Model
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.data.fasta import Genome
 from dnamamba.data.intervals import Interval
-from dnamamba.escaping import TsvWriter
 from dnamamba.inference.effects import Windows, judge, score_sites
 from dnamamba.inference.inputs import need_alphabet
+from dnamamba.inference.score_tables import table
 from dnamamba.inference.variants import site_of
 
 BASES = "ACGT"
@@ -82,11 +82,10 @@ def saturate(
 
 def write_table(result: Saturation, path: Path, value: str = "llr") -> None:
     """A line for each change: record, position from 1, reference, alternative, `value`, distance."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = TsvWriter(file)
-        writer.writerow(("chrom", "pos", "ref", "alt", value, "distance"))
+    with table(path, [b"chrom", b"pos", b"ref", b"alt", value.encode(), b"distance"]) as add:
         for i, ref in enumerate(result.letters):
             for j, alt in enumerate(BASES):
                 if ref in BASES and alt != ref:
                     scores = f"{result.llr[i, j]:.6g}", f"{result.distance[i, j]:.6g}"
-                    writer.writerow((result.region.name, result.region.start + i + 1, ref, alt, *scores))
+                    cells = (result.region.name, str(result.region.start + i + 1), ref, alt, *scores)
+                    add([each.encode() for each in cells])

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from functools import partial
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,12 +15,13 @@ from dnamamba.data.regions import UNKNOWN
 from dnamamba.data.synonyms import Synonyms
 from dnamamba.data.variants import Vcf, VcfRow
 from dnamamba.errors import UserError
-from dnamamba.escaping import cell
 from dnamamba.inference.answers import Answers
 from dnamamba.inference.effects import Effects, Site, Windows, judge, score_sites
+from dnamamba.inference.score_tables import SUFFIXES as TABLES
+from dnamamba.inference.score_tables import table
 from dnamamba.inference.variants import REF_MISMATCH, UNKNOWN_RECORD, Unscored, check_alts, check_ref, site_of
 
-SUFFIXES = (".vcf", ".vcf.gz", ".tsv")
+SUFFIXES = (".vcf", ".vcf.gz", *TABLES)
 LLR, EFFECT = b"DNAMAMBA_LLR", b"DNAMAMBA_EFFECT"
 DISTANCE, UNSCORED = b"DNAMAMBA_DISTANCE", b"DNAMAMBA_UNSCORED"
 CHECKED_BEFORE_STOPPING = 100  # rows, of which more than half must have the FASTA's REF
@@ -207,7 +208,7 @@ def score_vcf(
     advance: Callable[[int], None],
     label: str | None = None,
 ) -> None:
-    """Write the scored rows of a file that `check` has passed to `out`, by whose name they are VCF or TSV.
+    """Write the scored rows of a file that `check` has passed to `out`: VCF or a table, by its name.
 
     Args:
         model: pretrained or fine-tuned.
@@ -229,19 +230,40 @@ def score_vcf(
                 alts = [alt for i in can.alts if (alt := row.alts[i]) is not None]
                 yield site_of(records.genome, can.record, row.position, row.ref, alts)
 
-    tsv = out.name.endswith(".tsv")
-    line = _tsv_lines if tsv else partial(_vcf_line, said)
-    with writing(out) as file:
-        file.write(_tsv_header(vcf, said) if tsv else _vcf_header(vcf, model, windows, said))
+    with _rows(out, vcf, said, lambda: _vcf_header(vcf, model, windows, said)) as write:
         for effects in score_sites(model, records.genome, sites(), windows, bases_per_batch, label):
             before = len(waiting)
             while not waiting[0][1].alts:
-                file.write(line(*waiting.popleft(), None))
-            file.write(line(*waiting.popleft(), effects))
+                write(*waiting.popleft(), None)
+            write(*waiting.popleft(), effects)
             advance(before - len(waiting))
         for row, can in waiting:
-            file.write(line(row, can, None))
+            write(row, can, None)
         advance(len(waiting))
+
+
+@contextmanager
+def _rows(
+    out: Path, vcf: Vcf, said: Quantity, header: Callable[[], bytes]
+) -> Iterator[Callable[[VcfRow, Plan, Effects | None], None]]:
+    """Give a function that writes a row, to a VCF or a table."""
+    if out.suffix in TABLES:
+        names = [*vcf.names, b"allele", said.column.encode(), b"distance", b"unscored"]
+        with table(out, names) as add:
+
+            def write_cells(row: VcfRow, can: Plan, effects: Effects | None) -> None:
+                for cells in _table_rows(row, can, effects):
+                    add(cells)
+
+            yield write_cells
+        return
+    with writing(out) as file:
+        file.write(header())
+
+        def write_line(row: VcfRow, can: Plan, effects: Effects | None) -> None:
+            file.write(_vcf_line(said, row, can, effects))
+
+        yield write_line
 
 
 def _vcf_header(vcf: Vcf, model: Model, windows: Windows, said: Quantity) -> bytes:
@@ -266,30 +288,14 @@ def _vcf_line(said: Quantity, row: VcfRow, can: Plan, effects: Effects | None) -
     return b"\t".join([*row.columns[:7], b";".join(fields) or b".", *row.columns[8:]]) + row.end
 
 
-def _tsv_header(vcf: Vcf, said: Quantity) -> bytes:
-    return (
-        b"\t".join([*map(_tsv_cell, vcf.names), b"allele", said.column.encode(), b"distance", b"unscored"])
-        + b"\n"
-    )
-
-
-def _tsv_lines(row: VcfRow, can: Plan, effects: Effects | None) -> bytes:
-    """A line for each alternative allele, or one for a row that has none."""
-    lines = []
+def _table_rows(row: VcfRow, can: Plan, effects: Effects | None) -> Iterator[list[bytes]]:
+    """The cells of each alternative allele, or one row of them where there is none."""
     scores = _by_allele(row, can, effects) if effects is not None else [[""] * max(1, len(row.alts))] * 2
-    for i, (allele, llr, distance) in enumerate(zip(row.columns[4].split(b","), *scores, strict=True)):
+    for i, (allele, value, distance) in enumerate(zip(row.columns[4].split(b","), *scores, strict=True)):
         problem = can.problems[i] if can.problems else None
         reason = problem.reason if problem else "."
-        added = [allele, *(text.encode() for text in (llr or "NA", distance or "NA", reason))]
-        lines.append(b"\t".join(map(_tsv_cell, [*row.columns, *added])) + b"\n")
-    return b"".join(lines)
-
-
-def _tsv_cell(column: bytes) -> bytes:
-    """As `dnamamba.escaping.cell`; most columns need nothing, and there may be thousands of genotypes."""
-    if column[:1] in b"=@+-" or not (column.isascii() and column.decode().isprintable()):
-        return cell(column.decode("utf-8", "surrogateescape")).encode()
-    return column
+        added = (text.encode() for text in (value or "NA", distance or "NA", reason))
+        yield [*row.columns, allele, *added]
 
 
 def _by_allele(row: VcfRow, can: Plan, effects: Effects) -> list[list[str]]:
