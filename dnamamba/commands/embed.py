@@ -27,7 +27,7 @@ from dnamamba.terminal import Console
 
 @dataclass(frozen=True)
 class EmbedConfig:
-    """The settings of conf/inference/embed.yaml, which explains each."""
+    """The settings of conf/embed.yaml, which explains each."""
 
     model: str
     fasta: str

@@ -183,7 +183,10 @@ def from_folder(folder: Path, name: str) -> Callable[[Collector], None]:
             lambda d: bed(d, "chr1\t0\t9\ta\n"),
             "{d}/b.bed, row 1: ends at 9, but record chr1 of {d}/g.fa has 8",
         ),
-        (lambda d: bed(d, "chr1\t0\t4\ta\t0\t*\n"), "{d}/b.bed, row 1: the strand must be +, - or . (got '*')"),
+        (
+            lambda d: bed(d, "chr1\t0\t4\ta\t0\t*\n"),
+            "{d}/b.bed, row 1: the strand must be +, - or . (got '*')",
+        ),
         (lambda d: bed(d, "chr1\t0\t4\n"), "1 sequence(s) with no label, the first is {d}/b.bed, row 1"),
         (lambda d: bed(d, "# nothing\n"), "there is no sequence in what data names"),
         (lambda d: from_folder(d, "none"), "data.folder: {d}/none is no folder"),
