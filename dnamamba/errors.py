@@ -31,3 +31,20 @@ class Interrupted(Exception):  # noqa: N818
     def __init__(self, message: str, number: signal.Signals = signal.SIGINT) -> None:
         super().__init__(bounded(printable(message)))
         self.status = 128 + number  # what a shell would say of a process that the signal ended
+
+
+class Terminated(KeyboardInterrupt):
+    """What SIGTERM and SIGHUP raise while a command runs, so that it removes what is half written.
+
+    Args:
+        number: the signal.
+    """
+
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__()
+        self.number = number
+
+
+def signal_of(stop: KeyboardInterrupt) -> signal.Signals:
+    """The signal that ended a command: SIGINT, of Ctrl-C, unless it says another."""
+    return stop.number if isinstance(stop, Terminated) else signal.SIGINT

@@ -20,13 +20,18 @@ LAYERS = (
     ("checkpoint",),
     ("objectives",),
     ("datasets", "reports"),
-    ("config", "planning.cost", "commands.entry", "commands.overrides", "commands.yaml_files"),
+    (
+        "config",
+        "planning.cost",
+        *(f"commands.{name}" for name in ("entry", "experiments", "help", "mistakes", "overrides", "unused")),
+        "commands.yaml_files",
+    ),
     ("training",),
     ("planning",),
     ("inference",),
     ("suite",),
     ("commands",),
-    ("pretrain", "finetune", "plan", "embed", "score", "tracks", "generate", "info", "__main__"),
+    ("pretrain", "finetune", "plan", "embed", "score", "tracks", "generate", "benchmark", "info", "__main__"),
 )
 ENTRIES = LAYERS[-1]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

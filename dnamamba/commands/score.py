@@ -33,7 +33,7 @@ from dnamamba.terminal import Console
 
 @dataclass(frozen=True)
 class ScoreConfig:
-    """The settings of conf/inference/score.yaml, which explains each."""
+    """The settings of conf/score.yaml, which explains each."""
 
     model: str | None
     out: str

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from dnamamba.errors import Interrupted, UserError
+from dnamamba.errors import Interrupted, UserError, signal_of
 from dnamamba.inference.bigwig import bigwig
 from dnamamba.inference.device import load_on
 from dnamamba.inference.inputs import in_order, read_inputs
@@ -25,7 +25,7 @@ SUFFIXES = (".bw", ".bigwig", ".bigWig")
 
 @dataclass(frozen=True)
 class TracksConfig:
-    """The settings of conf/inference/tracks.yaml, which explains each."""
+    """The settings of conf/tracks.yaml, which explains each."""
 
     model: str
     fasta: str
@@ -71,8 +71,8 @@ def tracks_to_bigwig(config: TracksConfig) -> None:
                         writer.add(region.record, start, values[QUANTITIES.index(quantity)])
     except OSError as error:
         raise UserError(f"can't write {config.out}: {error.strerror}") from error
-    except KeyboardInterrupt:
-        raise Interrupted(f"stopped; {config.out} was not written") from None
+    except KeyboardInterrupt as stop:
+        raise Interrupted(f"stopped; {config.out} was not written", signal_of(stop)) from None
     seconds = time.perf_counter() - began
     for path in outputs.values():
         console.print(f"{total:,} bases in {seconds:.1f} s: {path}", soft_wrap=True)

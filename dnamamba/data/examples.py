@@ -238,7 +238,7 @@ def from_regions(fasta: str | Path, path: str | Path, how: RegionsConfig, into: 
         Lines to say on how they were read.
 
     Raises:
-        UserError: the row whose record or place is not there, or whose strand is none.
+        UserError: the row whose record or place is not there, whose strand is none, or that has blocks.
     """
     if is_annotation(path) and how.label is None:
         raise UserError(f"data.regions.label: which attribute of {path} is the label? Name it")

@@ -60,8 +60,8 @@ def index_with_checksums(pieces: Iterable[bytes], source: str) -> tuple[list[Ind
     for text, whole in chunks(pieces):
         if not whole:
             if long is None:
-                record = f"{source}," if current is None else f"{source}, record {current.name}:"
-                long = LongLine(text, f"{record} line {line_number}")
+                where = f"{source}," if current is None else f"{source}, record {current.name}:"
+                long = LongLine(text, f"{where} line {line_number}")
             if current is None:
                 raise UserError(f"{source}, line {line_number}: {_NO_HEADER}")
             current.checksum = zlib.crc32(long.add(text), current.checksum)

@@ -26,6 +26,8 @@ ROMAN = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii
 
 _NAME_SHOWN, _COMPARED = 100, 2000  # characters of a name in a message, and names that it is compared with
 
+BED12 = 12  # columns of a BED with blocks
+
 # A place in a record, small enough for int64.
 _BASE = re.compile(r"[0-9]{1,18}")
 # Anything below a blank but the tab, and what Unicode adds: no name, number or label has it.
@@ -271,6 +273,24 @@ class BedRow(NamedTuple):
     number: int  # of the line, from 1
     interval: Interval
     others: tuple[str, ...]  # the columns after the third
+
+    def name_and_strand(self, where: str) -> tuple[str, str]:
+        """Columns 4 and 6; the strand is `+`, `-` or `.`, and the name '' where there is none.
+
+        Raises:
+            UserError: the row has several blocks, which nothing here joins, or an unknown strand.
+        """
+        name, _, strand, *rest = (*self.others, *[""] * 3)[: max(3, len(self.others))]
+        # The tenth column of a narrowPeak file, which has no more, is the summit.
+        blocks = rest[3].strip() if len(self.others) + 3 >= BED12 else "1"
+        if blocks not in ("", "0", "1"):
+            raise UserError(
+                f"{where}: the blocks of a BED12 are not read (got {blocks}); give a row per block, as "
+                "bedtools bed12tobed6 makes them"
+            )
+        if strand.strip() not in ("+", "-", ".", ""):
+            raise UserError(f"{where}: the strand must be +, - or . (got {strand.strip()!r}); mend column 6")
+        return name, strand.strip() or "."
 
 
 def bed_rows(path: str | Path) -> Iterator[BedRow]:

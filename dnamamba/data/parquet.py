@@ -33,7 +33,7 @@ def parquet_columns(
     columns: dict[str, list[str]] = {}
     try:
         # A ParquetFile reads this one file; read_table would take a folder for a data set.
-        with pyarrow.parquet.ParquetFile(path) as file:
+        with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
             header = [str(name) for name in file.schema_arrow.names]
             check_header(header, path)
             names = wanted(header)
@@ -50,6 +50,8 @@ def parquet_columns(
     except (OSError, ValueError, pyarrow.ArrowException) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(f"{path} is damaged or no Parquet file ({reason})") from None
+    if any(len(column) != number for column in columns.values()):
+        raise UserError(f"{path} is damaged or no Parquet file (columns of different lengths)")
     return header, columns, list(range(1, number + 1))
 
 

@@ -13,7 +13,6 @@ from dnamamba.data.synonyms import Synonyms
 from dnamamba.errors import UserError
 
 UNKNOWN = ("error", "skip")
-_BED12 = 12  # columns
 _NAMES = ("ID", "gene_id", "Name")  # attributes that name a feature where none is asked for
 
 
@@ -171,16 +170,9 @@ def _bed(path: str | Path, how: RegionsConfig) -> Iterator[RegionRow]:
     name, label = (_column(key, getattr(how, key)) for key in ("name", "label"))
     for row in bed_rows(path):
         where = f"{path}, row {row.number}"
-        if len(row.others) + 3 >= _BED12 and row.others[6].strip() not in ("", "0", "1"):
-            raise UserError(
-                f"{where}: the blocks of a BED12 are not read (got {row.others[6].strip()}); give a row per "
-                "block, as bedtools bed12tobed6 makes them"
-            )
-        strand = row.others[2].strip() if len(row.others) > 2 else "."
-        if strand not in ("+", "-", ".", ""):
-            raise UserError(f"{where}: the strand must be +, - or . (got {strand!r}); mend column 6")
-        given = _cell(row, name, "name", where) or ""
-        yield RegionRow(where, row.interval, given, strand or ".", _cell(row, label, "label", where))
+        own, strand = row.name_and_strand(where)
+        given = own if name is None else _cell(row, name, "name", where)
+        yield RegionRow(where, row.interval, given or "", strand, _cell(row, label, "label", where))
 
 
 def _column(key: str, given: str | None) -> int | None:

@@ -186,7 +186,7 @@ def from_folder(folder: Path, name: str) -> Callable[[Collector], None]:
         ),
         (
             lambda d: bed(d, "chr1\t0\t4\ta\t0\t*\n"),
-            "{d}/b.bed, row 1: the strand must be +, - or . (got '*'); mend",
+            "{d}/b.bed, row 1: the strand must be +, - or . (got '*')",
         ),
         (lambda d: bed(d, "chr1\t0\t4\n"), "1 sequence(s) with no label, the first is {d}/b.bed, row 1"),
         (lambda d: bed(d, "# nothing\n"), "{d}/b.bed: no regions"),
