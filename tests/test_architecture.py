@@ -44,6 +44,7 @@ HOME_OF = {
     "torchmetrics": {"objectives"},
     "peft": {"training.lora"},
     "pyarrow": {"data", "inference"},
+    "openpyxl": {"data"},
     "pyfaidx": {"data"},
     "Bio": {"data"},
     "matplotlib": {"reports", "heads", "suite"},

@@ -6,13 +6,12 @@ import os
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 from dnamamba.errors import Interrupted, UserError, signal_of
 from dnamamba.inference.bigwig import bigwig
 from dnamamba.inference.device import load_on
-from dnamamba.inference.inputs import Inputs, Region, read_inputs
+from dnamamba.inference.inputs import in_order, read_inputs
 from dnamamba.inference.output import named, output_path
 from dnamamba.inference.progress import bases_read
 from dnamamba.inference.streaming import Reader
@@ -54,7 +53,7 @@ def tracks_to_bigwig(config: TracksConfig) -> None:
     load_plugins(config.plugins or [])
     reader = Reader(load_on(config.model, config.device), precision=config.precision)
     inputs = read_inputs(config.fasta if config.bed is None else (config.fasta, config.bed), reader.alphabet)
-    regions = _sorted(inputs)
+    regions = in_order(inputs)
     lengths = {region.record: inputs.length(region.record) for region in regions}
     total = sum(region.length for region in regions)
     inputs.load(lengths)
@@ -88,19 +87,3 @@ def _outputs(config: TracksConfig) -> dict[str, Path]:
     out = named(config.out, SUFFIXES)
     names = {quantity: out.with_name(f"{out.stem}.{quantity}{out.suffix}") for quantity in QUANTITIES}
     return {q: output_path(str(name), SUFFIXES, config.overwrite) for q, name in names.items()}
-
-
-def _sorted(inputs: Inputs) -> list[Region]:
-    """The regions in a bigWig's order.
-
-    Raises:
-        UserError: two of them overlap: a base has one value.
-    """
-    regions = sorted(inputs.regions)
-    for one, other in pairwise(regions):
-        if one.record == other.record and other.start < one.end:
-            raise UserError(
-                f"regions overlap, and a bigWig holds one value a base: {one.record} {one.start:,} to "
-                f"{one.end:,} and {other.start:,} to {other.end:,}"
-            )
-    return regions

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from dnamamba.errors import UserError
 
 
-def parquet_columns(path: Path, wanted: Collection[str]) -> tuple[list[str], dict[str, list[str]], list[int]]:
+def parquet_columns(
+    path: Path, wanted: Callable[[Sequence[str]], Collection[str]]
+) -> tuple[list[str], dict[str, list[str]], list[int]]:
     """The header, the wanted columns as text, and the numbers of the rows (from 1); nothing else is read.
 
     What is missing is empty: null, NaN (which pandas writes for it) and NaT.
+
+    Args:
+        path: the file.
+        wanted: called with the header, gives the columns wanted of it.
 
     Raises:
         UserError: pyarrow is not installed; the file is damaged; a wanted column is there twice, holds
@@ -30,9 +36,10 @@ def parquet_columns(path: Path, wanted: Collection[str]) -> tuple[list[str], dic
         with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
             header = [str(name) for name in file.schema_arrow.names]
             check_header(header, path)
+            names = wanted(header)
             number = file.metadata.num_rows
             for name in header:
-                if name not in wanted:
+                if name not in names:
                     continue
                 if pyarrow.types.is_nested(file.schema_arrow.field(name).type):
                     kind = file.schema_arrow.field(name).type

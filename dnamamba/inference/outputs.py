@@ -1,7 +1,8 @@
-"""Embeddings as files: NumPy, HDF5, Zarr, Parquet, AnnData; each with its regions and how it was made."""
+"""Embeddings as files: NumPy, HDF5, Zarr, Parquet, AnnData, CSV and TSV, each with its regions."""
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnamamba.errors import UserError
+from dnamamba.escaping import cell
 from dnamamba.inference.contexts import Table
 from dnamamba.optional import need
 
@@ -48,7 +50,7 @@ def check_format(path: Path, pooling: str) -> None:
     package = _PACKAGES[path.suffix]
     if package:
         need(package, "embed", path.name)
-    if pooling == "none" and path.suffix in (".parquet", ".h5ad"):
+    if pooling == "none" and path.suffix in (".parquet", ".h5ad", ".csv", ".tsv"):
         raise UserError(f"{path.suffix} holds a vector a region: with pooling=none write .npz, .h5 or .zarr")
 
 
@@ -180,8 +182,29 @@ def _distinct(names: list[str]) -> list[str]:
     return result
 
 
+def _text(result: Result, path: Path) -> None:
+    """A row per region; the columns e0, e1, ... have the digits that give the same float32 again."""
+    columns = _columns(result)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, delimiter="," if path.suffix == ".csv" else "\t", lineterminator="\n")
+        writer.writerow([*columns, *(f"e{number}" for number in range(result.values.shape[1]))])
+        for rows in _blocks(result.values):
+            places = zip(*(column[rows].tolist() for column in columns.values()), strict=True)
+            for place, vector in zip(places, result.values[rows], strict=True):
+                writer.writerow([*map(cell, place), *map(str, vector)])
+
+
 _WRITERS: dict[str, Callable[[Result, Path], None]] = {
     ".npz": _npz, ".h5": _h5, ".zarr": _zarr, ".parquet": _parquet, ".h5ad": _h5ad,
+    ".csv": _text, ".tsv": _text,
 }  # fmt: skip
-_PACKAGES = {".npz": None, ".h5": "h5py", ".zarr": "zarr", ".parquet": "pyarrow", ".h5ad": "anndata"}
+_PACKAGES = {
+    ".npz": None,
+    ".csv": None,
+    ".tsv": None,
+    ".h5": "h5py",
+    ".zarr": "zarr",
+    ".parquet": "pyarrow",
+    ".h5ad": "anndata",
+}
 SUFFIXES = tuple(_WRITERS)

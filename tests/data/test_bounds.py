@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dnamamba import Genome, UserError, get_alphabet
-from dnamamba.data import intervals, tables, variants
+from dnamamba.data import tables, text_lines, variants
 from dnamamba.data.intervals import bed_rows
 from dnamamba.data.tables import read_table
 from dnamamba.data.variants import Vcf
@@ -48,7 +48,7 @@ LINES: dict[str, tuple[str, Callable[[Path], Any], Callable[[int], str], Callabl
 
 @pytest.fixture(autouse=True)
 def small_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (tables, variants, intervals):
+    for module in (tables, variants, text_lines):
         monkeypatch.setattr(module, "LONGEST_LINE", BOUND)
 
 
