@@ -17,6 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dnamamba.errors import UserError
+from dnamamba.foreign import Foreign, read_foreign
+from dnamamba.hub import fetched, is_name
 from dnamamba.models import DecoderConfig, LanguageModel, ModelConfig, SequenceModel
 from dnamamba.models.families import family_of_file
 
@@ -73,7 +75,9 @@ def save_weights(model: Model, state: dict[str, Tensor], folder: Path) -> None:
 
 
 def load(path: str | Path) -> Model:
-    """A model from an exported folder, a run's folder or a checkpoint, on the CPU and in evaluation mode.
+    """A model from a folder, a run's folder or a checkpoint, on the CPU and in evaluation mode.
+
+    The folder may be another package's (`dnamamba.foreign`), or `owner/name` of the Hugging Face Hub.
 
     Returns:
         A `LanguageModel` as it was pretrained, or a `SequenceModel` as it was fine-tuned.
@@ -81,7 +85,9 @@ def load(path: str | Path) -> Model:
     Raises:
         UserError: there is no model there, or it is damaged; the message names the file and what is wrong.
     """
-    path = Path(os.path.expanduser(path))
+    name, path = str(path), Path(os.path.expanduser(path))
+    if not path.exists() and is_name(name):
+        path = fetched(name)
     if path.is_file():
         checkpoint = read_checkpoint(path)
         config = checkpoint_config(checkpoint, path)
@@ -99,7 +105,13 @@ def load(path: str | Path) -> Model:
         return _build(config, decoder, weights, path)
     for folder in (path, path / "model"):
         if (folder / CONFIG_FILE).is_file():
-            config, decoder = _read_config(folder / CONFIG_FILE)
+            found = _read_config(folder / CONFIG_FILE)
+            if isinstance(found, Foreign):
+                model = _build(found.config, None, found.weights, folder)
+                assert isinstance(model, LanguageModel)
+                model.mapped = found.mapped
+                return model
+            config, decoder = found
             return _build(config, decoder, _read_weights(folder / WEIGHTS_FILE), folder)
     raise UserError(f"no model at {path}: neither a checkpoint nor a folder with {CONFIG_FILE}")
 
@@ -161,11 +173,16 @@ def _decoder(values: Any, path: Path) -> DecoderConfig | None:
         raise UserError(f"{path}: {error}") from error
 
 
-def _read_config(path: Path) -> tuple[ModelConfig, DecoderConfig | None]:
+def _read_config(path: Path) -> tuple[ModelConfig, DecoderConfig | None] | Foreign:
+    """Shape and decoder that our config.json holds; of another package's, the model itself."""
     try:
         document = json.loads(path.read_text())
+        if isinstance(document, dict) and "format" not in document:
+            return read_foreign(path.parent, document)
         found, version, model = document["format"], document["format_version"], document["model"]
         decoder = dict(document["decoder"]) if found == SEQUENCE_FORMAT else None
+    except UserError:
+        raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged: {type(error).__name__}: {error}") from error
     if found not in (FORMAT, SEQUENCE_FORMAT) or version != FORMAT_VERSION:
