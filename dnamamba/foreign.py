@@ -20,7 +20,7 @@ from dnamamba.errors import UserError
 from dnamamba.models.base import ModelConfig
 from dnamamba.models.layouts import Layout, ours_of, theirs_of
 
-HOMES = ("dnamamba.models.mamba.weights",)
+HOMES = ("dnamamba.models.mamba.weights", "dnamamba.models.caduceus.weights")
 """Modules with `LAYOUTS`."""
 
 CONFIG_FILE, OURS = "config.json", "dnamamba.json"

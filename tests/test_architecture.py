@@ -30,7 +30,7 @@ LAYERS = (
     ("inference",),
     ("suite",),
     ("commands",),
-    ("pretrain", "finetune", "plan", "embed", "score", "tracks", "generate", "info", "__main__"),
+    ("pretrain", "finetune", "plan", "embed", "score", "tracks", "generate", "export", "info", "__main__"),
 )
 ENTRIES = LAYERS[-1]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

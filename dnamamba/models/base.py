@@ -147,7 +147,7 @@ class Backbone(nn.Module):
 
     causal: ClassVar[bool]
     recurrent: ClassVar[bool]
-    equivariant: ClassVar[bool] = False
+    equivariant: bool = False
     max_length: int | None = None
     adapters: ClassVar[tuple[str, ...]] = ()
     undecayed: ClassVar[tuple[str, ...]] = ()

@@ -16,7 +16,7 @@ from transformers import MambaForCausalLM
 
 from dnamamba import UserError, load
 from dnamamba.foreign import write_foreign
-from dnamamba.inference.sampling import Sampling
+from dnamamba.inference.generation import generate
 from dnamamba.models import LanguageModel, MambaConfig
 
 VOCABULARY = 12
@@ -280,8 +280,6 @@ def test_a_checkpoint_of_another_architecture_is_refused(
 
 
 def test_a_text_model_loads_and_is_refused_where_bases_are_read(tmp_path: Path) -> None:
-    from dnamamba.inference.generation import generate
-
     torch.manual_seed(0)
     config = MambaConfig(d_model=8, n_layer=1, alphabet="text", vocab_size=300)
     model = LanguageModel(config).eval()
@@ -291,7 +289,7 @@ def test_a_text_model_loads_and_is_refused_where_bases_are_read(tmp_path: Path) 
     ids = torch.tensor([[299, 3, 257]])
     assert torch.equal(again(ids).logits, model(ids).logits)
     with pytest.raises(UserError, match="text tokenizer's tokens"):
-        generate(again, "ACGT", 3, Sampling())
+        generate(again, "ACGT", 3)
 
 
 def test_a_file_names_the_alphabet(folder: Path) -> None:

@@ -86,7 +86,7 @@ class MambaConfig(ModelConfig):
         return -(-self.vocab_size // self.vocab_multiple) * self.vocab_multiple
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values; `vocab_multiple` only where it is not 8, so that files and hashes stay as they were."""
+        """Plain values; without `vocab_multiple` where it is 8: files and hashes stay as they were."""
         values = super().to_dict()
         if self.vocab_multiple == 8:
             del values["vocab_multiple"]
