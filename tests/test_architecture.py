@@ -16,7 +16,7 @@ LAYERS = (
     ("errors", "files", "optional", "plugins"),
     ("kernels", "data", "reports.figures"),
     ("heads",),
-    ("models",),
+    ("models", "compat"),
     ("checkpoint", "foreign", "hub"),
     ("objectives",),
     ("datasets", "reports"),
