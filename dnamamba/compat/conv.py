@@ -1,6 +1,6 @@
 """The short causal convolution as causal-conv1d calls it: over a sequence, and of the next positions."""
 
-from typing import Literal, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -47,7 +47,7 @@ def causal_conv1d_fn(
         x.transpose(1, 2),
         weight,
         bias,
-        activation=cast(Literal["silu"] | None, "silu" if silu else None),
+        activation="silu" if silu else None,
         initial_state=None if initial_states is None else initial_states.transpose(1, 2),
     )
     y, state = y.transpose(1, 2), state.transpose(1, 2)
