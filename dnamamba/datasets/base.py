@@ -162,6 +162,20 @@ class DataModule(lightning.LightningDataModule):
         """Every example of `valid`, then of `test`, each on one process and once."""
         raise NotImplementedError(f"{type(self).__name__}.held_out_loaders")
 
+    def training_batches(self, most: int, bases: int) -> Iterator[Batch]:
+        """Training examples for simple models that are fitted beside a fine-tuning, by one process.
+
+        Args:
+            most: examples that will be read; there may be fewer.
+            bases: that will be read in all.
+        """
+        done = 0
+        for batch in self.train_dataloader():
+            yield batch
+            done += len(batch["tokens"])
+            if done >= most:
+                return
+
     def baselines(self, split: str, *, watched: bool = False) -> dict[int, float]:
         """Bits per base of Markov models by order, on every example of a split or on those watched."""
         return {}

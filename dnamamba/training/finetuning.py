@@ -18,6 +18,7 @@ from dnamamba.models import ModelConfig, SequenceModel
 from dnamamba.objectives.sequence import SequenceObjective
 from dnamamba.objectives.task_config import TaskConfig
 from dnamamba.reports.finetuning import FinetuningReport
+from dnamamba.training.baselines import Baselines
 from dnamamba.training.config import FinetuneTrainConfig, TrainConfig, TrainerConfig
 from dnamamba.training.fits.closed_form import ClosedForm, check_closed, check_question
 from dnamamba.training.keep_best import KeepBest
@@ -126,6 +127,7 @@ class Finetuning:
         best = KeepBest(task.monitor, task.patience, restores=task.keep_best, lower_is_better=lower)
         finishers: list[Callable[[Any], None]] = [merge_adapters] if task.lora_rank else []
         fit = ClosedForm() if closed else None
+        baselines = Baselines(objective, data) if task.baselines else None
         name = f"{size_of(model)}, {trainable(model):,} of them trainable, from {source}"
         return Run(
             folder,
@@ -134,7 +136,7 @@ class Finetuning:
             data,
             train,
             trainer,
-            FinetuningReport(name, decoder, data, task, best, fit),
+            FinetuningReport(name, decoder, data, task, best, fit, baselines),
             contents={
                 "family": shape.family,
                 "model": shape.to_dict(),

@@ -152,6 +152,14 @@ class SpeciesData(DataModule):
         for split in self.fixed:
             yield split, self._held_out(split)
 
+    def training_batches(self, most: int, bases: int) -> Iterator[Batch]:
+        """Training windows of the last stage, the first that a run at that length alone would read."""
+        number = max(1, min(most, bases // self.longest))
+        windows = SpeciesSet(
+            self.windows[-1], np.arange(number, dtype=np.int64), batch_size=self.config.batch_size
+        )
+        return iter(self.loader(windows, self.config.num_workers))
+
     def _held_out(self, split: str) -> DataLoader:
         rank, world_size, _ = self.place()
         number = self.config.valid_windows if split == "valid" else self.config.test_windows
