@@ -138,6 +138,11 @@ class DataModule(lightning.LightningDataModule):
         labels = self.decoder("mean").labels
         return [1] * len(labels), len(labels)
 
+    @property
+    def common_length(self) -> int | None:
+        """Bases of every sequence that is read, of all splits; None where they differ."""
+        return None
+
     def decoder(self, mode: str) -> DecoderConfig:
         """The question that the labels ask, answered by pooling `mode`.
 

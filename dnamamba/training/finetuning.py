@@ -1,7 +1,7 @@
 """The recipe of a fine-tuning run: settings in, a `Run` out."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,10 @@ from torch import Tensor
 
 from dnamamba.checkpoint import Model, load
 from dnamamba.data.embedded import YEAST_MODEL
-from dnamamba.datasets.base import DataConfig, filled
+from dnamamba.datasets.base import DataConfig, DataModule, filled
 from dnamamba.datasets.labelled import LabelledConfig
 from dnamamba.errors import UserError
-from dnamamba.models import ModelConfig, SequenceModel
+from dnamamba.models import DecoderConfig, ModelConfig, SequenceModel
 from dnamamba.objectives.sequence import SequenceObjective
 from dnamamba.objectives.task_config import TaskConfig
 from dnamamba.reports.finetuning import FinetuningReport
@@ -35,6 +35,8 @@ class Pooling:
 
     mode: str = "mean"
     strand: str = "forward"
+    context: str = "forward"
+    conv: int = 0
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ class Finetuning:
                 world_size=trainer.world_size,
             )
         data.console = console
-        decoder = replace(data.decoder(self.pooling.mode), strand=self.pooling.strand)
+        decoder = self.question(data)
         if closed:
             check_question(decoder)
         weights = decoder.head.class_weights(task.class_weights, *data.train_counts)
@@ -150,7 +152,7 @@ class Finetuning:
                 "data": fixed(self.data),
                 "train": fixed(train),
                 "task": fixed(task),
-                "decoder": list(decoder.to_dict()),
+                "decoder": [field.name for field in fields(decoder)],
                 "genome": list(data.identity),
             },
             configuration=self.configuration,
@@ -161,6 +163,22 @@ class Finetuning:
             finishers=finishers,
             console=console,
         )
+
+    def question(self, data: DataModule) -> DecoderConfig:
+        """What is asked of the data's sequences, and how it is read.
+
+        Raises:
+            UserError: each position is to have weights of its own, and the sequences differ in length.
+        """
+        pooling = self.pooling
+        asked = data.decoder("mean")
+        length = data.common_length if pooling.mode == "positions" else None
+        if pooling.mode == "positions" and length is None:
+            raise UserError(
+                "decoder.mode=positions: the sequences differ in length; choose decoder.mode=attention, or "
+                "cut them to one length (data.max_length)"
+            )
+        return replace(asked, **asdict(pooling), length=length)
 
 
 def pretrained_model(

@@ -139,6 +139,12 @@ class LabelledData(DataModule):
         bases = int(self.examples.offsets[-1])
         return {"records": len(self.examples), "bases": bases, "split": digest.hexdigest()[:16]}
 
+    @property
+    def common_length(self) -> int | None:
+        """Of the sequences as they are cut."""
+        lengths = np.unique(np.minimum(self.examples.lengths, self.crop.length))
+        return int(lengths[0]) if lengths.size == 1 else None
+
     def decoder(self, mode: str) -> DecoderConfig:
         """The question that the labels ask; a regression is scaled by its training targets."""
         unit = self._head.unit(self.targets.values[self.rows["train"]])

@@ -120,6 +120,11 @@ class SpeciesData(DataModule):
                 bases += sum(part.length for of in locus.stretches for part in of)
         return {"records": records, "bases": bases, "split": digest.hexdigest()[:16]}
 
+    @property
+    def common_length(self) -> int | None:
+        """That of a window, where all stages have the same."""
+        return self.longest if len(self.schedule.stages) == 1 else None
+
     def decoder(self, mode: str) -> DecoderConfig:
         """Which species?"""
         return DecoderConfig("classification", self.labels, mode)
