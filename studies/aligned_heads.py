@@ -2,9 +2,9 @@
 
     python studies/aligned_heads.py MODEL TABLE [TABLE ...] --out FOLDER [--accelerator gpu] [--jobs 6]
 
-TABLES are those of `studies/aligned_sets.py`, or any with a split; `yeast` stands for the package's own windows.
-Leaves a run's folder for each fine-tuning, and results.csv: what each reached on validation and test beside the
-best baseline. Runs that are there already are read, not run again.
+TABLES are those of `studies/aligned_sets.py`, or any with a split; `yeast` stands for the package's own
+windows. Leaves a run's folder for each fine-tuning, and results.csv: what each reached on validation and test,
+and the baselines. Runs that are there already are read, not run again.
 """
 
 import argparse
