@@ -3,7 +3,7 @@
     python studies/aligned_heads.py MODEL TABLE [TABLE ...] --out FOLDER [--accelerator gpu] [--jobs 6]
 
 TABLES are those of `studies/aligned_sets.py`, or any with a split; `yeast` stands for the package's own
-windows. Leaves a run's folder for each fine-tuning, and results.csv: what each reached on validation and test,
+windows. Leaves a folder for each fine-tuning, and results.csv: what each reached on validation and test,
 and the baselines. Runs that are there already are read, not run again.
 """
 

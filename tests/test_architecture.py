@@ -20,13 +20,17 @@ LAYERS = (
     ("checkpoint",),
     ("objectives",),
     ("datasets", "reports"),
-    ("config", "planning.cost", "commands.entry", "commands.overrides"),
+    (
+        "config",
+        "planning.cost",
+        *(f"commands.{name}" for name in ("entry", "experiments", "help", "mistakes", "overrides")),
+    ),
     ("training",),
     ("planning",),
     ("inference",),
     ("suite",),
     ("commands",),
-    ("pretrain", "finetune", "plan", "embed", "score", "tracks", "generate", "info", "__main__"),
+    ("pretrain", "finetune", "plan", "embed", "score", "tracks", "generate", "benchmark", "info", "__main__"),
 )
 ENTRIES = LAYERS[-1]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
