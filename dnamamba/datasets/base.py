@@ -92,6 +92,8 @@ class DataModule(lightning.LightningDataModule):
         alphabet: of the tokens.
         schedule: the stages of the run.
         padding: `right` or `left`, the side of a short row that is filled.
+        reverse_complement: whether each training sequence is read from a random strand; None where the recipe
+            may decide, and otherwise the same as True.
         console: for a word on long work.
     """
 
@@ -99,6 +101,7 @@ class DataModule(lightning.LightningDataModule):
     alphabet: Alphabet
     schedule: LengthSchedule
     padding: str = "right"
+    reverse_complement: bool | None = False
     console: Console = Console(quiet=True, markup=False, emoji=False)
 
     def __init__(

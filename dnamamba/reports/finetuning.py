@@ -119,6 +119,7 @@ class FinetuningReport:
         best: knows which step's weights were kept.
         fit: a head in closed form, or None.
         baselines: simple models to fit on the same data, see `dnamamba.training.baselines`; None fits none.
+        chosen: what was chosen by the data, a sentence each.
     """
 
     title = "fine-tuning"
@@ -132,6 +133,7 @@ class FinetuningReport:
         best: Any,
         fit: Any,
         baselines: Any = None,
+        chosen: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.decoder = decoder
@@ -140,10 +142,11 @@ class FinetuningReport:
         self.best = best
         self.fit = fit
         self.baselines = baselines
+        self.chosen = chosen
 
     def introduction(self) -> Sequence[str]:
         """The model, the data, its stages."""
-        lines = [self.name, f"{self.data.label}: {self.data.summary}", *self.data.notes]
+        lines = [self.name, f"{self.data.label}: {self.data.summary}", *self.data.notes, *self.chosen]
         return [*lines, self.data.stages] if self.data.stages else lines
 
     def validation(self, metrics: dict[str, float]) -> str:
@@ -162,6 +165,7 @@ class FinetuningReport:
             "steps": steps,
             "kept_step": self.best.step if self.task.keep_best and self.best.weights else steps,
             "training_seconds": facts["training_seconds"],
+            "chosen": list(self.chosen),
             "data": {"label": data.label, "summary": data.summary, "notes": list(data.notes)},
         }
         if self.fit is not None:
@@ -178,14 +182,14 @@ class FinetuningReport:
 
     def _compare(self, console: Console, results: dict[str, Any], draws: dict[str, Tensor]) -> dict[str, Any]:
         """The keys `baselines`, `baseline_notes` and `verdict` of metrics.json."""
-        fitted, notes = self.baselines.fit(console)
+        fitted = self.baselines.fit(console)
         found, theirs = {}, {}
         with console.status("bootstrapping the baselines"):
-            for one in fitted:
+            for one in fitted.all:
                 scores, theirs[one.name] = score_all(self.decoder, one.scored, self.task.bootstrap)
                 found[one.name] = one.settings | {split: scores[split] for split in one.scored}
         return {
             "baselines": found,
-            "baseline_notes": notes,
+            "baseline_notes": list(fitted.notes),
             **compare(self.decoder.head, results, draws, found, theirs),
         }

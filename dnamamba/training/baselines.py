@@ -4,7 +4,7 @@ They are fitted on training sequences as they lie in the data, on the strand tha
 logits of the run's head, so that its metrics, intervals and labels hold for them too.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from dnamamba.data.words import Bases, Floats, one_hot, word_shares
 from dnamamba.datasets.base import DataModule
 from dnamamba.heads.base import Head
 from dnamamba.models.pooling import base_table
-from dnamamba.objectives.sequence import Scored, SequenceObjective
+from dnamamba.objectives.sequence import Scored
 from dnamamba.training.fits.linear import Linear, fit_linear
 
 WORDS = (1, 2, 3, 4, 5, 6)
@@ -60,51 +60,91 @@ class Baseline:
         name: such as `5-mer logistic`.
         settings: what was chosen, and how many training sequences were read.
         scored: by split, in the order of the run's own.
+        answer: logits of any sequences, float64 [n, C].
     """
 
     name: str
     settings: dict[str, Any]
     scored: dict[str, Scored]
+    answer: Callable[[list[Bases]], Tensor]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """All that was fitted on a run's data.
+
+    Attributes:
+        constant, words, positions: None where these sequences allow none.
+        notes: a sentence on each that they don't.
+        valid: the validation sequences.
+    """
+
+    constant: Baseline | None = None
+    words: Baseline | None = None
+    positions: Baseline | None = None
+    notes: tuple[str, ...] = ()
+    valid: Split | None = None
+
+    @property
+    def all(self) -> list[Baseline]:
+        """Those that there are."""
+        return [one for one in (self.constant, self.words, self.positions) if one is not None]
 
 
 class Baselines:
-    """Fits simple models on a run's data.
+    """Fits simple models on a run's data, once.
 
     Args:
-        objective: has the head and the weights of its classes.
+        head: of the run.
+        weights: of its classes, or None.
         data: of the run.
     """
 
-    def __init__(self, objective: SequenceObjective, data: DataModule) -> None:
-        self.head: Head = objective.head
-        weights = objective.weights
-        self.weights = None if weights is None else weights.cpu()
+    def __init__(self, head: Head, weights: Tensor | None, data: DataModule) -> None:
+        self.head = head
+        self.weights = weights
         self.data = data
         self.table = base_table(data.alphabet.name)
+        self._fitted_once: Fitted | None = None
 
-    def fit(self, console: Console) -> tuple[list[Baseline], list[str]]:
-        """The baselines that these sequences allow, and a sentence on each that they don't."""
-        with _alone(self.data), torch.inference_mode(False):
+    def fit(self, console: Console) -> Fitted:
+        """The baselines that these sequences allow."""
+        if self._fitted_once is None:
+            # Loaders draw from the global generator, which the run's weights come from.
+            with _alone(self.data), torch.inference_mode(False), torch.random.fork_rng(devices=[]):
+                self._fitted_once = self._fit(console)
+        return self._fitted_once
+
+    def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The head's loss of each sequence, [n]."""
+        weights = None if self.weights is None else self.weights.to(logits.dtype)
+        return self.head.loss(logits, labels, weights, 0.0)
+
+    def _fit(self, console: Console) -> Fitted:
+        with console.status("reading the sequences again"):
             splits = {}
             for split, loader in self.data.held_out_loaders():
                 found = self._gather(loader, np.iinfo(np.int64).max, MOST_BASES)
                 if found is None:
-                    return [], [f"no baselines: {split} has more than {MOST_BASES:,} bases to hold in memory"]
+                    return Fitted(
+                        notes=(f"no baselines: {split} has more than {MOST_BASES:,} bases to hold in memory",)
+                    )
                 splits[split] = found
             batches = self.data.training_batches(MOST_SEQUENCES, MOST_BASES)
             train = self._gather(batches, MOST_SEQUENCES, MOST_BASES, cut=True)
         assert train is not None
-        made = [self._constant(train, splits)]
+        valid = splits["valid"]
+        constant = self._constant(train, splits)
         with console.status("fitting k-mers"):
-            made.append(self._words(train, splits))
+            words = self._words(train, splits)
         lengths = {row.size for split in (train, *splits.values()) for row in split.rows}
         if len(lengths) > 1:
-            return made, []
+            return Fitted(constant, words, valid=valid)
         if max(lengths) > LONGEST:
-            return made, [f"no one-hot baseline: sequences are longer than {LONGEST:,} bases"]
+            note = f"no one-hot baseline: sequences are longer than {LONGEST:,} bases"
+            return Fitted(constant, words, notes=(note,), valid=valid)
         with console.status("fitting one-hot vectors"):
-            made.append(self._positions(train, splits))
-        return made, []
+            return Fitted(constant, words, self._positions(train, splits), valid=valid)
 
     def _constant(self, train: Split, splits: dict[str, Split]) -> Baseline:
         """The best answer that does not look at the sequence."""
@@ -143,11 +183,7 @@ class Baselines:
         """A linear model and its validation loss; of a large validation a part chooses."""
         valid = valid.part(len(train.rows))
         pairs = [(torch.from_numpy(features(of.rows)), of.labels) for of in (train, valid)]
-        return fit_linear(pairs[0], pairs[1], len(self.head.labels), self._loss)
-
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        weights = None if self.weights is None else self.weights.to(logits.dtype)
-        return self.head.loss(logits, labels, weights, 0.0)
+        return fit_linear(pairs[0], pairs[1], len(self.head.labels), self.losses)
 
     def _answers(
         self,
@@ -159,13 +195,14 @@ class Baselines:
         splits: dict[str, Split],
     ) -> Baseline:
         """What a fitted model makes of every held-out sequence, some at a time."""
-        scored = {}
-        for split, (rows, labels, examples) in splits.items():
+
+        def answer(rows: list[Bases]) -> Tensor:
             parts = (torch.from_numpy(features(rows[i : i + 4096])) for i in range(0, len(rows), 4096))
-            scored[split] = Scored(examples, torch.cat([model.logits(part) for part in parts]), labels)
-        return Baseline(
-            name, settings | {"penalty": model.penalty, "training_sequences": len(train.rows)}, scored
-        )
+            return torch.cat([model.logits(part) for part in parts])
+
+        scored = {split: Scored(of.examples, answer(of.rows), of.labels) for split, of in splits.items()}
+        settings = settings | {"penalty": model.penalty, "training_sequences": len(train.rows)}
+        return Baseline(name, settings, scored, answer)
 
     def _gather(self, batches: Any, sequences: int, bases: int, cut: bool = False) -> Split | None:
         """The sequences of batches in the order of their numbers; None if they have too many bases.

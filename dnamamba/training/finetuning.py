@@ -19,6 +19,7 @@ from dnamamba.objectives.sequence import SequenceObjective
 from dnamamba.objectives.task_config import TaskConfig
 from dnamamba.reports.finetuning import FinetuningReport
 from dnamamba.training.baselines import Baselines
+from dnamamba.training.choosing import choose
 from dnamamba.training.config import FinetuneTrainConfig, TrainConfig, TrainerConfig
 from dnamamba.training.fits.closed_form import ClosedForm, check_closed, check_question
 from dnamamba.training.keep_best import KeepBest
@@ -33,7 +34,7 @@ from dnamamba.training.trainer import build_trainer
 class Pooling:
     """The `decoder` group: what the head reads, of which strands; conf/finetune.yaml explains each key."""
 
-    mode: str = "mean"
+    mode: str = "auto"
     strand: str = "forward"
     context: str = "forward"
     conv: int = 0
@@ -112,10 +113,13 @@ class Finetuning:
                 world_size=trainer.world_size,
             )
         data.console = console
-        decoder = self.question(data)
+        head = data.decoder("mean").head
+        weights = head.class_weights(task.class_weights, *data.train_counts)
+        baselines = Baselines(head, weights, data) if task.baselines else None
+        mode, chosen = choose(self.pooling.mode, data, baselines, console, may_learn=not closed)
+        decoder = self.question(data, mode)
         if closed:
             check_question(decoder)
-        weights = decoder.head.class_weights(task.class_weights, *data.train_counts)
         objective = SequenceObjective(decoder, task, weights, data.padding)
         model = SequenceModel(shape, decoder)
         if pretrained is not None:
@@ -129,7 +133,9 @@ class Finetuning:
         best = KeepBest(task.monitor, task.patience, restores=task.keep_best, lower_is_better=lower)
         finishers: list[Callable[[Any], None]] = [merge_adapters] if task.lora_rank else []
         fit = ClosedForm() if closed else None
-        baselines = Baselines(objective, data) if task.baselines else None
+        settings = asdict(self.data)  # type: ignore[call-overload]
+        if settings.get("reverse_complement", True) is None:
+            settings["reverse_complement"] = data.reverse_complement
         name = f"{size_of(model)}, {trainable(model):,} of them trainable, from {source}"
         return Run(
             folder,
@@ -138,12 +144,12 @@ class Finetuning:
             data,
             train,
             trainer,
-            FinetuningReport(name, decoder, data, task, best, fit, baselines),
+            FinetuningReport(name, decoder, data, task, best, fit, baselines, chosen),
             contents={
                 "family": shape.family,
                 "model": shape.to_dict(),
                 "decoder": decoder.to_dict(),
-                "data": asdict(self.data),  # type: ignore[call-overload]
+                "data": settings,
                 "train": asdict(train),
                 "task": asdict(task),
                 "genome": data.identity,
@@ -164,21 +170,24 @@ class Finetuning:
             console=console,
         )
 
-    def question(self, data: DataModule) -> DecoderConfig:
+    def question(self, data: DataModule, mode: str) -> DecoderConfig:
         """What is asked of the data's sequences, and how it is read.
+
+        Args:
+            data: has the labels.
+            mode: the pooling, `self.pooling.mode` or what was chosen for it.
 
         Raises:
             UserError: each position is to have weights of its own, and the sequences differ in length.
         """
-        pooling = self.pooling
         asked = data.decoder("mean")
-        length = data.common_length if pooling.mode == "positions" else None
-        if pooling.mode == "positions" and length is None:
+        length = data.common_length if mode == "positions" else None
+        if mode == "positions" and length is None:
             raise UserError(
                 "decoder.mode=positions: the sequences differ in length; choose decoder.mode=attention, or "
                 "cut them to one length (data.max_length)"
             )
-        return replace(asked, **asdict(pooling), length=length)
+        return replace(asked, **asdict(self.pooling) | {"mode": mode, "length": length})
 
 
 def pretrained_model(

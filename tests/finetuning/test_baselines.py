@@ -14,8 +14,7 @@ from dnamamba.commands.finetune import finetune
 from dnamamba.data.stateless import Int64s
 from dnamamba.heads.bootstrap import draw
 from dnamamba.models import DecoderConfig
-from dnamamba.objectives.sequence import Scored, SequenceObjective
-from dnamamba.objectives.task_config import TaskConfig
+from dnamamba.objectives.sequence import Scored
 from dnamamba.reports.comparison import compare
 from dnamamba.reports.finetuning import score_all
 from dnamamba.training import baselines as module
@@ -39,8 +38,8 @@ def aligned(path: Path, number: int = 160, lengths: tuple[int, int] = (12, 13)) 
 def fitted(table: Path, task: str = "classification", **settings: Any) -> tuple[list[Baseline], list[str]]:
     config = LabelledConfig(table=str(table), alphabet="dna", task=task, **settings)
     data = config.build(0, global_batch_size=8, max_steps=4, world_size=1)
-    objective = SequenceObjective(data.decoder("mean"), TaskConfig(), None, data.padding)
-    return Baselines(objective, data).fit(Console(quiet=True))
+    found = Baselines(data.decoder("mean").head, None, data).fit(Console(quiet=True))
+    return found.all, list(found.notes)
 
 
 def accuracy(baseline: Baseline, decoder: DecoderConfig, split: str = "test") -> float:

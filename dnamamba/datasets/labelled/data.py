@@ -55,6 +55,7 @@ class LabelledData(DataModule):
             )
         assert config.alphabet is not None
         self.config, self.seed, self.padding = config, seed, config.padding
+        self.reverse_complement = config.reverse_complement
         self.alphabet = get_alphabet(config.alphabet)
         self.share = global_batch_size // world_size
         self._head = head_class(config.task, "data.task")
@@ -208,7 +209,7 @@ class LabelledData(DataModule):
             self.targets.values,
             self.alphabet,
             crop=self.crop,
-            reverse_complement=self.config.reverse_complement,
+            reverse_complement=self.reverse_complement is not False,
             padding=self.padding,
             seed=self.seed,
             share=self.share,
