@@ -30,7 +30,19 @@ LAYERS = (
     ("inference",),
     ("suite",),
     ("commands",),
-    ("pretrain", "finetune", "plan", "embed", "score", "tracks", "generate", "benchmark", "info", "__main__"),
+    (
+        "pretrain",
+        "finetune",
+        "plan",
+        "embed",
+        "score",
+        "tracks",
+        "generate",
+        "benchmark",
+        "info",
+        "__main__",
+        "predict",
+    ),
 )
 ENTRIES = LAYERS[-1]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
