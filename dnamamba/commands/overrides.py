@@ -19,6 +19,12 @@ LISTS = {"data.valid", "data.test", "data.label_names"}
 MAPS = {"data.classes", "task.class_weights", "data.homology", "data.valid_species", "data.test_species"}
 NAMES = {"region", *LISTS, *MAPS}
 """Keys whose values, or whose own keys, are names: a number there is a name that YAML has rewritten."""
+COLUMNS = {f"data.columns.{key}" for key in ("id", "sequence", "label", "split", "group")}
+ATTRIBUTES = {
+    f"{where}.{key}" for where in ("regions", "data.regions") for key in ("feature", "name", "label")
+}
+TEXTS |= COLUMNS | ATTRIBUTES
+NAMES |= COLUMNS | ATTRIBUTES
 
 _OPEN, _CLOSE = "([{", ")]}"
 _CALL = re.compile(r"(?:choice|range|interval|glob|sort|shuffle|tag|str|extend_list)\(.*\)$", re.DOTALL)
