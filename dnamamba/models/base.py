@@ -145,7 +145,7 @@ class Backbone(nn.Module):
         activation_checkpointing: recompute each block in the backward pass instead of keeping what is inside.
     """
 
-    causal: ClassVar[bool]
+    causal: bool
     recurrent: ClassVar[bool]
     equivariant: bool = False
     max_length: int | None = None
