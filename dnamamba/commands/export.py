@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from rich.console import Console
 
 from dnamamba import __version__
 from dnamamba.checkpoint import load, model_hash
@@ -15,6 +14,7 @@ from dnamamba.foreign import write_foreign
 from dnamamba.inference.device import need_language_model
 from dnamamba.models import LanguageModel
 from dnamamba.plugins import load_plugins
+from dnamamba.terminal import Console
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def export_to_folder(config: ExportConfig) -> None:
     out = Path(os.path.expanduser(config.out))
     card = model_card(model, Path(os.path.expanduser(config.model)), config.licence)
     write_foreign(model.config, model.state_dict(), out, config.format, card)
-    console = Console(markup=False, emoji=False, highlight=False)
+    console = Console()
     console.print(f"{config.model} as {config.format}: {out}", soft_wrap=True)
 
 

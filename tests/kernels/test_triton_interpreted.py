@@ -15,7 +15,7 @@ pytest.importorskip("triton", reason="triton is published for Linux on x86-64 al
 HERE = Path(__file__).parent
 
 
-@pytest.mark.parametrize("cases", ["scan", "gluon", "elementwise", "conv", "block", "step"])
+@pytest.mark.parametrize("cases", ["scan", "gluon", "elementwise", "conv", "block", "step", "spread"])
 def test_kernels_under_the_interpreter(cases: str) -> None:
     path = HERE / "interpreted" / f"{cases}.py"
     run = subprocess.run(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.errors import UserError
 from dnamamba.models.base import ModelConfig
+from dnamamba.models.mamba.config import LARGEST, MOST_BLOCKS
 
 if TYPE_CHECKING:
     from dnamamba.models.transformer.backbone import TransformerBackbone
@@ -48,8 +49,9 @@ class TransformerConfig(ModelConfig):
             object.__setattr__(self, "d_hidden", -(-8 * self.d_model // 48) * 16)
         for name in ("d_model", "n_layer", "vocab_size", "d_head", "d_hidden"):
             value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise UserError(f"model.{name}: must be a whole number of at least 1 (got {value!r})")
+            most = MOST_BLOCKS if name == "n_layer" else LARGEST
+            if type(value) is not int or not 1 <= value <= most:
+                raise UserError(f"model.{name}: must be a whole number from 1 to {most:,} (got {value!r})")
         if self.vocab_size > 256:
             raise UserError(
                 f"model.vocab_size: must be at most 256, a token is a byte (got {self.vocab_size})"
