@@ -65,7 +65,7 @@ def test_every_command_reads_the_letters_of_a_foreign_folder(
     with torch.no_grad():
         bits = foreign(ids[None]).logits[0].log_softmax(-1)[:-1].gather(1, ids[1:, None].long())[:, 0]
     known = np.array([letter != "N" for letter in LETTERS[1:]])
-    likelihood = tracks(foreign, [LETTERS])[0][0, 1:]
+    likelihood = tracks(foreign, [LETTERS])[0].log_likelihood[1:]
     np.testing.assert_allclose(likelihood[known], bits[known].numpy() / np.log(2), rtol=1e-4, atol=1e-5)
     assert np.isnan(likelihood[~known]).all()
 
@@ -99,7 +99,7 @@ def test_a_transformer_has_likelihoods_and_is_refused_by_generate() -> None:
     with torch.no_grad():
         wanted = model(ids[None]).logits[0].log_softmax(-1)[:-1].gather(1, ids[1:, None].long())[:, 0]
     known = np.array([letter != "N" for letter in LETTERS[1:]])
-    found = tracks(model, [LETTERS])[0][0, 1:]
+    found = tracks(model, [LETTERS])[0].log_likelihood[1:]
     np.testing.assert_allclose(found[known], wanted[known].numpy() / np.log(2), rtol=1e-4, atol=1e-5)
     with pytest.raises(UserError, match="generate needs a model that is recurrent"):
         generate(model, "ACGT", 3)
@@ -131,7 +131,8 @@ def test_a_foreign_folder_is_fine_tuned(family: str, tmp_path: Path) -> None:
     ).run()
     assert result is not None
     assert result.results["test"]["accuracy"]["value"] == 1.0
-    assert result.model.config == model.config
+    found = result.model.config
+    assert (found.family, found.alphabet, found.width) == (family, "characters", model.config.width)
 
 
 def test_saved_families_keep_their_name(tmp_path: Path) -> None:
