@@ -31,8 +31,8 @@ LAYERS = (
     ("suite",),
     ("commands",),
     (
-        *("pretrain", "finetune", "plan", "embed", "score", "tracks", "generate", "benchmark", "export"),
-        *("info", "__main__"),
+        *("pretrain", "finetune", "plan", "embed", "score", "tracks", "generate", "benchmark", "predict"),
+        *("export", "info", "__main__"),
     ),
 )
 ENTRIES = LAYERS[-1]

@@ -112,7 +112,8 @@ class MambaMixer(nn.Module):
 
         Args:
             u, z: [B, L, E], the two halves of what in_proj makes.
-            state, ranks: as in `forward`.
+            state: what came before; None is the beginning of a sequence.
+            ranks: processes that each hold an equal part of the sequence.
 
         Returns:
             [B, L, E], and the state after the last position.
