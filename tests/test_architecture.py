@@ -31,7 +31,10 @@ LAYERS = (
     ("inference",),
     ("suite",),
     ("commands",),
-    ("pretrain", "finetune", "plan", "embed", "score", "tracks", "generate", "benchmark", "info", "__main__"),
+    (
+        *("pretrain", "finetune", "predict", "plan", "embed", "score", "tracks", "generate", "benchmark"),
+        *("info", "__main__"),
+    ),
 )
 ENTRIES = LAYERS[-1]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from dnamamba.data.regions import RegionsConfig
 from dnamamba.errors import Interrupted, UserError, signal_of
 from dnamamba.inference.bigwig import bigwig
 from dnamamba.inference.device import load_on
@@ -38,6 +39,7 @@ class TracksConfig:
     precision: str
     overwrite: bool
     plugins: list[str] | None = None
+    regions: RegionsConfig = field(default_factory=RegionsConfig)
 
 
 def tracks_to_bigwig(config: TracksConfig) -> None:
@@ -52,7 +54,10 @@ def tracks_to_bigwig(config: TracksConfig) -> None:
     need("pyBigWig", "tracks", config.out)
     load_plugins(config.plugins or [])
     reader = Reader(load_on(config.model, config.device), precision=config.precision)
-    inputs = read_inputs(config.fasta if config.bed is None else (config.fasta, config.bed), reader.alphabet)
+    source = config.fasta if config.bed is None else (config.fasta, config.bed)
+    inputs = read_inputs(source, reader.alphabet, config.regions)
+    for note in inputs.notes:
+        Console(stderr=True).print(f"dnamamba: {note}", soft_wrap=True)
     regions = in_order(inputs)
     lengths = {region.record: inputs.length(region.record) for region in regions}
     total = sum(region.length for region in regions)

@@ -29,7 +29,22 @@ _TRAINING = (
     "betas",
     "gradient_clip",
 )
+_TRAINED_WITH = (
+    *("alphabet", "classes", "columns.group", "columns.split", "crop", "duplicates", "folder"),
+    *("label_names", "max_length", "num_workers", "padding", "reverse_complement", "task", "test"),
+    *("test_fraction", "valid", "valid_examples", "valid_fraction"),
+)
 RULES = (
+    Rule(
+        (
+            *("train", "task", "decoder", "ckpt_path", "logger", "callbacks", "experiment"),
+            *(f"trainer.{key}" for key in ("devices", "num_nodes", "strategy", "deterministic")),
+            *(f"data.{key}" for key in _TRAINED_WITH),
+        ),
+        "mode",
+        lambda value: value != "predict",
+        "mode=train",
+    ),
     Rule(("scratch",), "model", lambda value: value == "scratch", "model=scratch"),
     Rule(("task.shrinkage", "task.refit"), "task.fit", lambda value: value == "closed", "task.fit=closed"),
     Rule(
@@ -55,7 +70,8 @@ RULES = (
         lambda value: value == "file",
         "data.split=file",
     ),
-    Rule(("context",), "bed", _given, "bed"),
+    Rule(("context", "regions"), "bed", _given, "bed"),
+    Rule(("data.regions",), "data.bed", _given, "data.bed"),
     Rule(("top_k", "top_p", "seed"), "temperature", lambda value: value != 0, "a temperature above 0"),
 )
 
