@@ -72,10 +72,11 @@ class TsvWriter:
 
     Args:
         file: opened with `newline=""` and in UTF-8.
+        delimiter: between cells; a comma makes a CSV.
     """
 
-    def __init__(self, file: TextIO) -> None:
-        self._writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+    def __init__(self, file: TextIO, delimiter: str = "\t") -> None:
+        self._writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
 
     def writerow(self, row: Iterable[object]) -> None:
         """Write a row."""

@@ -11,6 +11,10 @@ import dnamamba
 
 PACKAGE = Path(dnamamba.__file__).parent
 
+CONFIGURING = tuple(
+    f"commands.{name}"
+    for name in ("entry", "experiments", "help", "mistakes", "overrides", "unused", "yaml_files")
+)
 # From the ground up. A file belongs to the longest name that it begins with, and imports nothing above it.
 LAYERS = (
     ("escaping", "errors", "files", "optional", "plugins", "terminal"),
@@ -20,12 +24,7 @@ LAYERS = (
     ("checkpoint",),
     ("objectives",),
     ("datasets", "reports"),
-    (
-        "config",
-        "planning.cost",
-        *(f"commands.{name}" for name in ("entry", "experiments", "help", "mistakes", "overrides", "unused")),
-        "commands.yaml_files",
-    ),
+    ("config", "planning.cost", *CONFIGURING),
     ("training",),
     ("planning",),
     ("inference",),

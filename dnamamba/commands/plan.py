@@ -48,6 +48,7 @@ def plan_pretraining(cfg: DictConfig) -> Plan:
         model,
         typed(cfg.train, TrainConfig, "train"),
         processes_of(cfg.trainer),
+        context_size=int(cfg.trainer.get("context_size", 1)),
         device=options.device,
         training_segments=options.training_segments,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,8 +65,8 @@ def predict(cfg: DictConfig, folder: Path, piece: int = PIECE) -> Path:
     if given not in SOURCES:
         where = "" if "table" in cfg.data else ", and data=labelled, the data group that has it"
         raise UserError(
-            f"mode=predict needs data.fasta=FILE, the sequences to label, perhaps with data.bed; or "
-            f"data.table=FILE{where}"
+            f"mode=predict needs data.fasta=FILE, the sequences to label{where}; data.bed may go with it; or "
+            "data.table=FILE"
         )
     if cfg.trainer.accelerator in ("cuda", "gpu") and not torch.cuda.is_available():
         raise UserError(
@@ -85,4 +86,11 @@ def predict(cfg: DictConfig, folder: Path, piece: int = PIECE) -> Path:
         precision="bf16" if str(cfg.trainer.precision).startswith("bf16") else "fp32",
         overwrite=True,
     )
-    return predict_to_file(config, piece)
+    new = not folder.exists()
+    try:
+        return predict_to_file(config, piece)
+    except UserError:
+        if new:
+            with suppress(OSError):  # nothing was written, so that it is empty, or it was never made
+                folder.rmdir()
+        raise

@@ -21,14 +21,8 @@ def _given(value: Any) -> bool:
     return value is not None
 
 
-_TRAINING = (
-    "learning_rate",
-    "final_learning_rate",
-    "warmup_fraction",
-    "weight_decay",
-    "betas",
-    "gradient_clip",
-)
+_RATES = ("learning_rate", "final_learning_rate", "warmup_fraction", "weight_decay", "betas", "gradient_clip")
+_OF_FILES = ("data.valid_species", "data.test_species")
 _TRAINED_WITH = (
     *("alphabet", "classes", "columns.group", "columns.split", "crop", "duplicates", "folder"),
     *("label_names", "max_length", "num_workers", "padding", "reverse_complement", "task", "test"),
@@ -48,7 +42,7 @@ RULES = (
     Rule(("scratch",), "model", lambda value: value == "scratch", "model=scratch"),
     Rule(("task.shrinkage", "task.refit"), "task.fit", lambda value: value == "closed", "task.fit=closed"),
     Rule(
-        tuple(f"train.{key}" for key in (*_TRAINING, "validate_every", "checkpoint_every")),
+        tuple(f"train.{key}" for key in _RATES),
         "task.fit",
         lambda value: value != "closed",
         "task.fit=gradient",
@@ -64,14 +58,8 @@ RULES = (
     Rule(("data.crop",), "data.max_length", _given, "data.max_length"),
     Rule(("data.record_id",), "data.split", lambda value: value == "record", "data.split=record"),
     Rule(("data.homology",), "data.split", lambda value: value == "chromosome", "data.split=chromosome"),
-    Rule(
-        ("data.valid_species", "data.test_species"),
-        "data.split",
-        lambda value: value == "file",
-        "data.split=file",
-    ),
-    Rule(("context", "regions"), "bed", _given, "bed"),
-    Rule(("data.regions",), "data.bed", _given, "data.bed"),
+    Rule(_OF_FILES, "data.split", lambda value: value == "file", "data.split=file"),
+    Rule(("context",), "bed", _given, "bed"),
     Rule(("top_k", "top_p", "seed"), "temperature", lambda value: value != 0, "a temperature above 0"),
 )
 

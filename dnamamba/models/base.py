@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from dnamamba.errors import UserError
+from dnamamba.kernels.ranks import Ranks
+from dnamamba.models.plain import check_plain
 
 State = Any
 """The recurrent state after a prefix; only its own backbone looks inside."""
@@ -103,20 +105,10 @@ class ModelConfig:
         """The inverse of `to_dict`.
 
         Raises:
-            UserError: a key is unknown or missing; the message names it.
+            UserError: a key is unknown or missing, or a value is of another type or out of range; the message
+                names it.
         """
-        fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-        unknown = sorted(set(values) - set(fields))
-        if unknown:
-            raise UserError(f"unknown model setting {', '.join(unknown)}; known are {', '.join(fields)}")
-        required = {
-            name
-            for name, field in fields.items()
-            if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        }
-        missing = sorted(required - set(values))
-        if missing:
-            raise UserError(f"model setting {', '.join(missing)} is missing")
+        check_plain(cls, values, "model")
         return cls(**values)
 
     def differences(self, other: "ModelConfig") -> list[str]:
@@ -136,15 +128,19 @@ class Backbone(nn.Module):
         causal: whether position i reads no position after i.
         recurrent: whether `forward` takes and returns a state, so that two calls equal one on the whole.
         equivariant: whether the reverse complement of the input gives the reverse of the output.
+        divisible: whether `ranks` may be set.
         max_length: the longest input, or None.
         adapters: names of the linear layers that LoRA may wrap.
         undecayed: last parts of the names of parameters that weight decay must leave alone.
         activation_checkpointing: recompute each block in the backward pass instead of keeping what is inside.
+        ranks: processes that each hold an equal, contiguous part of every sequence. `forward` then reads a
+            part of [B, L / ranks]; its states are those of the whole sequence, the same on every rank.
     """
 
     causal: ClassVar[bool]
     recurrent: ClassVar[bool]
     equivariant: ClassVar[bool] = False
+    divisible: ClassVar[bool] = False
     max_length: int | None = None
     adapters: ClassVar[tuple[str, ...]] = ()
     undecayed: ClassVar[tuple[str, ...]] = ()
@@ -152,6 +148,7 @@ class Backbone(nn.Module):
     config: ModelConfig
     embedding: nn.Module
     activation_checkpointing: bool = False
+    ranks: Ranks | None = None
 
     def forward(
         self, tokens: Tensor, state: State | None = None, *, blocks: int | None = None
@@ -204,7 +201,7 @@ class Backbone(nn.Module):
         return len(blocks) + 1
 
 
-CAPABILITIES = ("causal", "recurrent", "equivariant")
+CAPABILITIES = ("causal", "recurrent", "equivariant", "divisible")
 
 
 def need(backbone: Backbone, capabilities: Sequence[str], who: str) -> None:

@@ -107,7 +107,11 @@ class FinetuneTrainConfig(TrainConfig):
 
 @dataclass(frozen=True)
 class TrainerConfig:
-    """The `trainer` group: which devices, how many, in which precision; conf/trainer explains each key."""
+    """The `trainer` group: which devices, how many, in which precision; conf/trainer explains each key.
+
+    Raises:
+        UserError: a number is out of range, or the processes can't form groups of `context_size`.
+    """
 
     accelerator: str = "cpu"
     devices: int = 1
@@ -115,13 +119,24 @@ class TrainerConfig:
     strategy: str = "auto"
     precision: str = "32-true"
     deterministic: bool = False
+    context_size: int = 1
 
     def __post_init__(self) -> None:
-        for key in ("devices", "num_nodes"):
+        for key in ("devices", "num_nodes", "context_size"):
             if getattr(self, key) < 1:
                 raise UserError(f"trainer.{key} must be at least 1, not {getattr(self, key)}")
+        if self.processes % self.context_size:
+            raise UserError(
+                f"trainer.context_size: {self.processes} processes can't share sequences by so many (got "
+                f"{self.context_size}); set a divisor of trainer.devices x trainer.num_nodes"
+            )
 
     @property
     def processes(self) -> int:
         """Processes of a run, together on all machines."""
         return self.devices * self.num_nodes
+
+    @property
+    def data_processes(self) -> int:
+        """Groups of processes that read sequences of their own."""
+        return self.processes // self.context_size

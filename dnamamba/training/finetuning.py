@@ -94,6 +94,11 @@ class Finetuning:
         console = Console(quiet=self.quiet)
         if train.max_steps is None:
             raise UserError("train.max_steps must be a number: fine-tuning has no other end")
+        if self.trainer.context_size > 1:
+            raise UserError(
+                "trainer.context_size: a fine-tuning reads each sequence on one process (got "
+                f"{self.trainer.context_size}); set 1"
+            )
         closed = task.fit == "closed"
         lightning.seed_everything(train.seed, verbose=False)
         pretrained, shape, source = pretrained_model(self.model, self.data.alphabet)

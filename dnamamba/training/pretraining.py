@@ -18,6 +18,7 @@ from dnamamba.plugins import imported
 from dnamamba.reports.pretraining import PretrainingReport
 from dnamamba.terminal import Console
 from dnamamba.training.config import TrainConfig, TrainerConfig
+from dnamamba.training.context import check_context
 from dnamamba.training.run import Result, Run, size_of
 from dnamamba.training.trainer import build_trainer
 
@@ -97,9 +98,12 @@ class Pretraining:
             train.seed,
             global_batch_size=train.sequences_per_step,
             max_steps=train.max_steps,
-            world_size=trainer.world_size,
+            world_size=self.trainer.data_processes,
         )
         data.console = console
+        data.context_size = self.trainer.context_size
+        lengths = [stage.length for stage in data.schedule.stages]
+        check_context(self.trainer.context_size, model.backbone, objective, lengths, compiled=train.compile)
         bases_per_step = data.schedule.stages[-1].sequences * data.schedule.stages[-1].length
         return Run(
             folder,
@@ -125,6 +129,7 @@ class Pretraining:
             },
             configuration=self.configuration,
             ckpt_path=self.ckpt_path,
+            context_size=self.trainer.context_size,
             console=console,
         )
 

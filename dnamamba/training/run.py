@@ -1,10 +1,11 @@
 """The one loop of every run: what is trained, on what, for what, and what the run leaves behind.
 
-A recipe (`pretraining.py`, `finetuning.py`) builds a `Run`; `Run.train` executes it.
+A recipe (`pretraining.py`, `finetuning.py`) builds a `Run`; `Run.execute` trains it.
 """
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,7 +14,7 @@ import lightning
 
 from dnamamba.checkpoint import Model
 from dnamamba.datasets.base import DataModule
-from dnamamba.files import replacing
+from dnamamba.files import locked, replacing
 from dnamamba.models.base import need_reach
 from dnamamba.objectives.base import Objective
 from dnamamba.reports.figures import read_metrics
@@ -21,6 +22,7 @@ from dnamamba.terminal import Console
 from dnamamba.training.checkpointing import LastCheckpoint
 from dnamamba.training.config import TrainConfig
 from dnamamba.training.keep_best import KeepBest
+from dnamamba.training.lost import one_line_if_lost
 from dnamamba.training.module import Task
 from dnamamba.training.progress import ProgressReport, Throughput
 from dnamamba.training.resume import checkpoint_to_resume, metrics_until
@@ -104,6 +106,7 @@ class Run:
         keep_best: keeps the weights of the best validation; None keeps the last.
         fit: finds the weights in another way than by gradient.
         finishers: change the trained model before it is saved, such as merging adapters.
+        context_size: processes that read a sequence together.
         console: for what a person reads.
 
     Raises:
@@ -125,6 +128,7 @@ class Run:
     keep_best: KeepBest | None = None
     fit: Fit | None = None
     finishers: Sequence[Callable[[Any], None]] = ()
+    context_size: int = 1
     console: Console = field(default_factory=Console)
 
     def __post_init__(self) -> None:
@@ -137,9 +141,14 @@ class Run:
             The result; None in a process that is not the run's first.
 
         Raises:
-            UserError: the checkpoint can't be resumed; nothing was written.
+            UserError: the checkpoint can't be resumed, or another run is writing the folder; nothing was
+                written.
             Interrupted: a signal stopped the run; a checkpoint to resume is in the folder.
         """
+        with locked(self.folder) if self.trainer.is_global_zero else nullcontext():
+            return self._execute()
+
+    def _execute(self) -> Result | None:
         trainer, data, folder = self.trainer, self.data, self.folder
         max_steps = data.schedule.max_steps
         trainer.fit_loop.epoch_loop.max_steps = max_steps
@@ -152,6 +161,7 @@ class Run:
             layer_decay=self.layer_decay,
             micro_batch=data.micro_batch,
             describe=data.describe,
+            context_size=self.context_size,
         )
         best = [] if self.keep_best is None else [self.keep_best]
         last = LastCheckpoint(
@@ -175,14 +185,15 @@ class Run:
             if self.fit is None:
                 if self.train.compile:
                     self.model.compile()
-                trainer.fit(task, datamodule=data, ckpt_path=resume_from)
+                with one_line_if_lost(last.path):
+                    trainer.fit(task, datamodule=data, ckpt_path=resume_from)
             seconds = time.perf_counter() - began
             if self.keep_best is not None:
                 self.keep_best.restore(self.model)
             for finish in self.finishers:
                 finish(self.model)
             save_trained(self.model, folder / "model", trainer.is_global_zero)
-            with self.console.status("scoring the held-out data"):
+            with one_line_if_lost(last.path), self.console.status("scoring the held-out data"):
                 outcomes = self._score(task)
         finally:
             last.restore_signals()

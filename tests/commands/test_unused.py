@@ -2,6 +2,7 @@
 
 import pytest
 
+from dnamamba.commands.unused import check_unused
 from dnamamba.config import composed
 from dnamamba.errors import UserError
 
@@ -43,7 +44,7 @@ def test_a_setting_without_effect_is_refused_by_name(
     command: str, overrides: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(UserError) as error:
-        composed(command, overrides)
+        check_unused(composed(command, overrides), overrides)
     assert str(error.value).startswith(message)
 
 
@@ -60,5 +61,4 @@ def test_a_setting_without_effect_is_refused_by_name(
     ],
 )
 def test_a_setting_with_effect_is_taken(command: str, overrides: tuple[str, ...]) -> None:
-    cfg = composed(command, overrides)
-    assert cfg is not None
+    check_unused(composed(command, overrides), overrides)

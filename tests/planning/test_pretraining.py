@@ -186,3 +186,22 @@ def test_the_command_prints_a_table_and_leaves_nothing(tmp_path: Path) -> None:
     assert "1,048,576" in done.stdout
     assert done.stderr == ""
     assert not list(tmp_path.iterdir())
+
+
+def test_a_sequence_over_eight_gpus_takes_an_eighth_of_its_bases_on_each(planned: Configure) -> None:
+    length = ("data.max_length=33554432", "data.batch_size=1", "train.global_batch_size=1", "model=paper_1m4")
+    spread = plan_pretraining(planned("trainer=context", "trainer.devices=8", *length))
+    part = plan_pretraining(planned("trainer=gpu", "data.max_length=4194304", *length[1:]))
+    assert (spread.processes, spread.context_size) == (8, 8)
+    (stage,) = spread.stages
+    assert (stage.sequences_per_step, stage.micro_batch, stage.micro_batches) == (1, 1, 1)
+    assert spread.bases == 8 * part.bases
+    assert spread.seconds == part.seconds
+    assert spread.memory_gib == pytest.approx(part.memory_gib, rel=0.005)  # and all of its tokens
+
+
+def test_a_plan_refuses_windows_that_do_not_go_round(planned: Configure) -> None:
+    with pytest.raises(
+        UserError, match=r"^trainer.context_size: 8 processes can't share .* \(got 1,025 bases\)"
+    ):
+        plan_pretraining(planned("trainer=context", "trainer.devices=8", "data.max_length=1025"))
