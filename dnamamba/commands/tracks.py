@@ -11,12 +11,13 @@ from pathlib import Path
 from dnamamba.data.regions import RegionsConfig
 from dnamamba.errors import Interrupted, UserError, signal_of
 from dnamamba.inference.bigwig import bigwig
-from dnamamba.inference.device import load_on
+from dnamamba.inference.device import load_any_on
 from dnamamba.inference.inputs import in_order, read_inputs
 from dnamamba.inference.output import named, output_path
 from dnamamba.inference.progress import bases_read
 from dnamamba.inference.streaming import Reader
 from dnamamba.inference.tracks import QUANTITIES, read_track
+from dnamamba.models import SequenceModel
 from dnamamba.optional import need
 from dnamamba.plugins import load_plugins
 from dnamamba.terminal import Console
@@ -53,7 +54,13 @@ def tracks_to_bigwig(config: TracksConfig) -> None:
     outputs = _outputs(config)
     need("pyBigWig", "tracks", config.out)
     load_plugins(config.plugins or [])
-    reader = Reader(load_on(config.model, config.device), precision=config.precision)
+    model = load_any_on(config.model, config.device)
+    if isinstance(model, SequenceModel):
+        raise UserError(
+            f"{config.model} is a fine-tuned model without probabilities of bases; for a sliding track of "
+            "its answer use dnamamba predict window=N stride=M out=FILE.bw"
+        )
+    reader = Reader(model, precision=config.precision)
     source = config.fasta if config.bed is None else (config.fasta, config.bed)
     inputs = read_inputs(source, reader.alphabet, config.regions)
     for note in inputs.notes:
