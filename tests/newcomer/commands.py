@@ -1,6 +1,6 @@
 """Run command lines as a shell would, one after the other in one process: torch is imported once.
 
-Each line of standard input is a JSON list, the words of `dnamamba ...`. Each line of standard output is one too:
+Each line of standard input is a JSON list, the words of `dnamamba ...`; each of standard output is one too:
 the status, what was printed, and what went to standard error.
 """
 

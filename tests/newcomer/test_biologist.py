@@ -56,8 +56,8 @@ def classifier(shell: Shell, folder: Path) -> Path:
     """Where a gene is expressed, learnt from its promoter, with whole chromosomes held out."""
     regions = "data.regions.feature=gene data.regions.label=tissue data.regions.upstream=150"
     status, out, err = shell(
-        "finetune model=scratch scratch.d_model=16 scratch.n_layer=1 data.fasta=genome.fa.gz data.bed=genes.gff3 "
-        f"{regions} data.valid=Chr2 data.test=Chr3 task.fit=closed train.max_steps=10 "
+        "finetune model=scratch scratch.d_model=16 scratch.n_layer=1 data.fasta=genome.fa.gz "
+        f"data.bed=genes.gff3 {regions} data.valid=Chr2 data.test=Chr3 task.fit=closed train.max_steps=10 "
         "train.global_batch_size=16 data.batch_size=16 task.bootstrap=20 hydra.run.dir=tissue"
     )
     assert status == 0, err
