@@ -68,11 +68,11 @@ def cell(value: object) -> str:
 
 
 class TsvWriter:
-    """Rows of a TSV table, each cell as `cell` makes it.
+    """Rows of a TSV or CSV table, each cell as `cell` makes it.
 
     Args:
         file: opened with `newline=""` and in UTF-8.
-        delimiter: between cells; a comma makes a CSV.
+        delimiter: a tab, or a comma.
     """
 
     def __init__(self, file: TextIO, delimiter: str = "\t") -> None:

@@ -20,8 +20,8 @@ LAYERS = (
     ("escaping", "errors", "files", "optional", "plugins", "terminal"),
     ("kernels", "data", "reports.figures"),
     ("heads",),
-    ("models",),
-    ("checkpoint",),
+    ("models", "compat"),
+    ("checkpoint", "foreign", "hub"),
     ("objectives",),
     ("datasets", "reports"),
     ("config", "planning.cost", *CONFIGURING),
@@ -31,8 +31,8 @@ LAYERS = (
     ("suite",),
     ("commands",),
     (
-        *("pretrain", "finetune", "predict", "plan", "embed", "score", "tracks", "generate", "benchmark"),
-        *("info", "__main__"),
+        *("pretrain", "finetune", "plan", "embed", "score", "tracks", "generate", "benchmark", "predict"),
+        *("export", "info", "__main__"),
     ),
 )
 ENTRIES = LAYERS[-1]
@@ -46,6 +46,7 @@ HOME_OF = {
     "omegaconf": {"config", "commands", *ENTRIES},
     "torchmetrics": {"objectives"},
     "peft": {"training.lora"},
+    "huggingface_hub": {"hub"},
     "pyarrow": {"data", "inference"},
     "openpyxl": {"data"},
     "pyfaidx": {"data"},

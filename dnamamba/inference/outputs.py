@@ -190,7 +190,7 @@ def _text(result: Result, path: Path) -> None:
         for rows in _blocks(result.values):
             places = zip(*(column[rows].tolist() for column in columns.values()), strict=True)
             for place, vector in zip(places, result.values[rows], strict=True):
-                writer.writerow([*place, *vector])
+                writer.writerow([*place, *map(str, vector)])
 
 
 _WRITERS: dict[str, Callable[[Result, Path], None]] = {

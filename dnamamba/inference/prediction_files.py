@@ -88,10 +88,10 @@ def write_table(columns: Mapping[str, Sequence[Any]], path: Path, suffix: str) -
         )
         return
     with path.open("w", newline="", encoding="utf-8") as file:
-        write = TsvWriter(file, "\t" if suffix == ".tsv" else ",").writerow
-        write(list(columns))
+        writer = TsvWriter(file, "\t" if suffix == ".tsv" else ",")
+        writer.writerow(columns)
         for row in zip(*columns.values(), strict=True):
-            write(list(map(_text, row)))
+            writer.writerow(map(_text, row))
 
 
 def _text(value: Any) -> str:
