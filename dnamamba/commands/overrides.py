@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dnamamba.errors import UserError
 
 PATHS = {"fasta", "bed", "vcf", "out", "ckpt_path", "data.fasta", "data.intervals", "data.folder"}
-PATHS |= {"data.labels", "data.bed", "data.table"}
-TEXTS = PATHS | {"region", "prompt"}
+PATHS |= {"data.labels", "data.bed", "data.table", "table", "labels"}
+TEXTS = PATHS | {"region", "prompt", "label"}
+TEXTS |= {f"{group}.{key}" for group in ("regions", "data.regions") for key in ("feature", "name", "label")}
 MODEL_PATH = "_path_"
 """Since conf/ has a group `model`, Hydra takes `model=x` for a choice among its files, but a map for a value:
 a path travels as `model={_path_: x}`."""
