@@ -16,7 +16,9 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from dnamamba.errors import STOP_SIGNALS, Interrupted
 from dnamamba.files import replacing
 
-LAST = "last.ckpt"
+LAST, NEXT = "last.ckpt", "next.ckpt"
+UNVALIDATED = "unvalidated"  # in a checkpoint: the validation of its step comes after it
+ENDED = "ended"  # likewise: the run ended before its last step, for example by task.patience
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -50,19 +52,21 @@ class LastCheckpoint(lightning.Callback):
         folder: where last.ckpt goes.
         every: optimiser steps between two checkpoints.
         contents: plain values that go with the weights, such as the model's configuration.
-        validate_every: steps between two validations, where a checkpoint must know what the validation of its
-            step found; it is then saved after that.
+        validate_every: optimiser steps between two validations.
+        waits: whether a checkpoint must know what the validation of its step found, and is saved after it.
+            Else it is saved before, and says so: a run that is killed in the validation does it when resumed.
     """
 
     def __init__(
-        self, folder: Path, every: int, contents: dict[str, Any], validate_every: int | None = None
+        self, folder: Path, every: int, contents: dict[str, Any], validate_every: int, *, waits: bool
     ) -> None:
         self.path = folder / LAST
         self.every = every
         self.contents = contents
         self.validate_every = validate_every
-        self._next = folder / "next.ckpt"
-        self._due = self._written = False
+        self.waits = waits
+        self._next = folder / NEXT
+        self._due = self._written = self._unvalidated = False
         self._trainer: lightning.Trainer | None = None
         self._training = False
         self._asked: signal.Signals | None = None
@@ -74,8 +78,9 @@ class LastCheckpoint(lightning.Callback):
     def on_save_checkpoint(
         self, trainer: lightning.Trainer, module: lightning.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add `contents`."""
-        checkpoint["dnamamba"] = self.contents
+        """Add `contents`, and what is left to do of the step that a resumed run could not know."""
+        ended = not self._training and trainer.should_stop and trainer.global_step < trainer.max_steps
+        checkpoint["dnamamba"] = self.contents | {UNVALIDATED: self._unvalidated, ENDED: ended}
 
     def take_signals(self, trainer: lightning.Trainer) -> None:
         """Take over the stop signals, before `trainer` does anything; only a main thread may.
@@ -115,8 +120,12 @@ class LastCheckpoint(lightning.Callback):
             self._agreed = self._asked
         self._stopped_at = None if self._agreed is None else trainer.global_step
         self._due = self._stopped_at is not None or trainer.global_step % self.every == 0
-        if self.validate_every is None or trainer.global_step % self.validate_every:
+        # Without held-out data there are no validations.
+        validates = trainer.global_step % self.validate_every == 0 and sum(trainer.num_val_batches) > 0
+        if not (validates and self.waits):
+            self._unvalidated = validates
             self._save(trainer)
+            self._unvalidated = False
 
     def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         """Save what was left until now."""
