@@ -8,6 +8,7 @@ import json
 import os
 import zipfile
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -57,7 +58,7 @@ def save_weights(model: Model, state: dict[str, Tensor], folder: Path) -> None:
             config, tensors = beside / CONFIG_FILE, beside / WEIGHTS_FILE
             save_file(weights, tensors)
             document[DIGEST] = _digest(document, tensors)
-            config.write_text(json.dumps(document, indent=2) + "\n")
+            config.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
             tensors.chmod(config.stat().st_mode & 0o777)  # safetensors makes it private
     except OSError as error:
         raise UserError(f"can't write the model folder {folder}: {error.strerror}") from error
@@ -150,9 +151,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         # torch takes what is no zip archive for its old format, and then complains of `mmap`.
         broken = zipfile.ZipFile(path).testzip() if archive else None
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True) if archive else None
-    except (
-        Exception
-    ) as error:  # torch raises many types for a damaged or foreign file, and none means more here
+    except UnpicklingError:  # torch's own words advise to run the code that the file may hold
+        raise UserError(
+            f"{path} is damaged or no checkpoint of dnamamba (it holds other things than tensors and plain "
+            "values, which are never read)"
+        ) from None
+    except Exception as error:  # torch raises many types for a damaged file, and none means more here
         reason = str(error).partition("\n")[0]
         raise UserError(f"{path} is damaged or no checkpoint of dnamamba ({reason})") from error
     if broken is not None:

@@ -1,4 +1,4 @@
-"""`python -m dnamamba.finetune`: teach a model what a sequence is, or ask it. See conf/finetune."""
+"""`python -m dnamamba.finetune`: teach a model what a sequence is, or ask it. See conf/finetune.yaml."""
 
 from omegaconf import DictConfig
 
@@ -9,7 +9,7 @@ def run(cfg: DictConfig) -> None:
     """Fine-tune, predict or plan as `cfg` says, into Hydra's output folder."""
     # torch and Lightning take seconds: only once the configuration is right
     if cfg.mode == "predict":
-        from dnamamba.commands.predict import predict
+        from dnamamba.commands.predict_mode import predict
 
         predict(cfg, output_dir())
     elif cfg.mode == "plan":
@@ -25,7 +25,7 @@ def run(cfg: DictConfig) -> None:
 
 def main() -> None:
     """The console script `dnamamba-finetune`."""
-    command(run, "finetune", "finetune")
+    command(run, "finetune")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Runs of two processes (gloo, on the CPU): the same samples, the same losses, one folder, stopped as one."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -60,8 +61,8 @@ def together(tmp_path_factory: pytest.TempPathFactory, overrides: tuple[str, ...
     return run_two(tmp_path_factory.mktemp("together"), overrides, "ddp")
 
 
-def run_two(base: Path, overrides: tuple[str, ...], strategy: str) -> Path:
-    done = run(base, *overrides, SELDOM, "trainer.devices=2", f"trainer.strategy={strategy}")
+def run_two(base: Path, overrides: tuple[str, ...], strategy: str, *more: str) -> Path:
+    done = run(base, *overrides, SELDOM, "trainer.devices=2", f"trainer.strategy={strategy}", *more)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("results    ") == 1
     (folder,) = (base / "logs/pretrain/runs").iterdir()
@@ -90,6 +91,15 @@ def test_two_processes_that_share_the_weights_train_as_one_does(
     alone: Path, overrides: tuple[str, ...], tmp_path: Path
 ) -> None:
     check_same(run_two(tmp_path, overrides, "fsdp"), alone)
+
+
+CONTEXT = ("trainer=context", "trainer.accelerator=cpu", "trainer.precision=32-true")
+
+
+def test_two_processes_that_share_each_sequence_train_as_one_does(
+    alone: Path, overrides: tuple[str, ...], tmp_path: Path
+) -> None:
+    check_same(run_two(tmp_path, overrides, "ddp", *CONTEXT), alone)
 
 
 def torchrun(*overrides: str) -> list[str]:
@@ -174,7 +184,7 @@ def test_two_processes_stopped_and_killed_in_every_stage_go_on_as_if_nothing_had
     first, second = srun(start, *settings)
     wait_for_step(first, folder, 3)
     second.kill()
-    assert "Connection" in check_died(first, status=1)
+    check_lost(check_died(first, status=1), folder)
     assert check_died(second, status=-signal.SIGKILL) == ""
 
     process = start(command(*settings))
@@ -190,7 +200,7 @@ def test_two_processes_stopped_and_killed_in_every_stage_go_on_as_if_nothing_had
     wait_for_step(process, folder, 21)
     process.kill()
     # What it says ends when its second process does, which has it from the first.
-    assert "Connection" in check_died(process, status=-signal.SIGKILL)
+    check_lost(check_died(process, status=-signal.SIGKILL), folder)
 
     process = start(torchrun(*settings))
     wait_for_step(process, folder, 30)
@@ -234,6 +244,15 @@ def check_died(process: subprocess.Popen[str], status: int) -> str:
     found, errors = ended(process)
     assert found == status, errors
     return errors
+
+
+def check_lost(errors: str, folder: Path) -> None:
+    """One line, which names the checkpoint to go on from."""
+    assert re.fullmatch(
+        r"dnamamba: error: trainer: another process of the run ended, killed or out of memory "
+        rf"\(got [\w ]+\); resume with ckpt_path={folder}/checkpoints/last.ckpt\n",
+        errors,
+    ), errors
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:

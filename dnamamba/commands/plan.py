@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
 from dnamamba.commands import finetune
-from dnamamba.commands.settings import data_config, model_config
+from dnamamba.commands.settings import data_config, model_config, print_published
 from dnamamba.config import typed
 from dnamamba.errors import UserError
 from dnamamba.models import ModelConfig
 from dnamamba.planning.plan import Plan, plan_run, show_plan
+from dnamamba.terminal import Console
 from dnamamba.training.config import FinetuneTrainConfig, TrainConfig
 from dnamamba.training.finetuning import pretrained_model
 from dnamamba.training.pretraining import fitting_model
@@ -48,6 +48,7 @@ def plan_pretraining(cfg: DictConfig) -> Plan:
         model,
         typed(cfg.train, TrainConfig, "train"),
         processes_of(cfg.trainer),
+        context_size=int(cfg.trainer.get("context_size", 1)),
         device=options.device,
         training_segments=options.training_segments,
     )
@@ -59,12 +60,13 @@ def print_plan(cfg: DictConfig) -> None:
     if cfg.plan.json:
         print(json.dumps(made.to_dict(), indent=2))
     else:
-        console = Console(markup=False, emoji=False)
+        console = Console()
         show_plan(made, console)
         for key in ("fasta", "intervals"):
             path = None if OmegaConf.is_missing(cfg.data, key) else cfg.data.get(key)
             if path is not None and not Path(path).expanduser().exists():
                 console.print(f"data.{key}={path} is not there: planned without it", soft_wrap=True)
+        print_published()
 
 
 def plan_finetuning(cfg: DictConfig) -> Plan:
@@ -85,8 +87,9 @@ def plan_finetuning(cfg: DictConfig) -> Plan:
 
 def print_finetuning_plan(cfg: DictConfig) -> None:
     """Print `plan_finetuning` as a table."""
-    console = Console(markup=False, emoji=False)
+    console = Console()
     show_plan(plan_finetuning(cfg), console)
+    print_published()
     if cfg.task.fit == "closed":
         console.print(
             "these are the memory and time of gradient training: task.fit=closed reads the same batches "

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import lightning
-from rich.console import Console
 from torch.utils.data import DataLoader
 
 from dnamamba.data.alphabet import Alphabet
@@ -19,6 +18,7 @@ from dnamamba.data.stateless import Int64s
 from dnamamba.errors import STOP_SIGNALS, UserError
 from dnamamba.models import DecoderConfig
 from dnamamba.objectives.base import Batch
+from dnamamba.terminal import Console
 
 HELD_OUT = ("valid", "test")
 
@@ -82,7 +82,7 @@ class DataModule(lightning.LightningDataModule):
         seed: of the sampling.
         global_batch_size: sequences of the longest stage that a step reads.
         max_steps: optimiser steps of the run; None ends it with its last stage.
-        world_size: number of processes.
+        world_size: number of processes, those that share their batches counted as one.
 
     Raises:
         UserError: a file, a record, a label or a split can't be used; the message names it.
@@ -92,6 +92,7 @@ class DataModule(lightning.LightningDataModule):
         alphabet: of the tokens.
         schedule: the stages of the run.
         padding: `right` or `left`, the side of a short row that is filled.
+        context_size: neighbouring processes that are given the same batches, of which each reads a part.
         console: for a word on long work.
     """
 
@@ -99,7 +100,8 @@ class DataModule(lightning.LightningDataModule):
     alphabet: Alphabet
     schedule: LengthSchedule
     padding: str = "right"
-    console: Console = Console(quiet=True, markup=False, emoji=False)
+    context_size: int = 1
+    console: Console = Console(quiet=True)
 
     def __init__(
         self,
@@ -186,11 +188,15 @@ class DataModule(lightning.LightningDataModule):
         )
 
     def place(self) -> tuple[int, int, int]:
-        """Rank, number of processes and optimiser step of the trainer that asks; 0, 1, 0 without one."""
+        """Rank, number of processes and optimiser step of the trainer that asks; 0, 1, 0 without one.
+
+        Processes that share their batches count as one.
+        """
         trainer = self.trainer
         if trainer is None:
             return 0, 1, 0
-        return trainer.global_rank, trainer.world_size, trainer.global_step
+        size = self.context_size
+        return trainer.global_rank // size, trainer.world_size // size, trainer.global_step
 
 
 def leave_signals_to_the_main_process(_: int) -> None:
@@ -202,3 +208,9 @@ def leave_signals_to_the_main_process(_: int) -> None:
 def filled(config: Any, alphabet: str) -> Any:
     """The same settings with the model's alphabet where none was given."""
     return dataclasses.replace(config, alphabet=config.alphabet or alphabet)
+
+
+def longest(config: Any) -> int | None:
+    """Bases of the longest window of a data set's settings; None where only the data know it."""
+    length = getattr(config, "max_length", None)
+    return length if isinstance(length, int) else None

@@ -5,11 +5,15 @@ autograd.Function does (0.15 ms for 0.05 of a scan's forward, on one CPU), which
 sequence's kernels take on the GPU.
 """
 
+import inspect
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import torch
 from torch.autograd.function import once_differentiable
+
+from dnamamba.kernels.ranks import Ranks
 
 
 def watched() -> bool:
@@ -24,21 +28,61 @@ def watched() -> bool:
     )
 
 
+def operator(name: str, function: Callable[..., Any]) -> Any:
+    """`function` as a custom operator, without the `ranks` that it may take last: a graph holds no processes.
+
+    Args:
+        name: of the operator in `dnamamba`.
+        function: of tensors and numbers, with a type each.
+    """
+
+    @wraps(function)
+    def on_one_rank(*inputs: Any) -> Any:
+        return function(*inputs)
+
+    signature = inspect.signature(function)
+    inputs = [parameter for parameter in signature.parameters.values() if parameter.name != "ranks"]
+    on_one_rank.__signature__ = signature.replace(parameters=inputs)  # type: ignore[attr-defined]
+    return torch.library.custom_op(f"dnamamba::{name}", on_one_rank, mutates_args=())
+
+
+def refuse_ranks(ranks: Ranks | None) -> None:
+    """Refuse what `operator` leaves out.
+
+    Raises:
+        ValueError: there are ranks.
+    """
+    if ranks is not None:
+        raise ValueError("a sequence on several ranks can't be compiled: a graph holds no processes")
+
+
+def ranks_of(ctx: Any) -> Ranks | None:
+    """The ranks in the context of a `differentiable` function; those of an operator have none."""
+    return getattr(ctx, "ranks", None)
+
+
 def differentiable(
     forward: Callable[..., Any], setup_context: Callable[..., None], backward: Callable[..., Any]
 ) -> Callable[..., Any]:
-    """`forward` with the backward of its custom operator, as `register_autograd` takes them."""
+    """`forward` with the backward of its custom operator, as `register_autograd` takes them.
+
+    What it is given as `ranks` is in the context of both, and goes to `forward` if there are any.
+    """
 
     class Eager(torch.autograd.Function):
         @staticmethod
-        def forward(ctx: Any, *inputs: Any) -> Any:
-            output = forward(*inputs)
+        def forward(ctx: Any, ranks: Ranks | None, *inputs: Any) -> Any:
+            output = forward(*inputs) if ranks is None else forward(*inputs, ranks)
             setup_context(ctx, inputs, output)
+            ctx.ranks = ranks
             return output
 
         @staticmethod
         @once_differentiable
         def backward(ctx: Any, *gradients: Any) -> Any:
-            return backward(ctx, *gradients)
+            return None, *backward(ctx, *gradients)
 
-    return Eager.apply
+    def compute(*inputs: Any, ranks: Ranks | None = None) -> Any:
+        return Eager.apply(ranks, *inputs)
+
+    return compute

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dnamamba.errors import UserError
+from dnamamba.kernels.ranks import Ranks
 from dnamamba.models.plain import check_plain
 
 State = Any
@@ -127,15 +128,19 @@ class Backbone(nn.Module):
         causal: whether position i reads no position after i.
         recurrent: whether `forward` takes and returns a state, so that two calls equal one on the whole.
         equivariant: whether the reverse complement of the input gives the reverse of the output.
+        divisible: whether `ranks` may be set.
         max_length: the longest input, or None.
         adapters: names of the linear layers that LoRA may wrap.
         undecayed: last parts of the names of parameters that weight decay must leave alone.
         activation_checkpointing: recompute each block in the backward pass instead of keeping what is inside.
+        ranks: processes that each hold an equal, contiguous part of every sequence. `forward` then reads a
+            part of [B, L / ranks]; its states are those of the whole sequence, the same on every rank.
     """
 
     causal: ClassVar[bool]
     recurrent: ClassVar[bool]
     equivariant: ClassVar[bool] = False
+    divisible: ClassVar[bool] = False
     max_length: int | None = None
     adapters: ClassVar[tuple[str, ...]] = ()
     undecayed: ClassVar[tuple[str, ...]] = ()
@@ -143,6 +148,7 @@ class Backbone(nn.Module):
     config: ModelConfig
     embedding: nn.Module
     activation_checkpointing: bool = False
+    ranks: Ranks | None = None
 
     def forward(
         self, tokens: Tensor, state: State | None = None, *, blocks: int | None = None
@@ -195,7 +201,7 @@ class Backbone(nn.Module):
         return len(blocks) + 1
 
 
-CAPABILITIES = ("causal", "recurrent", "equivariant")
+CAPABILITIES = ("causal", "recurrent", "equivariant", "divisible")
 
 
 def need(backbone: Backbone, capabilities: Sequence[str], who: str) -> None:

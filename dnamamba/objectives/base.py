@@ -41,9 +41,12 @@ class Objective(nn.Module):
 
     Attributes:
         needs: which of `models.base.CAPABILITIES` a backbone must have.
+        divisible: whether loss and metrics of tokens [B, L + 1] are sums over contiguous parts of them, each
+            with the first base of the next one, when the model's state crosses from part to part.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
+    divisible: ClassVar[bool] = False
 
     def loss_sum(self, model: nn.Module, batch: Batch) -> Tensor:
         """The losses of a micro-batch, in nats, added up over its targets."""

@@ -37,6 +37,7 @@ class NextBase(Objective):
     """
 
     needs = ("causal",)
+    divisible = True
     scored: Tensor
 
     def __init__(self, config: ModelConfig) -> None:

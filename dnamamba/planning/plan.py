@@ -11,12 +11,13 @@ from rich.console import Console
 from rich.table import Table
 
 from dnamamba.data.length_schedule import Stage, micro_batches
-from dnamamba.datasets.base import DataConfig
+from dnamamba.datasets.base import DataConfig, longest
 from dnamamba.errors import UserError
 from dnamamba.models import LanguageModel, ModelConfig
 from dnamamba.models.base import need_reach
 from dnamamba.planning.cost import DEVICES, GIB, Device, step_bytes, step_seconds
 from dnamamba.training.config import TrainConfig
+from dnamamba.training.context import check_parts
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Plan:
     device: str
     device_memory_gib: float | None
     stages: tuple[StagePlan, ...]
+    context_size: int = 1  # processes that read a sequence together
 
     @property
     def steps(self) -> int:
@@ -79,6 +81,7 @@ def plan(
     *,
     bases_at_a_time: int,
     processes: int = 1,
+    context_size: int = 1,
     checkpointing: bool = False,
     device: Device | None = None,
     device_name: str = "",
@@ -89,8 +92,9 @@ def plan(
     Args:
         stages: of the run.
         model: its shape.
-        bases_at_a_time: the most bases that a process reads at a time.
+        bases_at_a_time: the most bases that are read at a time, by a process or by those of one context.
         processes: GPUs, together on all machines.
+        context_size: those of them that read a sequence together, each its part.
         checkpointing: whether activations are computed again in the backward pass.
         device: to estimate the time of; None if it was never measured.
         device_name, device_memory_gib: of a device that is not among the measured ones.
@@ -102,18 +106,24 @@ def plan(
         built = LanguageModel(model)
     parameters = sum(parameter.numel() for parameter in built.parameters())
     need_reach(built.backbone, max(stage.length for stage in stages))
+    check_parts(context_size, built.backbone, [stage.length for stage in stages])
     cost = model.step_cost()
     rows = []
     for stage in stages:
         size, accumulate = micro_batches(
-            stage.sequences, stage.length, world_size=processes, bases_at_a_time=bases_at_a_time
+            stage.sequences,
+            stage.length,
+            world_size=processes // context_size,
+            bases_at_a_time=bases_at_a_time,
         )
+        length = stage.length // context_size  # of a process
         needed = seconds = None
         if cost is not None:
             needed = step_bytes(
                 cost,
                 parameters,
-                at_a_time=size * stage.length,
+                at_a_time=size * length,
+                # Tokens come whole to every process.
                 a_step=size * accumulate * stage.length,
                 checkpointing=checkpointing,
             )
@@ -122,7 +132,7 @@ def plan(
                 cost,
                 device,
                 sequences=size,
-                length=stage.length,
+                length=length,
                 accumulate=accumulate,
                 checkpointing=checkpointing,
             )
@@ -142,7 +152,7 @@ def plan(
         )
     if device is not None:
         device_name, device_memory_gib = device.name, device.memory_gib
-    return Plan(parameters, processes, device_name, device_memory_gib, tuple(rows))
+    return Plan(parameters, processes, device_name, device_memory_gib, tuple(rows), context_size)
 
 
 def plan_run(
@@ -151,6 +161,7 @@ def plan_run(
     train: TrainConfig,
     processes: int,
     *,
+    context_size: int = 1,
     device: str | None = None,
     training_segments: int = 0,
 ) -> Plan:
@@ -163,16 +174,18 @@ def plan_run(
         model: the family and shape.
         train: the `train` group.
         processes: of all machines.
+        context_size: those of them that read a sequence together.
         device: one that was measured, by name; None for the one at hand.
         training_segments: of an interval file that is not there yet.
 
     Raises:
         UserError: the settings do not go together, or say too little of the sequences' length.
     """
+    train = train.in_sequences(longest(data))
     schedule = data.planned(
-        global_batch_size=train.global_batch_size,
+        global_batch_size=train.sequences_per_step,
         max_steps=train.max_steps,
-        world_size=processes,
+        world_size=processes // context_size,
         training_segments=training_segments,
     )
     train.schedule(schedule.max_steps)
@@ -182,6 +195,7 @@ def plan_run(
         model,
         bases_at_a_time=data.bases_at_a_time,
         processes=processes,
+        context_size=context_size,
         checkpointing=train.activation_checkpointing,
         device=next((known for known in DEVICES.values() if known.name in name.lower()), None),
         device_name=name,
@@ -207,10 +221,11 @@ def show_plan(made: Plan, console: Console) -> None:
             duration(row.seconds),
         )
     console.print(table)
+    together = f", {made.context_size} for each sequence" if made.context_size > 1 else ""
     lines = [
         f"{made.parameters:,} parameters; {made.steps:,} steps, {made.bases / 1e9:,.4g} G bases "
         f"({made.bases:,})",
-        f"estimated on {made.processes} x {made.device}: {gib(made.memory_gib)} GiB each, "
+        f"estimated on {made.processes} x {made.device}{together}: {gib(made.memory_gib)} GiB each, "
         f"{duration(made.seconds)} of training steps",
     ]
     if (made.memory_gib or 0) > (made.device_memory_gib or float("inf")):

@@ -64,7 +64,7 @@ class PretrainingReport:
         self._draw(folder, results)
         # Last: where it is, a resumed run finds that nothing is left to do.
         with replacing(folder / "results.json") as beside:
-            beside.write_text(json.dumps(results, indent=2) + "\n")
+            beside.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
         self._show(console, results, folder)
         return results
 

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 
 from dnamamba.checkpoint import Model, load
 from dnamamba.data.embedded import YEAST_MODEL
-from dnamamba.datasets.base import DataModule, filled
+from dnamamba.datasets.base import DataModule, filled, longest
 from dnamamba.errors import UserError
 from dnamamba.inference.device import need_language_model
 from dnamamba.models import LanguageModel
@@ -21,6 +20,7 @@ from dnamamba.objectives.task_config import TaskConfig
 from dnamamba.suite.base import Row, Suite, check_suite
 from dnamamba.suite.intervals import ratio
 from dnamamba.suite.report import write_report
+from dnamamba.terminal import Console
 from dnamamba.training.config import TrainerConfig
 from dnamamba.training.finetuning import Finetuning
 
@@ -68,7 +68,7 @@ def run_benchmark(
     refused = _refusal(suite, model, name) if "zero_shot" in suite.protocols else None
     if refused is not None and set(suite.protocols) == {"zero_shot"}:
         raise UserError(refused)
-    folder, console = Path(folder), Console(markup=False, emoji=False, quiet=quiet)
+    folder, console = Path(folder), Console(quiet=quiet)
     rows: list[Row] = []
     labelled = [protocol for protocol in suite.protocols if protocol != "zero_shot"]
     if "zero_shot" in suite.protocols:
@@ -172,9 +172,10 @@ def _trained(
 
 
 def _opened(suite: Suite, model: Model, seed: int) -> DataModule:
-    train = suite.train
-    return filled(suite.data(), model.config.alphabet).build(
-        seed, global_batch_size=train.global_batch_size, max_steps=train.max_steps, world_size=1
+    config = filled(suite.data(), model.config.alphabet)
+    train = suite.train.in_sequences(longest(config))
+    return config.build(
+        seed, global_batch_size=train.sequences_per_step, max_steps=train.max_steps, world_size=1
     )
 
 

@@ -1,8 +1,9 @@
 """The settings of a run's steps and devices: the groups `train` and `trainer`."""
 
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Self
 
+from dnamamba.data.bases import windows_of
 from dnamamba.errors import UserError
 from dnamamba.training.optim import Schedule
 
@@ -18,8 +19,10 @@ class TrainConfig:
         UserError: a number is out of range; the message names its key.
     """
 
+    # The windows of a step are compared, in whichever unit they were given.
     free: ClassVar[tuple[str, ...]] = (
         "max_steps",
+        "bases_per_step",
         "activation_checkpointing",
         "compile",
         "log_every",
@@ -27,9 +30,12 @@ class TrainConfig:
         "checkpoint_every",
     )
 
+    sequences: ClassVar[int] = 16  # per step, where neither unit is set
+
     seed: int = 0
     max_steps: int | None = 600
-    global_batch_size: int = 16
+    global_batch_size: int | None = None
+    bases_per_step: int | None = None
     learning_rate: float = 8e-3
     final_learning_rate: float = 1e-5
     warmup_fraction: float = 0.1
@@ -55,6 +61,30 @@ class TrainConfig:
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise UserError(f"train.betas must be two numbers from 0 to below 1, not {self.betas}")
 
+    @property
+    def sequences_per_step(self) -> int:
+        """`global_batch_size`, once `in_sequences` has set it."""
+        assert self.global_batch_size is not None
+        return self.global_batch_size
+
+    def in_sequences(self, length: int | None) -> Self:
+        """The same settings with `global_batch_size` as a number.
+
+        Args:
+            length: bases of the longest window; None where the data alone know it.
+
+        Raises:
+            UserError: both units are set and differ, or bases are given and no length is.
+        """
+        if length is None and self.bases_per_step is not None:
+            raise UserError(
+                f"train.bases_per_step={self.bases_per_step} needs data.max_length; set it, or set "
+                "train.global_batch_size instead"
+            )
+        keys = ("train.global_batch_size", "train.bases_per_step")
+        given = self.global_batch_size, self.bases_per_step
+        return replace(self, global_batch_size=windows_of(*given, length or 1, self.sequences, keys))
+
     def schedule(self, max_steps: int) -> Schedule:
         """The learning rate of each step of a run of `max_steps`."""
         return Schedule(max_steps, self.learning_rate, self.final_learning_rate, self.warmup_fraction)
@@ -67,8 +97,9 @@ class FinetuneTrainConfig(TrainConfig):
     # Validations choose the weights that are kept: another rhythm is another run.
     free: ClassVar[tuple[str, ...]] = tuple(key for key in TrainConfig.free if key != "validate_every")
 
+    sequences: ClassVar[int] = 32
+
     max_steps: int | None = 400
-    global_batch_size: int = 32
     learning_rate: float = 2e-3
     validate_every: int = 50
     checkpoint_every: int = 50
@@ -76,7 +107,11 @@ class FinetuneTrainConfig(TrainConfig):
 
 @dataclass(frozen=True)
 class TrainerConfig:
-    """The `trainer` group: which devices, how many, in which precision; conf/trainer explains each key."""
+    """The `trainer` group: which devices, how many, in which precision; conf/trainer explains each key.
+
+    Raises:
+        UserError: a number is out of range, or the processes can't form groups of `context_size`.
+    """
 
     accelerator: str = "cpu"
     devices: int = 1
@@ -84,13 +119,24 @@ class TrainerConfig:
     strategy: str = "auto"
     precision: str = "32-true"
     deterministic: bool = False
+    context_size: int = 1
 
     def __post_init__(self) -> None:
-        for key in ("devices", "num_nodes"):
+        for key in ("devices", "num_nodes", "context_size"):
             if getattr(self, key) < 1:
                 raise UserError(f"trainer.{key} must be at least 1, not {getattr(self, key)}")
+        if self.processes % self.context_size:
+            raise UserError(
+                f"trainer.context_size: {self.processes} processes can't share sequences by so many (got "
+                f"{self.context_size}); set a divisor of trainer.devices x trainer.num_nodes"
+            )
 
     @property
     def processes(self) -> int:
         """Processes of a run, together on all machines."""
         return self.devices * self.num_nodes
+
+    @property
+    def data_processes(self) -> int:
+        """Groups of processes that read sequences of their own."""
+        return self.processes // self.context_size

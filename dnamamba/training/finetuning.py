@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-from rich.console import Console
 from torch import Tensor
 
 from dnamamba.checkpoint import Model, load
 from dnamamba.data.embedded import YEAST_MODEL
-from dnamamba.datasets.base import DataConfig, filled
+from dnamamba.datasets.base import DataConfig, filled, longest
 from dnamamba.datasets.labelled import LabelledConfig
 from dnamamba.errors import UserError
 from dnamamba.models import ModelConfig, SequenceModel
 from dnamamba.objectives.sequence import SequenceObjective
 from dnamamba.objectives.task_config import TaskConfig
 from dnamamba.reports.finetuning import FinetuningReport
+from dnamamba.terminal import Console
 from dnamamba.training.config import FinetuneTrainConfig, TrainConfig, TrainerConfig
 from dnamamba.training.fits.closed_form import ClosedForm, check_closed, check_question
 from dnamamba.training.keep_best import KeepBest
@@ -90,10 +90,15 @@ class Finetuning:
         Raises:
             UserError: a setting, a file, the model or the checkpoint can't be used; the message names it.
         """
-        train, task, folder = self.train, self.task, Path(self.folder)
-        console = Console(markup=False, emoji=False, quiet=self.quiet)
+        train, task, folder = self.train.in_sequences(longest(self.data)), self.task, Path(self.folder)
+        console = Console(quiet=self.quiet)
         if train.max_steps is None:
             raise UserError("train.max_steps must be a number: fine-tuning has no other end")
+        if self.trainer.context_size > 1:
+            raise UserError(
+                "trainer.context_size: a fine-tuning reads each sequence on one process (got "
+                f"{self.trainer.context_size}); set 1"
+            )
         closed = task.fit == "closed"
         lightning.seed_everything(train.seed, verbose=False)
         pretrained, shape, source = pretrained_model(self.model, self.data.alphabet)
@@ -104,7 +109,7 @@ class Finetuning:
         with console.status("reading the sequences"):
             data = filled(self.data, shape.alphabet).build(
                 train.seed,
-                global_batch_size=train.global_batch_size,
+                global_batch_size=train.sequences_per_step,
                 max_steps=train.max_steps,
                 world_size=trainer.world_size,
             )

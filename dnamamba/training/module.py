@@ -18,8 +18,10 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 
 from dnamamba.errors import UserError
+from dnamamba.kernels.ranks import Ranks
 from dnamamba.objectives.base import Batch, Objective, shown
 from dnamamba.training.config import TrainConfig
+from dnamamba.training.context import batch_part, ranks_of_context
 from dnamamba.training.optim import adamw
 
 
@@ -45,6 +47,7 @@ class Task(lightning.LightningModule):
         layer_decay: the learning rate of a block relative to that of the one above it.
         micro_batch: samples at a time, by the batch.
         describe: names samples by step and sample numbers, for the report of a loss that is not finite.
+        context_size: neighbouring processes that are given the same batches, of which each reads a part.
 
     Attributes:
         meter: of held-out data.
@@ -61,6 +64,7 @@ class Task(lightning.LightningModule):
         layer_decay: float = 1.0,
         micro_batch: Callable[[Batch], int],
         describe: Callable[[int, Any], list[str]],
+        context_size: int = 1,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -72,8 +76,24 @@ class Task(lightning.LightningModule):
         self.layer_decay = layer_decay
         self.micro_batch = micro_batch
         self.describe = describe
+        self.context_size = context_size
+        self.ranks: Ranks | None = None
         self.found: dict[str, float] = {}
         self._unchecked: tuple[int, Tensor, Tensor, Tensor] | None = None
+
+    def setup(self, stage: str) -> None:
+        """Find the processes that read a sequence together with this one."""
+        if self.context_size > 1:
+            if self.ranks is None:
+                strategy = self.trainer.strategy
+                processes, device = self.trainer.world_size, strategy.root_device.type
+                self.ranks = ranks_of_context(self.context_size, processes, device)
+            self.model.backbone.ranks = self.ranks
+
+    def teardown(self, stage: str) -> None:
+        """Leave a model that reads whole sequences."""
+        if self.context_size > 1:
+            self.model.backbone.ranks = None
 
     def configure_model(self) -> None:
         """Share the weights out among the processes, where the strategy is `fsdp`."""
@@ -114,11 +134,11 @@ class Task(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Count in one batch of held-out samples."""
-        self.meter.update(self.model, batch)
+        self.meter.update(self.model, self._mine(batch))
 
     def test_step(self, batch: Batch, index: int) -> None:
         """Count in one batch of test samples."""
-        self.meter.update(self.model, batch)
+        self.meter.update(self.model, self._mine(batch))
 
     def on_validation_epoch_end(self) -> None:
         """Report on all that was read."""
@@ -142,6 +162,10 @@ class Task(lightning.LightningModule):
         for name, value in metrics.items():
             self.log(f"{prefix}/{name}", value)
 
+    def _mine(self, batch: Batch) -> Batch:
+        """What this process reads of a batch."""
+        return batch if self.ranks is None else batch_part(batch, self.ranks)
+
     def _accumulate(self, batch: Batch) -> Tensor:
         """Gradients of the mean loss over the targets of a step, of all processes; returns our share of it.
 
@@ -149,14 +173,14 @@ class Task(lightning.LightningModule):
         """
         strategy = self.trainer.strategy
         self.zero_grad()
-        number = self.objective.number_of_targets(batch)
+        number = self.objective.number_of_targets(self._mine(batch))
         targets = strategy.reduce(number.float(), reduce_op="mean").clamp(min=1)
         parts = parts_of(batch, self.micro_batch(batch))
         total = torch.zeros((), device=self.device)
         for number_of_part, part in enumerate(parts, start=1):
             alone = number_of_part < len(parts) and isinstance(strategy, ParallelStrategy)
             with strategy.block_backward_sync() if alone else nullcontext():  # type: ignore[attr-defined]
-                loss = self.objective.loss_sum(self.model, part) / targets
+                loss = self.objective.loss_sum(self.model, self._mine(part)) / targets
                 with torch.autocast(self.device.type, enabled=False):
                     self.manual_backward(loss)
             total += loss.detach()

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-from rich.console import Console
 
 from dnamamba.data.alphabet import get_alphabet
-from dnamamba.datasets.base import DataConfig, filled
+from dnamamba.datasets.base import DataConfig, filled, longest
 from dnamamba.datasets.genome import GenomeConfig
 from dnamamba.errors import UserError
 from dnamamba.models import LanguageModel, MambaConfig, ModelConfig
@@ -17,7 +16,9 @@ from dnamamba.models.base import need
 from dnamamba.objectives.base import Objective
 from dnamamba.plugins import imported
 from dnamamba.reports.pretraining import PretrainingReport
+from dnamamba.terminal import Console
 from dnamamba.training.config import TrainConfig, TrainerConfig
+from dnamamba.training.context import check_context
 from dnamamba.training.run import Result, Run, size_of
 from dnamamba.training.trainer import build_trainer
 
@@ -82,8 +83,8 @@ class Pretraining:
         Raises:
             UserError: a setting, a file or the checkpoint can't be used; the message names it.
         """
-        train, folder = self.train, Path(self.folder)
-        console = Console(markup=False, emoji=False, quiet=self.quiet)
+        train, folder = self.train.in_sequences(longest(self.data)), Path(self.folder)
+        console = Console(quiet=self.quiet)
         config = fitting_model(self.model, self.data.alphabet)
         objective = build_objective(self.objective, self.objective_options, config)
         lightning.seed_everything(train.seed, verbose=False)
@@ -95,11 +96,14 @@ class Pretraining:
         settings = filled(self.data, config.alphabet)
         data = settings.build(
             train.seed,
-            global_batch_size=train.global_batch_size,
+            global_batch_size=train.sequences_per_step,
             max_steps=train.max_steps,
-            world_size=trainer.world_size,
+            world_size=self.trainer.data_processes,
         )
         data.console = console
+        data.context_size = self.trainer.context_size
+        lengths = [stage.length for stage in data.schedule.stages]
+        check_context(self.trainer.context_size, model.backbone, objective, lengths, compiled=train.compile)
         bases_per_step = data.schedule.stages[-1].sequences * data.schedule.stages[-1].length
         return Run(
             folder,
@@ -125,6 +129,7 @@ class Pretraining:
             },
             configuration=self.configuration,
             ckpt_path=self.ckpt_path,
+            context_size=self.trainer.context_size,
             console=console,
         )
 

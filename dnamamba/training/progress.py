@@ -28,7 +28,7 @@ class Throughput(lightning.Callback):
         """Count; log at the logger's pace."""
         if self._since is not None:
             rows, width = batch["tokens"].shape
-            self._bases += rows * (width - 1) * trainer.world_size
+            self._bases += rows * (width - 1) * trainer.world_size // module.context_size
             if not trainer._logger_connector.should_update_logs:
                 return
             _wait_for(trainer.strategy.root_device)

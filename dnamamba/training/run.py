@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import lightning
-from rich.console import Console
 
 from dnamamba.checkpoint import Model
 from dnamamba.datasets.base import DataModule
@@ -19,9 +18,11 @@ from dnamamba.files import locked, remove_leftovers, replacing
 from dnamamba.models.base import need_reach
 from dnamamba.objectives.base import Objective
 from dnamamba.reports.figures import read_metrics
+from dnamamba.terminal import Console
 from dnamamba.training.checkpointing import NEXT, LastCheckpoint
 from dnamamba.training.config import TrainConfig
 from dnamamba.training.keep_best import KeepBest
+from dnamamba.training.lost import one_line_if_lost
 from dnamamba.training.module import Task
 from dnamamba.training.progress import ProgressReport, Throughput
 from dnamamba.training.resume import Resumed, checkpoint_to_resume
@@ -105,6 +106,7 @@ class Run:
         keep_best: keeps the weights of the best validation; None keeps the last.
         fit: finds the weights in another way than by gradient.
         finishers: change the trained model before it is saved, such as merging adapters.
+        context_size: processes that read a sequence together.
         console: for what a person reads.
 
     Raises:
@@ -126,7 +128,8 @@ class Run:
     keep_best: KeepBest | None = None
     fit: Fit | None = None
     finishers: Sequence[Callable[[Any], None]] = ()
-    console: Console = field(default_factory=lambda: Console(markup=False, emoji=False))
+    context_size: int = 1
+    console: Console = field(default_factory=Console)
 
     def __post_init__(self) -> None:
         need_reach(self.model.backbone, max(stage.length for stage in self.data.schedule.stages))
@@ -160,6 +163,7 @@ class Run:
             layer_decay=self.layer_decay,
             micro_batch=data.micro_batch,
             describe=data.describe,
+            context_size=self.context_size,
         )
         best = [] if self.keep_best is None else [self.keep_best]
         last = LastCheckpoint(
@@ -184,14 +188,15 @@ class Run:
             if self.fit is None:
                 if self.train.compile:
                     self.model.compile()
-                self._resume_and_train(task, resumed)
+                with one_line_if_lost(last.path):
+                    self._resume_and_train(task, resumed)
             seconds = time.perf_counter() - began
             if self.keep_best is not None:
                 self.keep_best.restore(self.model)
             for finish in self.finishers:
                 finish(self.model)
             save_trained(self.model, folder / "model", trainer.is_global_zero)
-            with self.console.status("scoring the held-out data"):
+            with one_line_if_lost(last.path), self.console.status("scoring the held-out data"):
                 outcomes = self._score(task)
         finally:
             last.restore_signals()
@@ -229,7 +234,7 @@ class Run:
         (checkpoints / NEXT).unlink(missing_ok=True)  # it never became the last
         if self.configuration is not None:
             with replacing(self.folder / "config.yaml") as beside:
-                beside.write_text(self.configuration)
+                beside.write_text(self.configuration, encoding="utf-8", errors="surrogateescape")
         for row in earlier:
             step = int(row.pop("step"))
             row |= {name: int(row[name]) for name in ("epoch",) if name in row}

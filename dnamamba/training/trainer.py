@@ -51,6 +51,7 @@ def build_trainer(
             "trainer.accelerator: there is no CUDA GPU here that torch can use; choose trainer=cpu"
         )
     arguments = asdict(config)
+    del arguments["context_size"]  # ours, see `training/context.py`
     if config.strategy == "fsdp":
         # Lightning's own of that name is FSDP1, which wants the backward pass outside the training step.
         arguments["strategy"] = ModelParallelStrategy(config.processes, 1, save_distributed_checkpoint=False)
@@ -123,6 +124,8 @@ def _quieten() -> None:
     """Keep Lightning's advice about its own products and about loaders of other shapes off the screen."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Which process that Lightning started has died, for whom it kills all others.
+    logging.getLogger("lightning.fabric.strategies.launchers.subprocess_script").setLevel(logging.INFO)
     # On a cluster, of every run that needs no srun.
     warnings.filterwarnings("ignore", message="The `srun` command is available on your system")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")

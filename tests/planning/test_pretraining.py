@@ -4,16 +4,16 @@ import csv
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from dnamamba import MambaConfig, UserError
+from dnamamba.commands.experiments import experiment_names
 from dnamamba.commands.plan import plan_pretraining, print_plan
-from dnamamba.config import conf_dir
+from dnamamba.config import composed
 from dnamamba.data.length_schedule import Stage
 from dnamamba.planning.cost import DEVICES
 from dnamamba.planning.plan import duration, plan
@@ -24,10 +24,9 @@ MEASUREMENTS = Path(__file__).parents[2] / "docs" / "measurements"
 
 
 @pytest.fixture
-def planned() -> Iterator[Configure]:
+def planned() -> Configure:
     """Compose conf/plan.yaml with overrides, for an H200."""
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        yield lambda *overrides: compose("plan", overrides=["plan.device=h200", *overrides])
+    return lambda *overrides: composed("plan", ["plan.device=h200", *overrides])
 
 
 def measured() -> list[tuple[str, str, int, int, bool, float, float]]:
@@ -71,11 +70,9 @@ def test_the_longest_context_of_the_paper(planned: Configure) -> None:
     assert made.device == "h200"
 
 
-@pytest.mark.parametrize(
-    "path", sorted((conf_dir() / "experiment").rglob("*.yaml")), ids=lambda path: path.stem
-)
-def test_every_experiment_can_be_planned(planned: Configure, path: Path) -> None:
-    cfg = planned(f"experiment={path.relative_to(conf_dir() / 'experiment').with_suffix('')}")
+@pytest.mark.parametrize("name", [name for name in experiment_names() if not name.startswith("apes/")])
+def test_every_experiment_can_be_planned(planned: Configure, name: str) -> None:
+    cfg = planned(f"experiment={name}")
     made = plan_pretraining(cfg)
     steps = [stage.steps for stage in made.stages]
     assert sum(steps) == made.steps > 0
@@ -189,3 +186,22 @@ def test_the_command_prints_a_table_and_leaves_nothing(tmp_path: Path) -> None:
     assert "1,048,576" in done.stdout
     assert done.stderr == ""
     assert not list(tmp_path.iterdir())
+
+
+def test_a_sequence_over_eight_gpus_takes_an_eighth_of_its_bases_on_each(planned: Configure) -> None:
+    length = ("data.max_length=33554432", "data.batch_size=1", "train.global_batch_size=1", "model=paper_1m4")
+    spread = plan_pretraining(planned("trainer=context", "trainer.devices=8", *length))
+    part = plan_pretraining(planned("trainer=gpu", "data.max_length=4194304", *length[1:]))
+    assert (spread.processes, spread.context_size) == (8, 8)
+    (stage,) = spread.stages
+    assert (stage.sequences_per_step, stage.micro_batch, stage.micro_batches) == (1, 1, 1)
+    assert spread.bases == 8 * part.bases
+    assert spread.seconds == part.seconds
+    assert spread.memory_gib == pytest.approx(part.memory_gib, rel=0.005)  # and all of its tokens
+
+
+def test_a_plan_refuses_windows_that_do_not_go_round(planned: Configure) -> None:
+    with pytest.raises(
+        UserError, match=r"^trainer.context_size: 8 processes can't share .* \(got 1,025 bases\)"
+    ):
+        plan_pretraining(planned("trainer=context", "trainer.devices=8", "data.max_length=1025"))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from dnamamba.data.alphabet import get_alphabet
+from dnamamba.data.bases import windows_of
 from dnamamba.data.embedded import YEAST_FASTA, YEAST_TEST, YEAST_VALID
 from dnamamba.data.epochs import samples_of
 from dnamamba.data.fai import fai_lengths
@@ -43,6 +44,8 @@ class GenomeConfig(DataConfig):
         "valid",
         "test",
         "valid_windows",
+        "valid_bases",
+        "bases_per_batch",
         "num_workers",
         "markov_orders",
     )
@@ -52,20 +55,29 @@ class GenomeConfig(DataConfig):
     alphabet: str = "dna"
     max_length: int = 512
     length_warmup: LengthWarmup = field(default_factory=LengthWarmup)
-    batch_size: int = 16
+    batch_size: int | None = None
+    bases_per_batch: int | None = None
     reverse_complement: bool = True
     edge: str = "shift"
     overlap: str = "report"
     valid: list[str] | None = None
     test: list[str] | None = None
-    valid_windows: int = 128
+    valid_windows: int | None = None
+    valid_bases: int | None = None
     num_workers: int = 0
     markov_orders: list[int] = field(default_factory=lambda: [0, 2, 4, 8])
 
     def __post_init__(self) -> None:
-        for key, least in (("max_length", 1), ("batch_size", 1), ("valid_windows", 1), ("num_workers", 0)):
+        for key, least in (("max_length", 1), ("num_workers", 0)):
             if getattr(self, key) < least:
                 raise UserError(f"data.{key} must be at least {least}, not {getattr(self, key)}")
+        for windows, bases, default in (
+            ("batch_size", "bases_per_batch", 16),
+            ("valid_windows", "valid_bases", 128),
+        ):
+            given = getattr(self, windows), getattr(self, bases)
+            number = windows_of(*given, self.max_length, default, (f"data.{windows}", f"data.{bases}"))
+            object.__setattr__(self, windows, number)  # the dataclass is frozen
         steps = self.length_warmup.steps
         for number in steps if isinstance(steps, list) else [steps]:
             if type(number) is not int and steps is not None:
@@ -101,7 +113,19 @@ class GenomeConfig(DataConfig):
     @property
     def bases_at_a_time(self) -> int:
         """Targets of a micro-batch of one device, the same at every length."""
-        return self.batch_size * self.max_length
+        return self.windows_at_a_time * self.max_length
+
+    @property
+    def windows_at_a_time(self) -> int:
+        """`batch_size`, in whichever unit it was given."""
+        assert self.batch_size is not None  # __post_init__ has set it
+        return self.batch_size
+
+    @property
+    def windows_watched(self) -> int:
+        """`valid_windows`, in whichever unit it was given."""
+        assert self.valid_windows is not None
+        return self.valid_windows
 
     def splits(self, lengths: Mapping[str, int]) -> Splits:
         """What trains, validates and tests, of a genome with records of these lengths.
@@ -143,11 +167,11 @@ class GenomeConfig(DataConfig):
         Raises:
             UserError: numbers that do not divide, a duration that is missing or given twice.
         """
-        together = self.batch_size * world_size
+        together = self.windows_at_a_time * world_size
         if global_batch_size % together:
             raise UserError(
                 f"train.global_batch_size={global_batch_size} is no multiple of data.batch_size="
-                f"{self.batch_size} times {world_size} device(s) = {together}"
+                f"{self.windows_at_a_time} times {world_size} device(s) = {together}"
             )
         by_epochs = self.length_warmup.epochs is not None
         samples = {length: samples_per_epoch(length) for length in self.lengths if by_epochs}

@@ -177,7 +177,7 @@ class GenomeData(DataModule):
 
     def _watched(self) -> Windows:
         tiles = self.tiles["valid"]
-        number = min(self.config.valid_windows, tiles.start.size)
+        number = min(self.config.windows_watched, tiles.start.size)
         return tiles.take(np.linspace(0, tiles.start.size - 1, number).astype(np.int64))
 
     def _held_out_loader(self, split: str, tiles: Windows) -> DataLoader:
@@ -187,7 +187,7 @@ class GenomeData(DataModule):
             record_names(self.held_out[split]),
             tiles,
             self.config.max_length,
-            batch_size=self.config.batch_size,
+            batch_size=self.config.windows_at_a_time,
             rank=rank,
             world_size=world_size,
         )

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from dnamamba.kernels.backend import Backend, resolve
 from dnamamba.kernels.checks import require_sequence, require_tensor
+from dnamamba.kernels.ranks import Ranks, RowsBefore
 
 
 class Convolution(NamedTuple):
@@ -28,6 +29,7 @@ def causal_conv1d(
     *,
     activation: Literal["silu"] | None = None,
     initial_state: Tensor | None = None,
+    ranks: Ranks | None = None,
     backend: str = "auto",
 ) -> Convolution:
     """Convolve every channel with its own short filter that looks only backward.
@@ -46,6 +48,8 @@ def causal_conv1d(
         bias: [E].
         activation: "silu" or none.
         initial_state: [B, K-1, E] inputs before the first position.
+        ranks: processes that each hold an equal part of the sequence: then both states are those of the whole
+            sequence, see `dnamamba.kernels.ranks`.
         backend: "auto", "reference", "chunked", "numba" or "triton".
 
     Raises:
@@ -56,7 +60,7 @@ def causal_conv1d(
     Source: Gu and Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces" (2023),
     arXiv 2312.00752, section 3.4.
     """
-    batch, _, channels = require_sequence("x", x)
+    batch, length, channels = require_sequence("x", x)
     if weight.dim() != 2 or weight.shape[0] != channels or weight.shape[1] == 0:
         raise ValueError(
             f"weight has shape {tuple(weight.shape)}, expected ({channels}, K) for x {tuple(x.shape)}"
@@ -70,7 +74,11 @@ def causal_conv1d(
         raise ValueError(f"unknown activation {activation!r}; choose 'silu' or None")
 
     convolve = _implementation(resolve(backend, x.device, x.dtype))
-    return convolve(x, weight, bias, activation=activation, initial_state=initial_state)
+    kept = weight.shape[1] - 1
+    if ranks is None or not kept:
+        return convolve(x, weight, bias, activation=activation, initial_state=initial_state)
+    before, last = RowsBefore.apply(x[:, -min(kept, length) :], initial_state, kept, ranks)
+    return Convolution(convolve(x, weight, bias, activation=activation, initial_state=before).y, last)
 
 
 def _implementation(backend: Backend) -> Callable[..., Convolution]:

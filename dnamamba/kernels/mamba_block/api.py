@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from dnamamba.kernels.ranks import Ranks
+
 
 class BlockWeights(NamedTuple):
     """A block's parameters; E inner channels, R the rank of dt, K taps, N states.
@@ -54,6 +56,7 @@ def mamba_block(
     dtype: torch.dtype,
     conv_state: Tensor | None = None,
     ssm_state: Tensor | None = None,
+    ranks: Ranks | None = None,
 ) -> Block:
     """x + mixer(rms_norm(x)), with everything between recomputed in the backward but the scan's states.
 
@@ -67,10 +70,14 @@ def mamba_block(
         dtype: of the matrix products and of what flows between the parts; norm and residual keep x's.
         conv_state: [B, K-1, E], the inputs before the first position.
         ssm_state: [B, E, N], the state before the first position.
+        ranks: processes that each hold an equal part of the sequence: then all states are those of the whole
+            sequence, see `dnamamba.kernels.ranks`.
 
     Source: Gu and Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces" (2023),
     arXiv 2312.00752, figure 3 and, for the recomputation, section 3.3.2.
     """
     from .triton_op import mamba_block_triton
 
-    return mamba_block_triton(x, weights, eps=eps, dtype=dtype, conv_state=conv_state, ssm_state=ssm_state)
+    return mamba_block_triton(
+        x, weights, eps=eps, dtype=dtype, conv_state=conv_state, ssm_state=ssm_state, ranks=ranks
+    )

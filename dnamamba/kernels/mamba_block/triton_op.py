@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dnamamba.kernels.causal_conv1d.triton_op import convolve, convolve_backward, last_inputs
-from dnamamba.kernels.eager import differentiable, watched
+from dnamamba.kernels.eager import differentiable, operator, ranks_of, refuse_ranks, watched
 from dnamamba.kernels.launch import launch, power_of_two
 from dnamamba.kernels.precision import without_autocast
+from dnamamba.kernels.ranks import Ranks, rows_before, rows_before_backward
 from dnamamba.kernels.selective_scan.triton_launch import SEGMENT
 from dnamamba.kernels.selective_scan.triton_op import processors, scan_backward, scan_forward
 
@@ -21,7 +22,11 @@ _ROWS = 16
 
 
 class _Parts(NamedTuple):
-    """What a block computes on the way to its scan, all [B, L, ..]."""
+    """What a block computes on the way to its scan, all [B, L, ..].
+
+    `before` and `last` are the inputs of the convolution before this part of the sequence and at the end of
+    all of it, [B, K-1, E]; what is on one rank has no `last`.
+    """
 
     normed: Tensor
     z: Tensor
@@ -30,6 +35,8 @@ class _Parts(NamedTuple):
     dt: Tensor
     B: Tensor
     C: Tensor
+    before: Tensor | None
+    last: Tensor | None
 
 
 def mamba_block_triton(
@@ -40,6 +47,7 @@ def mamba_block_triton(
     dtype: torch.dtype,
     conv_state: Tensor | None,
     ssm_state: Tensor | None,
+    ranks: Ranks | None = None,
 ) -> Block:
     """See `mamba_block`."""
     with without_autocast(x.device):
@@ -47,24 +55,30 @@ def mamba_block_triton(
         cast = [w.to(dtype) if name in low else w for name, w in weights._asdict().items()]
         inputs = (x, *weights, conv_state, ssm_state)
         save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs)
-        compute: Callable[..., tuple[Tensor, ...]] = block_forward
         if watched():
-            compute = block_forward_op
-        elif save:
-            compute = _differentiable_block
-        y, conv, ssm, _ = compute(x, *cast, conv_state, ssm_state, eps, save)
+            refuse_ranks(ranks)
+            y, conv, ssm, _ = block_forward_op(x, *cast, conv_state, ssm_state, eps, save)
+        else:
+            compute: Callable[..., tuple[Tensor, ...]] = _differentiable_block if save else block_forward
+            y, conv, ssm, _ = compute(x, *cast, conv_state, ssm_state, eps, save, ranks=ranks)
     return Block(y, conv, ssm)
 
 
-def _parts(x: Tensor, weights: BlockWeights, conv_state: Tensor | None, eps: float) -> tuple[_Parts, Tensor]:
+def _parts(
+    x: Tensor, weights: BlockWeights, conv_state: Tensor | None, eps: float, ranks: Ranks | None
+) -> tuple[_Parts, Tensor]:
     """The parts, and apart from them u, the convolution's input, so that it can be let go."""
     (channels, rank), states = weights.dt_proj.shape, weights.A.shape[1]
     normed = _norm(x, weights.norm, eps, weights.in_proj.dtype)
     u = F.linear(normed, weights.in_proj[:channels])
     z = F.linear(normed, weights.in_proj[channels:])
-    conv = convolve(u, weights.conv_weight, weights.conv_bias, conv_state, True)
+    before, last = conv_state, None
+    kept = weights.conv_weight.shape[1] - 1
+    if ranks is not None and kept:
+        before, last = rows_before(u[:, -min(kept, u.shape[1]) :], conv_state, kept, ranks)
+    conv = convolve(u, weights.conv_weight, weights.conv_bias, before, True)
     low, B, C = F.linear(conv, weights.x_proj).split([rank, states, states], dim=-1)
-    return _Parts(normed, z, conv, low, F.linear(low, weights.dt_proj), B, C), u
+    return _Parts(normed, z, conv, low, F.linear(low, weights.dt_proj), B, C, before, last), u
 
 
 def _norm(x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
@@ -82,16 +96,17 @@ def _norm(x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
 def block_forward(
     x: Tensor, norm: Tensor, in_proj: Tensor, conv_weight: Tensor, conv_bias: Tensor, x_proj: Tensor,
     dt_proj: Tensor, dt_bias: Tensor, A: Tensor, D: Tensor, out_proj: Tensor,
-    conv_state: Tensor | None, ssm_state: Tensor | None, eps: float, save: bool,
+    conv_state: Tensor | None, ssm_state: Tensor | None, eps: float, save: bool, ranks: Ranks | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """y, both states after the last position, and (if `save`) the scan's states before every segment."""
     weights = BlockWeights(norm, in_proj, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A, D, out_proj)
-    p, u = _parts(x, weights, conv_state, eps)
-    y, last, saved = scan_forward(p.conv, p.dt, A, p.B, p.C, D, p.z, dt_bias, ssm_state, True, save)
-    return x + F.linear(y, out_proj), last_inputs(u, conv_state, conv_weight.shape[1] - 1), last, saved
+    p, u = _parts(x, weights, conv_state, eps, ranks)
+    conv_last = last_inputs(u, conv_state, conv_weight.shape[1] - 1) if p.last is None else p.last
+    y, last, saved = scan_forward(p.conv, p.dt, A, p.B, p.C, D, p.z, dt_bias, ssm_state, True, save, ranks)
+    return x + F.linear(y, out_proj), conv_last, last, saved
 
 
-block_forward_op = torch.library.custom_op("dnamamba::mamba_block_forward", block_forward, mutates_args=())
+block_forward_op = operator("mamba_block_forward", block_forward)
 
 
 @block_forward_op.register_fake
@@ -115,15 +130,17 @@ def block_backward(
     x: Tensor, norm: Tensor, in_proj: Tensor, conv_weight: Tensor, conv_bias: Tensor, x_proj: Tensor,
     dt_proj: Tensor, dt_bias: Tensor, A: Tensor, D: Tensor, out_proj: Tensor,
     conv_state: Tensor | None, ssm_state: Tensor | None, saved: Tensor, eps: float,
+    ranks: Ranks | None = None,
 ) -> list[Tensor]:  # fmt: skip
     """Gradients of x, the ten weights and both states before; of a state not given, an empty tensor."""
     weights = BlockWeights(norm, in_proj, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A, D, out_proj)
-    p, u = _parts(x, weights, conv_state, eps)
+    p, u = _parts(x, weights, conv_state, eps, ranks)
     del u  # while memory is short; it is one product to have it again
     dmixed = dy.to(out_proj.dtype)
     dconv_y, ddt, dA, dB, dC, dD, dz, ddt_bias, dssm, y = scan_backward(
-        dmixed @ out_proj, dlast, p.conv, p.dt, A, p.B, p.C, D, p.z, dt_bias, ssm_state, saved, True, True
-    )
+        dmixed @ out_proj, dlast, p.conv, p.dt, A, p.B, p.C, D, p.z, dt_bias, ssm_state, saved, True, True,
+        ranks,
+    )  # fmt: skip
     dout_proj = _rows(dmixed).t() @ _rows(y)
     del y, dmixed
     dlow = torch.cat([ddt @ dt_proj, dB, dC], dim=-1)
@@ -134,8 +151,12 @@ def block_backward(
     channels = dconv_y.shape[-1]
     u = F.linear(p.normed, in_proj[:channels])
     du, dconv_weight, dconv_bias, dfirst = convolve_backward(
-        dconv_y, u, conv_weight, conv_bias, conv_state, True
+        dconv_y, u, conv_weight, conv_bias, p.before, True
     )
+    if p.last is not None:
+        assert ranks is not None
+        count = min(dfirst.shape[1], du.shape[1])
+        dconv, dfirst = rows_before_backward(dfirst, dconv, count, ranks)
     if dconv is not None:
         du, dfirst = _add_last_inputs(du, dfirst, dconv)
     din_proj = torch.cat([_rows(du).t() @ _rows(p.normed), _rows(dz).t() @ _rows(p.normed)])
@@ -148,7 +169,7 @@ def block_backward(
     ]  # fmt: skip
 
 
-block_backward_op = torch.library.custom_op("dnamamba::mamba_block_backward", block_backward, mutates_args=())
+block_backward_op = operator("mamba_block_backward", block_backward)
 
 
 @block_backward_op.register_fake
@@ -208,8 +229,8 @@ def _backward(ctx, dy, dconv, dlast, _):  # type: ignore[no-untyped-def]
     *tensors, saved = ctx.saved_tensors
     if dy is None:
         dy = torch.zeros_like(tensors[0])
-    compute = block_backward_op if watched() else block_backward
-    gradients = compute(dy, dconv, dlast, *tensors, saved, ctx.eps)
+    arguments = (dy, dconv, dlast, *tensors, saved, ctx.eps)
+    gradients = block_backward_op(*arguments) if watched() else block_backward(*arguments, ranks_of(ctx))
     present = [g if t is not None else None for g, t in zip(gradients, tensors, strict=True)]
     return (*present, None, None)
 

@@ -1,12 +1,14 @@
 """The public selective scan: checks, then dispatch."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from torch import Tensor
 
 from dnamamba.kernels.backend import Backend, resolve
 from dnamamba.kernels.checks import require_sequence, require_tensor
+from dnamamba.kernels.ranks import Ranks
 
 
 class Scan(NamedTuple):
@@ -33,6 +35,7 @@ def selective_scan(
     dt_bias: Tensor | None = None,
     dt_softplus: bool = False,
     initial_state: Tensor | None = None,
+    ranks: Ranks | None = None,
     backend: str = "auto",
 ) -> Scan:
     """Run the selective state space model of Mamba over a batch of sequences.
@@ -58,6 +61,8 @@ def selective_scan(
         dt_bias: [E] added to `dt`.
         dt_softplus: whether delta is softplus(dt + dt_bias).
         initial_state: [B, E, N] state before the first position.
+        ranks: processes that each hold an equal part of the sequence: then both states are those of the whole
+            sequence, see `dnamamba.kernels.ranks`.
         backend: "auto", "reference", "chunked", "numba" or "triton".
 
     Raises:
@@ -84,17 +89,21 @@ def selective_scan(
     if initial_state is not None:
         require_tensor("initial_state", initial_state, (batch, channels, states), u, "u")
 
-    scan = _implementation(resolve(backend, u.device, u.dtype))
+    scan = _implementation(resolve(backend, u.device, u.dtype), ranks)
     return scan(
         u, dt, A, B, C, D=D, z=z, dt_bias=dt_bias, dt_softplus=dt_softplus, initial_state=initial_state
     )
 
 
-def _implementation(backend: Backend) -> Callable[..., Scan]:
+def _implementation(backend: Backend, ranks: Ranks | None) -> Callable[..., Scan]:
     if backend == "triton":
         from .triton_op import selective_scan_triton
 
-        return selective_scan_triton
+        return partial(selective_scan_triton, ranks=ranks)
+    if ranks is not None:
+        from .spread import selective_scan_spread
+
+        return partial(selective_scan_spread, _implementation(backend, None), ranks)
     if backend == "numba":
         from .numba_op import selective_scan_numba
 

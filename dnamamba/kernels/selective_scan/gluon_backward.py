@@ -87,8 +87,8 @@ def backward_summary(
                 b_g = column(s_C, k) * b_v + b_q
                 b_q = exp2((b_delta * LOG2E) * b_A, True) * b_g
                 b_total += b_delta
-    if i_c > 0:
-        gl.store(p_adjoint + (i_b * chunks + i_c - 1) * E * N + o_ne, b_q)
+    i_before = i_b * chunks + (i_c + chunks - 1) % chunks
+    gl.store(p_adjoint + i_before * E * N + o_ne, b_q)
     gl.store(p_total + (i_b * chunks + i_c) * E + o_e, b_total)
 
 

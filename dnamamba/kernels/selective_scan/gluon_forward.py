@@ -75,8 +75,8 @@ def forward_summary(
                 b_drive = (b_delta * row(s_u.index(x), k)) * column(s_B, k)
                 b_h = exp2((b_delta * LOG2E) * b_A, True) * b_h + b_drive
                 b_total += b_delta
-    if i_c + 1 < chunks:
-        gl.store(p_state + (i_b * saved + place(i_c + 1, long, slots, 1)) * E * N + o_ne, b_h)
+    i_next = i_b * saved + place((i_c + 1) % chunks, long, slots, 1)
+    gl.store(p_state + i_next * E * N + o_ne, b_h)
     gl.store(p_total + (i_b * chunks + i_c) * E + o_e, b_total)
 
 

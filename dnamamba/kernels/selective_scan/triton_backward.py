@@ -45,7 +45,10 @@ def backward_summary(
     HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr,
     SOFTPLUS: tl.constexpr, EVEN: tl.constexpr, FAST: tl.constexpr,
 ):  # fmt: skip
-    """Write what each chunk alone hands back where the chunk before it looks, and its sum of deltas."""
+    """Write what each chunk alone hands back where the chunk before it looks, and its sum of deltas.
+
+    That of the first chunk goes where the last one looks, which is nobody's.
+    """
     i_e, i_c, i_b = locate(tl.program_id(0), tiles, chunks)
     o_e = i_e * TILE + tl.arange(0, TILE)
     o_n = tl.arange(0, N)
@@ -95,8 +98,8 @@ def backward_summary(
             b_total += b_delta
         p_C -= STEPS * stride_Ct
         dt, dy, z = next_dt, next_dy, next_z
-    if i_c > 0:
-        tl.store(p_adjoint + (i_b * chunks + i_c - 1) * E * N + o_ne, b_q, mask=m_e[None, :])
+    i_before = i_b * chunks + (i_c + chunks - 1) % chunks
+    tl.store(p_adjoint + i_before * E * N + o_ne, b_q, mask=m_e[None, :])
     tl.store(p_total + (i_b * chunks + i_c) * E + o_e, b_total, mask=m_e)
 
 

@@ -70,7 +70,10 @@ def forward_summary(
     N: tl.constexpr, TILE: tl.constexpr, STEPS: tl.constexpr, SEGMENT: tl.constexpr,
     HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr, EVEN: tl.constexpr, FAST: tl.constexpr,
 ):  # fmt: skip
-    """Write each chunk's drive where the next chunk's first state goes, and its sum of deltas."""
+    """Write each chunk's drive where the next chunk's first state goes, and its sum of deltas.
+
+    That of the last chunk goes where the first one's state goes, which is nobody's drive.
+    """
     i_e, i_c, i_b = locate_forward(tl.program_id(0), tiles, batch)
     o_e = i_e * TILE + tl.arange(0, TILE)
     o_n = tl.arange(0, N)
@@ -102,9 +105,8 @@ def forward_summary(
                 b_drive = (b_delta * u[k].to(tl.float32))[None, :] * B[k].to(tl.float32)[:, None]
                 b_h = exp2((b_delta * LOG2E)[None, :] * b_A, FAST) * b_h + b_drive
                 b_total += b_delta
-    if i_c + 1 < chunks:
-        i_next = i_b * saved + place(i_c + 1, long, slots, 1)
-        tl.store(p_state + i_next * E * N + o_ne, b_h, mask=m_e[None, :])
+    i_next = i_b * saved + place((i_c + 1) % chunks, long, slots, 1)
+    tl.store(p_state + i_next * E * N + o_ne, b_h, mask=m_e[None, :])
     tl.store(p_total + (i_b * chunks + i_c) * E + o_e, b_total, mask=m_e)
 
 
@@ -116,18 +118,21 @@ def compose(decay_1, drive_1, decay_2, drive_2):
 
 @triton.jit
 def fetch_summaries(
-    i_r, p_total, p_state, o_e, o_col, m_col, E, chunks, long, slots,
+    i_r, p_total, p_state, o_e, o_col, m_col, E, rows, chunks, long, slots,
     N: tl.constexpr, ROWS: tl.constexpr, REVERSE: tl.constexpr,
 ):  # fmt: skip
-    """Rows i_r to i_r + ROWS of the carry's scan: sums of delta, drives, and where their states go."""
+    """Rows i_r to i_r + ROWS of the carry's scan: sums of delta, drives, and where their states go.
+
+    There are as many `rows` as chunks, or one more, for what comes after them all.
+    """
     o_r = i_r + tl.arange(0, ROWS)
-    m_drive = ((o_r > 0) & (o_r < chunks))[:, None] & m_col[None, :]
-    i_here = chunks - 1 - o_r if REVERSE else o_r
-    i_from = i_here + 1 if REVERSE else i_here - 1
+    m_drive = ((o_r > 0) & (o_r < rows))[:, None] & m_col[None, :]
+    i_from = chunks - o_r if REVERSE else o_r - 1
+    i_here = (2 * chunks - 1 - o_r if REVERSE else o_r) % chunks
     b_total = tl.load(p_total + (i_from.to(tl.int64) * E)[:, None] + o_e[None, :], mask=m_drive, other=0.0)
     p_rows = p_state + (place(i_here, long, slots, 1).to(tl.int64) * E * N)[:, None] + o_col[None, :]
     b_drive = tl.load(p_rows, mask=m_drive, other=0.0)
-    return b_total, b_drive, p_rows, (o_r < chunks)[:, None] & m_col[None, :]
+    return b_total, b_drive, p_rows, (o_r < rows)[:, None] & m_col[None, :]
 
 
 @triton.jit
@@ -154,17 +159,46 @@ def carry(
     p_total += i_b * chunks * E
     p_state += i_b * saved * E * N
     b_total, b_drive, p_rows, m_rows = fetch_summaries(
-        0, p_total, p_state, o_e, o_col, m_col, E, chunks, long, slots, N, ROWS, REVERSE
+        0, p_total, p_state, o_e, o_col, m_col, E, chunks, chunks, long, slots, N, ROWS, REVERSE
     )
     for i_r in range(0, chunks, ROWS):
         b_next_total, b_next_drive, p_next_rows, m_next_rows = fetch_summaries(
-            i_r + ROWS, p_total, p_state, o_e, o_col, m_col, E, chunks, long, slots, N, ROWS, REVERSE
+            i_r + ROWS, p_total, p_state, o_e, o_col, m_col, E, chunks, chunks, long, slots, N, ROWS, REVERSE
         )
         b_decay, b_h = tl.associative_scan((exp2(b_total * LOG2E * b_A[None, :], FAST), b_drive), 0, compose)
         b_h += b_decay * b_carry[None, :]
         tl.store(p_rows, b_h, mask=m_rows)
         b_carry = tl.sum(tl.where((tl.arange(0, ROWS) == ROWS - 1)[:, None], b_h, 0.0), axis=0)
         b_total, b_drive, p_rows, m_rows = b_next_total, b_next_drive, p_next_rows, m_next_rows
+
+
+@triton.jit
+def whole(
+    p_A, p_total, p_state, p_drive, stride_e, stride_n, E, chunks, long, saved, slots,
+    N: tl.constexpr, COLS: tl.constexpr, ROWS: tl.constexpr, REVERSE: tl.constexpr, FAST: tl.constexpr,
+):  # fmt: skip
+    """Write what all chunks make of a zero state into `p_drive`; otherwise as `carry`, and before it."""
+    i_b = tl.program_id(1).to(tl.int64)
+    o_col = tl.program_id(0) * COLS + tl.arange(0, COLS)
+    m_col = o_col < E * N
+    o_e = o_col % E
+    b_A = tl.load(p_A + o_e * stride_e + o_col // E * stride_n, mask=m_col, other=0.0).to(tl.float32)
+    b_drive_of_all = tl.zeros([COLS], tl.float32)
+    p_total += i_b * chunks * E
+    p_state += i_b * saved * E * N
+    rows = chunks + 1
+    b_total, b_drive, _, _ = fetch_summaries(
+        0, p_total, p_state, o_e, o_col, m_col, E, rows, chunks, long, slots, N, ROWS, REVERSE
+    )
+    for i_r in range(0, rows, ROWS):
+        b_next_total, b_next_drive, _, _ = fetch_summaries(
+            i_r + ROWS, p_total, p_state, o_e, o_col, m_col, E, rows, chunks, long, slots, N, ROWS, REVERSE
+        )
+        b_decay, b_h = tl.associative_scan((exp2(b_total * LOG2E * b_A[None, :], FAST), b_drive), 0, compose)
+        b_h += b_decay * b_drive_of_all[None, :]
+        b_drive_of_all = tl.sum(tl.where((tl.arange(0, ROWS) == ROWS - 1)[:, None], b_h, 0.0), axis=0)
+        b_total, b_drive = b_next_total, b_next_drive
+    tl.store(p_drive + i_b * E * N + o_col, b_drive_of_all, mask=m_col)
 
 
 @triton.jit(do_not_specialize_on_alignment=["p_A", "p_first", "p_state", "p_last"])

@@ -6,10 +6,12 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from dnamamba.kernels.eager import differentiable, watched
+from dnamamba.kernels.eager import differentiable, operator, ranks_of, refuse_ranks, watched
+from dnamamba.kernels.ranks import Ranks
 from dnamamba.kernels.selective_scan import gluon_sweeps, triton_sweeps
 
 from .api import Scan
+from .spread import across
 from .sweeps import Gradients, ScanInputs, States
 from .triton_launch import SEGMENT, forward_config, launch_config
 
@@ -26,6 +28,7 @@ def selective_scan_triton(
     dt_bias: Tensor | None = None,
     dt_softplus: bool = False,
     initial_state: Tensor | None = None,
+    ranks: Ranks | None = None,
 ) -> Scan:
     """See `selective_scan`. fp32, bf16 and fp16 in, states in fp32; N is 4, 8, 16 or 32.
 
@@ -40,12 +43,12 @@ def selective_scan_triton(
         )
     inputs = (u, dt, A, B, C, D, z, dt_bias, initial_state)
     save = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
-    compute: Callable[..., tuple[Tensor, ...]] = scan_forward
     if watched():
-        compute = scan_forward_op
-    elif save:
-        compute = _differentiable_scan
-    y, last, _ = compute(*inputs, dt_softplus, save)
+        refuse_ranks(ranks)
+        y, last, _ = scan_forward_op(*inputs, dt_softplus, save)
+    else:
+        compute: Callable[..., tuple[Tensor, ...]] = _differentiable_scan if save else scan_forward
+        y, last, _ = compute(*inputs, dt_softplus, save, ranks=ranks)
     return Scan(y, last)
 
 
@@ -61,8 +64,12 @@ def scan_forward(
     initial_state: Tensor | None,
     dt_softplus: bool,
     save: bool,
+    ranks: Ranks | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """y, the last state, and (if `save`) the states before every segment."""
+    """y, the last state, and (if `save`) the states before every segment.
+
+    With `ranks`, the initial and the last state are those of the whole sequence.
+    """
     inputs = ScanInputs(u, dt, A, B, C, _dense(D), z, _dense(dt_bias), dt_softplus)
     sweeps = gluon_sweeps if gluon_sweeps.takes(inputs) else triton_sweeps
     inputs = sweeps.prepare(inputs)
@@ -75,17 +82,23 @@ def scan_forward(
     last = sweeps.new_states(saved_states, batch, channels, A.shape[1])
     state = States(saved_states, saved_states.shape[1], cut.chunk // SEGMENT)
     if not save:
-        needed = cut.chunks if cut.chunks > 1 else 0
+        needed = cut.chunks if cut.chunks > 1 or ranks else 0
         state = States(last.new_empty(batch, needed, A.shape[1], channels), cut.chunks, 1)
-    if cut.chunks > 1:
+    after = last
+    if cut.chunks > 1 or ranks:
         total = last.new_empty(batch, cut.chunks, channels)
         sweeps.forward_summary(inputs, state, total, cut)
-        triton_sweeps.carry(inputs, total, first, state, cut, reverse=False)
+        if ranks:
+            drive = triton_sweeps.whole(inputs, total, state, cut, reverse=False)
+            before, after = _across(inputs, total, drive, initial_state, ranks, reverse=False)
+            first = sweeps.prepare_states(before)
+        if cut.chunks > 1:
+            triton_sweeps.carry(inputs, total, first, state, cut, reverse=False)
     sweeps.forward_output(inputs, first, state, y, last, cut, save)
-    return y, last.contiguous(), saved_states
+    return y, after.contiguous(), saved_states
 
 
-scan_forward_op = torch.library.custom_op("dnamamba::selective_scan_forward", scan_forward, mutates_args=())
+scan_forward_op = operator("selective_scan_forward", scan_forward)
 
 
 @scan_forward_op.register_fake
@@ -109,10 +122,12 @@ def scan_backward(
     saved_states: Tensor,
     dt_softplus: bool,
     save_y: bool,
+    ranks: Ranks | None = None,
 ) -> list[Tensor]:
     """Gradients of u, dt, A, B, C, D, z, dt_bias and initial_state, then y again if `save_y`.
 
-    What was not given, or not asked for, is an empty tensor. y takes a z.
+    What was not given, or not asked for, is an empty tensor. y takes a z. With `ranks`, `dlast` and the
+    gradient of the initial state are those of the whole sequence.
     """
     assert z is not None or not save_y, "y is written again beside dz, where there is a gate"
     inputs = ScanInputs(u, dt, A, B, C, _dense(D), z, _dense(dt_bias), dt_softplus)
@@ -135,26 +150,32 @@ def scan_backward(
         dbias=memory(_present(dt_bias, batch, cut.chunks, channels)),
         dfirst=memory(batch, states, channels),
     )
-    if cut.chunks > 1:
+    dfirst = None
+    if cut.chunks > 1 or ranks:
         # One buffer twice: q behind every chunk until a program has read it, then that chunk's share of dA.
         adjoint = States(out.dA, cut.chunks, 1)
         total = memory(batch, cut.chunks, channels)
         sweeps.backward_summary(inputs, dy, out.dA, total, cut)
-        triton_sweeps.carry(inputs, total, last, adjoint, cut, reverse=True)
+        if ranks:
+            drive = triton_sweeps.whole(inputs, total, adjoint, cut, reverse=True)
+            behind, dfirst = _across(inputs, total, drive, dlast, ranks, reverse=True)
+            last = sweeps.prepare_states(behind)
+        if cut.chunks > 1:
+            triton_sweeps.carry(inputs, total, last, adjoint, cut, reverse=True)
     state = States(saved_states, saved_states.shape[1], cut.chunk // SEGMENT)
     sweeps.backward_gradient(inputs, dy, last, state, out, cut)
 
     dA, dB, dC, dD, dbias = (_dense_like(x, u) for x in (A, B, C, D, dt_bias))
     triton_sweeps.last_sums(out, dA, dB, dC, dD, dbias)
-    dfirst = _none(u)
-    if initial_state is not None:
-        dfirst = out.dfirst.transpose(1, 2).to(initial_state.dtype).contiguous()
+    if initial_state is None:
+        dfirst = _none(u)
+    else:
+        dfirst = out.dfirst.mT if dfirst is None else dfirst
+        dfirst = dfirst.to(initial_state.dtype).contiguous()
     return [out.du, out.ddt, dA, dB, dC, dD, out.dz, dbias, dfirst, out.y]
 
 
-scan_backward_op = torch.library.custom_op(
-    "dnamamba::selective_scan_backward", scan_backward, mutates_args=()
-)
+scan_backward_op = operator("selective_scan_backward", scan_backward)
 
 
 @scan_backward_op.register_fake
@@ -175,18 +196,27 @@ def _setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
 
 def _backward(ctx, dy, dlast, _):  # type: ignore[no-untyped-def]
     *tensors, saved_states = ctx.saved_tensors
-    if dy is None and dlast is None:
+    if dy is None and dlast is None and ranks_of(ctx) is None:
         return (None,) * 11
     if dy is None:
         dy = torch.zeros_like(tensors[0])
-    compute = scan_backward_op if watched() else scan_backward
-    gradients = compute(dy, dlast, *tensors, saved_states, ctx.dt_softplus, False)
+    arguments = (dy, dlast, *tensors, saved_states, ctx.dt_softplus, False)
+    gradients = scan_backward_op(*arguments) if watched() else scan_backward(*arguments, ranks_of(ctx))
     present = [g if x is not None else None for g, x in zip(gradients, tensors, strict=False)]
     return (*present, None, None)
 
 
 scan_forward_op.register_autograd(_backward, setup_context=_setup_context)
 _differentiable_scan = differentiable(scan_forward, _setup_context, _backward)
+
+
+def _across(
+    inputs: ScanInputs, total: Tensor, drive: Tensor, first: Tensor | None, ranks: Ranks, *, reverse: bool
+) -> tuple[Tensor, Tensor]:
+    """`across`, of states as a scan's caller has them: [B, E, N]."""
+    first = None if first is None else first.float().mT
+    found = across(total.sum(1), drive, inputs.A.float().t(), first, ranks, reverse=reverse)
+    return found[0].mT, found[1].mT
 
 
 @cache

@@ -11,6 +11,7 @@ from .triton_backward import backward_summary as backward_kernel
 from .triton_forward import carry as carry_kernel
 from .triton_forward import forward_output as output_kernel
 from .triton_forward import forward_summary as forward_kernel
+from .triton_forward import whole as whole_kernel
 from .triton_launch import SEGMENT, LaunchConfig
 from .triton_sums import last_sums as sums_kernel
 
@@ -115,7 +116,7 @@ def carry(
 ) -> None:
     """Turn the drives in `state` into states, in place; `first` lies as A does."""
     channels, states = inputs.A.shape
-    rows = max(2, min(_CARRY_ROWS, power_of_two(cut.chunks)))
+    rows = _rows(cut.chunks)
     launch(
         carry_kernel, (-(-channels * states // _CARRY_COLUMNS), total.shape[0]),
         inputs.A, total, first, state.values, *inputs.A.stride(),
@@ -123,6 +124,20 @@ def carry(
         N=states, COLS=_CARRY_COLUMNS, ROWS=rows, HAS_FIRST=first is not None, REVERSE=reverse,
         FAST=fast_math(inputs.u.dtype), num_warps=4, num_stages=1,
     )  # fmt: skip
+
+
+def whole(inputs: ScanInputs, total: Tensor, state: States, cut: LaunchConfig, *, reverse: bool) -> Tensor:
+    """What all chunks together make of a zero state, [B, N, E], from the drives in `state`."""
+    channels, states = inputs.A.shape
+    drive = total.new_empty(total.shape[0], states, channels)
+    launch(
+        whole_kernel, (-(-channels * states // _CARRY_COLUMNS), total.shape[0]),
+        inputs.A, total, state.values, drive, *inputs.A.stride(),
+        channels, cut.chunks, cut.long, state.saved, state.slots,
+        N=states, COLS=_CARRY_COLUMNS, ROWS=_rows(cut.chunks + 1), REVERSE=reverse,
+        FAST=fast_math(inputs.u.dtype), num_warps=4, num_stages=1,
+    )  # fmt: skip
+    return drive
 
 
 def last_sums(out: Gradients, dA: Tensor, dB: Tensor, dC: Tensor, dD: Tensor, dbias: Tensor) -> None:
@@ -138,6 +153,11 @@ def last_sums(out: Gradients, dA: Tensor, dB: Tensor, dC: Tensor, dD: Tensor, db
         N=states, BLOCK=_SUM_BLOCK, ROWS=_SUM_ROWS, COLS=_SUM_COLUMNS,
         HAS_D=dD.numel() > 0, HAS_BIAS=dbias.numel() > 0, num_warps=8, num_stages=1,
     )  # fmt: skip
+
+
+def _rows(number: int) -> int:
+    """Rows of a carry's scan that are read at a time."""
+    return max(2, min(_CARRY_ROWS, power_of_two(number)))
 
 
 def _flags(inputs: ScanInputs, cut: LaunchConfig) -> dict[str, object]:

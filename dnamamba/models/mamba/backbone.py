@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from dnamamba.kernels import resolve
 from dnamamba.kernels.mamba_block import mamba_block
+from dnamamba.kernels.ranks import Ranks
 from dnamamba.models.base import Backbone, BackboneOutput
 from dnamamba.models.mamba.config import MambaConfig
 from dnamamba.models.mamba.mixer import MambaMixer
@@ -25,13 +26,15 @@ class MambaBlock(nn.Module):
         self.norm = nn.RMSNorm(config.d_model, eps=config.norm_eps)
         self.mixer = MambaMixer(config, backend)
 
-    def forward(self, x: Tensor, state: MixerState | None = None) -> tuple[Tensor, MixerState]:
+    def forward(
+        self, x: Tensor, state: MixerState | None = None, ranks: Ranks | None = None
+    ) -> tuple[Tensor, MixerState]:
         if resolve(self.mixer.backend, x.device, x.dtype) == "triton" and not self.mixer.wrapped:
-            return self._fused(x, state)
-        mixed, state = self.mixer(self.norm(x), state)
+            return self._fused(x, state, ranks)
+        mixed, state = self.mixer(self.norm(x), state, ranks)
         return x + mixed, state
 
-    def _fused(self, x: Tensor, state: MixerState | None) -> tuple[Tensor, MixerState]:
+    def _fused(self, x: Tensor, state: MixerState | None, ranks: Ranks | None) -> tuple[Tensor, MixerState]:
         """The same block as one operator, which keeps less for the backward."""
         autocast = torch.is_autocast_enabled(x.device.type)
         y, conv, ssm = mamba_block(
@@ -41,6 +44,7 @@ class MambaBlock(nn.Module):
             dtype=torch.get_autocast_dtype(x.device.type) if autocast else x.dtype,
             conv_state=None if state is None else state.conv,
             ssm_state=None if state is None else state.ssm,
+            ranks=ranks,
         )
         return y, MixerState(conv, ssm)
 
@@ -57,7 +61,7 @@ class MambaBackbone(Backbone):
             inside it. Parameter names do not change.
     """
 
-    causal = recurrent = True
+    causal = recurrent = divisible = True
     adapters = ("in_proj", "x_proj", "dt_proj", "out_proj")
     undecayed = ("A_log", "D")
 
@@ -87,9 +91,9 @@ class MambaBackbone(Backbone):
         for i, layer in enumerate(islice(self.layers, blocks)):
             before = None if state is None else state[i]
             if recompute:
-                x, after = checkpoint(layer, x, before, use_reentrant=False)
+                x, after = checkpoint(layer, x, before, self.ranks, use_reentrant=False)
             else:
-                x, after = layer(x, before)
+                x, after = layer(x, before, self.ranks)
             states.append(after)
         hidden = self.norm_f(x) if len(states) == len(self.layers) else x
         return BackboneOutput(hidden, tuple(states))

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from dnamamba.kernels import causal_conv1d, selective_scan
 from dnamamba.kernels.mamba_block import BlockWeights
+from dnamamba.kernels.precision import state_dtype
+from dnamamba.kernels.ranks import Ranks
 from dnamamba.models.mamba.config import MambaConfig
 from dnamamba.models.mamba.state import MixerState
 
@@ -61,6 +63,11 @@ class MambaMixer(nn.Module):
         self.out_proj.weight.div_(math.sqrt(config.n_layer))
 
     @property
+    def state_matrix(self) -> Tensor:
+        """[E, N], the diagonal of the state matrix; float32, or float64 of float64 parameters."""
+        return -torch.exp(self.A_log.to(state_dtype(self.A_log.dtype)))
+
+    @property
     def wrapped(self) -> bool:
         """Whether a projection is more than a matrix, with an adapter for one: then it must be called."""
         projections = (self.in_proj, self.x_proj, self.dt_proj, self.out_proj)
@@ -76,17 +83,20 @@ class MambaMixer(nn.Module):
             x_proj=self.x_proj.weight,
             dt_proj=self.dt_proj.weight,
             dt_bias=self.dt_proj.bias,
-            A=-torch.exp(self.A_log.float()),
+            A=self.state_matrix,
             D=self.D,
             out_proj=self.out_proj.weight,
         )
 
-    def forward(self, x: Tensor, state: MixerState | None = None) -> tuple[Tensor, MixerState]:
+    def forward(
+        self, x: Tensor, state: MixerState | None = None, ranks: Ranks | None = None
+    ) -> tuple[Tensor, MixerState]:
         """Mix [B, L, D] along L.
 
         Args:
             x: [B, L, D].
             state: what came before; None is the beginning of a sequence.
+            ranks: processes that each hold an equal part of the sequence.
 
         Returns:
             The mixed sequence [B, L, D] and the state after its last position.
@@ -100,6 +110,7 @@ class MambaMixer(nn.Module):
             self.conv1d.bias,
             activation="silu",
             initial_state=None if state is None else state.conv,
+            ranks=ranks,
             backend=self.backend,
         )
         dt, B, C = self.x_proj(conv.y).split([config.dt_rank, config.d_state, config.d_state], dim=-1)
@@ -112,7 +123,7 @@ class MambaMixer(nn.Module):
         scan = selective_scan(
             conv.y,
             dt,
-            -torch.exp(self.A_log.float()),
+            self.state_matrix,
             B,
             C,
             D=self.D,
@@ -120,6 +131,7 @@ class MambaMixer(nn.Module):
             dt_bias=dt_bias,
             dt_softplus=True,
             initial_state=None if state is None else state.ssm,
+            ranks=ranks,
             backend=self.backend,
         )
         return self.out_proj(scan.y), MixerState(conv.state, scan.state)

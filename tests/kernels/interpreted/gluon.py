@@ -18,6 +18,8 @@ KERNELS = ("forward_kernel", "output_kernel", "backward_kernel", "gradient_kerne
 def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (triton_launch, triton_op, triton_sweeps, gluon_sweeps):
         monkeypatch.setattr(module, "SEGMENT", 16)
+    # The carry is Triton's and tested with `scan`: in few programs, since each takes the interpreter 6 ms.
+    monkeypatch.setattr(triton_sweeps, "_CARRY_COLUMNS", 512)
 
 
 @pytest.fixture(autouse=True)
@@ -72,11 +74,11 @@ def test_sizes(
     assert_within_budget(scan_inputs(B, L, E, 16), dtype, True)
 
 
-@pytest.mark.parametrize(("L", "short"), [(96, 2), (88, 2), (72, 4)])
+@pytest.mark.parametrize(("L", "short"), [(88, 2), (72, 4)])
 def test_short_chunks_at_the_end(L: int, short: int, monkeypatch: pytest.MonkeyPatch) -> None:
     cut_into(monkeypatch, chunk=32, short=short)
-    assert_within_budget(scan_inputs(2, L, 64, 16), torch.bfloat16, True)
-    x = half_precision_inputs(2, L, 64)
+    assert_within_budget(scan_inputs(2, L, 32, 16), torch.bfloat16, True)
+    x = half_precision_inputs(2, L, 32)
     saved = gradients(x)
     with torch.no_grad():
         for ours, same in zip(selective_scan(**x, dt_softplus=True, backend="triton"), saved, strict=False):

@@ -18,6 +18,8 @@ def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (triton_launch, triton_op, triton_sweeps):
         monkeypatch.setattr(module, "SEGMENT", 8)
     monkeypatch.setattr(triton_sweeps, "_WINDOWS", (8, 4))
+    # A program takes the interpreter milliseconds, whatever its width; E x N = 12 columns leave some masked.
+    monkeypatch.setattr(triton_sweeps, "_CARRY_COLUMNS", 64)
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +52,7 @@ def test_every_argument(optional: tuple[str, ...], chunk: int, monkeypatch: pyte
         (1, 16, 33, 16, 8),
         (1, 35, 3, 4, 16),
         (1, 9, 40, 32, 8),
-        (3, 17, 70, 8, 24),
+        (2, 17, 70, 8, 24),
     ],
 )
 def test_sizes(B: int, L: int, E: int, N: int, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,15 +63,14 @@ def test_sizes(B: int, L: int, E: int, N: int, chunk: int, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    ("L", "chunk", "short", "cut"),
+    ("L", "chunk", "short", "cut", "save"),
     [
-        (48, 16, 2, (2, 4)),  # 16 16 | 8 8
-        (45, 16, 2, (1, 5)),  # 16 | 8 8 8 5
-        (40, 24, 1, (1, 3)),  # 24 | 8 8
-        (33, 16, 4, (0, 5)),  # 8 8 8 8 1
+        (48, 16, 2, (2, 4), False),  # 16 16 | 8 8
+        (45, 16, 2, (1, 5), True),  # 16 | 8 8 8 5
+        (40, 24, 1, (1, 3), True),  # 24 | 8 8
+        (33, 16, 4, (0, 5), False),  # 8 8 8 8 1
     ],
 )
-@pytest.mark.parametrize("save", [False, True])
 def test_short_chunks_at_the_end(
     L: int, chunk: int, short: int, cut: tuple[int, int], save: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,7 +94,7 @@ def test_short_chunks_at_the_end(
     assert max(found.values()) < 2e-6, found
 
 
-@pytest.mark.parametrize(("groups", "E", "tiles"), [(1, 150, 3), (2, 150, 3), (3, 300, 5)])
+@pytest.mark.parametrize(("groups", "E", "tiles"), [(1, 150, 3), (3, 200, 4)])
 def test_one_program_adds_up_its_tiles(
     groups: int, E: int, tiles: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,117 @@
+"""One sequence over several processes: the mesh of data and context, and which part each process reads.
+
+Processes are numbered so that those of one sequence are neighbours. Each is given whole samples and reads its
+part of them; `dnamamba.kernels.ranks` has what crosses the borders, and a loss is the sum over the parts.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+
+from dnamamba.errors import UserError
+from dnamamba.kernels.ranks import Ranks
+from dnamamba.models.base import Backbone, need
+from dnamamba.objectives.base import Batch, Objective
+
+
+def ranks_of_context(size: int, processes: int, device: str) -> Ranks:
+    """The `size` processes that read a sequence with this one; every process of the run asks at once.
+
+    Args:
+        size: processes of a sequence.
+        processes: of the run, a multiple of `size`.
+        device: `cuda` or `cpu`.
+    """
+    mesh = init_device_mesh(device, (processes // size, size), mesh_dim_names=("data", "context"))
+    return Ranks(mesh["context"].get_group())
+
+
+def part_of(x: Tensor, ranks: Ranks) -> Tensor:
+    """This rank's part [B, L / ranks, ...] of [B, L, ...]."""
+    return x.unflatten(1, (ranks.size, -1))[:, ranks.rank]
+
+
+def batch_part(batch: Batch, ranks: Ranks) -> Batch:
+    """The same batch with this rank's part of its `tokens`: [B, L / ranks + 1] of [B, L + 1].
+
+    The base after a part is the target of its last one, and the first base of the next part.
+    """
+    tokens = batch["tokens"]
+    part = (tokens.shape[1] - 1) // ranks.size
+    start = ranks.rank * part
+    return {**batch, "tokens": tokens[:, start : start + part + 1]}
+
+
+def check_context(
+    size: int, backbone: Backbone, objective: Objective, lengths: Iterable[int], *, compiled: bool = False
+) -> None:
+    """Refuse a run whose sequences can't lie on several processes.
+
+    Args:
+        size: processes of a sequence; one is always fine.
+        backbone: of the model.
+        objective: of the run.
+        lengths: of its stages, in bases.
+        compiled: whether the model runs by torch.compile.
+
+    Raises:
+        UserError: naming the family, the objective or the length.
+    """
+    if size == 1:
+        return
+    check_parts(size, backbone, lengths)
+    if not objective.divisible:
+        raise UserError(
+            f"trainer.context_size: the loss of {type(objective).__name__} is not a sum over the parts of a "
+            f"sequence (got {size}); set 1, as trainer=ddp does"
+        )
+    if compiled:
+        raise UserError(
+            "train.compile: a compiled model reads whole sequences (got true with "
+            f"trainer.context_size={size}); set one of them back"
+        )
+
+
+def check_parts(size: int, backbone: Backbone, lengths: Iterable[int]) -> None:
+    """Refuse sequences that do not make equal parts, and models that can't read parts.
+
+    Args:
+        size: processes of a sequence; one is always fine.
+        backbone: of the model.
+        lengths: of sequences, in bases.
+
+    Raises:
+        UserError: naming the family or the length.
+    """
+    if size == 1:
+        return
+    need(backbone, ("causal", "recurrent", "divisible"), f"trainer.context_size={size}")
+    for length in lengths:
+        if length % size:
+            raise UserError(
+                f"trainer.context_size: {size} processes can't share windows evenly (got {length:,} bases); "
+                "set data.max_length, and data.length_warmup.first_length where there is one, to a multiple"
+            )
+
+
+class InParts(nn.Module):
+    """A model that is given whole sequences, [B, L] or a chunk of them, and reads this rank's part.
+
+    So a sequence on several ranks can also be read chunk by chunk: each chunk lies on all ranks, and none
+    waits for another one's chunks.
+
+    Args:
+        model: a language model whose backbone has `ranks`.
+        ranks: the same.
+    """
+
+    def __init__(self, model: nn.Module, ranks: Ranks) -> None:
+        super().__init__()
+        self.model = model
+        self.ranks = ranks
+
+    def forward(self, tokens: Tensor, state: Any = None) -> Any:
+        """What the model makes of this rank's part of the tokens [B, L]."""
+        return self.model(part_of(tokens, self.ranks), state)
