@@ -3,6 +3,7 @@
 A recipe (`pretraining.py`, `finetuning.py`) builds a `Run`; `Run.execute` trains it.
 """
 
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -14,13 +15,14 @@ import lightning
 
 from dnamamba.checkpoint import Model
 from dnamamba.datasets.base import DataModule
-from dnamamba.files import locked, remove_leftovers, replacing
+from dnamamba.files import LOCK, locked, remove_leftovers, replacing
 from dnamamba.models.base import need_reach
 from dnamamba.objectives.base import Objective
 from dnamamba.reports.figures import read_metrics
 from dnamamba.terminal import Console
 from dnamamba.training.checkpointing import NEXT, LastCheckpoint
 from dnamamba.training.config import TrainConfig
+from dnamamba.training.gathering import announce, ending_on_signals
 from dnamamba.training.keep_best import KeepBest
 from dnamamba.training.lost import one_line_if_lost
 from dnamamba.training.module import Task
@@ -188,7 +190,8 @@ class Run:
             if self.fit is None:
                 if self.train.compile:
                     self.model.compile()
-                with one_line_if_lost(last.path):
+                announce(trainer, self.console)
+                with one_line_if_lost(last.path), ending_on_signals(last.gathered, last.asked, self._give_up):
                     self._resume_and_train(task, resumed)
             seconds = time.perf_counter() - began
             if self.keep_best is not None:
@@ -215,6 +218,13 @@ class Run:
             self._log_at(resumed.steps - 1)  # as the training would have
             self.trainer.validate(task, datamodule=self.data, ckpt_path=path, verbose=False)
         self.trainer.fit(task, datamodule=self.data, ckpt_path=path)
+
+    def _give_up(self, number: signal.Signals) -> None:
+        """End the processes that Lightning started, and let go of the folder."""
+        if self.trainer.strategy.launcher is not None:
+            self.trainer.strategy.launcher.kill(number)
+        if self.trainer.is_global_zero:
+            (self.folder / LOCK).unlink(missing_ok=True)
 
     def _log_at(self, step: int) -> None:
         """The step of what is logged outside the training, where Lightning goes by its last."""
