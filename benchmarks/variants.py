@@ -23,7 +23,7 @@ from dnamamba import Genome, LanguageModel, MambaConfig, get_alphabet
 from dnamamba.data.variants import Vcf
 from dnamamba.inference.device import precision_of
 from dnamamba.inference.effects import Windows
-from dnamamba.inference.score_vcf import check, score_vcf
+from dnamamba.inference.score_vcf import Records, check, score_vcf
 
 Variant = tuple[str, int, str, str]
 
@@ -108,13 +108,13 @@ def main() -> None:
         for precision in ("fp32", "bf16"):
             out = Path(folder) / f"{precision}.vcf"
             with precision_of(model, precision):
-                score_vcf(model, Vcf(few), genome, windows, None, out, lambda done: None)
+                score_vcf(model, Vcf(few), Records(genome), windows, None, out, lambda done: None)
                 if on_gpu:
                     torch.cuda.reset_peak_memory_stats()
                 began = time.perf_counter()
                 vcf = Vcf(path)
-                check(vcf, genome, print)
-                score_vcf(model, vcf, genome, windows, None, out, lambda done: None)
+                check(vcf, Records(genome), print)
+                score_vcf(model, vcf, Records(genome), windows, None, out, lambda done: None)
                 seconds = time.perf_counter() - began
             scores[precision] = np.array(
                 [float(row.columns[7].split(b"DNAMAMBA_LLR=")[1].split(b";")[0]) for row in Vcf(out).rows()]

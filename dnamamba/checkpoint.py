@@ -6,9 +6,9 @@ Nothing is ever unpickled into code: safetensors holds tensors, and checkpoints 
 import hashlib
 import json
 import os
-import shutil
-import tempfile
+import zipfile
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dnamamba.errors import UserError
+from dnamamba.files import replacing_folder
 from dnamamba.models import DecoderConfig, LanguageModel, ModelConfig, SequenceModel
 from dnamamba.models.families import family_of_file
 
@@ -24,6 +25,8 @@ Model = LanguageModel | SequenceModel
 FORMAT, SEQUENCE_FORMAT = "dnamamba-language-model", "dnamamba-sequence-model"
 FORMAT_VERSION = 1
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+DIGEST = "sha256"  # in config.json, of both files; models of 0.1 have none
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 OLD_FAMILY = "mamba"  # of files that have no word for it
 MODULE_PREFIX = "model."  # what a Lightning checkpoint puts before the names of Task.model
 
@@ -50,26 +53,24 @@ def save_weights(model: Model, state: dict[str, Tensor], folder: Path) -> None:
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     if folder.exists() and not (folder.is_dir() and set(os.listdir(folder)) <= {CONFIG_FILE, WEIGHTS_FILE}):
         raise UserError(f"{folder} is there and holds other things than a model: choose another folder")
-    old = folder.with_name(f".{folder.name}-old-{os.getpid()}")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        with replacing_folder(folder) as beside:
+            config, tensors = beside / CONFIG_FILE, beside / WEIGHTS_FILE
+            save_file(weights, tensors)
+            document[DIGEST] = _digest(document, tensors)
+            config.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+            tensors.chmod(config.stat().st_mode & 0o777)  # safetensors makes it private
     except OSError as error:
         raise UserError(f"can't write the model folder {folder}: {error.strerror}") from error
-    try:
-        (beside / CONFIG_FILE).write_text(json.dumps(document, indent=2) + "\n")
-        save_file(weights, beside / WEIGHTS_FILE)
-        beside.chmod(0o755)
-        if folder.exists():
-            os.replace(folder, old)
-        os.replace(beside, folder)
-    except OSError as error:
-        if old.exists() and not folder.exists():
-            os.replace(old, folder)
-        raise UserError(f"can't write the model folder {folder}: {error.strerror}") from error
-    finally:
-        for leftover in (beside, old):
-            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _digest(document: dict[str, Any], weights: Path) -> str:
+    """The SHA-256 of what a model's two files hold, in hexadecimal."""
+    rest = {key: value for key, value in document.items() if key != DIGEST}
+    with weights.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    digest.update(json.dumps(rest, sort_keys=True).encode())
+    return digest.hexdigest()
 
 
 def load(path: str | Path) -> Model:
@@ -87,9 +88,9 @@ def load(path: str | Path) -> Model:
         config = checkpoint_config(checkpoint, path)
         decoder = _decoder(checkpoint["dnamamba"].get("decoder"), path)
         weights = {
-            name.removeprefix(MODULE_PREFIX): tensor
+            str(name).removeprefix(MODULE_PREFIX): tensor
             for name, tensor in checkpoint["state_dict"].items()
-            if name.startswith(MODULE_PREFIX)
+            if str(name).startswith(MODULE_PREFIX)
         }
         if any(".lora_" in name for name in weights):
             raise UserError(
@@ -99,9 +100,29 @@ def load(path: str | Path) -> Model:
         return _build(config, decoder, weights, path)
     for folder in (path, path / "model"):
         if (folder / CONFIG_FILE).is_file():
-            config, decoder = _read_config(folder / CONFIG_FILE)
-            return _build(config, decoder, _read_weights(folder / WEIGHTS_FILE), folder)
+            return _load_folder(folder)
     raise UserError(f"no model at {path}: neither a checkpoint nor a folder with {CONFIG_FILE}")
+
+
+def _load_folder(folder: Path) -> Model:
+    config_file, weights_file = folder / CONFIG_FILE, folder / WEIGHTS_FILE
+    document = _read_document(config_file)
+    config = _model_config(document.get("family", OLD_FAMILY), document.get("model"), config_file)
+    decoder = document.get("decoder") if document["format"] == SEQUENCE_FORMAT else None
+    if document["format"] == SEQUENCE_FORMAT and decoder is None:
+        raise UserError(f"{config_file} is damaged: the model answers a question, and `decoder` is missing")
+    try:
+        weights = load_file(weights_file)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{weights_file} is missing or damaged ({error})") from error
+    model = _build(config, _decoder(decoder, config_file), weights, folder)
+    if document.get(DIGEST, found := _digest(document, weights_file)) != found:
+        raise UserError(
+            f"{folder}: {CONFIG_FILE} and {WEIGHTS_FILE} are not as they were written (their SHA-256 is "
+            f"{found[:12]}..., and {CONFIG_FILE} says {str(document[DIGEST])[:12]}...): use another copy, or "
+            f"remove `{DIGEST}` from {CONFIG_FILE} if you changed it yourself"
+        )
+    return model
 
 
 def model_hash(model: Model) -> str:
@@ -128,13 +149,20 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             archive = file.read(2) == b"PK"
         # torch takes what is no zip archive for its old format, and then complains of `mmap`.
+        broken = zipfile.ZipFile(path).testzip() if archive else None
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True) if archive else None
-    except (
-        Exception
-    ) as error:  # torch raises many types for a damaged or foreign file, and none means more here
+    except UnpicklingError:  # torch's own words advise to run the code that the file may hold
+        raise UserError(
+            f"{path} is damaged or no checkpoint of dnamamba (it holds other things than tensors and plain "
+            "values, which are never read)"
+        ) from None
+    except Exception as error:  # torch raises many types for a damaged file, and none means more here
         reason = str(error).partition("\n")[0]
         raise UserError(f"{path} is damaged or no checkpoint of dnamamba ({reason})") from error
-    if not isinstance(checkpoint, dict) or "dnamamba" not in checkpoint or "state_dict" not in checkpoint:
+    if broken is not None:
+        raise UserError(f"{path} is damaged: the checksum of {broken} is wrong; use another checkpoint")
+    groups = ("dnamamba", "state_dict")
+    if not isinstance(checkpoint, dict) or not all(isinstance(checkpoint.get(key), dict) for key in groups):
         raise UserError(f"{path} is no checkpoint of dnamamba")
     return checkpoint
 
@@ -142,7 +170,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 def checkpoint_config(checkpoint: dict[str, Any], path: Path) -> ModelConfig:
     """The model's family and shape as the checkpoint at `path` holds them."""
     contents = checkpoint["dnamamba"]
-    return _model_config(contents.get("family", OLD_FAMILY), contents["model"], path)
+    return _model_config(contents.get("family", OLD_FAMILY), contents.get("model"), path)
 
 
 def _model_config(family: Any, values: Any, path: Path) -> ModelConfig:
@@ -161,32 +189,32 @@ def _decoder(values: Any, path: Path) -> DecoderConfig | None:
         raise UserError(f"{path}: {error}") from error
 
 
-def _read_config(path: Path) -> tuple[ModelConfig, DecoderConfig | None]:
+def _read_document(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(path.read_text())
-        found, version, model = document["format"], document["format_version"], document["model"]
-        decoder = dict(document["decoder"]) if found == SEQUENCE_FORMAT else None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        found, version = document["format"], document["format_version"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is damaged: {type(error).__name__}: {error}") from error
     if found not in (FORMAT, SEQUENCE_FORMAT) or version != FORMAT_VERSION:
         raise UserError(
             f"{path} holds {found!r} version {version!r}, not {FORMAT!r} version {FORMAT_VERSION}"
         )
-    return _model_config(document.get("family", OLD_FAMILY), model, path), _decoder(decoder, path)
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} is missing or damaged ({error})") from error
+    return document
 
 
 def _build(
     config: ModelConfig, decoder: DecoderConfig | None, weights: dict[str, Tensor], source: Path
 ) -> Model:
-    with torch.device("meta"):
-        model = LanguageModel(config) if decoder is None else SequenceModel(config, decoder)
+    for name, tensor in sorted(weights.items()):
+        if not isinstance(tensor, Tensor) or tensor.dtype not in FLOATS or tensor.layout != torch.strided:
+            what = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise UserError(f"{source}: {name} must be a tensor of floating-point numbers (got {what})")
+    try:
+        with torch.device("meta"):
+            model = LanguageModel(config) if decoder is None else SequenceModel(config, decoder)
+    except (RuntimeError, TypeError, OverflowError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{source}: no model of this configuration can be built ({reason})") from error
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     wrong = [f"{name} is missing" for name in expected.keys() - found.keys()]

@@ -1,5 +1,6 @@
 """How a command reads its configuration, runs, and reports a user's mistake."""
 
+import io
 import os
 import shutil
 import signal
@@ -22,10 +23,11 @@ from dnamamba.commands.help import page
 from dnamamba.commands.mistakes import one_line, report
 from dnamamba.commands.overrides import LISTS, MAPS, MODEL_PATH, NAMES, as_typed, empty, map_keys
 from dnamamba.commands.unused import check_unused
-from dnamamba.errors import Interrupted, UserError
+from dnamamba.commands.yaml_files import check_folders
+from dnamamba.errors import Interrupted, Terminated, UserError, signal_of
+from dnamamba.escaping import printable
 
 T = TypeVar("T")
-INTERRUPTED = 128 + signal.SIGINT
 STARTED = time.time() - 1  # file systems round times
 MODEL_IS_A_SHAPE = ("pretrain", "plan")  # commands whose `model` is a choice among files of conf/model
 UNITS = (
@@ -186,6 +188,7 @@ def command(run: Callable[[DictConfig], None], name: str) -> None:
         # By which SLURM says that the time is nearly up. A training asks for it as long as it can be stopped;
         # what only has a picture left to draw, or never asks, would die of it.
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        _end_whole()
         try:
             overrides = HydraConfig.get().overrides.task
             cfg = settled(cfg, overrides)
@@ -197,15 +200,15 @@ def command(run: Callable[[DictConfig], None], name: str) -> None:
             failed = True
         except (Interrupted, KeyboardInterrupt) as stop:
             # On the way out: the same signal, late or passed on by a launcher, must not change the status.
-            for number in (signal.SIGTERM, signal.SIGUSR1):
+            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
                 signal.signal(number, signal.SIG_IGN)
             remove_if_unused(output_dir())
             if process_number() > 0:
                 # Launchers kill the others where one has failed, and process 0 may still have a job to queue.
                 sys.exit(0)
             message = str(stop) or "interrupted before the first step"
-            print(f"dnamamba: {message}", file=sys.stderr)
-            sys.exit(stop.status if isinstance(stop, Interrupted) else INTERRUPTED)
+            print(f"dnamamba: {printable(message)}", file=sys.stderr)
+            sys.exit(stop.status if isinstance(stop, Interrupted) else 128 + signal_of(stop))
 
     job.__module__, job.__name__ = run.__module__, name
     # Hydra would print its own, longer report of a mistake; this makes it hand the exception to us instead.
@@ -213,8 +216,13 @@ def command(run: Callable[[DictConfig], None], name: str) -> None:
     if not (sys.stdout.isatty() or sys.stderr.isatty()):
         # Jupyter asks for colours, which Rich takes for a terminal: a bar can't be redrawn there.
         os.environ.setdefault("TTY_COMPATIBLE", "0")
+    for stream in (sys.stdout, sys.stderr):
+        # A name that the user's language can't write must not end a run whose work is done.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         _share_one_folder()
+        check_folders(sys.argv)
         arguments = overrides_first(sys.argv[1:])
         sys.argv[1:] = as_typed(arguments, model_is_a_path=name not in MODEL_IS_A_SHAPE)
         register_experiments()
@@ -222,17 +230,44 @@ def command(run: Callable[[DictConfig], None], name: str) -> None:
     except (UserError, HydraException, OmegaConfBaseException, OSError, YAMLError) as error:
         report(one_line(error))
         failed = True
+    except RecursionError:
+        if started:
+            raise
+        report("the command line is nested too deeply")
+        failed = True
     except ValueError as error:  # Hydra's own, of a group that is null or a number
         if started:
             raise
         report(one_line(error))
         failed = True
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("dnamamba: interrupted before the first step", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        sys.exit(128 + signal_of(stop))
     if failed:
         sys.exit(1)
     _leave_the_other_processes()
+
+
+def _end_whole() -> None:
+    """Raise where SIGTERM or a closed terminal would end this process with files half written.
+
+    What a shell or a scheduler lets it ignore, such as nohup's SIGHUP, stays ignored; a process that this one
+    forks ends as it would without.
+    """
+    main = os.getpid()
+
+    def stop(number: int, frame: object) -> None:
+        if os.getpid() != main:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        for each in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(each, signal.SIG_IGN)
+        raise Terminated(signal.Signals(number))
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, stop)
 
 
 def _leave_the_other_processes() -> None:

@@ -1,29 +1,8 @@
 """The two ways a run ends early that are no fault of ours."""
 
 import signal
-import unicodedata
 
-# Control characters, marks that change the direction of text, halves of characters, line and paragraph ends.
-_UNPRINTABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
-
-
-_LONGEST = 4000  # characters of a message
-
-
-def printable(text: str) -> str:
-    """The text as it may be shown: what a terminal would obey, or not show, as an escape such as `\\x1b`.
-
-    Every name or label from a file goes through here once, on its way to a terminal.
-
-    >>> printable("a\\x1b[1mb")
-    'a\\\\x1b[1mb'
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        c.encode("unicode_escape").decode() if unicodedata.category(c) in _UNPRINTABLE else c for c in text
-    )
-
+from dnamamba.escaping import bounded, printable
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 """Signals that end a run early but whole."""
@@ -38,10 +17,7 @@ class UserError(ValueError):
     """
 
     def __init__(self, message: str = "") -> None:
-        shown = printable(message)
-        if len(shown) > _LONGEST:
-            shown = f"{shown[: _LONGEST - 500]} [...] {shown[-500:]}"
-        super().__init__(shown)
+        super().__init__(bounded(printable(message)))
 
 
 class Interrupted(Exception):  # noqa: N818
@@ -53,5 +29,22 @@ class Interrupted(Exception):  # noqa: N818
     """
 
     def __init__(self, message: str, number: signal.Signals = signal.SIGINT) -> None:
-        super().__init__(message)
+        super().__init__(bounded(printable(message)))
         self.status = 128 + number  # what a shell would say of a process that the signal ended
+
+
+class Terminated(KeyboardInterrupt):
+    """What SIGTERM and SIGHUP raise while a command runs, so that it removes what is half written.
+
+    Args:
+        number: the signal.
+    """
+
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__()
+        self.number = number
+
+
+def signal_of(stop: KeyboardInterrupt) -> signal.Signals:
+    """The signal that ended a command: SIGINT, of Ctrl-C, unless it says another."""
+    return stop.number if isinstance(stop, Terminated) else signal.SIGINT

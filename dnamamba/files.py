@@ -1,12 +1,67 @@
 """Files that are whole or absent."""
 
+import errno
+import fcntl
 import hashlib
 import os
 import re
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from dnamamba.errors import UserError
+
+LOCK = ".lock"
+_OLD = ".old"  # ends the name of a folder that is giving way
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Make `folder` and keep every other process out of it that asks likewise; it is removed if left empty.
+
+    The lock ends with its process, however that ends, and children do not inherit it.
+
+    Raises:
+        UserError: another process has it, or the folder can't be written.
+    """
+    made = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = _lock(folder / LOCK)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: can't be written ({error.strerror}); choose another hydra.run.dir"
+        ) from None
+    try:
+        yield
+    finally:
+        (folder / LOCK).unlink(missing_ok=True)
+        os.close(handle)
+        if made:
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
+
+
+def _lock(path: Path) -> int:
+    """Open and lock the file; whoever had it before may have removed it in between."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                return handle  # a file system without locks
+            os.close(handle)
+            raise UserError(
+                f"{path.parent}: another run is writing here; wait for its end, or choose another "
+                "hydra.run.dir"
+            ) from None
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), os.stat(path)):
+                return handle
+        os.close(handle)
 
 
 @contextmanager
@@ -15,25 +70,69 @@ def replacing(path: Path) -> Iterator[Path]:
 
     It is on the disk before it has its name. What a killed process of this machine left there is removed.
     """
-    host = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
-    _remove_leftovers(path, host)
-    beside = path.with_name(f".{os.getpid()}-{host}.{path.name}")
+    remove_leftovers(path.parent, path.name)
+    beside = _beside(path)
     try:
         yield beside
         _flush(beside)
         os.replace(beside, path)
-        with suppress(OSError):  # not every file system can flush a folder, and the file itself is safe
-            _flush(path.parent)
+        _flush_folder(path.parent)
     finally:
         beside.unlink(missing_ok=True)
 
 
-def _remove_leftovers(path: Path, host: str) -> None:
-    pattern = re.compile(rf"\.([0-9]+)-{host}\.{re.escape(path.name)}")
-    for name in os.listdir(path.parent) if path.parent.is_dir() else ():
-        found = pattern.fullmatch(name)
-        if found and not _lives(int(found[1])):
-            path.with_name(name).unlink(missing_ok=True)
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """`replacing` for a folder of files, which is made here; an older folder gives way at the end.
+
+    Between the two renames of that there is a moment without `path`; who is killed in it leaves the older one
+    under a hidden name, and the next call gives it back.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path.parent, path.name)
+    beside = _beside(path)
+    old = beside.with_name(beside.name + _OLD)
+    shutil.rmtree(beside, ignore_errors=True)  # of an earlier process with our number
+    beside.mkdir()
+    try:
+        yield beside
+        for made in beside.iterdir():
+            _flush(made)
+        if path.exists():
+            os.replace(path, old)
+        os.replace(beside, path)
+        _flush_folder(path.parent)
+    except OSError:
+        if old.exists() and not path.exists():
+            os.replace(old, path)
+        raise
+    finally:
+        for leftover in (beside, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path, name: str | None = None) -> None:
+    """Remove what killed processes of this machine left in `folder` beside the file `name`, or beside any."""
+    pattern = re.compile(rf"\.([0-9]+)-{_host()}\.({'.+?' if name is None else re.escape(name)})({_OLD})?")
+    for found in map(pattern.fullmatch, os.listdir(folder) if folder.is_dir() else ()):
+        if not found or _lives(int(found[1])):
+            continue
+        left, place = folder / found[0], folder / found[2]
+        if found[3] and not place.exists():
+            os.replace(left, place)
+        elif left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    """Where this process writes what will be `path`."""
+    return path.with_name(f".{os.getpid()}-{_host()}.{path.name}")
+
+
+def _host() -> str:
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
 def _lives(pid: int) -> bool:
@@ -53,3 +152,9 @@ def _flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _flush_folder(path: Path) -> None:
+    """Have its names on the disk, where the file system can do that; the files themselves are safe."""
+    with suppress(OSError):
+        _flush(path)

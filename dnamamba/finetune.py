@@ -9,7 +9,7 @@ def run(cfg: DictConfig) -> None:
     """Fine-tune, predict or plan as `cfg` says, into Hydra's output folder."""
     # torch and Lightning take seconds: only once the configuration is right
     if cfg.mode == "predict":
-        from dnamamba.commands.predict import predict
+        from dnamamba.commands.predict_mode import predict
 
         predict(cfg, output_dir())
     elif cfg.mode == "plan":

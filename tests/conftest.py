@@ -14,9 +14,14 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from omegaconf import DictConfig
 
 from dnamamba.config import composed
+
+# Deadlines fail on a loaded machine; a test that hangs has pytest's own.
+settings.register_profile("dnamamba", deadline=None)
+settings.load_profile("dnamamba")
 
 TINY = (
     "model.d_model=16",

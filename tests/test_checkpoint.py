@@ -208,7 +208,7 @@ def test_code_in_a_checkpoint_is_never_run(tmp_path: Path) -> None:
             return os.mkdir, (str(tmp_path / "owned"),)
 
     torch.save({"state_dict": Payload(), "dnamamba": {}}, tmp_path / "last.ckpt")
-    with pytest.raises(UserError, match="damaged or no checkpoint"):
+    with pytest.raises(UserError, match=r"damaged or no checkpoint .*plain values, which are never read\)"):
         load(tmp_path / "last.ckpt")
     assert not (tmp_path / "owned").exists()
 
@@ -246,11 +246,119 @@ def test_a_sequence_model_with_a_broken_question_is_refused(tmp_path: Path) -> N
             {"decoder": {**document["decoder"], "mode": "first"}},
             "decoder.mode must be one of last, mean, next",
         ),
-        ({"decoder": {"kind": "classification"}}, "missing 1 required positional argument: 'labels'"),
-        ({"decoder": None}, "is damaged: TypeError"),
+        ({"decoder": {"kind": "classification"}}, "decoder setting labels is missing"),
+        (
+            {"decoder": {**document["decoder"], "labels": "ab"}},
+            "decoder.labels must be tuple[str, ...] (got 'ab')",
+        ),
+        ({"decoder": None}, "is damaged: the model answers a question, and `decoder` is missing"),
     ):
         path.write_text(json.dumps({**document, **change}))
         with pytest.raises(UserError) as error:
             load(tmp_path / "model")
         assert str(path) in str(error.value)
         assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("norm_eps", "1e-5", "model.norm_eps must be float (got '1e-5')"),
+        ("dt_max", None, "model.dt_max must be float (got None)"),
+        ("d_model", True, "model.d_model must be int (got True)"),
+        ("d_state", 2**64, "model.d_state must be at most 1,048,576, not 18446744073709551616"),
+        ("n_layer", 10**5, "model.n_layer must be at most 4,096, not 100000"),
+    ],
+)
+def test_a_value_of_another_type_names_its_key(
+    model: LanguageModel, tmp_path: Path, name: str, value: object, message: str
+) -> None:
+    save_model(model, tmp_path / "model")
+    path = tmp_path / "model" / "config.json"
+    document = json.loads(path.read_text())
+    document["model"][name] = value
+    path.write_text(json.dumps(document))
+    with pytest.raises(UserError) as error:
+        load(tmp_path / "model")
+    assert str(error.value) == f"{path}: {message}"
+
+
+def flip(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_flipped_bit_is_refused_in_every_file(model: LanguageModel, tmp_path: Path) -> None:
+    """A bit of a weight that stays finite, and a digit that stays a number."""
+    save_model(model, tmp_path / "model")
+    write_checkpoint(model, tmp_path / "last.ckpt")
+    weight = model.backbone.embedding.weight.detach().numpy().tobytes()
+    config, tensors = (tmp_path / "model" / name for name in ("config.json", "model.safetensors"))
+    before = config.read_bytes()
+    flip(config, before.index(b"1e-05") + 4)
+    with pytest.raises(UserError, match=r"are not as they were written .*remove `sha256` from config.json"):
+        load(tmp_path / "model")
+    config.write_bytes(before)
+    flip(tensors, tensors.read_bytes().index(weight))
+    with pytest.raises(UserError, match="are not as they were written"):
+        load(tmp_path / "model")
+    checkpoint = tmp_path / "last.ckpt"
+    flip(checkpoint, checkpoint.read_bytes().index(weight))
+    with pytest.raises(UserError, match=r"last.ckpt is damaged: the checksum of last/data/\d+ is wrong"):
+        load(checkpoint)
+
+
+def test_a_folder_without_a_checksum_loads(model: LanguageModel, tmp_path: Path) -> None:
+    """As version 0.1 wrote them, and as people who change config.json leave them."""
+    save_model(model, tmp_path / "model")
+    path = tmp_path / "model" / "config.json"
+    document = json.loads(path.read_text())
+    del document["sha256"]
+    path.write_text(json.dumps(document))
+    assert model_hash(load(tmp_path / "model")) == model_hash(model)
+
+
+def test_the_two_files_have_one_mode(model: LanguageModel, tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        save_model(model, tmp_path / "model")
+    finally:
+        os.umask(before)
+    modes = [
+        (tmp_path / "model" / name).stat().st_mode & 0o777 for name in ("config.json", "model.safetensors")
+    ]
+    assert modes == [0o640, 0o640]
+    assert (tmp_path / "model").stat().st_mode & 0o777 == 0o750
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.bool, torch.complex64])
+def test_weights_that_are_no_floats_are_refused(
+    model: LanguageModel, tmp_path: Path, dtype: torch.dtype
+) -> None:
+    weights = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    weights["model.backbone.norm_f.weight"] = weights["model.backbone.norm_f.weight"].to(dtype)
+    torch.save({"state_dict": weights, "dnamamba": {"model": model.config.to_dict()}}, tmp_path / "c.ckpt")
+    with pytest.raises(UserError, match=rf"norm_f.weight must be .* floating-point numbers \(got {dtype}\)"):
+        load(tmp_path / "c.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dnamamba": 7}, "is no checkpoint of dnamamba"),
+        ({"state_dict": [1]}, "is no checkpoint of dnamamba"),
+        ({"dnamamba": {"model": 2}}, r"model must be a group of settings \(got int\)"),
+        ({"dnamamba": {}}, r"model must be a group of settings \(got NoneType\)"),
+        ({"dnamamba": {"model": {3: 4}}}, r"model must be a group of settings \(got dict\)"),
+        ({"state_dict": {"model.backbone.norm_f.weight": 3, 5: 1}}, r"norm_f.weight must be .*\(got int\)"),
+    ],
+)
+def test_foreign_values_in_a_checkpoint_are_explained(
+    model: LanguageModel, tmp_path: Path, change: dict, message: str
+) -> None:
+    good = {"state_dict": {}, "dnamamba": {"model": model.config.to_dict()}}
+    torch.save({**good, **change}, tmp_path / "c.ckpt")
+    with pytest.raises(UserError, match=message) as error:
+        load(tmp_path / "c.ckpt")
+    assert str(error.value).startswith(str(tmp_path / "c.ckpt"))

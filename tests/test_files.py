@@ -9,7 +9,7 @@ import pytest
 
 from dnamamba import UserError
 from dnamamba.errors import printable
-from dnamamba.files import replacing
+from dnamamba.files import remove_leftovers, replacing, replacing_folder
 
 
 def test_a_file_is_replaced_at_the_end_or_not_at_all(tmp_path: Path) -> None:
@@ -56,6 +56,27 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_n
     with replacing(path) as beside:
         beside.write_text("whole")
     assert sorted(os.listdir(tmp_path)) == sorted([other.name, "out.txt"])
+
+
+def test_who_was_killed_between_two_renames_gets_the_old_folder_back(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    program = (
+        "import os, pathlib, sys; from dnamamba import files\n"
+        "rename = os.replace\n"
+        "def once(a, b): rename(a, b); os.kill(os.getpid(), 9)\n"
+        "if sys.argv[2] == 'kill': os.replace = once\n"
+        "with files.replacing_folder(pathlib.Path(sys.argv[1])) as beside:\n"
+        "    (beside / 'a').write_text(sys.argv[2])"
+    )
+    for what in ("first", "kill"):
+        subprocess.run([sys.executable, "-c", program, str(path), what], check=False)
+    assert sorted(name.rpartition(".")[2] for name in os.listdir(tmp_path)) == ["model", "old"]
+    remove_leftovers(tmp_path)
+    assert os.listdir(tmp_path) == ["model"]
+    assert (path / "a").read_text() == "first"
+    with replacing_folder(path) as beside:
+        (beside / "b").write_text("third")
+    assert (os.listdir(tmp_path), os.listdir(path)) == (["model"], ["b"])
 
 
 @pytest.mark.parametrize(

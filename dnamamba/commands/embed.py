@@ -9,21 +9,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from dnamamba import __version__
 from dnamamba.checkpoint import model_hash
-from dnamamba.errors import Interrupted, UserError
+from dnamamba.errors import Interrupted, UserError, signal_of
 from dnamamba.inference.contexts import EmbeddingConfig, Plan, check_missing, rows_to_keep
 from dnamamba.inference.device import load_any_on
 from dnamamba.inference.embedding import check_batch_size, check_lengths, read_embeddings
 from dnamamba.inference.inputs import Inputs, read_inputs
-from dnamamba.inference.output import output_path
+from dnamamba.inference.output import named, output_path
 from dnamamba.inference.outputs import SUFFIXES, Info, Result, check_format, write_result
-from dnamamba.inference.partial import Partial
+from dnamamba.inference.partial import Partial, tidy
 from dnamamba.inference.progress import bases_read
 from dnamamba.inference.streaming import Reader
 from dnamamba.plugins import load_plugins
+from dnamamba.terminal import Console
 
 
 @dataclass(frozen=True)
@@ -56,11 +55,12 @@ def embed_to_file(config: EmbedConfig) -> None:
             full. What was finished stays beside the output.
         Interrupted: by the user; likewise.
     """
-    console = Console(markup=False, emoji=False, highlight=False)
+    console = Console()
     how = EmbeddingConfig(
         config.layer, config.pooling, config.strand, config.window, config.stride, config.pool_every
     )
     check_missing(config.missing, how.pooling)
+    tidy(named(config.out, SUFFIXES))
     out = output_path(config.out, SUFFIXES, config.overwrite)
     check_format(out, how.pooling)
     load_plugins(config.plugins or [])
@@ -98,8 +98,10 @@ def embed_to_file(config: EmbedConfig) -> None:
             f"can't write {out}: {error.strerror}; what is finished is in {partial.folder}: "
             "the same command goes on from there"
         ) from error
-    except KeyboardInterrupt:
-        raise Interrupted(f"stopped; the same command goes on from {partial.folder}") from None
+    except KeyboardInterrupt as stop:
+        raise Interrupted(
+            f"stopped; the same command goes on from {partial.folder}", signal_of(stop)
+        ) from None
     finally:
         partial.close()
     seconds = time.perf_counter() - began

@@ -8,12 +8,12 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from dnamamba import __version__
 from dnamamba.kernels import resolve, selective_scan
 from dnamamba.kernels.backend import BACKENDS
+from dnamamba.terminal import Console
 
 _CORE = ("torch", "triton", "lightning", "numpy", "pyfaidx", "biopython")
 _OPTIONAL = ("h5py", "zarr", "pyarrow", "anndata", "pyBigWig", "pybigtools", "peft")
@@ -39,7 +39,7 @@ class Check(NamedTuple):
 
 def report(console: Console | None = None) -> bool:
     """Print the report; whether every backend that can run here agrees with the reference."""
-    console = console or Console(markup=False, emoji=False, highlight=False)
+    console = console or Console()
     facts = Table(show_header=False, box=None)
     for name, value in [*_versions(), *_devices()]:
         facts.add_row(name, value)

@@ -4,7 +4,6 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-from rich.console import Console
 from rich.progress import track
 
 from dnamamba.data.alphabet import Alphabet, Ids, get_alphabet
@@ -12,12 +11,14 @@ from dnamamba.data.embedded import YEAST_MODEL
 from dnamamba.data.fasta import Genome
 from dnamamba.data.intervals import parse_region
 from dnamamba.errors import UserError
+from dnamamba.escaping import printable
 from dnamamba.files import replacing
 from dnamamba.inference.device import load_on, precision_of
 from dnamamba.inference.generation import BLOCK, encode_prompt, generate_blocks
 from dnamamba.inference.output import output_path
 from dnamamba.inference.sampling import Sampling
 from dnamamba.plugins import load_plugins
+from dnamamba.terminal import Console
 
 LINE = 80  # letters
 
@@ -49,7 +50,7 @@ def generate_to_fasta(config: GenerateConfig) -> None:
     Raises:
         UserError: the model, the prompt, a number or the output can't be used; nothing was written.
     """
-    console = Console(markup=False, emoji=False)
+    console = Console()
     out = output_path(config.out, (".fa", ".fasta"), config.overwrite)
     sampling = Sampling(config.temperature, config.top_k, config.top_p)
     load_plugins(config.plugins or [])
@@ -75,10 +76,10 @@ def generate_to_fasta(config: GenerateConfig) -> None:
     drawn += "".join(
         f" {name}={value}" for name in ("top_k", "top_p") if (value := getattr(config, name)) is not None
     )
-    with replacing(out) as beside, beside.open("w", encoding="ascii") as file:
+    with replacing(out) as beside, beside.open("w", encoding="utf-8") as file:
         for number, row in enumerate(rows):
             prompt, copy = list(prompts)[number // config.batch], number % config.batch + 1
-            file.write(f">generated_{number + 1} prompt={prompt} copy={copy} {drawn}\n")
+            file.write(f">generated_{number + 1} prompt={printable(prompt)} copy={copy} {drawn}\n")
             letters = alphabet.decode(row)
             file.writelines(letters[i : i + LINE] + "\n" for i in range(0, len(letters), LINE))
     console.print(

@@ -10,11 +10,12 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from dnamamba.commands.experiments import experiment_names
+from dnamamba.escaping import bounded, printable
 
 
 def report(message: str) -> None:
     """Print an error to standard error."""
-    print(f"dnamamba: error: {message}", file=sys.stderr)
+    print(f"dnamamba: error: {bounded(printable(message))}", file=sys.stderr)
 
 
 def one_line(error: Exception) -> str:

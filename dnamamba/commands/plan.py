@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
 from dnamamba.commands import finetune
 from dnamamba.commands.settings import data_config, model_config, print_published
@@ -13,6 +12,7 @@ from dnamamba.config import typed
 from dnamamba.errors import UserError
 from dnamamba.models import ModelConfig
 from dnamamba.planning.plan import Plan, plan_run, show_plan
+from dnamamba.terminal import Console
 from dnamamba.training.config import FinetuneTrainConfig, TrainConfig
 from dnamamba.training.finetuning import pretrained_model
 from dnamamba.training.pretraining import fitting_model
@@ -60,7 +60,7 @@ def print_plan(cfg: DictConfig) -> None:
     if cfg.plan.json:
         print(json.dumps(made.to_dict(), indent=2))
     else:
-        console = Console(markup=False, emoji=False)
+        console = Console()
         show_plan(made, console)
         for key in ("fasta", "intervals"):
             path = None if OmegaConf.is_missing(cfg.data, key) else cfg.data.get(key)
@@ -87,7 +87,7 @@ def plan_finetuning(cfg: DictConfig) -> Plan:
 
 def print_finetuning_plan(cfg: DictConfig) -> None:
     """Print `plan_finetuning` as a table."""
-    console = Console(markup=False, emoji=False)
+    console = Console()
     show_plan(plan_finetuning(cfg), console)
     print_published()
     if cfg.task.fit == "closed":

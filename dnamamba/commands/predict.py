@@ -1,143 +1,263 @@
-"""What a fine-tuned model makes of new sequences, however long."""
+"""What `dnamamba predict` does: answers of a fine-tuned model, to a file; metrics where labels are given."""
 
-import csv
-from collections.abc import Iterator
-from dataclasses import dataclass
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from dnamamba.checkpoint import load
-from dnamamba.commands.finetune import GROUPS, OTHERS
-from dnamamba.commands.settings import check_groups
-from dnamamba.config import typed
-from dnamamba.data.alphabet import Ids, get_alphabet
+from dnamamba.data.alphabet import get_alphabet
 from dnamamba.data.fasta import NUCLEOTIDE, Genome
-from dnamamba.data.labelled import padded
+from dnamamba.data.regions import RegionsConfig
+from dnamamba.data.variants import Vcf
 from dnamamba.errors import UserError
 from dnamamba.files import replacing
-from dnamamba.inference.device import need_finite
-from dnamamba.inference.streaming import Reader
-from dnamamba.models import SequenceModel
+from dnamamba.heads.base import Head
+from dnamamba.inference.answers import BATCH, Answers, need_sequence_model, with_strand
+from dnamamba.inference.contexts import EmbeddingConfig, Plan
+from dnamamba.inference.device import load_any_on
+from dnamamba.inference.effects import Windows
+from dnamamba.inference.inputs import Inputs, read_inputs
+from dnamamba.inference.output import output_path
+from dnamamba.inference.predict_vcf import predict_vcf
+from dnamamba.inference.prediction import Predictions, collected, read_predictions
+from dnamamba.inference.prediction_files import (
+    BIGWIG,
+    SUFFIXES,
+    TABLES,
+    check_format,
+    name_of,
+    table_of,
+    write_bed,
+    write_bigwig,
+    write_table,
+)
+from dnamamba.inference.prediction_truth import table_inputs, table_labels, targets
+from dnamamba.inference.progress import bases_read
+from dnamamba.inference.score_vcf import Records, check
+from dnamamba.plugins import load_plugins
+from dnamamba.terminal import Console
 
-# Bases of one forward pass; longer records are read by pieces of it with the state carried.
-PIECE = 1 << 16
+SOURCES = (("fasta",), ("bed", "fasta"), ("table",), ("fasta", "vcf"))
 
 
 @dataclass(frozen=True)
-class PredictData:
-    """What is read of the `data` group: the rest says what a model is trained on."""
-
-    batch_size: int
-    fasta: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise UserError(f"data.batch_size must be at least 1, not {self.batch_size}")
-
-
-def predict(cfg: DictConfig, folder: Path, piece: int = PIECE) -> Path:
-    """Label every record of `data.fasta` with the fine-tuned model `model`.
-
-    Args:
-        cfg: the composed configuration, conf/finetune.yaml.
-        folder: takes predictions.tsv: the record's name, the answer, each label's probability and logit.
-        piece: bases read at once, of a recurrent family.
-
-    Returns:
-        The path of predictions.tsv.
+class PredictConfig:
+    """The settings of conf/predict.yaml, which explains each.
 
     Raises:
-        UserError: no fine-tuned model, no FASTA file, letters that are no bases, a record longer than what a
-            family that is not recurrent can read, or an answer that is not finite; nothing was written.
+        UserError: what is to be read is not said, or keys do not go together.
     """
-    check_groups(cfg, GROUPS, OTHERS)
-    console = Console(markup=False, emoji=False)
-    if cfg.model is None:
-        raise UserError("mode=predict needs model=PATH, the folder of a fine-tuning run")
-    model = load(str(cfg.model))
-    if not isinstance(model, SequenceModel):
-        raise UserError(f"{cfg.model} is a pretrained model that answers no question: fine-tune it first")
-    data = typed(OmegaConf.masked_copy(cfg.data, ["fasta", "batch_size"]), PredictData, "data")
-    if data.fasta is None:
-        where = "" if "fasta" in cfg.data else ", and data=labelled, the data group that has it"
-        raise UserError(f"mode=predict needs data.fasta=FILE, the sequences to label{where}")
-    device = torch.device("cuda" if cfg.trainer.accelerator in ("cuda", "gpu") else "cpu")
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(
-            "trainer.accelerator: there is no CUDA GPU here that torch can use; choose trainer=cpu"
-        )
-    half = str(cfg.trainer.precision).startswith("bf16")
-    genome = Genome(data.fasta, get_alphabet(model.config.alphabet))
-    if genome.alphabet.name == "dna":
-        _check_letters(genome)
-    # In fp32 a reader leaves the autocast below as it is.
-    reader = Reader(model.to(device), precision="fp32", piece=piece)
-    for name, length in genome.lengths.items():
-        reader.need_length(length, f"{genome.path}, record {name}", "give shorter records")
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "predictions.tsv"
-    columns = (TextColumn("predicting"), BarColumn(), TimeRemainingColumn(elapsed_when_finished=True))
-    with (
-        Progress(*columns, console=console, disable=not console.is_terminal) as progress,
-        torch.autocast(device.type, torch.bfloat16, enabled=half),
-        replacing(path) as beside,
-        beside.open("w", newline="") as file,
-    ):
-        bar = progress.add_task("", total=sum(genome.lengths.values()))
-        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-        head = model.decoder.head
-        writer.writerow(["id", *head.columns()])
-        for names, logits in _answers(model, genome, data.batch_size, reader):
-            for name, row in zip(names, logits.cpu().double(), strict=True):
-                need_finite(row.numpy(), f"{genome.path}, record {name}")
-                writer.writerow([name, *head.cells(row)])
-                progress.advance(bar, genome.lengths[name])
-    console.print(f"{len(genome.names):,} sequences: {path}", soft_wrap=True, highlight=False)
-    return path
+
+    model: str
+    out: str
+    fasta: str | None = None
+    bed: str | None = None
+    regions: RegionsConfig = field(default_factory=RegionsConfig)
+    table: str | None = None
+    columns: dict[str, str | None] = field(default_factory=dict)
+    labels: str | None = None
+    vcf: str | None = None
+    window: int | None = None
+    stride: int | None = None
+    strand: str | None = None
+    label: str | None = None
+    evaluate: bool | None = None
+    batch_size: int = BATCH
+    device: str = "auto"
+    precision: str = "auto"
+    overwrite: bool = False
+    plugins: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        keys = tuple(key for key in ("bed", "fasta", "table", "vcf") if getattr(self, key) is not None)
+        if keys not in SOURCES:
+            ways = "; or ".join(" and ".join(f"{key}=FILE" for key in each) for each in SOURCES)
+            given = ", ".join(keys) if keys else "none"
+            raise UserError(f"what is to be read: give {ways} (got {given})")
+        if self.labels is not None and keys != ("fasta",):
+            raise UserError("labels: a table of id and label goes with fasta alone; leave it out")
+        if self.bed is None and self.vcf is None and self.regions != RegionsConfig():
+            raise UserError("regions: says how bed is read, which is not given; give it")
+        if self.vcf is not None and self.regions != RegionsConfig(unknown=self.regions.unknown):
+            raise UserError("regions: of a vcf, only regions.unknown is read; leave the rest out")
+        if self.table is None and any(self.columns.values()):
+            raise UserError("columns: names columns of a table, which is not given; give it")
+        if self.vcf is not None and (self.window is None or self.stride is not None):
+            raise UserError(
+                "window: a vcf needs it, the bases around a variant that are read, about as many as the "
+                "sequences that the model was fine-tuned on, and no stride"
+            )
+        if self.evaluate and (self.vcf is not None or self.window is not None):
+            raise UserError("evaluate: variants and windows have no labels; leave it out")
+
+    @property
+    def whole(self) -> bool:
+        """Whether what is read are whole records or sequences."""
+        return self.bed is None and self.window is None
 
 
-def _answers(
-    model: SequenceModel, genome: Genome, batch_size: int, reader: Reader
-) -> Iterator[tuple[list[str], torch.Tensor]]:
-    """Names of records and their logits [B, C], in the order of the file: short ones together."""
-    waiting: dict[str, Ids] = {}
-    for name, length in genome.lengths.items():
-        ids = np.concatenate(list(genome.pieces(name)))
-        if length <= reader.piece:
-            waiting[name] = ids
-        if waiting and (length > reader.piece or len(waiting) == batch_size):
-            yield list(waiting), _together(model, list(waiting.values()), reader)
-            waiting = {}
-        if length > reader.piece:
-            both = model.decoder.strand == "both"
-            other = reader.tokens(ids, reverse=True) if both else None
-            yield [name], model.read(reader.tokens(ids), other)
-    if waiting:
-        yield list(waiting), _together(model, list(waiting.values()), reader)
+def predict_to_file(config: PredictConfig, piece: int | None = None) -> Path:
+    """Predict as `config` says and write the result, whole or not at all.
+
+    Args:
+        config: the settings.
+        piece: bases read at once, of a recurrent family; by default what suits the device.
+
+    Raises:
+        UserError: the model, a file to read, a label or the output can't be used; nothing was written.
+    """
+    console, errors = Console(), Console(stderr=True)
+    suffixes = TABLES if config.vcf is not None else SUFFIXES
+    out = output_path(config.out, suffixes, config.overwrite)
+    check_format(out)
+    if out.suffix in (".bed", *BIGWIG) and config.table is not None:
+        raise UserError(f"out={config.out}: sequences of a table have no place in a genome; write .tsv")
+    load_plugins(config.plugins)
+    loaded = need_sequence_model(load_any_on(config.model, config.device), config.model)
+    answers = Answers(
+        with_strand(loaded, config.strand),
+        label=config.label,
+        precision=config.precision,
+        piece=piece,
+        batch_size=config.batch_size,
+    )
+    if out.suffix in BIGWIG:
+        answers.label_number()
+    began = time.perf_counter()
+    if config.vcf is not None:
+        rows = _variants(config, Path(config.vcf), answers, out, console, errors)
+        console.print(f"{rows:,} alleles in {time.perf_counter() - began:.1f} s: {out}", soft_wrap=True)
+        return out
+    inputs, labels = _inputs(config, answers)
+    for note in inputs.notes:
+        errors.print(f"dnamamba: {note}", soft_wrap=True)
+    truth = None
+    if labels is not None:
+        names = [name_of(region, config.whole) for region in inputs.regions]
+        truth = targets(answers.head, labels, names)
+    found = _read(config, answers, inputs, console)
+    with replacing(out) as beside:
+        _write(config, answers, inputs, found, labels, beside, out.suffix)
+    console.print(
+        f"{len(found.regions):,} sequences in {time.perf_counter() - began:.1f} s: {out}", soft_wrap=True
+    )
+    if truth is not None:
+        _report(answers.head, found, truth, out, console)
+    return out
 
 
-def _together(model: SequenceModel, rows: list[Ids], reader: Reader) -> torch.Tensor:
-    tokens, lengths = padded(rows, reader.alphabet.pad_id, "right")
-    with torch.no_grad():
-        return model(reader.to_device(tokens), torch.from_numpy(lengths).to(reader.device))
+def _inputs(config: PredictConfig, answers: Answers) -> tuple[Inputs, Sequence[str | None] | None]:
+    """What is read, and the labels to evaluate with, if any."""
+    alphabet = answers.reader.alphabet
+    if config.table is not None:
+        columns = {ours: theirs for ours, theirs in config.columns.items() if theirs is not None}
+        inputs = table_inputs(config.table, columns, alphabet)
+        named = inputs.labels is not None and any(inputs.labels)
+    else:
+        assert config.fasta is not None
+        if config.bed is None:
+            inputs = read_inputs(config.fasta, alphabet)
+            if alphabet.name == "dna":
+                _check_letters(Genome(config.fasta, get_alphabet("bytes")))
+        else:
+            inputs = read_inputs((config.fasta, config.bed), alphabet, config.regions)
+        if config.labels is not None:
+            inputs.labels = list(table_labels(config.labels, inputs.regions))
+        # Column 4 of a BED is a name more often than a label: it counts only where it is asked for.
+        named = config.labels is not None or config.regions.label is not None
+    if config.evaluate is False or config.window is not None:
+        return inputs, None
+    if config.evaluate and inputs.labels is None:
+        raise UserError("evaluate: no labels; give a table with a column label, labels=, or regions.label=")
+    return inputs, inputs.labels if named or config.evaluate else None
 
 
-def _check_letters(genome: Genome) -> None:
-    letters = Genome(genome.path, get_alphabet("bytes"))
+def _read(config: PredictConfig, answers: Answers, inputs: Inputs, console: Console) -> Predictions:
+    plan = Plan(inputs.regions, EmbeddingConfig(window=config.window, stride=config.stride))
+    with bases_read(console, "predicting", int((plan.end - plan.start).sum())) as advance:
+        return collected(answers.head, read_predictions(answers, inputs, plan, advance))
+
+
+def _write(
+    config: PredictConfig,
+    answers: Answers,
+    inputs: Inputs,
+    found: Predictions,
+    labels: Sequence[str | None] | None,
+    path: Path,
+    suffix: str,
+) -> None:
+    if suffix in BIGWIG:
+        values = found.values[:, answers.label_number()]
+        lengths = {region.record: inputs.length(region.record) for region in found.regions}
+        write_bigwig(found.regions, values, lengths, path, window=config.window, stride=config.stride)
+    elif suffix == ".bed":
+        write_bed(found, answers.head, path, whole=config.whole)
+    else:
+        given = None if labels is None else [label or "" for label in labels]
+        places = config.table is None
+        columns = table_of(found, answers.head, whole=config.whole, places=places, labels=given)
+        write_table(columns, path, suffix)
+
+
+def _variants(
+    config: PredictConfig, path: Path, answers: Answers, out: Path, console: Console, errors: Console
+) -> int:
+    """Write the table of a VCF file's alleles; returns how many there are."""
+    assert config.fasta is not None
+    assert config.window is not None
+    vcf = Vcf(path)
+    records = Records(Genome(config.fasta, answers.reader.alphabet), config.regions.unknown)
+    checked = check(vcf, records, lambda line: errors.print(f"dnamamba: {line}", soft_wrap=True))
+    for line in records.synonyms.said():
+        errors.print(f"dnamamba: {line}", soft_wrap=True)
+    with bases_read(console, "predicting", checked.rows) as advance:
+        columns = predict_vcf(answers, vcf, records, Windows(config.window, strand="forward"), advance)
+    with replacing(out) as beside:
+        write_table(columns, beside, out.suffix)
+    for reason, count in sorted(checked.unscored.items()):
+        errors.print(f"dnamamba: {count:,} rows not predicted: {reason}", soft_wrap=True)
+    return len(columns["alt"])
+
+
+def _report(head: Head, found: Predictions, truth: torch.Tensor, out: Path, console: Console) -> None:
+    """Print the metrics, and write them beside the predictions."""
+    logits = torch.from_numpy(found.logits)
+    metrics = head.metrics(logits, truth)
+    notes = head.notes(logits, truth)
+    document: dict[str, Any] = {
+        "sequences": len(found.regions),
+        "metrics": {name: value if math.isfinite(value) else None for name, value in metrics.items()},
+        "confusion": head.confusion(logits, truth),
+        "labels": list(head.labels),
+        "notes": notes,
+    }
+    path = out.with_name(f"{out.stem}.metrics.json")
+    with replacing(path) as beside:
+        beside.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+    for line in (f"{shown}: {path}", *notes):
+        console.print(line, soft_wrap=True)
+
+
+def _check_letters(letters: Genome) -> None:
+    """Refuse a FASTA file with letters that are not nucleotide codes, such as a protein's."""
     count, first = 0, ""
     for name in letters.names:
         position = 0
         for piece in letters.pieces(name):
-            strange = np.flatnonzero(~NUCLEOTIDE[piece])
+            strange = (~NUCLEOTIDE[piece]).nonzero()[0]
             if strange.size and not count:
                 place = position + int(strange[0]) + 1
                 first = f"{chr(piece[strange[0]])!r} at position {place:,} of record {name}"
             count += strange.size
             position += piece.size
     if count:
-        raise UserError(f"{genome.path}: {count:,} letter(s) are no nucleotide codes, the first is {first}")
+        raise UserError(f"{letters.path}: {count:,} letter(s) are no nucleotide codes, the first is {first}")

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from dnamamba.checkpoint import Model
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.data.embedded import YEAST_FASTA, YEAST_MODEL
 from dnamamba.data.fasta import Genome
@@ -17,16 +17,18 @@ from dnamamba.data.intervals import parse_region
 from dnamamba.data.variants import Vcf
 from dnamamba.errors import UserError
 from dnamamba.files import replacing
-from dnamamba.inference.device import load_on, precision_of
+from dnamamba.inference.device import load_any_on, precision_of
 from dnamamba.inference.effects import Windows
 from dnamamba.inference.output import output_path
 from dnamamba.inference.saturation import saturate, write_table
-from dnamamba.inference.score_vcf import SUFFIXES, check, score_vcf
+from dnamamba.inference.score_tables import SUFFIXES as TABLES
+from dnamamba.inference.score_tables import check_format
+from dnamamba.inference.score_vcf import SUFFIXES, Records, check, quantity, score_vcf
 from dnamamba.inference.variants import REF_MISMATCH
-from dnamamba.models import LanguageModel
 from dnamamba.plugins import load_plugins
 from dnamamba.reports.figures import save_figure
 from dnamamba.reports.saturation import saturation_figure
+from dnamamba.terminal import Console
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class ScoreConfig:
     precision: str
     bases_per_batch: int | None
     overwrite: bool
+    label: str | None = None
+    unknown: str = "error"
     plugins: list[str] | None = None
 
 
@@ -58,10 +62,11 @@ def score(config: ScoreConfig) -> None:
         raise UserError("give either vcf=FILE, whose variants are scored, or region=NAME:START-END")
     if config.bases_per_batch is not None and config.bases_per_batch < 1:
         raise UserError(f"bases_per_batch must be at least 1, not {config.bases_per_batch}")
-    out = output_path(config.out, SUFFIXES if config.vcf else (".tsv",), config.overwrite)
+    out = output_path(config.out, SUFFIXES if config.vcf else TABLES, config.overwrite)
+    check_format(out)
     windows = Windows(config.window, tuple(config.shifts), config.strand)
     load_plugins(config.plugins or [])
-    model = load_on(config.model or YEAST_MODEL, config.device)
+    model = load_any_on(config.model or YEAST_MODEL, config.device)
     genome = Genome(config.fasta or YEAST_FASTA, get_alphabet(model.config.alphabet))
     with precision_of(model, config.precision):
         if config.vcf is not None:
@@ -71,16 +76,18 @@ def score(config: ScoreConfig) -> None:
 
 
 def _score_vcf(
-    config: ScoreConfig, path: Path, model: LanguageModel, genome: Genome, windows: Windows, out: Path
+    config: ScoreConfig, path: Path, model: Model, genome: Genome, windows: Windows, out: Path
 ) -> None:
-    console, errors = (
-        Console(markup=False, emoji=False, highlight=False, stderr=stderr) for stderr in (False, True)
-    )
+    console, errors = (Console(stderr=stderr) for stderr in (False, True))
     vcf = Vcf(path)
     if out.exists() and out.samefile(vcf.path):
         raise UserError(f"out={config.out} is the file to score: choose another name")
+    quantity(model, config.label)
+    records = Records(genome, config.unknown)
     with errors.status(f"checking {vcf.path.name}"):
-        checked = check(vcf, genome, lambda line: errors.print(f"dnamamba: {line}", soft_wrap=True))
+        checked = check(vcf, records, lambda line: errors.print(f"dnamamba: {line}", soft_wrap=True))
+    for line in records.synonyms.said():
+        errors.print(f"dnamamba: {line}", soft_wrap=True)
     hidden = checked.unscored.get(REF_MISMATCH, 0)
     if hidden:
         errors.print(
@@ -88,7 +95,7 @@ def _score_vcf(
         )
     began = time.perf_counter()
     with _bar(console, "scoring", checked.rows) as advance, replacing(out) as beside:
-        score_vcf(model, vcf, genome, windows, config.bases_per_batch, beside, advance)
+        score_vcf(model, vcf, records, windows, config.bases_per_batch, beside, advance, config.label)
     seconds = time.perf_counter() - began
     reasons = "".join(f", {count:,} {reason}" for reason, count in sorted(checked.unscored.items()))
     console.print(
@@ -97,19 +104,22 @@ def _score_vcf(
     )
 
 
-def _saturate(config: ScoreConfig, model: LanguageModel, genome: Genome, windows: Windows, out: Path) -> None:
-    console = Console(markup=False, emoji=False, highlight=False)
+def _saturate(config: ScoreConfig, model: Model, genome: Genome, windows: Windows, out: Path) -> None:
+    console = Console()
     assert config.region is not None
     region = parse_region(config.region, genome.lengths)
     picture = output_path(str(out.with_suffix(".png")), (".png",), config.overwrite)
     with _bar(console, "mutating", region.length) as advance:
-        result = saturate(model, genome, region, windows, config.bases_per_batch, advance)
+        result = saturate(model, genome, region, windows, config.bases_per_batch, advance, config.label)
     count = 3 * int(np.isfinite(result.llr[:, 0]).sum())
-    figure = saturation_figure(result.letters, result.llr, region.name, region.start + 1)
+    said = quantity(model, config.label).column
+    figure = saturation_figure(
+        result.letters, result.llr, region.name, region.start + 1, "LLR (nats)" if said == "llr" else said
+    )
     try:
         # Both are whole before either has its name.
         with replacing(out) as table, replacing(picture) as drawn:
-            write_table(result, table)
+            write_table(result, table, said)
             save_figure(figure, drawn)
     except OSError as error:
         raise UserError(f"can't write {out} and {picture}: {error.strerror}") from error

@@ -6,21 +6,19 @@ import os
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
-from rich.console import Console
-
-from dnamamba.errors import Interrupted, UserError
+from dnamamba.errors import Interrupted, UserError, signal_of
 from dnamamba.inference.bigwig import bigwig
 from dnamamba.inference.device import load_on
-from dnamamba.inference.inputs import Inputs, Region, read_inputs
+from dnamamba.inference.inputs import in_order, read_inputs
 from dnamamba.inference.output import named, output_path
 from dnamamba.inference.progress import bases_read
 from dnamamba.inference.streaming import Reader
 from dnamamba.inference.tracks import QUANTITIES, read_track
 from dnamamba.optional import need
 from dnamamba.plugins import load_plugins
+from dnamamba.terminal import Console
 
 SUFFIXES = (".bw", ".bigwig", ".bigWig")
 
@@ -49,15 +47,16 @@ def tracks_to_bigwig(config: TracksConfig) -> None:
         UserError: the model, the FASTA or BED file, a value or the output can't be used, or the disk is full.
         Interrupted: by the user.
     """
-    console = Console(markup=False, emoji=False, highlight=False)
+    console = Console()
     outputs = _outputs(config)
     need("pyBigWig", "tracks", config.out)
     load_plugins(config.plugins or [])
     reader = Reader(load_on(config.model, config.device), precision=config.precision)
     inputs = read_inputs(config.fasta if config.bed is None else (config.fasta, config.bed), reader.alphabet)
-    regions = _sorted(inputs)
+    regions = in_order(inputs)
     lengths = {region.record: inputs.length(region.record) for region in regions}
     total = sum(region.length for region in regions)
+    inputs.load(lengths)
     began = time.perf_counter()
     try:
         with ExitStack() as files, bases_read(console, "reading", total) as advance:
@@ -72,8 +71,8 @@ def tracks_to_bigwig(config: TracksConfig) -> None:
                         writer.add(region.record, start, values[QUANTITIES.index(quantity)])
     except OSError as error:
         raise UserError(f"can't write {config.out}: {error.strerror}") from error
-    except KeyboardInterrupt:
-        raise Interrupted(f"stopped; {config.out} was not written") from None
+    except KeyboardInterrupt as stop:
+        raise Interrupted(f"stopped; {config.out} was not written", signal_of(stop)) from None
     seconds = time.perf_counter() - began
     for path in outputs.values():
         console.print(f"{total:,} bases in {seconds:.1f} s: {path}", soft_wrap=True)
@@ -88,19 +87,3 @@ def _outputs(config: TracksConfig) -> dict[str, Path]:
     out = named(config.out, SUFFIXES)
     names = {quantity: out.with_name(f"{out.stem}.{quantity}{out.suffix}") for quantity in QUANTITIES}
     return {q: output_path(str(name), SUFFIXES, config.overwrite) for q, name in names.items()}
-
-
-def _sorted(inputs: Inputs) -> list[Region]:
-    """The regions in a bigWig's order.
-
-    Raises:
-        UserError: two of them overlap: a base has one value.
-    """
-    regions = sorted(inputs.regions)
-    for one, other in pairwise(regions):
-        if one.record == other.record and other.start < one.end:
-            raise UserError(
-                f"regions overlap, and a bigWig holds one value a base: {one.record} {one.start:,} to "
-                f"{one.end:,} and {other.start:,} to {other.end:,}"
-            )
-    return regions

@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnamamba.data.alphabet import Alphabet, Ids, get_alphabet
+from dnamamba.data.annotation import is_annotation
 from dnamamba.data.fasta import NUCLEOTIDE, Genome
 from dnamamba.data.folders import classes_of, split_folders, stem_of
-from dnamamba.data.intervals import Interval, bed_rows, unknown_record
+from dnamamba.data.intervals import Interval
+from dnamamba.data.regions import RegionsConfig, read_regions
 from dnamamba.data.stateless import Int64s
 from dnamamba.data.tables import read_table
 from dnamamba.errors import UserError
@@ -64,6 +66,7 @@ class Collector:
     splits: list[str] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
     places: list[Interval] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     _pieces: list[Ids] = field(default_factory=list)
     _foreign: tuple[int, int, str] = (0, 0, "")  # letters, sequences, the first
     _empty: tuple[int, str] = (0, "")
@@ -172,6 +175,7 @@ def from_label_table(
         UserError: an id is there twice, a label has no sequence or a sequence no label.
     """
     table = read_table(labels, ("id", "label"), ("split", "group"), columns)
+    into.notes += table.notes
     genome = letters_of(fasta)
     row_of: dict[str, int] = {}
     for row, name in enumerate(table.columns["id"]):
@@ -207,6 +211,7 @@ def from_label_table(
 def from_table(path: str | Path, columns: Mapping[str, str], into: Collector) -> None:
     """A table of sequence, label and perhaps id, split and group."""
     table = read_table(path, ("sequence", "label"), ("id", "split", "group"), columns)
+    into.notes += table.notes
     for row, line in enumerate(table.rows):
         cells = {key: values[row] for key, values in table.columns.items()}
         where = f"{path}, line {line}"
@@ -224,32 +229,26 @@ def _as_bytes(text: str, where: str) -> bytes:
         ) from None
 
 
-def from_bed(fasta: str | Path, bed: str | Path, into: Collector) -> None:
-    """Intervals of a FASTA file with the label in column 4 and perhaps the strand in column 6.
+def from_regions(fasta: str | Path, path: str | Path, how: RegionsConfig, into: Collector) -> list[str]:
+    """Intervals of a FASTA file that a BED, GFF3 or GTF file labels; `-` is the reverse complement.
 
     The group of a sequence is its record, so that chromosomes can be held out.
 
+    Returns:
+        Lines to say on how they were read.
+
     Raises:
-        UserError: the row whose record or place is not there, or whose strand is none.
+        UserError: the row whose record or place is not there, whose strand is none, or that has blocks.
     """
+    if is_annotation(path) and how.label is None:
+        raise UserError(f"data.regions.label: which attribute of {path} is the label? Name it")
     genome = letters_of(fasta)
     complement = get_alphabet("bytes").reverse_complement
-    for number, interval, others in bed_rows(bed):
-        where = f"{bed}, row {number}"
-        if interval.name not in genome.lengths:
-            raise UserError(f"{where}: {unknown_record(interval.name, genome.lengths)} in {fasta}")
-        if interval.end > genome.lengths[interval.name]:
-            raise UserError(
-                f"{where}: ends at {interval.end:,}, but record {interval.name} of {fasta} has "
-                f"{genome.lengths[interval.name]:,} bases"
-            )
-        strand = others[2].strip() if len(others) > 2 else "."
-        if strand not in ("+", "-", "."):
-            raise UserError(f"{where}: the strand is {strand!r}, not +, - or .")
-        letters = genome.fetch(*interval)
-        letters = complement(letters) if strand == "-" else letters
-        name = f"{interval.name}:{interval.start}-{interval.end}"
-        name += f"({strand})" if strand != "." else ""
-        into.add(
-            letters, name, where, others[0].strip() if others else "", group=interval.name, place=interval
-        )
+    regions = read_regions(path, genome.lengths, fasta, how)
+    for row in regions.rows:
+        letters = genome.fetch(*row.interval)
+        letters = complement(letters) if row.strand == "-" else letters
+        place = f"{row.interval.name}:{row.interval.start}-{row.interval.end}"
+        place += f"({row.strand})" if row.strand != "." else ""
+        into.add(letters, place, row.where, row.label or "", group=row.interval.name, place=row.interval)
+    return regions.notes

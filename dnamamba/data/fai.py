@@ -59,10 +59,11 @@ def index_with_checksums(pieces: Iterable[bytes], source: str) -> tuple[list[Ind
     offset, pieces = Text.of(pieces, source)
     for text, whole in chunks(pieces):
         if not whole:
+            if long is None:
+                where = f"{source}," if current is None else f"{source}, record {current.name}:"
+                long = LongLine(text, f"{where} line {line_number}")
             if current is None:
                 raise UserError(f"{source}, line {line_number}: {_NO_HEADER}")
-            if long is None:
-                long = LongLine(text, f"{source}, record {current.name}: line {line_number}")
             current.checksum = zlib.crc32(long.add(text), current.checksum)
             offset += len(text)
             if text.endswith(b"\n"):
@@ -131,6 +132,8 @@ def _name(header: bytes, where: str) -> str:
         raise UserError(f"{where}: the header is not UTF-8 text") from None
     if not words:
         raise UserError(f"{where}: a header without a name")
+    if "\0" in words[0]:  # which ends a text in HDF5 and NumPy
+        raise UserError(f"{where}: the control character '\\x00' in a name; remove it")
     return words[0]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
+from dnamamba.data.text_lines import text_lines
 from dnamamba.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ WHOLE_RECORD_RANGE = (0.01, 0.20)
 ROMAN = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii", "xiii", "xiv", "xv", "xvi")
 
 _NAME_SHOWN, _COMPARED = 100, 2000  # characters of a name in a message, and names that it is compared with
+
+BED12 = 12  # columns of a BED with blocks
 
 # A place in a record, small enough for int64.
 _BASE = re.compile(r"[0-9]{1,18}")
@@ -272,16 +274,28 @@ class BedRow(NamedTuple):
     interval: Interval
     others: tuple[str, ...]  # the columns after the third
 
+    def name_and_strand(self, where: str) -> tuple[str, str]:
+        """Columns 4 and 6; the strand is `+`, `-` or `.`, and the name '' where there is none.
+
+        Raises:
+            UserError: the row has several blocks, which nothing here joins, or an unknown strand.
+        """
+        name, _, strand, *rest = (*self.others, *[""] * 3)[: max(3, len(self.others))]
+        # The tenth column of a narrowPeak file, which has no more, is the summit.
+        blocks = rest[3].strip() if len(self.others) + 3 >= BED12 else "1"
+        if blocks not in ("", "0", "1"):
+            raise UserError(
+                f"{where}: the blocks of a BED12 are not read (got {blocks}); give a row per block, as "
+                "bedtools bed12tobed6 makes them"
+            )
+        if strand.strip() not in ("+", "-", ".", ""):
+            raise UserError(f"{where}: the strand must be +, - or . (got {strand.strip()!r}); mend column 6")
+        return name, strand.strip() or "."
+
 
 def bed_rows(path: str | Path) -> Iterator[BedRow]:
-    """The rows of a BED file, tab- or space-separated; raises as `read_bed` does."""
-    try:
-        text = Path(os.path.expanduser(path)).read_text(encoding="utf-8-sig")  # Windows editors write a BOM
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not a text file; give an uncompressed BED") from None
-    for number, line in enumerate(re.split("\r\n|\r|\n", text), start=1):
+    """The rows of a BED file, plain, gzip or BGZF, tab- or space-separated; raises as `read_bed` does."""
+    for number, line in enumerate(text_lines(path), start=1):
         fields = line.split("\t") if "\t" in line else line.split()
         if not line.strip() or line.startswith("#") or fields[0].split(" ")[0] in ("track", "browser"):
             continue

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -15,7 +14,8 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from dnamamba.errors import printable
+from dnamamba.escaping import printable
+from dnamamba.terminal import Console
 
 LARGE = 100_000_000
 
@@ -23,7 +23,7 @@ LARGE = 100_000_000
 @contextmanager
 def reading(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """Give a function to call with the number of bytes (or bases, a byte each) done since the last call."""
-    console = Console(stderr=True, emoji=False)
+    console = Console(stderr=True)
     if total < LARGE or not console.is_terminal:
         yield lambda done: None
         return

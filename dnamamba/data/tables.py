@@ -1,20 +1,25 @@
-"""Tables with named columns: CSV, TSV (plain or gzip) and Parquet."""
+"""Tables with named columns: CSV, TSV (plain or gzip), Excel and Parquet."""
 
 from __future__ import annotations
 
 import csv
-import gzip
 import os
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO
 
-from dnamamba.data.parquet import parquet_cells
+from dnamamba.data.dialect import NAMES, delimiter_of, matched, opened, with_points
+from dnamamba.data.parquet import check_header, parquet_columns
+from dnamamba.data.spreadsheets import sheet_columns
 from dnamamba.errors import UserError
 
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": "\t"}
 PARQUET = (".parquet", ".pq")
+EXCEL = (".xlsx", ".xlsm")
+LONGEST_LINE = 1 << 26
+"""Characters of a line of CSV and TSV."""
 
 
 class Table(NamedTuple):
@@ -22,6 +27,7 @@ class Table(NamedTuple):
 
     columns: dict[str, list[str]]
     rows: list[int]  # the number of each row's line in a text file (from 1), or of the row
+    notes: tuple[str, ...] = ()  # lines to say on how it was read, where that is not as its name says
 
 
 def read_table(
@@ -47,81 +53,118 @@ def read_table(
         raise UserError(f"{path}: no such file")
     if path.is_dir():
         raise UserError(f"{path} is a folder, not a table")
-    wanted = {named.get(name, name) for name in (*required, *optional)}
-    if kind in PARQUET:
-        header, cells, rows = parquet_cells(path, wanted)
-    elif kind in DELIMITERS:
-        header, cells, rows = _text(path, DELIMITERS[kind])
-    else:
-        known = ", ".join((*DELIMITERS, *PARQUET))
-        raise UserError(f"{path}: a table is known by its suffix, one of {known}")
-    _check_header(header, path)
-    place = {
-        name: header.index(named.get(name, name)) for name in required if named.get(name, name) in header
-    }
-    missing = [named.get(name, name) for name in required if name not in place]
-    if missing:
-        raise UserError(
-            f"{path}: no column {', '.join(missing)}; its columns are {', '.join(filter(None, header))}"
+    required_there = [named.get(name, name) for name in required]
+    there = {name: named.get(name, name) for name in (*required, *optional)}
+    notes: list[str] = []
+
+    def wanted(header: Sequence[str]) -> set[str]:
+        """Which columns of a header are read; from here on they are called what the header calls them."""
+        there.update(
+            {name: found for name, own in there.items() if (found := matched(header, [own]).get(own))}
         )
-    for name in optional:
-        if named.get(name, name) in header:
-            place[name] = header.index(named.get(name, name))
-        elif name in named:
-            raise UserError(
-                f"{path}: no column {named[name]}; its columns are {', '.join(filter(None, header))}"
-            )
-    if not cells:
+        return set(there.values())
+
+    if kind in PARQUET:
+        header, columns, rows = parquet_columns(path, wanted)
+    elif kind in EXCEL:
+        header, columns, rows, notes = sheet_columns(path, wanted)
+    elif kind in DELIMITERS:
+        header, columns, rows, notes = _text(path, DELIMITERS[kind], required_there, wanted)
+    else:
+        known = ", ".join((*DELIMITERS, *EXCEL, *PARQUET))
+        raise UserError(f"{path}: a table is known by its suffix, one of {known}")
+    missing = [
+        own for name, own in there.items() if own not in header and (name in required or name in named)
+    ]
+    if missing:
+        shown = ", ".join(filter(None, header))
+        raise UserError(f"{path}: no column {', '.join(missing)}; its columns are {shown}")
+    if not rows:
         raise UserError(f"{path}: a header, but no rows")
-    columns = {name: [row[index] for row in cells] for name, index in place.items()}
-    return Table(columns, rows)
+    other_case = [own for name, own in there.items() if own in columns and own != named.get(name, name)]
+    if other_case:
+        notes.append(f"{path}: columns read whatever their case: {', '.join(other_case)}")
+    found = {name: columns[own] for name, own in there.items() if own in columns}
+    return Table(found, rows, tuple(notes))
 
 
-def _text(path: Path, delimiter: str) -> tuple[list[str], list[list[str]], list[int]]:
-    # A sequence may be a chromosome; the module's own limit is 131,072 characters.
-    limit = csv.field_size_limit(2**31 - 1)
+def _text(
+    path: Path, own: str, required: Sequence[str], wanted: Callable[[Sequence[str]], Collection[str]]
+) -> tuple[list[str], dict[str, list[str]], list[int], list[str]]:
+    """The header, the wanted columns, each row's line, and lines to say; no other cell is kept."""
+    # A sequence may be a chromosome of a small genome; the module's own limit is 131,072 characters.
+    limit = csv.field_size_limit(LONGEST_LINE)
+    rows: list[int] = []
+    notes: list[str] = []
     try:
-        with _opened(path) as file:
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
-            lines = [(reader.line_num, row) for row in _checked(reader, path)]
+        with opened(path) as file:
+            text = _bounded(file, path)
+            first = list(_until_filled(text))
+            delimiter = delimiter_of(first[-1] if first else "", own, required)
+            if delimiter != own:
+                notes.append(f"{path}: columns are separated by {NAMES[delimiter]}, whatever its name says")
+            lines = _checked(csv.reader(chain(first, text), delimiter=delimiter, strict=True), path)
+            header = [cell.strip() for cell in next(lines, (0, []))[1]]
+            if not header:
+                raise UserError(f"{path} is empty")
+            check_header(header, path)
+            places = {name: header.index(name) for name in wanted(header) if name in header}
+            columns: dict[str, list[str]] = {name: [] for name in places}
+            # Spreadsheets add empty columns without a name; what has neither a name nor a cell is no column.
+            last = max((place + 1 for place, name in enumerate(header) if name), default=0)
+            for number, row in lines:
+                if len(row) < last or any(cell.strip() for cell in row[len(header) :]):
+                    raise UserError(
+                        f"{path}, line {number}: {len(row)} column(s), but the header has {len(header)}"
+                    )
+                for name, place in places.items():
+                    columns[name].append(row[place].strip())
+                rows.append(number)
     except UnicodeDecodeError:
-        raise UserError(f"{path} is not UTF-8 text") from None
+        raise UserError(f"{path} is not UTF-8 text; save it as CSV UTF-8") from None
+    except UnicodeError:  # UTF-16 that ends within a letter
+        raise UserError(f"{path} is truncated") from None
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} can't be read: {error}") from None
     finally:
         csv.field_size_limit(limit)
-    if not lines:
-        raise UserError(f"{path} is empty")
-    header = [cell.strip() for cell in lines[0][1]]
-    # Spreadsheets add empty columns without a name; what has neither a name nor a cell is no column.
-    named = max((place + 1 for place, name in enumerate(header) if name), default=0)
-    for number, row in lines[1:]:
-        if len(row) < named or any(cell.strip() for cell in row[len(header) :]):
-            raise UserError(f"{path}, line {number}: {len(row)} column(s), but the header has {len(header)}")
-    cells = [[cell.strip() for cell in row[: len(header)]] for _, row in lines[1:]]
-    return header, cells, [number for number, _ in lines[1:]]
+    if delimiter == ";":
+        for name, cells in columns.items():
+            points = with_points(cells)
+            if points is not None:
+                columns[name] = points
+                notes.append(f"{path}: the commas of column {name} are decimal commas")
+    return header, columns, rows, notes
 
 
-def _opened(path: Path) -> TextIO:
-    if path.suffix.lower() == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-    return path.open(encoding="utf-8-sig", newline="")
+def _until_filled(lines: Iterator[str]) -> Iterator[str]:
+    """The lines up to the first one that is not blank."""
+    for line in lines:
+        yield line
+        if line.strip():
+            return
 
 
-def _checked(reader: Iterator[list[str]], path: Path) -> Iterator[list[str]]:
-    """The rows that are not blank."""
+def _bounded(file: TextIO, path: Path) -> Iterator[str]:
+    """The lines of a file, none longer than `LONGEST_LINE`: a small gzip file may hold one of gigabytes."""
+    number = 0
+    while line := file.readline(LONGEST_LINE + 1):
+        number += 1
+        if len(line) > LONGEST_LINE:
+            raise UserError(
+                f"{path}, line {number}: more than {LONGEST_LINE:,} characters; give such sequences as FASTA"
+            )
+        yield line
+
+
+def _checked(reader: Any, path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The rows that are not blank, and the number of the line where each ends."""
     while True:
         try:
             row = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            raise UserError(f"{path}, line {getattr(reader, 'line_num', 0)}: {error}") from None
+            raise UserError(f"{path}, line {reader.line_num}: {error}") from None
         if any(cell.strip() for cell in row):
-            yield row
-
-
-def _check_header(header: list[str], path: Path) -> None:
-    twice = sorted({name for name in header if name and header.count(name) > 1})
-    if twice:
-        raise UserError(f"{path}: column {twice[0]!r} is there twice")
+            yield reader.line_num, row

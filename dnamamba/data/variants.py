@@ -19,6 +19,8 @@ from dnamamba.errors import UserError
 FIXED = (b"CHROM", b"POS", b"ID", b"REF", b"ALT", b"QUAL", b"FILTER", b"INFO")
 _POSITION = re.compile(rb"[0-9]{1,18}")
 _LETTERS = re.compile(rb"[A-Za-z]+")
+LONGEST_LINE = 1 << 26
+"""Bytes of a line, such as a hundred thousand genotypes with all their fields, and of a header in all."""
 _MARK = b"\xef\xbb\xbf"  # a byte order mark, which Windows editors write
 
 
@@ -88,6 +90,7 @@ class Vcf:
         if self.compression is Compression.BGZF:
             bgzf_blocks(self._file)
         self.header: list[bytes] = []
+        size = 0
         with self._lines() as lines:
             for line in lines:
                 if not self.header and not line.startswith(b"##fileformat=VCF"):
@@ -96,6 +99,9 @@ class Vcf:
                     )
                     raise UserError(f"{self.path} is {kind}")
                 self.header.append(line)
+                size += len(line)
+                if size > LONGEST_LINE:
+                    raise UserError(f"{self.path}: a header of more than {LONGEST_LINE:,} bytes")
                 if not line.startswith(b"##"):
                     break
         names = self.header[-1].rstrip(b"\r\n").split(b"\t") if self.header else []
@@ -118,6 +124,7 @@ class Vcf:
                 if number <= len(self.header) or not line.strip():
                     continue
                 text = line.rstrip(b"\r\n")
+                self._check_columns(text, number)
                 row = VcfRow(number, text.split(b"\t"), line[len(text) :] or b"\n")
                 self._check(row)
                 if self.compression is Compression.BGZF:
@@ -131,13 +138,16 @@ class Vcf:
                     before = place
                 yield row
 
-    def _check(self, row: VcfRow) -> None:
-        where = f"{self.path}, line {row.number}"
-        if len(row.columns) != len(self.names):
+    def _check_columns(self, text: bytes, number: int) -> None:
+        columns = text.count(b"\t") + 1
+        if columns != len(self.names):
             raise UserError(
-                f"{where}: {len(row.columns)} column(s), but the header names {len(self.names)}; "
+                f"{self.path}, line {number}: {columns} column(s), but the header names {len(self.names)}; "
                 "is the file truncated?"
             )
+
+    def _check(self, row: VcfRow) -> None:
+        where = f"{self.path}, line {row.number}"
         if not _POSITION.fullmatch(row.columns[1]):
             raise UserError(f"{where}: POS is {_shown(row.columns[1])}, not a whole number")
         if not _LETTERS.fullmatch(row.columns[3]):
@@ -153,14 +163,24 @@ class Vcf:
                 text: IO[bytes] = file
                 if self.compression is not Compression.PLAIN:
                     text = io.BufferedReader(gzip.GzipFile(fileobj=file))
-                first = text.readline().removeprefix(_MARK)
-                yield chain([first] if first else [], text)
+                lines = self._bounded(text)
+                first = next(lines, b"").removeprefix(_MARK)
+                yield chain([first] if first else [], lines)
         except UserError:
             raise
         except DAMAGE as error:
             raise damaged(self.path, error) from None
         except OSError as error:
             raise UserError(f"{self.path}: {error.strerror}") from None
+
+    def _bounded(self, text: IO[bytes]) -> Iterator[bytes]:
+        """Lines, none longer than `LONGEST_LINE`: a small gzip file may hold one of gigabytes."""
+        number = 0
+        while line := text.readline(LONGEST_LINE + 1):
+            number += 1
+            if len(line) > LONGEST_LINE:
+                raise UserError(f"{self.path}, line {number}: more than {LONGEST_LINE:,} bytes")
+            yield line
 
 
 def _shown(text: bytes) -> str:

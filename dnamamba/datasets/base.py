@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import lightning
-from rich.console import Console
 from torch.utils.data import DataLoader
 
 from dnamamba.data.alphabet import Alphabet
@@ -19,6 +18,7 @@ from dnamamba.data.stateless import Int64s
 from dnamamba.errors import STOP_SIGNALS, UserError
 from dnamamba.models import DecoderConfig
 from dnamamba.objectives.base import Batch
+from dnamamba.terminal import Console
 
 HELD_OUT = ("valid", "test")
 
@@ -101,7 +101,7 @@ class DataModule(lightning.LightningDataModule):
     schedule: LengthSchedule
     padding: str = "right"
     context_size: int = 1
-    console: Console = Console(quiet=True, markup=False, emoji=False)
+    console: Console = Console(quiet=True)
 
     def __init__(
         self,

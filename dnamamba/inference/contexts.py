@@ -50,13 +50,16 @@ class EmbeddingConfig:
 
 
 class Table(NamedTuple):
-    """Regions by columns: record, BED name and strand as letters, start and end int64; [n] each."""
+    """Regions by columns: record, BED name and strand as text, start and end int64; [n] each.
 
-    record: NDArray[np.str_]
+    Text columns hold Python's strings, each in memory once: one long name must not widen all others.
+    """
+
+    record: NDArray[np.object_]
     start: NDArray[np.int64]
     end: NDArray[np.int64]
-    name: NDArray[np.str_]
-    strand: NDArray[np.str_]
+    name: NDArray[np.object_]
+    strand: NDArray[np.object_]
 
     def rows(self, keep: NDArray[np.bool_]) -> Table:
         """Some of the rows."""
@@ -128,9 +131,9 @@ class Plan:
             end = np.minimum(start + self.config.pool_every, last)
             start, end = _mirrored(self._minus[context], first, last, start, end)
         region = self.region[context]
-        records = np.array([region.record for region in self.regions])
-        names = np.array([region.name for region in self.regions])
-        strands = np.array([region.strand for region in self.regions])
+        records = np.array([region.record for region in self.regions], dtype=object)
+        names = np.array([region.name for region in self.regions], dtype=object)
+        strands = np.array([region.strand for region in self.regions], dtype=object)
         return Table(records[region], start, end, names[region], strands[region])
 
 

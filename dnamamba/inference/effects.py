@@ -1,4 +1,4 @@
-"""Effects of variants: how much less likely a model finds the sequence with the alternative allele.
+"""Effects of variants: how much less likely a model finds the alternative allele, or what it answers to it.
 
 A variant's window is the reference around it: `window` bases, the first base of REF in the middle, and as
 many more as REF is longer than one base; it ends where the record does. Every allele stands between the same
@@ -10,8 +10,14 @@ it) over the window's bases A, C, G and T but the very first:
     distance = |e(alternative window) - e(reference window)|    Euclidean; e is the mean of the final
                hidden states at the window's bases A, C, G and T
 
-Both are averaged over strands and over shifts of the window. The flank before the variant is read once for
-all alleles of a site; only the allele and the flank after it are read for each.
+A fine-tuned model is asked about the two whole windows instead. Of the label that is asked for, with a the
+natural log odds of a class or label or the number of a regression, and l all logits:
+
+    effect = a(alternative window) - a(reference window)
+    distance = |l(alternative window) - l(reference window)|
+
+All are averaged over strands and over shifts of the window. A pretrained model reads the flank before the
+variant once for all alleles of a site, and only the allele and the flank after it for each.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,13 +28,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dnamamba.checkpoint import Model
 from dnamamba.data.alphabet import Ids
 from dnamamba.data.fasta import Genome
 from dnamamba.errors import UserError
+from dnamamba.inference.answers import Answers
 from dnamamba.inference.device import need_finite
 from dnamamba.inference.likelihood import Likelihood, View, likelihood
 from dnamamba.inference.streaming import Reader
-from dnamamba.models import LanguageModel
+from dnamamba.models import SequenceModel
 
 STRANDS = {"both": (False, True), "forward": (False,), "reverse": (True,)}  # reverse or not
 SITES = 1024  # sorted into batches together
@@ -52,8 +60,9 @@ class Effects(NamedTuple):
     """Scores of variants, an element each.
 
     Attributes:
-        llr: log-likelihood ratio of the alternative to the reference window in nats, float64.
-        distance: between the mean embeddings of the two windows, float64.
+        llr: log-likelihood ratio of the alternative to the reference window in nats, float64; of a
+            fine-tuned model the effect on its answer.
+        distance: between the mean embeddings, or the logits, of the two windows, float64.
     """
 
     llr: NDArray[np.float64]
@@ -104,12 +113,34 @@ class Windows:
                     yield View(left, site.alleles, right)
 
 
+def judge(model: Model, bases_per_batch: int | None = None, label: str | None = None) -> Likelihood | Answers:
+    """What says how alleles differ: the likelihood of a pretrained model, the answers of a fine-tuned one.
+
+    Args:
+        model: it runs where its parameters lie, under the caller's autocast.
+        bases_per_batch: see `score_sites`.
+        label: of a fine-tuned model, whose answer is compared; None: the only one, or the second of two.
+
+    Raises:
+        UserError: a label that the model does not have, or several and none was named.
+    """
+    # In fp32 a reader leaves the caller's autocast as it is.
+    if isinstance(model, SequenceModel):
+        answers = Answers(model, label=label, precision="fp32", piece=bases_per_batch)
+        answers.label_number()
+        return answers
+    if label is not None:
+        raise UserError(f"label: a pretrained model has none (got {label!r}); give a fine-tuned one")
+    return likelihood(Reader(model, precision="fp32", piece=bases_per_batch), "score")
+
+
 def score_sites(
-    model: LanguageModel,
+    model: Model,
     genome: Genome,
     sites: Iterable[Site],
     windows: Windows,
     bases_per_batch: int | None = None,
+    label: str | None = None,
 ) -> Iterator[Effects]:
     """The effects of each site's alternative alleles, in order, a few sites at a time.
 
@@ -119,14 +150,14 @@ def score_sites(
         sites: reference alleles must be the genome's.
         windows: how to look at them.
         bases_per_batch: bases read at once; None is 2^20 on a GPU with room for them and 2^14 elsewhere.
+        label: see `judge`.
 
     Raises:
-        UserError: a fine-tuned model, a family without a likelihood, a window longer than what it can read,
-            or a score that is not finite.
+        UserError: a family without a likelihood, a label that is not the model's, a window longer than what
+            the family can read, or a score that is not finite.
     """
-    # In fp32 a reader leaves the caller's autocast as it is.
-    reader = Reader(model, precision="fp32", piece=bases_per_batch)
-    found = likelihood(reader, "score")
+    found = judge(model, bases_per_batch, label)
+    reader = found.reader
     rest = iter(sites)
     while some := list(islice(rest, SITES)):
         views = [view for site in some for view in windows.views(site, genome)]
@@ -145,14 +176,14 @@ def score_sites(
             yield Effects(llr, distance)
 
 
-def _effects(found: Likelihood, views: Sequence[View]) -> list[Effects]:
+def _effects(found: Likelihood | Answers, views: Sequence[View]) -> list[Effects]:
     """The effects of views of one length of first flank, averaged over nothing."""
-    log_p, embedding = found.alleles(views)
+    value, vector = found.alleles(views)
     effects, row = [], 0
     for view in views:
         alts = slice(row + 1, row + len(view.alleles))
-        distance = np.linalg.norm(embedding[alts] - embedding[row], axis=-1)
-        effects.append(Effects(log_p[alts] - log_p[row], distance))
+        distance = np.linalg.norm(vector[alts] - vector[row], axis=-1)
+        effects.append(Effects(value[alts] - value[row], distance))
         row = alts.stop
     return effects
 

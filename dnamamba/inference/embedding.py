@@ -191,6 +191,7 @@ def read_embeddings(
     check_batch_size(batch_size)
     reader.blocks(plan.config.layer)
     todo = np.setdiff1d(np.arange(len(plan.region)), np.fromiter(done, dtype=np.int64))
+    inputs.load(plan.regions[region].record for region in np.unique(plan.region[todo]).tolist())
     length = plan.end - plan.start
     # Bins of different rows do not line up in a batch.
     short = (length[todo] <= reader.piece) & (plan.config.pool_every is None)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from dnamamba.data.alphabet import Alphabet, Ids
 from dnamamba.data.fasta import NUCLEOTIDE, Genome
-from dnamamba.data.intervals import BedRow, bed_rows, unknown_record
+from dnamamba.data.intervals import unknown_record
+from dnamamba.data.regions import AS_THEY_ARE, RegionsConfig, read_regions
+from dnamamba.data.synonyms import Synonyms
 from dnamamba.errors import UserError
 
 Path = str | os.PathLike[str]
@@ -50,12 +53,21 @@ class Inputs:
         regions: each within its record.
         sequences: a genome, or the ids of each record by name.
         alphabet: of the ids.
+        notes: lines to say on how the regions were read.
+        labels: of each region, where its file has some.
     """
 
     def __init__(
-        self, regions: Sequence[Region], sequences: Genome | dict[str, Ids], alphabet: Alphabet
+        self,
+        regions: Sequence[Region],
+        sequences: Genome | dict[str, Ids],
+        alphabet: Alphabet,
+        notes: Sequence[str] = (),
+        labels: Sequence[str | None] | None = None,
     ) -> None:
         self.regions = list(regions)
+        self.notes = tuple(notes)
+        self.labels = None if labels is None else list(labels)
         self.alphabet = alphabet
         self._sequences = sequences
 
@@ -65,6 +77,11 @@ class Inputs:
             return self._sequences.fetch(record, start, end)
         return self._sequences[record][start:end]
 
+    def load(self, records: Iterable[str]) -> None:
+        """Read these records now: small ones kept one by one between large temporaries scatter the memory."""
+        if isinstance(self._sequences, Genome):
+            self._sequences.load(records)
+
     def length(self, record: str) -> int:
         """Bases of a whole record."""
         if isinstance(self._sequences, Genome):
@@ -72,15 +89,16 @@ class Inputs:
         return self._sequences[record].size
 
 
-def read_inputs(source: Source, alphabet: Alphabet) -> Inputs:
+def read_inputs(source: Source, alphabet: Alphabet, how: RegionsConfig = AS_THEY_ARE) -> Inputs:
     """Whatever a user gives.
 
     Args:
-        source: a FASTA file or a `Genome` (its records, whole); a pair of that and a BED file or rows
-            (record, start, end[, name[, strand]]); or sequences as letters or as ids, uint8 [L] each or
-            [B, L] in all, where padding at either end is taken off. A record of a sequence is its number,
+        source: a FASTA file or a `Genome` (its records, whole); a pair of that and a BED, GFF3 or GTF file
+            or rows (record, start, end[, name[, strand]]); or sequences as letters or as ids, uint8 [L] each
+            or [B, L] in all, where padding at either end is taken off. A record of a sequence is its number,
             from 0.
         alphabet: the model's.
+        how: which rows of a BED, GFF3 or GTF file are read, and what of them.
 
     Raises:
         UserError: a file can't be read, a region lies outside its record, its strand is unknown, it has
@@ -90,7 +108,7 @@ def read_inputs(source: Source, alphabet: Alphabet) -> Inputs:
         if len(source) != 2:
             raise UserError(f"give sequences in a list, not a tuple of {len(source)}; a pair is (fasta, bed)")
         genome = _genome(cast(Path | Genome, source[0]), alphabet)
-        return Inputs(list(_regions(cast(Bed, source[1]), genome)), genome, alphabet)
+        return _regions(cast(Bed, source[1]), genome, how)
     if isinstance(source, str | os.PathLike | Genome):
         genome = _genome(source, alphabet)
         return Inputs([Region(name, 0, length) for name, length in genome.lengths.items()], genome, alphabet)
@@ -127,52 +145,50 @@ def alphabet_letters(text: str) -> Ids:
     return np.frombuffer(text.encode("latin-1", "replace"), dtype=np.uint8)
 
 
-def _regions(bed: Bed, genome: Genome) -> Iterator[Region]:
-    rows: Iterable[tuple[str, Region]]
+def _regions(bed: Bed, genome: Genome, how: RegionsConfig) -> Inputs:
     if isinstance(bed, str | os.PathLike):
-        what = os.fspath(bed)
-        rows = (
-            (f"{what}, row {row.number}", _bed_region(row, f"{what}, row {row.number}"))
-            for row in bed_rows(what)
-        )
-    else:
-        what = "the regions"
-        rows = ((f"region {i}", _given_region(row, i)) for i, row in enumerate(bed))
-    empty = True
-    for where, region in rows:
-        empty = False
-        if region.record not in genome.lengths:
-            raise UserError(f"{where}: {genome.path} has {unknown_record(region.record, genome.lengths)}")
-        length = genome.lengths[region.record]
+        found = read_regions(os.fspath(bed), genome.lengths, genome.path, how)
+        rows = [Region(*row.interval, row.name, "-" if row.strand == "-" else "+") for row in found.rows]
+        return Inputs(rows, genome, genome.alphabet, found.notes, [row.label for row in found.rows])
+    synonyms, regions = Synonyms(genome.lengths), []
+    for number, row in enumerate(bed):
+        region = _given_region(row, number)
+        record = synonyms.find(region.record)
+        if record is None:
+            raise UserError(
+                f"region {number}: {genome.path} has {unknown_record(region.record, genome.lengths)}"
+            )
+        length = genome.lengths[record]
         if not 0 <= region.start < region.end <= length:
             raise UserError(
-                f"{where}: {region.record} {region.start:,} to {region.end:,} is no stretch of "
+                f"region {number}: {record} {region.start:,} to {region.end:,} is not an interval of "
                 f"that record, which has {length:,} bases in {genome.path}"
             )
-        yield region
-    if empty:
-        raise UserError(f"{what}: no regions")
+        regions.append(region._replace(record=record))
+    if not regions:
+        raise UserError("the regions: no regions")
+    return Inputs(regions, genome, genome.alphabet, synonyms.said())
 
 
-def _bed_region(row: BedRow, where: str) -> Region:
-    """Columns 1 to 4 and 6 of a BED row.
+def in_order(inputs: Inputs) -> list[Region]:
+    """The regions in a bigWig's order.
 
     Raises:
-        UserError: it has several blocks, or an unknown strand.
+        UserError: two of them overlap: a base has one value.
     """
-    name, _, strand, *rest = (*row.others, *[""] * 3)[: max(3, len(row.others))]
-    blocks = rest[3].strip() if len(rest) > 3 else "1"
-    if blocks not in ("", "0", "1"):
-        raise UserError(
-            f"{where}: the blocks of a BED12 are not read (got {blocks}); give a row per block, as bedtools "
-            "bed12tobed6 makes them"
-        )
-    return Region(*row.interval, name, _strand(strand.strip(), where))
+    regions = sorted(inputs.regions)
+    for one, other in pairwise(regions):
+        if one.record == other.record and other.start < one.end:
+            raise UserError(
+                f"regions overlap, and a bigWig holds one value per base: {one.record} {one.start:,} to "
+                f"{one.end:,} and {other.start:,} to {other.end:,}"
+            )
+    return regions
 
 
 def _strand(text: str, where: str) -> str:
     if text not in ("+", "-", ".", ""):
-        raise UserError(f"{where}: the strand must be +, - or . (got {text!r}); mend column 6")
+        raise UserError(f"{where}: the strand must be +, - or . (got {text!r})")
     return "-" if text == "-" else "+"
 
 
@@ -185,6 +201,8 @@ def _given_region(row: Sequence[Any], number: int) -> Region:
         raise UserError(
             f"region {number} must be a record, a start and an end, such as ('chr1', 0, 100), not {shown}"
         ) from None
+    if "\0" in name:
+        raise UserError(f"region {number}: the control character '\\x00' in its name; remove it")
     return region._replace(strand=_strand(strand, f"region {number}"))
 
 

@@ -1,5 +1,6 @@
 """Where a command's result goes, checked before any work is done."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -19,10 +20,13 @@ def named(text: str, suffixes: tuple[str, ...]) -> Path:
 
 
 def output_path(text: str, suffixes: tuple[str, ...], overwrite: bool) -> Path:
-    """The file to write, its folder made.
+    """The file to write, its folder made and found to take files.
+
+    A link is not followed: the result takes its place.
 
     Raises:
-        UserError: `named` refuses the name, a folder has it, or the file is there and `overwrite` is false.
+        UserError: `named` refuses the name, a folder has it, the file is there and `overwrite` is false, or
+            nothing can be written there.
     """
     path = named(text, suffixes)
     # A Zarr store is a folder; no other folder is ever replaced.
@@ -35,4 +39,20 @@ def output_path(text: str, suffixes: tuple[str, ...], overwrite: bool) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"out={text}: can't make its folder: {error.strerror}") from error
+    _try(path, text)
     return path
+
+
+def _try(path: Path, text: str) -> None:
+    """Write a hidden file there and remove it: under a name as long as those used while a result is made.
+
+    Raises:
+        UserError: it can't be written.
+    """
+    trial = path.with_name(f".{'0' * 20}.{path.name}.partial")
+    try:
+        trial.write_bytes(b"0")
+        trial.unlink()
+    except OSError as error:
+        what = "its name is too long" if error.errno == errno.ENAMETOOLONG else error.strerror
+        raise UserError(f"out={text}: can't be written ({what}); choose another place") from None

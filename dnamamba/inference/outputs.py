@@ -1,10 +1,12 @@
-"""Embeddings as files: NumPy, HDF5, Zarr, Parquet, AnnData; each with its regions and how it was made."""
+"""Embeddings as files: NumPy, HDF5, Zarr, Parquet, AnnData, CSV and TSV, each with its regions."""
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,11 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnamamba.errors import UserError
+from dnamamba.escaping import cell
 from dnamamba.inference.contexts import Table
 from dnamamba.optional import need
 
 Info = dict[str, str | int]
 _BLOCK = 1 << 14  # rows written at once
+_TEXT = 1 << 22  # bytes of text written at once
+_WIDE = 256  # characters; wider columns of text are mostly empty, and compressed in .npz
 
 
 class Result(NamedTuple):
@@ -45,7 +50,7 @@ def check_format(path: Path, pooling: str) -> None:
     package = _PACKAGES[path.suffix]
     if package:
         need(package, "embed", path.name)
-    if pooling == "none" and path.suffix in (".parquet", ".h5ad"):
+    if pooling == "none" and path.suffix in (".parquet", ".h5ad", ".csv", ".tsv"):
         raise UserError(f"{path.suffix} holds a vector a region: with pooling=none write .npz, .h5 or .zarr")
 
 
@@ -75,9 +80,32 @@ def _blocks(values: NDArray[np.float32]) -> Iterator[slice]:
     return (slice(start, start + _BLOCK) for start in range(0, len(values), _BLOCK))
 
 
+def _text_blocks(column: NDArray[np.generic]) -> tuple[int, Iterator[tuple[slice, NDArray[np.str_]]]]:
+    """The width of NumPy's text for a column of strings, and its parts, of some megabytes each."""
+    width = max(1, max(map(len, column.tolist()), default=1))
+    rows = max(1, _TEXT // (4 * width))
+    parts = (slice(start, start + rows) for start in range(0, len(column), rows))
+    return width, ((part, column[part].astype(f"<U{width}")) for part in parts)
+
+
 def _npz(result: Result, path: Path) -> None:
-    arrays: dict[str, Any] = {"embeddings": result.values, **_columns(result)}
-    np.savez(path, info=np.array(json.dumps(result.info)), **arrays)
+    """As `np.savez` writes it, but text in parts, and compressed where one name widens all."""
+    arrays: dict[str, NDArray[Any]] = {"info": np.array(json.dumps(result.info)), "embeddings": result.values}
+    with zipfile.ZipFile(path, "w") as file:
+        for name, array in {**arrays, **_columns(result)}.items():
+            member = zipfile.ZipInfo(f"{name}.npy")
+            if array.dtype != object:
+                with file.open(member, "w", force_zip64=True) as to:
+                    np.lib.format.write_array(to, array, allow_pickle=False)
+                continue
+            width, parts = _text_blocks(array)
+            if width > _WIDE:
+                member.compress_type = zipfile.ZIP_DEFLATED
+            with file.open(member, "w", force_zip64=True) as to:
+                header = {"descr": f"<U{width}", "fortran_order": False, "shape": array.shape}
+                np.lib.format.write_array_header_1_0(to, header)
+                for _, part in parts:
+                    to.write(part.tobytes())
 
 
 def _h5(result: Result, path: Path) -> None:
@@ -89,12 +117,8 @@ def _h5(result: Result, path: Path) -> None:
         for rows in _blocks(result.values):
             embeddings[rows] = result.values[rows]
         for name, column in _columns(result).items():
-            text = column.dtype.kind == "U"
-            file.create_dataset(
-                name,
-                data=column.astype(object) if text else column,
-                dtype=h5py.string_dtype() if text else None,
-            )
+            kind = h5py.string_dtype() if column.dtype == object else None
+            file.create_dataset(name, data=column, dtype=kind)
 
 
 def _zarr(result: Result, path: Path) -> None:
@@ -107,7 +131,14 @@ def _zarr(result: Result, path: Path) -> None:
     for rows in _blocks(result.values):
         values[rows] = result.values[rows]
     for name, column in _columns(result).items():
-        group.create_array(name, data=column)
+        if column.dtype != object:
+            group.create_array(name, data=column)
+            continue
+        width, parts = _text_blocks(column)
+        chunk = min(len(column), max(1, _TEXT // (4 * width)))
+        text = group.create_array(name, shape=column.shape, dtype=f"<U{width}", chunks=(chunk,))
+        for rows, part in parts:
+            text[rows] = part
     zarr.consolidate_metadata(group.store)
 
 
@@ -118,7 +149,7 @@ def _parquet(result: Result, path: Path) -> None:
     vector = pa.list_(pa.float32(), result.values.shape[1])
     columns = _columns(result)
     fields = [
-        (name, pa.string() if column.dtype.kind == "U" else pa.int64()) for name, column in columns.items()
+        (name, pa.string() if column.dtype == object else pa.int64()) for name, column in columns.items()
     ]
     info = {key: str(value) for key, value in result.info.items()}
     schema = pa.schema([*fields, ("embedding", vector)], metadata=info)
@@ -151,8 +182,29 @@ def _distinct(names: list[str]) -> list[str]:
     return result
 
 
+def _text(result: Result, path: Path) -> None:
+    """A row per region; the columns e0, e1, ... have the digits that give the same float32 again."""
+    columns = _columns(result)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, delimiter="," if path.suffix == ".csv" else "\t", lineterminator="\n")
+        writer.writerow([*columns, *(f"e{number}" for number in range(result.values.shape[1]))])
+        for rows in _blocks(result.values):
+            places = zip(*(column[rows].tolist() for column in columns.values()), strict=True)
+            for place, vector in zip(places, result.values[rows], strict=True):
+                writer.writerow([*map(cell, place), *map(str, vector)])
+
+
 _WRITERS: dict[str, Callable[[Result, Path], None]] = {
     ".npz": _npz, ".h5": _h5, ".zarr": _zarr, ".parquet": _parquet, ".h5ad": _h5ad,
+    ".csv": _text, ".tsv": _text,
 }  # fmt: skip
-_PACKAGES = {".npz": None, ".h5": "h5py", ".zarr": "zarr", ".parquet": "pyarrow", ".h5ad": "anndata"}
+_PACKAGES = {
+    ".npz": None,
+    ".csv": None,
+    ".tsv": None,
+    ".h5": "h5py",
+    ".zarr": "zarr",
+    ".parquet": "pyarrow",
+    ".h5ad": "anndata",
+}
 SUFFIXES = tuple(_WRITERS)

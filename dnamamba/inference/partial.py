@@ -66,7 +66,7 @@ class Partial:
             raise UserError(f"another process is writing {out}: {self.folder} is in use") from None
         if found is None:
             os.ftruncate(self._journal, 0)
-            header.write_text(json.dumps(settings, indent=2) + "\n")
+            header.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         else:
             self.done = self._finished()
 
@@ -120,11 +120,18 @@ class Partial:
         return path
 
     def publish(self, made: Path) -> None:
-        """Rename a finished file or folder within this folder to the output, and remove the rest."""
-        if self.out.is_dir():
-            os.replace(self.out, self.folder / "replaced")
+        """Rename a finished file or folder within this folder to the output, and remove the rest.
+
+        The folder is renamed before: what a kill leaves of it is then known to be done with, see `tidy`.
+        """
+        done = _published(self.out)
+        shutil.rmtree(done, ignore_errors=True)
+        os.replace(self.folder, done)
+        made = done / made.name
+        if made.is_dir() and os.path.lexists(self.out):  # else it can only replace an empty folder
+            os.replace(self.out, done / "replaced")
         os.replace(made, self.out)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(done, ignore_errors=True)
 
     def close(self) -> None:
         """Let go of the files, which stay."""
@@ -160,9 +167,39 @@ class Partial:
         return checksum
 
 
+def tidy(out: Path) -> None:
+    """Remove what a killed process left beside an output that it had finished."""
+    done = _published(out)
+    if not done.is_dir() or _in_use(done / "journal"):
+        return
+    unfinished = out.with_name(f".{out.name}.partial")
+    if any(done.glob("result*")) and not unfinished.exists():
+        os.replace(done, unfinished)  # killed before the last rename: all is there, to go on from
+    else:
+        shutil.rmtree(done, ignore_errors=True)
+
+
+def _published(out: Path) -> Path:
+    return out.with_name(f".{out.name}.published")
+
+
+def _in_use(journal: Path) -> bool:
+    try:
+        handle = os.open(journal, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
 def _read(header: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads(header.read_text())
+        found = json.loads(header.read_text(encoding="utf-8"))
         return found if isinstance(found, dict) else None
     except (OSError, ValueError):
         return None

@@ -2,35 +2,83 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import dnamamba
-from dnamamba.checkpoint import model_hash
+from dnamamba.checkpoint import Model, model_hash
 from dnamamba.data.compression import writing
 from dnamamba.data.fasta import Genome
 from dnamamba.data.intervals import unknown_record
+from dnamamba.data.regions import UNKNOWN
+from dnamamba.data.synonyms import Synonyms
 from dnamamba.data.variants import Vcf, VcfRow
-from dnamamba.errors import UserError, printable
-from dnamamba.inference.effects import Effects, Site, Windows, score_sites
-from dnamamba.inference.variants import REF_MISMATCH, Unscored, check_alts, check_ref, site_of
-from dnamamba.models import LanguageModel
+from dnamamba.errors import UserError
+from dnamamba.inference.answers import Answers
+from dnamamba.inference.effects import Effects, Site, Windows, judge, score_sites
+from dnamamba.inference.score_tables import SUFFIXES as TABLES
+from dnamamba.inference.score_tables import table
+from dnamamba.inference.variants import REF_MISMATCH, UNKNOWN_RECORD, Unscored, check_alts, check_ref, site_of
 
-SUFFIXES = (".vcf", ".vcf.gz", ".tsv")
-LLR, DISTANCE, UNSCORED = b"DNAMAMBA_LLR", b"DNAMAMBA_DISTANCE", b"DNAMAMBA_UNSCORED"
+SUFFIXES = (".vcf", ".vcf.gz", *TABLES)
+LLR, EFFECT = b"DNAMAMBA_LLR", b"DNAMAMBA_EFFECT"
+DISTANCE, UNSCORED = b"DNAMAMBA_DISTANCE", b"DNAMAMBA_UNSCORED"
 CHECKED_BEFORE_STOPPING = 100  # rows, of which more than half must have the FASTA's REF
 LEAST_ROWS = 10  # fewer say nothing about an assembly
 SHIFTED = 0.9  # of the mismatches; more that fit one base to a side say that all positions are off by one
 SHOWN = 10  # mismatches written out
 
-_INFO = (
-    b'##INFO=<ID=%s,Number=A,Type=Float,Description="Log-likelihood ratio of the window with ALT to '
-    b'the window with REF, in nats; below 0: ALT is less likely">\n'
-    b'##INFO=<ID=%s,Number=A,Type=Float,Description="Euclidean distance between the mean embeddings of '
-    b'the two windows">\n'
-    b'##INFO=<ID=%s,Number=1,Type=String,Description="Why there is no score: ref_mismatch, unknown_base or '
-    b'symbolic">\n'
-) % (LLR, DISTANCE, UNSCORED)
+
+class Quantity(NamedTuple):
+    """What is written of an effect.
+
+    Attributes:
+        info: key of the INFO field.
+        column: of a TSV.
+        meaning, distance: for the header of a VCF.
+    """
+
+    info: bytes
+    column: str
+    meaning: str
+    distance: str
+
+
+LIKELIHOOD = Quantity(
+    LLR,
+    "llr",
+    "Log-likelihood ratio of the window with ALT to "
+    "the window with REF, in nats; below 0: ALT is less likely",
+    "Euclidean distance between the mean embeddings of the two windows",
+)
+
+
+def quantity(model: Model, label: str | None = None) -> Quantity:
+    """What `model` says of a variant; see `dnamamba.inference.effects`.
+
+    Raises:
+        UserError: a label that the model does not have, or several and none was named.
+    """
+    found = judge(model, label=label)
+    if not isinstance(found, Answers):
+        return LIKELIHOOD
+    name = found.label.replace("\\", "\\\\").replace('"', '\\"')
+    return Quantity(
+        EFFECT,
+        "effect",
+        f"Answer for {name} to the window with ALT minus that to the window with REF, in {found.unit}",
+        "Euclidean distance between the logits of the two windows",
+    )
+
+
+def _info(said: Quantity) -> bytes:
+    return (
+        f'##INFO=<ID={said.info.decode()},Number=A,Type=Float,Description="{said.meaning}">\n'
+        f'##INFO=<ID={DISTANCE.decode()},Number=A,Type=Float,Description="{said.distance}">\n'
+        f'##INFO=<ID={UNSCORED.decode()},Number=1,Type=String,Description="Why there is no score: '
+        'ref_mismatch, unknown_base, symbolic or unknown_record">\n'
+    ).encode()
 
 
 class Plan(NamedTuple):
@@ -39,10 +87,12 @@ class Plan(NamedTuple):
     Attributes:
         alts: which of its alternative alleles, by number.
         problems: what keeps each of them from being scored, if so; of a row without any, the row's own.
+        record: of the FASTA, where it lies.
     """
 
     alts: list[int]
     problems: list[Unscored | None]
+    record: str
 
     @property
     def unscored(self) -> Unscored | None:
@@ -58,37 +108,62 @@ class Checked(NamedTuple):
     unscored: dict[str, int]
 
 
-def plan(genome: Genome, row: VcfRow, where: str) -> Plan:
-    """What can be scored of a row.
+class Records:
+    """Finds the records of a FASTA file that a VCF file's rows lie on.
+
+    Args:
+        genome: the FASTA.
+        unknown: rows on other records: `error`, or `skip`, which leaves them without a score.
 
     Raises:
-        UserError: its record is not in the FASTA.
+        UserError: another word.
     """
-    if row.name not in genome.lengths:
-        raise UserError(f"{where}: {genome.path} has {unknown_record(row.name, genome.lengths)}")
-    found = check_ref(genome, row.name, row.position, row.ref)
-    if found and (found.reason == REF_MISMATCH or not row.alts):
-        return Plan([], [found] * max(1, len(row.alts)))
-    # What is symbolic can't be scored whatever REF is: often N, whose base nobody needs to know.
-    problems = [check_alts([alt]) if alt is None else found or check_alts([alt]) for alt in row.alts]
-    return Plan([i for i, problem in enumerate(problems) if problem is None], problems)
+
+    def __init__(self, genome: Genome, unknown: str = "error") -> None:
+        if unknown not in UNKNOWN:
+            raise UserError(f"unknown: must be {' or '.join(UNKNOWN)} (got {unknown!r})")
+        self.genome, self.unknown = genome, unknown
+        self.synonyms = Synonyms(genome.lengths)
+
+    def plan(self, row: VcfRow, where: str) -> Plan:
+        """What can be scored of a row.
+
+        Raises:
+            UserError: its record is not in the FASTA.
+        """
+        record, genome = self.synonyms.find(row.name), self.genome
+        each = max(1, len(row.alts))
+        if record is None:
+            said = unknown_record(row.name, genome.lengths)
+            if self.unknown == "error":
+                raise UserError(f"{where}: {genome.path} has {said}")
+            return Plan([], [Unscored(UNKNOWN_RECORD, f"the FASTA has {said}")] * each, "")
+        found = check_ref(genome, record, row.position, row.ref)
+        if found and (found.reason == REF_MISMATCH or not row.alts):
+            return Plan([], [found] * each, record)
+        # What is symbolic can't be scored whatever REF is: often N, whose base nobody needs to know.
+        problems = [check_alts([alt]) if alt is None else found or check_alts([alt]) for alt in row.alts]
+        return Plan([i for i, problem in enumerate(problems) if problem is None], problems, record)
 
 
-def check(vcf: Vcf, genome: Genome, report: Callable[[str], None]) -> Checked:
+def check(vcf: Vcf, records: Records, report: Callable[[str], None]) -> Checked:
     """Read all rows before the first is scored.
 
     Args:
+        vcf: the file.
+        records: of the FASTA.
         report: is called with a line for each of the first rows whose REF is not the FASTA's.
 
     Raises:
         UserError: a row that is no row, a record unknown to the FASTA, or most REF are not the FASTA's.
     """
+    genome = records.genome
     rows = alleles = 0
     unscored: dict[str, int] = {}
     fits = dict.fromkeys((-1, 1), 0)  # mismatches whose REF is there so many bases on
     for row in vcf.rows():
         where = f"{vcf.path}, line {row.number}"
-        can = plan(genome, row, where)
+        can = records.plan(row, where)
         rows += 1
         alleles += len(can.alts)
         if can.unscored:
@@ -96,9 +171,9 @@ def check(vcf: Vcf, genome: Genome, report: Callable[[str], None]) -> Checked:
             unscored[reason] = unscored.get(reason, 0) + 1
             if reason == REF_MISMATCH:
                 for shift in fits:
-                    fits[shift] += check_ref(genome, row.name, row.position + shift, row.ref) is None
+                    fits[shift] += check_ref(genome, can.record, row.position + shift, row.ref) is None
                 if unscored[reason] <= SHOWN:
-                    report(printable(f"{where}, {row.name}:{row.position}: {can.unscored.text}; not scored"))
+                    report(f"{where}, {row.name}:{row.position}: {can.unscored.text}; not scored")
         if rows == CHECKED_BEFORE_STOPPING:
             _stop_if_another_assembly(vcf, genome, rows, unscored, fits)
     _stop_if_another_assembly(vcf, genome, rows, unscored, fits)
@@ -124,80 +199,103 @@ def _stop_if_another_assembly(
 
 
 def score_vcf(
-    model: LanguageModel,
+    model: Model,
     vcf: Vcf,
-    genome: Genome,
+    records: Records,
     windows: Windows,
     bases_per_batch: int | None,
     out: Path,
     advance: Callable[[int], None],
+    label: str | None = None,
 ) -> None:
-    """Write the scored rows of a file that `check` has passed to `out`, by whose name they are VCF or TSV.
+    """Write the scored rows of a file that `check` has passed to `out`: VCF or a table, by its name.
 
     Args:
+        model: pretrained or fine-tuned.
+        vcf: the file.
+        records: of the FASTA.
+        windows: how to look at a variant.
+        bases_per_batch, label: see `dnamamba.inference.effects.score_sites`.
+        out: the file to write.
         advance: is called with the number of rows written since the last call.
     """
+    said = quantity(model, label)
     waiting: deque[tuple[VcfRow, Plan]] = deque()
 
     def sites() -> Iterator[Site]:
         for row in vcf.rows():
-            can = plan(genome, row, f"{vcf.path}, line {row.number}")
+            can = records.plan(row, f"{vcf.path}, line {row.number}")
             waiting.append((row, can))
             if can.alts:
                 alts = [alt for i in can.alts if (alt := row.alts[i]) is not None]
-                yield site_of(genome, row.name, row.position, row.ref, alts)
+                yield site_of(records.genome, can.record, row.position, row.ref, alts)
 
-    tsv = out.name.endswith(".tsv")
-    line = _tsv_lines if tsv else _vcf_line
-    with writing(out) as file:
-        file.write(_tsv_header(vcf) if tsv else _vcf_header(vcf, model, windows))
-        for effects in score_sites(model, genome, sites(), windows, bases_per_batch):
+    with _rows(out, vcf, said, lambda: _vcf_header(vcf, model, windows, said)) as write:
+        for effects in score_sites(model, records.genome, sites(), windows, bases_per_batch, label):
             before = len(waiting)
             while not waiting[0][1].alts:
-                file.write(line(*waiting.popleft(), None))
-            file.write(line(*waiting.popleft(), effects))
+                write(*waiting.popleft(), None)
+            write(*waiting.popleft(), effects)
             advance(before - len(waiting))
         for row, can in waiting:
-            file.write(line(row, can, None))
+            write(row, can, None)
         advance(len(waiting))
 
 
-def _vcf_header(vcf: Vcf, model: LanguageModel, windows: Windows) -> bytes:
-    said = (
+@contextmanager
+def _rows(
+    out: Path, vcf: Vcf, said: Quantity, header: Callable[[], bytes]
+) -> Iterator[Callable[[VcfRow, Plan, Effects | None], None]]:
+    """Give a function that writes a row, to a VCF or a table."""
+    if out.suffix in TABLES:
+        names = [*vcf.names, b"allele", said.column.encode(), b"distance", b"unscored"]
+        with table(out, names) as add:
+
+            def write_cells(row: VcfRow, can: Plan, effects: Effects | None) -> None:
+                for cells in _table_rows(row, can, effects):
+                    add(cells)
+
+            yield write_cells
+        return
+    with writing(out) as file:
+        file.write(header())
+
+        def write_line(row: VcfRow, can: Plan, effects: Effects | None) -> None:
+            file.write(_vcf_line(said, row, can, effects))
+
+        yield write_line
+
+
+def _vcf_header(vcf: Vcf, model: Model, windows: Windows, said: Quantity) -> bytes:
+    made = (
         f"##dnamamba=<version={dnamamba.__version__},model={model_hash(model)},window={windows.window},"
         f'shifts="{",".join(map(str, windows.shifts))}",strand={windows.strand}>\n'
     )
     *meta, names = vcf.header
-    ours = tuple(b"##INFO=<ID=" + name + b"," for name in (LLR, DISTANCE, UNSCORED))
+    ours = tuple(b"##INFO=<ID=" + name + b"," for name in (LLR, EFFECT, DISTANCE, UNSCORED))
     if any(line.startswith(ours) for line in meta):
         raise UserError(f"{vcf.path} has INFO fields of dnamamba already: score the file it was made from")
-    return b"".join([*meta, _INFO, said.encode(), names if names.endswith(b"\n") else names + b"\n"])
+    return b"".join([*meta, _info(said), made.encode(), names if names.endswith(b"\n") else names + b"\n"])
 
 
-def _vcf_line(row: VcfRow, can: Plan, effects: Effects | None) -> bytes:
+def _vcf_line(said: Quantity, row: VcfRow, can: Plan, effects: Effects | None) -> bytes:
     fields = [] if row.columns[7] == b"." else [row.columns[7]]
     if effects is not None:
-        for name, values in zip((LLR, DISTANCE), _by_allele(row, can, effects), strict=True):
+        for name, values in zip((said.info, DISTANCE), _by_allele(row, can, effects), strict=True):
             fields.append(name + b"=" + ",".join(value or "." for value in values).encode())
     if can.unscored:
         fields.append(UNSCORED + b"=" + can.unscored.reason.encode())
     return b"\t".join([*row.columns[:7], b";".join(fields) or b".", *row.columns[8:]]) + row.end
 
 
-def _tsv_header(vcf: Vcf) -> bytes:
-    return b"\t".join([*vcf.names, b"allele", b"llr", b"distance", b"unscored"]) + b"\n"
-
-
-def _tsv_lines(row: VcfRow, can: Plan, effects: Effects | None) -> bytes:
-    """A line for each alternative allele, or one for a row that has none."""
-    lines = []
+def _table_rows(row: VcfRow, can: Plan, effects: Effects | None) -> Iterator[list[bytes]]:
+    """The cells of each alternative allele, or one row of them where there is none."""
     scores = _by_allele(row, can, effects) if effects is not None else [[""] * max(1, len(row.alts))] * 2
-    for i, (allele, llr, distance) in enumerate(zip(row.columns[4].split(b","), *scores, strict=True)):
+    for i, (allele, value, distance) in enumerate(zip(row.columns[4].split(b","), *scores, strict=True)):
         problem = can.problems[i] if can.problems else None
         reason = problem.reason if problem else "."
-        added = [allele, *(text.encode() for text in (llr or "NA", distance or "NA", reason))]
-        lines.append(b"\t".join([*row.columns, *added]) + b"\n")
-    return b"".join(lines)
+        added = (text.encode() for text in (value or "NA", distance or "NA", reason))
+        yield [*row.columns, allele, *added]
 
 
 def _by_allele(row: VcfRow, can: Plan, effects: Effects) -> list[list[str]]:

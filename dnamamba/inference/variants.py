@@ -6,22 +6,22 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from dnamamba.checkpoint import Model
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.data.fasta import Genome
 from dnamamba.errors import UserError
-from dnamamba.inference.device import need_language_model
-from dnamamba.inference.effects import Effects, Site, Windows, score_sites
+from dnamamba.inference.effects import Effects, Site, Windows, judge, score_sites
 from dnamamba.inference.inputs import need_alphabet
-from dnamamba.models import LanguageModel
 
 REF_MISMATCH, UNKNOWN_BASE, SYMBOLIC = "ref_mismatch", "unknown_base", "symbolic"
+UNKNOWN_RECORD = "unknown_record"
 
 
 class Unscored(NamedTuple):
     """Why there is no score.
 
     Attributes:
-        reason: `ref_mismatch`, `unknown_base` or `symbolic`.
+        reason: `ref_mismatch`, `unknown_base`, `symbolic` or `unknown_record`.
         text: the same for a person.
     """
 
@@ -30,7 +30,7 @@ class Unscored(NamedTuple):
 
 
 def score_variants(
-    model: LanguageModel,
+    model: Model,
     genome: Genome,
     variants: Iterable[tuple[str, int, str, str]],
     *,
@@ -38,8 +38,9 @@ def score_variants(
     shifts: Sequence[int] = (0,),
     strand: Literal["both", "forward", "reverse"] = "both",
     bases_per_batch: int | None = None,
+    label: str | None = None,
 ) -> Effects:
-    """Effects of variants: log-likelihood ratios and embedding distances, as `effects.py` defines them.
+    """Effects of variants: log-likelihood ratios (or answers) and distances, as `effects.py` defines them.
 
     Args:
         model: it runs where its parameters lie, in their precision unless under autocast. bf16 is not
@@ -51,16 +52,17 @@ def score_variants(
         shifts: by how many bases later in its window the variant lies than in the middle; averaged.
         strand: which strands are averaged.
         bases_per_batch: bases read at once; None is 2^20 on a GPU and 2^14 elsewhere.
+        label: of a fine-tuned model, whose answer is compared; None: the only one, or the second of two.
 
     Returns:
         float64 [variants], twice.
 
     Raises:
         UserError: an unknown record, a REF that the genome does not have, an allele that is not spelled in A,
-            C, G and T, a genome read in another alphabet than the model's, or a number out of range;
-            or the model is a fine-tuned one.
+            C, G and T, a genome read in another alphabet than the model's, a number out of range, or a
+            label that is not the model's.
     """
-    need_language_model(model)
+    judge(model, bases_per_batch, label)
     need_alphabet(genome, get_alphabet(model.config.alphabet))
     windows = Windows(window, tuple(shifts), strand)
     sites = []
@@ -71,7 +73,7 @@ def score_variants(
         if found:
             raise UserError(f"variant {name}:{position} {ref}>{','.join(alts)}: {found.text}")
         sites.append(site_of(genome, name, position, ref, alts))
-    effects = [*score_sites(model, genome, sites, windows, bases_per_batch)]
+    effects = [*score_sites(model, genome, sites, windows, bases_per_batch, label)]
     llr, distance = np.concatenate([np.empty((2, 0)), *effects], axis=1)
     return Effects(llr, distance)
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from dnamamba.errors import UserError
 from dnamamba.kernels.ranks import Ranks
+from dnamamba.models.plain import check_plain
 
 State = Any
 """The recurrent state after a prefix; only its own backbone looks inside."""
@@ -104,20 +105,10 @@ class ModelConfig:
         """The inverse of `to_dict`.
 
         Raises:
-            UserError: a key is unknown or missing; the message names it.
+            UserError: a key is unknown or missing, or a value is of another type or out of range; the message
+                names it.
         """
-        fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-        unknown = sorted(set(values) - set(fields))
-        if unknown:
-            raise UserError(f"unknown model setting {', '.join(unknown)}; known are {', '.join(fields)}")
-        required = {
-            name
-            for name, field in fields.items()
-            if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        }
-        missing = sorted(required - set(values))
-        if missing:
-            raise UserError(f"model setting {', '.join(missing)} is missing")
+        check_plain(cls, values, "model")
         return cls(**values)
 
     def differences(self, other: "ModelConfig") -> list[str]:

@@ -14,6 +14,7 @@ from dnamamba.errors import UserError
 from dnamamba.heads.base import Head
 from dnamamba.heads.registry import head_class, head_of_file
 from dnamamba.models.base import ModelConfig
+from dnamamba.models.plain import check_plain
 from dnamamba.models.pooling import BASES, MODES, PooledPieces, base_table, pool
 from dnamamba.models.reading import read_pieces
 
@@ -75,14 +76,11 @@ class DecoderConfig:
         """The inverse of `to_dict`.
 
         Raises:
-            UserError: a key is unknown or missing, or a value is out of range.
+            UserError: a key is unknown or missing, or a value is of another type or out of range.
         """
-        if "kind" in values:
-            head_of_file(values["kind"])
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise UserError(f"decoder: {error}") from None
+        check_plain(cls, values, "decoder")
+        head_of_file(values["kind"])
+        return cls(**values)
 
 
 class SequenceModel(nn.Module):

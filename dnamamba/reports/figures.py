@@ -1,27 +1,37 @@
 """Pictures of results, as PNG files."""
 
 import csv
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
+from dnamamba.escaping import drawable
 from dnamamba.files import replacing
 
 SURFACE, TEXT, MUTED, GRID = "#fcfcfb", "#0b0b0b", "#52514e", "#e1e0d9"
+_TICK = 40  # characters of a name beside an axis; more would leave no room for the picture
 TRAINING, HELD_OUT, BASELINE = "#86b6ef", "#1c5cab", "#898781"
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG beside `path`, then rename it there."""
-    with replacing(path) as beside:
+    """Write a PNG beside `path`, then rename it there; every text as it stands, whatever names it holds."""
+    for text in figure.findobj(Text):
+        # Between two `$` Matplotlib would read mathematics, or fail to.
+        text.set_parse_math(False)
+        text.set_text(drawable(text.get_text()))
+    with replacing(path) as beside, warnings.catch_warnings():
+        # A name may have letters that the font lacks; they are drawn as boxes.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(beside, dpi=150, facecolor=SURFACE)
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
     """The rows of a run's metrics.csv; empty cells are left out."""
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
 
 
@@ -177,8 +187,8 @@ def confusion_matrix(counts: list, labels: Sequence[str], title: str) -> Figure:
             color = "white" if shares[i][j] > 0.6 else TEXT
             text = f"{count:,}\n{100 * shares[i][j]:.1f} %"
             axes.annotate(text, (j, i), ha="center", va="center", fontsize=9, color=color)
-    axes.set_xticks(range(len(columns)), columns)
-    axes.set_yticks(range(len(table)), labels)
+    axes.set_xticks(range(len(columns)), [drawable(name, _TICK) for name in columns])
+    axes.set_yticks(range(len(table)), [drawable(name, _TICK) for name in labels])
     axes.set_xlabel("" if several else "predicted", color=MUTED)
     axes.set_ylabel("label" if several else "true", color=MUTED)
     return figure

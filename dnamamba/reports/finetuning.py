@@ -1,6 +1,5 @@
 """What came of a fine-tuning: metrics, predictions, pictures and a table."""
 
-import csv
 import json
 import math
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dnamamba.datasets.base import DataModule
+from dnamamba.escaping import TsvWriter
 from dnamamba.files import replacing
 from dnamamba.heads.bootstrap import bootstrap
 from dnamamba.models import DecoderConfig
@@ -57,7 +57,7 @@ def write_predictions(
     """A row per example: its name, its split, its label and what the model makes of it."""
     head = decoder.head
     with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+        writer = TsvWriter(file)
         writer.writerow(["id", "split", "label", *head.columns()])
         for split, found in scored.items():
             names = data.names(split, found.examples.numpy())
@@ -165,6 +165,6 @@ class FinetuningReport:
         draw(folder, self.decoder, results, scored, data.label)
         # Last: where it is, a resumed run finds that nothing is left to do.
         with replacing(folder / "metrics.json") as beside:
-            beside.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
+            beside.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         show(console, results, folder)
         return results

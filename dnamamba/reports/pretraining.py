@@ -62,7 +62,7 @@ class PretrainingReport:
             "training_seconds": facts["training_seconds"],
         }
         with replacing(folder / "results.json") as beside:
-            beside.write_text(json.dumps(results, indent=2) + "\n")
+            beside.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
         self._draw(folder, results)
         self._show(console, results, folder)
         return results

@@ -9,12 +9,15 @@ from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D, Bbox
 from numpy.typing import NDArray
 
+from dnamamba.escaping import drawable
 from dnamamba.reports.figures import BASELINE, MUTED, SURFACE, TEXT
 
 BASE_COLORS = {"A": "#2f9e44", "C": "#1c5cab", "G": "#d98a00", "T": "#c92a2a"}
 
 
-def saturation_figure(letters: str, llr: NDArray[np.float64], name: str, first: int) -> Figure:
+def saturation_figure(
+    letters: str, llr: NDArray[np.float64], name: str, first: int, what: str = "LLR (nats)"
+) -> Figure:
     """What each change of a region does: the reference as letters, and all changes as a map below.
 
     A letter is as high as the mean log-likelihood ratio of its three replacements is low: upright, the model
@@ -25,6 +28,7 @@ def saturation_figure(letters: str, llr: NDArray[np.float64], name: str, first: 
         llr: [length, 4], of A, C, G, T in the place of each, nats; NaN where unknown.
         name: of the record.
         first: position of the first letter, from 1.
+        what: the values are, with their unit.
     """
     length = len(letters)
     width = min(max(8.0, 0.11 * length), 60.0)
@@ -39,7 +43,7 @@ def saturation_figure(letters: str, llr: NDArray[np.float64], name: str, first: 
     logo.axhline(0, color=MUTED, linewidth=0.8)
     margin = 0.05 * max(np.ptp([0, *heights]), 1e-6)
     logo.set_ylim(min(0, heights.min()) - margin, max(0, heights.max()) + margin)
-    logo.set_ylabel("- mean LLR (nats)", color=MUTED)
+    logo.set_ylabel(f"- mean {what}", color=MUTED)
     logo.set_title(
         f"{name}:{first:,}-{first + length - 1:,}, every single-base change",
         loc="left",
@@ -59,14 +63,14 @@ def saturation_figure(letters: str, llr: NDArray[np.float64], name: str, first: 
     )
     changes.set_yticks(range(4), list("ACGT"))
     changes.ticklabel_format(axis="x", useOffset=False, style="plain")
-    changes.set_xlabel(f"position on {name}", color=MUTED)
+    changes.set_xlabel(f"position on {drawable(name, 40)}", color=MUTED)
     changes.set_ylabel("changed to", color=MUTED)
     known = [i for i, letter in enumerate(letters) if letter in BASE_COLORS]
     changes.scatter(
         positions[known], ["ACGT".index(letters[i]) for i in known], s=6, color=BASELINE, linewidths=0
     )
     bar = figure.colorbar(image, ax=changes, pad=0.01, fraction=0.05 * 8 / width)
-    bar.set_label("LLR (nats)", color=MUTED)
+    bar.set_label(what, color=MUTED)
     bar.outline.set_visible(False)
     for axes in (logo, changes, bar.ax):
         axes.spines[:].set_visible(False)

@@ -1,6 +1,5 @@
 """What a benchmark writes and prints: JSON, a table and a picture."""
 
-import csv
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields
@@ -11,6 +10,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
+from dnamamba.escaping import TsvWriter
 from dnamamba.files import replacing
 from dnamamba.reports.figures import BASELINE, HELD_OUT, SURFACE, TRAINING, save_figure
 from dnamamba.suite.base import Row, Suite
@@ -36,13 +36,16 @@ def write_report(
         "published": [asdict(number) for number in suite.published],
     }
     table = [*rows, *published_rows(suite)]
-    with replacing(folder / "benchmark.tsv") as beside, beside.open("w", newline="") as file:
-        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+    with (
+        replacing(folder / "benchmark.tsv") as beside,
+        beside.open("w", newline="", encoding="utf-8") as file,
+    ):
+        writer = TsvWriter(file)
         writer.writerow([field.name for field in fields(Row)])
         writer.writerows(["" if cell is None else cell for cell in asdict(row).values()] for row in table)
     save_figure(picture(suite, table), folder / "benchmark.png")
     with replacing(folder / "benchmark.json") as beside:  # last: where it is, the benchmark is done
-        beside.write_text(json.dumps(results, indent=2) + "\n")
+        beside.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     show(console, suite, table)
     for file_name in ("benchmark.json", "benchmark.tsv", "benchmark.png"):
         console.print(str(folder / file_name), soft_wrap=True, highlight=False)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 
 from dnamamba.checkpoint import Model, load
 from dnamamba.data.embedded import YEAST_MODEL
@@ -21,6 +20,7 @@ from dnamamba.objectives.task_config import TaskConfig
 from dnamamba.suite.base import Row, Suite, check_suite
 from dnamamba.suite.intervals import ratio
 from dnamamba.suite.report import write_report
+from dnamamba.terminal import Console
 from dnamamba.training.config import TrainerConfig
 from dnamamba.training.finetuning import Finetuning
 
@@ -68,7 +68,7 @@ def run_benchmark(
     refused = _refusal(suite, model, name) if "zero_shot" in suite.protocols else None
     if refused is not None and set(suite.protocols) == {"zero_shot"}:
         raise UserError(refused)
-    folder, console = Path(folder), Console(markup=False, emoji=False, quiet=quiet)
+    folder, console = Path(folder), Console(quiet=quiet)
     rows: list[Row] = []
     labelled = [protocol for protocol in suite.protocols if protocol != "zero_shot"]
     if "zero_shot" in suite.protocols:

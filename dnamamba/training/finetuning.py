@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-from rich.console import Console
 from torch import Tensor
 
 from dnamamba.checkpoint import Model, load
@@ -18,6 +17,7 @@ from dnamamba.models import ModelConfig, SequenceModel
 from dnamamba.objectives.sequence import SequenceObjective
 from dnamamba.objectives.task_config import TaskConfig
 from dnamamba.reports.finetuning import FinetuningReport
+from dnamamba.terminal import Console
 from dnamamba.training.config import FinetuneTrainConfig, TrainConfig, TrainerConfig
 from dnamamba.training.fits.closed_form import ClosedForm, check_closed, check_question
 from dnamamba.training.keep_best import KeepBest
@@ -91,7 +91,7 @@ class Finetuning:
             UserError: a setting, a file, the model or the checkpoint can't be used; the message names it.
         """
         train, task, folder = self.train.in_sequences(longest(self.data)), self.task, Path(self.folder)
-        console = Console(markup=False, emoji=False, quiet=self.quiet)
+        console = Console(quiet=self.quiet)
         if train.max_steps is None:
             raise UserError("train.max_steps must be a number: fine-tuning has no other end")
         if self.trainer.context_size > 1:

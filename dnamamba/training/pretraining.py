@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-from rich.console import Console
 
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.datasets.base import DataConfig, filled, longest
@@ -17,6 +16,7 @@ from dnamamba.models.base import need
 from dnamamba.objectives.base import Objective
 from dnamamba.plugins import imported
 from dnamamba.reports.pretraining import PretrainingReport
+from dnamamba.terminal import Console
 from dnamamba.training.config import TrainConfig, TrainerConfig
 from dnamamba.training.context import check_context
 from dnamamba.training.run import Result, Run, size_of
@@ -84,7 +84,7 @@ class Pretraining:
             UserError: a setting, a file or the checkpoint can't be used; the message names it.
         """
         train, folder = self.train.in_sequences(longest(self.data)), Path(self.folder)
-        console = Console(markup=False, emoji=False, quiet=self.quiet)
+        console = Console(quiet=self.quiet)
         config = fitting_model(self.model, self.data.alphabet)
         objective = build_objective(self.objective, self.objective_options, config)
         lightning.seed_everything(train.seed, verbose=False)

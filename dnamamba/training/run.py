@@ -1,23 +1,24 @@
 """The one loop of every run: what is trained, on what, for what, and what the run leaves behind.
 
-A recipe (`pretraining.py`, `finetuning.py`) builds a `Run`; `Run.train` executes it.
+A recipe (`pretraining.py`, `finetuning.py`) builds a `Run`; `Run.execute` trains it.
 """
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import lightning
-from rich.console import Console
 
 from dnamamba.checkpoint import Model
 from dnamamba.datasets.base import DataModule
-from dnamamba.files import replacing
+from dnamamba.files import locked, replacing
 from dnamamba.models.base import need_reach
 from dnamamba.objectives.base import Objective
 from dnamamba.reports.figures import read_metrics
+from dnamamba.terminal import Console
 from dnamamba.training.checkpointing import LastCheckpoint
 from dnamamba.training.config import TrainConfig
 from dnamamba.training.keep_best import KeepBest
@@ -128,7 +129,7 @@ class Run:
     fit: Fit | None = None
     finishers: Sequence[Callable[[Any], None]] = ()
     context_size: int = 1
-    console: Console = field(default_factory=lambda: Console(markup=False, emoji=False))
+    console: Console = field(default_factory=Console)
 
     def __post_init__(self) -> None:
         need_reach(self.model.backbone, max(stage.length for stage in self.data.schedule.stages))
@@ -140,9 +141,14 @@ class Run:
             The result; None in a process that is not the run's first.
 
         Raises:
-            UserError: the checkpoint can't be resumed; nothing was written.
+            UserError: the checkpoint can't be resumed, or another run is writing the folder; nothing was
+                written.
             Interrupted: a signal stopped the run; a checkpoint to resume is in the folder.
         """
+        with locked(self.folder) if self.trainer.is_global_zero else nullcontext():
+            return self._execute()
+
+    def _execute(self) -> Result | None:
         trainer, data, folder = self.trainer, self.data, self.folder
         max_steps = data.schedule.max_steps
         trainer.fit_loop.epoch_loop.max_steps = max_steps
@@ -211,7 +217,7 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.configuration is not None:
             with replacing(self.folder / "config.yaml") as beside:
-                beside.write_text(self.configuration)
+                beside.write_text(self.configuration, encoding="utf-8", errors="surrogateescape")
         for row in earlier:
             step = int(row.pop("step"))
             for logger in self.trainer.loggers:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from dnamamba import UserError, get_alphabet
 from dnamamba.data import examples
 from dnamamba.data.examples import Collector, Examples
+from dnamamba.data.regions import AS_THEY_ARE
 
 DNA = get_alphabet("dna")
 SEQUENCES = st.lists(st.text(alphabet="ACGTNacgtRYu", min_size=1, max_size=30), min_size=1, max_size=5)
@@ -92,7 +93,7 @@ def test_intervals_of_a_genome(tmp_path_factory: pytest.TempPathFactory, data: s
         wanted.append((part, f"label{strand}", name))
     bed = folder / "b.bed"
     bed.write_text("# a comment\n" + "".join(rows))
-    found = read(lambda into: examples.from_bed(fasta(folder / "g.fa", records), bed, into))
+    found = read(lambda into: examples.from_regions(fasta(folder / "g.fa", records), bed, AS_THEY_ARE, into))
     assert found.groups is not None
     assert list(zip(letters(found), found.labels, found.groups, strict=True)) == wanted
 
@@ -135,7 +136,7 @@ def labelled(folder: Path, labels: str) -> Callable[[Collector], None]:
 def bed(folder: Path, text: str) -> Callable[[Collector], None]:
     records = fasta(folder / "g.fa", {"chr1": "ACGTACGT"})
     path = write(folder / "b.bed", text)
-    return lambda into: examples.from_bed(records, path, into)
+    return lambda into: examples.from_regions(records, path, AS_THEY_ARE, into)
 
 
 def from_folder(folder: Path, name: str) -> Callable[[Collector], None]:
@@ -178,14 +179,17 @@ def from_folder(folder: Path, name: str) -> Callable[[Collector], None]:
             lambda d: labelled(d, "id\tlabel\none\ta\ntwo\t\n"),
             "1 sequence(s) with no label, the first is {d}/s.fa, record two",
         ),
-        (lambda d: bed(d, "chr2\t0\t4\ta\n"), "{d}/b.bed, row 1: no record 'chr2'"),
+        (lambda d: bed(d, "chr2\t0\t4\ta\n"), "{d}/b.bed, row 1: {d}/g.fa has no record 'chr2'"),
         (
             lambda d: bed(d, "chr1\t0\t9\ta\n"),
             "{d}/b.bed, row 1: ends at 9, but record chr1 of {d}/g.fa has 8",
         ),
-        (lambda d: bed(d, "chr1\t0\t4\ta\t0\t*\n"), "{d}/b.bed, row 1: the strand is '*', not +, - or ."),
+        (
+            lambda d: bed(d, "chr1\t0\t4\ta\t0\t*\n"),
+            "{d}/b.bed, row 1: the strand must be +, - or . (got '*')",
+        ),
         (lambda d: bed(d, "chr1\t0\t4\n"), "1 sequence(s) with no label, the first is {d}/b.bed, row 1"),
-        (lambda d: bed(d, "# nothing\n"), "there is no sequence in what data names"),
+        (lambda d: bed(d, "# nothing\n"), "{d}/b.bed: no regions"),
         (lambda d: from_folder(d, "none"), "data.folder: {d}/none is no folder"),
         (lambda d: from_folder(d, "."), "{d}: neither folders nor FASTA files"),
         (

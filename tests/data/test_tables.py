@@ -113,7 +113,7 @@ def test_columns_of_other_names(tmp_path: Path) -> None:
         ("t.csv", "label,label\nA,1\n", {}, "t.csv: column 'label' is there twice"),
         ("t.csv", "sequence,label\nA,1\nC\n", {}, "t.csv, line 3: 1 column(s), but the header has 2"),
         ("t.csv", 'sequence,label\nA,"1"x\n', {}, "t.csv, line 2: "),
-        ("t.xlsx", "x", {}, "t.xlsx: a table is known by its suffix, one of .csv"),
+        ("t.ods", "x", {}, "t.ods: a table is known by its suffix, one of .csv"),
         ("t.csv", "s,label\nA,1\n", {"sequence": "seq"}, "t.csv: no column seq; its columns are s, label"),
         ("t.csv", "sequence,label\nA,1\n", {"split": "fold"}, "t.csv: no column fold"),
         ("t.csv", "sequence,label\nA,1\n", {"size": "n"}, "data.columns: no column 'size' is read"),

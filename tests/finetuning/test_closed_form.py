@@ -10,7 +10,7 @@ from torch import Tensor
 from dnamamba import SequenceModel, UserError, get_alphabet, load
 from dnamamba.commands.finetune import finetune
 from dnamamba.commands.plan import print_finetuning_plan
-from dnamamba.commands.predict import predict
+from dnamamba.commands.predict_mode import predict
 from dnamamba.training.fits import closed_form
 from dnamamba.training.fits.discriminant import Discriminant
 from tests.finetuning.conftest import SHORT, Configure, pretrained, rows_of, write_table

@@ -7,7 +7,7 @@ import pytest
 
 from dnamamba import UserError
 from dnamamba.commands.finetune import finetune
-from dnamamba.commands.predict import predict
+from dnamamba.commands.predict_mode import predict
 from tests.finetuning.conftest import Configure, pretrained
 
 

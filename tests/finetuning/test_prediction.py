@@ -8,7 +8,7 @@ import torch
 
 from dnamamba import UserError, get_alphabet, load
 from dnamamba.commands.finetune import finetune
-from dnamamba.commands.predict import predict
+from dnamamba.commands.predict_mode import predict
 from dnamamba.models.pooling import MODES
 from tests.finetuning.conftest import Configure, pretrained, rows_of
 

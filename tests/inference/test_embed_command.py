@@ -297,7 +297,7 @@ def test_a_missing_package_is_one_line(
         (("out=x.npz", "layer=all"), "layer: Value 'all'"),
         (("out=x.npz", "bed=absent.bed"), "absent.bed: No such file"),
         (("out=x.npz", "fasta=damaged.fa.gz"), "damaged.fa.gz is truncated"),
-        (("out=x.npz", "bed=past.bed"), "past.bed, row 1: two 0 to 2,000 is no stretch of that record"),
+        (("out=x.npz", "bed=past.bed"), "past.bed, row 1: ends at 2,000, but record two of "),
         (("out=x.npz", "batch_size=many"), "batch_size must be auto or at least 1, not 'many'"),
         (("fasta=genome.fa",), "out: must be given"),
     ],

@@ -1,5 +1,7 @@
 """The journal of an unfinished run, damaged in every place: what it says is made again, never an error."""
 
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from dnamamba.inference.contexts import EmbeddingConfig, Plan
 from dnamamba.inference.embedding import Part
 from dnamamba.inference.inputs import Region
-from dnamamba.inference.partial import _ENTRY, Partial
+from dnamamba.inference.partial import _ENTRY, Partial, tidy
 
 PLAN = Plan([Region(f"r{number}", 0, 4) for number in range(5)], EmbeddingConfig())
 WIDTH = 3
@@ -55,3 +57,39 @@ def test_a_context_that_is_not_there_is_passed_over(journal: Path, number: int) 
 def test_settings_that_cannot_be_read_begin_anew(journal: Path, text: str) -> None:
     (journal.parent / "settings.json").write_text(text)
     assert done(journal) == []
+
+
+@pytest.mark.parametrize("moment", ["before the output has its name", "after it"])
+def test_what_a_kill_leaves_of_a_finished_run_goes_or_is_gone_on_from(
+    moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out.npz"
+    partial = Partial(out, PLAN, WIDTH, {"layer": 1})
+    for number in range(5):
+        partial.add(Part(number, number, np.full((1, WIDTH), number, dtype=np.float32), True))
+    made = partial.place("result.npz")
+    made.write_bytes(b"whole")
+    replace = os.replace
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*arguments: object, **options: object) -> None:
+        raise Killed
+
+    if moment == "after it":
+        monkeypatch.setattr(shutil, "rmtree", lambda path, **options: kill() if out.exists() else None)
+    else:
+        monkeypatch.setattr(os, "replace", lambda old, new: kill() if new == out else replace(old, new))
+    with pytest.raises(Killed):
+        partial.publish(made)
+    monkeypatch.undo()
+    tidy(out)
+    assert ".out.npz.published" in os.listdir(tmp_path)  # while a process has it
+    partial.close()
+    tidy(out)
+    if moment == "after it":
+        assert (os.listdir(tmp_path), out.read_bytes()) == (["out.npz"], b"whole")
+    else:
+        assert os.listdir(tmp_path) == [".out.npz.partial"]
+        assert Partial(out, PLAN, WIDTH, {"layer": 1}).done == [0, 1, 2, 3, 4]

@@ -12,7 +12,7 @@ import pytest
 
 from dnamamba import Genome, UserError, get_alphabet
 from dnamamba.data.variants import Vcf
-from dnamamba.inference.score_vcf import check, plan
+from dnamamba.inference.score_vcf import Records, check
 
 HEADER = b"##fileformat=VCFv4.3\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
 LENGTH = 300
@@ -68,13 +68,13 @@ def test_each_place_and_allele_has_its_own_reason(
     reasons: list[str | None],
 ) -> None:
     (row,) = Vcf(write((position, ref, alt))).rows()
-    problems = plan(genome, row, "line 3").problems
+    problems = Records(genome).plan(row, "line 3").problems
     assert [problem and problem.reason for problem in problems] == reasons
 
 
 def test_telomeres_are_no_other_assembly(genome: Genome, write: Callable[..., Path]) -> None:
     rows = [(0, "N", "<DEL>")] * 60 + [(LENGTH + 1, "N", ".")] * 60
-    checked = check(Vcf(write(*rows)), genome, pytest.fail)
+    checked = check(Vcf(write(*rows)), Records(genome), pytest.fail)
     assert (checked.rows, checked.alleles, checked.unscored) == (120, 0, {"symbolic": 60, "unknown_base": 60})
 
 
@@ -89,14 +89,14 @@ def test_positions_off_by_one_are_named(
     with pytest.raises(
         UserError, match=rf"in\.vcf: POS is off by one: in \d+ of \d+ rows .*{words}"
     ) as error:
-        check(Vcf(write(*rows)), genome, lambda line: None)
+        check(Vcf(write(*rows)), Records(genome), lambda line: None)
     assert "\n" not in str(error.value)
 
 
 def test_positions_off_by_two_are_another_assembly(genome: Genome, write: Callable[..., Path]) -> None:
     rows = [(p + 2, LETTERS[p - 1], "A") for p in range(1, 200)]
     with pytest.raises(UserError, match="the variants are of another assembly"):
-        check(Vcf(write(*rows)), genome, lambda line: None)
+        check(Vcf(write(*rows)), Records(genome), lambda line: None)
 
 
 @pytest.mark.parametrize("kind", ["plain", "gzip"])

@@ -78,9 +78,9 @@ def test_regions_in_any_order(
         (("out=x.bw", "strand=-"), "strand must be one of forward, both"),
         (
             ("out=x.bw", "bed=overlapping.bed"),
-            "regions overlap, and a bigWig holds one value a base: one 0 to 90",
+            "regions overlap, and a bigWig holds one value per base: one 0 to 90",
         ),
-        (("out=x.bw", "bed=past.bed"), "past.bed, row 1: two 0 to 2,000 is no stretch of that record"),
+        (("out=x.bw", "bed=past.bed"), "past.bed, row 1: ends at 2,000, but record two of "),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(

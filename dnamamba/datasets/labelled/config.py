@@ -7,14 +7,15 @@ from typing import Any, ClassVar
 from dnamamba.data.coding import coding_windows
 from dnamamba.data.examples import (
     Collector,
-    from_bed,
     from_classes,
     from_folder,
     from_label_table,
+    from_regions,
     from_table,
 )
 from dnamamba.data.labelled import CROPS
 from dnamamba.data.length_schedule import LengthSchedule, sequence_schedule
+from dnamamba.data.regions import RegionsConfig
 from dnamamba.datasets.base import DataConfig
 from dnamamba.errors import UserError
 
@@ -39,6 +40,7 @@ class LabelledConfig(DataConfig):
     fasta: str | None = None
     labels: str | None = None
     bed: str | None = None
+    regions: RegionsConfig = field(default_factory=RegionsConfig)
     table: str | None = None
     columns: dict[str, str | None] = field(default_factory=lambda: dict.fromkeys(COLUMNS))
     task: str = "classification"
@@ -76,6 +78,8 @@ class LabelledConfig(DataConfig):
             ways = "; or ".join(" and ".join(f"data.{key}" for key in keys) for keys in SOURCES)
             given = ", ".join(f"data.{key}" for key in self.source)
             raise UserError(f"{given} do not go together: give {ways}")
+        if self.bed is None and self.regions != RegionsConfig():
+            raise UserError("data.regions: says how data.bed is read, which is not given; give it")
 
     @property
     def source(self) -> tuple[str, ...]:
@@ -103,7 +107,7 @@ class LabelledConfig(DataConfig):
             case ("fasta", "bed"):
                 assert self.fasta is not None
                 assert self.bed is not None
-                from_bed(self.fasta, self.bed, into)
+                into.notes += from_regions(self.fasta, self.bed, self.regions, into)
                 return Path(self.bed).name
             case ("table",):
                 assert self.table is not None

@@ -60,6 +60,7 @@ class LabelledData(DataModule):
         self._head = head_class(config.task, "data.task")
         collector = Collector(self.alphabet)
         self._label = config.collect(collector)
+        self._said = collector.notes
         self.examples = collector.examples(needs_label=self._head.reads != "labels")
         self.keys = sequence_keys(self.examples, self.alphabet)
         own = not config.source and config.valid is None and config.test is None
@@ -113,7 +114,7 @@ class LabelledData(DataModule):
     @property
     def notes(self) -> tuple[str, ...]:
         """Sequences of each label; what is cut; what is in two splits."""
-        lines = []
+        lines = list(self._said)
         if self.targets.reads != "number":
             for number, name in enumerate(SPLITS):
                 counts = self.targets.counts(self.split.numbers == number)

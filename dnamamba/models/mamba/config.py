@@ -11,13 +11,16 @@ if TYPE_CHECKING:
     from dnamamba.models.mamba.backbone import MambaBackbone
 
 
+MOST_BLOCKS, LARGEST = 4096, 1 << 20  # a slip of the keyboard would be built for minutes
+
+
 @dataclass(frozen=True)
 class MambaConfig(ModelConfig):
     """The shape of a Mamba-1 model (Gu and Dao 2023, section 3.4 and appendix E).
 
     Args:
         d_model: width D of the residual stream.
-        n_layer: number of Mamba blocks. The paper counts two of them as one Transformer block.
+        n_layer: number of Mamba blocks, at most 4,096. The paper counts two of them as one Transformer block.
         alphabet: name of the alphabet the tokens are written in, `dna` or `bytes`.
         vocab_size: number of token ids; the embedding has `padded_vocab_size` rows.
         d_state: states N per inner channel.
@@ -54,6 +57,9 @@ class MambaConfig(ModelConfig):
             value = getattr(self, name)
             if not _is_int(value) or value < 1:
                 raise UserError(f"model.{name} must be a whole number of at least 1, not {value!r}")
+            most = MOST_BLOCKS if name == "n_layer" else LARGEST
+            if value > most:
+                raise UserError(f"model.{name} must be at most {most:,}, not {value!r}")
         if self.vocab_size > 256:
             raise UserError(
                 f"model.vocab_size must be at most 256 (a token is a byte), not {self.vocab_size}"

@@ -1,0 +1,38 @@
+"""Files that a command is given, looked for before torch is imported: a wrong name is told at once."""
+
+from __future__ import annotations
+
+import os
+from difflib import get_close_matches
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from dnamamba.errors import UserError
+
+
+def check_paths(cfg: DictConfig, *keys: str) -> None:
+    """Look for every file or folder that `keys` name in a configuration; what is null is none.
+
+    Raises:
+        UserError: naming the key and what lies in its folder instead.
+    """
+    for key in keys:
+        parent, _, last = key.rpartition(".")
+        group = OmegaConf.select(cfg, parent) if parent else cfg
+        if not isinstance(group, DictConfig) or last not in group or OmegaConf.is_missing(group, last):
+            continue
+        value = group[last]
+        if isinstance(value, str) and not os.path.exists(os.path.expanduser(value)):
+            raise UserError(
+                f"{key}: {'no model at' if last == 'model' else 'no such file,'} {value}{_near(value)}"
+            )
+
+
+def _near(value: str) -> str:
+    """What the name may have been meant for."""
+    path = Path(os.path.expanduser(value))
+    if not path.parent.is_dir():
+        return f"; there is no folder {path.parent}"
+    close = get_close_matches(path.name, sorted(os.listdir(path.parent))[:2000], n=1)
+    return f"; did you mean {path.with_name(close[0])}?" if close else ""

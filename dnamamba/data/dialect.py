@@ -1,0 +1,66 @@
+"""How a text table is written: its encoding, its delimiter, the case of its header, its decimal sign."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+_DELIMITERS = (",", ";", "\t")
+NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_DECIMAL = re.compile(r"[+-]?[0-9]+(,[0-9]+)?([eE][+-]?[0-9]+)?")
+
+
+def opened(path: Path) -> TextIO:
+    """A text file, plain or gzip by its name; UTF-16 where a byte order mark says so, else UTF-8."""
+    raw: Any = (gzip.open if path.suffix.lower() == ".gz" else open)(path, "rb")
+    try:
+        encoding = _MARKS.get(raw.peek(2)[:2], "utf-8-sig")
+    except BaseException:
+        raw.close()
+        raise
+    return io.TextIOWrapper(raw, encoding=encoding, newline="")
+
+
+def delimiter_of(line: str, own: str, required: Sequence[str]) -> str:
+    """What separates the columns of a header: `own`, unless only another one shows all the required ones.
+
+    Args:
+        line: the header.
+        own: what the file's name says.
+        required: names of columns, of which case does not count.
+    """
+    for delimiter in (own, *(other for other in _DELIMITERS if other != own)):
+        try:
+            cells = {cell.strip().lower() for row in csv.reader([line], delimiter=delimiter) for cell in row}
+        except csv.Error:
+            continue
+        if {name.lower() for name in required} <= cells:
+            return delimiter
+    return own
+
+
+def matched(header: Iterable[str], names: Iterable[str]) -> dict[str, str]:
+    """The columns of a header that names mean: as they are, else the only one that differs by case alone."""
+    found = {}
+    columns = list(header)
+    for name in names:
+        alike = [column for column in columns if column.lower() == name.lower()]
+        if name in columns:
+            found[name] = name
+        elif len(alike) == 1:
+            found[name] = alike[0]
+    return found
+
+
+def with_points(cells: Sequence[str]) -> list[str] | None:
+    """Numbers written with a decimal comma, with a point; None where the cells are anything else."""
+    numbers = [cell for cell in cells if cell]
+    if not any("," in cell for cell in numbers) or not all(map(_DECIMAL.fullmatch, numbers)):
+        return None
+    return [cell.replace(",", ".") for cell in cells]

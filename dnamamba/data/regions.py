@@ -1,0 +1,192 @@
+"""Regions of a genome as people bring them: rows of BED, GFF3 and GTF, placed on a FASTA file's records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from dnamamba.data.annotation import features, is_annotation
+from dnamamba.data.intervals import BedRow, Interval, bed_rows, unknown_record
+from dnamamba.data.synonyms import Synonyms
+from dnamamba.errors import UserError
+
+UNKNOWN = ("error", "skip")
+_NAMES = ("ID", "gene_id", "Name")  # attributes that name a feature where none is asked for
+
+
+@dataclass(frozen=True)
+class RegionsConfig:
+    """Which rows of a BED, GFF3 or GTF file are regions, and which bases of each are read.
+
+    Args:
+        feature: of GFF3 and GTF, the third column, such as gene; a must there.
+        name: what names a region: an attribute; of a BED the number of a column. None: ID or gene_id; 4.
+        label: what labels it, likewise; None: nothing; of a BED column 4.
+        upstream: bases before the region's beginning, by strand, read instead of the region.
+        downstream: with upstream, bases from the region's beginning on.
+        flank: bases added at both ends.
+        unknown: rows on records that the FASTA lacks: `error`, or `skip`, which counts them.
+
+    Raises:
+        UserError: a value is out of range; the message names it.
+    """
+
+    feature: str | None = None
+    name: str | None = None
+    label: str | None = None
+    upstream: int | None = None
+    downstream: int = 0
+    flank: int = 0
+    unknown: str = "error"
+
+    def __post_init__(self) -> None:
+        for key in ("upstream", "downstream", "flank"):
+            value = getattr(self, key)
+            if value is not None and value < 0:
+                raise UserError(f"regions.{key}: must be at least 0 bases (got {value})")
+        if self.downstream and self.upstream is None:
+            raise UserError(
+                "regions.downstream: bases after the beginning of a region go with regions.upstream; "
+                "set regions.upstream=0 to read none before it"
+            )
+        if self.upstream == 0 and not self.downstream:
+            raise UserError("regions.upstream: 0 bases are nothing to read; set regions.downstream too")
+        if self.unknown not in UNKNOWN:
+            raise UserError(f"regions.unknown: must be {' or '.join(UNKNOWN)} (got {self.unknown!r})")
+
+
+AS_THEY_ARE = RegionsConfig()
+
+
+class RegionRow(NamedTuple):
+    """A region.
+
+    Attributes:
+        where: it stands in its file, for messages.
+        interval: of a record of the FASTA.
+        name: as the file has it, or ''.
+        strand: `+`, `-` or `.`.
+        label: as the file has it; None where none is there.
+    """
+
+    where: str
+    interval: Interval
+    name: str
+    strand: str
+    label: str | None
+
+
+class Regions(NamedTuple):
+    """The rows of a file, and lines to say on how they were read."""
+
+    rows: list[RegionRow]
+    notes: list[str]
+
+
+def read_regions(
+    path: str | Path, lengths: Mapping[str, int], fasta: str | Path, how: RegionsConfig = AS_THEY_ARE
+) -> Regions:
+    """The regions that a BED (also narrowPeak and broadPeak), GFF3 or GTF file names, in its order.
+
+    Windows that `how` makes are cut where the record ends; what the file itself says must lie within.
+
+    Args:
+        path: plain, gzip or BGZF; its name says GFF3 or GTF, anything else is a BED.
+        lengths: bases of each record of the FASTA.
+        fasta: its name, for messages.
+        how: which rows, and what of them.
+
+    Raises:
+        UserError: the file or a row can't be read, a record is unknown, or a region lies outside its own.
+    """
+    if not is_annotation(path) and how.feature is not None:
+        raise UserError(f"regions.feature: {path} is a BED, without features (got {how.feature!r})")
+    rows = _annotated(path, how) if is_annotation(path) else _bed(path, how)
+    synonyms, kept = Synonyms(lengths), []
+    lost: dict[str, int] = {}
+    for row in rows:
+        record = synonyms.find(row.interval.name)
+        if record is None:
+            if how.unknown == "error":
+                raise UserError(f"{row.where}: {fasta} has {unknown_record(row.interval.name, lengths)}")
+            lost[row.interval.name] = lost.get(row.interval.name, 0) + 1
+            continue
+        place = row.interval._replace(name=record)
+        if place.end > lengths[record]:
+            raise UserError(
+                f"{row.where}: ends at {place.end:,}, but record {record} of {fasta} has "
+                f"{lengths[record]:,} bases"
+            )
+        kept.append(row._replace(interval=_window(place, row, lengths[record], how)))
+    if not kept:
+        raise UserError(f"{path}: no regions" + (f" on records of {fasta}" if lost else ""))
+    return Regions(kept, [*_said(lost), *synonyms.said()])
+
+
+def _said(lost: dict[str, int]) -> list[str]:
+    if not lost:
+        return []
+    shown = ", ".join(f"{name} ({count:,})" for name, count in list(lost.items())[:5])
+    more = f", and {len(lost) - 5:,} more" if len(lost) > 5 else ""
+    return [f"{sum(lost.values()):,} regions skipped, on records that the FASTA lacks: {shown}{more}"]
+
+
+def _window(place: Interval, row: RegionRow, length: int, how: RegionsConfig) -> Interval:
+    """The bases to read, within the record."""
+    name, start, end = place
+    if how.upstream is not None:
+        if row.strand == "-":
+            start, end = end - how.downstream, end + how.upstream
+        else:
+            start, end = start - how.upstream, start + how.downstream
+    start, end = max(0, start - how.flank), min(length, end + how.flank)
+    if start >= end:
+        raise UserError(f"{row.where}: no base is upstream of it; {name} ends there")
+    return Interval(name, start, end)
+
+
+def _annotated(path: str | Path, how: RegionsConfig) -> Iterator[RegionRow]:
+    for feature in features(path, how.feature):
+        where = f"{path}, row {feature.number}"
+        found = feature.attributes
+        names = _NAMES if how.name is None else (how.name,)
+        name = next((found[key] for key in names if key in found), None)
+        if name is None and how.name is not None:
+            raise _no_attribute("name", how.name, found, where)
+        if how.label is not None and how.label not in found:
+            raise _no_attribute("label", how.label, found, where)
+        label = None if how.label is None else found[how.label]
+        yield RegionRow(where, feature.interval, name or "", feature.strand, label)
+
+
+def _no_attribute(key: str, name: str, found: Mapping[str, str], where: str) -> UserError:
+    known = ", ".join(found) or "none"
+    return UserError(f"regions.{key}: {where} has no attribute {name!r}; its attributes are {known}")
+
+
+def _bed(path: str | Path, how: RegionsConfig) -> Iterator[RegionRow]:
+    name, label = (_column(key, getattr(how, key)) for key in ("name", "label"))
+    for row in bed_rows(path):
+        where = f"{path}, row {row.number}"
+        own, strand = row.name_and_strand(where)
+        given = own if name is None else _cell(row, name, "name", where)
+        yield RegionRow(where, row.interval, given or "", strand, _cell(row, label, "label", where))
+
+
+def _column(key: str, given: str | None) -> int | None:
+    """The number of a BED's column after the third, from 0; None for the fourth where it is there."""
+    if given is None:
+        return None
+    if not given.isdigit() or int(given) < 4:
+        raise UserError(f"regions.{key}: of a BED, the number of a column from 4 on (got {given!r})")
+    return int(given) - 4
+
+
+def _cell(row: BedRow, column: int | None, key: str, where: str) -> str | None:
+    if column is None:
+        return row.others[0].strip() if row.others else None
+    if column >= len(row.others):
+        raise UserError(f"regions.{key}: {where} has {len(row.others) + 3} columns (got {column + 4})")
+    return row.others[column].strip()

@@ -1,0 +1,74 @@
+"""The cells of an Excel workbook (.xlsx) as text."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from dnamamba.data.parquet import check_header
+from dnamamba.errors import UserError
+
+
+def sheet_columns(
+    path: Path, wanted: Callable[[Sequence[str]], Collection[str]]
+) -> tuple[list[str], dict[str, list[str]], list[int], list[str]]:
+    """The header of the first sheet, the wanted columns as text, the numbers of the rows, and lines to say.
+
+    A formula counts as the value that Excel saved for it.
+
+    Args:
+        path: the workbook.
+        wanted: called with the header, gives the columns wanted of it.
+
+    Raises:
+        UserError: openpyxl is not installed, the file is damaged, or a row is longer than the header.
+    """
+    try:
+        import openpyxl
+    except ImportError:
+        raise UserError(
+            f"{path}: Excel needs openpyxl: pip install 'dnamamba[excel]', or save it as CSV UTF-8"
+        ) from None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of styles that openpyxl does not know
+            book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+            cells = [
+                [_text(value) for value in row] for row in book.worksheets[0].iter_rows(values_only=True)
+            ]
+    except Exception as error:  # openpyxl raises many types for a damaged file
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path} is damaged or not an Excel workbook ({reason})") from None
+    try:
+        names = list(book.sheetnames)
+    finally:
+        book.close()
+    filled = [(number, row) for number, row in enumerate(cells, start=1) if any(row)]
+    if not filled:
+        raise UserError(f"{path} is empty")
+    first = filled[0][1]
+    header = first[
+        : max(place + 1 for place, name in enumerate(first) if name)
+    ]  # rows are as wide as the sheet
+    check_header(header, path)
+    chosen = wanted(header)
+    for number, row in filled[1:]:
+        if any(row[len(header) :]):
+            raise UserError(f"{path}, row {number}: a cell to the right of the header's columns")
+    places = {name: place for place, name in enumerate(header) if name in chosen}
+    columns = {
+        name: [row[place] if place < len(row) else "" for _, row in filled[1:]]
+        for name, place in places.items()
+    }
+    notes = [f"{path}: the first of {len(names)} sheets is read, {names[0]}"] if len(names) > 1 else []
+    return header, columns, [number for number, _ in filled[1:]], notes
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        value = int(value)
+    return str(value).strip()

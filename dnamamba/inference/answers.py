@@ -1,0 +1,176 @@
+"""What a fine-tuned model answers: about sequences of any length, and about alleles between two flanks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dnamamba.checkpoint import Model
+from dnamamba.data.alphabet import Ids
+from dnamamba.data.labelled import padded
+from dnamamba.errors import UserError
+from dnamamba.heads.metrics import log_odds
+from dnamamba.inference.device import precision_of
+from dnamamba.inference.likelihood import View
+from dnamamba.inference.streaming import Reader
+from dnamamba.models import SequenceModel
+
+Key = TypeVar("Key")
+BATCH = 32  # sequences read together
+_TOGETHER = 1 << 20  # bases of a batch, padding included
+
+
+def need_sequence_model(model: Model, name: str = "this") -> SequenceModel:
+    """The same model, which answers a question.
+
+    Raises:
+        UserError: it is a pretrained one, which predicts bases.
+    """
+    if not isinstance(model, SequenceModel):
+        raise UserError(f"{name} is a pretrained model that answers no question: fine-tune it first")
+    return model
+
+
+def with_strand(model: SequenceModel, strand: str | None) -> SequenceModel:
+    """The same weights, answering for `forward` or for `both` strands; None: as the model was fine-tuned.
+
+    Raises:
+        UserError: another word.
+    """
+    if strand is None or strand == model.decoder.strand:
+        return model
+    decoder = dataclasses.replace(model.decoder, strand=strand)
+    with torch.device("meta"):
+        other = SequenceModel(model.config, decoder)
+    other.load_state_dict(model.state_dict(), assign=True)
+    return other.to(model.backbone.device).eval()
+
+
+class Answers:
+    """A fine-tuned model that reads.
+
+    Args:
+        model: runs where its parameters lie.
+        label: whose answer `alleles` gives, one of the model's; None: the only one, or the second of two.
+        precision: of the matrix products, see `dnamamba.inference.device.precision_of`.
+        piece: bases read at once, of a recurrent family; by default what suits the device.
+        batch_size: sequences read together.
+
+    Raises:
+        UserError: an unknown precision or label, or a number below 1.
+    """
+
+    def __init__(
+        self,
+        model: SequenceModel,
+        *,
+        label: str | None = None,
+        precision: str = "auto",
+        piece: int | None = None,
+        batch_size: int = BATCH,
+    ) -> None:
+        if batch_size < 1:
+            raise UserError(f"batch_size: must be at least 1 (got {batch_size})")
+        self.model, self.batch_size = model, batch_size
+        self.head = model.decoder.head
+        self.given = label
+        # In fp32 a reader leaves the autocast of `_precision` as it is.
+        self.reader = Reader(model, precision="fp32", piece=piece)
+        self._precision = precision_of(model, precision)
+        if label is not None:
+            self.label_number()
+
+    def label_number(self) -> int:
+        """The number of the label whose answer is given.
+
+        Raises:
+            UserError: the model has no such label, or several and none was named.
+        """
+        labels = self.head.labels
+        if self.given is None and len(labels) > 2:
+            raise UserError(f"label: the model has {', '.join(labels)}; name the one whose answer is wanted")
+        if self.given is not None and self.given not in labels:
+            raise UserError(f"label: the model has {', '.join(labels)} (got {self.given!r})")
+        return len(labels) - 1 if self.given is None else labels.index(self.given)
+
+    @property
+    def label(self) -> str:
+        """The label whose answer is given."""
+        return self.head.labels[self.label_number()]
+
+    @property
+    def unit(self) -> str:
+        """What a difference of two answers is measured in."""
+        return "the unit of the labels" if self.head.reads == "number" else "natural log odds"
+
+    def logits(self, sequences: Iterable[tuple[Key, Ids]]) -> Iterator[tuple[list[Key], NDArray[np.float64]]]:
+        """Answers [n, C] of the next n sequences, in order: short ones are read together.
+
+        Args:
+            sequences: each with what it is called; uint8 ids of at least one base.
+
+        Raises:
+            UserError: a sequence is longer than what a family that is not recurrent can read.
+        """
+        waiting: list[tuple[Key, Ids]] = []
+        longest = 0
+        for key, ids in sequences:
+            self.reader.need_length(ids.size, str(key), "give shorter sequences, or a window")
+            alone = ids.size > self.reader.piece
+            longest = max(longest, ids.size)
+            full = len(waiting) == self.batch_size or (len(waiting) + 1) * longest > _TOGETHER
+            if waiting and (alone or full):
+                yield self._together(waiting)
+                waiting, longest = [], ids.size
+            if alone:
+                yield [key], self._alone(ids)
+                longest = 0
+            else:
+                waiting.append((key, ids))
+        if waiting:
+            yield self._together(waiting)
+
+    def values(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The answer to `label` in a unit in which effects add up, [n], of logits [n, C].
+
+        Of a class the natural logarithm of its odds against all others, of a label its logit, of a
+        regression the number.
+        """
+        number = self.label_number()
+        if self.head.reads == "class":
+            return log_odds(torch.from_numpy(logits))[:, number].numpy()
+        if self.head.reads == "labels":
+            return logits[:, number]
+        return self.head.predict(torch.from_numpy(logits))[:, number].numpy()
+
+    def alleles(self, views: Sequence[View]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The answer to each allele between its flanks, [rows], and all logits, [rows, C].
+
+        Args:
+            views: a row is an allele, the first view's first.
+        """
+        rows = [
+            np.concatenate([view.before, allele, view.after]) for view in views for allele in view.alleles
+        ]
+        logits = np.concatenate([made for _, made in self.logits(enumerate(rows))])
+        return self.values(logits), logits
+
+    @torch.no_grad()
+    def _together(self, rows: list[tuple[Key, Ids]]) -> tuple[list[Key], NDArray[np.float64]]:
+        keys, ids = zip(*rows, strict=True)
+        tokens, lengths = padded(ids, self.reader.alphabet.pad_id, "right")
+        on_device = self.reader.to_device(tokens)
+        with self._precision:
+            logits = self.model(on_device, torch.from_numpy(lengths).to(self.reader.device))
+        return list(keys), logits.cpu().double().numpy()
+
+    def _alone(self, ids: Ids) -> NDArray[np.float64]:
+        both = self.model.decoder.strand == "both"
+        other = self.reader.tokens(ids, reverse=True) if both else None
+        with self._precision:
+            return self.model.read(self.reader.tokens(ids), other).cpu().double().numpy()

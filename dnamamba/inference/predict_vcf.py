@@ -1,0 +1,101 @@
+"""What a fine-tuned model answers for the alleles of a VCF file: of the reference, of each alternative."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+
+from dnamamba.data.fasta import Genome
+from dnamamba.data.variants import Vcf, VcfRow
+from dnamamba.inference.answers import Answers
+from dnamamba.inference.device import need_finite
+from dnamamba.inference.effects import Windows
+from dnamamba.inference.score_vcf import Plan, Records
+from dnamamba.inference.variants import site_of
+
+_ROWS = 256  # of a file, read together
+
+
+def predict_vcf(
+    answers: Answers, vcf: Vcf, records: Records, windows: Windows, advance: Callable[[int], None]
+) -> dict[str, list[Any]]:
+    """The columns of a table with a row per alternative allele.
+
+    Each has the answer and the values of every label (probabilities, or numbers) for the window with REF and
+    the one with ALT, and their difference; nothing where `unscored` says why. Strands and shifts of the
+    window are averaged as logits.
+
+    Args:
+        answers: the model.
+        vcf: that `score_vcf.check` has passed.
+        records: of the FASTA, in the model's alphabet.
+        windows: how a variant is looked at.
+        advance: is called with the number of rows done since the last call.
+
+    Raises:
+        UserError: an answer is not finite, or a window is longer than the family can read.
+    """
+    head = answers.head
+    columns: dict[str, list[Any]] = {
+        name: []
+        for name in (
+            *("chrom", "pos", "id", "ref", "alt", "predicted_ref", "predicted_alt"),
+            *(f"{what}_{label}" for label in head.labels for what in ("ref", "alt", "difference")),
+            "unscored",
+        )
+    }
+    rows = ((row, records.plan(row, f"{vcf.path}, line {row.number}")) for row in vcf.rows())
+    while some := list(islice(rows, _ROWS)):
+        logits = _logits(answers, records.genome, windows, some)
+        for row, can in some:
+            for number, alt in enumerate(row.columns[4].decode("utf-8", "replace").split(",")):
+                problem = can.problems[number] if can.problems else can.unscored
+                cells: list[Any] = [
+                    row.name,
+                    row.position,
+                    row.columns[2].decode("utf-8", "replace"),
+                    row.ref,
+                    alt,
+                ]
+                if number in can.alts:
+                    both = torch.from_numpy(next(logits))
+                    values = head.predict(both).numpy()
+                    cells += [head.answer(both[0]), head.answer(both[1])]
+                    for one, other in values.T.tolist():
+                        cells += [one, other, other - one]
+                else:
+                    cells += [None] * (2 + 3 * len(head.labels))
+                cells.append(problem.reason if problem else ".")
+                for column, cell in zip(columns.values(), cells, strict=True):
+                    column.append(cell)
+        advance(len(some))
+    return columns
+
+
+def _logits(
+    answers: Answers, genome: Genome, windows: Windows, some: list[tuple[VcfRow, Plan]]
+) -> Iterator[np.ndarray]:
+    """Logits [2, C] of REF and ALT for each allele that can be read, in order."""
+    views, owners = [], []
+    for row, can in some:
+        if not can.alts:
+            continue
+        alts = [alt for i in can.alts if (alt := row.alts[i]) is not None]
+        site = site_of(genome, can.record, row.position, row.ref, alts)
+        made = list(windows.views(site, genome))
+        views += made
+        owners.append((f"{row.name}:{row.position}", len(made), len(alts)))
+    if not views:
+        return
+    _, logits = answers.alleles(views)
+    place = 0
+    for where, count, alts_here in owners:
+        rows = logits[place : place + count * (alts_here + 1)].reshape(count, alts_here + 1, -1).mean(0)
+        need_finite(rows, where)
+        place += count * (alts_here + 1)
+        for alt in rows[1:]:
+            yield np.stack([rows[0], alt])

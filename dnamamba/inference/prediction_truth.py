@@ -1,0 +1,111 @@
+"""Labels of sequences that a fine-tuned model is asked about, and how well it does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dnamamba.data.alphabet import Alphabet
+from dnamamba.data.examples import Collector
+from dnamamba.data.tables import read_table
+from dnamamba.data.targets import MULTILABEL_SEPARATOR
+from dnamamba.errors import UserError
+from dnamamba.heads.base import Head, named
+from dnamamba.inference.inputs import Inputs, Region
+
+
+def table_inputs(path: str | Path, columns: dict[str, str], alphabet: Alphabet) -> Inputs:
+    """The sequences of a table, with their labels where it has some.
+
+    Args:
+        path: CSV, TSV, Excel or Parquet.
+        columns: what `sequence`, `id` and `label` are called in it, where it is something else.
+        alphabet: the model's.
+
+    Raises:
+        UserError: the table or a sequence can't be read.
+    """
+    table = read_table(path, ("sequence",), ("id", "label"), columns)
+    into = Collector(alphabet)
+    names = table.columns.get("id") or [f"line_{line}" for line in table.rows]
+    for name, line, sequence in zip(names, table.rows, table.columns["sequence"], strict=True):
+        where = f"{path}, line {line}"
+        try:
+            letters = np.frombuffer(sequence.encode("latin-1"), dtype=np.uint8)
+        except UnicodeEncodeError as error:
+            raise UserError(f"{where}: {sequence[error.start]!r} is not a base") from None
+        into.add(letters, name, where, None)
+    examples = into.examples(needs_label=False)
+    ids = {str(row): examples[row] for row in range(len(examples))}
+    regions = [Region(key, 0, row.size, name) for (key, row), name in zip(ids.items(), names, strict=True)]
+    return Inputs(regions, ids, alphabet, table.notes, table.columns.get("label"))
+
+
+def table_labels(path: str | Path, regions: Sequence[Region]) -> list[str]:
+    """The label of each record, by a table of `id` and `label`.
+
+    Raises:
+        UserError: the table can't be read, names an id twice, or lacks one.
+    """
+    table = read_table(path, ("id", "label"))
+    label_of: dict[str, str] = {}
+    for name, label, line in zip(table.columns["id"], table.columns["label"], table.rows, strict=True):
+        if name in label_of:
+            raise UserError(f"{path}, line {line}: id {name!r} is there twice")
+        label_of[name] = label
+    names = [region.name or region.record for region in regions]
+    lacking = [name for name in names if name not in label_of]
+    if lacking:
+        raise UserError(f"{path}: {len(lacking):,} sequence(s) have no label, the first is {lacking[0]!r}")
+    return [label_of[name] for name in names]
+
+
+def targets(head: Head, labels: Sequence[str | None], names: Sequence[str]) -> Tensor:
+    """Labels as the head's metrics take them: [n] or [n, C] of its `dtype`.
+
+    Args:
+        head: of the model.
+        labels: as written, one per sequence; of `labels`, any number joined by `;`.
+        names: of the sequences, for messages.
+
+    Raises:
+        UserError: a label is missing, unknown to the model, or not a number where it should be one.
+    """
+    number = {label: place for place, label in enumerate(head.labels)}
+    rows: list[Any] = []
+    for label, name in zip(labels, names, strict=True):
+        text = (label or "").strip()
+        if not text and head.reads != "labels":
+            raise UserError(
+                f"evaluate: sequence {name} has no label; give all of them one, or evaluate=false"
+            )
+        if head.reads == "number":
+            rows.append([_number(text, name)])
+            continue
+        parts = (
+            [part.strip() for part in text.split(MULTILABEL_SEPARATOR)] if head.reads == "labels" else [text]
+        )
+        unknown = [part for part in parts if part and part not in number]
+        if unknown:
+            raise UserError(
+                f"evaluate: sequence {name} is a {unknown[0]!r}; the model's labels are {named(head.labels)}"
+            )
+        places = [number[part] for part in parts if part]
+        rows.append(places[0] if head.reads == "class" else [float(i in places) for i in range(len(number))])
+    return torch.tensor(rows, dtype=head.dtype)
+
+
+def _number(text: str, name: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise UserError(f"evaluate: sequence {name} has the label {text!r}, which is not a finite number")
+    return value

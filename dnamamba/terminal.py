@@ -1,0 +1,43 @@
+"""What commands print to: Rich's console, to which every text is text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich import console
+from rich.segment import Segment
+from rich.status import Status
+from rich.text import Text
+
+from dnamamba.escaping import bounded, printable
+
+
+class Console(console.Console):
+    """A console for names from files: escaped, shortened, with neither markup nor colours found in them.
+
+    Rich's highlighter looks for numbers and paths in each line by expressions that take minutes over some
+    lines; markup in a file's name is a mistake or a style.
+    """
+
+    def __init__(self, *, stderr: bool = False, quiet: bool = False, **options: Any) -> None:
+        options = {"markup": False, "emoji": False, "highlight": False} | options
+        super().__init__(stderr=stderr, quiet=quiet, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """A text before it is laid out; its line ends stay."""
+        return super().render_str(bounded("\n".join(map(printable, text.split("\n")))), **options)
+
+    def render(self, renderable: Any, options: Any = None) -> Iterable[Segment]:
+        """What is laid out already, such as a progress bar's description."""
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable() or not segment.text.strip("\n"):
+                yield segment
+            else:
+                text = "\n".join(map(printable, segment.text.split("\n")))
+                yield Segment(text, segment.style, segment.control)
+
+    def status(self, status: Any, **options: Any) -> Status:
+        """A line with a spinner; Rich itself would read markup in a text."""
+        shown = Text(printable(status)) if isinstance(status, str) else status
+        return super().status(shown, **options)

@@ -1,0 +1,102 @@
+"""Lines without end: refused where they pass a bound, whatever a small gzip file expands to."""
+
+import gzip
+import os
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dnamamba import Genome, UserError, get_alphabet
+from dnamamba.data import tables, text_lines, variants
+from dnamamba.data.intervals import bed_rows
+from dnamamba.data.tables import read_table
+from dnamamba.data.variants import Vcf
+
+BOUND = 1 << 12
+VCF = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+
+
+def table(path: Path) -> Any:
+    return read_table(path, ("sequence", "label")).columns["label"]
+
+
+def vcf(path: Path) -> Any:
+    return [row.ref for row in Vcf(path).rows()]
+
+
+def bed(path: Path) -> Any:
+    return [row.others for row in bed_rows(path)]
+
+
+# A file whose line of `n` letters is the longest, and what is read of it.
+LINES: dict[str, tuple[str, Callable[[Path], Any], Callable[[int], str], Callable[[int], Any]]] = {
+    "cell": ("t.csv.gz", table, lambda n: f"sequence,label\nA,{'x' * (n - 3)}\n", lambda n: ["x" * (n - 3)]),
+    "commas": ("t.tsv.gz", table, lambda n: f"sequence\tlabel\nA\tx{' ' * (n - 4)}\n", lambda n: ["x"]),
+    "header": ("t.csv", table, lambda n: f"sequence,label{' ' * (n - 15)}\nA,x\n", lambda n: ["x"]),
+    "allele": (
+        "v.vcf.gz",
+        vcf,
+        lambda n: f"{VCF}a\t1\t.\t{'A' * (n - 15)}\tC\t.\t.\t.\n",
+        lambda n: ["A" * (n - 15)],
+    ),
+    "bed": ("b.bed", bed, lambda n: f"a\t0\t4\t{'x' * (n - 7)}\n", lambda n: [("x" * (n - 7),)]),
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def small_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (tables, variants, text_lines):
+        monkeypatch.setattr(module, "LONGEST_LINE", BOUND)
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    return path
+
+
+@pytest.mark.parametrize("kind", LINES)
+def test_a_line_at_the_bound_is_read_and_a_longer_one_refused(kind: str, tmp_path: Path) -> None:
+    name, read, text, expected = LINES[kind]
+    assert read(write(tmp_path / name, text(BOUND))) == expected(BOUND)
+    with pytest.raises(UserError, match=rf"{name}, (line|row) \d: more than 4,096 (characters|bytes)"):
+        read(write(tmp_path / name, text(BOUND + 1)))
+
+
+@pytest.mark.parametrize("kind", LINES)
+def test_a_line_without_end_takes_little_memory(kind: str, tmp_path: Path) -> None:
+    name, read, text, _ = LINES[kind]
+    path = write(tmp_path / name, text(30_000_000))
+    tracemalloc.start()
+    with pytest.raises(UserError):
+        read(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2_000_000
+
+
+def test_a_header_without_end_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "v.vcf.gz", VCF.replace("#CHROM", "##x=1\n" * 1000 + "#CHROM"))
+    with pytest.raises(UserError, match=r"v\.vcf\.gz: a header of more than 4,096 bytes"):
+        Vcf(path)
+
+
+@pytest.mark.parametrize("before", ["", ">a\nACGT\n"])
+def test_a_fasta_header_without_end_is_refused(before: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "g.fa.gz", f"{before}>{'n' * 3_000_000}\nACGT\n")
+    with pytest.raises(UserError, match=r"line \d: a header or comment of more than 1,048,576 bytes"):
+        Genome(path, get_alphabet("dna")).lengths  # noqa: B018
+
+
+def test_columns_that_nobody_wants_are_not_kept(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    wide = ",".join(f"c{i}" for i in range(200))
+    path.write_text(f"sequence,{wide},label\n" + f"ACGT,{','.join(['12345678'] * 200)},a\n" * 2000)
+    tracemalloc.start()
+    found = read_table(path, ("sequence", "label"))
+    kept = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert found.columns == {"sequence": ["ACGT"] * 2000, "label": ["a"] * 2000}
+    assert kept < os.path.getsize(path) / 4

@@ -1,0 +1,90 @@
+"""Tables as Excel writes them in several countries: read as what they are, and said."""
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dnamamba import UserError
+from dnamamba.data.tables import read_table
+
+WANTED = {"sequence": ["ACGT", "GGC"], "label": ["leaf", "root; x"]}
+ROWS = [["Sequence", "id", "LABEL"], ["ACGT", "a", "leaf"], ["GGC", "b", "root; x"]]
+
+
+def text(delimiter: str, end: str = "\r\n") -> str:
+    return "".join(delimiter.join(f'"{cell}"' if ";" in cell else cell for cell in row) + end for row in ROWS)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("t.csv", lambda: text(";").encode("utf-8-sig"), "separated by semicolons"),
+        ("t.csv", lambda: text("\t").encode(), "separated by tabs"),
+        ("t.tsv", lambda: text(",").encode(), "separated by commas"),
+        ("t.txt", lambda: text("\t").encode("utf-16"), ""),
+        ("t.csv", lambda: b"\xfe\xff" + text(";").encode("utf-16-be"), "separated by semicolons"),
+        ("t.csv.gz", lambda: gzip.compress(("\r\n" + text(";")).encode()), "separated by semicolons"),
+    ],
+)
+def test_a_table_of_another_dialect_is_read_and_said(
+    tmp_path: Path, name: str, content: Callable[[], bytes], said: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content())
+    table = read_table(path, ("sequence", "label"), ("split",))
+    assert table.columns == WANTED
+    assert f"{path}: columns read whatever their case: Sequence, LABEL" in table.notes
+    assert said in table.notes[0]
+    assert len(table.notes) == 1 + bool(said)
+
+
+def test_a_decimal_comma_is_a_point_where_semicolons_separate(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("sequence;label\nAC;0,5\nGT;-12\nCC;1,25e-3\nAA;\n")
+    table = read_table(path, ("sequence", "label"))
+    assert table.columns["label"] == ["0.5", "-12", "1.25e-3", ""]
+    assert table.notes[1] == f"{path}: the commas of column label are decimal commas"
+    path.write_text("sequence;label\nAC;0,5\nGT;x,y\n")
+    assert read_table(path, ("sequence", "label")).columns["label"] == ["0,5", "x,y"]
+
+
+def test_the_exact_name_of_a_column_comes_before_its_case(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("Label,label,LABEL,Seq,SEQ\n1,2,3,A,C\n")
+    table = read_table(tmp_path / "t.csv", ("label",), named={"label": "label"})
+    assert table.columns == {"label": ["2"]}
+    assert table.notes == ()
+    with pytest.raises(UserError, match="no column seq; its columns are Label, label, LABEL, Seq, SEQ"):
+        read_table(tmp_path / "t.csv", ("seq",))
+
+
+def test_utf_16_cut_within_a_letter_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(text(",").encode("utf-16")[:-1])
+    with pytest.raises(UserError, match=r"t\.csv is (truncated|not UTF-8 text)"):
+        read_table(path, ("sequence", "label"))
+
+
+def test_a_workbook_is_read_by_its_first_sheet(tmp_path: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    sheet = book.active
+    sheet.title = "data"
+    for row in ([], ["Sequence", "label", None], ["ACGT", 1.5], [], ["GG", 2.0], ["TT", 3], ["CC", None]):
+        sheet.append(row)
+    book.create_sheet("notes").append(["x"])
+    path = tmp_path / "t.xlsx"
+    book.save(path)
+    table = read_table(path, ("sequence", "label"))
+    assert table.columns == {"sequence": ["ACGT", "GG", "TT", "CC"], "label": ["1.5", "2", "3", ""]}
+    assert table.rows == [3, 5, 6, 7]
+    assert table.notes[0] == f"{path}: the first of 2 sheets is read, data"
+    sheet.cell(row=5, column=5, value="stray")
+    book.save(path)
+    with pytest.raises(UserError, match=r"t\.xlsx, row 5: a cell to the right of the header's columns"):
+        read_table(path, ("sequence", "label"))
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(UserError, match=r"t\.xlsx is damaged or not an Excel workbook") as error:
+        read_table(path, ("sequence", "label"))
+    assert "\n" not in str(error.value)

@@ -1,0 +1,131 @@
+"""Effects of variants on the answer of a fine-tuned model: variants, a VCF, a saturated region."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dnamamba import (
+    DecoderConfig,
+    Genome,
+    LanguageModel,
+    MambaConfig,
+    SequenceModel,
+    UserError,
+    get_alphabet,
+    save_model,
+    score_variants,
+)
+from dnamamba.commands.score import ScoreConfig, score
+from dnamamba.data.variants import Vcf
+
+from .conftest import random_dna
+
+DNA = get_alphabet("dna")
+LETTERS = random_dna(200).replace("N", "C")
+
+
+@pytest.fixture
+def asked() -> SequenceModel:
+    torch.manual_seed(3)
+    decoder = DecoderConfig("classification", ("leaf", "root", 'a "b"'), "mean")
+    model = SequenceModel(MambaConfig(d_model=8, n_layer=2), decoder)
+    torch.nn.init.normal_(model.head.weight, std=3)
+    torch.nn.init.normal_(model.backbone.embedding.weight, std=0.5)
+    return model.eval()
+
+
+@pytest.fixture
+def fasta(tmp_path: Path) -> Path:
+    (tmp_path / "g.fa").write_text(f">chr1\n{LETTERS}\n")
+    return tmp_path / "g.fa"
+
+
+def logits(model: SequenceModel, letters: str, reverse: bool) -> np.ndarray:
+    ids = DNA.encode(letters)
+    with torch.no_grad():
+        return (
+            model(torch.from_numpy(DNA.reverse_complement(ids) if reverse else ids.copy())[None])[0]
+            .double()
+            .numpy()
+        )
+
+
+def by_hand(
+    model: SequenceModel, position: int, ref: str, alt: str, label: int, window: int
+) -> tuple[float, float]:
+    """The mean over strands of the difference of log odds of two windows, each read whole."""
+    start = position - 1
+    before, end = LETTERS[max(0, start - window // 2) : start], start + len(ref)
+    after = LETTERS[end : end + window - 1 - window // 2]
+    effects = []
+    for reverse in (False, True):
+        z = [logits(model, before + allele + after, reverse) for allele in (ref, alt)]
+        odds = [each[label] - np.logaddexp.reduce(np.delete(each, label)) for each in z]
+        effects.append((odds[1] - odds[0], np.linalg.norm(z[1] - z[0])))
+    return tuple(np.mean(effects, axis=0))
+
+
+VARIANTS = [("chr1", 50, LETTERS[49], "A"), ("chr1", 50, LETTERS[49], "GTT"), ("1", 3, LETTERS[2:5], "T")]
+
+
+def test_an_effect_is_the_difference_of_answers_to_whole_windows(asked: SequenceModel, fasta: Path) -> None:
+    variants = [("chr1", *rest) for _, *rest in VARIANTS]
+    found = score_variants(asked, Genome(fasta, DNA), variants, window=60, label="root")  # type: ignore[arg-type]
+    wanted = [by_hand(asked, *rest, label=1, window=60) for _, *rest in VARIANTS]
+    np.testing.assert_allclose(np.transpose(found), wanted, rtol=1e-4, atol=1e-6)
+
+
+def run(model: SequenceModel, folder: Path, **changed: Any) -> Path:
+    save_model(model, folder / "model")
+    settings: dict[str, Any] = {
+        "model": str(folder / "model"), "out": str(folder / "out.vcf"), "vcf": None, "region": None,
+        "fasta": str(folder / "g.fa"), "window": 60, "shifts": [0], "strand": "both", "device": "cpu",
+        "precision": "fp32", "bases_per_batch": None, "overwrite": False, "label": "root",
+    }  # fmt: skip
+    score(ScoreConfig(**settings | changed))
+    return Path(settings["out"])
+
+
+def test_a_vcf_with_other_names_gets_effects_and_is_told_so(
+    asked: SequenceModel, fasta: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"1\t{pos}\t.\t{ref}\t{alt}\t.\t.\t." for _, pos, ref, alt in VARIANTS]
+    vcf = fasta.with_name("v.vcf")
+    header = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+    vcf.write_text(header + "\n".join([*rows, "Un_1\t1\t.\tA\tC\t.\t.\t."]) + "\n")
+    out = run(asked, fasta.parent, vcf=str(vcf), unknown="skip")
+    *scored, lost = Vcf(out).rows()
+    for row, (_, *rest) in zip(scored, VARIANTS, strict=True):
+        info = dict(part.split("=") for part in row.columns[7].decode().split(";"))
+        wanted = by_hand(asked, *rest, label=1, window=60)
+        assert (float(info["DNAMAMBA_EFFECT"]), float(info["DNAMAMBA_DISTANCE"])) == pytest.approx(
+            wanted, rel=1e-4
+        )
+    assert lost.columns[7] == b"DNAMAMBA_UNSCORED=unknown_record"
+    assert b'Description="Answer for root to the window with ALT minus' in b"".join(Vcf(out).header)
+    assert "LLR" not in out.read_text()
+    said = capsys.readouterr()
+    assert "chromosome names matched by synonyms: 1 is chr1" in said.err
+    assert "1 unknown_record" in said.out
+
+
+def test_a_region_is_saturated_with_effects(asked: SequenceModel, fasta: Path) -> None:
+    out = fasta.with_name("s.tsv")
+    run(asked, fasta.parent, region="chr1:50-52", out=str(out), label='a "b"')
+    header, *lines = [line.split("\t") for line in out.read_text().splitlines()]
+    assert header == ["chrom", "pos", "ref", "alt", "effect", "distance"]
+    assert len(lines) == 9
+    for _, pos, ref, alt, *values in lines:
+        wanted = by_hand(asked, int(pos), ref, alt, label=2, window=60)
+        assert list(map(float, values)) == pytest.approx(wanted, rel=1e-4)
+
+
+def test_a_label_that_is_not_the_models_is_refused(asked: SequenceModel, fasta: Path) -> None:
+    genome = Genome(fasta, DNA)
+    with pytest.raises(UserError, match=r"^label: the model has leaf, root, a \"b\"; name the one"):
+        score_variants(asked, genome, [])
+    with pytest.raises(UserError, match=r"^label: a pretrained model has none \(got 'root'\)"):
+        score_variants(LanguageModel(MambaConfig(8, 1)), genome, [], label="root")

@@ -1,0 +1,232 @@
+"""`dnamamba predict`: what is read, what is written, how it is judged; against the model itself."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dnamamba import (
+    DecoderConfig,
+    LanguageModel,
+    MambaConfig,
+    SequenceModel,
+    UserError,
+    get_alphabet,
+    save_model,
+)
+from dnamamba.commands.predict import PredictConfig, predict_to_file
+from dnamamba.data.regions import RegionsConfig
+
+from .conftest import random_dna
+
+DNA = get_alphabet("dna")
+ONE, TWO = random_dna(300, 3).replace("N", "C"), random_dna(120, 5)
+Run = Callable[..., Path]
+
+
+def asked(kind: str, labels: tuple[str, ...]) -> SequenceModel:
+    torch.manual_seed(3)
+    unit = {"shift": 5.0, "scale": 2.0} if kind == "regression" else {}
+    model = SequenceModel(MambaConfig(d_model=8, n_layer=2), DecoderConfig(kind, labels, "mean", **unit))
+    torch.nn.init.normal_(model.head.weight, std=3)
+    torch.nn.init.normal_(model.backbone.embedding.weight, std=0.5)
+    return model.eval()
+
+
+MODELS = {
+    "classification": asked("classification", ("leaf", "root")),
+    "multilabel": asked("multilabel", ("cold", "heat", "salt")),
+    "regression": asked("regression", ("value",)),
+}
+
+
+def direct(kind: str, letters: str) -> np.ndarray:
+    model = MODELS[kind]
+    with torch.no_grad():
+        logits = model(torch.from_numpy(DNA.encode(letters))[None])[0].double()
+    return model.decoder.head.predict(logits).numpy()
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.chdir(tmp_path)
+    Path("g.fa").write_text(f">chr1 first\n{ONE}\n>chr2\n{TWO}\n")
+    Path("r.bed").write_text("1\t10\t60\ta\t0\t+\n2\t5\t35\tb\t0\t-\n")
+    for kind, model in MODELS.items():
+        save_model(model, Path(kind))
+    save_model(LanguageModel(MambaConfig(8, 1)), Path("pretrained"))
+
+    def predicted(kind: str = "classification", **settings: Any) -> Path:
+        return predict_to_file(PredictConfig(**{"model": kind, "out": "p.tsv", "device": "cpu", **settings}))
+
+    return predicted
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file, delimiter="," if path.suffix == ".csv" else "\t"))
+
+
+@pytest.mark.parametrize("out", ["p.tsv", "p.csv", "p.parquet"])
+@pytest.mark.parametrize("kind", MODELS)
+def test_records_of_a_fasta_become_rows_of_a_table(run: Run, kind: str, out: str) -> None:
+    path = run(kind, fasta="g.fa", out=out)
+    if out == "p.parquet":
+        parquet = pytest.importorskip("pyarrow.parquet")
+        found = parquet.read_table(path).to_pylist()
+        assert all(isinstance(row["start"], int) for row in found)
+    else:
+        found = rows(path)
+    assert [(row["id"], row["record"], int(row["end"])) for row in found] == [
+        ("chr1", "chr1", 300), ("chr2", "chr2", 120)
+    ]  # fmt: skip
+    for row, letters in zip(found, (ONE, TWO), strict=True):
+        wanted = direct(kind, letters)
+        if kind == "regression":
+            assert float(row["predicted"]) == pytest.approx(wanted[0], rel=1e-5)
+        else:
+            labels = MODELS[kind].decoder.labels
+            assert [float(row[f"p_{label}"]) for label in labels] == pytest.approx(
+                list(wanted), rel=1e-4, abs=1e-7
+            )
+
+
+def test_regions_are_read_by_strand_and_written_as_bed(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    path = run(fasta="g.fa", bed="r.bed", out="p.bed")
+    lines = [line.split("\t") for line in path.read_text().splitlines()]
+    other = DNA.decode(DNA.reverse_complement(DNA.encode(TWO[5:35])))
+    for line, place, letters in zip(
+        lines, (["chr1", "10", "60", "a"], ["chr2", "5", "35", "b"]), (ONE[10:60], other), strict=True
+    ):
+        p = direct("classification", letters)
+        assert line[:4] == place
+        assert int(line[4]) == round(1000 * p.max())
+        assert line[6] == ("leaf", "root")[int(p.argmax())]
+        assert [float(line[7]), float(line[8])] == pytest.approx(list(p), rel=1e-4)
+    assert [line[5] for line in lines] == ["+", "-"]
+    assert "chromosome names matched by synonyms: 1 is chr1, 2 is chr2" in capsys.readouterr().err
+
+
+def test_promoters_of_an_annotation_are_judged_by_an_attribute(run: Run) -> None:
+    gene = "chr{}\tx\tgene\t{}\t{}\t.\t{}\t.\tID={};tissue={}\n"
+    Path("a.gff3").write_text(
+        gene.format(1, 101, 200, "+", "A", "leaf") + gene.format(2, 21, 60, "-", "B", "root")
+    )
+    regions = RegionsConfig(feature="gene", label="tissue", upstream=40, downstream=10)
+    path = run(fasta="g.fa", bed="a.gff3", regions=regions)
+    found = rows(path)
+    assert [(row["id"], row["start"], row["end"], row["strand"], row["label"]) for row in found] == [
+        ("A", "60", "110", "+", "leaf"), ("B", "50", "100", "-", "root")
+    ]  # fmt: skip
+    right = sum(row["predicted"] == row["label"] for row in found)
+    document = json.loads(Path("p.metrics.json").read_text())
+    assert document["metrics"]["accuracy"] == right / 2
+    assert document["sequences"] == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels", "metric"),
+    [("classification", ("leaf", "root"), "accuracy"), ("regression", ("3.5", "7"), "rmse")],
+)
+def test_a_table_with_labels_is_evaluated(run: Run, kind: str, labels: tuple[str, ...], metric: str) -> None:
+    text = f"Seq,id,label\n{ONE},s1,{labels[0]}\n{TWO},s2,{labels[1]}\n"
+    Path("t.csv").write_text(text)
+    found = rows(run(kind, table="t.csv", columns={"sequence": "Seq"}))
+    assert [row["id"] for row in found] == ["s1", "s2"]
+    assert "record" not in found[0]
+    document = json.loads(Path("p.metrics.json").read_text())
+    if kind == "regression":
+        errors = [float(row["predicted"]) - float(label) for row, label in zip(found, labels, strict=True)]
+        wanted = float(np.sqrt(np.mean(np.square(errors))))
+    else:
+        wanted = np.mean([row["predicted"] == label for row, label in zip(found, labels, strict=True)])
+    assert document["metrics"][metric] == pytest.approx(wanted, rel=1e-9)
+    Path("p.metrics.json").unlink()
+    run(kind, table="t.csv", columns={"sequence": "Seq"}, evaluate=False, overwrite=True)
+    assert not Path("p.metrics.json").exists()
+
+
+def test_records_are_judged_by_a_table_of_their_labels(run: Run) -> None:
+    Path("l.tsv").write_text("id\tlabel\nchr2\theat;salt\nchr1\t\n")
+    found = rows(run("multilabel", fasta="g.fa", labels="l.tsv"))
+    assert [row["label"] for row in found] == ["", "heat;salt"]
+    assert 0 <= json.loads(Path("p.metrics.json").read_text())["metrics"]["accuracy"] <= 1
+    Path("l.tsv").write_text("id\tlabel\nchr2\theat\n")
+    with pytest.raises(UserError, match=r"l\.tsv: 1 sequence\(s\) have no label, the first is 'chr1'"):
+        run("multilabel", fasta="g.fa", labels="l.tsv", overwrite=True)
+
+
+def test_a_sliding_track_has_each_windows_answer_in_its_middle(run: Run) -> None:
+    pytest.importorskip("pyBigWig")
+    bigtools = pytest.importorskip("pybigtools")
+    path = run(fasta="g.fa", out="p.bw", window=100, stride=20)
+    track = bigtools.open(str(path))
+    for first in (0, 20, 200):
+        wanted = direct("classification", ONE[first : first + 100])[1]
+        values = np.array(track.values("chr1", first + 40, first + 60, fillna=None))
+        np.testing.assert_allclose(values, wanted, rtol=1e-5)
+    assert np.isnan(np.array(track.values("chr1", 0, 40, fillna=None))).all()
+    assert np.isnan(np.array(track.values("chr1", 260, 300, fillna=None))).all()
+    Path("o.bed").write_text("chr1\t0\t50\nchr1\t40\t90\n")
+    with pytest.raises(UserError, match="regions overlap, and a bigWig holds one value per base"):
+        run(fasta="g.fa", bed="o.bed", out="o.bw")
+
+
+def test_a_vcf_has_both_alleles_and_their_difference(run: Run) -> None:
+    header = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+    ref = ONE[99]
+    alts = ["A" if ref != "A" else "C", "GTTA", "<DEL>"]
+    Path("v.vcf").write_text(
+        header + f"1\t100\trs1\t{ref}\t{','.join(alts)}\t.\t.\t.\nUn\t5\t.\tA\tC\t.\t.\t.\n"
+    )
+    found = rows(run(fasta="g.fa", vcf="v.vcf", window=60, regions=RegionsConfig(unknown="skip")))
+    assert [(row["chrom"], row["pos"], row["alt"], row["unscored"]) for row in found] == [
+        *(("1", "100", alt, reason) for alt, reason in zip(alts, (".", ".", "symbolic"), strict=True)),
+        ("Un", "5", "C", "unknown_record"),
+    ]
+    for row, alt in zip(found[:2], alts, strict=False):
+        before, after = ONE[69:99], ONE[100:129]
+        one, other = (direct("classification", before + allele + after)[1] for allele in (ref, alt))
+        assert [float(row[f"{what}_root"]) for what in ("ref", "alt", "difference")] == pytest.approx(
+            [one, other, other - one], rel=1e-4, abs=1e-7
+        )
+        assert row["predicted_alt"] == ("root" if other > 0.5 else "leaf")
+    assert found[2]["alt_root"] == found[3]["predicted_ref"] == ""
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, r"what is to be read: give fasta=FILE; or .* \(got none\)"),
+        ({"bed": "r.bed"}, r"what is to be read: .* \(got bed\)"),
+        ({"fasta": "g.fa", "labels": "l", "bed": "r.bed"}, "labels: a table of id and label goes with fasta"),
+        ({"fasta": "g.fa", "columns": {"id": "x"}}, "columns: names columns of a table"),
+        ({"fasta": "g.fa", "regions": RegionsConfig(flank=2)}, "regions: says how bed is read"),
+        ({"fasta": "g.fa", "vcf": "v.vcf"}, "window: a vcf needs it"),
+        ({"fasta": "g.fa", "evaluate": True}, "evaluate: no labels; give a table"),
+        ({"fasta": "g.fa", "evaluate": True, "window": 9}, "evaluate: variants and windows have no labels"),
+        ({"fasta": "g.fa", "bed": "r.bed", "evaluate": True}, "evaluate: sequence a is a 'a'; the model's"),
+        ({"fasta": "g.fa", "model": "pretrained"}, "pretrained is a pretrained model that answers no"),
+        ({"fasta": "g.fa", "model": "multilabel", "out": "p.bw"}, "label: the model has cold, heat, salt;"),
+        ({"fasta": "g.fa", "label": "stem"}, r"label: the model has leaf, root \(got 'stem'\)"),
+        ({"fasta": "g.fa", "strand": "up"}, "decoder.strand must be forward or both, not 'up'"),
+        ({"fasta": "g.fa", "out": "p.xls"}, "out=p.xls must be a file's name that ends in .tsv or .csv"),
+        ({"fasta": "p.fa"}, r"p\.fa: 2 letter\(s\) are no nucleotide codes, the first is 'E' at position 3"),
+        ({"fasta": "g.fa", "batch_size": 0}, r"batch_size: must be at least 1 \(got 0\)"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line_and_nothing_is_written(
+    run: Run, settings: dict[str, Any], message: str
+) -> None:
+    Path("p.fa").write_text(">a\nACEF\n")
+    before = sorted(Path().iterdir())
+    with pytest.raises(UserError, match=message) as error:
+        run(**settings)
+    assert "\n" not in str(error.value)
+    left = {path for path in Path().iterdir() if path.suffix not in (".fai", ".gzi")}
+    assert left == {path for path in before if path.suffix not in (".fai", ".gzi")}

@@ -1,0 +1,39 @@
+"""SIGTERM and a closed terminal: the status says so, and nothing half written stays."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = """
+import os, signal, sys
+from dnamamba import score
+from dnamamba.commands import score as command
+def stopped(model, vcf, genome, windows, bases_per_batch, out, advance):
+    out.write_bytes(b"half")
+    os.kill(os.getpid(), {number})
+    raise SystemExit("went on")
+command.score_vcf = stopped
+sys.argv[1:] = {arguments}
+score.main()
+"""
+VCF = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\na\t3\t.\tG\tA\t.\t.\t.\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_leaves_nothing_half_written(
+    number: signal.Signals, saved_model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "g.fa").write_text(">a\n" + "ACGT" * 20 + "\n")
+    (tmp_path / "v.vcf").write_text(VCF)
+    arguments = [f"model={saved_model}", "fasta=g.fa", "vcf=v.vcf", "out=o.vcf", "window=32", "device=cpu"]
+    program = PROGRAM.format(number=int(number), arguments=arguments)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 128 + number
+    assert done.stderr.startswith("dnamamba: interrupted")
+    assert sorted(os.listdir(tmp_path)) == ["g.fa", "v.vcf"]

@@ -1,0 +1,322 @@
+"""The kinds of input that are fuzzed: seeds, the package's reading, and an independent one as truth."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import random
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from dnamamba import Genome, UserError, get_alphabet
+from dnamamba.checkpoint import load, save_model
+from dnamamba.commands.yaml_files import check_file
+from dnamamba.config import typed
+from dnamamba.data.examples import Collector, from_bed, from_table
+from dnamamba.data.intervals import bed_rows
+from dnamamba.data.tables import read_table
+from dnamamba.data.variants import Vcf
+from dnamamba.datasets.genome.config import GenomeConfig
+from dnamamba.inference.inputs import read_inputs
+from dnamamba.inference.score_vcf import check
+from dnamamba.models import LanguageModel, MambaConfig
+from dnamamba.training.config import TrainConfig
+from tests.data.fasta_texts import bgzip
+from tests.robustness.fuzzing import Format, Unreadable, mutated
+
+BYTES, DNA = get_alphabet("bytes"), get_alphabet("dna")
+MARK = b"\xef\xbb\xbf"
+LENGTHS = {"chr1": 400, "chr2": 250, "1.10": 90}
+GENOME = "".join(
+    f">{name} a title\n" + "\n".join(sequence[i : i + 60] for i in range(0, len(sequence), 60)) + "\n"
+    for name, sequence in (
+        (name, "".join(random.Random(name).choices("ACGTN", k=length))) for name, length in LENGTHS.items()
+    )
+).encode()
+
+
+# --- FASTA ---------------------------------------------------------------------------------------------
+
+
+def read_fasta(path: Path) -> dict[str, bytes]:
+    """Letters by record; as bases too, and a second time, from the cache."""
+    genome, again = Genome(path, BYTES), Genome(path, BYTES)
+    found = {name: BYTES.decode(genome.fetch(name)).encode("latin-1") for name in genome.names}
+    pieces = {name: np.concatenate(list(again.pieces(name))) for name in again.names}
+    assert {name: BYTES.decode(ids).encode("latin-1") for name, ids in pieces.items()} == found
+    bases = Genome(path, DNA)
+    try:
+        bases.load()
+    except UserError as error:
+        assert "nucleotide" in str(error)  # noqa: PT017
+    else:
+        for name, letters in found.items():
+            np.testing.assert_array_equal(bases.fetch(name), DNA.encode(letters))
+    return found
+
+
+def fasta_truth(data: bytes) -> dict[str, bytes]:
+    """Each header's first word, and what is no white space in the lines below it."""
+    text = data.removeprefix(MARK)
+    if b"\n" not in text:
+        text = text.replace(b"\r", b"\n")
+    records: dict[str, list[bytes]] = {}
+    letters: list[bytes] | None = None
+    for line in text.split(b"\n"):
+        if line.startswith(b">"):
+            words = line[1:].decode().split(maxsplit=1)
+            if not words or words[0] in records:
+                raise Unreadable(f"a header without a name, or a second one of it: {line[:60]!r}")
+            letters = records[words[0]] = []
+        elif line.strip(bytes(range(33))):
+            if letters is None:
+                raise Unreadable("sequence before the first header")
+            letters.append(bytes(byte for byte in line if byte > 32))
+    found = {name: b"".join(parts) for name, parts in records.items()}
+    if not all(found.values()):
+        raise Unreadable("a record without sequence")
+    return found
+
+
+def unpacked(data: bytes) -> bytes:
+    """The text of gzip data; of anything else itself, which is what the reader tells by the first bytes."""
+    if not data.startswith(b"\x1f\x8b"):
+        return data
+    try:
+        return gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise Unreadable(f"gzip says {error}") from None
+
+
+def unpacked_first(truth: Any) -> Any:
+    """The truth of a text, of its gzip data."""
+    return lambda data: truth(unpacked(data))
+
+
+def compressed(pack: Any) -> Any:
+    """Change the text and compress it, or change what is compressed."""
+
+    def change(data: bytes, rng: random.Random) -> bytes:
+        return pack(mutated(gzip.decompress(data), rng)) if rng.random() < 0.5 else mutated(data, rng)
+
+    return change
+
+
+def _packed(text: bytes) -> bytes:
+    return gzip.compress(text, 1, mtime=0)
+
+
+# --- tables, intervals, variants -----------------------------------------------------------------------
+
+
+def read_cells(path: Path) -> dict[str, list[str]]:
+    """Columns of a table; all that fine-tuning makes of it as well."""
+    into = Collector(DNA)
+    try:
+        from_table(path, {}, into)
+        into.examples()
+    except UserError as error:
+        if path.name in str(error) and "with no label" not in str(error):
+            raise
+    return read_table(path, ("sequence", "label"), ("split",)).columns
+
+
+def cells_truth(delimiter: str) -> Any:
+    """Python's own reading of the same text, blank rows left out."""
+
+    def truth(data: bytes) -> dict[str, list[str]]:
+        text = data.removeprefix(MARK).decode()
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+        rows = [[cell.strip() for cell in row] for row in rows if any(cell.strip() for cell in row)]
+        header = rows[0]
+        return {
+            name: [row[header.index(name)] for row in rows[1:]]
+            for name in ("sequence", "label", "split")
+            if name in header
+        }
+
+    return truth
+
+
+def read_bed_file(genome: Path) -> Any:
+    """Rows of a BED file, as embeddings and as labelled sequences."""
+
+    def read(path: Path) -> list[tuple[Any, ...]]:
+        rows = [(*row.interval, *row.others) for row in bed_rows(path)]
+        from_bed(genome, path, into := Collector(DNA))
+        inputs = read_inputs((genome, path), DNA)
+        for region, place in zip(inputs.regions, into.places, strict=True):
+            assert (region.record, region.start, region.end) == tuple(place)
+        return rows
+
+    return read
+
+
+def bed_truth(data: bytes) -> list[tuple[Any, ...]]:
+    """Lines by the format's text: tabs if there is one, else white space."""
+    rows: list[tuple[Any, ...]] = []
+    text = data.removeprefix(MARK).decode().replace("\r\n", "\n").replace("\r", "\n")
+    for line in text.split("\n"):
+        fields = line.split("\t") if "\t" in line else line.split()
+        if line.strip() and not line.startswith(("#", "track", "browser")):
+            rows.append((fields[0], int(fields[1]), int(fields[2]), *fields[3:]))
+    return rows
+
+
+def read_vcf(genome: Path) -> Any:
+    """Rows of a VCF file, each checked against a genome."""
+    bases = Genome(genome, DNA)
+
+    def read(path: Path) -> list[tuple[Any, ...]]:
+        vcf = Vcf(path)
+        rows = [(row.name, row.position, row.ref, tuple(row.alts)) for row in vcf.rows()]
+        assert check(vcf, bases, lambda line: None).rows == len(rows)
+        return rows
+
+    return read
+
+
+def vcf_truth(data: bytes) -> list[tuple[Any, ...]]:
+    """Lines below the one of column names, by tabs."""
+    rows: list[tuple[Any, ...]] = []
+    lines = iter(unpacked(data).removeprefix(MARK).split(b"\n"))
+    for line in lines:
+        if not line.startswith(b"##"):
+            break
+    for line in lines:
+        if line.strip():
+            chrom, pos, _, ref, alt, *_ = line.rstrip(b"\r").split(b"\t")
+            alts = () if alt == b"." else tuple(a.decode() if a.isalpha() else None for a in alt.split(b","))
+            rows.append((chrom.decode("utf-8", "replace"), int(pos), ref.decode(), alts))
+    return rows
+
+
+def parquet_seeds() -> Iterator[bytes]:
+    """Text, dictionary-encoded text, numbers with NaN, dates and bytes, in pages with checksums."""
+    text = ["ACGT", "GGCC", "TTTT", "ACCA"]
+    for labels in (
+        ["a", "b", None, "a"],
+        pyarrow.array([1.0, float("nan"), 2.0, 1.0]),
+        pyarrow.array([0, 1, 2, 3], type=pyarrow.date32()),
+        pyarrow.array([b"a", b"b", b"a", b"b"]),
+        pyarrow.array(["x", "y", "x", "y"]).dictionary_encode(),
+    ):
+        for codec in ("none", "snappy"):
+            out = io.BytesIO()
+            table = pyarrow.table(
+                {"sequence": text, "label": labels, "split": ["train", "valid", "test", ""]}
+            )
+            pyarrow.parquet.write_table(table, out, compression=codec, write_page_checksum=True)
+            yield out.getvalue()
+
+
+# --- models and configurations ------------------------------------------------------------------------
+
+
+def read_model(path: Path) -> None:
+    """A model folder; what is read must at least be finite and of its own configuration."""
+    model = load(path.parent)
+    assert model.config.vocab_size == model.backbone.embedding.weight.shape[0]
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """A user's file over the defaults, as a command makes its settings of it."""
+    check_file(path)
+    defaults = OmegaConf.create({"data": {}, "train": {}})
+    try:
+        given = OmegaConf.merge(defaults, OmegaConf.load(path))
+        data = typed(given.data, GenomeConfig, "data")
+        typed(given.train, TrainConfig, "train")
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except (OmegaConfBaseException, OSError, yaml.YAMLError, ValueError, AttributeError) as error:
+        # Hydra reads the file before a command does; what it raises is one line there.
+        raise UserError(f"{path}: {' '.join(str(error).split())}") from None
+    return {"valid": data.valid, "test": data.test}
+
+
+def settings_truth(data: bytes) -> dict[str, Any] | None:
+    """Names as they are written; None where merge keys or interpolations say otherwise."""
+    text = data.decode("utf-8-sig")
+    written = yaml.load(text, Loader=yaml.BaseLoader) or {}
+    if "<<" in text or "${" in text or not isinstance(written, dict):
+        return None
+    group = written.get("data") or {}
+    return {key: _names(group.get(key)) for key in ("valid", "test")} if isinstance(group, dict) else None
+
+
+def _names(value: Any) -> Any:
+    if value in (None, "null", "~", "", "Null", "NULL"):
+        return None
+    return [value] if isinstance(value, str) else value
+
+
+SETTINGS = [
+    b"# @package _global_\ndata:\n  valid: [chr1, '1.10']\n  test: [X, \"010\"]\n  max_length: 64\n"
+    b"train:\n  seed: 3\n",
+    b"data: {valid: [a, b], test: null, batch_size: 4, markov_orders: [0, 2]}\n"
+    b"train: {learning_rate: 1e-3}\n",
+    b"data: &d\n  valid: chrII\n  length_warmup: {first_length: 16, steps: [1, 2]}\n"
+    b"train:\n  betas: [0.9, 0.95]\n",
+]
+CELLS = b'sequence,label,split\nACGT,a,train\nGGCC,"b\nc",test\nTTTT,1.0,valid\nNNAC,x y,train\n'
+EXCEL = MARK + b"sequence,label,,\r\nACGT,a,,\r\nGGCC,b,,\r\n"
+BED = b"track name=x\nchr1\t0\t40\tgene\t0\t+\nchr1\t10\t90\ttwo\t0\t-\n#x\nchr2\t5\t250\n"
+SPACED_BED = b"chr1 0 40 gene 0 +\nchr2 1 2 b 0 -\n"
+UNEVEN = b">a\nACGT\nAC\n\nACGTACGT\n>b x\nACGTACGTAC GTACGT\n"
+
+
+def variants() -> bytes:
+    """A VCF file whose REF is that of the genome."""
+    letters = "".join(GENOME.decode().split("\n")[1:8])
+    alleles = ((3, "A"), (9, "C,G"), (20, "<DEL>"), (31, "ACGT"), (44, "."), (60, "R"), (77, "*,T"))
+    rows = "".join(
+        f"chr1\t{place}\trs{place}\t{letters[place - 1]}\t{alt}\t.\tPASS\tAF=0.5\tGT\t0/1\n"
+        for place, alt in alleles
+    )
+    names = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\ts1\n"
+    return f"##fileformat=VCFv4.2\n##x=1\n{names}{rows}".encode()
+
+
+def windows(text: bytes) -> bytes:
+    """The text as a Windows editor saves it."""
+    return MARK + text.replace(b"\n", b"\r\n")
+
+
+def formats(folder: Path) -> list[Format]:
+    """All of them; `folder` takes what they share."""
+    genome = folder / "genome.fa"
+    genome.write_bytes(GENOME)
+    model = LanguageModel(MambaConfig(d_model=8, n_layer=1, d_state=2))
+    for name in ("one", "other"):
+        save_model(model, folder / name)
+    config, weights = ((folder / "one" / name).read_bytes() for name in ("config.json", "model.safetensors"))
+    vcf, rows = variants(), read_vcf(genome)
+    text, blocks = compressed(_packed), compressed(lambda text: bgzip(text, 100))
+    records, cells = unpacked_first(fasta_truth), unpacked_first(cells_truth(","))
+    returns = GENOME.replace(b"\n", b"\r")
+    return [
+        Format("g.fa", [GENOME, UNEVEN, windows(GENOME), returns], read_fasta, fasta_truth),
+        Format("g.fasta.gz", [_packed(GENOME), _packed(UNEVEN)], read_fasta, records, text),
+        Format("b.fa.gz", [bgzip(GENOME, 100), bgzip(UNEVEN)], read_fasta, records, blocks),
+        Format("r.bed", [BED, SPACED_BED, windows(BED)], read_bed_file(genome), bed_truth),
+        Format("v.vcf", [vcf, windows(vcf)], rows, vcf_truth),
+        Format("v.vcf.gz", [_packed(vcf), bgzip(vcf, 80)], rows, vcf_truth, text),
+        Format("t.csv", [CELLS, EXCEL], read_cells, cells_truth(",")),
+        Format("t.tsv", [CELLS.replace(b",", b"\t")], read_cells, cells_truth("\t")),
+        Format("t.csv.gz", [_packed(CELLS)], read_cells, cells, text),
+        Format("t.parquet", list(parquet_seeds()), read_cells),
+        Format("one/config.json", [config], read_model),
+        Format("other/model.safetensors", [weights], read_model),
+        Format("x.yaml", SETTINGS, read_settings, settings_truth),
+    ]
