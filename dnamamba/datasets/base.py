@@ -92,6 +92,7 @@ class DataModule(lightning.LightningDataModule):
         alphabet: of the tokens.
         schedule: the stages of the run.
         padding: `right` or `left`, the side of a short row that is filled.
+        chunk: positions of a sequence that a device reads at a time (`train.chunk_bases`); None: all of them.
         console: for a word on long work.
     """
 
@@ -99,6 +100,7 @@ class DataModule(lightning.LightningDataModule):
     alphabet: Alphabet
     schedule: LengthSchedule
     padding: str = "right"
+    chunk: int | None = None
     console: Console = Console(quiet=True, markup=False, emoji=False)
 
     def __init__(

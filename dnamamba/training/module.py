@@ -19,6 +19,7 @@ from torch.distributed.tensor import DTensor
 
 from dnamamba.errors import UserError
 from dnamamba.objectives.base import Batch, Objective, shown
+from dnamamba.training.chunks import chunked_backward
 from dnamamba.training.config import TrainConfig
 from dnamamba.training.optim import adamw
 
@@ -45,6 +46,7 @@ class Task(lightning.LightningModule):
         layer_decay: the learning rate of a block relative to that of the one above it.
         micro_batch: samples at a time, by the batch.
         describe: names samples by step and sample numbers, for the report of a loss that is not finite.
+        chunk: positions to read at a time, in training and of held-out data; None reads sequences whole.
 
     Attributes:
         meter: of held-out data.
@@ -61,12 +63,14 @@ class Task(lightning.LightningModule):
         layer_decay: float = 1.0,
         micro_batch: Callable[[Batch], int],
         describe: Callable[[int, Any], list[str]],
+        chunk: int | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.model = model
         self.objective = objective
         self.meter = objective.meter()
+        self.meter.chunk = self.chunk = chunk
         self.train_config = train
         self.schedule = train.schedule(max_steps)
         self.layer_decay = layer_decay
@@ -155,11 +159,37 @@ class Task(lightning.LightningModule):
         for number_of_part, part in enumerate(parts, start=1):
             alone = number_of_part < len(parts) and isinstance(strategy, ParallelStrategy)
             with strategy.block_backward_sync() if alone else nullcontext():  # type: ignore[attr-defined]
-                loss = self.objective.loss_sum(self.model, part) / targets
-                with torch.autocast(self.device.type, enabled=False):
-                    self.manual_backward(loss)
-            total += loss.detach()
+                total += self._add_gradients(part, targets, alone)
         return total
+
+    def _add_gradients(self, part: Batch, targets: Tensor, alone: bool) -> Tensor:
+        """Gradients of a micro-batch; returns its share of the loss, detached.
+
+        Args:
+            part: the micro-batch.
+            targets: what its loss sum is divided by.
+            alone: whether the processes exchange no gradients yet.
+        """
+        if self.chunk is None:
+            loss = self.objective.loss_sum(self.model, part) / targets
+            with torch.autocast(self.device.type, enabled=False):
+                self.manual_backward(loss)
+            return loss.detach()
+        strategy = self.trainer.strategy
+        exchanges = isinstance(strategy, ParallelStrategy) and not alone
+        model, tokens, targets_of, term_of, loss_of = self.objective.chunks(self.model, part)
+        found = chunked_backward(
+            model,
+            tokens,
+            self.chunk,
+            targets_of,
+            term_of,
+            loss_of,
+            truncated=self.train_config.backpropagation == "truncated",
+            backward=lambda loss: self.manual_backward(loss / targets),
+            no_sync=strategy.block_backward_sync if exchanges else nullcontext,  # type: ignore[attr-defined]
+        )
+        return found / targets
 
     def _clip(self) -> Tensor:
         """Scale the gradients to the limit; returns the norm that they had, without waiting for it."""

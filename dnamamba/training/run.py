@@ -14,11 +14,13 @@ from rich.console import Console
 
 from dnamamba.checkpoint import Model
 from dnamamba.datasets.base import DataModule
+from dnamamba.errors import UserError
 from dnamamba.files import replacing
 from dnamamba.models.base import need_reach
 from dnamamba.objectives.base import Objective
 from dnamamba.reports.figures import read_metrics
 from dnamamba.training.checkpointing import LastCheckpoint
+from dnamamba.training.chunk_size import chunk_of
 from dnamamba.training.config import TrainConfig
 from dnamamba.training.keep_best import KeepBest
 from dnamamba.training.module import Task
@@ -107,7 +109,7 @@ class Run:
         console: for what a person reads.
 
     Raises:
-        UserError: the data has longer sequences than the model can read.
+        UserError: the model can't read sequences as long as the data's, or can't read them by chunks.
     """
 
     folder: Path
@@ -129,6 +131,12 @@ class Run:
 
     def __post_init__(self) -> None:
         need_reach(self.model.backbone, max(stage.length for stage in self.data.schedule.stages))
+        if self.fit is not None and self.train.chunk_bases is not None:
+            raise UserError(
+                "train.chunk_bases: nothing is trained by gradient with task.fit=closed (got "
+                f"{self.train.chunk_bases}); leave it null"
+            )
+        self.data.chunk = chunk_of(self.train, self.model, self.objective, self.data, self.trainer)
 
     def execute(self) -> Result | None:
         """Train, save, score, report.
@@ -152,6 +160,7 @@ class Run:
             layer_decay=self.layer_decay,
             micro_batch=data.micro_batch,
             describe=data.describe,
+            chunk=data.chunk,
         )
         best = [] if self.keep_best is None else [self.keep_best]
         last = LastCheckpoint(
@@ -164,6 +173,9 @@ class Run:
         trainer.callbacks.extend([Throughput(), progress, *best, last])  # type: ignore[attr-defined]
         for line in self.report.introduction():
             self.console.print(line, soft_wrap=True)
+        if data.chunk is not None:
+            how = self.train.backpropagation
+            self.console.print(f"read by chunks of {data.chunk:,} bases, {how} gradients")
 
         began = time.perf_counter()
         if self.fit is not None:

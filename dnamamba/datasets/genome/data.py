@@ -122,7 +122,10 @@ class GenomeData(DataModule):
 
     def micro_batch(self, batch: Batch) -> int:
         """How many windows of a training batch a device takes at a time: the same bases at every length."""
-        return max(1, self.config.bases_at_a_time // (batch["tokens"].shape[1] - 1))
+        length = batch["tokens"].shape[1] - 1
+        if self.chunk is not None:
+            return max(1, self.config.batch_size * self.chunk // min(length, self.chunk))
+        return max(1, self.config.bases_at_a_time // length)
 
     def train_dataloader(self) -> DataLoader:
         """The stream of training batches, a step each, from the step that the trainer has come to."""
