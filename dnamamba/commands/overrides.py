@@ -11,7 +11,7 @@ from dnamamba.errors import UserError
 PATHS = {"fasta", "bed", "vcf", "out", "ckpt_path", "data.fasta", "data.intervals", "data.folder"}
 PATHS |= {"data.labels", "data.bed", "data.table"}
 TEXTS = PATHS | {"region", "prompt"}
-LISTS = {"data.valid", "data.test", "data.label_names"}
+LISTS = {"data.train", "data.valid", "data.test", "data.label_names"}
 MAPS = {"data.classes", "task.class_weights", "data.homology", "data.valid_species", "data.test_species"}
 NAMES = {"region", *LISTS, *MAPS}
 """Keys whose values, or whose own keys, are names: a number there is a name that YAML has rewritten."""

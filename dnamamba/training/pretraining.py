@@ -100,7 +100,6 @@ class Pretraining:
             world_size=trainer.world_size,
         )
         data.console = console
-        bases_per_step = data.schedule.stages[-1].sequences * data.schedule.stages[-1].length
         return Run(
             folder,
             model,
@@ -108,7 +107,9 @@ class Pretraining:
             data,
             train,
             trainer,
-            PretrainingReport(size_of(model), data, bases_per_step, objective.meter().headline),
+            PretrainingReport(
+                size_of(model), data, data.schedule.stages[-1].bases_per_step, objective.meter().headline
+            ),
             contents={
                 "family": config.family,
                 "model": config.to_dict(),
