@@ -191,12 +191,11 @@ def run(tasks: list[Task], options: argparse.Namespace, models: dict[int, str]) 
 def longest(folder: Path, model: str, overrides: list[str]) -> int:
     """Train at 2^20 on simulated apes, and note memory and the time of a step."""
     import torch
-    from hydra import compose, initialize_config_dir
 
     from data_prep.simulate_apes import simulate
     from dnamamba.commands.finetune import finetune
     from dnamamba.commands.plan import plan_finetuning
-    from dnamamba.config import conf_dir
+    from dnamamba.config import composed
     from dnamamba.reports.figures import read_metrics
 
     genomes = folder / "SIMULATED"
@@ -219,8 +218,7 @@ def longest(folder: Path, model: str, overrides: list[str]) -> int:
         *(f"data.species.{name}={genomes.absolute() / name}_SIMULATED.fa" for name in species),
         *overrides,
     ]
-    with initialize_config_dir(str(conf_dir() / "finetune"), version_base="1.3"):
-        cfg = compose("finetune", overrides=settings)
+    cfg = composed("finetune", settings)
     planned = plan_finetuning(cfg)
     finetune(cfg, folder / "longest")
     logged = read_metrics(folder / "longest" / "metrics.csv")

@@ -1,13 +1,11 @@
-"""Where the configuration files lie, and how a command reads them and reports a user's mistake."""
+"""How a command reads its configuration, runs, and reports a user's mistake."""
 
 import os
-import re
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from difflib import get_close_matches
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -19,25 +17,20 @@ from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseExce
 from yaml import YAMLError
 
 from dnamamba.commands.entry import overrides_first
-from dnamamba.commands.overrides import LISTS, MAPS, NAMES, as_typed, empty, map_keys
+from dnamamba.commands.experiments import conf_dir, register_experiments
+from dnamamba.commands.mistakes import one_line, report
+from dnamamba.commands.overrides import LISTS, MAPS, MODEL_PATH, NAMES, as_typed, empty, map_keys
 from dnamamba.errors import Interrupted, UserError
 
 T = TypeVar("T")
 INTERRUPTED = 128 + signal.SIGINT
 STARTED = time.time() - 1  # file systems round times
-
-
-def conf_dir() -> Path:
-    """The folder of configuration files: the wheel's own, else the checkout's.
-
-    Raises:
-        UserError: neither is there.
-    """
-    package = Path(__file__).resolve().parent
-    for folder in (package / "conf", package.parent / "conf"):
-        if (folder / "pretrain.yaml").is_file():
-            return folder
-    raise UserError(f"no configuration files beside {package}: install dnamamba again")
+MODEL_IS_A_SHAPE = ("pretrain", "plan")  # commands whose `model` is a choice among files of conf/model
+UNITS = (
+    ("data.batch_size", "data.bases_per_batch"),
+    ("data.valid_windows", "data.valid_bases"),
+    ("train.global_batch_size", "train.bases_per_step"),
+)
 
 
 def output_dir() -> Path:
@@ -107,13 +100,13 @@ def _check_no_empty(node: DictConfig | ListConfig, before: str = "") -> None:
             raise UserError(empty(name))
 
 
-def _text_keys(cfg: DictConfig) -> None:
+def _text_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:
     """Name the entries of maps as the command line did: Hydra's grammar has no text for keys.
 
     Raises:
         UserError: two entries have one name to Hydra.
     """
-    for override in HydraConfig.get().overrides.task:
+    for override in overrides:
         key, _, value = override.partition("=")
         key = key.lstrip("+")
         if key not in MAPS or not value.strip().startswith("{"):
@@ -126,11 +119,53 @@ def _text_keys(cfg: DictConfig) -> None:
         OmegaConf.update(cfg, key, dict(entries), merge=False)
 
 
-def command(run: Callable[[DictConfig], None], name: str, folder: str = ".") -> None:
-    """Compose `name`.yaml with the command line's overrides and call `run`; the body of every entry point.
+def composed(name: str, overrides: Sequence[str] = (), conf: Path | None = None) -> DictConfig:
+    """The configuration of a command, as its command line composes it.
 
-    `folder` is where in conf/ the file lies. What uses a trained model lies in conf/inference: there
-    `model=<path>` is a value, where beside conf/model/ it would be a choice among its files.
+    Args:
+        name: of a file at the root of conf/.
+        overrides: as typed after the command.
+        conf: the root; None for the package's own.
+
+    Raises:
+        UserError: an override is empty.
+        HydraException: an override can't be used.
+
+    >>> composed("pretrain", ["model=paper_1m4", "data.max_length=1024"]).model.d_model
+    128
+    """
+    register_experiments()
+    with hydra.initialize_config_dir(str(conf or conf_dir()), version_base="1.3"):
+        cfg = hydra.compose(name, as_typed(overrides, model_is_a_path=name not in MODEL_IS_A_SHAPE))
+    return settled(cfg, overrides)
+
+
+def settled(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """The same configuration, after what Hydra's grammar has no words for.
+
+    Raises:
+        UserError: a value is empty, or two entries of a map have one name.
+    """
+    model = cfg.get("model") if not OmegaConf.is_missing(cfg, "model") else None
+    if isinstance(model, DictConfig) and MODEL_PATH in model:
+        cfg.model = model[MODEL_PATH]
+    _check_no_empty(cfg)
+    _text_keys(cfg, overrides)
+    _last_unit(cfg, overrides)
+    return cfg
+
+
+def _last_unit(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Of two keys for one number, windows or bases, the one named on the command line counts."""
+    given = {override.partition("=")[0].lstrip("+") for override in overrides}
+    for pair in UNITS:
+        for key, other in (pair, pair[::-1]):
+            if key in given and other not in given and OmegaConf.select(cfg, other) is not None:
+                OmegaConf.update(cfg, other, None)
+
+
+def command(run: Callable[[DictConfig], None], name: str) -> None:
+    """Compose `name`.yaml with the command line's overrides and call `run`; the body of every entry point.
 
     A user's mistake ends in one line on standard error and status 1, a signal in 128 and its number: 130
     for Ctrl-C, 143 for SIGTERM. Neither leaves an empty run folder behind. In a sweep a mistake ends its job
@@ -145,12 +180,10 @@ def command(run: Callable[[DictConfig], None], name: str, folder: str = ".") -> 
         # what only has a picture left to draw, or never asks, would die of it.
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         try:
-            _check_no_empty(cfg)
-            _text_keys(cfg)
-            run(cfg)
+            run(settled(cfg, HydraConfig.get().overrides.task))
         except (UserError, OmegaConfBaseException) as error:
             remove_if_unused(output_dir())
-            _report(_one_line(error, folder))
+            report(one_line(error))
             failed = True
         except (Interrupted, KeyboardInterrupt) as stop:
             # On the way out: the same signal, late or passed on by a launcher, must not change the status.
@@ -172,15 +205,17 @@ def command(run: Callable[[DictConfig], None], name: str, folder: str = ".") -> 
         os.environ.setdefault("TTY_COMPATIBLE", "0")
     try:
         _share_one_folder()
-        sys.argv[1:] = as_typed(overrides_first(sys.argv[1:]), model_is_a_path=folder != ".")
-        hydra.main(version_base="1.3", config_path=str(conf_dir() / folder), config_name=name)(job)()
+        arguments = overrides_first(sys.argv[1:])
+        sys.argv[1:] = as_typed(arguments, model_is_a_path=name not in MODEL_IS_A_SHAPE)
+        register_experiments()
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(job)()
     except (UserError, HydraException, OmegaConfBaseException, OSError, YAMLError) as error:
-        _report(_one_line(error, folder))
+        report(one_line(error))
         failed = True
     except ValueError as error:  # Hydra's own, of a group that is null or a number
         if started:
             raise
-        _report(_one_line(error, folder))
+        report(one_line(error))
         failed = True
     except KeyboardInterrupt:
         print("dnamamba: interrupted before the first step", file=sys.stderr)
@@ -225,61 +260,6 @@ def _share_one_folder() -> None:
         f"{several} processes of one run need one folder: set hydra.run.dir=<folder>, and ckpt_path=auto to "
         "go on in it when the job is queued again"
     )
-
-
-def _report(message: str) -> None:
-    print(f"dnamamba: error: {message}", file=sys.stderr)
-
-
-def _one_line(error: Exception, folder: str) -> str:
-    """Hydra spreads a mistake over several lines and an exception's causes; keep what the user can act on."""
-    text = str(error)
-    if isinstance(error, HydraException) and error.__cause__ is not None:
-        text = f"{text} {error.__cause__}"
-    text = re.sub(r"To append to your config use \S+", "", " ".join(text.split()))
-    text = re.sub(r" *Available options in 'experiment':.*", _experiments(folder), text)
-    for tail in ("Config search path:", "full_key:", "object_type="):
-        text = text.partition(tail)[0]
-    return " ".join(text.split()) + _did_you_mean(error)
-
-
-def _did_you_mean(error: Exception) -> str:
-    """The key that an override may have meant, of the configuration as it was composed until then."""
-    unknown = re.match(r"Could not override '([^']+)'", str(error))
-    group = getattr(error.__cause__, "parent_node", None)
-    if unknown is None or group is None:
-        return ""
-    keys = list(_keys(OmegaConf.to_container(group._get_root())))
-    home, _, last = unknown[1].rpartition(".")
-    # Of its own group first: with train.lr a key of train is meant, however close another group's name is.
-    inside = {key.rpartition(".")[2]: key for key in keys if home and key.rpartition(".")[0] == home}
-    near = [*get_close_matches(last, inside, n=1, cutoff=0.6), *_initials(last, inside)]
-    if near:
-        return f"; did you mean {inside[near[0]]}?"
-    if inside:
-        return f"; {home} has {', '.join(inside)}"
-    close = get_close_matches(unknown[1], keys, n=1, cutoff=0.75)
-    return f"; did you mean {close[0]}?" if close else ""
-
-
-def _initials(name: str, keys: Iterable[str]) -> list[str]:
-    """Keys that `name` abbreviates by first letters, such as lr of learning_rate."""
-    return [key for key in keys if "".join(word[0] for word in key.split("_") if word) == name]
-
-
-def _keys(group: Any, before: str = "") -> Iterator[str]:
-    """Every key of a configuration, with those of its groups."""
-    if isinstance(group, dict):
-        for key, value in group.items():
-            yield f"{before}{key}"
-            yield from _keys(value, f"{before}{key}.")
-
-
-def _experiments(folder: str) -> str:
-    """The experiments that come with the package; Hydra itself lists those of one level."""
-    home = conf_dir() / folder / "experiment"
-    names = sorted(path.relative_to(home).with_suffix("").as_posix() for path in home.rglob("*.yaml"))
-    return f"; there are {', '.join(names)}"
 
 
 def remove_if_unused(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""`python -m dnamamba.embed`: embeddings to a file. See conf/inference/embed.yaml.
+"""`python -m dnamamba.embed`: embeddings to a file. See conf/embed.yaml.
 
 `dnamamba.embed` itself stays the function: the package turns this module away as an attribute.
 """
@@ -17,7 +17,7 @@ def run(cfg: DictConfig) -> None:
 
 def main() -> None:
     """The console script `dnamamba-embed`."""
-    command(run, "embed", "inference")
+    command(run, "embed")
 
 
 if __name__ == "__main__":

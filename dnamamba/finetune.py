@@ -1,4 +1,4 @@
-"""`python -m dnamamba.finetune`: teach a model what a sequence is, or ask it. See conf/finetune."""
+"""`python -m dnamamba.finetune`: teach a model what a sequence is, or ask it. See conf/finetune.yaml."""
 
 from omegaconf import DictConfig
 
@@ -25,7 +25,7 @@ def run(cfg: DictConfig) -> None:
 
 def main() -> None:
     """The console script `dnamamba-finetune`."""
-    command(run, "finetune", "finetune")
+    command(run, "finetune")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`python -m dnamamba.generate`: new sequence from a trained model. See conf/inference/generate.yaml."""
+"""`python -m dnamamba.generate`: new sequence from a trained model. See conf/generate.yaml."""
 
 from omegaconf import DictConfig
 
@@ -14,7 +14,7 @@ def run(cfg: DictConfig) -> None:
 
 def main() -> None:
     """The console script `dnamamba-generate`."""
-    command(run, "generate", "inference")
+    command(run, "generate")
 
 
 if __name__ == "__main__":

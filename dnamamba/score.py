@@ -1,4 +1,4 @@
-"""`python -m dnamamba.score`: effects of variants. See conf/inference/score.yaml."""
+"""`python -m dnamamba.score`: effects of variants. See conf/score.yaml."""
 
 from omegaconf import DictConfig
 
@@ -14,7 +14,7 @@ def run(cfg: DictConfig) -> None:
 
 def main() -> None:
     """The console script `dnamamba-score`."""
-    command(run, "score", "inference")
+    command(run, "score")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`python -m dnamamba.tracks`: per-base tracks as bigWig. See conf/inference/tracks.yaml.
+"""`python -m dnamamba.tracks`: per-base tracks as bigWig. See conf/tracks.yaml.
 
 `dnamamba.tracks` itself stays the function: the package turns this module away as an attribute.
 """
@@ -17,7 +17,7 @@ def run(cfg: DictConfig) -> None:
 
 def main() -> None:
     """The console script `dnamamba-tracks`."""
-    command(run, "tracks", "inference")
+    command(run, "tracks")
 
 
 if __name__ == "__main__":

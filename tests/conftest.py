@@ -14,10 +14,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from dnamamba.config import conf_dir
+from dnamamba.config import composed
 
 TINY = (
     "model.d_model=16",
@@ -54,10 +53,9 @@ def genome(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def configure() -> Iterator[Callable[..., DictConfig]]:
+def configure() -> Callable[..., DictConfig]:
     """Compose conf/pretrain.yaml with overrides, as the command line does."""
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        yield lambda *overrides: compose("pretrain", overrides=list(overrides))
+    return lambda *overrides: composed("pretrain", overrides)
 
 
 @pytest.fixture

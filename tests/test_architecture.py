@@ -20,7 +20,11 @@ LAYERS = (
     ("checkpoint",),
     ("objectives",),
     ("datasets", "reports"),
-    ("config", "planning.cost", "commands.entry", "commands.overrides"),
+    (
+        "config",
+        "planning.cost",
+        *(f"commands.{name}" for name in ("entry", "experiments", "help", "mistakes", "overrides")),
+    ),
     ("training",),
     ("planning",),
     ("inference",),

@@ -238,7 +238,7 @@ def test_the_wheel_has_all_it_needs(tmp_path: Path, folder: Path) -> None:
         names = archive.namelist()
         archive.extractall(tmp_path / "installed")
     assert "dnamamba/conf/pretrain.yaml" in names
-    assert "dnamamba/conf/finetune/finetune.yaml" in names
+    assert "dnamamba/conf/finetune.yaml" in names
     assert "dnamamba/data/yeast/S288C.fa.gz" in names
     assert "dnamamba/data/yeast/model/model.safetensors" in names
     assert not [name for name in names if name.startswith(("tests", "conf", "data_prep"))]

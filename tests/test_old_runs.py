@@ -4,13 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from dnamamba import LanguageModel, SequenceModel, load
 from dnamamba.commands.finetune import finetune
 from dnamamba.commands.pretrain import pretrain
-from dnamamba.config import conf_dir
+from dnamamba.config import composed
 
 OLD = Path(__file__).parent / "old_runs"
 STEPS = (
@@ -54,8 +53,7 @@ def test_an_old_finetuning_resumes_to_the_old_result(tmp_path: Path) -> None:
         "train.max_steps=6",
         f"ckpt_path={OLD / 'fine'}",
     )
-    with initialize_config_dir(str(conf_dir() / "finetune"), version_base="1.3"):
-        finetune(compose("finetune", overrides=[*STEPS, *own]), tmp_path / "run")
+    finetune(composed("finetune", [*STEPS, *own]), tmp_path / "run")
     last = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
     rows = [dict(zip(last[0].split(","), line.split(","), strict=True)) for line in last[1:]]
     found = {

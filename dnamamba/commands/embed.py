@@ -28,7 +28,7 @@ from dnamamba.plugins import load_plugins
 
 @dataclass(frozen=True)
 class EmbedConfig:
-    """The settings of conf/inference/embed.yaml, which explains each."""
+    """The settings of conf/embed.yaml, which explains each."""
 
     model: str
     fasta: str

@@ -24,7 +24,7 @@ LINE = 80  # letters
 
 @dataclass(frozen=True)
 class GenerateConfig:
-    """The settings of conf/inference/generate.yaml, which explains each."""
+    """The settings of conf/generate.yaml, which explains each."""
 
     model: str | None
     out: str

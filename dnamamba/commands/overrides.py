@@ -5,12 +5,16 @@ is text whatever it looks like are quoted here before Hydra sees them.
 """
 
 import re
+from collections.abc import Sequence
 
 from dnamamba.errors import UserError
 
 PATHS = {"fasta", "bed", "vcf", "out", "ckpt_path", "data.fasta", "data.intervals", "data.folder"}
 PATHS |= {"data.labels", "data.bed", "data.table"}
 TEXTS = PATHS | {"region", "prompt"}
+MODEL_PATH = "_path_"
+"""Since conf/ has a group `model`, Hydra takes `model=x` for a choice among its files, but a map for a value:
+a path travels as `model={_path_: x}`."""
 LISTS = {"data.train", "data.valid", "data.test", "data.label_names"}
 MAPS = {"data.classes", "task.class_weights", "data.homology", "data.valid_species", "data.test_species"}
 NAMES = {"region", *LISTS, *MAPS}
@@ -20,7 +24,7 @@ _OPEN, _CLOSE = "([{", ")]}"
 _CALL = re.compile(r"(?:choice|range|interval|glob|sort|shuffle|tag|str|extend_list)\(.*\)$", re.DOTALL)
 
 
-def as_typed(arguments: list[str], *, model_is_a_path: bool) -> list[str]:
+def as_typed(arguments: Sequence[str], *, model_is_a_path: bool) -> list[str]:
     """The arguments with names and paths quoted, and a single name for a list put into one.
 
     Args:
@@ -30,22 +34,26 @@ def as_typed(arguments: list[str], *, model_is_a_path: bool) -> list[str]:
     Raises:
         UserError: a key was given an empty value.
 
-    >>> as_typed(["region=1.10", "data.valid=[1_2]", "train.seed=1"], model_is_a_path=True)
-    ["region='1.10'", "data.valid=['1_2']", 'train.seed=1']
+    >>> as_typed(["region=1.10", "data.valid=[1_2]", "train.seed=1", "model=run"], model_is_a_path=True)
+    ["region='1.10'", "data.valid=['1_2']", 'train.seed=1', "model={_path_: 'run'}"]
     """
     sweep = any(argument in ("--multirun", "-m") for argument in arguments)
-    texts = TEXTS | {"model"} if model_is_a_path else TEXTS
-    return [_quoted_override(argument, texts, sweep) for argument in arguments]
+    return [_quoted_override(argument, sweep, model_is_a_path) for argument in arguments]
 
 
-def _quoted_override(argument: str, texts: set[str], sweep: bool) -> str:
+def _quoted_override(argument: str, sweep: bool, model_is_a_path: bool) -> str:
     key, sign, value = argument.partition("=")
     name = key.lstrip("+")
     if not sign or argument.startswith(("-", "~")):
         return argument
     if not _unquoted(value).strip() and not name.startswith(("logger.", "callbacks.")):
         raise UserError(empty(name))
-    if name in texts:
+    if name == "model" and model_is_a_path:
+        if value.startswith(f"{{{MODEL_PATH}:"):  # Lightning starts its processes with these arguments again
+            return argument
+        parts = split(value) if sweep else [value]
+        return "model=" + ",".join(f"{{{MODEL_PATH}: {quoted(part)}}}" for part in parts)
+    if name in TEXTS:
         parts = split(value) if sweep else [value]
         return f"{key}=" + ",".join(map(quoted, parts))
     if name in LISTS:

@@ -44,7 +44,7 @@ def predict(cfg: DictConfig, folder: Path, piece: int = PIECE) -> Path:
     """Label every record of `data.fasta` with the fine-tuned model `model`.
 
     Args:
-        cfg: the composed configuration, conf/finetune/finetune.yaml.
+        cfg: the composed configuration, conf/finetune.yaml.
         folder: takes predictions.tsv: the record's name, the answer, each label's probability and logit.
         piece: bases read at once, of a recurrent family.
 

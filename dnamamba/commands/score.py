@@ -31,7 +31,7 @@ from dnamamba.reports.saturation import saturation_figure
 
 @dataclass(frozen=True)
 class ScoreConfig:
-    """The settings of conf/inference/score.yaml, which explains each."""
+    """The settings of conf/score.yaml, which explains each."""
 
     model: str | None
     out: str

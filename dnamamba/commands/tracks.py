@@ -27,7 +27,7 @@ SUFFIXES = (".bw", ".bigwig", ".bigWig")
 
 @dataclass(frozen=True)
 class TracksConfig:
-    """The settings of conf/inference/tracks.yaml, which explains each."""
+    """The settings of conf/tracks.yaml, which explains each."""
 
     model: str
     fasta: str

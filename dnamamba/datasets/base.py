@@ -204,3 +204,9 @@ def leave_signals_to_the_main_process(_: int) -> None:
 def filled(config: Any, alphabet: str) -> Any:
     """The same settings with the model's alphabet where none was given."""
     return dataclasses.replace(config, alphabet=config.alphabet or alphabet)
+
+
+def longest(config: Any) -> int | None:
+    """Bases of the longest window of a data set's settings; None where only the data know it."""
+    length = getattr(config, "max_length", None)
+    return length if isinstance(length, int) else None

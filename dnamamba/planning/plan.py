@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dnamamba.data.length_schedule import Stage, micro_batches, rows_at_a_time
-from dnamamba.datasets.base import DataConfig
+from dnamamba.datasets.base import DataConfig, longest
 from dnamamba.errors import UserError
 from dnamamba.models import LanguageModel, ModelConfig, StepCost
 from dnamamba.models.base import need, need_reach
@@ -242,8 +242,9 @@ def plan_run(
     Raises:
         UserError: the settings do not go together, or say too little of the sequences' length.
     """
+    train = train.in_sequences(longest(data))
     schedule = data.planned(
-        global_batch_size=train.global_batch_size,
+        global_batch_size=train.sequences_per_step,
         max_steps=train.max_steps,
         world_size=processes,
         training_segments=training_segments,

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from dnamamba.checkpoint import Model, load
 from dnamamba.data.embedded import YEAST_MODEL
-from dnamamba.datasets.base import DataModule, filled
+from dnamamba.datasets.base import DataModule, filled, longest
 from dnamamba.errors import UserError
 from dnamamba.inference.device import need_language_model
 from dnamamba.models import LanguageModel
@@ -172,9 +172,10 @@ def _trained(
 
 
 def _opened(suite: Suite, model: Model, seed: int) -> DataModule:
-    train = suite.train
-    return filled(suite.data(), model.config.alphabet).build(
-        seed, global_batch_size=train.global_batch_size, max_steps=train.max_steps, world_size=1
+    config = filled(suite.data(), model.config.alphabet)
+    train = suite.train.in_sequences(longest(config))
+    return config.build(
+        seed, global_batch_size=train.sequences_per_step, max_steps=train.max_steps, world_size=1
     )
 
 

@@ -62,7 +62,7 @@ class YeastBits(Suite):
 
     def _opened(self, seed: int) -> GenomeData:
         config = self.data()
-        size = config.batch_size
+        size = config.windows_at_a_time
         return GenomeData(config, seed, global_batch_size=size, max_steps=1, world_size=1)
 
     def _row(self, protocol: str, model: str, costs: np.ndarray, counts: np.ndarray, seed: int) -> Row:

@@ -1,8 +1,9 @@
 """The settings of a run's steps and devices: the groups `train` and `trainer`."""
 
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
 
+from dnamamba.data.bases import windows_of
 from dnamamba.errors import UserError
 from dnamamba.training.optim import Schedule
 
@@ -20,8 +21,10 @@ class TrainConfig:
         UserError: a number is out of range; the message names its key.
     """
 
+    # The windows of a step are compared, in whichever unit they were given.
     free: ClassVar[tuple[str, ...]] = (
         "max_steps",
+        "bases_per_step",
         "activation_checkpointing",
         "compile",
         "log_every",
@@ -29,9 +32,12 @@ class TrainConfig:
         "checkpoint_every",
     )
 
+    sequences: ClassVar[int] = 16  # per step, where neither unit is set
+
     seed: int = 0
     max_steps: int | None = 600
-    global_batch_size: int = 16
+    global_batch_size: int | None = None
+    bases_per_step: int | None = None
     learning_rate: float = 8e-3
     final_learning_rate: float = 1e-5
     warmup_fraction: float = 0.1
@@ -85,6 +91,30 @@ class TrainConfig:
                     "leave one of the two out"
                 )
 
+    @property
+    def sequences_per_step(self) -> int:
+        """`global_batch_size`, once `in_sequences` has set it."""
+        assert self.global_batch_size is not None
+        return self.global_batch_size
+
+    def in_sequences(self, length: int | None) -> Self:
+        """The same settings with `global_batch_size` as a number.
+
+        Args:
+            length: bases of the longest window; None where the data alone know it.
+
+        Raises:
+            UserError: both units are set and differ, or bases are given and no length is.
+        """
+        if length is None and self.bases_per_step is not None:
+            raise UserError(
+                f"train.bases_per_step={self.bases_per_step} needs data.max_length; set it, or set "
+                "train.global_batch_size instead"
+            )
+        keys = ("train.global_batch_size", "train.bases_per_step")
+        given = self.global_batch_size, self.bases_per_step
+        return replace(self, global_batch_size=windows_of(*given, length or 1, self.sequences, keys))
+
     def schedule(self, max_steps: int) -> Schedule:
         """The learning rate of each step of a run of `max_steps`."""
         return Schedule(max_steps, self.learning_rate, self.final_learning_rate, self.warmup_fraction)
@@ -97,8 +127,9 @@ class FinetuneTrainConfig(TrainConfig):
     # Validations choose the weights that are kept: another rhythm is another run.
     free: ClassVar[tuple[str, ...]] = tuple(key for key in TrainConfig.free if key != "validate_every")
 
+    sequences: ClassVar[int] = 32
+
     max_steps: int | None = 400
-    global_batch_size: int = 32
     learning_rate: float = 2e-3
     validate_every: int = 50
     checkpoint_every: int = 50

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dnamamba.checkpoint import Model, load
 from dnamamba.data.embedded import YEAST_MODEL
-from dnamamba.datasets.base import DataConfig, filled
+from dnamamba.datasets.base import DataConfig, filled, longest
 from dnamamba.datasets.labelled import LabelledConfig
 from dnamamba.errors import UserError
 from dnamamba.models import ModelConfig, SequenceModel
@@ -90,7 +90,7 @@ class Finetuning:
         Raises:
             UserError: a setting, a file, the model or the checkpoint can't be used; the message names it.
         """
-        train, task, folder = self.train, self.task, Path(self.folder)
+        train, task, folder = self.train.in_sequences(longest(self.data)), self.task, Path(self.folder)
         console = Console(markup=False, emoji=False, quiet=self.quiet)
         if train.max_steps is None:
             raise UserError("train.max_steps must be a number: fine-tuning has no other end")
@@ -104,7 +104,7 @@ class Finetuning:
         with console.status("reading the sequences"):
             data = filled(self.data, shape.alphabet).build(
                 train.seed,
-                global_batch_size=train.global_batch_size,
+                global_batch_size=train.sequences_per_step,
                 max_steps=train.max_steps,
                 world_size=trainer.world_size,
             )

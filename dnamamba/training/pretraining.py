@@ -9,7 +9,7 @@ import lightning
 from rich.console import Console
 
 from dnamamba.data.alphabet import get_alphabet
-from dnamamba.datasets.base import DataConfig, filled
+from dnamamba.datasets.base import DataConfig, filled, longest
 from dnamamba.datasets.genome import GenomeConfig
 from dnamamba.errors import UserError
 from dnamamba.models import LanguageModel, MambaConfig, ModelConfig
@@ -82,7 +82,7 @@ class Pretraining:
         Raises:
             UserError: a setting, a file or the checkpoint can't be used; the message names it.
         """
-        train, folder = self.train, Path(self.folder)
+        train, folder = self.train.in_sequences(longest(self.data)), Path(self.folder)
         console = Console(markup=False, emoji=False, quiet=self.quiet)
         config = fitting_model(self.model, self.data.alphabet)
         objective = build_objective(self.objective, self.objective_options, config)
@@ -95,7 +95,7 @@ class Pretraining:
         settings = filled(self.data, config.alphabet)
         data = settings.build(
             train.seed,
-            global_batch_size=train.global_batch_size,
+            global_batch_size=train.sequences_per_step,
             max_steps=train.max_steps,
             world_size=trainer.world_size,
         )

@@ -5,7 +5,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from dnamamba.commands.overrides import as_typed, map_keys
-from dnamamba.config import _check_names, _check_no_empty
+from dnamamba.config import _check_names, _check_no_empty, composed
 from dnamamba.errors import UserError
 
 
@@ -41,8 +41,14 @@ def test_names_of_a_sweep_stay_choices_as_typed() -> None:
     assert tokens == ["-m", "region='1_2','010'", "data.valid=['1_2'],['3']"]
 
 
-def test_model_is_quoted_only_where_it_is_a_path() -> None:
-    assert as_typed(["model=1_2"], model_is_a_path=True) == ["model='1_2'"]
+def test_a_path_of_a_model_is_a_value_beside_the_group_of_shapes() -> None:
+    assert as_typed(["model=1_2"], model_is_a_path=True) == ["model={_path_: '1_2'}"]
+    assert as_typed(["model=a,b", "-m"], model_is_a_path=True) == ["model={_path_: 'a'},{_path_: 'b'}", "-m"]
+    typed = as_typed(["model=a"], model_is_a_path=True)
+    assert as_typed(typed, model_is_a_path=True) == typed
+    for path in ("runs/a (1)", "null", "1.10"):
+        expected = None if path == "null" else path
+        assert composed("finetune", [f"model={path}"]).model == expected
     assert as_typed(["model=tiny"], model_is_a_path=False) == ["model=tiny"]
 
 

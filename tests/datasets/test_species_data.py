@@ -28,7 +28,7 @@ def simulated(tmp_path_factory):
 
 
 def config_of(simulated, **changes):
-    """conf/finetune/data/species.yaml with simulated genomes, small windows and changes."""
+    """conf/data/species.yaml with simulated genomes, small windows and changes."""
     own = {
         "species": simulated,
         "alphabet": "dna",
@@ -41,7 +41,7 @@ def config_of(simulated, **changes):
         "test_windows": 55,
         "length_warmup": {"first_length": 16, "steps": 3},
     }
-    group = OmegaConf.load(conf_dir() / "finetune" / "data" / "species.yaml")
+    group = OmegaConf.load(conf_dir() / "data" / "species.yaml")
     group.pop("_target_")
     return typed(OmegaConf.merge(group, own | changes), SpeciesConfig, "data")
 

@@ -1,17 +1,16 @@
 """Small fine-tunings: their settings, their data, a model to begin with."""
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from dnamamba import LanguageModel, MambaConfig, save_model
-from dnamamba.config import conf_dir
+from dnamamba.config import composed
 
 Configure = Callable[..., DictConfig]
 SHORT = (
@@ -30,9 +29,8 @@ SHORT = (
 
 
 @pytest.fixture
-def configure() -> Iterator[Configure]:
-    with initialize_config_dir(str(conf_dir() / "finetune"), version_base="1.3"):
-        yield lambda *overrides: compose("finetune", overrides=list(overrides))
+def configure() -> Configure:
+    return lambda *overrides: composed("finetune", overrides)
 
 
 def write_table(path: Path, number: int = 60, kind: str = "classification") -> Path:

@@ -42,7 +42,7 @@ GOOD = ("ACGTA,a,train", "ACGTC,b,train", "ACGTG,a,valid", "ACGTT,b,valid", "ACG
             "is of alphabet 'bytes', but",
         ),
         (lambda d: ["model=nowhere"], "no model at nowhere"),
-        (lambda d: ["model=[a]"], "model must be a path, scratch or null, not ['a']"),
+        (lambda d: ["model=[a]"], "no model at [a]: neither a checkpoint nor"),
         (lambda d: ["data.fasta=x.fa"], "data.fasta, data.table do not go together: give data.folder; or"),
         (lambda d: ["data._target_=os.getcwd"], "data._target_=os.getcwd is not a "),
         (

@@ -11,7 +11,6 @@ from omegaconf import OmegaConf
 
 from dnamamba import SequenceModel, UserError, get_alphabet, load
 from dnamamba.commands.finetune import finetune
-from dnamamba.config import conf_dir
 from dnamamba.errors import Interrupted
 from dnamamba.heads.base import Head
 from dnamamba.models import DecoderConfig
@@ -231,11 +230,6 @@ def test_a_checkpoint_of_another_run_lists_what_differs(tiny: Configure, tmp_pat
     ):
         assert difference in str(error.value)
     assert not (tmp_path / "second").exists()
-
-
-def test_the_shared_groups_are_those_of_pretraining() -> None:
-    for name in ("trainer/cpu.yaml", "trainer/gpu.yaml", "logger/csv.yaml"):
-        assert (conf_dir() / "finetune" / name).read_text() == (conf_dir() / name).read_text()
 
 
 def read_strictly(path: Path) -> dict[str, Any]:

@@ -1,16 +1,15 @@
 """Small models, DNA to read, and composed configurations, for tests of what uses a trained model."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from dnamamba import LanguageModel, MambaConfig, save_model
-from dnamamba.config import conf_dir
+from dnamamba.config import composed
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +37,6 @@ def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def inference_config() -> Iterator[Callable[..., DictConfig]]:
-    """Compose a file of conf/inference with overrides, as its command does."""
-    with initialize_config_dir(str(conf_dir() / "inference"), version_base="1.3"):
-        yield lambda name, *overrides: compose(name, overrides=list(overrides))
+def inference_config() -> Callable[..., DictConfig]:
+    """Compose a file of conf/ with overrides, as its command does."""
+    return lambda name, *overrides: composed(name, overrides)

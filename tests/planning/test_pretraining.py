@@ -4,17 +4,17 @@ import csv
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from rich.console import Console
 
 from dnamamba import MambaConfig, UserError
+from dnamamba.commands.experiments import experiment_names
 from dnamamba.commands.plan import plan_pretraining, print_plan
-from dnamamba.config import conf_dir
+from dnamamba.config import composed
 from dnamamba.data.length_schedule import Stage
 from dnamamba.planning.cost import DEVICES
 from dnamamba.planning.plan import Plan, duration, plan, show_plan
@@ -30,10 +30,9 @@ MEASUREMENTS = Path(__file__).parents[2] / "docs" / "measurements"
 
 
 @pytest.fixture
-def planned() -> Iterator[Configure]:
+def planned() -> Configure:
     """Compose conf/plan.yaml with overrides, for an H200."""
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        yield lambda *overrides: compose("plan", overrides=["plan.device=h200", *overrides])
+    return lambda *overrides: composed("plan", ["plan.device=h200", *overrides])
 
 
 def measured() -> list[tuple[str, str, int, int, bool, float, float]]:
@@ -150,17 +149,22 @@ def test_the_longest_context_of_the_paper(planned: Configure) -> None:
     assert made.device == "h200"
 
 
-@pytest.mark.parametrize(
-    "path", sorted((conf_dir() / "experiment").rglob("*.yaml")), ids=lambda path: path.stem
-)
-def test_every_experiment_can_be_planned(planned: Configure, path: Path) -> None:
-    cfg = planned(f"experiment={path.relative_to(conf_dir() / 'experiment').with_suffix('')}")
+@pytest.mark.parametrize("name", [name for name in experiment_names() if not name.startswith("apes/")])
+def test_every_experiment_can_be_planned(planned: Configure, name: str, tmp_path: Path) -> None:
+    index = tmp_path / "hg38.fa.fai"
+    names = [*(f"chr{number}" for number in range(1, 23)), "chrX"]
+    lengths = dict.fromkeys(names, 10**8) | {"chr1": 248_956_422}
+    rows = (f"{chromosome}\t{length}\t6\t60\t61\n" for chromosome, length in lengths.items())
+    index.write_text("".join(rows))
+    fasta = [f"data.fasta={index.with_suffix('')}"] if name == "hg38/chromosomes_1m4" else []
+    cfg = planned(f"experiment={name}", *fasta)
     made = plan_pretraining(cfg)
     steps = [stage.steps for stage in made.stages]
     assert sum(steps) == made.steps > 0
     if cfg.train.max_steps is not None:
         assert made.steps == cfg.train.max_steps
-    assert made.stages[-1].length == cfg.data.max_length
+    longest = 248_956_421 if name == "hg38/chromosomes_1m4" else 1_531_932  # chr1; chrIV of yeast
+    assert made.stages[-1].length == (longest if cfg.data.max_length == "chromosome" else cfg.data.max_length)
     assert made.seconds is not None
     assert made.seconds > 0
 

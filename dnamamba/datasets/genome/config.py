@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from dnamamba.data.alphabet import get_alphabet
+from dnamamba.data.bases import windows_of
 from dnamamba.data.embedded import YEAST_FASTA, YEAST_TEST, YEAST_VALID
 from dnamamba.data.epochs import samples_of
 from dnamamba.data.fai import fai_lengths
@@ -46,6 +47,8 @@ class GenomeConfig(DataConfig):
         "valid",
         "test",
         "valid_windows",
+        "valid_bases",
+        "bases_per_batch",
         "num_workers",
         "markov_orders",
     )
@@ -55,14 +58,16 @@ class GenomeConfig(DataConfig):
     alphabet: str = "dna"
     max_length: Any = 512  # int or chromosome: OmegaConf has no such union
     length_warmup: LengthWarmup = field(default_factory=LengthWarmup)
-    batch_size: int = 16
+    batch_size: int | None = None
+    bases_per_batch: int | None = None
     reverse_complement: bool = True
     edge: str = "shift"
     overlap: str = "report"
     train: list[str] | None = None
     valid: list[str] | None = None
     test: list[str] | None = None
-    valid_windows: int = 128
+    valid_windows: int | None = None
+    valid_bases: int | None = None
     num_workers: int = 0
     markov_orders: list[int] = field(default_factory=lambda: [0, 2, 4, 8])
 
@@ -74,9 +79,17 @@ class GenomeConfig(DataConfig):
                 "data.max_length: expected a number of bases or chromosome, where a record is a sample (got "
                 f"{self.max_length!r}); set one of them"
             )
-        for key, least in (("max_length", 1), ("batch_size", 1), ("valid_windows", 1), ("num_workers", 0)):
+        for key, least in (("max_length", 1), ("num_workers", 0)):
             if getattr(self, key) != CHROMOSOME and getattr(self, key) < least:
                 raise UserError(f"data.{key} must be at least {least}, not {getattr(self, key)}")
+        for windows, bases, default in (
+            ("batch_size", "bases_per_batch", 16),
+            ("valid_windows", "valid_bases", 128),
+        ):
+            given = getattr(self, windows), getattr(self, bases)
+            length = 1 if self.whole_records else self.max_length
+            number = windows_of(*given, length, default, (f"data.{windows}", f"data.{bases}"))
+            object.__setattr__(self, windows, number)  # the dataclass is frozen
         steps = self.length_warmup.steps
         for number in steps if isinstance(steps, list) else [steps]:
             if type(number) is not int and steps is not None:
@@ -106,6 +119,8 @@ class GenomeConfig(DataConfig):
         for key, value in (
             ("intervals", self.intervals),
             ("length_warmup.first_length", self.length_warmup.first_length),
+            ("bases_per_batch", self.bases_per_batch),
+            ("valid_bases", self.valid_bases),
         ):
             if value is not None:
                 raise UserError(
@@ -139,8 +154,20 @@ class GenomeConfig(DataConfig):
     def bases_at_a_time(self) -> int:
         """Targets of a micro-batch of one device, the same at every length."""
         if self.whole_records:
-            return self.batch_size * max(sample_lengths(self.splits(self._index())))
-        return int(self.batch_size * self.max_length)
+            return self.windows_at_a_time * max(sample_lengths(self.splits(self._index())))
+        return int(self.windows_at_a_time * self.max_length)
+
+    @property
+    def windows_at_a_time(self) -> int:
+        """`batch_size`, in whichever unit it was given."""
+        assert self.batch_size is not None  # __post_init__ has set it
+        return self.batch_size
+
+    @property
+    def windows_watched(self) -> int:
+        """`valid_windows`, in whichever unit it was given."""
+        assert self.valid_windows is not None
+        return self.valid_windows
 
     def splits(self, lengths: Mapping[str, int]) -> Splits:
         """What trains, validates and tests, of a genome with records of these lengths.
@@ -178,8 +205,8 @@ class GenomeConfig(DataConfig):
         global_batch_size: int,
         max_steps: int | None,
         world_size: int,
-        splits: Callable[[], Splits],
         samples_per_epoch: Callable[[int], int],
+        splits: Callable[[], Splits] | None = None,
     ) -> LengthSchedule:
         """The stages of a run, each of `global_batch_size` * `max_length` bases a step; or one of records.
 
@@ -187,19 +214,20 @@ class GenomeConfig(DataConfig):
             global_batch_size: windows of `max_length`, or records, a step.
             max_steps: the end of the run; None ends it with the last stage.
             world_size: number of processes.
-            splits: what trains; asked for whole records only.
             samples_per_epoch: of a length; asked for windows only.
+            splits: what trains; needed and asked for whole records only.
 
         Raises:
             UserError: numbers that do not divide, a duration that is missing or given twice.
         """
-        together = self.batch_size * world_size
+        together = self.windows_at_a_time * world_size
         if global_batch_size % together:
             raise UserError(
                 f"train.global_batch_size={global_batch_size} is no multiple of data.batch_size="
-                f"{self.batch_size} times {world_size} device(s) = {together}"
+                f"{self.windows_at_a_time} times {world_size} device(s) = {together}"
             )
         if self.whole_records:
+            assert splits is not None, "whole records need splits"
             return _schedule_of_records(sample_lengths(splits()), global_batch_size, max_steps)
         by_epochs = self.length_warmup.epochs is not None
         samples = {length: samples_per_epoch(length) for length in self.lengths if by_epochs}

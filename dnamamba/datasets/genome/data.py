@@ -128,7 +128,7 @@ class GenomeData(DataModule):
         length = batch["tokens"].shape[1] - 1
         config = self.config
         longest = length if config.whole_records else config.max_length
-        return rows_at_a_time(config.batch_size, longest, length, self.chunk)
+        return rows_at_a_time(config.windows_at_a_time, longest, length, self.chunk)
 
     def train_dataloader(self) -> DataLoader:
         """The stream of training batches, a step each, from the step that the trainer has come to."""
@@ -192,7 +192,7 @@ class GenomeData(DataModule):
 
     def _watched(self) -> Windows:
         tiles = self.tiles["valid"]
-        number = min(self.config.valid_windows, tiles.start.size)
+        number = min(self.config.windows_watched, tiles.start.size)
         return tiles.take(np.linspace(0, tiles.start.size - 1, number).astype(np.int64))
 
     def _held_out_loader(self, split: str, tiles: Windows) -> DataLoader:
@@ -202,7 +202,7 @@ class GenomeData(DataModule):
             record_names(self.held_out[split]),
             tiles,
             None if self.config.whole_records else self.config.max_length,
-            batch_size=self.config.batch_size,
+            batch_size=self.config.windows_at_a_time,
             rank=rank,
             world_size=world_size,
         )

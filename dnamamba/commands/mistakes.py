@@ -1,0 +1,66 @@
+"""A mistake in one line: Hydra spreads one over several lines and an exception's causes."""
+
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from typing import Any
+
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from dnamamba.commands.experiments import experiment_names
+
+
+def report(message: str) -> None:
+    """Print an error to standard error."""
+    print(f"dnamamba: error: {message}", file=sys.stderr)
+
+
+def one_line(error: Exception) -> str:
+    """Hydra spreads a mistake over several lines and an exception's causes; keep what the user can act on."""
+    text = str(error)
+    if isinstance(error, HydraException) and error.__cause__ is not None:
+        text = f"{text} {error.__cause__}"
+    text = re.sub(r"To append to your config use \S+", "", " ".join(text.split()))
+    text = re.sub(r" *Available options in 'experiment':.*", _experiments(), text)
+    for tail in ("Config search path:", "full_key:", "object_type="):
+        text = text.partition(tail)[0]
+    return " ".join(text.split()) + _did_you_mean(error)
+
+
+def _did_you_mean(error: Exception) -> str:
+    """The key that an override may have meant, of the configuration as it was composed until then."""
+    unknown = re.match(r"Could not override '([^']+)'", str(error))
+    group = getattr(error.__cause__, "parent_node", None)
+    if unknown is None or group is None:
+        return ""
+    keys = list(_keys(OmegaConf.to_container(group._get_root())))
+    home, _, last = unknown[1].rpartition(".")
+    # Of its own group first: with train.lr a key of train is meant, however close another group's name is.
+    inside = {key.rpartition(".")[2]: key for key in keys if home and key.rpartition(".")[0] == home}
+    near = [*get_close_matches(last, inside, n=1, cutoff=0.6), *_initials(last, inside)]
+    if near:
+        return f"; did you mean {inside[near[0]]}?"
+    if inside:
+        return f"; {home} has {', '.join(inside)}"
+    close = get_close_matches(unknown[1], keys, n=1, cutoff=0.75)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _initials(name: str, keys: Iterable[str]) -> list[str]:
+    """Keys that `name` abbreviates by first letters, such as lr of learning_rate."""
+    return [key for key in keys if "".join(word[0] for word in key.split("_") if word) == name]
+
+
+def _keys(group: Any, before: str = "") -> Iterator[str]:
+    """Every key of a configuration, with those of its groups."""
+    if isinstance(group, dict):
+        for key, value in group.items():
+            yield f"{before}{key}"
+            yield from _keys(value, f"{before}{key}.")
+
+
+def _experiments() -> str:
+    """The experiments of the package; Hydra itself lists those of one folder."""
+    return f"; there are {', '.join(experiment_names())}"
