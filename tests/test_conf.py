@@ -260,7 +260,7 @@ def test_numbers_that_do_not_go_together_are_named(
     [
         (
             "data.max_length=many",
-            "data.max_length: expected a number of bases or chromosome, where a record is a sample (got 'many'",
+            "data.max_length: expected a number of bases or chromosome, where a record is a sample",
         ),
         ("data.max_length=null", "data.max_length: expected a number of bases or chromosome"),
         (

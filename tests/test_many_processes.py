@@ -92,6 +92,13 @@ def test_two_processes_that_share_the_weights_train_as_one_does(
     check_same(run_two(tmp_path, overrides, "fsdp"), alone)
 
 
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_processes_read_by_chunks_as_one_reads_whole_windows(
+    strategy: str, alone: Path, overrides: tuple[str, ...], tmp_path: Path
+) -> None:
+    check_same(run_two(tmp_path, (*overrides, "train.chunk_bases=24"), strategy), alone)
+
+
 def torchrun(*overrides: str) -> list[str]:
     launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "dnamamba.pretrain"]
     return [sys.executable, "-m", *launcher, *overrides]

@@ -64,9 +64,11 @@ class Objective(nn.Module):
 
     Attributes:
         needs: which of `models.base.CAPABILITIES` a backbone must have.
+        chunks_of_backbone: whether `chunks` has a part of the model read, which FSDP can't share out.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
+    chunks_of_backbone: ClassVar[bool] = False
 
     def loss_sum(self, model: nn.Module, batch: Batch) -> Tensor:
         """The losses of a micro-batch, in nats, added up over its targets."""

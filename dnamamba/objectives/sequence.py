@@ -40,6 +40,7 @@ class SequenceObjective(Objective):
         UserError: a setting that has no meaning for the question.
     """
 
+    chunks_of_backbone = True
     weights: Tensor | None
 
     def __init__(

@@ -100,10 +100,10 @@ def chunk_of(
     need(model.backbone, ("causal", "recurrent"), f"train.chunk_bases={train.chunk_bases}")
     objective.check_chunks()
     check_chunk(train, stage.length)
-    if isinstance(trainer.strategy, ModelParallelStrategy):
+    if objective.chunks_of_backbone and isinstance(trainer.strategy, ModelParallelStrategy):
         raise UserError(
-            "train.chunk_bases: weights that are shared out can't be read by chunks yet (got "
-            "trainer.strategy=fsdp); choose trainer=ddp"
+            f"train.chunk_bases: {type(objective).__name__} reads the backbone by chunks, past what shares "
+            "out the model's weights (got trainer.strategy=fsdp); choose trainer=ddp"
         )
     if train.chunk_bases != "auto":
         return int(train.chunk_bases)

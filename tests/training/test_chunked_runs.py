@@ -1,5 +1,6 @@
 """`train.chunk_bases` in whole runs: the losses and weights of runs that read sequences whole."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,36 @@ def test_finetuning_by_chunks_equals_reading_sequences_whole(
         pytest.importorskip("peft")
     whole = done(finetuning(tmp_path / "whole", table, mode, task))
     check_same(done(finetuning(tmp_path / "chunks", table, mode, task, chunk_bases=24)), whole)
+
+
+def test_a_run_that_dies_within_a_chromosome_resumes_to_the_same_bits(
+    genome: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chromosomes = {"max_length": "chromosome", "batch_size": 1, "length_warmup": LengthWarmup()}
+
+    def run(name: str, ckpt_path: str | None = None) -> Pretraining:
+        made = pretraining(tmp_path / name, genome, chromosomes, chunk_bases=1024, checkpoint_every=1)
+        train = replace(made.train, max_steps=3, global_batch_size=2)
+        return replace(made, train=train, ckpt_path=ckpt_path)
+
+    whole = done(run("whole"))
+    forward, reads = MambaBackbone.forward, iter(range(100))
+
+    def dies(self: MambaBackbone, *arguments: Any, **options: Any) -> Any:
+        if torch.is_grad_enabled() and next(reads) == 8:  # in the second step of six chunks
+            raise MemoryError
+        return forward(self, *arguments, **options)
+
+    monkeypatch.setattr(MambaBackbone, "forward", dies)
+    with pytest.raises(MemoryError):
+        run("killed").run()
+    monkeypatch.undo()
+    resumed = done(run("killed", ckpt_path="last"))
+    assert [row["train/loss"] for row in resumed.history if "train/loss" in row] == [
+        row["train/loss"] for row in whole.history if "train/loss" in row
+    ]
+    for name, weight in whole.model.state_dict().items():
+        assert torch.equal(resumed.model.state_dict()[name], weight), name
 
 
 def test_truncated_runs_differ_from_exact_ones(genome: Path, tmp_path: Path) -> None:
