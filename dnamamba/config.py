@@ -18,8 +18,10 @@ from yaml import YAMLError
 
 from dnamamba.commands.entry import overrides_first
 from dnamamba.commands.experiments import conf_dir, register_experiments
+from dnamamba.commands.help import page
 from dnamamba.commands.mistakes import one_line, report
 from dnamamba.commands.overrides import LISTS, MAPS, MODEL_PATH, NAMES, as_typed, empty, map_keys
+from dnamamba.commands.unused import check_unused
 from dnamamba.errors import Interrupted, UserError
 
 T = TypeVar("T")
@@ -46,8 +48,10 @@ def typed(group: DictConfig, schema: type[T], name: str) -> T:
     """
     try:
         values: Any = OmegaConf.create(OmegaConf.to_container(group, resolve=True))
-        for missing in sorted(OmegaConf.missing_keys(values)):
-            raise UserError(f"{'.'.join(part for part in (name, missing) if part)} must be given")
+        keys = sorted(OmegaConf.missing_keys(values))
+        missing = [f"{name}.{key}" if name else key for key in keys]
+        if missing:
+            raise UserError(f"{', '.join(missing)}: must be given")
         for key in values:
             _check_names(values, str(key), ".".join(part for part in (name, str(key)) if part))
         merged = OmegaConf.merge(OmegaConf.structured(schema), values)
@@ -144,7 +148,7 @@ def settled(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """The same configuration, after what Hydra's grammar has no words for.
 
     Raises:
-        UserError: a value is empty, or two entries of a map have one name.
+        UserError: a value is empty or two entries of a map have one name.
     """
     model = cfg.get("model") if not OmegaConf.is_missing(cfg, "model") else None
     if isinstance(model, DictConfig) and MODEL_PATH in model:
@@ -171,6 +175,9 @@ def command(run: Callable[[DictConfig], None], name: str) -> None:
     for Ctrl-C, 143 for SIGTERM. Neither leaves an empty run folder behind. In a sweep a mistake ends its job
     and a signal ends them all. Any other exception is ours and keeps its traceback.
     """
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        print(page(name, sys.argv[1:]))
+        return
     failed = started = False
 
     def job(cfg: DictConfig) -> None:
@@ -180,7 +187,10 @@ def command(run: Callable[[DictConfig], None], name: str) -> None:
         # what only has a picture left to draw, or never asks, would die of it.
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         try:
-            run(settled(cfg, HydraConfig.get().overrides.task))
+            overrides = HydraConfig.get().overrides.task
+            cfg = settled(cfg, overrides)
+            check_unused(cfg, overrides)
+            run(cfg)
         except (UserError, OmegaConfBaseException) as error:
             remove_if_unused(output_dir())
             report(one_line(error))

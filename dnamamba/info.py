@@ -2,9 +2,24 @@
 
 import sys
 
+PAGE = """usage: dnamamba info
+
+Print versions, devices, and which kernel runs on each device and why; test every kernel against float64.
+
+  dnamamba info
+
+It has no settings. The status is 1 if a kernel that can run here is wrong. The first run compiles kernels,
+which takes some seconds."""
+
 
 def main() -> None:
     """The console script `dnamamba-info`. Exits with 1 if a backend does not agree with the reference."""
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        print(PAGE)
+        return
+    if sys.argv[1:]:
+        print(f"dnamamba: error: {sys.argv[1]}: info has no settings; leave it out", file=sys.stderr)
+        sys.exit(1)
     from dnamamba.commands.environment import report  # imports torch
 
     sys.exit(0 if report() else 1)

@@ -23,14 +23,14 @@ LAYERS = (
     (
         "config",
         "planning.cost",
-        *(f"commands.{name}" for name in ("entry", "experiments", "help", "mistakes", "overrides")),
+        *(f"commands.{name}" for name in ("entry", "experiments", "help", "mistakes", "overrides", "unused")),
     ),
     ("training",),
     ("planning",),
     ("inference",),
     ("suite",),
     ("commands",),
-    ("pretrain", "finetune", "plan", "embed", "score", "tracks", "generate", "info", "__main__"),
+    ("pretrain", "finetune", "plan", "embed", "score", "tracks", "generate", "benchmark", "info", "__main__"),
 )
 ENTRIES = LAYERS[-1]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

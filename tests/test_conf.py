@@ -57,7 +57,7 @@ def test_the_data_group_has_the_keys_of_its_class(configure: Callable[..., DictC
 
 
 def test_hg38_needs_its_files(configure: Callable[..., DictConfig]) -> None:
-    with pytest.raises(UserError, match=r"^data.fasta must be given"):
+    with pytest.raises(UserError, match=r"^data.fasta, data.intervals: must be given$"):
         typed(configure("data=hg38").data, GenomeConfig, "data")
 
 

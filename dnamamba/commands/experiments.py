@@ -1,5 +1,6 @@
 """The experiments of the paper, rows of conf/paper.yaml: choices of `experiment=` with published numbers."""
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,11 +35,26 @@ def paper() -> dict[str, dict[str, Any]]:
         return yaml.load(file, Loader=loader)
 
 
-def experiment_names() -> list[str]:
-    """Every choice of `experiment=`: files of conf/experiment, and rows of conf/paper.yaml."""
+def experiment_names(command: str | None = None) -> list[str]:
+    """Every choice of `experiment=`: files of conf/experiment, and rows of conf/paper.yaml.
+
+    Args:
+        command: only those that its command, such as `finetune`, can take; `plan` takes those of `pretrain`.
+    """
     home = conf_dir() / "experiment"
-    files = (path.relative_to(home).with_suffix("").as_posix() for path in home.rglob("*.yaml"))
-    return sorted({*files, *paper()})
+    of_file = {
+        path.relative_to(home).with_suffix("").as_posix(): command_of(path.read_text())
+        for path in home.rglob("*.yaml")
+    }
+    of_name = {**of_file, **{name: of_file[row["base"]] for name, row in paper().items()}}
+    wanted = "pretrain" if command == "plan" else command
+    return sorted(name for name, found in of_name.items() if wanted in (None, found))
+
+
+def command_of(text: str) -> str | None:
+    """The command that the opening comment of a configuration file is for; None for any."""
+    found = re.search(r"^#(?: Command: |   python -m dnamamba\.)(\w+)", text, re.MULTILINE)
+    return found[1] if found else None
 
 
 def register_experiments() -> None:
@@ -61,6 +77,18 @@ def published(name: str | None) -> str | None:
     peers = ", ".join(f"{label} {numbers.pop(key)}" for key, label in PEERS.items() if key in numbers)
     found = ", ".join(f"{key} {value}" for key, value in numbers.items())
     return f"published: {found} ({peers})" if peers else f"published: {found}"
+
+
+def measured(name: str | None) -> str | None:
+    """What we measured of an experiment, in a line; None where nothing.
+
+    >>> measured("hg38/human_125m_2p20")
+    'measured: perplexity 2.6 (validation), 2.775 (test); 3 seeds, H100, 2026-11-27, docs/human_h200.md'
+    """
+    found = paper().get(name or "", {}).get("measured")
+    if found is None:
+        return None
+    return f"measured: perplexity {found['valid']} (validation), {found['test']} (test); {found['on']}"
 
 
 def _node(row: dict[str, Any]) -> dict[str, Any]:

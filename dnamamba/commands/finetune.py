@@ -5,7 +5,14 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dnamamba.commands.settings import callbacks_of, check_groups, data_config, loggers_of, model_config
+from dnamamba.commands.settings import (
+    callbacks_of,
+    check_groups,
+    data_config,
+    loggers_of,
+    model_config,
+    print_published,
+)
 from dnamamba.config import typed
 from dnamamba.datasets.base import DataConfig
 from dnamamba.errors import UserError
@@ -28,7 +35,10 @@ def finetune(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     if cfg.mode != "train":
         raise UserError(f"mode must be train, predict or plan, not {cfg.mode!r}")
     result = settings_of(cfg, folder).run()
-    return result.results if result is not None else {}
+    if result is None:
+        return {}
+    print_published()
+    return result.results
 
 
 def settings_of(cfg: DictConfig, folder: Path) -> Finetuning:

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from dnamamba.commands import finetune
-from dnamamba.commands.settings import data_config, model_config
+from dnamamba.commands.settings import data_config, model_config, print_published
 from dnamamba.config import typed
 from dnamamba.errors import UserError
 from dnamamba.models import ModelConfig
@@ -65,6 +65,7 @@ def print_plan(cfg: DictConfig) -> None:
             path = None if OmegaConf.is_missing(cfg.data, key) else cfg.data.get(key)
             if path is not None and not Path(path).expanduser().exists():
                 console.print(f"data.{key}={path} is not there: planned without it", soft_wrap=True)
+        print_published()
 
 
 def plan_finetuning(cfg: DictConfig) -> Plan:
@@ -87,6 +88,7 @@ def print_finetuning_plan(cfg: DictConfig) -> None:
     """Print `plan_finetuning` as a table."""
     console = Console(markup=False, emoji=False)
     show_plan(plan_finetuning(cfg), console)
+    print_published()
     if cfg.task.fit == "closed":
         console.print(
             "these are the memory and time of gradient training: task.fit=closed reads the same batches "

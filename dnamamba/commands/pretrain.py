@@ -5,7 +5,14 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dnamamba.commands.settings import callbacks_of, check_groups, data_config, loggers_of, model_config
+from dnamamba.commands.settings import (
+    callbacks_of,
+    check_groups,
+    data_config,
+    loggers_of,
+    model_config,
+    print_published,
+)
 from dnamamba.config import typed
 from dnamamba.training.config import TrainConfig, TrainerConfig
 from dnamamba.training.pretraining import NEXT_BASE, Pretraining
@@ -21,7 +28,10 @@ def pretrain(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         What results.json holds; nothing in a process that is not the run's first.
     """
     result = settings_of(cfg, folder).run()
-    return result.results if result is not None else {}
+    if result is None:
+        return {}
+    print_published()
+    return result.results
 
 
 def settings_of(cfg: DictConfig, folder: Path) -> Pretraining:

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from dnamamba.commands.experiments import measured, published
 from dnamamba.config import typed
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.datasets.base import DataConfig, DataModule
@@ -73,6 +75,15 @@ def model_config(group: DictConfig, alphabet: str | None) -> ModelConfig:
     if values.get("vocab_size") is None:
         values["vocab_size"] = get_alphabet(values["alphabet"]).size
     return typed(OmegaConf.create(values), found, "model")
+
+
+def print_published() -> None:
+    """Print what the paper reports of the experiment that the command line names, and what we measured."""
+    choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
+    name = choices.get("experiment")
+    for line in (published(name), measured(name)):
+        if line is not None:
+            print(line)
 
 
 def loggers_of(group: DictConfig | None, folder: Path) -> list[Any]:

@@ -299,7 +299,7 @@ def test_a_missing_package_is_one_line(
         (("out=x.npz", "fasta=damaged.fa.gz"), "damaged.fa.gz is truncated"),
         (("out=x.npz", "bed=past.bed"), "past.bed, row 1: two 0 to 2,000 is no stretch of that record"),
         (("out=x.npz", "batch_size=many"), "batch_size must be auto or at least 1, not 'many'"),
-        (("fasta=genome.fa",), "out must be given"),
+        (("fasta=genome.fa",), "out: must be given"),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(
@@ -328,7 +328,7 @@ def test_the_command_in_an_empty_folder(saved_model: Path, genome: Path, tmp_pat
     folder = tmp_path / "work"
     folder.mkdir()
     done = subprocess.run(command(), cwd=folder, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (1, "dnamamba: error: fasta must be given\n")
+    assert (done.returncode, done.stderr) == (1, "dnamamba: error: fasta, model, out: must be given\n")
     assert list(folder.iterdir()) == []
     given = (f"model={saved_model}", f"fasta={genome}", "device=cpu", "out=x.npz")
     done = subprocess.run(command(*given), cwd=folder, capture_output=True, text=True)

@@ -1,0 +1,87 @@
+"""Settings that would have no effect are refused by name: nobody should wonder later what they changed."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from omegaconf import DictConfig, OmegaConf
+
+from dnamamba.errors import UserError
+
+
+class Rule(NamedTuple):
+    """Keys that have an effect only where another setting has some value."""
+
+    keys: tuple[str, ...]
+    other: str
+    has_effect: Callable[[Any], bool]
+    needs: str
+
+
+def _given(value: Any) -> bool:
+    return value is not None
+
+
+_TRAINING = (
+    "learning_rate",
+    "final_learning_rate",
+    "warmup_fraction",
+    "weight_decay",
+    "betas",
+    "gradient_clip",
+)
+RULES = (
+    Rule(("scratch",), "model", lambda value: value == "scratch", "model=scratch"),
+    Rule(("task.shrinkage", "task.refit"), "task.fit", lambda value: value == "closed", "task.fit=closed"),
+    Rule(
+        tuple(f"train.{key}" for key in (*_TRAINING, "validate_every", "checkpoint_every")),
+        "task.fit",
+        lambda value: value != "closed",
+        "task.fit=gradient",
+    ),
+    Rule(("task.lora_alpha",), "task.lora_rank", bool, "task.lora_rank"),
+    Rule(
+        ("data.length_warmup.epochs", "data.length_warmup.steps"),
+        "data.length_warmup.first_length",
+        _given,
+        "data.length_warmup.first_length",
+    ),
+    Rule(("data.edge", "data.overlap"), "data.intervals", _given, "data.intervals"),
+    Rule(("data.crop",), "data.max_length", _given, "data.max_length"),
+    Rule(("data.record_id",), "data.split", lambda value: value == "record", "data.split=record"),
+    Rule(("data.homology",), "data.split", lambda value: value == "chromosome", "data.split=chromosome"),
+    Rule(
+        ("data.valid_species", "data.test_species"),
+        "data.split",
+        lambda value: value == "file",
+        "data.split=file",
+    ),
+    Rule(("context",), "bed", _given, "bed"),
+    Rule(("top_k", "top_p", "seed"), "temperature", lambda value: value != 0, "a temperature above 0"),
+)
+
+
+def check_unused(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Refuse a setting of the command line that has no effect with the others.
+
+    Args:
+        cfg: the composed configuration.
+        overrides: as typed. What a file sets is its own affair: an experiment may prepare for a choice.
+
+    Raises:
+        UserError: naming the key and what it needs.
+    """
+    given = [(key.lstrip("+"), value) for key, _, value in (text.partition("=") for text in overrides)]
+    for rule in RULES:
+        top, _, _ = rule.other.partition(".")
+        if top not in cfg or _absent(cfg, rule.other) or rule.has_effect(OmegaConf.select(cfg, rule.other)):
+            continue
+        for name, value in given:
+            if value != "null" and any(name == key or name.startswith(f"{key}.") for key in rule.keys):
+                raise UserError(f"{name}: has no effect without {rule.needs} (got {value}); leave it out")
+
+
+def _absent(cfg: DictConfig, key: str) -> bool:
+    """Whether the configuration has no such key: then the rule is another command's."""
+    group, _, last = key.rpartition(".")
+    node = OmegaConf.select(cfg, group) if group else cfg
+    return not isinstance(node, DictConfig) or last not in node or OmegaConf.is_missing(node, last)

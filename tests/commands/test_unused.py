@@ -1,0 +1,64 @@
+"""Settings that have no effect together are refused by name."""
+
+import pytest
+
+from dnamamba.config import composed
+from dnamamba.errors import UserError
+
+FILES = ("fasta=a.fa", "model=m", "out=o")
+
+
+@pytest.mark.parametrize(
+    ("command", "overrides", "message"),
+    [
+        ("finetune", ("scratch.d_model=8",), "scratch.d_model: has no effect without model=scratch (got 8)"),
+        ("finetune", ("task.shrinkage=0.1",), "task.shrinkage: has no effect without task.fit=closed"),
+        (
+            "finetune",
+            ("task.fit=closed", "train.learning_rate=1"),
+            "train.learning_rate: has no effect without",
+        ),
+        ("finetune", ("task.lora_alpha=8",), "task.lora_alpha: has no effect without task.lora_rank"),
+        ("finetune", ("data.crop=start",), "data.crop: has no effect without data.max_length"),
+        (
+            "finetune",
+            ("data=species", "data.record_id=a"),
+            "data.record_id: has no effect without data.split=rec",
+        ),
+        ("pretrain", ("data.edge=pad",), "data.edge: has no effect without data.intervals"),
+        (
+            "pretrain",
+            ("data.length_warmup.steps=5",),
+            "data.length_warmup.steps: has no effect without data.len",
+        ),
+        ("tracks", (*FILES, "context=9"), "context: has no effect without bed (got 9)"),
+        (
+            "generate",
+            ("out=o", "temperature=0", "top_k=3"),
+            "top_k: has no effect without a temperature above 0",
+        ),
+    ],
+)
+def test_a_setting_without_effect_is_refused_by_name(
+    command: str, overrides: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(UserError) as error:
+        composed(command, overrides)
+    assert str(error.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("command", "overrides"),
+    [
+        ("finetune", ("scratch.d_model=8", "model=scratch")),
+        ("finetune", ("task.shrinkage=0.1", "task.fit=closed")),
+        ("finetune", ("data.crop=start", "data.max_length=64")),
+        ("pretrain", ("data.intervals=a.bed", "data.fasta=a.fa", "data.edge=pad")),
+        ("pretrain", ("data.length_warmup.first_length=64", "data.length_warmup.steps=5")),
+        ("tracks", (*FILES, "bed=a.bed", "context=9")),
+        ("score", (*FILES, "vcf=a.vcf", "window=64")),
+    ],
+)
+def test_a_setting_with_effect_is_taken(command: str, overrides: tuple[str, ...]) -> None:
+    cfg = composed(command, overrides)
+    assert cfg is not None
