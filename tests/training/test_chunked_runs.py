@@ -126,7 +126,7 @@ def test_a_run_that_dies_within_a_chromosome_resumes_to_the_same_bits(
     def run(name: str, ckpt_path: str | None = None) -> Pretraining:
         made = pretraining(tmp_path / name, genome, chromosomes, chunk_bases=1024, checkpoint_every=1)
         train = replace(made.train, max_steps=3, global_batch_size=2)
-        return replace(made, train=train, ckpt_path=ckpt_path)
+        return replace(made, train=train, trainer=TrainerConfig(), ckpt_path=ckpt_path)
 
     whole = done(run("whole"))
     forward, reads = MambaBackbone.forward, iter(range(100))
