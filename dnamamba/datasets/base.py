@@ -93,6 +93,8 @@ class DataModule(lightning.LightningDataModule):
         schedule: the stages of the run.
         padding: `right` or `left`, the side of a short row that is filled.
         context_size: neighbouring processes that are given the same batches, of which each reads a part.
+        chunk: positions of a sequence that are read at a time (`train.chunk_bases`), by all of its processes
+            together; None: all of them.
         console: for a word on long work.
     """
 
@@ -101,6 +103,7 @@ class DataModule(lightning.LightningDataModule):
     schedule: LengthSchedule
     padding: str = "right"
     context_size: int = 1
+    chunk: int | None = None
     console: Console = Console(quiet=True)
 
     def __init__(

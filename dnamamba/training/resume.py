@@ -10,6 +10,8 @@ from dnamamba.models.families import family_config
 from dnamamba.reports.figures import read_metrics
 from dnamamba.training.checkpointing import LAST
 
+# Settings that older checkpoints do not have, and what those runs did.
+BEFORE = {"train.backpropagation": "exact"}
 OUTCOMES = ("results.json", "metrics.json")  # the last that a pretraining, a fine-tuning writes
 
 
@@ -52,7 +54,8 @@ def checkpoint_to_resume(
     earlier = checkpoint["dnamamba"]
     for group, names in unchanged.items():
         for name in names if group in earlier else ():  # checkpoints of 0.1 have no objective
-            before, now = earlier[group].get(name), contents[group][name]
+            before = earlier[group].get(name, BEFORE.get(f"{group}.{name}"))
+            now = contents[group][name]
             if before != now:
                 differences.append(f"{group}.{name}: {before}, {now}")
     if differences:
