@@ -96,10 +96,18 @@ def test_two_processes_that_share_the_weights_train_as_one_does(
 CONTEXT = ("trainer=context", "trainer.accelerator=cpu", "trainer.precision=32-true")
 
 
+@pytest.mark.parametrize("chunk", ["null", "6"])
 def test_two_processes_that_share_each_sequence_train_as_one_does(
-    alone: Path, overrides: tuple[str, ...], tmp_path: Path
+    chunk: str, alone: Path, overrides: tuple[str, ...], tmp_path: Path
 ) -> None:
-    check_same(run_two(tmp_path, overrides, "ddp", *CONTEXT), alone)
+    check_same(run_two(tmp_path, overrides, "ddp", *CONTEXT, f"train.chunk_bases={chunk}"), alone)
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_processes_read_by_chunks_as_one_reads_whole_windows(
+    strategy: str, alone: Path, overrides: tuple[str, ...], tmp_path: Path
+) -> None:
+    check_same(run_two(tmp_path, (*overrides, "train.chunk_bases=24"), strategy), alone)
 
 
 def torchrun(*overrides: str) -> list[str]:
