@@ -12,25 +12,25 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests import processes
 from tests.conftest import TINY
 
 ROOT = Path(__file__).parent.parent
 RUNS = Path("logs/pretrain/runs")
 
 
-def command(*overrides: str) -> list[str]:
-    return [sys.executable, "-m", "dnamamba.pretrain", *overrides]
+def run(folder: Path, *overrides: str) -> "subprocess.CompletedProcess[str]":
+    return processes.run("dnamamba.pretrain", *overrides, folder=folder)
 
 
-def run(
-    folder: Path, *overrides: str, environment: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
+def run_anew(folder: Path, *overrides: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """As `run`, by a Python that has loaded nothing."""
     return subprocess.run(
-        command(*overrides),
+        [sys.executable, "-m", "dnamamba.pretrain", *overrides],
         cwd=folder,
         capture_output=True,
         text=True,
-        env={**os.environ, **(environment or {})},
+        env={**os.environ, **environment},
     )
 
 
@@ -86,7 +86,7 @@ def test_the_warning_of_slurm_ends_nothing_that_does_not_wait_for_it(folder: Pat
 
 
 def test_a_run_from_any_folder_ends_with_its_paths(folder: Path, genome: Path) -> None:
-    done = run(folder, *own(genome))
+    done = run_anew(folder, *own(genome))
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     (made,) = (folder / RUNS).iterdir()
@@ -132,24 +132,20 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return checkpoint["state_dict"]
 
 
-def wait_for_step(process: subprocess.Popen, folder: Path, step: int) -> None:
+def wait_for_step(process: "processes.Command | subprocess.Popen[str]", folder: Path, step: int) -> None:
     """Until the run in `folder` has a checkpoint of this step or a later one."""
     path, deadline = folder / "checkpoints" / "last.ckpt", time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
         if path.is_file() and torch.load(path, weights_only=True)["global_step"] >= step:
             return
-        time.sleep(0.002)
+        time.sleep(0.01)
     pytest.fail(f"no checkpoint of step {step}; the run ended with {process.poll()}")
 
 
 def stop(folder: Path, number: signal.Signals, step: int, end: int, *overrides: str) -> str:
     """Begin a run of `end` steps in `folder`, send a signal after `step`; what it says on standard error."""
-    process = subprocess.Popen(
-        command(*overrides, f"hydra.run.dir={folder}", "ckpt_path=auto"),
-        cwd=folder.parent,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
+    process = processes.Command(
+        "dnamamba.pretrain", *overrides, f"hydra.run.dir={folder}", "ckpt_path=auto", folder=folder.parent
     )
     wait_for_step(process, folder, step)
     process.send_signal(number)
@@ -191,13 +187,13 @@ def test_stopped_and_resumed_equals_uninterrupted(
 ) -> None:
     overrides, uninterrupted = long_run
     first = folder / RUNS / "first"
-    process = subprocess.Popen(
-        command(*overrides, f"hydra.run.dir={first}", f"data.num_workers={workers}"),
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
+    process = processes.Command(
+        "dnamamba.pretrain",
+        *overrides,
+        f"hydra.run.dir={first}",
+        f"data.num_workers={workers}",
+        folder=folder,
+        new_session=True,
     )
     wait_for_step(process, first, step)
     os.killpg(process.pid, number)  # as a terminal does: loader workers get it too
@@ -242,21 +238,21 @@ def test_the_wheel_has_all_it_needs(tmp_path: Path, folder: Path) -> None:
     assert "dnamamba/data/yeast/S288C.fa.gz" in names
     assert "dnamamba/data/yeast/model/model.safetensors" in names
     assert not [name for name in names if name.startswith(("tests", "conf", "data_prep"))]
-    environment = {"PYTHONPATH": str(tmp_path / "installed")}
+    path = str(tmp_path / "installed")
     overrides = ("train.max_steps=1", "data.max_length=64", "data.batch_size=2", "train.global_batch_size=2")
     small = ("data.valid=[]", "data.test=[]", "model.n_layer=1", "data.markov_orders=[]")
-    done = run(folder, *overrides, *small, environment=environment)
+    done = run_anew(folder, *overrides, *small, PYTHONPATH=path)
     assert done.returncode == 0, done.stderr
     where = "import dnamamba, dnamamba.config as c; print(dnamamba.__file__, c.conf_dir())"
     found = subprocess.run(
         [sys.executable, "-c", where],
         cwd=folder,
-        env={**os.environ, **environment},
+        env={**os.environ, "PYTHONPATH": path},
         check=True,
         capture_output=True,
         text=True,
     ).stdout.split()
-    assert all(path.startswith(str(tmp_path / "installed")) for path in found)
+    assert all(each.startswith(path) for each in found)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """Whole fine-tuning runs on simulated apes, and the experiments of the paper."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +22,7 @@ from dnamamba.objectives.sequence import TaskConfig
 from dnamamba.training.checkpointing import LastCheckpoint
 from dnamamba.training.config import TrainConfig
 from dnamamba.training.finetuning import pretrained_model
+from tests import processes
 
 EXPERIMENTS = [name for name in experiment_names() if name.startswith("apes/2p")]
 # The paper's accuracies, in per cent: Mamba of 1.4M and 7M, HyenaDNA.
@@ -219,12 +218,12 @@ def test_an_experiment_of_the_paper(configure: Callable[..., DictConfig], name: 
 
 
 def test_a_plan_is_printed_and_leaves_nothing(tmp_path: Path) -> None:
-    command = ["-m", "dnamamba.finetune", "mode=plan", "experiment=apes/2p20_1m4", "model=scratch"]
-    files = ["data.species.human=a.fa", "data.species.gorilla=b.fa"]
-    run = subprocess.run([sys.executable, *command, *files], cwd=tmp_path, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    assert "1,048,576" in run.stdout
-    assert "10,240 steps" in run.stdout
+    given = ("mode=plan", "experiment=apes/2p20_1m4", "model=scratch")
+    files = ("data.species.human=a.fa", "data.species.gorilla=b.fa")
+    done = processes.run("dnamamba.finetune", *given, *files, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "1,048,576" in done.stdout
+    assert "10,240 steps" in done.stdout
     assert not list(tmp_path.glob("logs/finetune/runs/*"))
 
 

@@ -1,21 +1,19 @@
 """`python -m dnamamba.finetune` as typed: exit codes, one line a mistake, two processes, predictions."""
 
 import csv
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests import processes
 from tests.finetuning.conftest import SHORT, write_table
 
 RUNS = Path("logs/finetune/runs")
 
 
-def run(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "dnamamba.finetune", *overrides]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=dict(os.environ))
+def run(folder: Path, *overrides: str) -> "subprocess.CompletedProcess[str]":
+    return processes.run("dnamamba.finetune", *overrides, folder=folder)
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from dnamamba.commands import embed as embed_command
 from dnamamba.embed import run
 from dnamamba.inference import partial
 from dnamamba.inference.partial import _ENTRY
+from tests import processes
 
 SUFFIXES = (".npz", ".h5", ".zarr", ".parquet", ".h5ad")
 
@@ -127,10 +128,6 @@ def test_a_vector_a_base(
 WINDOWS = ("window=25", "batch_size=1")  # 200 contexts
 
 
-def command(*overrides: str) -> list[str]:
-    return [sys.executable, "-m", "dnamamba.embed", *overrides]
-
-
 @pytest.fixture
 def uninterrupted(embed: Callable[..., None], tmp_path: Path) -> np.ndarray:
     embed(f"out={tmp_path / 'whole.npz'}", *WINDOWS)
@@ -147,7 +144,7 @@ def test_a_killed_run_goes_on_and_repeats_nothing(
 ) -> None:
     out = tmp_path / "killed.h5"
     given = (f"model={saved_model}", f"fasta={genome}", "device=cpu", f"out={out}", *WINDOWS)
-    process = subprocess.Popen(command(*given), stdout=subprocess.DEVNULL)
+    process = processes.Command("dnamamba.embed", *given)
     journal = tmp_path / ".killed.h5.partial" / "journal"
     deadline = time.monotonic() + 60
     while not (journal.exists() and journal.stat().st_size > 20 * _ENTRY.size):
@@ -155,7 +152,7 @@ def test_a_killed_run_goes_on_and_repeats_nothing(
         assert time.monotonic() < deadline
         time.sleep(0.001)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.communicate()
     assert not out.exists()
     finished = {entry[0] for entry in _ENTRY.iter_unpack(journal.read_bytes())}
     assert 20 < len(finished) < 200
@@ -327,11 +324,11 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
 def test_the_command_in_an_empty_folder(saved_model: Path, genome: Path, tmp_path: Path) -> None:
     folder = tmp_path / "work"
     folder.mkdir()
-    done = subprocess.run(command(), cwd=folder, capture_output=True, text=True)
+    done = processes.run("dnamamba.embed", folder=folder)
     assert (done.returncode, done.stderr) == (1, "dnamamba: error: fasta, model, out: must be given\n")
     assert list(folder.iterdir()) == []
     given = (f"model={saved_model}", f"fasta={genome}", "device=cpu", "out=x.npz")
-    done = subprocess.run(command(*given), cwd=folder, capture_output=True, text=True)
+    done = processes.run("dnamamba.embed", *given, folder=folder)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("3 vectors of 16 from 5,000 bases in ")
     assert [path.name for path in folder.iterdir()] == ["x.npz"]

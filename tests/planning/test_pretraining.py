@@ -2,8 +2,6 @@
 
 import csv
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from dnamamba.config import composed
 from dnamamba.data.length_schedule import Stage
 from dnamamba.planning.cost import DEVICES
 from dnamamba.planning.plan import duration, plan
+from tests import processes
 
 Configure = Callable[..., DictConfig]
 MODELS = {"1.4M": MambaConfig(128, 12), "7M": MambaConfig(256, 16)}
@@ -180,8 +179,9 @@ def test_durations_are_short_to_read() -> None:
 
 
 def test_the_command_prints_a_table_and_leaves_nothing(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "dnamamba.plan", "experiment=hg38/context_2p20_1m4", "plan.device=h200"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    given = ("experiment=hg38/context_2p20_1m4", "plan.device=h200")
+    done = processes.run("dnamamba.plan", *given, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
     assert "19,137 steps, 321.1 G bases (321,065,582,592)" in done.stdout
     assert "1,048,576" in done.stdout
     assert done.stderr == ""
