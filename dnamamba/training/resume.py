@@ -52,7 +52,7 @@ def checkpoint_to_resume(
     earlier = checkpoint["dnamamba"]
     for group, names in unchanged.items():
         for name in names if group in earlier else ():  # checkpoints of 0.1 have no objective
-            before, now = earlier[group].get(name), contents[group][name]
+            before, now = earlier[group].get(name), contents[group].get(name)
             if before != now:
                 differences.append(f"{group}.{name}: {before}, {now}")
     if differences:
