@@ -74,7 +74,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     assert not [path for path in folder.rglob("*") if path.is_file()]
 
 
-def test_the_warning_of_slurm_ends_nothing_that_does_not_wait_for_it(folder: Path) -> None:
+def test_slurm_warning_outside_training_ends_nothing(folder: Path) -> None:
     """As between a run's last score and its end, where its status would say that the job had failed."""
     (folder / "warned.py").write_text(
         "import signal\nfrom dnamamba.config import command\n"
@@ -85,7 +85,7 @@ def test_the_warning_of_slurm_ends_nothing_that_does_not_wait_for_it(folder: Pat
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
 
 
-def test_a_run_from_any_folder_ends_with_its_paths(folder: Path, genome: Path) -> None:
+def test_run_from_any_folder_ends_with_its_paths(folder: Path, genome: Path) -> None:
     done = run_anew(folder, *own(genome))
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -101,7 +101,7 @@ def test_a_sweep_makes_a_folder_a_job(folder: Path, genome: Path) -> None:
     assert {path.parent.name for path in sweep.glob("*/results.json")} == {"0", "1"}
 
 
-def test_a_mistake_in_a_sweep_ends_its_job_only(folder: Path, genome: Path) -> None:
+def test_mistake_in_sweep_ends_its_job_only(folder: Path, genome: Path) -> None:
     done = run(folder, "--multirun", *own(genome), "train.max_steps=1", "train.seed=-1,1")
     assert done.returncode == 1
     assert done.stderr == "dnamamba: error: train.seed must lie between 0 and 4294967295, not -1\n"
@@ -156,7 +156,7 @@ def stop(folder: Path, number: signal.Signals, step: int, end: int, *overrides: 
     return errors
 
 
-def go_on(folder: Path, uninterrupted: Path, *overrides: str) -> None:
+def resume(folder: Path, uninterrupted: Path, *overrides: str) -> None:
     """The same command again ends with the weights of the run that was not stopped, bit for bit."""
     done = run(folder.parent, *overrides, f"hydra.run.dir={folder}", "ckpt_path=auto")
     assert done.returncode == 0, done.stderr
@@ -264,13 +264,13 @@ def test_the_wheel_has_all_it_needs(tmp_path: Path, folder: Path) -> None:
         (["--info", "defaults", "a=1"], ["a=1", "--info", "defaults"]),
     ],
 )
-def test_overrides_may_stand_on_both_sides_of_a_flag(typed: list[str], read: list[str]) -> None:
+def test_overrides_may_stand_on_both_sides_of_flag(typed: list[str], read: list[str]) -> None:
     from dnamamba.commands.entry import overrides_first
 
     assert overrides_first(typed) == read
 
 
-def test_a_run_started_by_dnamamba_is_restarted_as_its_own_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_of_the_dnamamba_script_start_as_module(monkeypatch: pytest.MonkeyPatch) -> None:
     import dnamamba.info
     from dnamamba.commands import entry
 
@@ -283,7 +283,7 @@ def test_a_run_started_by_dnamamba_is_restarted_as_its_own_command(monkeypatch: 
     assert (main.__spec__.name, sys.argv) == ("dnamamba.info", ["dnamamba", "a=1"])
 
 
-def test_dnamamba_refuses_an_unknown_command_with_the_nearest_name(
+def test_dnamamba_refuses_unknown_command_with_nearest_name(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from dnamamba.commands import entry

@@ -88,7 +88,7 @@ def test_two_processes_train_as_one_does(alone: Path, together: Path) -> None:
     check_same(together, alone)
 
 
-def test_two_processes_that_share_the_weights_train_as_one_does(
+def test_fsdp_of_two_processes_trains_as_one_does(
     alone: Path, overrides: tuple[str, ...], tmp_path: Path
 ) -> None:
     check_same(run_two(tmp_path, overrides, "fsdp"), alone)
@@ -97,7 +97,7 @@ def test_two_processes_that_share_the_weights_train_as_one_does(
 CONTEXT = ("trainer=context", "trainer.accelerator=cpu", "trainer.precision=32-true")
 
 
-def test_two_processes_that_share_each_sequence_train_as_one_does(
+def test_context_of_two_processes_trains_as_one_does(
     alone: Path, overrides: tuple[str, ...], tmp_path: Path
 ) -> None:
     check_same(run_two(tmp_path, overrides, "ddp", *CONTEXT), alone)
@@ -155,7 +155,7 @@ def srun(start: Start, *overrides: str) -> list[Command]:
     ]
 
 
-def test_two_processes_stopped_and_killed_in_every_stage_go_on_as_if_nothing_had_been(
+def test_two_processes_killed_in_any_stage_resume_exactly(
     overrides: tuple[str, ...],
     together: Path,
     tmp_path: Path,
@@ -213,11 +213,11 @@ def test_two_processes_stopped_and_killed_in_every_stage_go_on_as_if_nothing_had
     check_stopped(folder, range(43, 60))
     assert asked.read_text() == "requeue 4711\n"
 
-    go_on(srun(start, *settings), folder, together)
+    resume(srun(start, *settings), folder, together)
     assert {path.name for path in tmp_path.iterdir()} == {"stopped", "bin", "asked"}
 
 
-def go_on(started: list[Command], folder: Path, expected: Path) -> None:
+def resume(started: list[Command], folder: Path, expected: Path) -> None:
     """These end the run in `folder` with the weights and the losses of the expected one, bit for bit."""
     for process in started:
         _, errors = process.communicate(timeout=120)

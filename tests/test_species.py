@@ -80,7 +80,7 @@ def tiny(configure: Callable[..., DictConfig], apes: tuple[str, ...]) -> Callabl
 
 
 @pytest.mark.parametrize("step", [6, 8])
-def test_a_run_stopped_in_a_stage_or_between_two_ends_with_the_same_weights(
+def test_stop_within_or_between_stages_gives_same_weights(
     tiny: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     finetune(tiny(), tmp_path / "whole")
@@ -101,7 +101,7 @@ def test_a_run_stopped_in_a_stage_or_between_two_ends_with_the_same_weights(
     assert all(torch.equal(whole[name], rest[name]) for name in whole)
 
 
-def test_a_run_of_other_stages_or_species_does_not_go_on(
+def test_checkpoint_of_other_stages_or_species_is_refused(
     tiny: Callable[..., DictConfig], tmp_path: Path
 ) -> None:
     finetune(tiny("train.max_steps=5"), tmp_path / "run")
@@ -115,7 +115,7 @@ def test_a_run_of_other_stages_or_species_does_not_go_on(
         assert named in str(error.value)
 
 
-def test_a_simulated_species_is_named_so_in_every_prediction(
+def test_simulated_species_is_named_so_in_every_prediction(
     tiny: Callable[..., DictConfig], tmp_path: Path
 ) -> None:
     results = finetune(tiny(), tmp_path / "run")
@@ -174,7 +174,7 @@ def test_a_model_can_tell_species_that_differ(
     assert results["test"]["accuracy"]["value"] > 0.95
 
 
-def test_there_is_an_experiment_for_every_number_of_the_paper() -> None:
+def test_every_number_of_the_paper_has_an_experiment() -> None:
     assert set(EXPERIMENTS) == {f"apes/2p{log2}_{size}" for log2 in PAPER for size in ("1m4", "7m")}
 
 

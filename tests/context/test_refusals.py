@@ -70,7 +70,7 @@ def test_one_process_refuses_nothing() -> None:
     check(2, (8, 6))
 
 
-def test_a_size_that_does_not_divide_the_processes_is_refused() -> None:
+def test_size_that_does_not_divide_processes_is_refused() -> None:
     assert TrainerConfig(devices=4, num_nodes=2, context_size=2).data_processes == 4
     with pytest.raises(
         UserError, match=r"6 processes can't share sequences by so many \(got 4\); set a divisor"

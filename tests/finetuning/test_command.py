@@ -36,7 +36,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(folder: Path) -> None:
     assert not (folder / "logs").exists() or not [p for p in (folder / "logs").rglob("*") if p.is_file()]
 
 
-def test_two_processes_equal_one_and_a_run_labels_new_sequences(folder: Path) -> None:
+def test_two_processes_equal_one_and_run_labels_sequences(folder: Path) -> None:
     """Trained by one process and by two: the same predictions, up to the order of sums."""
     own = (*SHORT, "data.table=t.csv")
     done = run(folder, *own)

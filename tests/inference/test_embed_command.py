@@ -69,7 +69,7 @@ def read(path: Path) -> tuple[np.ndarray, dict[str, list], dict[str, Any]]:
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_file_holds_vectors_regions_and_how_they_were_made(
+def test_file_holds_vectors_regions_and_provenance(
     embed: Callable[..., None], saved_model: Path, genome: Path, bed: Path, tmp_path: Path, suffix: str
 ) -> None:
     out = tmp_path / f"regions{suffix}"
@@ -103,7 +103,7 @@ def test_an_output_is_replaced_only_when_asked(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["genome.fa", out.name]
 
 
-def test_a_folder_that_is_no_zarr_store_is_never_replaced(embed: Callable[..., None], tmp_path: Path) -> None:
+def test_only_a_zarr_store_is_replaced(embed: Callable[..., None], tmp_path: Path) -> None:
     (tmp_path / "thesis.zarr").mkdir()
     (tmp_path / "thesis.zarr" / "chapter").write_text("precious")
     with pytest.raises(UserError, match="is there already"):
@@ -134,7 +134,7 @@ def uninterrupted(embed: Callable[..., None], tmp_path: Path) -> np.ndarray:
     return np.load(tmp_path / "whole.npz")["embeddings"]
 
 
-def test_a_killed_run_goes_on_and_repeats_nothing(
+def test_killed_run_resumes_and_repeats_nothing(
     embed: Callable[..., None],
     saved_model: Path,
     genome: Path,
@@ -205,7 +205,7 @@ def test_rows_lost_with_the_machine_are_made_again(
     np.testing.assert_array_equal(read(out)[0], uninterrupted)
 
 
-def test_an_unfinished_run_of_other_settings_is_not_mixed_in(
+def test_unfinished_run_of_other_settings_is_refused(
     embed: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "mixed.npz"
@@ -238,7 +238,7 @@ main()
 
 
 @pytest.mark.parametrize(("suffix", "size"), [(".npz", 3_000), (".h5", 13_000)])
-def test_a_full_disk_is_one_line_and_loses_nothing(
+def test_full_disk_is_one_line_and_loses_nothing(
     embed: Callable[..., None],
     saved_model: Path,
     genome: Path,
@@ -335,7 +335,7 @@ def test_the_command_in_an_empty_folder(saved_model: Path, genome: Path, tmp_pat
 
 
 @pytest.mark.parametrize("missing", ["nan", "drop", "error"])
-def test_regions_of_n_are_named_and_treated_as_asked(
+def test_regions_of_n_are_treated_as_asked(
     inference_config: Callable[..., DictConfig],
     saved_model: Path,
     tmp_path: Path,

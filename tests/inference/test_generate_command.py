@@ -98,7 +98,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     assert list(work.iterdir()) == []
 
 
-def test_a_fine_tuned_model_has_no_bases_to_draw(
+def test_fine_tuned_model_has_no_bases_to_draw(
     inference_config: Callable[..., DictConfig], tmp_path: Path
 ) -> None:
     model = SequenceModel(MambaConfig(d_model=8, n_layer=1), DecoderConfig("regression", ("y",)))

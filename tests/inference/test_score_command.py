@@ -290,7 +290,7 @@ def test_a_region_is_a_table_and_a_picture(
         max_size=4,
     )
 )
-def test_any_row_keeps_its_columns_and_is_scored_or_says_why_not(
+def test_any_row_keeps_columns_and_says_its_score(
     score: Callable[..., None], text: str, tmp_path: Path, rows: list[tuple[int, str, list[str], bool]]
 ) -> None:
     path, out = tmp_path / "fuzz.vcf", tmp_path / "fuzz.out.vcf"

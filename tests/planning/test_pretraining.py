@@ -188,7 +188,7 @@ def test_the_command_prints_a_table_and_leaves_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_sequence_over_eight_gpus_takes_an_eighth_of_its_bases_on_each(planned: Configure) -> None:
+def test_eight_gpus_take_an_eighth_of_bases_each(planned: Configure) -> None:
     length = ("data.max_length=33554432", "data.batch_size=1", "train.global_batch_size=1", "model=paper_1m4")
     spread = plan_pretraining(planned("trainer=context", "trainer.devices=8", *length))
     part = plan_pretraining(planned("trainer=gpu", "data.max_length=4194304", *length[1:]))
@@ -200,7 +200,7 @@ def test_a_sequence_over_eight_gpus_takes_an_eighth_of_its_bases_on_each(planned
     assert spread.memory_gib == pytest.approx(part.memory_gib, rel=0.005)  # and all of its tokens
 
 
-def test_a_plan_refuses_windows_that_do_not_go_round(planned: Configure) -> None:
+def test_plan_refuses_windows_that_do_not_go_round(planned: Configure) -> None:
     with pytest.raises(
         UserError, match=r"^trainer.context_size: 8 processes can't share .* \(got 1,025 bases\)"
     ):
