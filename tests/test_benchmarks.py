@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture
 def human(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The program, beside the others that it imports."""
+    """The program, with the others that it imports."""
     monkeypatch.syspath_prepend(Path(__file__).parent.parent / "benchmarks")
     import human_report
 

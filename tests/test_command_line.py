@@ -213,7 +213,7 @@ def test_stopped_and_resumed_equals_uninterrupted(
     expected, found = weights(uninterrupted), weights(folder / RUNS / "second")
     for name, tensor in expected.items():
         assert torch.equal(found[name], tensor), name
-    # The curve goes on where it stopped: every step once.
+    # The curve resumes where it stopped: every step once.
     lines = (folder / RUNS / "second" / "metrics.csv").read_text().splitlines()
     header = lines[0].split(",")
     rows = [dict(zip(header, line.split(","), strict=True)) for line in lines[1:]]

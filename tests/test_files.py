@@ -1,4 +1,4 @@
-"""Files under their final name are whole; what a killed process left beside them goes."""
+"""Files under their final name are whole; what a killed process left next to them is removed."""
 
 import os
 import subprocess

@@ -237,7 +237,7 @@ def check_died(process: Command, status: int) -> str:
 
 
 def check_lost(errors: str, folder: Path) -> None:
-    """One line, which names the checkpoint to go on from."""
+    """One line, which names the checkpoint to resume from."""
     assert re.fullmatch(
         r"dnamamba: error: trainer: another process of the run ended, killed or out of memory "
         rf"\(got [\w ]+\); resume with ckpt_path={folder}/checkpoints/last.ckpt\n",
@@ -252,7 +252,7 @@ def ended(process: Command) -> tuple[int | None, str]:
 
 
 def check_stopped(folder: Path, steps: range) -> None:
-    """One checkpoint, of one of these steps, and nothing half-written or finished beside it."""
+    """One checkpoint, of one of these steps, and nothing half-written or finished next to it."""
     assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] in steps
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert {name for name in files if not name.startswith(".hydra/")} == {

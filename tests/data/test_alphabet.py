@@ -15,7 +15,7 @@ IUPAC = "ACGTRYKMBDHVNSW"
 
 def test_dna_folds_case_and_u_others_are_n():
     expected = [{65: 0, 67: 1, 71: 2, 84: 3, 85: 3}.get(byte & ~0x20, 4) for byte in range(256)]
-    # Clearing bit 0x20 also maps some bytes that are no letters onto letters: only 64 to 127 fold.
+    # Clearing bit 0x20 also maps some bytes that are not letters onto letters: only 64 to 127 fold.
     expected = [code if 64 <= byte < 128 else 4 for byte, code in enumerate(expected)]
     assert DNA.encode(bytes(range(256))).tolist() == expected
 

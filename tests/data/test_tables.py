@@ -167,7 +167,7 @@ def test_empty_spreadsheet_columns_are_not_columns(tmp_path: Path) -> None:
         (",,sequence\n,,ACGT\n", "t.csv: no column label; its columns are sequence"),
     ],
 )
-def test_column_with_some_values_is_counted(tmp_path: Path, text: str, message: str) -> None:
+def test_columns_that_are_not_empty_are_counted(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(UserError) as error:
         read_table(tmp_path / "t.csv", ("sequence", "label"))

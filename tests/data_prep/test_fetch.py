@@ -251,7 +251,7 @@ def test_no_network_is_one_line(tmp_path, waits):
     message = str(caught.value)
     assert message == (
         f"no network: 127.0.0.1:{port} cannot be reached (Connection refused); "
-        "gave up after 5 attempts, run again to go on"
+        "gave up after 5 attempts, run again to resume"
     )
     assert (len(waits), files(tmp_path)) == (ATTEMPTS - 1, [])
 

@@ -56,7 +56,7 @@ def test_file_is_read_back_in_order_of_genome(fasta, tmp_path, capsys):
         (["--valid", "chr3", "--test", "chr2"], "no record 'chr3'; did you mean"),
         (
             ["--valid", "chr2", "--test", "chr10", "--length", "2600"],
-            "no stretch without N of the split 'valid'",
+            "no interval without N of the split 'valid'",
         ),
         (["--valid", "chr2", "--test", "chr10", "--length", "0"], "--length must be at least 1, not 0"),
         (["--bed", "missing.bed"], "missing.bed: No such file"),

@@ -256,7 +256,7 @@ def test_fasta_of_n_or_of_scraps_leaves_nothing(tmp_path):
         (('parent = ""', 'parent = "x"'), "great_apes, is the root and has no parent"),
         (("exponent = 1.65", "exponents = 1.65"), "exponents"),
         (("[indels]", "[gaps]"), "no 'indels'"),
-        (('name = "gorilla"', 'name = "../x"'), "'../x' is no name for a node"),
+        (('name = "gorilla"', 'name = "../x"'), "'../x' is not a name for a node"),
         (("[[nodes]]", "[[nodes"), "line"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Simple models beside a fine-tuning: what they read, what is written of them, and who wins."""
+"""Simple models as baselines of a fine-tuning: what they read, what is written of them, and who wins."""
 
 import json
 from pathlib import Path

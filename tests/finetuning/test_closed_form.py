@@ -1,4 +1,4 @@
-"""A head in closed form: what the pass reads, what the run leaves, what is refused."""
+"""A closed-form head: what the pass reads, what the run leaves, what is refused."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Whole fine-tunings, in this process: what they leave behind, and how they go on."""
+"""Whole fine-tunings, in this process: what they leave behind, and how they resume."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Where a result goes: found out before any work, and a link or a file in its place is no surprise."""
+"""Where a result goes: found out before any work, and a link or a file in its place is refused in time."""
 
 import os
 import subprocess

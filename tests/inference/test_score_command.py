@@ -232,7 +232,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
 def test_damage_found_while_scoring_leaves_nothing(
     score: Callable[..., None], text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A disk that fills up, too: what was written beside the name is removed."""
+    """A disk that fills up, too: what was written under another name is removed."""
     path = tmp_path / "in.vcf"
     path.write_text(HEADER + row(10, text[9], other(text[9])))
 

@@ -21,7 +21,7 @@ CASES = {
 }
 # Tensors that a switch turns off are None, and so are constants.
 ABSENT = {"p_D": "HAS_D", "p_z": "HAS_Z", "p_bias": "HAS_BIAS", "p_first": "HAS_FIRST", "p_last": "HAS_LAST"}
-SHARED = 227 * 1024  # bytes of a multiprocessor of Hopper, of which every program takes 1 KiB beside its own
+SHARED = 227 * 1024  # bytes of a multiprocessor of Hopper, of which every program takes 1 KiB besides its own
 REGISTERS = 65_536
 
 

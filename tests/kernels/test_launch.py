@@ -71,7 +71,7 @@ def test_second_launch_of_kind_takes_binary_of_first(kernel: Kernel) -> None:
     (launched,) = kernel.binaries[0].launched
     grid, first, *rest = launched
     assert first is y
-    # A grid of three numbers; constexprs in the kernel's order, without what is no argument.
+    # A grid of three numbers; constexprs in the kernel's order, without what is not an argument.
     assert (grid, rest) == ((3, 2, 1), [None, 64, 0.25, 16, True])
 
 

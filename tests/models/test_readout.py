@@ -73,7 +73,7 @@ def test_pieces_equal_the_whole(reader: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("length", [1, 7])
 def test_both_strands_meet_at_each_base(length: int) -> None:
-    """By the loop: state t of the sequence beside state n - 1 - t of its reverse complement."""
+    """By the loop: state t of the sequence next to state n - 1 - t of its reverse complement."""
     model = build(mode="mean", context="both")
     tokens = draw(1, length, 4)
     one, other = (model.backbone(strand).hidden[0] for strand in (tokens, other_strand(tokens)))

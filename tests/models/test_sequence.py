@@ -65,7 +65,7 @@ def test_padding_changes_neither_logits_nor_gradients(
 
 
 def test_padding_is_told_from_bases_by_lengths_alone() -> None:
-    """Without lengths the same padding must count: the comparison above is no accident."""
+    """Without lengths the same padding must count: the comparison above is not an accident."""
     model = build("last")
     tokens = padded(rows(), "right", 2, 3)
     assert not torch.allclose(model(tokens), model(tokens, LENGTHS), atol=1e-3)

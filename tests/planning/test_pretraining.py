@@ -1,4 +1,4 @@
-"""Plans: the paper's numbers, estimates beside what was measured, and what can't be planned."""
+"""Plans: the paper's numbers, estimates compared with measurements, and what can't be planned."""
 
 import csv
 import json
