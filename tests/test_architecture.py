@@ -17,7 +17,7 @@ CONFIGURING = tuple(
 )
 # From the ground up. A file belongs to the longest name that it begins with, and imports nothing above it.
 LAYERS = (
-    ("escaping", "errors", "files", "optional", "plugins", "terminal"),
+    ("escaping", "errors", "files", "optional", "plugins", "shortages", "terminal"),
     ("kernels", "data", "reports.figures"),
     ("heads",),
     ("models", "compat"),

@@ -314,19 +314,24 @@ def test_stop_before_first_step_and_while_scoring(
 
 
 @pytest.mark.parametrize(
-    ("hook", "reached"),
-    [("on_train_batch_end", 2), ("validation_step", 3)],
-    ids=["before step 3 is logged", "in its validation"],
+    ("hook", "step", "reached"),
+    [
+        ("on_train_batch_end", 3, 2),
+        ("validation_step", 3, 3),
+        ("on_train_batch_start", 3, 3),
+        ("validation_step", 6, 6),
+    ],
+    ids=["before step 3 is logged", "in its validation", "after it", "in the validation of the last step"],
 )
 def test_curve_is_complete_after_death_near_a_checkpoint(
-    tiny: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hook: str, reached: int
+    tiny: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hook: str, step: int, reached: int
 ) -> None:
     """A checkpoint counts once its step is in metrics.csv; it does not wait for the validation."""
     pretrain(tiny(), tmp_path / "whole")
     plain = getattr(Task, hook)
 
     def died(task: Task, *arguments: Any) -> Any:
-        if task.trainer.global_step == 3:
+        if task.trainer.global_step == step:
             raise ZeroDivisionError
         return plain(task, *arguments)
 
@@ -338,12 +343,19 @@ def test_curve_is_complete_after_death_near_a_checkpoint(
     last = folder / "checkpoints" / "last.ckpt"
     assert torch.load(last, weights_only=True)["global_step"] == reached
     pretrain(tiny("ckpt_path=auto"), folder)
-    losses = [
-        [row["train/loss"] for row in read_metrics(run / "metrics.csv") if "train/loss" in row]
+    whole, resumed = (
+        [
+            {name: value for name, value in row.items() if "second" not in name}
+            for row in read_metrics(run / "metrics.csv")
+        ]
         for run in (tmp_path / "whole", folder)
-    ]
-    assert len(losses[0]) == 6
-    assert losses[1] == losses[0]
+    )
+    assert [row["step"] for row in whole if "val/bits_per_base" in row] == [
+        2,
+        5,
+        6,
+    ]  # the last is the final score
+    assert resumed == whole
     assert list(last.parent.iterdir()) == [last]
 
 

@@ -150,7 +150,8 @@ class Task(lightning.LightningModule):
 
     def _report(self, prefix: str) -> None:
         metrics = self.meter.compute()
-        self.meter.reset()
+        with torch.inference_mode(False):  # the counters may next be of a validation while training
+            self.meter.reset()
         self.found = shown(metrics)
         name = "loss" if "loss" in self.found else self.meter.headline
         if not math.isfinite(self.found[name]):

@@ -173,6 +173,12 @@ def test_best_weights_are_kept_and_patience_ends_run(tiny: Configure, tmp_path: 
     assert results["steps"] < 40
     assert results["kept_step"] == 2 * (int(np.argmin(watched)) + 1) == results["steps"] - 4
     assert results["valid"]["accuracy"]["value"] == rows[-3]["val/accuracy"] > rows[-1]["val/accuracy"]
+    with pytest.raises(UserError, match=r"nothing is left to do; the run ended there, as task.patience"):
+        finetune(tiny(*overrides, "ckpt_path=auto"), tmp_path / "run")
+    (tmp_path / "run" / "metrics.json").unlink()  # as after a kill while it was scored
+    again = finetune(tiny(*overrides, "ckpt_path=auto"), tmp_path / "run")
+    assert again["test"] == results["test"]
+    assert again["steps"] == results["steps"]
 
 
 @pytest.mark.parametrize(
