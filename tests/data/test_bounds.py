@@ -59,7 +59,7 @@ def write(path: Path, text: str) -> Path:
 
 
 @pytest.mark.parametrize("kind", LINES)
-def test_a_line_at_the_bound_is_read_and_a_longer_one_refused(kind: str, tmp_path: Path) -> None:
+def test_line_over_the_bound_is_refused(kind: str, tmp_path: Path) -> None:
     name, read, text, expected = LINES[kind]
     assert read(write(tmp_path / name, text(BOUND))) == expected(BOUND)
     with pytest.raises(UserError, match=rf"{name}, (line|row) \d: more than 4,096 (characters|bytes)"):

@@ -1,9 +1,7 @@
-"""Plans: the paper's numbers, estimates beside what was measured, and what can't be planned."""
+"""Plans: the paper's numbers, estimates compared with measurements, and what can't be planned."""
 
 import csv
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from dnamamba.data.length_schedule import Stage
 from dnamamba.planning.cost import DEVICES
 from dnamamba.planning.plan import Plan, duration, plan, show_plan
 from dnamamba.training.config import TrainConfig
+from tests import processes
 
 Configure = Callable[..., DictConfig]
 MODELS = {
@@ -266,15 +265,16 @@ def test_durations_are_short_to_read() -> None:
 
 
 def test_the_command_prints_a_table_and_leaves_nothing(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "dnamamba.plan", "experiment=hg38/context_2p20_1m4", "plan.device=h200"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    given = ("experiment=hg38/context_2p20_1m4", "plan.device=h200")
+    done = processes.run("dnamamba.plan", *given, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
     assert "19,137 steps, 321.1 G bases (321,065,582,592)" in done.stdout
     assert "1,048,576" in done.stdout
     assert done.stderr == ""
     assert not list(tmp_path.iterdir())
 
 
-def test_a_sequence_over_eight_gpus_takes_an_eighth_of_its_bases_on_each(planned: Configure) -> None:
+def test_eight_gpus_take_an_eighth_of_bases_each(planned: Configure) -> None:
     length = ("data.max_length=33554432", "data.batch_size=1", "train.global_batch_size=1", "model=paper_1m4")
     spread = plan_pretraining(planned("trainer=context", "trainer.devices=8", *length))
     part = plan_pretraining(planned("trainer=gpu", "data.max_length=4194304", *length[1:]))
@@ -286,7 +286,7 @@ def test_a_sequence_over_eight_gpus_takes_an_eighth_of_its_bases_on_each(planned
     assert spread.memory_gib == pytest.approx(part.memory_gib, rel=0.005)  # and all of its tokens
 
 
-def test_a_plan_refuses_windows_that_do_not_go_round(planned: Configure) -> None:
+def test_plan_refuses_windows_that_do_not_go_round(planned: Configure) -> None:
     with pytest.raises(
         UserError, match=r"^trainer.context_size: 8 processes can't share .* \(got 1,025 bases\)"
     ):
