@@ -74,7 +74,7 @@ def read_fasta(path: Path) -> dict[str, bytes]:
 
 
 def fasta_truth(data: bytes) -> dict[str, bytes]:
-    """Each header's first word, and what is no white space in the lines below it."""
+    """Each header's first word, and what is not white space in the lines below it."""
     text = data.removeprefix(MARK)
     if b"\n" not in text:
         text = text.replace(b"\r", b"\n")
