@@ -169,7 +169,7 @@ def test_a_model_can_tell_species_that_differ(
             "train.global_batch_size=16",
             "train.learning_rate=1e-2",
             "task.bootstrap=10",
-        "task.baselines=false",
+            "task.baselines=false",
             *fit,
         ),
         tmp_path / "run",
