@@ -111,7 +111,7 @@ def test_run_says_its_choice_and_resumes_with_it(
 
 
 @pytest.mark.parametrize("mistake", ["task.monitor=luck", "task.class_weights=heavy", "decoder.mode=first"])
-def test_a_mistake_is_said_before_simple_models_are_fitted(
+def test_a_mistake_is_refused_before_baselines_are_fitted(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mistake: str
 ) -> None:
     monkeypatch.setattr(Baselines, "fit", lambda *_: pytest.fail("fitted"))
