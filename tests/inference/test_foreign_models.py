@@ -11,6 +11,7 @@ from dnamamba import LanguageModel, MambaConfig, UserError, embed, generate, get
 from dnamamba.foreign import write_foreign
 from dnamamba.models.caduceus.config import CaduceusConfig
 from dnamamba.models.transformer.config import TransformerConfig
+from dnamamba.objectives.task_config import TaskConfig
 from dnamamba.training.config import FinetuneTrainConfig
 from dnamamba.training.finetuning import Finetuning
 
@@ -122,6 +123,7 @@ def test_a_foreign_folder_is_fine_tuned(family: str, tmp_path: Path) -> None:
         tmp_path / "run",
         LabelledConfig(table=str(tmp_path / "t.csv"), batch_size=8),
         tmp_path / "f",
+        task=TaskConfig(bootstrap=20),
         train=FinetuneTrainConfig(
             max_steps=8, global_batch_size=8, learning_rate=3e-2, validate_every=8, checkpoint_every=8
         ),
