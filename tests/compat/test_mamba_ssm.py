@@ -41,7 +41,7 @@ def test_a_real_package_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None
         compat.stand_in_for_mamba_ssm()
 
 
-def test_its_mixer_takes_the_published_names_and_equals_ours() -> None:
+def test_mixer_takes_published_names_and_equals_ours() -> None:
     compat.stand_in_for_mamba_ssm()
     torch.manual_seed(0)
     ours = MambaMixer(MambaConfig(d_model=16, n_layer=1, d_state=4, d_conv=3)).double()
