@@ -3,8 +3,8 @@
     python benchmarks/families.py --out logs/benchmarks/families
     python benchmarks/families.py --device cpu --bases 1024 --powers 8 10 --out logs/benchmarks/families_cpu
 
-A step is forward, the family's own objective, backward and AdamW, in bf16 autocast over fp32 parameters (fp32 on a
-CPU). Each row is the median of a few, and the peak of memory that torch had handed out.
+A step is forward, the family's own objective, backward and AdamW, in bf16 autocast over fp32 parameters
+(fp32 on a CPU). Each row is the median of a few, and the peak of memory that torch had handed out.
 """
 
 import argparse
