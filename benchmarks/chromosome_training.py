@@ -38,7 +38,7 @@ from dnamamba.models.reading import read_pieces
 ROOT = Path(__file__).parent.parent
 MODEL = ROOT / "docs" / "models" / "human_1m4_2p17"
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-WAYS = ("untrained", "windows", "truncated", "exact")
+WAYS = ("untrained", "exact", "windows", "truncated")
 WINDOW = 2**17
 CHUNK = 2**18
 # Of chrX: where the held-out part of the model's own training begins, and where its file ends.
@@ -206,7 +206,7 @@ def report(out: Path) -> None:
         table.writeheader()
         table.writerows(rows)
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
-    colours = dict(zip(WAYS, ("0.5", "tab:blue", "tab:orange", "tab:green"), strict=True))
+    colours = dict(zip(WAYS, ("0.5", "tab:green", "tab:blue", "tab:orange"), strict=True))
     for way, seed in dict.fromkeys((row["run"], row["seed"]) for row in rows):
         mine = [row for row in rows if (row["run"], row["seed"]) == (way, seed)]
         position = [math.sqrt(max(int(row["from"]), 2**11) * int(row["to"])) for row in mine]

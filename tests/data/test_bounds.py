@@ -126,7 +126,7 @@ def row(number: int, *cells: tuple[str, str]) -> str:
     return f'<row r="{number}">{inner}</row>'
 
 
-def test_a_cell_at_the_end_of_the_sheet_does_not_fill_it(tmp_path: Path) -> None:
+def test_cell_at_sheet_end_does_not_fill_it(tmp_path: Path) -> None:
     rows = row(1, ("A", "sequence"), ("B", "label")) + row(2, ("A", "ACGT"), ("B", "a"))
     far = rows + row(1_048_576, ("A", "GG"), ("B", "b"))
     found = read_table(workbook(tmp_path / "t.xlsx", far), ("sequence", "label"))

@@ -53,7 +53,7 @@ def test_what_is_read_is_what_biopython_reads(folder, name, records, long):
 
 @pytest.mark.parametrize("blank", [" ", "\t", "\0", "\r", "  \t", "\x0b", "\x1a"])
 @pytest.mark.parametrize("name", ["g.fa", "g.fa.gz", "g.fasta.gz"])
-def test_white_space_at_line_ends_is_not_a_base(tmp_path, blank, name):
+def test_white_space_at_line_ends_is_ignored(tmp_path, blank, name):
     lines = ["ACGTTGCAAC" * 6] * 3 + ["ACG"]
     for end in ("\n", "\r\n"):
         text = ">a\n" + "".join(line + blank + end for line in lines) + ">b\nGATTACA\n"

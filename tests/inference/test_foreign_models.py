@@ -43,7 +43,7 @@ def relettered(tmp_path: Path) -> tuple[LanguageModel, Path]:
     return model, tmp_path / "foreign"
 
 
-def test_commands_read_the_letters_of_a_foreign_folder(
+def test_every_command_reads_letters_of_foreign_folder(
     relettered: tuple[LanguageModel, Path], tmp_path: Path
 ) -> None:
     model, folder = relettered
@@ -77,7 +77,7 @@ def run_command(name: str, *overrides: str) -> None:
     importlib.import_module(f"dnamamba.{name}").run(composed(name, list(overrides)))
 
 
-def test_ps_embeddings_are_reversed_for_the_other_strand() -> None:
+def test_ps_embeddings_are_reversed_for_other_strand() -> None:
     model = drawn(CaduceusConfig(d_model=12, n_layer=2))
     dna = get_alphabet("dna")
     other = dna.decode(dna.reverse_complement(dna.encode(LETTERS)))
@@ -92,7 +92,7 @@ def test_generate_refuses_a_model_that_reads_both_ways() -> None:
         generate(drawn(CaduceusConfig(d_model=8, n_layer=1)), "ACGT", 3)
 
 
-def test_transformer_has_likelihoods_and_is_refused_by_generate() -> None:
+def test_transformer_has_likelihoods_but_generate_refuses_it() -> None:
     model = drawn(TransformerConfig(d_model=16, n_layer=1, d_head=8))
     ids = torch.from_numpy(get_alphabet("dna").encode(LETTERS).copy())
     with torch.no_grad():

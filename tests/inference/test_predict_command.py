@@ -230,7 +230,7 @@ def test_mistake_is_one_line_and_nothing_is_written(run: Run, settings: dict[str
     assert left == {path for path in before if path.suffix not in (".fai", ".gzi")}
 
 
-def test_the_command_line_composes_and_finds_missing_files_first(run: Run) -> None:
+def test_command_line_finds_missing_files_first(run: Run) -> None:
     from dnamamba.config import composed
     from dnamamba.predict import run as command
 

@@ -96,7 +96,7 @@ def test_gradients_equal_llama() -> None:
         )
 
 
-def test_both_ways_it_is_softmax_over_all_positions() -> None:
+def test_bidirectional_attention_is_softmax_over_all_positions() -> None:
     """One head, one block, in float64, a position at a time."""
     model = drawn(d_model=8, n_layer=1, bidirectional=True).double()
     assert not model.backbone.causal
@@ -138,7 +138,7 @@ def test_a_base_changes_nothing_before_it() -> None:
     assert ((before - after)[:, 25:].abs().amax(2) > 1e-4).all()
 
 
-def test_matrices_are_drawn_by_the_rule() -> None:
+def test_matrices_are_drawn_by_rule_and_seed() -> None:
     torch.manual_seed(0)
     model = LanguageModel(TransformerConfig(d_model=128, n_layer=8))
     for name, parameter in model.named_parameters():

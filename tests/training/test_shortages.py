@@ -42,7 +42,7 @@ def test_every_library_says_too_little_memory(call: Callable[[], object], words:
     assert words in line
 
 
-def test_what_a_library_hides_behind_another_error_is_found() -> None:
+def test_error_hidden_behind_another_is_found() -> None:
     def loader() -> None:
         try:
             raise RuntimeError(
@@ -58,7 +58,7 @@ def test_what_a_library_hides_behind_another_error_is_found() -> None:
     assert shortage(OSError(errno.ENOSPC, "No space left on device")) is None  # a full disk is another matter
 
 
-def test_a_checkpoint_on_a_full_disk_is_one_line(
+def test_checkpoint_on_full_disk_is_one_line(
     tiny: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = torch.save
@@ -86,7 +86,7 @@ def test_a_checkpoint_on_a_full_disk_is_one_line(
         ("trainer.strategy=ddp_spawn", r"^trainer.strategy=ddp_spawn trains in forked or spawned"),
     ],
 )
-def test_devices_and_ways_that_are_not_there_are_refused(
+def test_missing_devices_and_strategies_are_refused(
     tiny: Callable[..., DictConfig], tmp_path: Path, setting: str, message: str
 ) -> None:
     with pytest.raises(UserError, match=message):

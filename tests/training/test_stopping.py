@@ -50,7 +50,7 @@ def wait_for(path: Path, text: str = "") -> None:
     pytest.fail(f"{path} never came")
 
 
-def test_a_machine_that_never_comes_is_named_and_not_waited_for(genome: Path, tmp_path: Path) -> None:
+def test_absent_machine_is_named_and_not_awaited(genome: Path, tmp_path: Path) -> None:
     with (
         (tmp_path / "out").open("w") as out,
         start(genome, tmp_path / "run", "trainer.num_nodes=2", stdout=out) as run,
@@ -79,7 +79,7 @@ def test_a_closed_output_leaves_a_checkpoint(genome: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("nohup", "steps"), [(False, 2), (True, 6)])
-def test_a_closed_terminal_ends_a_run_unless_by_nohup(
+def test_closed_terminal_ends_run_unless_by_nohup(
     tiny: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nohup: bool, steps: int
 ) -> None:
     plain = NextBase.loss_sum
