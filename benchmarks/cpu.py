@@ -237,7 +237,7 @@ def main() -> None:
     parser.add_argument("--lengths", type=int, nargs="*", default=[256, 512, 1024, 2048, 4096, 8192])
     parser.add_argument("--memory-lengths", type=int, nargs="*", default=[2**k for k in range(12, 17)])
     parser.add_argument("--no-transformers", action="store_true", help="leave out a comparison of minutes")
-    parser.add_argument("--backend", default="auto", help="measured beside chunked")
+    parser.add_argument("--backend", default="auto", help="compared with chunked")
     parser.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

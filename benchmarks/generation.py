@@ -1,4 +1,4 @@
-"""Bases generated a second, beside a transformers Llama of the same size with a KV cache.
+"""Bases generated per second, compared with a transformers Llama of the same size with a KV cache.
 
     python benchmarks/generation.py --out logs/benchmarks/generation
 

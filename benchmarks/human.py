@@ -1,4 +1,4 @@
-"""Pretraining on 125 Mb of a human genome: perplexity against length and against size, beside the paper's.
+"""Pretraining on 125 Mb of a human genome: perplexity by length and by size, compared with the paper's.
 
     python benchmarks/human.py prepare CHR20.fa.gz CHRX.fa.gz --out human
     python benchmarks/human.py run --data human --out logs/human --gpus 0,1
@@ -6,7 +6,7 @@
 
 `prepare` needs no GPU and makes human_125m.fa.gz (36 MB) and human_125m.bed. `run` takes each of RUNS, one
 at a time on every GPU named; it may be stopped (`--minutes` does) and given again: what is done stays done,
-and what was begun goes on. `report` makes the table and the two pictures of what is there. `throughput`
+and what was begun resumes. `report` makes the table and the two pictures of what is there. `throughput`
 compares the Lightning run with the bare training step, at 2^10 and 2^20.
 """
 
@@ -49,7 +49,7 @@ BASES = 69_999_930  # of a chromosome, the rest is left away: where TEST ends
 
 
 def prepare(chromosomes: list[Path], folder: Path) -> None:
-    """One FASTA, upper case, chrX cut behind the test stretch, and its interval file.
+    """One FASTA, upper case, chrX cut behind the test interval, and its interval file.
 
     The records are called 20 and X, as Ensembl and NCBI's GRCh37 name them.
     """
@@ -75,7 +75,7 @@ def files_of(data: Path) -> tuple[str, str]:
 
 
 def pretrain(settings: Iterable[str], folder: Path, gpu: str, end: float = math.inf) -> int:
-    """One run on one GPU, in `folder`; its words go to a log beside. Stopped, with a checkpoint, at `end`."""
+    """One run on one GPU, in `folder`, logged next to it. Stopped, with a checkpoint, at `end`."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "dnamamba.pretrain", *settings, f"hydra.run.dir={folder.absolute()}"]
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -124,7 +124,7 @@ def run(
 
 
 def pack(out: Path, name: str) -> None:
-    """What is worth carrying away of a run, without checkpoint and weights: NAME.tar.gz beside its folder."""
+    """Pack what a run left, without checkpoint and weights: NAME.tar.gz next to its folder."""
     beside = out / f".{name}.tar.gz"
     with tarfile.open(beside, "w:gz") as archive:
         for part in ("config.yaml", "metrics.csv", "results.json", "learning_curve.png", "model/config.json"):
@@ -134,7 +134,7 @@ def pack(out: Path, name: str) -> None:
 
 
 def throughput(data: Path, out: Path, gpu: str) -> None:
-    """The Lightning run beside the bare training step of benchmarks/training_step.py, at 2^10 and 2^20."""
+    """Compare a Lightning run with the bare step of benchmarks/training_step.py, at 2^10 and 2^20."""
     os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
     from human_report import bases_per_second
@@ -167,7 +167,7 @@ def main() -> None:
     command.add_argument("--out", type=Path, default=Path("human"))
     for name, about in (
         ("run", "pretrain"),
-        ("throughput", "Lightning beside the bare step"),
+        ("throughput", "Lightning compared with the bare step"),
         ("report", "table and pictures"),
     ):
         command = commands.add_parser(name, help=about)

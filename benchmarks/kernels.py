@@ -3,8 +3,8 @@
     python benchmarks/kernels.py --out logs/benchmarks/kernels
 
 First the kernels must agree with the textbook loop in fp64, outputs and gradients, or nothing is timed. Then:
-the scan at the shapes of genomic models (bf16, N = 16, softplus, bias, D and gate fused) beside two bounds,
-one exponential a state (16 a clock on every multiprocessor) and one copy of its inputs and outputs; torch's
+the scan at the shapes of genomic models (bf16, N = 16, softplus, bias, D and gate fused) and two bounds,
+one exponential per state (16 per clock and multiprocessor) and one copy of its inputs and outputs; torch's
 flash and cuDNN attention at 16 heads of 64, causal; mamba_ssm and causal-conv1d where they can be imported.
 Times are medians. Tables go to the terminal, everything goes to OUT/kernels.csv and OUT/kernels.png.
 """

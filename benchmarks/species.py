@@ -5,7 +5,7 @@
 
 DATA is what `species_pack.py unpack` makes. A task starts from the model of its own length, else from that of
 the next shorter one, else of the shortest. `run` keeps every GPU of --gpus busy with one run at a time, skips
-runs that are done, and goes on when one fails; --only takes shell patterns of their names, --list prints the
+finished runs, and continues when one fails; --only takes shell patterns of their names, --list prints the
 commands. Each leaves FOLDER/NAME/ as `python -m dnamamba.finetune` makes it, and FOLDER/NAME.log.
 
 `longest` simulates five apes and trains 10 steps of 64 windows of 2^20 bases on one GPU; memory and time go
@@ -133,7 +133,7 @@ def main() -> int:
     options, options.overrides = parser.parse_known_args()
     strange = [text for text in options.overrides if text.startswith("-") or "=" not in text]
     if strange:
-        parser.error(f"{strange[0]} is no option, and no override KEY=VALUE")
+        parser.error(f"{strange[0]} is neither an option nor an override KEY=VALUE")
     models = {int(log2): path for log2, path in (text.split("=", 1) for text in options.model)}
     options.folder.mkdir(parents=True, exist_ok=True)
     if options.command == "longest":

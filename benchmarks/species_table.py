@@ -1,4 +1,4 @@
-"""A table and a picture of the runs that `species.py` left, beside 5-mers, chance and the paper.
+"""A table and a picture of the runs that `species.py` left, compared with 5-mers, chance and the paper.
 
     python benchmarks/species_table.py FOLDER CSV PNG
 
@@ -115,14 +115,14 @@ def write_csv(rows: list[dict[str, object]], path: Path) -> None:
 LABELS = {
     "encode5": "human, mouse, dog, cow, opossum",
     "primates6": "six primates",
-    "primates6_closed": "six primates, a head in closed form",
+    "primates6_closed": "six primates, a closed-form head",
     "apes4": "four real apes",
     "apes5": "with a SIMULATED bonobo",
 }
 
 
 def picture(rows: list[dict[str, object]]) -> Figure:
-    """Accuracy against length: ENCODE on the left, apes on the right; chance, 5-mers and the paper beside."""
+    """Accuracy against length: ENCODE left, apes right; with chance, 5-mers and the paper."""
     figure = Figure(figsize=(10, 5), layout="constrained", facecolor=SURFACE)
     panels = (
         ("ENCODE: trained on ENm001, tested on ENm002", ("encode5", "primates6", "primates6_closed")),

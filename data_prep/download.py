@@ -9,7 +9,7 @@ they were downloaded, and made of them
     NAME.chromosomes.tsv    which record each is, its length, and the human chromosomes with the same genes
     NAME.bed                chromosome, start, end and split of every segment, if the source has such a file
 
-An interrupted download goes on where it stopped when the command is given again.
+An interrupted download resumes where it stopped when the command is given again.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
+        print("interrupted; the same command resumes it", file=sys.stderr)
         return 130
     return 0
 

@@ -127,7 +127,7 @@ def _substitute(ids: Ids, time: float, rates: Rates, rng: np.random.Generator, c
 
 
 def _places(ids: Ids, expected: float, rng: np.random.Generator) -> list[int]:
-    """Places for a Poisson number of changes; none beside N or at the ends."""
+    """Places for a Poisson number of changes; none next to N or at the ends."""
     place = rng.integers(1, max(2, ids.size), size=rng.poisson(expected))
     place = place[place < ids.size]
     return [int(p) for p in place[(ids[place] < _N) & (ids[place - 1] < _N)]]

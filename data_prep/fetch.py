@@ -1,6 +1,6 @@
 """One file over HTTPS, whole or not at all.
 
-What has arrived lies in NAME.part until all of it is there and checked. A broken download goes on from where
+What has arrived lies in NAME.part until all of it is there and checked. A broken download resumes where
 it stopped: the server is asked for the rest on condition that the file is still the same (`If-Range`), and
 sends all of it otherwise, which is then written from the start. pooch verifies and renames as well, but after
 a break begins again from nothing, which a genome over a bad line does not survive.
@@ -83,7 +83,9 @@ def _receive_all(file: RemoteFile, part: Path, sleep: Callable[[float], None]) -
             failures = 1 if _size(part) > furthest else failures + 1
             furthest = max(furthest, _size(part))
             if failures == ATTEMPTS:
-                raise UserError(f"{problem}; gave up after {ATTEMPTS} attempts, run again to go on") from None
+                raise UserError(
+                    f"{problem}; gave up after {ATTEMPTS} attempts, run again to resume"
+                ) from None
             # Half of it is chance, so that many who lost a server do not return to it together.
             wait = min(LONGEST_WAIT, 2.0**failures) * (0.5 + 0.5 * random.random())
             print(f"{problem}; trying again in {wait:.0f} s", file=sys.stderr)

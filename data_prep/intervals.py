@@ -1,10 +1,10 @@
-"""Make an interval file: which stretches of a genome train, validate and test.
+"""Make an interval file: which intervals of a genome train, validate and test.
 
     python -m data_prep.intervals FASTA OUT.bed --bed FILE
     python -m data_prep.intervals FASTA OUT.bed --valid chr8,chrX --test chr9:0-5000000 [--length 131072]
 
 The first checks every row of a file in the format of Basenji against the FASTA and writes its rows in the
-order of the genome. The second makes one: whole chromosomes are held out, or stretches of them (start from 0,
+order of the genome. The second makes one: whole chromosomes are held out, or intervals of them (start from 0,
 end not included), and all are cut into segments of one length that do not overlap and have no run of 1,000 N
 or more. Either way OUT.bed has four columns: chromosome, start, end, and train, valid or test.
 """
@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
 def split_by_chromosome(
     genome: Genome, *, valid: Sequence[str], test: Sequence[str], length: int = SEGMENT_LENGTH
 ) -> Splits:
-    """Segments of `length` bases of a genome, split by chromosomes or by stretches such as `chr9:0-5000000`.
+    """Segments of `length` bases of a genome, split by chromosomes or by intervals such as `chr9:0-5000000`.
 
     Raises:
         UserError: a chromosome that is unknown, bases that are named twice or not there, a split without a
@@ -91,7 +91,7 @@ def split_by_chromosome(
     for split, segments in splits._asdict().items():
         if not segments:
             raise UserError(
-                f"{genome.path}: no stretch without N of the split {split!r} has {length:,} bases; "
+                f"{genome.path}: no interval without N of the split {split!r} has {length:,} bases; "
                 "give other chromosomes or a smaller --length"
             )
     return splits
@@ -136,7 +136,7 @@ def _region(text: str, genome: Genome) -> Interval:
 
 
 def _without(record: Interval, holes: Iterable[Interval]) -> Iterable[Interval]:
-    """What is left of a record without some of its stretches, which are sorted and do not overlap."""
+    """What is left of a record without some of its intervals, which are sorted and do not overlap."""
     start = record.start
     for hole in holes:
         if hole.name == record.name:
@@ -147,9 +147,9 @@ def _without(record: Interval, holes: Iterable[Interval]) -> Iterable[Interval]:
         yield Interval(record.name, start, record.end)
 
 
-def _cut(stretch: Interval, length: int) -> Iterable[Interval]:
-    for start in range(stretch.start, stretch.end - length + 1, length):
-        yield Interval(stretch.name, start, start + length)
+def _cut(interval: Interval, length: int) -> Iterable[Interval]:
+    for start in range(interval.start, interval.end - length + 1, length):
+        yield Interval(interval.name, start, start + length)
 
 
 def _names(text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""What was downloaded first: its SHA-256, kept beside the data and compared with every later download."""
+"""What was downloaded first: its SHA-256, kept next to the data and compared with every later download."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def with_repeats(tree: Tree, factor: float) -> Tree:
     """The tree with its rates of repeat insertions times a factor.
 
     Raises:
-        UserError: the factor is no number of at least 0.
+        UserError: the factor is not a number of at least 0.
     """
     if not 0 <= factor < float("inf"):
         raise UserError(f"--repeats must be a number of at least 0, not {factor}")

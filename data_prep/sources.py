@@ -43,11 +43,11 @@ class RemoteFile:
             raise UserError(f"{self.url}: the role is {' or '.join(ROLES)}, not {self.role!r}")
         check_url(self.url)
         if not re.fullmatch(r"\w[\w.+-]*", self.name, re.ASCII):
-            raise UserError(f"{self.url}: {self.name!r} at its end is no plain file name")
+            raise UserError(f"{self.url}: {self.name!r} at its end is not a plain file name")
         for algorithm, digits in _DIGEST.items():
             digest = getattr(self, algorithm)
             if digest is not None and not re.fullmatch(f"[0-9a-f]{{{digits}}}", digest):
-                raise UserError(f"{self.url}: {digest!r} is no {algorithm}")
+                raise UserError(f"{self.url}: {digest!r} is not a checksum of {algorithm}")
 
     @property
     def name(self) -> str:
@@ -117,7 +117,7 @@ def load_sources(path: Path = SOURCES) -> dict[str, Source]:
     sources = {}
     for name, table in tables.items():
         if not re.fullmatch(r"\w+", name, re.ASCII):
-            raise UserError(f"{path}: {name!r} is no name for a genome and its folder")
+            raise UserError(f"{path}: {name!r} is not a name for a genome and its folder")
         try:
             sources[name] = _source(name, table)
         except (KeyError, TypeError, re.error, UserError) as error:

@@ -54,7 +54,7 @@ class Repeats:
 
 @dataclass(frozen=True)
 class Duplications:
-    """Copies of stretches of a record elsewhere in it; their lengths are log-uniform."""
+    """Copies of intervals of a record elsewhere in it; their lengths are log-uniform."""
 
     per_megabase: float
     shortest: int
@@ -129,7 +129,7 @@ def _tree(tables: dict[str, Any]) -> Tree:
     known: dict[str, Node] = {}
     for node in tree.nodes:
         if not node.name.isidentifier() or node.name in known:
-            raise UserError(f"{node.name!r} is no name for a node, or the name of two")
+            raise UserError(f"{node.name!r} is not a name for a node, or the name of two")
         if known and node.parent not in known:
             raise UserError(f"the node {node.name} comes before its parent {node.parent!r}")
         if not known and node.parent:

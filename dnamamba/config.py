@@ -27,6 +27,7 @@ from dnamamba.commands.unused import check_unused
 from dnamamba.commands.yaml_files import check_folders
 from dnamamba.errors import Interrupted, Terminated, UserError, signal_of
 from dnamamba.escaping import printable
+from dnamamba.shortages import shortage
 
 T = TypeVar("T")
 STARTED = time.time() - 1  # file systems round times
@@ -72,9 +73,11 @@ def _check_names(values: DictConfig, key: str, name: str) -> None:
     Raises:
         UserError: the message says to quote.
     """
-    if name not in NAMES:
-        return
     value = values[key]
+    if name not in NAMES:
+        for inner in map(str, value) if isinstance(value, DictConfig) else ():
+            _check_names(value, inner, f"{name}.{inner}")
+        return
     if name in LISTS and isinstance(value, str | int | float):
         values[key] = value = OmegaConf.create([value])
     found = list(value) if isinstance(value, DictConfig | ListConfig) else [value]
@@ -210,6 +213,13 @@ def command(run: Callable[[DictConfig], None], name: str) -> None:
             message = str(stop) or "interrupted before the first step"
             print(f"dnamamba: {printable(message)}", file=sys.stderr)
             sys.exit(stop.status if isinstance(stop, Interrupted) else 128 + signal_of(stop))
+        except Exception as error:
+            line = shortage(error)
+            if line is None:
+                raise
+            remove_if_unused(output_dir())
+            report(line)
+            failed = True
 
     job.__module__, job.__name__ = run.__module__, name
     # Hydra would print its own, longer report of a mistake; this makes it hand the exception to us instead.

@@ -4,7 +4,7 @@ import signal
 
 from dnamamba.escaping import bounded, printable
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 """Signals that end a run early but whole."""
 
 

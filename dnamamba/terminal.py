@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import stat
 from collections.abc import Iterable
 from typing import Any
 
@@ -37,7 +40,32 @@ class Console(console.Console):
                 text = "\n".join(map(printable, segment.text.split("\n")))
                 yield Segment(text, segment.style, segment.control)
 
+    def on_broken_pipe(self) -> None:
+        """End as when the terminal is closed, where that is taken care of; a training leaves a checkpoint."""
+        if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+            super().on_broken_pipe()
+        self.quiet = True
+        _to_nowhere(self.file.fileno())
+        signal.raise_signal(signal.SIGHUP)
+
     def status(self, status: Any, **options: Any) -> Status:
         """A line with a spinner; Rich itself would read markup in a text."""
         shown = Text(printable(status)) if isinstance(status, str) else status
         return super().status(shown, **options)
+
+
+def leave_closed_terminals() -> None:
+    """Let what is printed from now on go nowhere, where the terminal is gone: to write there is an error."""
+    for descriptor in (1, 2):
+        try:
+            character = stat.S_ISCHR(os.fstat(descriptor).st_mode)
+        except OSError:  # closed
+            continue
+        if character and not os.isatty(descriptor):
+            _to_nowhere(descriptor)
+
+
+def _to_nowhere(descriptor: int) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)

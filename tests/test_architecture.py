@@ -17,7 +17,7 @@ CONFIGURING = tuple(
 )
 # From the ground up. A file belongs to the longest name that it begins with, and imports nothing above it.
 LAYERS = (
-    ("escaping", "errors", "files", "optional", "plugins", "terminal"),
+    ("escaping", "errors", "files", "optional", "plugins", "shortages", "terminal"),
     ("kernels", "data", "reports.figures"),
     ("heads",),
     ("models", "compat"),
@@ -162,7 +162,7 @@ def test_kernels_and_models_load_without_triton_or_lightning() -> None:
     assert run_python(code).strip() == "[]"
 
 
-def test_a_function_keeps_its_name_when_the_command_of_that_name_is_imported() -> None:
+def test_function_keeps_its_name_when_command_is_imported() -> None:
     code = """
 import sys, dnamamba, dnamamba.embed
 from dnamamba.tracks import main

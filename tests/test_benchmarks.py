@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture
 def human(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The program, beside the others that it imports."""
+    """The program, with the others that it imports."""
     monkeypatch.syspath_prepend(Path(__file__).parent.parent / "benchmarks")
     import human_report
 
@@ -19,7 +19,7 @@ def row(power: int, seed: int, valid: float) -> dict:
     return {"run": f"1m4_2p{power}_seed{seed}", "length": 2**power, "valid": valid, "test": 2 * valid}
 
 
-def test_a_change_is_of_the_seeds_that_both_lengths_have(human: ModuleType) -> None:
+def test_change_is_of_seeds_that_both_lengths_have(human: ModuleType) -> None:
     rows = [
         row(14, 1, 3.0),
         row(10, 0, 2.0),

@@ -95,7 +95,7 @@ def test_a_full_disk_leaves_the_old_folder(
     assert os.listdir(tmp_path) == ["model"]
 
 
-def test_a_rename_that_fails_gives_the_old_folder_back(
+def test_failed_rename_restores_the_old_folder(
     model: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_model(model, tmp_path / "model")
@@ -236,7 +236,7 @@ def test_a_sequence_model_comes_back_with_its_question(tmp_path: Path) -> None:
         assert torch.equal(loaded(tokens), model(tokens))
 
 
-def test_a_sequence_model_with_a_broken_question_is_refused(tmp_path: Path) -> None:
+def test_sequence_model_with_broken_question_is_refused(tmp_path: Path) -> None:
     model = SequenceModel(MambaConfig(8, 1), DecoderConfig("classification", ("a", "b")))
     save_model(model, tmp_path / "model")
     path = tmp_path / "model" / "config.json"
@@ -333,7 +333,7 @@ def test_the_two_files_have_one_mode(model: LanguageModel, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("dtype", [torch.int32, torch.bool, torch.complex64])
-def test_weights_that_are_no_floats_are_refused(
+def test_weights_that_are_not_floats_are_refused(
     model: LanguageModel, tmp_path: Path, dtype: torch.dtype
 ) -> None:
     weights = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}

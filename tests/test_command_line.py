@@ -12,25 +12,25 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests import processes
 from tests.conftest import TINY
 
 ROOT = Path(__file__).parent.parent
 RUNS = Path("logs/pretrain/runs")
 
 
-def command(*overrides: str) -> list[str]:
-    return [sys.executable, "-m", "dnamamba.pretrain", *overrides]
+def run(folder: Path, *overrides: str) -> "subprocess.CompletedProcess[str]":
+    return processes.run("dnamamba.pretrain", *overrides, folder=folder)
 
 
-def run(
-    folder: Path, *overrides: str, environment: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
+def run_anew(folder: Path, *overrides: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """As `run`, by a Python that has loaded nothing."""
     return subprocess.run(
-        command(*overrides),
+        [sys.executable, "-m", "dnamamba.pretrain", *overrides],
         cwd=folder,
         capture_output=True,
         text=True,
-        env={**os.environ, **(environment or {})},
+        env={**os.environ, **environment},
     )
 
 
@@ -74,7 +74,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     assert not [path for path in folder.rglob("*") if path.is_file()]
 
 
-def test_the_warning_of_slurm_ends_nothing_that_does_not_wait_for_it(folder: Path) -> None:
+def test_slurm_warning_outside_training_ends_nothing(folder: Path) -> None:
     """As between a run's last score and its end, where its status would say that the job had failed."""
     (folder / "warned.py").write_text(
         "import signal\nfrom dnamamba.config import command\n"
@@ -85,8 +85,8 @@ def test_the_warning_of_slurm_ends_nothing_that_does_not_wait_for_it(folder: Pat
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
 
 
-def test_a_run_from_any_folder_ends_with_its_paths(folder: Path, genome: Path) -> None:
-    done = run(folder, *own(genome))
+def test_run_from_any_folder_ends_with_its_paths(folder: Path, genome: Path) -> None:
+    done = run_anew(folder, *own(genome))
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     (made,) = (folder / RUNS).iterdir()
@@ -101,7 +101,7 @@ def test_a_sweep_makes_a_folder_a_job(folder: Path, genome: Path) -> None:
     assert {path.parent.name for path in sweep.glob("*/results.json")} == {"0", "1"}
 
 
-def test_a_mistake_in_a_sweep_ends_its_job_only(folder: Path, genome: Path) -> None:
+def test_mistake_in_sweep_ends_its_job_only(folder: Path, genome: Path) -> None:
     done = run(folder, "--multirun", *own(genome), "train.max_steps=1", "train.seed=-1,1")
     assert done.returncode == 1
     assert done.stderr == "dnamamba: error: train.seed must lie between 0 and 4294967295, not -1\n"
@@ -132,24 +132,20 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return checkpoint["state_dict"]
 
 
-def wait_for_step(process: subprocess.Popen, folder: Path, step: int) -> None:
+def wait_for_step(process: "processes.Command | subprocess.Popen[str]", folder: Path, step: int) -> None:
     """Until the run in `folder` has a checkpoint of this step or a later one."""
     path, deadline = folder / "checkpoints" / "last.ckpt", time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
         if path.is_file() and torch.load(path, weights_only=True)["global_step"] >= step:
             return
-        time.sleep(0.002)
+        time.sleep(0.01)
     pytest.fail(f"no checkpoint of step {step}; the run ended with {process.poll()}")
 
 
 def stop(folder: Path, number: signal.Signals, step: int, end: int, *overrides: str) -> str:
     """Begin a run of `end` steps in `folder`, send a signal after `step`; what it says on standard error."""
-    process = subprocess.Popen(
-        command(*overrides, f"hydra.run.dir={folder}", "ckpt_path=auto"),
-        cwd=folder.parent,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
+    process = processes.Command(
+        "dnamamba.pretrain", *overrides, f"hydra.run.dir={folder}", "ckpt_path=auto", folder=folder.parent
     )
     wait_for_step(process, folder, step)
     process.send_signal(number)
@@ -160,7 +156,7 @@ def stop(folder: Path, number: signal.Signals, step: int, end: int, *overrides: 
     return errors
 
 
-def go_on(folder: Path, uninterrupted: Path, *overrides: str) -> None:
+def resume(folder: Path, uninterrupted: Path, *overrides: str) -> None:
     """The same command again ends with the weights of the run that was not stopped, bit for bit."""
     done = run(folder.parent, *overrides, f"hydra.run.dir={folder}", "ckpt_path=auto")
     assert done.returncode == 0, done.stderr
@@ -191,13 +187,13 @@ def test_stopped_and_resumed_equals_uninterrupted(
 ) -> None:
     overrides, uninterrupted = long_run
     first = folder / RUNS / "first"
-    process = subprocess.Popen(
-        command(*overrides, f"hydra.run.dir={first}", f"data.num_workers={workers}"),
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
+    process = processes.Command(
+        "dnamamba.pretrain",
+        *overrides,
+        f"hydra.run.dir={first}",
+        f"data.num_workers={workers}",
+        folder=folder,
+        new_session=True,
     )
     wait_for_step(process, first, step)
     os.killpg(process.pid, number)  # as a terminal does: loader workers get it too
@@ -217,7 +213,7 @@ def test_stopped_and_resumed_equals_uninterrupted(
     expected, found = weights(uninterrupted), weights(folder / RUNS / "second")
     for name, tensor in expected.items():
         assert torch.equal(found[name], tensor), name
-    # The curve goes on where it stopped: every step once.
+    # The curve resumes where it stopped: every step once.
     lines = (folder / RUNS / "second" / "metrics.csv").read_text().splitlines()
     header = lines[0].split(",")
     rows = [dict(zip(header, line.split(","), strict=True)) for line in lines[1:]]
@@ -242,21 +238,21 @@ def test_the_wheel_has_all_it_needs(tmp_path: Path, folder: Path) -> None:
     assert "dnamamba/data/yeast/S288C.fa.gz" in names
     assert "dnamamba/data/yeast/model/model.safetensors" in names
     assert not [name for name in names if name.startswith(("tests", "conf", "data_prep"))]
-    environment = {"PYTHONPATH": str(tmp_path / "installed")}
+    path = str(tmp_path / "installed")
     overrides = ("train.max_steps=1", "data.max_length=64", "data.batch_size=2", "train.global_batch_size=2")
     small = ("data.valid=[]", "data.test=[]", "model.n_layer=1", "data.markov_orders=[]")
-    done = run(folder, *overrides, *small, environment=environment)
+    done = run_anew(folder, *overrides, *small, PYTHONPATH=path)
     assert done.returncode == 0, done.stderr
     where = "import dnamamba, dnamamba.config as c; print(dnamamba.__file__, c.conf_dir())"
     found = subprocess.run(
         [sys.executable, "-c", where],
         cwd=folder,
-        env={**os.environ, **environment},
+        env={**os.environ, "PYTHONPATH": path},
         check=True,
         capture_output=True,
         text=True,
     ).stdout.split()
-    assert all(path.startswith(str(tmp_path / "installed")) for path in found)
+    assert all(each.startswith(path) for each in found)
 
 
 @pytest.mark.parametrize(
@@ -268,13 +264,13 @@ def test_the_wheel_has_all_it_needs(tmp_path: Path, folder: Path) -> None:
         (["--info", "defaults", "a=1"], ["a=1", "--info", "defaults"]),
     ],
 )
-def test_overrides_may_stand_on_both_sides_of_a_flag(typed: list[str], read: list[str]) -> None:
+def test_overrides_may_stand_on_both_sides_of_flag(typed: list[str], read: list[str]) -> None:
     from dnamamba.commands.entry import overrides_first
 
     assert overrides_first(typed) == read
 
 
-def test_a_run_started_by_dnamamba_is_restarted_as_its_own_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_of_the_dnamamba_script_start_as_module(monkeypatch: pytest.MonkeyPatch) -> None:
     import dnamamba.info
     from dnamamba.commands import entry
 
@@ -287,7 +283,7 @@ def test_a_run_started_by_dnamamba_is_restarted_as_its_own_command(monkeypatch: 
     assert (main.__spec__.name, sys.argv) == ("dnamamba.info", ["dnamamba", "a=1"])
 
 
-def test_dnamamba_refuses_an_unknown_command_with_the_nearest_name(
+def test_dnamamba_refuses_unknown_command_with_nearest_name(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from dnamamba.commands import entry

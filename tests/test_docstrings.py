@@ -11,7 +11,7 @@ from dnamamba.training.pretraining import Pretraining
 
 
 @pytest.mark.parametrize("recipe", [Pretraining, Finetuning])
-def test_the_example_of_a_recipe_gives_what_it_shows(
+def test_example_of_recipe_gives_what_it_shows(
     recipe: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With nothing but what the example itself imports, in a folder of its own."""

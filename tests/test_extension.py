@@ -410,7 +410,7 @@ def pretraining(folder: str = "run", **settings: Any) -> Pretraining:
     return Pretraining(folder, data(), objective="user_spans.Spans", quiet=True, **given)
 
 
-def test_a_backbone_that_nobody_has_measured_is_planned_without_memory(home: Path) -> None:
+def test_unmeasured_backbone_is_planned_without_memory(home: Path) -> None:
     made = plan_run(data(), shape(), TrainConfig(max_steps=6, global_batch_size=4), 1, device="h100")
     assert (made.steps, made.bases, made.memory_gib, made.seconds) == (6, 6 * 4 * 24, None, None)
     assert gib(made.memory_gib) == "not measured"
@@ -421,7 +421,7 @@ def test_the_plan_command_says_not_measured(home: Path, capsys: pytest.CaptureFi
     assert "1 x h100: not measured GiB each, not measured of training steps" in capsys.readouterr().out
 
 
-def test_a_run_stopped_by_sigterm_and_resumed_ends_with_the_bits_of_one_that_was_not(home: Path) -> None:
+def test_sigterm_and_resume_give_the_uninterrupted_bits(home: Path) -> None:
     """Stopped in a process of its own, resumed by the command line, compared with a run from Python."""
     stop = (
         "++callbacks.stop._target_=user_callbacks.StopAfter",
@@ -473,9 +473,7 @@ def test_span_masking_learns_what_its_neighbours_tell(home: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["plan", "pretrain", "finetune"])
-def test_sequences_longer_than_a_backbone_reads_are_refused_before_the_first_step(
-    home: Path, what: str
-) -> None:
+def test_too_long_sequences_are_refused_before_first_step(home: Path, what: str) -> None:
     (home / "table.csv").write_text(f"{'A' * 49},a\n{'C' * 49},b\n" * 5)
     long = replace(data(), length=49, alphabet="dna")  # type: ignore[type-var]
     ask = {
@@ -488,7 +486,7 @@ def test_sequences_longer_than_a_backbone_reads_are_refused_before_the_first_ste
     assert not (home / "run").exists()
 
 
-def test_an_objective_that_needs_a_causal_model_is_refused_in_one_line(
+def test_causal_objective_refuses_other_model_in_one_line(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     left = [argument for argument in PRETRAIN if "objective" not in argument]
@@ -502,7 +500,7 @@ def test_an_objective_that_needs_a_causal_model_is_refused_in_one_line(
 
 @pytest.mark.parametrize("strand", ["forward", "both"])
 @pytest.mark.parametrize("padding", ["right", "left"])
-def test_a_model_that_is_not_causal_does_not_read_the_padding(home: Path, padding: str, strand: str) -> None:
+def test_bidirectional_model_does_not_read_the_padding(home: Path, padding: str, strand: str) -> None:
     """A batch of rows of several lengths, answers and gradients, compared with each row alone."""
     torch.manual_seed(0)
     question = DecoderConfig("classification", ("a", "b"), "mean", strand=strand)
@@ -521,7 +519,7 @@ def test_a_model_that_is_not_causal_does_not_read_the_padding(home: Path, paddin
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
 
 
-def test_a_pretrained_model_is_fine_tuned_embedded_refused_and_benchmarked(
+def test_pretrained_model_is_tuned_embedded_refused_and_benchmarked(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     counting = user("user_callbacks", "Counting")

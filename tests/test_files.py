@@ -1,4 +1,4 @@
-"""Files under their final name are whole; what a killed process left beside them goes."""
+"""Files under their final name are whole; what a killed process left next to them is removed."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from dnamamba.errors import printable
 from dnamamba.files import remove_leftovers, replacing, replacing_folder
 
 
-def test_a_file_is_replaced_at_the_end_or_not_at_all(tmp_path: Path) -> None:
+def test_file_is_replaced_at_end_or_never(tmp_path: Path) -> None:
     path = tmp_path / "out.txt"
     path.write_text("before")
 
@@ -31,7 +31,7 @@ def test_a_file_is_replaced_at_the_end_or_not_at_all(tmp_path: Path) -> None:
     assert (path.read_text(), os.listdir(tmp_path)) == ("after", ["out.txt"])
 
 
-def test_it_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_is_on_disk_before_its_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, events = tmp_path / "out.txt", []
     fsync, replace = os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda handle: (events.append(os.fstat(handle).st_ino), fsync(handle)))
@@ -41,7 +41,7 @@ def test_it_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: p
     assert events == [path.stat().st_ino, "renamed", tmp_path.stat().st_ino]
 
 
-def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:
+def test_only_files_of_killed_processes_are_removed(tmp_path: Path) -> None:
     path = tmp_path / "out.txt"
     program = (
         "import os, pathlib, sys; from dnamamba.files import replacing\n"
@@ -58,7 +58,7 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_n
     assert sorted(os.listdir(tmp_path)) == sorted([other.name, "out.txt"])
 
 
-def test_who_was_killed_between_two_renames_gets_the_old_folder_back(tmp_path: Path) -> None:
+def test_kill_between_two_renames_restores_old_folder(tmp_path: Path) -> None:
     path = tmp_path / "model"
     program = (
         "import os, pathlib, sys; from dnamamba import files\n"
@@ -90,6 +90,6 @@ def test_who_was_killed_between_two_renames_gets_the_old_folder_back(tmp_path: P
         ("two\nlines", r"two\nlines"),
     ],
 )
-def test_what_a_terminal_would_obey_is_shown_as_an_escape(text: str, shown: str) -> None:
+def test_control_characters_are_shown_as_escapes(text: str, shown: str) -> None:
     assert printable(text) == shown
     assert str(UserError(f"{text}: no such file")) == f"{shown}: no such file"

@@ -4,8 +4,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,10 +14,13 @@ import torch
 
 from dnamamba import load
 from dnamamba.reports.figures import read_metrics
+from tests import processes
 from tests.conftest import TINY
-from tests.test_command_line import command, run, wait_for_step, weights
+from tests.processes import Command
+from tests.test_command_line import run, wait_for_step, weights
 from tests.test_stages import fake_scontrol
 
+PRETRAIN = "dnamamba.pretrain"
 LENGTHS = [8] * 20 + [16] * 20 + [32] * 20
 SELDOM = "train.checkpoint_every=60"  # nobody stops these
 
@@ -87,7 +88,7 @@ def test_two_processes_train_as_one_does(alone: Path, together: Path) -> None:
     check_same(together, alone)
 
 
-def test_two_processes_that_share_the_weights_train_as_one_does(
+def test_fsdp_of_two_processes_trains_as_one_does(
     alone: Path, overrides: tuple[str, ...], tmp_path: Path
 ) -> None:
     check_same(run_two(tmp_path, overrides, "fsdp"), alone)
@@ -96,22 +97,26 @@ def test_two_processes_that_share_the_weights_train_as_one_does(
 CONTEXT = ("trainer=context", "trainer.accelerator=cpu", "trainer.precision=32-true")
 
 
+@pytest.mark.parametrize("chunk", ["null", "6"])
 def test_two_processes_that_share_each_sequence_train_as_one_does(
-    alone: Path, overrides: tuple[str, ...], tmp_path: Path
+    chunk: str, alone: Path, overrides: tuple[str, ...], tmp_path: Path
 ) -> None:
-    check_same(run_two(tmp_path, overrides, "ddp", *CONTEXT), alone)
+    check_same(run_two(tmp_path, overrides, "ddp", *CONTEXT, f"train.chunk_bases={chunk}"), alone)
 
 
-def torchrun(*overrides: str) -> list[str]:
-    launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "dnamamba.pretrain"]
-    return [sys.executable, "-m", *launcher, *overrides]
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_processes_read_by_chunks_as_one_reads_whole_windows(
+    strategy: str, alone: Path, overrides: tuple[str, ...], tmp_path: Path
+) -> None:
+    check_same(run_two(tmp_path, (*overrides, "train.chunk_bases=24"), strategy), alone)
+
+
+TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", PRETRAIN)
 
 
 def test_processes_without_a_common_folder_are_refused(tmp_path: Path) -> None:
-    environment = {**os.environ, "WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"}
-    done = subprocess.run(
-        command(), cwd=tmp_path, capture_output=True, text=True, env=environment, check=False
-    )
+    environment = {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"}
+    done = processes.run(PRETRAIN, folder=tmp_path, environment=environment)
     assert done.returncode == 1
     assert "2 processes of one run need one folder: set hydra.run.dir=<folder>" in done.stderr
     assert not list(tmp_path.iterdir())
@@ -119,23 +124,16 @@ def test_processes_without_a_common_folder_are_refused(tmp_path: Path) -> None:
 
 TWO = ("trainer.devices=2", "trainer.strategy=ddp", "ckpt_path=auto")
 
-Start = Callable[..., "subprocess.Popen[str]"]
+Start = Callable[..., Command]
 
 
 @pytest.fixture
 def start() -> Iterator[Start]:
     """Starts a process in a group of its own; what a failed test leaves is killed."""
-    started: list[subprocess.Popen[str]] = []
+    started: list[Command] = []
 
-    def started_process(arguments: list[str], **environment: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            arguments,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **environment},
-            start_new_session=True,
-        )
+    def started_process(*arguments: str, **environment: str) -> Command:
+        process = Command(*arguments, environment=environment, new_session=True)
         started.append(process)
         return process
 
@@ -146,7 +144,7 @@ def start() -> Iterator[Start]:
             print(process.args, process.communicate()[1])
 
 
-def srun(start: Start, *overrides: str) -> list[subprocess.Popen[str]]:
+def srun(start: Start, *overrides: str) -> list[Command]:
     """Two processes as SLURM starts them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -160,12 +158,12 @@ def srun(start: Start, *overrides: str) -> list[subprocess.Popen[str]]:
     }
     step = {"SLURM_STEP_NUM_TASKS": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     return [
-        start(command(*overrides), **job, **step, SLURM_NODEID="0", SLURM_PROCID=rank, SLURM_LOCALID=rank)
+        start(PRETRAIN, *overrides, **job, **step, SLURM_NODEID="0", SLURM_PROCID=rank, SLURM_LOCALID=rank)
         for rank in ("0", "1")
     ]
 
 
-def test_two_processes_stopped_and_killed_in_every_stage_go_on_as_if_nothing_had_been(
+def test_two_processes_killed_in_any_stage_resume_exactly(
     overrides: tuple[str, ...],
     together: Path,
     tmp_path: Path,
@@ -187,7 +185,7 @@ def test_two_processes_stopped_and_killed_in_every_stage_go_on_as_if_nothing_had
     check_lost(check_died(first, status=1), folder)
     assert check_died(second, status=-signal.SIGKILL) == ""
 
-    process = start(command(*settings))
+    process = start(PRETRAIN, *settings)
     wait_for_step(process, folder, 8)
     os.killpg(process.pid, signal.SIGTERM)
     status, errors = ended(process)
@@ -196,13 +194,13 @@ def test_two_processes_stopped_and_killed_in_every_stage_go_on_as_if_nothing_had
     assert errors.count("\n") == 1
     check_stopped(folder, range(8, 20))
 
-    process = start(command(*settings))
+    process = start(PRETRAIN, *settings)
     wait_for_step(process, folder, 21)
     process.kill()
     # What it says ends when its second process does, which has it from the first.
     check_lost(check_died(process, status=-signal.SIGKILL), folder)
 
-    process = start(torchrun(*settings))
+    process = start(*TORCHRUN, *settings)
     wait_for_step(process, folder, 30)
     os.killpg(process.pid, signal.SIGTERM)  # torchrun passes it on: its processes are sent two
     status, errors = ended(process)
@@ -223,13 +221,13 @@ def test_two_processes_stopped_and_killed_in_every_stage_go_on_as_if_nothing_had
     check_stopped(folder, range(43, 60))
     assert asked.read_text() == "requeue 4711\n"
 
-    go_on(srun(start, *settings), folder, together)
+    resume(srun(start, *settings), folder, together)
     assert {path.name for path in tmp_path.iterdir()} == {"stopped", "bin", "asked"}
 
 
-def go_on(processes: list[subprocess.Popen[str]], folder: Path, expected: Path) -> None:
+def resume(started: list[Command], folder: Path, expected: Path) -> None:
     """These end the run in `folder` with the weights and the losses of the expected one, bit for bit."""
-    for process in processes:
+    for process in started:
         _, errors = process.communicate(timeout=120)
         assert (process.returncode, errors) == (0, "")
     found = weights(folder)
@@ -240,14 +238,14 @@ def go_on(processes: list[subprocess.Popen[str]], folder: Path, expected: Path) 
         assert column(folder, name) == column(expected, name), name
 
 
-def check_died(process: subprocess.Popen[str], status: int) -> str:
+def check_died(process: Command, status: int) -> str:
     found, errors = ended(process)
     assert found == status, errors
     return errors
 
 
 def check_lost(errors: str, folder: Path) -> None:
-    """One line, which names the checkpoint to go on from."""
+    """One line, which names the checkpoint to resume from."""
     assert re.fullmatch(
         r"dnamamba: error: trainer: another process of the run ended, killed or out of memory "
         rf"\(got [\w ]+\); resume with ckpt_path={folder}/checkpoints/last.ckpt\n",
@@ -255,14 +253,14 @@ def check_lost(errors: str, folder: Path) -> None:
     ), errors
 
 
-def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+def ended(process: Command) -> tuple[int | None, str]:
     """The status and the last words of a process that ends within seconds."""
     _, errors = process.communicate(timeout=20)
     return process.returncode, errors
 
 
 def check_stopped(folder: Path, steps: range) -> None:
-    """One checkpoint, of one of these steps, and nothing half-written or finished beside it."""
+    """One checkpoint, of one of these steps, and nothing half-written or finished next to it."""
     assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] in steps
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert {name for name in files if not name.startswith(".hydra/")} == {

@@ -46,9 +46,7 @@ def test_a_run_leaves_everything_behind(tiny: Configure, tmp_path: Path) -> None
     assert (folder / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_reported_bits_are_those_of_the_exported_model(
-    tiny: Configure, genome: Path, tmp_path: Path
-) -> None:
+def test_reported_bits_are_those_of_exported_model(tiny: Configure, genome: Path, tmp_path: Path) -> None:
     """Score the held-out record again, window by window, with nothing of the run but its model folder."""
     results = pretrain(tiny(), tmp_path / "run")
     model = load(tmp_path / "run")
@@ -164,7 +162,7 @@ def long_record(name: str) -> str:
     ],
     ids=["missing", "empty", "truncated gzip", "protein", "duplicate names", "too short", "only N"],
 )
-def test_a_bad_fasta_is_one_line_and_no_folder(
+def test_bad_fasta_is_one_line_and_no_folder(
     configure: Configure, tmp_path: Path, make: Callable[[Path], Path], message: str
 ) -> None:
     folder = tmp_path / "run"
@@ -207,7 +205,7 @@ def test_a_bad_fasta_is_one_line_and_no_folder(
         ("ckpt_path=last", "ckpt_path=last: no checkpoint of an earlier run in"),
     ],
 )
-def test_a_bad_setting_is_one_line_and_no_folder(
+def test_bad_setting_is_one_line_and_no_folder(
     tiny: Configure, tmp_path: Path, override: str, message: str
 ) -> None:
     folder = tmp_path / "run"
@@ -258,7 +256,7 @@ def test_a_checkpoint_of_another_genome_is_refused(tiny: Configure, genome: Path
         )
 
 
-def test_a_checkpoint_of_a_genome_of_the_same_lengths_is_refused(
+def test_checkpoint_of_genome_of_same_lengths_is_refused(
     tiny: Configure, genome: Path, tmp_path: Path
 ) -> None:
     pretrain(tiny("train.max_steps=1"), tmp_path / "first")
@@ -270,7 +268,7 @@ def test_a_checkpoint_of_a_genome_of_the_same_lengths_is_refused(
         pretrain(tiny(f"data.fasta={other}", f"ckpt_path={tmp_path / 'first'}"), tmp_path / "second")
 
 
-def test_a_finished_run_and_a_used_folder_are_refused(tiny: Configure, tmp_path: Path) -> None:
+def test_finished_run_and_used_folder_are_refused(tiny: Configure, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     pretrain(tiny("train.max_steps=2"), folder)
     with pytest.raises(UserError, match=r"has done 2 steps of 2: nothing is left to do"):
@@ -288,7 +286,7 @@ def test_a_finished_run_and_a_used_folder_are_refused(tiny: Configure, tmp_path:
         ("test_step", 1, "stopped by SIGTERM at once; the last checkpoint is "),
     ],
 )
-def test_a_stop_before_the_first_step_in_the_last_and_while_scoring(
+def test_stop_before_first_step_and_while_scoring(
     tiny: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hook: str, steps: int, words: str
 ) -> None:
     """The same command then does what is left, and a process's own handlers are back after either."""
@@ -316,19 +314,24 @@ def test_a_stop_before_the_first_step_in_the_last_and_while_scoring(
 
 
 @pytest.mark.parametrize(
-    ("hook", "reached"),
-    [("on_train_batch_end", 2), ("validation_step", 3)],
-    ids=["before step 3 is logged", "in its validation"],
+    ("hook", "step", "reached"),
+    [
+        ("on_train_batch_end", 3, 2),
+        ("validation_step", 3, 3),
+        ("on_train_batch_start", 3, 3),
+        ("validation_step", 6, 6),
+    ],
+    ids=["before step 3 is logged", "in its validation", "after it", "in the validation of the last step"],
 )
-def test_a_run_that_died_about_a_checkpoint_has_every_step_in_its_curve(
-    tiny: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hook: str, reached: int
+def test_curve_is_complete_after_death_near_a_checkpoint(
+    tiny: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hook: str, step: int, reached: int
 ) -> None:
     """A checkpoint counts once its step is in metrics.csv; it does not wait for the validation."""
     pretrain(tiny(), tmp_path / "whole")
     plain = getattr(Task, hook)
 
     def died(task: Task, *arguments: Any) -> Any:
-        if task.trainer.global_step == 3:
+        if task.trainer.global_step == step:
             raise ZeroDivisionError
         return plain(task, *arguments)
 
@@ -340,12 +343,19 @@ def test_a_run_that_died_about_a_checkpoint_has_every_step_in_its_curve(
     last = folder / "checkpoints" / "last.ckpt"
     assert torch.load(last, weights_only=True)["global_step"] == reached
     pretrain(tiny("ckpt_path=auto"), folder)
-    losses = [
-        [row["train/loss"] for row in read_metrics(run / "metrics.csv") if "train/loss" in row]
+    whole, resumed = (
+        [
+            {name: value for name, value in row.items() if "second" not in name}
+            for row in read_metrics(run / "metrics.csv")
+        ]
         for run in (tmp_path / "whole", folder)
-    ]
-    assert len(losses[0]) == 6
-    assert losses[1] == losses[0]
+    )
+    assert [row["step"] for row in whole if "val/bits_per_base" in row] == [
+        2,
+        5,
+        6,
+    ]  # the last is the final score
+    assert resumed == whole
     assert list(last.parent.iterdir()) == [last]
 
 
@@ -379,7 +389,7 @@ def test_a_checkpoint_holds_tensors_and_plain_values_only(tiny: Configure, tmp_p
     check({**checkpoint, "state_dict": dict(checkpoint["state_dict"])}, "checkpoint")
 
 
-def test_a_loss_that_is_no_number_names_step_regions_and_parameter(tiny: Configure, tmp_path: Path) -> None:
+def test_nan_loss_names_step_regions_and_parameter(tiny: Configure, tmp_path: Path) -> None:
     overrides = ("train.learning_rate=1e12", "train.gradient_clip=null", "train.warmup_fraction=0")
     with pytest.raises(UserError) as error:
         pretrain(tiny(*overrides, "train.max_steps=50", "train.validate_every=50"), tmp_path / "run")

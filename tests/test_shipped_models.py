@@ -26,7 +26,7 @@ def bits_per_base(model: dnamamba.LanguageModel, letters: str) -> float:
 
 
 @pytest.mark.parametrize("path", MODELS, ids=lambda path: path.name)
-def test_a_human_model_knows_its_most_common_repeat_by_heart(path: Path) -> None:
+def test_human_model_predicts_its_most_common_repeat(path: Path) -> None:
     model = dnamamba.load(path)
     assert sum(weight.numel() for weight in model.parameters()) == 1_400_448
     shuffled = "".join(random.Random(0).sample(ALU, len(ALU)))

@@ -1,7 +1,5 @@
 """Whole fine-tuning runs on simulated apes, and the experiments of the paper."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +22,7 @@ from dnamamba.objectives.sequence import TaskConfig
 from dnamamba.training.checkpointing import LastCheckpoint
 from dnamamba.training.config import TrainConfig
 from dnamamba.training.finetuning import pretrained_model
+from tests import processes
 
 EXPERIMENTS = [name for name in experiment_names() if name.startswith("apes/2p")]
 # The paper's accuracies, in per cent: Mamba of 1.4M and 7M, HyenaDNA.
@@ -76,12 +75,13 @@ def tiny(configure: Callable[..., DictConfig], apes: tuple[str, ...]) -> Callabl
         "train.checkpoint_every=1",
         "train.log_every=1",
         "task.bootstrap=10",
+        "task.baselines=false",
     )
     return lambda *overrides: configure(*settings, *apes, *overrides)
 
 
 @pytest.mark.parametrize("step", [6, 8])
-def test_a_run_stopped_in_a_stage_or_between_two_ends_with_the_same_weights(
+def test_stop_within_or_between_stages_gives_same_weights(
     tiny: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     finetune(tiny(), tmp_path / "whole")
@@ -102,7 +102,7 @@ def test_a_run_stopped_in_a_stage_or_between_two_ends_with_the_same_weights(
     assert all(torch.equal(whole[name], rest[name]) for name in whole)
 
 
-def test_a_run_of_other_stages_or_species_does_not_go_on(
+def test_checkpoint_of_other_stages_or_species_is_refused(
     tiny: Callable[..., DictConfig], tmp_path: Path
 ) -> None:
     finetune(tiny("train.max_steps=5"), tmp_path / "run")
@@ -116,7 +116,7 @@ def test_a_run_of_other_stages_or_species_does_not_go_on(
         assert named in str(error.value)
 
 
-def test_a_simulated_species_is_named_so_in_every_prediction(
+def test_simulated_species_is_named_so_in_every_prediction(
     tiny: Callable[..., DictConfig], tmp_path: Path
 ) -> None:
     results = finetune(tiny(), tmp_path / "run")
@@ -168,6 +168,7 @@ def test_a_model_can_tell_species_that_differ(
             "train.global_batch_size=16",
             "train.learning_rate=1e-2",
             "task.bootstrap=10",
+            "task.baselines=false",
             *fit,
         ),
         tmp_path / "run",
@@ -175,7 +176,7 @@ def test_a_model_can_tell_species_that_differ(
     assert results["test"]["accuracy"]["value"] > 0.95
 
 
-def test_there_is_an_experiment_for_every_number_of_the_paper() -> None:
+def test_every_number_of_the_paper_has_an_experiment() -> None:
     assert set(EXPERIMENTS) == {f"apes/2p{log2}_{size}" for log2 in PAPER for size in ("1m4", "7m")}
 
 
@@ -219,12 +220,12 @@ def test_an_experiment_of_the_paper(configure: Callable[..., DictConfig], name: 
 
 
 def test_a_plan_is_printed_and_leaves_nothing(tmp_path: Path) -> None:
-    command = ["-m", "dnamamba.finetune", "mode=plan", "experiment=apes/2p20_1m4", "model=scratch"]
-    files = ["data.species.human=a.fa", "data.species.gorilla=b.fa"]
-    run = subprocess.run([sys.executable, *command, *files], cwd=tmp_path, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    assert "1,048,576" in run.stdout
-    assert "10,240 steps" in run.stdout
+    given = ("mode=plan", "experiment=apes/2p20_1m4", "model=scratch")
+    files = ("data.species.human=a.fa", "data.species.gorilla=b.fa")
+    done = processes.run("dnamamba.finetune", *given, *files, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "1,048,576" in done.stdout
+    assert "10,240 steps" in done.stdout
     assert not list(tmp_path.glob("logs/finetune/runs/*"))
 
 

@@ -16,7 +16,7 @@ from dnamamba.datasets.genome.config import GenomeConfig
 from dnamamba.datasets.genome.data import GenomeData
 from dnamamba.reports.figures import read_metrics
 from tests.conftest import TINY
-from tests.test_command_line import go_on, run, stop
+from tests.test_command_line import resume, run, stop
 
 Configure = Callable[..., DictConfig]
 
@@ -39,14 +39,14 @@ def hg38(configure: Configure, genome: Path, bed: Path) -> Configure:
     return lambda *overrides: configure("data=hg38", *TINY, *files, *overrides)
 
 
-def test_the_length_of_a_step_is_that_of_its_stage(tiny: Configure, tmp_path: Path) -> None:
+def test_length_of_step_is_that_of_its_stage(tiny: Configure, tmp_path: Path) -> None:
     results = pretrain(tiny(*WARMUP, "train.max_steps=8"), tmp_path / "run")
     rows = [row for row in read_metrics(tmp_path / "run" / "metrics.csv") if "train/loss" in row]
     assert [row["train/length"] for row in rows] == [8, 8, 8, 16, 16, 16, 32, 32]
     assert (results["steps"], results["bases"]) == (8, 8 * 256)
 
 
-def test_the_steps_of_a_run_come_from_its_epochs(hg38: Configure, tmp_path: Path) -> None:
+def test_steps_of_run_come_from_its_epochs(hg38: Configure, tmp_path: Path) -> None:
     """1,024 training bases are 4 steps, so that two epochs of three lengths are 24."""
     warmup = ("data.length_warmup.first_length=8", "data.length_warmup.epochs=2", "train.max_steps=null")
     results = pretrain(hg38(*warmup), tmp_path / "run")
@@ -65,7 +65,7 @@ def genome_data(cfg: DictConfig) -> GenomeData:
     )
 
 
-def test_an_epoch_of_a_bed_file_reads_every_base_once_at_every_length(hg38: Configure) -> None:
+def test_bed_epoch_reads_every_base_once_per_length(hg38: Configure) -> None:
     data = genome_data(
         hg38("data.length_warmup.first_length=8", "data.length_warmup.epochs=1", "train.max_steps=10")
     )
@@ -81,7 +81,7 @@ def test_an_epoch_of_a_bed_file_reads_every_base_once_at_every_length(hg38: Conf
         assert sorted(targets) == list(range(700, 1724))
 
 
-def test_stages_of_equally_many_samples_are_read_in_different_orders(hg38: Configure, bed: Path) -> None:
+def test_stages_of_equal_size_differ_in_order(hg38: Configure, bed: Path) -> None:
     bed.write_text("one\t700\t1212\ttrain\none\t2000\t2512\ttrain\ntwo\t0\t500\tvalid\nthree\t0\t500\ttest\n")
     long = ("data.max_length=2048", "data.length_warmup.first_length=1024", "data.length_warmup.steps=1")
     data = genome_data(hg38(*long, "data.edge=pad"))
@@ -98,7 +98,7 @@ def test_stages_of_equally_many_samples_are_read_in_different_orders(hg38: Confi
         ("one\t1\t2\tdev\n", "row 5: 'dev' is no split"),
     ],
 )
-def test_a_bad_row_ends_the_run_before_it_begins(
+def test_bad_row_is_refused_before_the_run(
     hg38: Configure, bed: Path, tmp_path: Path, row: str, message: str
 ) -> None:
     bed.write_text(BED + row)
@@ -108,9 +108,7 @@ def test_a_bad_row_ends_the_run_before_it_begins(
     assert not (tmp_path / "run").exists()
 
 
-def test_an_empty_split_and_another_assembly_end_the_run_before_it_begins(
-    hg38: Configure, bed: Path, tmp_path: Path
-) -> None:
+def test_empty_split_or_other_assembly_ends_run_early(hg38: Configure, bed: Path, tmp_path: Path) -> None:
     bed.write_text(BED.replace("test", "valid"))
     with pytest.raises(UserError, match="no row of the split 'test', and 4 rows in all"):
         pretrain(hg38(), tmp_path / "run")
@@ -160,7 +158,7 @@ def staged_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[tuple[str, ...
 @pytest.mark.parametrize(
     ("number", "step"), [(signal.SIGKILL, 45), (signal.SIGTERM, 61), (signal.SIGUSR1, 88)]
 )
-def test_a_run_stopped_in_a_stage_goes_on_as_if_nothing_had_been(
+def test_run_stopped_in_stage_resumes_bit_for_bit(
     staged_run: tuple[tuple[str, ...], Path],
     tmp_path: Path,
     number: signal.Signals,
@@ -174,7 +172,7 @@ def test_a_run_stopped_in_a_stage_goes_on_as_if_nothing_had_been(
     if asked is not None:
         assert asked.read_text() == "requeue 4711\n"
         assert errors.endswith("last.ckpt; SLURM job 4711 is queued again\n")
-    go_on(folder, uninterrupted, *overrides)
+    resume(folder, uninterrupted, *overrides)
 
 
 def fake_scontrol(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

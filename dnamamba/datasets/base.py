@@ -5,11 +5,15 @@ configuration or by the config object that a Python call passes.
 """
 
 import dataclasses
+import shutil
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, ClassVar
 
 import lightning
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
 from torch.utils.data import DataLoader
 
 from dnamamba.data.alphabet import Alphabet
@@ -21,6 +25,8 @@ from dnamamba.objectives.base import Batch
 from dnamamba.terminal import Console
 
 HELD_OUT = ("valid", "test")
+SHARED_MEMORY = Path("/dev/shm")
+IN_FLIGHT, PAGE = 2, 4096  # batches per loader process, as torch has it; bytes
 
 
 class DataConfig:
@@ -95,6 +101,8 @@ class DataModule(lightning.LightningDataModule):
         context_size: neighbouring processes that are given the same batches, of which each reads a part.
         reverse_complement: whether each training sequence is read from a random strand; None where the recipe
             may decide, and otherwise the same as True.
+        chunk: positions of a sequence that are read at a time (`train.chunk_bases`), by all of its processes
+            together; None: all of them.
         console: for a word on long work.
     """
 
@@ -104,6 +112,7 @@ class DataModule(lightning.LightningDataModule):
     padding: str = "right"
     context_size: int = 1
     reverse_complement: bool | None = False
+    chunk: int | None = None
     console: Console = Console(quiet=True)
 
     def __init__(
@@ -199,7 +208,13 @@ class DataModule(lightning.LightningDataModule):
         return "steps at each length: " + ", ".join(f"{stage.length:,}: {stage.steps:,}" for stage in stages)
 
     def loader(self, dataset: Any, workers: int) -> DataLoader:
-        """Torch's loader of a data set whose items are batches."""
+        """Torch's loader of a data set whose items are batches.
+
+        Raises:
+            UserError: /dev/shm has no room for the batches that loader processes pass on.
+        """
+        if workers:
+            need_shared_memory(dataset, workers)
         return DataLoader(
             dataset,
             batch_size=None,
@@ -219,6 +234,24 @@ class DataModule(lightning.LightningDataModule):
             return 0, 1, 0
         size = self.context_size
         return trainer.global_rank // size, trainer.world_size // size, trainer.global_step
+
+
+def need_shared_memory(dataset: Any, workers: int) -> None:
+    """Refuse a /dev/shm too small for the batches on their way: torch's own message comes too late to help.
+
+    Raises:
+        UserError: naming the room there is and the room needed.
+    """
+    if not SHARED_MEMORY.is_dir():
+        return
+    leaves = tree_leaves(next(iter(dataset), None))
+    batch = sum(-(-leaf.nbytes // PAGE) * PAGE for leaf in leaves if isinstance(leaf, Tensor))
+    needed, free = IN_FLIGHT * workers * batch, shutil.disk_usage(SHARED_MEMORY).free
+    if needed > free:
+        raise UserError(
+            f"data.num_workers: {workers} loader processes need {needed:,} bytes of {SHARED_MEMORY}, which "
+            f"has {free:,}; give it more (docker run --shm-size=1g) or set data.num_workers=0"
+        )
 
 
 def leave_signals_to_the_main_process(_: int) -> None:

@@ -61,9 +61,10 @@ class PretrainingReport:
             "bases": facts["steps"] * self.bases_per_step,
             "training_seconds": facts["training_seconds"],
         }
+        self._draw(folder, results)
+        # Last: where it is, a resumed run finds that nothing is left to do.
         with replacing(folder / "results.json") as beside:
             beside.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-        self._draw(folder, results)
         self._show(console, results, folder)
         return results
 

@@ -13,10 +13,13 @@ import lightning
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from dnamamba.errors import STOP_SIGNALS, Interrupted
+from dnamamba.errors import STOP_SIGNALS, Interrupted, UserError
 from dnamamba.files import replacing
+from dnamamba.terminal import leave_closed_terminals
 
-LAST = "last.ckpt"
+LAST, NEXT = "last.ckpt", "next.ckpt"
+UNVALIDATED = "unvalidated"  # in a checkpoint: the validation of its step comes after it
+ENDED = "ended"  # likewise: the run ended before its last step, for example by task.patience
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -25,18 +28,24 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
     ) -> None:
-        """Write `checkpoint`, tensors and plain values, to `path`."""
+        """Write `checkpoint`, tensors and plain values, to `path`.
+
+        Raises:
+            UserError: it can't be written, for example since the disk is full; an older one is still there.
+        """
         assert storage_options is None
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as beside, beside.open("wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as beside, beside.open("wb") as file:
+                torch.save(checkpoint, file)
+        except (OSError, RuntimeError) as error:  # torch's writer forgets what the file system said
+            reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+            raise UserError(f"can't write the checkpoint {path} ({reason}); is the disk full?") from error
 
 
 class LastCheckpoint(lightning.Callback):
-    """Keeps `folder`/last.ckpt fresh, and ends a run early but whole on SIGINT or SIGTERM.
+    """Keeps `folder`/last.ckpt fresh, and ends a run early but whole on SIGINT, SIGTERM or SIGHUP.
 
     A checkpoint takes the name last.ckpt once its step was logged, so that a run that is killed between the
     two does the step again and its curve has no gap.
@@ -50,19 +59,21 @@ class LastCheckpoint(lightning.Callback):
         folder: where last.ckpt goes.
         every: optimiser steps between two checkpoints.
         contents: plain values that go with the weights, such as the model's configuration.
-        validate_every: steps between two validations, where a checkpoint must know what the validation of its
-            step found; it is then saved after that.
+        validate_every: optimiser steps between two validations.
+        waits: whether a checkpoint must know what the validation of its step found, and is saved after it.
+            Else it is saved before, and says so: a run that is killed in the validation does it when resumed.
     """
 
     def __init__(
-        self, folder: Path, every: int, contents: dict[str, Any], validate_every: int | None = None
+        self, folder: Path, every: int, contents: dict[str, Any], validate_every: int, *, waits: bool
     ) -> None:
         self.path = folder / LAST
         self.every = every
         self.contents = contents
         self.validate_every = validate_every
-        self._next = folder / "next.ckpt"
-        self._due = self._written = False
+        self.waits = waits
+        self._next = folder / NEXT
+        self._due = self._written = self._unvalidated = False
         self._trainer: lightning.Trainer | None = None
         self._training = False
         self._asked: signal.Signals | None = None
@@ -70,12 +81,14 @@ class LastCheckpoint(lightning.Callback):
         self._agreed: signal.Signals | None = None
         self._stopped_at: int | None = None
         self._before: dict[signal.Signals, Any] = {}
+        self.gathered = threading.Event()
 
     def on_save_checkpoint(
         self, trainer: lightning.Trainer, module: lightning.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add `contents`."""
-        checkpoint["dnamamba"] = self.contents
+        """Add `contents`, and what is left to do of the step that a resumed run could not know."""
+        ended = not self._training and trainer.should_stop and trainer.global_step < trainer.max_steps
+        checkpoint["dnamamba"] = self.contents | {UNVALIDATED: self._unvalidated, ENDED: ended}
 
     def take_signals(self, trainer: lightning.Trainer) -> None:
         """Take over the stop signals, before `trainer` does anything; only a main thread may.
@@ -84,9 +97,15 @@ class LastCheckpoint(lightning.Callback):
         processes from within the handler. So this is done again by the hooks that come next.
         """
         if threading.current_thread() is threading.main_thread():
-            before = {number: signal.signal(number, self._stop) for number in STOP_SIGNALS}
+            ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN  # nohup's wish
+            numbers = [number for number in STOP_SIGNALS if not (ignored and number == signal.SIGHUP)]
+            before = {number: signal.signal(number, self._stop) for number in numbers}
             self._before = self._before or before
         self._trainer = trainer
+
+    def setup(self, trainer: lightning.Trainer, module: lightning.LightningModule, stage: str) -> None:
+        """Every process of the run is there."""
+        self.gathered.set()
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         """From here on a stop has a step to wait for."""
@@ -115,8 +134,12 @@ class LastCheckpoint(lightning.Callback):
             self._agreed = self._asked
         self._stopped_at = None if self._agreed is None else trainer.global_step
         self._due = self._stopped_at is not None or trainer.global_step % self.every == 0
-        if self.validate_every is None or trainer.global_step % self.validate_every:
+        # Without held-out data there are no validations.
+        validates = trainer.global_step % self.validate_every == 0 and sum(trainer.num_val_batches) > 0
+        if not (validates and self.waits):
+            self._unvalidated = validates
             self._save(trainer)
+            self._unvalidated = False
 
     def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         """Save what was left until now."""
@@ -180,6 +203,10 @@ class LastCheckpoint(lightning.Callback):
         queued = requeue() if number == signal.SIGUSR1 and self._trainer.is_global_zero else ""
         return Interrupted(f"stopped by {number.name} {where}{queued}", number)
 
+    def asked(self) -> bool:
+        """Whether Python has seen a signal; one that waits in a library has not."""
+        return self._asked is not None
+
     def restore_signals(self) -> None:
         """Give the signals back to whoever had them before the run."""
         for number, handler in self._before.items():
@@ -187,6 +214,8 @@ class LastCheckpoint(lightning.Callback):
         self._before = {}
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            leave_closed_terminals()
         now, again = time.monotonic(), self._asked is not None
         # The same wish comes twice where a launcher passes on what its processes were sent too. Only a Ctrl-C
         # some time after the first is a user who does not want to wait.

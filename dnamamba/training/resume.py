@@ -1,6 +1,8 @@
 """Which checkpoint a run goes on from, and whether it may."""
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +10,42 @@ from dnamamba.checkpoint import checkpoint_config, read_checkpoint
 from dnamamba.errors import UserError
 from dnamamba.models.families import family_config
 from dnamamba.reports.figures import read_metrics
-from dnamamba.training.checkpointing import LAST
+from dnamamba.training.checkpointing import ENDED, LAST, UNVALIDATED
 
+# Settings that older checkpoints do not have, and what those runs did.
+BEFORE = {"train.backpropagation": "exact"}
 OUTCOMES = ("results.json", "metrics.json")  # the last that a pretraining, a fine-tuning writes
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """The checkpoint that a run goes on from.
+
+    Attributes:
+        path: of the file.
+        steps: that were done.
+        unvalidated: whether the validation after them is still to be done.
+        ended: whether the run is at its end, and only its scores and files are missing.
+    """
+
+    path: Path
+    steps: int
+    unvalidated: bool
+    ended: bool
+
+    def metrics(self) -> list[dict[str, float]]:
+        """What the interrupted run had logged by its checkpoint, so that the curve goes on unbroken."""
+        path = self.path.parent.parent / "metrics.csv"
+        if not path.is_file():
+            return []
+        rows = [row for row in read_metrics(path) if row["step"] < self.steps]
+        if self.unvalidated:  # it may have been done, and is done again
+            rows = [row for row in rows if row["step"] < self.steps - 1 or not _validates(row)]
+        return rows
+
+
+def _validates(row: dict[str, float]) -> bool:
+    return any(name.startswith("val/") for name in row)
 
 
 def checkpoint_to_resume(
@@ -19,7 +54,7 @@ def checkpoint_to_resume(
     contents: dict[str, Any],
     max_steps: int,
     unchanged: Mapping[str, Sequence[str]],
-) -> Path | None:
+) -> Resumed | None:
     """The checkpoint that `ckpt_path` names, if this run may go on from it.
 
     Args:
@@ -52,21 +87,41 @@ def checkpoint_to_resume(
     earlier = checkpoint["dnamamba"]
     for group, names in unchanged.items():
         for name in names if group in earlier else ():  # checkpoints of 0.1 have no objective
-            before, now = earlier[group].get(name), contents[group].get(name)
-            if before != now:
+            values = earlier[group] if isinstance(earlier[group], dict) else {}
+            before, now = values.get(name, BEFORE.get(f"{group}.{name}")), contents[group].get(name)
+            if _differ(before, now):
                 differences.append(f"{group}.{name}: {before}, {now}")
     if differences:
         raise UserError(
             f"{path} is of another run (checkpoint's value, this run's): {'; '.join(differences)}"
         )
-    steps = checkpoint["global_step"]
+    steps = checkpoint.get("global_step")
+    if not isinstance(steps, int):
+        raise UserError(f"{path} is not a checkpoint of a run: `global_step` must be int (got {steps!r})")
+    ended = bool(earlier.get(ENDED)) or steps == max_steps
     # A run may also have been stopped while its held-out bases were scored: then that is left.
-    unscored = path == folder / "checkpoints" / LAST and not any(
-        (folder / name).exists() for name in OUTCOMES
-    )
-    if steps > max_steps or (steps == max_steps and not unscored):
-        raise UserError(f"{path} has done {steps:,} steps of {max_steps:,}: nothing is left to do")
-    return path
+    unscored = path == folder / "checkpoints" / LAST and not _scored(folder, steps)
+    if steps > max_steps or (ended and not unscored):
+        early = "; the run ended there, as task.patience or a callback asked" if steps < max_steps else ""
+        raise UserError(f"{path} has done {steps:,} steps of {max_steps:,}: nothing is left to do{early}")
+    return Resumed(path, steps, bool(earlier.get(UNVALIDATED)), ended)
+
+
+def _differ(before: Any, now: Any) -> bool:
+    try:
+        return bool(before != now)
+    except RuntimeError:  # a foreign file's tensor has no one answer
+        return True
+
+
+def _scored(folder: Path, steps: int) -> bool:
+    """Whether a run has written its last file, after as many steps: the outcome of fewer is of before."""
+    for name in OUTCOMES:
+        try:
+            return bool(json.loads((folder / name).read_text(encoding="utf-8"))["steps"] == steps)
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return False
 
 
 def newest_checkpoint(folder: Path) -> Path:
@@ -82,13 +137,3 @@ def newest_checkpoint(folder: Path) -> Path:
     if not found:
         raise UserError(f"ckpt_path=last: no checkpoint of an earlier run in {folder.parent}")
     return found[-1]
-
-
-def metrics_until(checkpoint: Path) -> list[dict[str, float]]:
-    """What the interrupted run had logged by its checkpoint, so that the curve goes on unbroken."""
-    path = checkpoint.parent.parent / "metrics.csv"
-    if not path.is_file():
-        return []
-    steps = read_checkpoint(checkpoint)["global_step"]
-    rows = [row for row in read_metrics(path) if row["step"] < steps]
-    return [{key: value for key, value in row.items() if key != "epoch"} for row in rows]

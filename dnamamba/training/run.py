@@ -3,6 +3,7 @@
 A recipe (`pretraining.py`, `finetuning.py`) builds a `Run`; `Run.execute` trains it.
 """
 
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -14,18 +15,21 @@ import lightning
 
 from dnamamba.checkpoint import Model
 from dnamamba.datasets.base import DataModule
-from dnamamba.files import locked, replacing
+from dnamamba.errors import UserError
+from dnamamba.files import LOCK, locked, remove_leftovers, replacing
 from dnamamba.models.base import need_reach
 from dnamamba.objectives.base import Objective
 from dnamamba.reports.figures import read_metrics
 from dnamamba.terminal import Console
-from dnamamba.training.checkpointing import LastCheckpoint
+from dnamamba.training.checkpointing import NEXT, LastCheckpoint
+from dnamamba.training.chunk_size import chunk_of
 from dnamamba.training.config import TrainConfig
+from dnamamba.training.gathering import announce, ending_on_signals
 from dnamamba.training.keep_best import KeepBest
 from dnamamba.training.lost import one_line_if_lost
 from dnamamba.training.module import Task
 from dnamamba.training.progress import ProgressReport, Throughput
-from dnamamba.training.resume import checkpoint_to_resume, metrics_until
+from dnamamba.training.resume import Resumed, checkpoint_to_resume
 from dnamamba.training.saving import save_trained
 
 
@@ -110,7 +114,7 @@ class Run:
         console: for what a person reads.
 
     Raises:
-        UserError: the data has longer sequences than the model can read.
+        UserError: the model can't read sequences as long as the data's, or can't read them by chunks.
     """
 
     folder: Path
@@ -133,6 +137,12 @@ class Run:
 
     def __post_init__(self) -> None:
         need_reach(self.model.backbone, max(stage.length for stage in self.data.schedule.stages))
+        if self.fit is not None and self.train.chunk_bases is not None:
+            raise UserError(
+                "train.chunk_bases: nothing is trained by gradient with task.fit=closed (got "
+                f"{self.train.chunk_bases}); leave it null"
+            )
+        self.data.chunk = chunk_of(self.train, self.model, self.objective, self.data, self.trainer)
 
     def execute(self) -> Result | None:
         """Train, save, score, report.
@@ -152,7 +162,9 @@ class Run:
         trainer, data, folder = self.trainer, self.data, self.folder
         max_steps = data.schedule.max_steps
         trainer.fit_loop.epoch_loop.max_steps = max_steps
-        resume_from = checkpoint_to_resume(self.ckpt_path, folder, self.contents, max_steps, self.unchanged)
+        resumed = checkpoint_to_resume(self.ckpt_path, folder, self.contents, max_steps, self.unchanged)
+        if resumed is not None and resumed.ended:
+            max_steps = trainer.fit_loop.epoch_loop.max_steps = resumed.steps
         task = Task(
             self.model,
             self.objective,
@@ -162,31 +174,38 @@ class Run:
             micro_batch=data.micro_batch,
             describe=data.describe,
             context_size=self.context_size,
+            pad_id=data.alphabet.pad_id,
+            chunk=data.chunk,
         )
         best = [] if self.keep_best is None else [self.keep_best]
         last = LastCheckpoint(
             folder / "checkpoints",
             self.train.checkpoint_every,
             self.contents,
-            self.train.validate_every if best else None,
+            self.train.validate_every,
+            waits=bool(best),
         )
         progress = ProgressReport(self.console, self.report.title, self.report.validation)
         trainer.callbacks.extend([Throughput(), progress, *best, last])  # type: ignore[attr-defined]
         for line in self.report.introduction():
             self.console.print(line, soft_wrap=True)
+        if data.chunk is not None:
+            how = self.train.backpropagation
+            self.console.print(f"read by chunks of {data.chunk:,} bases, {how} gradients")
 
         began = time.perf_counter()
         if self.fit is not None:
             # Before there is a folder: a pass that is stopped leaves nothing.
             self.fit.fit(trainer, task, data, self.console)
-        self._begin(resume_from)
+        self._begin(resumed)
         last.take_signals(trainer)
         try:
             if self.fit is None:
                 if self.train.compile:
                     self.model.compile()
-                with one_line_if_lost(last.path):
-                    trainer.fit(task, datamodule=data, ckpt_path=resume_from)
+                announce(trainer, self.console)
+                with one_line_if_lost(last.path), ending_on_signals(last.gathered, last.asked, self._give_up):
+                    self._resume_and_train(task, resumed)
             seconds = time.perf_counter() - began
             if self.keep_best is not None:
                 self.keep_best.restore(self.model)
@@ -206,26 +225,52 @@ class Run:
         history = read_metrics(metrics) if metrics.is_file() else []
         return Result(folder, self.model.cpu().eval(), results, history)
 
-    def _begin(self, resume_from: Path | None) -> None:
+    def _resume_and_train(self, task: Task, resumed: Resumed | None) -> None:
+        path = None if resumed is None else resumed.path
+        if resumed is not None and resumed.unvalidated:
+            self._log_at(resumed.steps - 1)  # as the training would have
+            self.trainer.validate(task, datamodule=self.data, ckpt_path=path, verbose=False)
+        self.trainer.fit(task, datamodule=self.data, ckpt_path=path)
+
+    def _give_up(self, number: signal.Signals) -> None:
+        """End the processes that Lightning started, and let go of the folder."""
+        if self.trainer.strategy.launcher is not None:
+            self.trainer.strategy.launcher.kill(number)
+        if self.trainer.is_global_zero:
+            (self.folder / LOCK).unlink(missing_ok=True)
+
+    def _log_at(self, step: int) -> None:
+        """The step of what is logged outside the training, where Lightning goes by its last."""
+        self.trainer.fit_loop.epoch_loop._batches_that_stepped = step
+
+    def _begin(self, resumed: Resumed | None) -> None:
         """Make the folder, with the configuration and what an interrupted run had logged.
 
         Of several processes only the first reads that: its logger is about to begin the same file anew.
         """
         if not self.trainer.is_global_zero:
             return
-        earlier = metrics_until(resume_from) if resume_from is not None else []
-        self.folder.mkdir(parents=True, exist_ok=True)
+        earlier = resumed.metrics() if resumed is not None else []
+        checkpoints = self.folder / "checkpoints"
+        for place in (self.folder, checkpoints):
+            remove_leftovers(place)
+        (checkpoints / NEXT).unlink(missing_ok=True)  # it never became the last
         if self.configuration is not None:
             with replacing(self.folder / "config.yaml") as beside:
                 beside.write_text(self.configuration, encoding="utf-8", errors="surrogateescape")
         for row in earlier:
             step = int(row.pop("step"))
+            row |= {name: int(row[name]) for name in ("epoch",) if name in row}
             for logger in self.trainer.loggers:
                 logger.log_metrics(row, step)
 
     def _score(self, task: Task) -> dict[str, Outcome]:
         """The metrics of every example of every split that is held out."""
         outcomes = {}
+        if self.fit is None:
+            # Which Lightning counts otherwise where a resumed run has no step left.
+            self._log_at(self.trainer.global_step)
+            self.trainer.fit_loop.epoch_progress.current.completed = 0
         for split, loader in self.data.held_out_loaders():
             if self.fit is not None:
                 self.fit.before_scoring(task, split)

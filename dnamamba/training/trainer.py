@@ -17,7 +17,7 @@ from lightning.fabric.plugins.environments import (
 )
 from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.strategies import ModelParallelStrategy
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
 from dnamamba.config import processes_started
 from dnamamba.errors import UserError
@@ -77,8 +77,13 @@ def build_trainer(
         if environment := getattr(trainer.strategy, "cluster_environment", None):
             # As the start of the run would, with a traceback then.
             environment.validate_settings(trainer.num_devices, trainer.num_nodes)
-    except (MisconfigurationException, RuntimeError, ValueError, TypeError) as error:
+    except Exception as error:  # Lightning and what it imports raise many types for what is not there
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+    if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
+        raise UserError(
+            f"trainer.strategy={config.strategy} trains in forked or spawned processes, which give no model "
+            "back; choose auto, ddp or fsdp"
+        )
     if config.deterministic:
         # Equal bits need no new memory filled with NaN, which torch does then and which takes time; no kernel
         # reads what was not written, and their tests keep the filling.

@@ -23,7 +23,7 @@ def finished(tiny: Callable[..., DictConfig], tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def test_a_run_is_exported_with_its_logits_and_results(finished: Path, genome: Path, tmp_path: Path) -> None:
+def test_run_is_exported_with_its_logits_and_results(finished: Path, genome: Path, tmp_path: Path) -> None:
     logging.getLogger("transformers").setLevel(logging.CRITICAL)
     out = tmp_path / "out"
     run(composed("export", [f"model={finished}", "format=hf", f"out={out}", "licence=apache-2.0"]))

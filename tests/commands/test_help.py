@@ -35,7 +35,7 @@ def test_a_page_names_every_key_and_three_examples(name: str) -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(conf_dir())))
-def test_every_key_of_a_configuration_file_has_a_meaning(path: str) -> None:
+def test_every_key_of_configuration_file_has_meaning(path: str) -> None:
     text = path.read_text()  # type: ignore[attr-defined]
     assert opening(text) or path.name == "paper.yaml"  # type: ignore[attr-defined]
     if path.name != "paper.yaml":  # type: ignore[attr-defined]

@@ -16,6 +16,9 @@ from dnamamba.errors import UserError
         ("region=1_2", "1_2"),
         ("data.valid=[010,1e5]", ["010", "1e5"]),
         ("data.label_names=[yes,no]", ["yes", "no"]),
+        ("data.columns.label=1.10", "1.10"),
+        ("data.columns.split=yes", "yes"),
+        ("regions.feature=5e3", "5e3"),
         ("data.valid=Chr1", ["Chr1"]),
         ("data.valid=1,2", ["1", "2"]),
         ("data.valid=null", None),
@@ -41,7 +44,7 @@ def test_names_of_a_sweep_stay_choices_as_typed() -> None:
     assert tokens == ["-m", "region='1_2','010'", "data.valid=['1_2'],['3']"]
 
 
-def test_a_path_of_a_model_is_a_value_beside_the_group_of_shapes() -> None:
+def test_model_path_is_a_value_despite_the_group() -> None:
     assert as_typed(["model=1_2"], model_is_a_path=True) == ["model={_path_: '1_2'}"]
     assert as_typed(["model=a,b", "-m"], model_is_a_path=True) == ["model={_path_: 'a'},{_path_: 'b'}", "-m"]
     typed = as_typed(["model=a"], model_is_a_path=True)
@@ -59,7 +62,7 @@ def test_an_empty_override_is_refused_by_its_key(token: str) -> None:
         as_typed([token], model_is_a_path=True)
 
 
-def test_an_empty_text_of_a_composed_configuration_is_refused_but_not_a_loggers() -> None:
+def test_empty_text_is_refused_except_a_loggers() -> None:
     fine = {"logger": {"name": ""}, "a": [], "b": None, "c": "???", "d": "${c}"}
     _check_no_empty(OmegaConf.create(fine))
     with pytest.raises(UserError, match=r"^data\.valid\[1\]: is empty"):
@@ -76,7 +79,16 @@ def test_names_that_yaml_has_rewritten_are_refused(key: str, text: str) -> None:
         _check_names(values, key, f"data.{key}")
 
 
-def test_a_single_name_for_a_list_is_a_list() -> None:
+@pytest.mark.parametrize("text", ["{label: 1.10}", "{label: label, split: yes}", "{id: 010}"])
+def test_column_names_yaml_has_rewritten_are_refused(text: str) -> None:
+    values = OmegaConf.create(f"columns: {text}")
+    with pytest.raises(
+        UserError, match=r"^data\.columns\.(label|split|id): names are text, and YAML has made"
+    ):
+        _check_names(values, "columns", "data.columns")
+
+
+def test_single_name_is_a_list_of_one() -> None:
     values = OmegaConf.create("valid: Chr1")
     _check_names(values, "valid", "data.valid")
     assert values.valid == ["Chr1"]

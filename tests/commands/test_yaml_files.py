@@ -1,4 +1,4 @@
-"""A user's YAML files: what would expand without end, or is no text, is one line that names the file."""
+"""A user's YAML files: what would expand without end, or is not text, is one line that names the file."""
 
 import sys
 from pathlib import Path

@@ -67,7 +67,7 @@ SHAPES = {
 
 @pytest.mark.parametrize("extras", [True, False])
 @pytest.mark.parametrize("shapes", SHAPES.values(), ids=SHAPES)
-def test_the_scan_equals_a_loop_in_values_and_gradients(shapes: tuple[Any, Any], extras: bool) -> None:
+def test_scan_equals_loop_in_values_and_gradients(shapes: tuple[Any, Any], extras: bool) -> None:
     torch.manual_seed(0)
     u, delta, A = drawn(BATCH, E, L), drawn(BATCH, E, L), drawn(E, N)
     B, C = (drawn(*shape) for shape in shapes)
@@ -134,7 +134,7 @@ def test_packed_sequences_do_not_read_each_other() -> None:
 @pytest.mark.parametrize("ring", [False, True])
 @pytest.mark.parametrize("several", [False, True])
 @pytest.mark.parametrize("size", [K - 1, K + 2])
-def test_the_convolution_goes_on_where_it_was(ring: bool, several: bool, size: int) -> None:
+def test_convolution_resumes_where_it_was(ring: bool, several: bool, size: int) -> None:
     """Position by position, or three at a time, from a state in rows of a larger one: as the whole."""
     torch.manual_seed(3)
     weight, bias = drawn(E, K).detach(), drawn(E).detach()
@@ -228,7 +228,7 @@ def test_the_inner_function_equals_its_parts() -> None:
     same_with_gradients((ours,), (F.linear(y.transpose(1, 2), out, out_bias),), inputs)
 
 
-def test_half_precision_keeps_its_dtype_and_its_fp32_state() -> None:
+def test_half_precision_keeps_dtype_and_fp32_state() -> None:
     torch.manual_seed(7)
     u = torch.randn(BATCH, E, L, dtype=torch.bfloat16)
     B = torch.randn(BATCH, N, L, dtype=torch.bfloat16)

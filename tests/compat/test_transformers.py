@@ -31,7 +31,7 @@ def everything(model: MambaForCausalLM, tokens: torch.Tensor) -> list[torch.Tens
     return [logits.detach(), *(p.grad.clone() for p in model.parameters()), *made.logits]
 
 
-def test_a_model_has_the_same_numbers_on_our_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_has_same_numbers_on_our_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     shape = {
         "vocab_size": 16,

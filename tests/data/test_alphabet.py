@@ -13,9 +13,9 @@ DNA, BYTES = get_alphabet("dna"), get_alphabet("bytes")
 IUPAC = "ACGTRYKMBDHVNSW"
 
 
-def test_dna_folds_case_reads_u_as_t_and_everything_else_as_n():
+def test_dna_folds_case_and_u_others_are_n():
     expected = [{65: 0, 67: 1, 71: 2, 84: 3, 85: 3}.get(byte & ~0x20, 4) for byte in range(256)]
-    # Clearing bit 0x20 also maps some bytes that are no letters onto letters: only 64 to 127 fold.
+    # Clearing bit 0x20 also maps some bytes that are not letters onto letters: only 64 to 127 fold.
     expected = [code if 64 <= byte < 128 else 4 for byte, code in enumerate(expected)]
     assert DNA.encode(bytes(range(256))).tolist() == expected
 
@@ -32,7 +32,7 @@ def test_ids_of_specials_and_sizes():
     assert np.flatnonzero(~BYTES.scored).tolist() == [0]
 
 
-def test_str_bytes_and_arrays_of_any_shape_encode_alike():
+def test_str_bytes_and_arrays_encode_alike():
     letters = np.frombuffer(b"ACGTNRacgtnr", dtype=np.uint8)
     flat = DNA.encode(letters)
     assert DNA.encode("ACGTNRacgtnr").tolist() == DNA.encode(b"ACGTNRacgtnr").tolist() == flat.tolist()
@@ -71,7 +71,7 @@ def test_reverse_complement_along_an_axis():
 
 
 @pytest.mark.parametrize("alphabet", [DNA, BYTES], ids=repr)
-def test_an_alphabet_pickles_to_itself_and_cannot_be_changed(alphabet):
+def test_alphabet_pickles_to_itself_and_cannot_be_changed(alphabet):
     assert pickle.loads(pickle.dumps(alphabet)) is alphabet is get_alphabet(alphabet.name)
     with pytest.raises(ValueError, match="read-only"):
         alphabet.to_id[0] = 1

@@ -21,7 +21,7 @@ def source(tmp_path):
     return path
 
 
-def test_a_file_is_made_once_for_each_version_of_its_source(source, tmp_path, monkeypatch):
+def test_file_is_made_once_per_source_version(source, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     made = []
 
@@ -40,7 +40,7 @@ def test_a_file_is_made_once_for_each_version_of_its_source(source, tmp_path, mo
     assert set(os.listdir(first.parent)) == {other_kind.name, second.name}
 
 
-def test_files_of_the_same_name_elsewhere_have_their_own(tmp_path, monkeypatch):
+def test_files_of_same_name_elsewhere_have_their_own(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     paths = []
     for folder in ("one", "two"):
@@ -65,7 +65,7 @@ def test_a_failure_leaves_nothing(source, tmp_path, monkeypatch):
     assert os.listdir(tmp_path / "cache" / "dnamamba") == []
 
 
-def test_without_a_folder_to_write_in_it_lies_in_one_that_goes_with_the_process(source, tmp_path):
+def test_unwritable_cache_is_replaced_by_temporary_folder(source, tmp_path):
     program = (
         "import pathlib, sys; from dnamamba.data.cache import cached;"
         "path = cached(pathlib.Path(sys.argv[1]), '.fai', lambda path: path.write_text('made')); "
@@ -87,7 +87,7 @@ def test_without_xdg_it_is_below_the_home_folder(tmp_path, monkeypatch):
     assert cache._folder() == tmp_path / ".cache" / "dnamamba"
 
 
-def test_a_bar_is_drawn_for_a_large_file_on_a_terminal_only(monkeypatch, capsys):
+def test_bar_is_for_large_files_on_terminals_only(monkeypatch, capsys):
     monkeypatch.setenv("TERM", "xterm")
     for terminal, total, drawn in (
         (True, 200_000_000, True),
@@ -133,7 +133,7 @@ def test_a_damaged_entry_is_made_anew(tmp_path, kept_files, name):
     assert len(kept_files()) == {"g.fa": 2, "g.fa.gz": 3, "g.fasta.gz": 3, "uneven.fa": 3}[name]
 
 
-def test_a_file_of_the_same_size_and_time_has_another_fingerprint(tmp_path):
+def test_same_size_and_time_give_another_fingerprint(tmp_path):
     path = tmp_path / "g.fa"
     for size in (8, 3_000_000):
         digests = set()
@@ -146,7 +146,7 @@ def test_a_file_of_the_same_size_and_time_has_another_fingerprint(tmp_path):
         assert len(digests) == 3
 
 
-def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(source, kept_files):
+def test_only_files_of_killed_processes_are_removed(source, kept_files):
     """A child writes, and is killed in the middle; meanwhile and afterwards others write."""
     read, write = os.pipe()
     pid = os.fork()
@@ -168,7 +168,7 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_n
     assert kept_files() == [other]
 
 
-def test_a_full_disk_is_named_by_the_cache_that_lies_on_it(source, kept_files):
+def test_full_disk_is_named_by_its_cache(source, kept_files):
     def fail(path):
         path.write_text("half")
         raise OSError(errno.ENOSPC, "No space left on device")

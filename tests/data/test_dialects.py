@@ -28,7 +28,7 @@ def text(delimiter: str, end: str = "\r\n") -> str:
         ("t.csv.gz", lambda: gzip.compress(("\r\n" + text(";")).encode()), "separated by semicolons"),
     ],
 )
-def test_a_table_of_another_dialect_is_read_and_said(
+def test_table_of_another_dialect_is_read_and_said(
     tmp_path: Path, name: str, content: Callable[[], bytes], said: str
 ) -> None:
     path = tmp_path / name
@@ -40,7 +40,7 @@ def test_a_table_of_another_dialect_is_read_and_said(
     assert len(table.notes) == 1 + bool(said)
 
 
-def test_a_decimal_comma_is_a_point_where_semicolons_separate(tmp_path: Path) -> None:
+def test_decimal_comma_is_point_where_semicolons_separate(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("sequence;label\nAC;0,5\nGT;-12\nCC;1,25e-3\nAA;\n")
     table = read_table(path, ("sequence", "label"))
@@ -50,7 +50,7 @@ def test_a_decimal_comma_is_a_point_where_semicolons_separate(tmp_path: Path) ->
     assert read_table(path, ("sequence", "label")).columns["label"] == ["0,5", "x,y"]
 
 
-def test_the_exact_name_of_a_column_comes_before_its_case(tmp_path: Path) -> None:
+def test_exact_name_of_column_comes_before_its_case(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("Label,label,LABEL,Seq,SEQ\n1,2,3,A,C\n")
     table = read_table(tmp_path / "t.csv", ("label",), named={"label": "label"})
     assert table.columns == {"label": ["2"]}
@@ -59,7 +59,7 @@ def test_the_exact_name_of_a_column_comes_before_its_case(tmp_path: Path) -> Non
         read_table(tmp_path / "t.csv", ("seq",))
 
 
-def test_utf_16_cut_within_a_letter_is_one_line(tmp_path: Path) -> None:
+def test_utf_16_cut_within_letter_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(text(",").encode("utf-16")[:-1])
     with pytest.raises(UserError, match=r"t\.csv is (truncated|not UTF-8 text)"):

@@ -33,7 +33,7 @@ def coding_sequences():
         yield name, gene, strand, exons
 
 
-def test_the_genome_is_the_one_that_the_provenance_names(genome):
+def test_genome_is_one_that_provenance_names(genome):
     assert genome.names == tuple(f"chr{number}" for number in ROMAN)
     assert sum(genome.lengths.values()) == 12_071_326
     assert genome.lengths["chrV"] == 576_874
@@ -45,7 +45,7 @@ def test_the_genome_is_the_one_that_the_provenance_names(genome):
     assert genome.fetch("chrI", 0, 30).tolist() == DNA.encode("CCACACCACACCCACACACCCACACACCAC").tolist()
 
 
-def test_the_files_are_those_of_the_provenance_and_small():
+def test_files_are_those_of_provenance_and_small():
     provenance = YEAST_FASTA.with_name("PROVENANCE.md").read_text(encoding="utf-8")
     sizes = 0
     for path in (YEAST_FASTA, YEAST_CODING_SEQUENCES):
@@ -75,7 +75,7 @@ def test_coding_sequences_are_whole_reading_frames(genome):
     assert len(genes) == len(set(genes)) == 5_989
 
 
-def test_the_bed_is_sorted_and_its_reader_reads_it(genome):
+def test_bed_is_sorted_and_its_reader_reads_it(genome):
     intervals = read_bed(YEAST_CODING_SEQUENCES)
     assert len(intervals) == 5_989
     order = [(genome.names.index(interval.name), interval.start) for interval in intervals]

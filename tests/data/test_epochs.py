@@ -41,7 +41,7 @@ def targets(windows, drawn):
 
 
 @pytest.mark.parametrize("power", range(10, 21))
-def test_an_epoch_has_the_samples_and_the_bases_of_the_paper(power):
+def test_epoch_has_samples_and_bases_of_paper(power):
     """34,021 segments of 2^17 on 24 chromosomes, as in HG38's interval file."""
     length = 2**power
     rows = [(f"chr{number % 24}", 3_000_001 + number // 24 * 2**17) for number in range(34_021)]
@@ -60,7 +60,7 @@ def test_an_epoch_has_the_samples_and_the_bases_of_the_paper(power):
 
 
 @pytest.mark.parametrize("length", [1, 4, 16, 64])
-def test_an_epoch_of_short_samples_has_every_base_as_a_target_once(length):
+def test_epoch_has_every_base_as_target_once(length):
     windows = sampler(length=length, edge="pad")
     for number in (0, 1, 7):
         read = targets(windows, epoch(windows, number))
@@ -78,13 +78,13 @@ def test_either_strand_has_the_same_targets():
         assert sorted(targets(windows, drawn)) == bases
 
 
-def test_a_long_sample_begins_or_ends_with_its_interval():
+def test_long_sample_begins_or_ends_with_its_interval():
     windows = sampler((Interval("a", 300, 364),), length=100)
     assert windows.samples == 2
     assert sorted(spans(windows, epoch(windows))) == [("a", 263, 364), ("a", 299, 400)]
 
 
-def test_windows_that_would_leave_their_chromosome_are_shifted_or_cut():
+def test_windows_over_chromosome_ends_are_shifted_or_cut():
     ends = (Interval("b", 0, 64), Interval("b", 196, 260))
     shifted, padded = (sampler(ends, length=100, edge=edge) for edge in ("shift", "pad"))
     assert sorted(spans(shifted, epoch(shifted))) == 2 * [("b", 0, 101)] + 2 * [("b", 159, 260)]
@@ -100,18 +100,18 @@ def test_windows_that_would_leave_their_chromosome_are_shifted_or_cut():
     ("edge", "expected"),
     [("shift", [("b", 0, 260), ("b", 0, 260)]), ("pad", [("b", 0, 200), ("b", 99, 260)])],
 )
-def test_a_chromosome_shorter_than_a_window_is_never_left(edge, expected):
+def test_chromosome_shorter_than_window_is_never_left(edge, expected):
     windows = sampler((Interval("b", 100, 200),), length=260, edge=edge)
     assert sorted(spans(windows, epoch(windows))) == expected
 
 
-def test_what_is_left_of_an_interval_is_not_read():
+def test_rest_of_interval_is_not_read():
     windows = sampler((Interval("a", 100, 149),), length=16)
     assert sorted(spans(windows, epoch(windows))) == [("a", 99, 116), ("a", 115, 132), ("a", 131, 148)]
     assert [samples_of(49, length) for length in (16, 49, 50)] == [3, 1, 2]
 
 
-def test_every_epoch_has_the_same_windows_in_its_own_order():
+def test_epochs_have_same_windows_in_different_orders():
     windows = sampler()
     orders = [spans(windows, epoch(windows, number)) for number in range(5)]
     assert len({tuple(order) for order in orders}) == 5
@@ -120,7 +120,7 @@ def test_every_epoch_has_the_same_windows_in_its_own_order():
     assert spans(windows, epoch(sampler(seed=2**64))) == orders[0]
 
 
-def test_a_draw_across_epochs_is_each_sample_by_itself():
+def test_draw_across_epochs_is_each_sample_by_itself():
     windows = sampler(reverse_complement=True)
     index = np.array([5, 15, 16, 17, 10**9])
     together = windows.draw(index)
@@ -149,7 +149,7 @@ def test_the_strand_is_drawn_anew_every_epoch():
     assert not epoch(sampler()).strand.any()
 
 
-def test_held_out_targets_are_counted_and_can_be_left_out():
+def test_held_out_targets_are_counted_or_left_out():
     held_out = (
         Interval("a", 364, 384),
         Interval("a", 370, 374),
@@ -182,7 +182,7 @@ CASES = given(
 
 @CASES
 @settings(max_examples=60)
-def test_what_is_excluded_is_no_target_on_either_strand(held_out, length, edge):
+def test_excluded_bases_are_targets_on_neither_strand(held_out, length, edge):
     bases = {(name, base) for name, start, end in held_out for base in range(start, end)}
     try:
         windows = sampler(
@@ -196,7 +196,7 @@ def test_what_is_excluded_is_no_target_on_either_strand(held_out, length, edge):
 
 @CASES
 @settings(max_examples=60)
-def test_the_overlap_is_that_of_a_count_base_by_base(held_out, length, edge):
+def test_overlap_is_that_of_count_base_by_base(held_out, length, edge):
     bases = {(name, base) for name, start, end in held_out for base in range(start, end)}
     windows = sampler(length=length, edge=edge, not_for_training=held_out)
     drawn = epoch(windows)

@@ -40,7 +40,7 @@ def expected(sequences: list[str]) -> list[str]:
 
 @QUICK
 @given(first=SEQUENCES, second=SEQUENCES)
-def test_the_same_sequences_from_a_folder_from_files_from_a_table_and_with_a_table(
+def test_every_source_gives_the_same_sequences(
     tmp_path_factory: pytest.TempPathFactory, first: list[str], second: list[str]
 ) -> None:
     folder = tmp_path_factory.mktemp("data")
@@ -198,7 +198,7 @@ def from_folder(folder: Path, name: str) -> Callable[[Collector], None]:
         ),
     ],
 )
-def test_what_is_wrong_is_one_line_that_names_it(
+def test_mistake_is_one_line_that_names_it(
     tmp_path: Path, make: Callable[[Path], Callable[[Collector], None]], message: str
 ) -> None:
     reader = make(tmp_path)
@@ -208,7 +208,7 @@ def test_what_is_wrong_is_one_line_that_names_it(
     assert "\n" not in str(error.value)
 
 
-def test_no_label_is_needed_where_none_is_asked_for(tmp_path: Path) -> None:
+def test_labels_are_optional_where_none_is_asked_for(tmp_path: Path) -> None:
     found = read(table(tmp_path, "sequence,label\nACGT,\n"), needs_label=False)
     assert found.labels == [""]
     assert np.array_equal(found[0], DNA.encode("ACGT"))

@@ -26,7 +26,7 @@ def test_pyfaidx_indexes_a_well_formed_file_alike(tmp_path):
 
 
 @given(fasta_files(), st.integers(1, 64))
-def test_it_does_not_matter_how_the_text_is_cut_into_pieces(file, size):
+def test_cutting_text_into_pieces_changes_nothing(file, size):
     _, text = file
     pieces = [text[start : start + size] for start in range(0, len(text), size)]
     assert index_fasta(pieces, "x.fa") == index(text)
@@ -69,7 +69,7 @@ def test_names_and_lengths_are_those_of_the_records(file):
         (b">a\nACGT\nAC\xc3\xa9\n", r"x\.fa, record a: line 3 is not ASCII text"),
     ],
 )
-def test_what_is_no_fasta_is_named_by_record_and_line(text, message):
+def test_bad_fasta_is_named_by_record_and_line(text, message):
     for size in (1, 3, 1000):
         with pytest.raises(UserError, match=message):
             index_fasta([text[start : start + size] for start in range(0, len(text), size)], "x.fa")
@@ -79,7 +79,7 @@ def test_what_is_no_fasta_is_named_by_record_and_line(text, message):
     ("text", "offset"),
     [(b"\xef\xbb\xbf>a\nAC\n", 6), (b">a\rAC\r", 3), (b"\r\r>a\rAC", 5), (b"\xef\xbb\xbf>a\r\nAC\r\n", 7)],
 )
-def test_a_mark_and_other_line_ends_move_no_base(text, offset):
+def test_mark_and_other_line_ends_move_no_base(text, offset):
     for size in (1, 2, 3, 1000):
         (row,) = index_fasta([text[start : start + size] for start in range(0, len(text), size)], "x.fa")
         assert (row.name, row.length, row.offset) == ("a", 2, offset)
@@ -89,7 +89,7 @@ def test_a_mark_and_other_line_ends_move_no_base(text, offset):
 @pytest.mark.parametrize(
     "row", ["a\t4\t3\t4", "a\t4\t3\t4\t5\t6", "a\t-4\t3\t4\t5", "a\t4\t3\t0\t1", "a\t4\t3\t4\t4", "", "\0"]
 )
-def test_what_is_no_fai_is_named_by_its_line(tmp_path, row):
+def test_bad_fai_is_named_by_its_line(tmp_path, row):
     path = tmp_path / "g.fai"
     path.write_text(f"b\t4\t3\t4\t5\n{row}\n")
     with pytest.raises(UserError, match=r"g\.fai is no FASTA index \(line 2\)"):
@@ -105,7 +105,7 @@ def test_what_is_no_fai_is_named_by_its_line(tmp_path, row):
     st.one_of(st.binary(max_size=60), st.text(alphabet=">AC \r\né", max_size=60).map(str.encode)),
     st.integers(1, 9),
 )
-def test_any_text_is_indexed_or_refused_in_one_line(text, size):
+def test_any_text_is_indexed_or_refused(text, size):
     pieces = [text[start : start + size] for start in range(0, len(text), size)]
     try:
         rows = index_fasta(pieces, "x.fa")

@@ -57,7 +57,7 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize("name", COMPRESSIONS)
 @given(file=fasta_files())
 @settings(max_examples=25)
-def test_every_base_comes_back_from_every_form_of_file(folder, name, file):
+def test_every_form_of_file_gives_every_base(folder, name, file):
     records, text = file
     path = folder / name
     write(path, COMPRESSIONS[name](text))
@@ -83,7 +83,7 @@ def test_every_base_comes_back_from_every_form_of_file(folder, name, file):
     name=st.sampled_from(["f.fa", "f.fa.gz"]),
 )
 @settings(max_examples=300)
-def test_any_bytes_are_a_genome_or_one_clear_line(folder, content, name):
+def test_any_bytes_are_genome_or_one_clear_line(folder, content, name):
     path = folder / name
     write(path, content)
     for alphabet in (DNA, BYTES):
@@ -96,7 +96,7 @@ def test_any_bytes_are_a_genome_or_one_clear_line(folder, content, name):
 
 
 @pytest.mark.parametrize("name", ["g.fa.gz", "g.fasta.gz"])
-def test_a_truncated_file_is_never_read_as_a_shorter_genome(tmp_path, name):
+def test_truncated_file_is_never_read_as_shorter_genome(tmp_path, name):
     whole = COMPRESSIONS[name](b">a\n" + wrap(random_bases(3000), 60))
     path = tmp_path / name
     for length in random.Random(0).sample(range(1, len(whole)), 60):
@@ -107,7 +107,7 @@ def test_a_truncated_file_is_never_read_as_a_shorter_genome(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["g.fa.gz", "g.fasta.gz"])
-def test_a_flipped_bit_is_never_read_as_other_bases(tmp_path, name):
+def test_flipped_bit_is_never_read_as_other_bases(tmp_path, name):
     text = b">a\n" + wrap(random_bases(1000), 60)
     whole, path = bytearray(COMPRESSIONS[name](text)), tmp_path / name
     write(path, whole)
@@ -123,7 +123,7 @@ def test_a_flipped_bit_is_never_read_as_other_bases(tmp_path, name):
     assert refused > 100
 
 
-def test_a_record_longer_than_a_piece_and_a_range_of_it(tmp_path):
+def test_record_longer_than_piece_and_range_of_it(tmp_path):
     bases = random_bases(2_500_000)
     for name, content in (("g.fa", wrap(bases, 70)), ("g.fa.gz", bgzip(b">c\n" + bases)), ("one.fa", bases)):
         content = content if name.endswith("gz") else b">c\n" + content
@@ -134,7 +134,7 @@ def test_a_record_longer_than_a_piece_and_a_range_of_it(tmp_path):
         assert genome.fetch("c", 1_048_570, 1_048_590).tobytes() == bases[1_048_570:1_048_590]
 
 
-def test_records_that_begin_on_the_border_of_two_full_bgzf_blocks(tmp_path):
+def test_records_that_begin_on_a_bgzf_block_border(tmp_path):
     first = random_bases(65536 - len(b">a\n\n>b\n"))
     second = random_bases(200_000, seed=1)
     path = tmp_path / "g.fa.gz"
@@ -142,7 +142,7 @@ def test_records_that_begin_on_the_border_of_two_full_bgzf_blocks(tmp_path):
     assert everything(path, BYTES) == {"a": first.decode(), "b": second.decode()}
 
 
-def test_a_fetch_is_a_read_only_view_of_what_was_loaded(tmp_path):
+def test_fetch_is_a_read_only_view(tmp_path):
     path = tmp_path / "g.fa"
     path.write_text(">a\nACGTN\n>b\nGG\n")
     genome = Genome(path, DNA)
@@ -164,7 +164,7 @@ def test_a_range_outside_a_record_is_named(tmp_path, start, end):
         Genome(path, DNA).fetch("a", start, end)
 
 
-def test_an_unknown_record_is_named_with_those_like_it(tmp_path):
+def test_unknown_record_is_named_with_those_like_it(tmp_path):
     path = tmp_path / "g.fa"
     path.write_text(">chr1\nA\n>chr2\nA\n>x\nA\n")
     with pytest.raises(UserError, match=r"g\.fa: no record 'chr3'; did you mean chr2 or chr1\?"):
@@ -217,7 +217,7 @@ def test_a_bad_file_is_named_in_one_line(tmp_path, name, content, message):
     assert os.listdir(tmp_path) == [name]
 
 
-def test_what_is_no_file_is_named(tmp_path):
+def test_what_is_not_a_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"none\.fa: no such file"):
         Genome(tmp_path / "none.fa", DNA)
     with pytest.raises(UserError, match="is a folder, not a FASTA file"):
@@ -229,7 +229,7 @@ def test_what_is_no_file_is_named(tmp_path):
         Genome(tmp_path / "file" / "below.fa", DNA)
 
 
-def test_a_protein_is_text_to_the_alphabet_bytes_and_some_foreign_letters_are_n(tmp_path):
+def test_alphabet_bytes_reads_protein_dna_reads_n(tmp_path):
     path = tmp_path / "p.fa"
     write(path, f">p\n{PROTEIN}\n".encode())
     assert everything(path, BYTES) == {"p": PROTEIN}
@@ -244,7 +244,7 @@ def test_tilde_is_the_home_folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["g.fa", "g.fa.gz", "g.fasta.gz"])
-def test_nothing_is_written_beside_the_file_and_the_index_is_made_once(tmp_path, name, monkeypatch):
+def test_index_is_made_once_in_the_cache(tmp_path, name, monkeypatch):
     path = tmp_path / name
     path.write_bytes(COMPRESSIONS[name](b">a\nACGT\n"))
     assert everything(path, DNA) == {"a": "ACGT"}
@@ -258,7 +258,7 @@ def test_nothing_is_written_beside_the_file_and_the_index_is_made_once(tmp_path,
     assert everything(path, DNA) == {"a": "ACGT"}
 
 
-def test_a_changed_file_is_read_anew_and_the_old_index_goes(tmp_path, monkeypatch):
+def test_changed_file_is_read_anew_with_new_index(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     path = tmp_path / "changing.fa"
     path.write_text(">a\nACGT\n")
@@ -273,7 +273,7 @@ def test_a_changed_file_is_read_anew_and_the_old_index_goes(tmp_path, monkeypatc
     assert len(os.listdir(tmp_path / "cache" / "dnamamba")) == 2  # where records lie, and their checksums
 
 
-def test_a_pickled_genome_reads_the_same_without_carrying_bases_or_files(tmp_path):
+def test_pickled_genome_reads_same_without_carrying_bases(tmp_path):
     path = tmp_path / "g.fa"
     path.write_bytes(b">a\n" + random_bases(50_000) + b"\n")
     genome = Genome(path, DNA)

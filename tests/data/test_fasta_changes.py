@@ -26,7 +26,7 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("name", ["g.fa", "g.fa.gz", "g.fasta.gz"])
 @pytest.mark.parametrize("use", ["fetch", "pieces", "copy"])
-def test_a_genome_whose_file_changed_is_one_clear_error(tmp_path, change, name, use):
+def test_genome_whose_file_changed_is_one_clear_error(tmp_path, change, name, use):
     path = tmp_path / name
     write(path, COMPRESSIONS[name](b">a\nACGTACGT\n>b\nGGCC\n"))
     genome = Genome(path, DNA)
@@ -47,7 +47,7 @@ def test_a_genome_whose_file_changed_is_one_clear_error(tmp_path, change, name, 
 
 
 @pytest.mark.parametrize("name", ["g.fa", "g.fa.gz", "g.fasta.gz"])
-def test_a_file_replaced_by_one_of_the_same_size_and_time_is_read_anew(tmp_path, name):
+def test_replacement_of_same_size_and_time_is_read(tmp_path, name):
     first, second = random_bases(300).decode(), random_bases(300, 1).decode()
     path = tmp_path / name
     for names in ("ab", "ba"):
@@ -61,7 +61,7 @@ def test_a_file_replaced_by_one_of_the_same_size_and_time_is_read_anew(tmp_path,
         assert everything(path, DNA) == {names[0]: first, names[1]: second}
 
 
-def test_bases_that_changed_unnoticed_are_found_by_their_checksum(tmp_path):
+def test_bases_that_changed_are_found_by_checksum(tmp_path):
     """Of a large file the fingerprint covers samples: what lies between them is checked when it is read."""
     bases = random_bases(2_500_000)
     path = tmp_path / "g.fa"
@@ -80,7 +80,7 @@ def test_bases_that_changed_unnoticed_are_found_by_their_checksum(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["g.fa", "g.fa.gz", "g.fasta.gz"])
-def test_a_fasta_that_comes_by_a_pipe_is_read_and_leaves_nothing(tmp_path, name):
+def test_piped_fasta_is_read_and_leaves_nothing(tmp_path, name):
     text = COMPRESSIONS[name](b">a\nACGT\n>b\nGG\nCCC\n" if name == "g.fa" else b">a\nACGT\n>b\nGGCCC\n")
     os.mkfifo(tmp_path / "pipe")
     program = (
@@ -101,7 +101,7 @@ def test_a_fasta_that_comes_by_a_pipe_is_read_and_leaves_nothing(tmp_path, name)
     assert os.listdir(tmp_path / "dnamamba") == []
 
 
-def test_pieces_of_a_damaged_copy_are_those_of_the_file(tmp_path, monkeypatch):
+def test_pieces_of_damaged_copy_are_those_of_file(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     path, bases = tmp_path / "g.fasta.gz", random_bases(3_000_000)
     path.write_bytes(gzip.compress(b">a\n" + bases + b"\n", 1))

@@ -43,7 +43,7 @@ def test_a_name_loses_known_suffixes_only(name: str, stem: str) -> None:
     assert stem_of(Path("some.folder") / name) == stem
 
 
-def test_files_whose_names_begin_alike_are_classes_and_groups_of_their_own(tmp_path: Path) -> None:
+def test_files_of_similar_names_are_separate_classes(tmp_path: Path) -> None:
     put(
         tmp_path,
         "E.coli.fa",
@@ -93,7 +93,7 @@ def test_what_would_be_left_out_is_named(
     assert "\n" not in str(error.value)
 
 
-def test_what_usually_lies_beside_fasta_is_passed_over(tmp_path: Path) -> None:
+def test_usual_neighbours_of_fasta_are_passed_over(tmp_path: Path) -> None:
     put(tmp_path, "a.fa", "b/x.fa")
     beside = ("a.fa.fai", "README.md", "LICENSE", "labels.csv", "b/x.fa.fai", "b/notes.txt", ".DS_Store")
     put(tmp_path, *beside, content=b"x\t1\n")
@@ -117,13 +117,13 @@ def test_folders_of_splits_are_known_in_any_case(tmp_path: Path, names: tuple[st
 
 
 @pytest.mark.parametrize("stray", ["extra/x.fa", "extra.fa"])
-def test_what_lies_beside_folders_of_splits_is_named(tmp_path: Path, stray: str) -> None:
+def test_files_next_to_split_folders_are_named(tmp_path: Path, stray: str) -> None:
     put(tmp_path, "Train/a.fa", "Test/a.fa", stray)
     with pytest.raises(UserError, match=rf"{stray.split('/')[0]}: lies beside Test, Train, which are splits"):
         read(tmp_path)
 
 
-def test_one_class_that_is_called_like_a_split_is_a_class(tmp_path: Path) -> None:
+def test_class_called_like_a_split_is_a_class(tmp_path: Path) -> None:
     put(tmp_path, "dev/x.fa", "adult/x.fa")
     assert read(tmp_path).labels == ["adult", "dev"]
 
@@ -134,7 +134,7 @@ def test_a_folder_within_a_class_is_named(tmp_path: Path) -> None:
         read(tmp_path)
 
 
-def test_a_name_that_is_not_utf_8_is_refused_at_once(tmp_path: Path) -> None:
+def test_name_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
     put(tmp_path, "a.fa")
     (tmp_path / "b\udcff.fa").write_bytes(FASTA)
     with pytest.raises(UserError, match=r"b\\udcff\.fa: the name is not UTF-8"):

@@ -87,7 +87,7 @@ ROW = st.tuples(
 
 
 @given(rows=st.lists(ROW, min_size=1, max_size=12))
-def test_a_file_is_read_or_one_of_its_rows_is_refused(tmp_path_factory, rows):
+def test_file_is_read_or_a_row_is_refused(tmp_path_factory, rows):
     text = "".join(f"{name}\t{start}\t{start + size}\t{split}\n" for name, start, size, split in rows)
     path = write(tmp_path_factory.mktemp("bed"), text)
     sets = {split: set() for split in Splits._fields}

@@ -11,7 +11,7 @@ OWN_NUMBERS = [f"chr{number}" for number in range(1, 24)] + ["chrX", "chrY"]
 UCSC = [f"chr{number}" for number in ("1", "2A", "2B", *range(3, 23), "X", "Y")]
 
 
-def test_cytogenetic_numbers_are_those_of_the_sources_that_we_download():
+def test_cytogenetic_numbers_are_those_of_downloaded_sources():
     sources = load_sources()
     for species in APES:
         chromosomes = sources[species].chromosomes
@@ -23,7 +23,7 @@ def test_cytogenetic_numbers_are_those_of_the_sources_that_we_download():
             )
 
 
-def test_the_same_name_is_another_chromosome_in_another_convention():
+def test_same_name_is_another_chromosome_in_another_convention():
     assert homology_of("human", ["chr1", "chr3", "chr22"])["chr3"] == {"3"}
     assert homology_of("chimpanzee", OWN_NUMBERS)["chr3"] == {"4"}
     assert homology_of("chimpanzee", UCSC)["chr3"] == {"3"}
@@ -66,7 +66,7 @@ def test_unplaced_sequences_and_mitochondria_are_left_out():
     assert set(homology_of("chimpanzee", records)) == set(UCSC)
 
 
-def test_the_gorilla_ties_5_to_17_in_every_convention():
+def test_gorilla_ties_5_to_17_in_every_convention():
     for records in (OWN_NUMBERS, UCSC, ["chr4_pat_hsa17x5", "chr19_pat_hsa5x17"]):
         groups = linkage_groups([homology_of("human", ["chr1"]), homology_of("gorilla", records)])
         assert groups["5"] == groups["17"] == "5+17"
@@ -77,7 +77,7 @@ def test_the_gorilla_ties_5_to_17_in_every_convention():
 
 
 @given(st.lists(st.frozensets(st.sampled_from(HUMAN), min_size=1, max_size=3), max_size=12))
-def test_linkage_groups_are_the_finest_that_hold_every_chromosome(chromosomes):
+def test_linkage_groups_are_finest_that_hold_every_chromosome(chromosomes):
     groups = linkage_groups([{str(i): human for i, human in enumerate(chromosomes)}])
     # The slow way: merge until nothing changes.
     sets = [{number} for number in HUMAN]

@@ -40,12 +40,12 @@ def write_genome(path, **records):
     return Genome(path, get_alphabet("dna"))
 
 
-def test_named_records_are_held_out_whole_and_the_rest_trains_in_file_order():
+def test_named_records_are_held_out_whole():
     splits = split_records({"a": 90, "b": 20, "c": 30}, valid=["c"], test=["b"], window=10)
     assert splits == ((Interval("a", 0, 90),), (Interval("c", 0, 30),), (Interval("b", 0, 20),))
 
 
-def test_one_of_the_two_left_out_holds_nothing_out_for_it():
+def test_split_left_out_holds_nothing_out():
     splits = split_records({"a": 90, "b": 20}, valid=None, test=["b"], window=10)
     assert (names(splits.train), splits.valid, names(splits.test)) == (["a"], (), ["b"])
     splits = split_records({"a": 90}, valid=[], test=None, window=10)
@@ -87,7 +87,7 @@ def test_a_split_that_cannot_be_made_says_why(lengths, valid, test, message):
         split_records(lengths, valid=valid, test=test, window=100)
 
 
-def test_chromosomes_nearest_five_percent_are_held_out_by_themselves():
+def test_chromosomes_nearest_five_percent_are_held_out():
     splits = split_records(YEAST, valid=None, test=None, window=1025)
     # 5 % is 603,566: V is 26,692 away from it and VIII 40,923, the next.
     assert (names(splits.valid), names(splits.test)) == (["chrV"], ["chrVIII"])
@@ -114,7 +114,7 @@ def test_one_chromosome_gives_its_end():
     lengths=st.lists(st.one_of(st.integers(1, 3000), st.integers(900, 1100)), min_size=1, max_size=150),
     window=st.integers(1, 1200),
 )
-def test_an_automatic_split_shares_out_every_base_once_and_can_be_trained_on(lengths, window):
+def test_automatic_split_shares_every_base_once(lengths, window):
     by_name = {f"r{number}": length for number, length in enumerate(lengths)}
     try:
         splits = split_records(by_name, valid=None, test=None, window=window)
@@ -134,7 +134,7 @@ def test_an_automatic_split_shares_out_every_base_once_and_can_be_trained_on(len
     assert splits == split_records(by_name, valid=None, test=None, window=window)
 
 
-def test_runs_of_n_are_cut_out_where_they_are_as_long_as_a_window(tmp_path):
+def test_runs_of_n_over_a_window_are_cut(tmp_path):
     genome = write_genome(tmp_path / "g.fa", a="NNNNACGTNNNACGTNNNNNNACGNNNN", b="NNNNN", c="ACNNNGT")
     whole = [Interval(name, 0, length) for name, length in genome.lengths.items()]
     assert without_n(whole, genome, 4) == (
@@ -150,7 +150,7 @@ def test_runs_of_n_are_cut_out_where_they_are_as_long_as_a_window(tmp_path):
 
 @given(st.text(alphabet="AN", min_size=1, max_size=60), st.integers(1, 8))
 @settings(max_examples=100)
-def test_no_window_left_is_without_a_base_to_score(tmp_path_factory, bases, length):
+def test_no_window_left_is_without_base_to_score(tmp_path_factory, bases, length):
     genome = write_genome(tmp_path_factory.mktemp("n") / "g.fa", r=bases)
     runs = [match.span() for match in re.finditer(f"N{{{length},}}", bases)]
     ends = [0, *(end for run in runs for end in run), len(bases)]
@@ -180,7 +180,7 @@ def test_bed_rows_become_intervals(tmp_path):
     assert read_bed(path)[0].length == 10
 
 
-def test_a_bed_of_the_home_folder_that_begins_with_a_byte_order_mark(tmp_path, monkeypatch):
+def test_bed_with_byte_order_mark_in_home_folder(tmp_path, monkeypatch):
     (tmp_path / "bom.bed").write_bytes(b"\xef\xbb\xbfchr1\t0\t10\n")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert read_bed("~/bom.bed") == [Interval("chr1", 0, 10)]
@@ -204,7 +204,7 @@ def test_a_bad_bed_row_is_named(tmp_path, text, message):
         read_bed(path)
 
 
-def test_a_bed_that_is_no_text_or_no_file_is_named(tmp_path):
+def test_bed_that_is_not_text_is_named(tmp_path):
     path = tmp_path / "x.bed.gz"
     with pytest.raises(UserError, match=r"x\.bed\.gz: No such file"):
         read_bed(path)
@@ -214,7 +214,7 @@ def test_a_bed_that_is_no_text_or_no_file_is_named(tmp_path):
 
 
 @given(st.one_of(st.binary(max_size=80), st.text(alphabet="chr1\t \n0#-.", max_size=60).map(str.encode)))
-def test_any_bytes_are_a_bed_or_a_user_error(tmp_path_factory, content):
+def test_any_bytes_are_bed_or_user_error(tmp_path_factory, content):
     path = tmp_path_factory.mktemp("bed") / "fuzz.bed"
     path.write_bytes(content)
     intervals = attempt(lambda: read_bed(path))
@@ -229,7 +229,7 @@ def test_any_bytes_are_a_bed_or_a_user_error(tmp_path_factory, content):
 @pytest.mark.parametrize(
     "row", ["c{}hr1\t1\t5\n", "chr1\t1{}\t5\n", "chr1\t1\t5{}\n", "chr1\t1\t5\tx{}y\n", "chr1\t1\t5{}\t\n"]
 )
-def test_control_characters_in_a_bed_are_rows_or_one_line(tmp_path, control, row):
+def test_control_characters_in_bed_are_read_or_refused(tmp_path, control, row):
     path = tmp_path / "c.bed"
     path.write_bytes(("chr1\t0\t2\n" + row.format(control)).encode())
     try:
@@ -243,7 +243,7 @@ def test_control_characters_in_a_bed_are_rows_or_one_line(tmp_path, control, row
     assert all(0 <= start < end for _, start, end in found)
 
 
-def test_lines_of_a_bed_end_as_on_any_system(tmp_path):
+def test_lines_of_bed_end_as_on_any_system(tmp_path):
     for end in ("\n", "\r\n", "\r"):
         (tmp_path / "l.bed").write_bytes(end.join(["chr1\t0\t2\tx", "", "chr2\t1\t9", ""]).encode())
         rows = list(bed_rows(tmp_path / "l.bed"))
@@ -253,7 +253,7 @@ def test_lines_of_a_bed_end_as_on_any_system(tmp_path):
         ]
 
 
-def test_long_names_and_many_are_bounded_in_a_message():
+def test_long_names_and_many_are_bounded_in_message():
     many = [f"contig_{number}" for number in range(200_000)]
     began = time.monotonic()
     message = unknown_record("contig_x", many)
@@ -267,7 +267,7 @@ def test_long_names_and_many_are_bounded_in_a_message():
 
 
 @pytest.mark.parametrize("name", ["[/red]g.fa", "[bold]g.fa", "g\x1b]0;owned\x07.fa", ":dna:.fa"])
-def test_a_bar_shows_a_name_as_it_is_or_escaped(name, monkeypatch, capsys):
+def test_bar_shows_name_as_it_is_or_escaped(name, monkeypatch, capsys):
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr("rich.console.Console.is_terminal", True)
     with reading(f"reading {name}", 200_000_000) as done:

@@ -46,7 +46,7 @@ def stream(**changes: Any) -> LabelledStream:
     return LabelledStream(EXAMPLES, ROWS, VALUES, DNA, **{**arguments, **changes})
 
 
-def test_an_epoch_reads_every_example_once_in_an_order_of_its_own() -> None:
+def test_epoch_reads_every_example_once_reordered() -> None:
     orders = [stream().example_of(np.arange(5) + 5 * epoch) for epoch in range(40)]
     for order in orders:
         assert sorted(order.tolist()) == ROWS.tolist()
@@ -68,7 +68,7 @@ def test_a_batch_is_what_its_samples_say() -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_resumed_or_shared_by_ranks_and_workers_it_is_one_stream(workers: int) -> None:
+def test_resumed_or_shared_it_is_one_stream(workers: int) -> None:
     whole = list(islice(stream(), 6))
     resumed = DataLoader(stream(start_step=2), batch_size=None, num_workers=workers)
     for ours, theirs in zip(whole[2:], islice(resumed, 4), strict=True):
@@ -115,7 +115,7 @@ def test_padding_is_on_the_side_asked_for(side: str) -> None:
         assert row == (real + filling if side == "right" else filling + real)
 
 
-def test_an_evaluation_reads_each_example_once_over_all_ranks() -> None:
+def test_evaluation_reads_each_example_once_over_all_ranks() -> None:
     seen = []
     for rank in range(3):
         rows = LabelledRows(

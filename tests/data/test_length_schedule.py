@@ -33,14 +33,14 @@ def test_the_schedule_of_the_paper_s_longest_context():
     assert [stage.end_step for stage in schedule.stages] == [round(end) for end in exact]
 
 
-def test_a_shorter_maximum_runs_the_rest_of_the_steps_at_it():
+def test_shorter_maximum_runs_rest_of_steps_at_it():
     schedule = paper(2**12, max_steps=20_000)
     assert [stage.end_step for stage in schedule.stages] == [532, 1063, 20_000]
     assert schedule.stage_at(19_999) == Stage(2, 2**12, 2**12, 1063, 20_000)
     assert schedule.bases == 20_000 * 2**24
 
 
-def test_a_shorter_run_leaves_out_the_stages_that_it_does_not_reach():
+def test_shorter_run_leaves_out_unreached_stages():
     schedule = paper(2**20, max_steps=600)
     assert [(stage.length, stage.end_step) for stage in schedule.stages] == [(2**10, 532), (2**11, 600)]
 
@@ -61,7 +61,7 @@ def test_stages_of_unequal_steps():
     assert [(stage.length, stage.end_step) for stage in schedule.stages] == [(4, 10), (8, 11)]
 
 
-def test_one_length_needs_only_the_steps_of_the_run():
+def test_one_length_needs_only_steps_of_run():
     (stage,) = length_schedule([2**10], bases_per_step=2**20, max_steps=10_000).stages
     assert (stage.steps, stage.sequences, stage.bases) == (10_000, 1024, 10_000 * 2**20)
 
@@ -137,7 +137,7 @@ def test_doublings():
             doublings(1024, last)
 
 
-def test_micro_batches_fill_the_memory_and_make_up_the_step():
+def test_micro_batches_fill_memory_and_make_up_step():
     options = {"world_size": 2, "bases_at_a_time": 2**18}
     for stage in paper(2**18).stages:
         batch_size, accumulate = micro_batches(stage.sequences, stage.length, **options)
@@ -153,7 +153,7 @@ def test_micro_batches_fill_the_memory_and_make_up_the_step():
         (8, 2, 9, "a process that holds 9 bases at a time cannot read 10"),
     ],
 )
-def test_micro_batches_that_do_not_divide_name_the_numbers(sequences, world_size, room, message):
+def test_micro_batches_that_do_not_divide_name_numbers(sequences, world_size, room, message):
     with pytest.raises(UserError, match=message):
         micro_batches(sequences, 10, world_size=world_size, bases_at_a_time=room)
 

@@ -40,7 +40,7 @@ def first(batches, number):
     return [(batch["index"].tolist(), batch["tokens"].tolist()) for batch in islice(iter(batches), number)]
 
 
-def test_a_stream_is_the_windows_of_its_samples_step_by_step(genome):
+def test_stream_is_the_windows_of_its_samples(genome):
     windows = RandomWindows(INTERVALS, LENGTH, 0, True)
     batches = list(islice(iter(stream(genome, start_step=3, rank=1, world_size=2)), 2))
     for step, batch in enumerate(batches, start=3):
@@ -52,7 +52,7 @@ def test_a_stream_is_the_windows_of_its_samples_step_by_step(genome):
         assert batch["tokens"].tolist() == expected.tolist()
 
 
-def test_a_stream_of_epochs_is_read_across_their_border(genome):
+def test_stream_of_epochs_is_read_across_their_border(genome):
     windows = EpochWindows(INTERVALS, LENGTH, 0, reverse_complement=True, lengths=genome.lengths)
     assert windows.samples == 15 + 4
     batches = list(islice(iter(WindowStream(genome, stages(4, LENGTH), [windows], start_step=3)), 2))
@@ -61,7 +61,7 @@ def test_a_stream_of_epochs_is_read_across_their_border(genome):
         assert batch["tokens"].tolist() == gather(genome, windows.names, drawn, LENGTH).tolist()
 
 
-def test_a_stage_has_its_own_windows_and_counts_its_own_samples(genome):
+def test_stage_has_its_own_windows_and_sample_numbers(genome):
     schedule = stages(2, 5, 10, 20)
     windows = [RandomWindows(INTERVALS, length, seed, True) for seed, length in enumerate((5, 10, 20))]
     batches = list(islice(iter(WindowStream(genome, schedule, windows, start_step=1)), 6))
@@ -82,7 +82,7 @@ def test_workers_do_not_change_the_stream(genome, workers):
     assert first(loader, 9) == alone
 
 
-def test_a_resumed_stream_is_the_rest_of_the_whole_one(genome):
+def test_resumed_stream_is_rest_of_whole_one(genome):
     assert first(stream(genome, start_step=6), 4) == first(stream(genome), 10)[6:]
 
 
@@ -93,7 +93,7 @@ def test_ranks_together_read_what_one_process_reads(genome):
     assert joined == whole
 
 
-def test_a_pickled_stream_is_the_same_stream_without_the_bases(genome):
+def test_pickled_stream_is_same_stream_without_bases(genome):
     original = stream(genome)
     frozen = pickle.dumps(original)
     assert len(frozen) < 3000

@@ -43,7 +43,7 @@ def plain_bits(words, order, window):
 
 
 @given(SEQUENCES, st.integers(0, 4), st.booleans())
-def test_counts_are_those_of_the_words_counted_one_by_one(texts, order, both_strands):
+def test_counts_equal_words_counted_one_by_one(texts, order, both_strands):
     model = MarkovModel.fit(map(DNA.encode, texts), order, both_strands)
     words = words_of(texts, order, both_strands)
     assert model.counts.sum() == words.total()
@@ -79,14 +79,14 @@ def test_a_sequence_counted_in_pieces_is_counted_once(monkeypatch):
         assert (MarkovModel.fit([ids], 3).counts == at_once).all()
 
 
-def test_a_model_of_nothing_says_two_bits_a_base():
+def test_untrained_model_says_two_bits_per_base():
     assert MarkovModel.fit([], 3).bits(DNA.encode(np.frombuffer(b"ACGTACGT", np.uint8).reshape(2, 4))) == (
         12.0,
         6,
     )
 
 
-def test_a_deterministic_sequence_costs_nothing_once_its_context_is_there():
+def test_deterministic_sequence_costs_nothing_after_its_context():
     ids = DNA.encode("AAC" * 100_000)
     model = MarkovModel.fit([ids], 2, both_strands=False)
     bits, targets = model.bits(ids[None, : 3 * 50])

@@ -49,13 +49,13 @@ def reverse_complement(sequence: str) -> str:
 
 @settings(max_examples=50, deadline=None)
 @given(st.text("ACGTN", min_size=1, max_size=40), st.text("ACGTN", min_size=1, max_size=40))
-def test_a_key_is_of_a_sequence_and_of_its_reverse_complement(one: str, other: str) -> None:
+def test_reverse_complement_has_the_same_key(one: str, other: str) -> None:
     keys = sequence_keys(build([one, reverse_complement(one), other]), DNA)
     assert keys[0] == keys[1]
     assert (keys[0] == keys[2]) == (other in (one, reverse_complement(one)))
 
 
-def test_a_hash_holds_out_its_shares_and_keeps_twins_together() -> None:
+def test_hash_gives_shares_and_keeps_twins_together() -> None:
     sequences = random_sequences(4000)
     split = split_of(build([*sequences, *(reverse_complement(s) for s in sequences)]))
     assert split.how == "a hash of the sequence"
@@ -66,7 +66,7 @@ def test_a_hash_holds_out_its_shares_and_keeps_twins_together() -> None:
     assert np.array_equal(again.numbers[::-1], split.numbers[:4000])
 
 
-def test_splits_as_given_and_the_one_that_is_missing() -> None:
+def test_splits_as_given_and_one_that_is_missing() -> None:
     given_ = ["train"] * 300 + ["Test"] * 2
     split = split_of(build(random_sequences(302), given_))
     assert split.how == "the files' own split, validation by a hash"
@@ -199,7 +199,7 @@ def test_the_splits_have_names() -> None:
         max_size=12,
     )
 )
-def test_shared_bases_are_those_of_a_count_base_by_base(intervals: list[tuple[str, int, int, int]]) -> None:
+def test_shared_bases_equal_a_count_base_by_base(intervals: list[tuple[str, int, int, int]]) -> None:
     places = [Interval(name, start, start + size) for name, start, size, _ in intervals]
     numbers = np.array([split for *_, split in intervals], dtype=np.int8)
     names = [f"s{row}" for row in range(len(places))]

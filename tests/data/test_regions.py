@@ -61,7 +61,7 @@ def test_features_of_one_kind_count_from_zero(annotation: Path) -> None:
         ({"flank": 60}, [(40, 260), (240, 500)]),
     ],
 )
-def test_windows_lie_by_strand_and_end_with_the_record(
+def test_windows_lie_by_strand_and_end_with_record(
     annotation: Path, how: dict[str, int], places: list[tuple[int, int]]
 ) -> None:
     assert [row[0][1:] for row in regions(annotation, feature="gene", **how)] == places

@@ -90,13 +90,13 @@ def test_a_seed_counts_by_its_low_64_bits():
     assert draws[0] == draws[1] != draws[2]
 
 
-def test_more_starts_than_32_bits_hold_are_all_within_reach():
+def test_starts_beyond_32_bits_are_within_reach():
     length = 10**12
     start = RandomWindows([Interval("r", 0, length)], 100, 0, False).draw(FIRST).start
     assert -3 < chi_square(np.bincount(start * 16 // length, minlength=16)) < 4
 
 
-def test_a_draw_does_not_depend_on_what_is_drawn_with_it():
+def test_draw_does_not_depend_on_its_batch():
     draw = RandomWindows(SOME, 20, seed=9, reverse_complement=True).draw
     together = draw(np.array([5, 70, 1_000_000]))
     for row, index in enumerate((5, 70, 1_000_000)):
@@ -133,7 +133,7 @@ def test_windows_stay_within_one_interval(intervals, length, seed):
     intervals=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 40)), max_size=4),
     length=st.integers(1, 12),
 )
-def test_tiles_make_every_base_but_the_first_a_target_once(intervals, length):
+def test_tiles_make_every_base_but_first_target_once(intervals, length):
     intervals = [Interval(f"r{number}", *start_size) for number, start_size in enumerate(intervals)]
     intervals = [interval._replace(end=interval.start + interval.end) for interval in intervals]
     tiles = tiled_windows(intervals, length)

@@ -60,7 +60,7 @@ def apes(write, **more):
     return genomes_of(write(human=human, chimpanzee=own, gorilla={**own, "chrUn_1": 70}, **more))
 
 
-def test_a_split_is_by_homology_and_not_by_name(write):
+def test_split_is_by_homology_and_not_by_name(write):
     splits = by_chromosome(apes(write), valid=["3"], test=["9", "11"])
     found = {locus.name: records(locus) for locus in splits.loci["test"]}
     assert found == {
@@ -78,7 +78,7 @@ def test_a_split_is_by_homology_and_not_by_name(write):
     ]
 
 
-def test_what_the_gorilla_has_exchanged_is_held_out_together(write):
+def test_gorillas_exchanged_chromosomes_are_held_out_together(write):
     splits = by_chromosome(apes(write), valid=["1"], test=["5"])
     (locus,) = splits.loci["test"]
     assert locus.name == "5+17"
@@ -110,7 +110,7 @@ def test_hyenadna_s_split_is_whole_and_disjoint(write):
     assert not of_split["valid"] & (of_split["train"] | of_split["test"])
 
 
-def test_what_only_some_have_is_reported_and_never_drawn(write):
+def test_chromosomes_some_lack_are_reported_and_never_drawn(write):
     splits = by_chromosome(apes(write))
     used = {name for loci in splits.loci.values() for locus in loci for of in records(locus) for name in of}
     assert "human:chrY" not in used
@@ -119,7 +119,7 @@ def test_what_only_some_have_is_reported_and_never_drawn(write):
     assert "gorilla: 1 records of 70 bases are on no chromosome" in splits.notes
 
 
-def test_a_table_beside_the_file_or_in_the_configuration_is_believed(write, tmp_path):
+def test_table_next_to_file_or_configured_is_believed(write, tmp_path):
     paths = write(human={"chr1": 50, "chr5": 50, "chr6": 50}, bonobo={"one": 50, "two": 50, "three": 50})
     table = tmp_path / "bonobo.chromosomes.tsv"
     table.write_text("chromosome\thuman\none\t5\ntwo\tchr6\nthree\t1\n")
@@ -144,7 +144,7 @@ def test_a_chromosome_that_cannot_be_held_out(write, arguments, message):
     assert message in str(error.value)
 
 
-def test_the_same_id_is_in_the_same_split_in_every_species_and_every_set(write):
+def test_same_id_is_in_same_split_everywhere(write):
     ids = [f"seg{number:04d}" for number in range(60)]
     species = {
         name: {f"{name}|{identity}|x": 40 for identity in ids} for name in ("human", "gorilla", "orangutan")
@@ -163,7 +163,7 @@ def test_the_same_id_is_in_the_same_split_in_every_species_and_every_set(write):
     assert {"train", "valid", "test"} == set(split_of[0].values())
 
 
-def test_the_hash_gives_the_shares_that_are_asked_for():
+def test_hash_gives_shares_that_are_asked_for():
     found = [hashed_split(f"id{number}", 0.1, 0.25) for number in range(20_000)]
     for split, share in (("train", 0.65), ("valid", 0.1), ("test", 0.25)):
         assert abs(found.count(split) / 20_000 - share) < 4 * np.sqrt(share * (1 - share) / 20_000)
@@ -232,7 +232,7 @@ def loci_at(genomes, length, max_n=0.0, split="train"):
     return CleanStretches(genomes, splits, max_n).loci(split, length)
 
 
-def test_a_locus_needs_a_long_enough_stretch_in_every_species(write):
+def test_locus_needs_long_enough_interval_in_every_species(write):
     genomes = genomes_of(gapped(write))
     assert [locus.name for locus in loci_at(genomes, 60)] == ["1", "2", "3"]
     assert [locus.name for locus in loci_at(genomes, 61)] == ["1", "3"]
@@ -293,7 +293,7 @@ def windows(write):
     return SpeciesWindows(genomes, loci_at(genomes, 64), 64, 11, reverse_complement=True)
 
 
-def test_species_then_locus_then_place_are_uniform_and_independent(windows):
+def test_species_locus_and_place_are_uniform_and_independent(windows):
     species, drawn = windows.draw(INDEX)
     locus = np.array([int(name[-1]) - 1 for name in windows.names])[drawn.record]
     assert np.array_equal(species, np.array(["abc".index(name[0]) for name in windows.names])[drawn.record])
@@ -322,7 +322,7 @@ def test_a_locus_weighs_the_same_in_every_species(write):
         assert abs(first[species == number].mean() - 0.6) < 4 * np.sqrt(0.24 / (INDEX.size / 2))
 
 
-def test_a_sample_is_a_function_of_its_number_and_the_seed(windows):
+def test_sample_is_function_of_its_number_and_seed(windows):
     species, drawn = windows.draw(INDEX[:500])
     order = np.random.default_rng(0).permutation(500)
     again_species, again = windows.draw(order)

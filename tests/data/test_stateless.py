@@ -44,7 +44,7 @@ def test_over_keys_a_place_is_sent_everywhere_alike(size):
         assert (cells - 1) - 4 * np.sqrt(2 * cells) < statistic < (cells - 1) + 5 * np.sqrt(2 * cells)
 
 
-def test_a_permutation_leaves_about_one_place_where_it_is_and_keeps_no_neighbours():
+def test_permutation_fixes_one_place_and_keeps_no_neighbours():
     keys = random_bits(2, 9, np.arange(200))
     fixed = neighbours = 0
     for key in keys:

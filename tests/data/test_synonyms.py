@@ -26,7 +26,7 @@ from dnamamba.data.synonyms import Synonyms
         (["chr"], "1", None),
     ],
 )
-def test_a_name_is_found_by_what_it_stands_for(records: list[str], name: str, found: str | None) -> None:
+def test_name_is_found_by_its_synonym(records: list[str], name: str, found: str | None) -> None:
     synonyms = Synonyms(records)
     assert synonyms.find(name) == found
     assert synonyms.used == ({} if found is None else {name: found})

@@ -56,7 +56,7 @@ def test_what_is_written_comes_back(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=80, deadline=None)
 @given(content=st.binary(max_size=60), name=st.sampled_from(["t.csv", "t.tsv", "t.csv.gz", "t.parquet"]))
-def test_no_bytes_end_in_anything_but_a_table_or_one_line(tmp_path: Path, content: bytes, name: str) -> None:
+def test_any_bytes_are_a_table_or_one_line(tmp_path: Path, content: bytes, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(content)
     message, table = "", None
@@ -71,7 +71,7 @@ def test_no_bytes_end_in_anything_but_a_table_or_one_line(tmp_path: Path, conten
         assert len(table.columns["a"]) == len(table.rows) > 0
 
 
-def test_numbers_of_parquet_are_text_and_nothing_is_empty(tmp_path: Path) -> None:
+def test_parquet_numbers_are_text_and_null_is_empty(tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     pq = pytest.importorskip("pyarrow.parquet")
     path = tmp_path / "t.pq"
@@ -140,7 +140,7 @@ def test_no_file(tmp_path: Path) -> None:
 EXCEL = "sequence,label,,\nACGT,a,,\n,,,\nGGCC,b,,\n"
 
 
-def test_empty_columns_of_a_spreadsheet_are_no_columns(tmp_path: Path) -> None:
+def test_empty_spreadsheet_columns_are_not_columns(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     for text in (
         EXCEL,
@@ -167,14 +167,14 @@ def test_empty_columns_of_a_spreadsheet_are_no_columns(tmp_path: Path) -> None:
         (",,sequence\n,,ACGT\n", "t.csv: no column label; its columns are sequence"),
     ],
 )
-def test_what_is_no_empty_column_is_counted(tmp_path: Path, text: str, message: str) -> None:
+def test_columns_that_are_not_empty_are_counted(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(UserError) as error:
         read_table(tmp_path / "t.csv", ("sequence", "label"))
     assert message in str(error.value)
 
 
-def test_a_damaged_gzip_is_one_line_or_the_same_table(tmp_path: Path) -> None:
+def test_damaged_gzip_is_one_line_or_same_table(tmp_path: Path) -> None:
     path = tmp_path / "t.csv.gz"
     whole = gzip.compress(b"sequence,label\n" + b"ACGTTGCA,a\nACCTTGCA,b\n" * 40, mtime=0)
     path.write_bytes(whole)
@@ -193,7 +193,7 @@ def test_a_damaged_gzip_is_one_line_or_the_same_table(tmp_path: Path) -> None:
     assert refused > 100
 
 
-def test_parquet_that_cannot_be_text_is_named_by_its_column(tmp_path: Path) -> None:
+def test_unreadable_parquet_is_named_by_column(tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     pq = pytest.importorskip("pyarrow.parquet")
     path = tmp_path / "t.parquet"
@@ -214,7 +214,7 @@ def test_parquet_that_cannot_be_text_is_named_by_its_column(tmp_path: Path) -> N
         assert read_table(path, ("sequence",)).columns == {"sequence": ["ACGT"]}
 
 
-def test_missing_values_of_parquet_are_empty_and_binary_is_text(tmp_path: Path) -> None:
+def test_parquet_null_is_empty_and_binary_is_text(tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     pq = pytest.importorskip("pyarrow.parquet")
     path = tmp_path / "t.parquet"

@@ -18,7 +18,7 @@ def classes(labels: list[str], declared: list[str] | None = None, reads: str = "
 
 @pytest.mark.parametrize("label", ["nan", "NaN", "<NA>", "NaT", "#N/A"])
 @pytest.mark.parametrize("reads", ["class", "labels"])
-def test_what_is_missing_is_no_class(label: str, reads: str) -> None:
+def test_missing_value_is_not_a_class(label: str, reads: str) -> None:
     with pytest.raises(UserError, match=f"label '{label}': a missing value and not a class"):
         classes(["a", "b", label], reads=reads)
     assert classes(["a", label], [label, "a"], reads) == (label, "a")

@@ -53,7 +53,7 @@ def test_what_is_read_is_what_biopython_reads(folder, name, records, long):
 
 @pytest.mark.parametrize("blank", [" ", "\t", "\0", "\r", "  \t", "\x0b", "\x1a"])
 @pytest.mark.parametrize("name", ["g.fa", "g.fa.gz", "g.fasta.gz"])
-def test_white_space_at_line_ends_is_no_base(tmp_path, blank, name):
+def test_white_space_at_line_ends_is_ignored(tmp_path, blank, name):
     lines = ["ACGTTGCAAC" * 6] * 3 + ["ACG"]
     for end in ("\n", "\r\n"):
         text = ">a\n" + "".join(line + blank + end for line in lines) + ">b\nGATTACA\n"
@@ -69,7 +69,7 @@ def test_lines_of_any_length_and_blocks_of_ten(tmp_path):
         assert everything(path, DNA) == expected
 
 
-def test_an_uneven_file_is_joined_once_and_its_text_kept(tmp_path, monkeypatch):
+def test_uneven_file_is_joined_once(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     path = tmp_path / "g.fasta.gz"
     write(path, COMPRESSIONS["g.fasta.gz"](b">a\nAC\nACGT\n"))
@@ -95,7 +95,7 @@ def test_one_long_line_is_indexed_in_bounded_memory(tmp_path, name):
         tracemalloc.stop()
 
 
-def test_a_header_longer_than_a_line_may_be_is_refused(tmp_path):
+def test_header_longer_than_line_may_be_is_refused(tmp_path):
     path = tmp_path / "g.fa"
     path.write_bytes(b">" + b"a" * 3_000_000 + b"\nACGT\n")
     with pytest.raises(UserError, match=r"g\.fa, line 1: .*header"):

@@ -102,7 +102,7 @@ def test_what_is_written_as_gz_is_bgzf(write: Callable[..., Path]) -> None:
         (HEADER + b"1\t9\t.\tA\t\t.\t.\t.\n", "line 4: ALT is empty"),
     ],
 )
-def test_what_is_no_vcf_is_one_line(write: Callable[..., Path], text: bytes, message: str) -> None:
+def test_what_is_not_a_vcf_is_one_line(write: Callable[..., Path], text: bytes, message: str) -> None:
     with pytest.raises(UserError) as error:
         list(Vcf(write(text)).rows())
     assert message in str(error.value)
@@ -144,7 +144,7 @@ def test_order_matters_in_bgzf_alone(write: Callable[..., Path], order: list[int
         list(Vcf(write(text, "bgzip")).rows())
 
 
-def test_a_path_that_is_no_file(tmp_path: Path) -> None:
+def test_path_that_is_not_a_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"absent\.vcf: No such file"):
         Vcf(tmp_path / "absent.vcf")
     with pytest.raises(UserError, match="is a folder, not a VCF file"):

@@ -67,7 +67,7 @@ def test_the_indices_are_those_that_others_read(downloaded, tmp_path):
     assert {path: path.read_bytes() for path in made} == before
 
 
-def test_the_bytes_are_the_same_at_every_run_and_from_every_packing(tmp_path):
+def test_bytes_are_same_for_runs_and_packings(tmp_path):
     # Records of more than a piece, and not of whole lines, so that borders of pieces lie within lines.
     bases = "ACGTTGCAAC" * (PIECE // 9)
     body = "\n".join(bases[start : start + 61] for start in range(0, len(bases), 61))
@@ -110,7 +110,7 @@ def test_a_prepared_genome_is_not_prepared_again(downloaded, tmp_path):
         (lambda text: gzip.compress(text.replace(b"GGGG\n", b"GG\nGGGG\n")), "record chrX, line"),
     ],
 )
-def test_a_file_that_is_not_the_genome_is_refused_and_leaves_nothing(downloaded, tmp_path, change, message):
+def test_other_file_than_genome_is_refused(downloaded, tmp_path, change, message):
     downloaded.write_bytes(change(TEXT.encode()))
     (tmp_path / "out").mkdir()
     with pytest.raises(UserError, match=message):

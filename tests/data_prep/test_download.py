@@ -79,7 +79,7 @@ def test_an_interrupt_keeps_what_there_is(servers, tmp_path, capsys, monkeypatch
     monkeypatch.setattr("data_prep.fetch.time.sleep", interrupted)
     monkeypatch.setattr(download, "fetch", lambda file, folder: original(file, folder, sleep=interrupted))
     assert download.main(["tiny", "--out", str(tmp_path)]) == 130
-    assert "interrupted; the same command goes on from here" in capsys.readouterr().err
+    assert "interrupted; the same command resumes it" in capsys.readouterr().err
     assert (tmp_path / "tiny" / "one.fa.gz.part").read_bytes() == FASTA[:20]
     monkeypatch.setattr(download, "fetch", original)
     assert download.main(["tiny", "--out", str(tmp_path)]) == 0

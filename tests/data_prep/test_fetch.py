@@ -54,7 +54,7 @@ def files(tmp_path):
     return sorted(os.listdir(tmp_path / "data"))
 
 
-def test_a_file_is_fetched_once_and_its_checksum_kept(get, server, tmp_path, waits):
+def test_file_is_fetched_once_with_its_checksum(get, server, tmp_path, waits):
     path = get()
     assert (path, path.read_bytes()) == (tmp_path / "data" / "genome.fa.gz", CONTENT)
     assert files(tmp_path) == [LOCK_NAME, "genome.fa.gz"]
@@ -65,7 +65,7 @@ def test_a_file_is_fetched_once_and_its_checksum_kept(get, server, tmp_path, wai
 
 
 @pytest.mark.parametrize("validator", ["etag", "last_modified"])
-def test_a_broken_download_goes_on_where_it_stopped(get, server, waits, validator):
+def test_broken_download_resumes_where_it_stopped(get, server, waits, validator):
     server.etag, server.last_modified = 'W/"weak"', "Sun, 22 Nov 2026 12:00:00 GMT"
     if validator == "etag":
         server.etag = '"strong"'
@@ -75,7 +75,7 @@ def test_a_broken_download_goes_on_where_it_stopped(get, server, waits, validato
     assert len(waits) == 4
 
 
-def test_another_run_goes_on_as_well(get, server, tmp_path):
+def test_another_run_resumes_as_well(get, server, tmp_path):
     server.script = ["drop:30000", *[500] * ATTEMPTS]
     with pytest.raises(UserError, match="500 Internal Server Error; gave up after 5 attempts, run again"):
         get()
@@ -85,7 +85,7 @@ def test_another_run_goes_on_as_well(get, server, tmp_path):
     assert files(tmp_path) == [LOCK_NAME, "genome.fa.gz"]
 
 
-def test_a_part_that_is_whole_is_not_fetched_again(get, server, tmp_path):
+def test_whole_part_is_not_fetched_again(get, server, tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "genome.fa.gz.part").write_bytes(CONTENT)
     (tmp_path / "data" / "genome.fa.gz.part.etag").write_text('"one"')
@@ -100,7 +100,7 @@ def test_what_cannot_be_resumed_is_fetched_whole(get, server, script):
     assert server.requests == [None, "bytes=30000-"]
 
 
-def test_without_a_name_for_the_version_nothing_is_resumed(get, server):
+def test_without_name_for_version_nothing_is_resumed(get, server):
     server.etag = None
     server.script = ["drop:30000"]
     assert get(sha256=SHA256).read_bytes() == CONTENT
@@ -114,7 +114,7 @@ def test_an_answer_to_another_question_is_thrown_away(get, server, odd):
     assert server.requests == [None, "bytes=30000-", None]
 
 
-def test_a_server_that_never_gets_further_is_given_up(get, server, waits, capsys):
+def test_server_that_never_gets_further_is_given_up(get, server, waits, capsys):
     server.script = ["no_ranges:30000"] * 50
     with pytest.raises(UserError, match=r"genome.fa.gz was broken off, 72,400 bytes too early; gave up"):
         get()
@@ -133,7 +133,7 @@ def test_waits_are_bounded_and_differ(get, server, waits, monkeypatch):
 
 
 @pytest.mark.parametrize("status", [404, 403, 400, 204])
-def test_an_answer_that_stays_the_same_is_not_asked_for_twice(get, server, tmp_path, status):
+def test_unchanged_answer_is_not_asked_for_twice(get, server, tmp_path, status):
     server.script = [status]
     with pytest.raises(UserError, match=rf"^{re.escape(server.url)}/\S+: the server answers {status} \w+"):
         get()
@@ -161,7 +161,7 @@ def test_redirects_lead_to_safe_places_only(get, server, tmp_path, to, message):
     assert (len(server.requests), files(tmp_path)) == (1, [])
 
 
-def test_a_file_without_a_length_is_read_to_its_end(get, server):
+def test_file_without_length_is_read_to_end(get, server):
     server.script = ["no_length"]
     assert get(size=len(CONTENT)).read_bytes() == CONTENT
 
@@ -181,7 +181,7 @@ def test_wrong_bytes_are_never_kept(get, server, tmp_path, published, message):
     assert get(**published).read_bytes() == CONTENT
 
 
-def test_a_wrong_size_is_seen_before_the_download_or_after_it(get, server, tmp_path):
+def test_wrong_size_is_seen_before_or_after_download(get, server, tmp_path):
     with pytest.raises(UserError, match="102,400 bytes, and 99 are published; nothing is downloaded"):
         get(size=99)
     server.script = ["no_length"]
@@ -199,7 +199,7 @@ def test_a_later_download_must_equal_the_first(get, server, tmp_path):
     assert files(tmp_path) == [LOCK_NAME]
 
 
-def test_a_file_that_was_changed_on_disk_is_reported_and_left_alone(get, tmp_path):
+def test_file_changed_on_disk_is_reported_and_kept(get, tmp_path):
     get().write_bytes(b"mine")
     with pytest.raises(UserError, match=r"wrong SHA-256, .*; delete it to download it again"):
         get()
@@ -251,12 +251,12 @@ def test_no_network_is_one_line(tmp_path, waits):
     message = str(caught.value)
     assert message == (
         f"no network: 127.0.0.1:{port} cannot be reached (Connection refused); "
-        "gave up after 5 attempts, run again to go on"
+        "gave up after 5 attempts, run again to resume"
     )
     assert (len(waits), files(tmp_path)) == (ATTEMPTS - 1, [])
 
 
-def test_a_server_that_says_nothing_is_not_waited_for(tmp_path, waits, monkeypatch):
+def test_server_that_says_nothing_is_not_waited_for(tmp_path, waits, monkeypatch):
     monkeypatch.setattr(fetching, "TIMEOUT", 0.05)
     monkeypatch.setattr(fetching, "ATTEMPTS", 2)
     with socket.create_server(("127.0.0.1", 0)) as silent:

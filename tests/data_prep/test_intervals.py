@@ -20,7 +20,7 @@ def fasta(tmp_path):
     return path
 
 
-def test_chromosomes_are_held_out_whole_and_cut_where_there_is_no_n(fasta):
+def test_chromosomes_are_held_out_whole_cut_between_n(fasta):
     genome = Genome(fasta, get_alphabet("dna"))
     splits = split_by_chromosome(genome, valid=["chr10"], test=["chr2"], length=1200)
     starts = [0, 1200, 5000, 6200, 7400, 8600]
@@ -31,7 +31,7 @@ def test_chromosomes_are_held_out_whole_and_cut_where_there_is_no_n(fasta):
     )
 
 
-def test_the_file_is_read_back_in_the_order_of_the_genome(fasta, tmp_path, capsys):
+def test_file_is_read_back_in_order_of_genome(fasta, tmp_path, capsys):
     out = tmp_path / "out.bed"
     command = [str(fasta), str(out), "--valid", "chr2", "--test", "chr10", "--length", "2000"]
     assert main(command) == 0
@@ -56,7 +56,7 @@ def test_the_file_is_read_back_in_the_order_of_the_genome(fasta, tmp_path, capsy
         (["--valid", "chr3", "--test", "chr2"], "no record 'chr3'; did you mean"),
         (
             ["--valid", "chr2", "--test", "chr10", "--length", "2600"],
-            "no stretch without N of the split 'valid'",
+            "no interval without N of the split 'valid'",
         ),
         (["--valid", "chr2", "--test", "chr10", "--length", "0"], "--length must be at least 1, not 0"),
         (["--bed", "missing.bed"], "missing.bed: No such file"),
@@ -79,7 +79,7 @@ def test_how_to_split_is_said_once(arguments, capsys):
     assert "error: " in capsys.readouterr().err
 
 
-def test_stretches_of_a_chromosome_are_held_out(fasta):
+def test_intervals_of_a_chromosome_are_held_out(fasta):
     genome = Genome(fasta, get_alphabet("dna"))
     splits = split_by_chromosome(
         genome, valid=["chr1:6000-7000", "chr10"], test=["chr1:7500-8500"], length=500
@@ -104,7 +104,7 @@ def test_stretches_of_a_chromosome_are_held_out(fasta):
         ("chr3:0-100", "chr2", "no record 'chr3'; did you mean"),
     ],
 )
-def test_what_is_held_out_is_there_and_named_once(fasta, valid, test, message):
+def test_held_out_chromosomes_exist_and_are_named_once(fasta, valid, test, message):
     genome = Genome(fasta, get_alphabet("dna"))
     with pytest.raises(UserError, match=message):
         split_by_chromosome(genome, valid=[valid], test=[test], length=100)

@@ -118,7 +118,7 @@ def gaps(root, child):
     return np.array(found)
 
 
-def test_deletions_are_as_many_and_as_long_as_the_rates_say():
+def test_deletions_have_number_and_length_of_rates():
     tree = replace(
         TREE, repeats=(), duplications=NO_DUPLICATIONS, indels=replace(TREE.indels, deletions=1.0, longest=50)
     )
@@ -175,7 +175,7 @@ def test_n_stays_where_it_is():
     assert runs[1] - runs[0] == pytest.approx(10_000, abs=100)
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_does_not(tmp_path):
+def test_same_seed_gives_same_bytes_another_does_not(tmp_path):
     fasta = write_fasta(
         tmp_path / "root.fa", {"chrA": random_ids(30_000), "chrB": random_ids(20_000, seed=1)}
     )
@@ -239,7 +239,7 @@ def test_mistakes_are_one_line(tmp_path, capsys, arguments, message):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_fasta_of_n_or_of_scraps_leaves_nothing(tmp_path):
+def test_fasta_of_n_or_of_scraps_leaves_nothing(tmp_path):
     empty = np.full(5_000, DNA.n_id, dtype=np.uint8)
     with pytest.raises(UserError, match=r"n\.fa: it has no A, C, G or T to evolve"):
         simulate(tmp_path / "out", fasta=write_fasta(tmp_path / "n.fa", {"a": empty}))
@@ -256,7 +256,7 @@ def test_a_fasta_of_n_or_of_scraps_leaves_nothing(tmp_path):
         (('parent = ""', 'parent = "x"'), "great_apes, is the root and has no parent"),
         (("exponent = 1.65", "exponents = 1.65"), "exponents"),
         (("[indels]", "[gaps]"), "no 'indels'"),
-        (('name = "gorilla"', 'name = "../x"'), "'../x' is no name for a node"),
+        (('name = "gorilla"', 'name = "../x"'), "'../x' is not a name for a node"),
         (("[[nodes]]", "[[nodes"), "line"),
     ],
 )

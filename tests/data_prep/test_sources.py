@@ -53,7 +53,7 @@ def test_records_are_named_by_their_headers(sources, name, header, expected):
 
 
 @pytest.mark.parametrize("name", APES)
-def test_the_chromosomes_of_every_ape_cover_those_of_human_once(sources, name):
+def test_ape_chromosomes_cover_human_ones_once(sources, name):
     chromosomes = sources[name].chromosomes
     human = [found for own in chromosomes.required for found in chromosomes.human_of(own)]
     expected = [f"chr{number}" for number in (*range(1, 23), "X", "Y")]
@@ -76,13 +76,13 @@ def test_a_file_of_one_s_own_is_read(tmp_path):
     ("old", "new", "message"),
     [
         ("[g]", "[g", "mine.toml: "),
-        ("[g]", "['../g']", "'../g' is no name"),
+        ("[g]", "['../g']", "'../g' is not a name"),
         ('species = "S"', "", "g: .*species"),
         ('"fasta"', '"other"', "g: .*the role is fasta or intervals, not 'other'"),
         ('"fasta"', '"intervals"', "g: a genome has one file of the role fasta"),
         ('"}]', '", size_ = 3}]', "g: .*size_"),
-        ('"}]', '", md5 = "xyz"}]', "g: .*'xyz' is no md5"),
-        ('"}]', '", sha256 = "00"}]', "g: .*'00' is no sha256"),
+        ('"}]', '", md5 = "xyz"}]', "g: .*'xyz' is not a checksum of md5"),
+        ('"}]', '", sha256 = "00"}]', "g: .*'00' is not a checksum of sha256"),
         ("https:", "http:", "g: http://example.org/g.fa.gz: only https is fetched"),
         ("(\\d+)", "\\d+", "g: the pattern .* must have one group"),
         ("(\\d+)", "(", "g: missing"),
@@ -97,8 +97,8 @@ def test_a_mistake_names_the_file_and_the_genome(tmp_path, old, new, message):
 
 
 @pytest.mark.parametrize("end", ["", "..", ".", "%2e%2e", "a%2fb", ".hidden", "a\\b", "a b", "x/.."])
-def test_the_name_of_a_file_is_never_a_path(end):
-    with pytest.raises(UserError, match="is no plain file name"):
+def test_file_name_is_never_a_path(end):
+    with pytest.raises(UserError, match="is not a plain file name"):
         RemoteFile("fasta", f"https://example.org/x/{end}")
 
 

@@ -93,9 +93,7 @@ def test_the_three_files(wheel, tmp_path, capsys, monkeypatch):
         ("SEQUENCE_SHA256", "0", "error: SHA-256 of the sequence is .*, expected 0"),
     ],
 )
-def test_what_is_not_expected_stops_it_before_anything_is_written(
-    wheel, tmp_path, monkeypatch, constant, value, message
-):
+def test_unexpected_input_is_refused_before_writing(wheel, tmp_path, monkeypatch, constant, value, message):
     monkeypatch.setattr(yeast, constant, value)
     with pytest.raises(UserError, match=message.removeprefix("error: ")):
         yeast.make(wheel, tmp_path / "out")

@@ -110,7 +110,7 @@ def test_as_many_sequences_at_every_length(simulated):
         assert data.micro_batch(batch) * width == 2 * 64
 
 
-def test_a_stream_from_the_middle_of_a_stage_is_the_rest_of_the_whole(simulated):
+def test_stream_from_mid_stage_is_rest_of_whole(simulated):
     whole = steps_of(data_of(config_of(simulated)), 12)
     for step in (2, 4, 9):
         rest = steps_of(data_of(config_of(simulated), step=step), 12 - step)
@@ -133,7 +133,7 @@ def test_workers_change_nothing(simulated):
         assert all(torch.equal(one[key], other[key]) for key in one)
 
 
-def test_labels_are_the_species_that_the_tokens_are_from(simulated):
+def test_labels_are_species_that_tokens_are_from(simulated):
     data = data_of(config_of(simulated))
     for step, batch in enumerate(steps_of(data, 8)):
         regions = data.describe(step, batch["index"].numpy())
@@ -145,7 +145,7 @@ def test_labels_are_the_species_that_the_tokens_are_from(simulated):
             assert np.array_equal(row.numpy(), data.genomes.fetch(f"{species}:{record}", start, end))
 
 
-def test_the_fixed_sets_are_balanced_held_out_and_the_same_for_every_seed(simulated):
+def test_fixed_sets_are_balanced_and_equal_for_seeds(simulated):
     found = {}
     for seed in (1, 2):
         data = data_of(config_of(simulated), seed=seed)

@@ -1,4 +1,4 @@
-"""Simple models beside a fine-tuning: what they read, what is written of them, and who wins."""
+"""Simple models as baselines of a fine-tuning: what they read, what is written of them, and who wins."""
 
 import json
 from pathlib import Path
@@ -77,7 +77,7 @@ def test_a_number_has_its_mean_and_ridge(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("padding", ["right", "left"])
-def test_padding_is_no_part_of_a_sequence(tmp_path: Path, padding: str) -> None:
+def test_padding_is_not_part_of_a_sequence(tmp_path: Path, padding: str) -> None:
     table = write_table(tmp_path / "t.csv")
     scored = [fitted(table, padding=side, batch_size=7)[0][1].scored["test"] for side in ("right", padding)]
     torch.testing.assert_close(scored[0].logits, scored[1].logits)
@@ -93,7 +93,7 @@ def test_a_large_training_set_is_thinned_evenly(tmp_path: Path, monkeypatch: pyt
     assert constant.settings["training_sequences"] == 80
 
 
-def test_held_out_data_too_large_to_hold_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_large_held_out_data_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_BASES", 100)
     assert fitted(aligned(tmp_path / "t.csv")) == (
         [],

@@ -61,7 +61,7 @@ def test_the_mean_is_read_where_words_decide(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("means", [True, False])
-def test_the_other_strand_is_read_unless_it_means_something(tmp_path: Path, means: bool) -> None:
+def test_other_strand_is_read_unless_it_means_something(tmp_path: Path, means: bool) -> None:
     data = opened(stranded(tmp_path / "t.csv", 400, means))
     _, lines = chosen(data)
     assert data.reverse_complement is not means
@@ -94,7 +94,7 @@ def test_deciding_draws_no_random_number(tmp_path: Path) -> None:
     assert torch.equal(torch.rand(1), expected)
 
 
-def test_a_run_says_what_it_chose_and_resumes_with_it(
+def test_run_says_its_choice_and_resumes_with_it(
     configure: Configure, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     own = (*SHORT, f"data.table={aligned(tmp_path / 't.csv')}", "task.baselines=true")

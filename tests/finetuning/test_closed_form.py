@@ -1,4 +1,4 @@
-"""A head in closed form: what the pass reads, what the run leaves, what is refused."""
+"""A closed-form head: what the pass reads, what the run leaves, what is refused."""
 
 from pathlib import Path
 
@@ -69,7 +69,7 @@ spies: list[Spy] = []
 
 
 @pytest.mark.parametrize("weights", ["null", "balanced"])
-def test_the_head_is_the_discriminant_of_the_training_batches(
+def test_head_is_discriminant_of_training_batches(
     tiny: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: str
 ) -> None:
     """In micro-batches, both strands averaged, and saved as float32."""
@@ -100,7 +100,7 @@ def test_the_head_is_the_discriminant_of_the_training_batches(
 
 
 @pytest.mark.parametrize("weights", ["null", "balanced"])
-def test_a_refit_adds_the_validation_sequences_for_the_test_and_the_model(
+def test_refit_adds_validation_sequences_for_test_and_model(
     tiny: Configure,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -170,7 +170,7 @@ def test_a_refit_adds_the_validation_sequences_for_the_test_and_the_model(
         ),
     ],
 )
-def test_what_a_head_in_closed_form_can_not_have(
+def test_closed_form_refuses_settings_it_lacks(
     tiny: Configure, tmp_path: Path, overrides: list[str], message: str
 ) -> None:
     with pytest.raises(UserError) as error:

@@ -1,21 +1,19 @@
 """`python -m dnamamba.finetune` as typed: exit codes, one line a mistake, two processes, predictions."""
 
 import csv
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests import processes
 from tests.finetuning.conftest import SHORT, write_table
 
 RUNS = Path("logs/finetune/runs")
 
 
-def run(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "dnamamba.finetune", *overrides]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=dict(os.environ))
+def run(folder: Path, *overrides: str) -> "subprocess.CompletedProcess[str]":
+    return processes.run("dnamamba.finetune", *overrides, folder=folder)
 
 
 @pytest.fixture
@@ -38,7 +36,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(folder: Path) -> None:
     assert not (folder / "logs").exists() or not [p for p in (folder / "logs").rglob("*") if p.is_file()]
 
 
-def test_two_processes_equal_one_and_a_run_labels_new_sequences(folder: Path) -> None:
+def test_two_processes_equal_one_and_run_labels_sequences(folder: Path) -> None:
     """Trained by one process and by two: the same predictions, up to the order of sums."""
     own = (*SHORT, "data.table=t.csv")
     done = run(folder, *own)

@@ -6,7 +6,7 @@ import pytest
 
 from dnamamba import SequenceModel, UserError, load
 from dnamamba.commands.finetune import finetune
-from dnamamba.commands.predict import predict
+from dnamamba.commands.predict_mode import predict
 from tests.finetuning.conftest import SHORT, Configure, rows_of, write_table
 from tests.finetuning.test_baselines import aligned
 
@@ -61,7 +61,7 @@ def test_a_reader_that_the_run_can_not_have(
     assert not (tmp_path / "run").exists()
 
 
-def test_sequences_that_are_cut_to_one_length_have_positions(configure: Configure, tmp_path: Path) -> None:
+def test_sequences_cut_to_one_length_have_positions(configure: Configure, tmp_path: Path) -> None:
     table = write_table(tmp_path / "t.csv")
     overrides = ("decoder.mode=positions", "data.max_length=20", "data.crop=start")
     finetune(configure(*SHORT, f"data.table={table}", *overrides), tmp_path / "run")

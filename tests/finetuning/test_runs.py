@@ -1,4 +1,4 @@
-"""Whole fine-tunings, in this process: what they leave behind, and how they go on."""
+"""Whole fine-tunings, in this process: what they leave behind, and how they resume."""
 
 import json
 from pathlib import Path
@@ -46,9 +46,7 @@ def test_a_run_leaves_everything_behind(tiny: Configure, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("strand", ["forward", "both"])
-def test_the_reported_numbers_are_those_of_the_exported_model(
-    tiny: Configure, tmp_path: Path, strand: str
-) -> None:
+def test_reported_numbers_are_those_of_exported_model(tiny: Configure, tmp_path: Path, strand: str) -> None:
     """Every test sequence read again, alone, with nothing but the model folder: mixed == one by one."""
     results = finetune(tiny("data.padding=left", f"decoder.strand={strand}"), tmp_path / "run")
     model = load(tmp_path / "run")
@@ -80,7 +78,7 @@ def test_it_learns(tiny: Configure, tmp_path: Path) -> None:
     assert results["test"]["accuracy"]["low"] <= results["test"]["accuracy"]["value"]
 
 
-def test_a_regression_learns_in_the_unit_of_its_labels(configure: Configure, tmp_path: Path) -> None:
+def test_regression_learns_in_unit_of_its_labels(configure: Configure, tmp_path: Path) -> None:
     table = write_table(tmp_path / "t.csv", 120, "regression")
     overrides = ("data.task=regression", "train.max_steps=50", "train.validate_every=50")
     results = finetune(configure(*SHORT, f"data.table={table}", *overrides), tmp_path / "run")
@@ -160,7 +158,7 @@ def test_adapters_alone_learn_and_end_merged(tiny: Configure, tmp_path: Path) ->
         load(tmp_path / "run" / "checkpoints" / "last.ckpt")
 
 
-def test_the_best_weights_are_kept_and_patience_ends_a_run(tiny: Configure, tmp_path: Path) -> None:
+def test_best_weights_are_kept_and_patience_ends_run(tiny: Configure, tmp_path: Path) -> None:
     """A rate far too high: the loss of the first validation is never reached again."""
     overrides = (
         "train.learning_rate=2",
@@ -175,6 +173,12 @@ def test_the_best_weights_are_kept_and_patience_ends_a_run(tiny: Configure, tmp_
     assert results["steps"] < 40
     assert results["kept_step"] == 2 * (int(np.argmin(watched)) + 1) == results["steps"] - 4
     assert results["valid"]["accuracy"]["value"] == rows[-3]["val/accuracy"] > rows[-1]["val/accuracy"]
+    with pytest.raises(UserError, match=r"nothing is left to do; the run ended there, as task.patience"):
+        finetune(tiny(*overrides, "ckpt_path=auto"), tmp_path / "run")
+    (tmp_path / "run" / "metrics.json").unlink()  # as after a kill while it was scored
+    again = finetune(tiny(*overrides, "ckpt_path=auto"), tmp_path / "run")
+    assert again["test"] == results["test"]
+    assert again["steps"] == results["steps"]
 
 
 @pytest.mark.parametrize(
@@ -301,7 +305,7 @@ def test_one_label_may_be_there_or_not(configure: Configure, tmp_path: Path) -> 
     assert np.sum(results["test"]["confusion"]) == 15
 
 
-def test_a_head_of_ones_own_is_trained_and_read(
+def test_users_head_is_trained_and_read(
     configure: Configure, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = write_table(tmp_path / "t.csv", 60, "regression")

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.gpu
 pytest.importorskip("peft")
 
 
-def test_adapters_called_equal_the_fused_block_with_adapters_merged() -> None:
+def test_adapters_called_equal_fused_block_with_adapters_merged() -> None:
     torch.manual_seed(0)
     decoder = DecoderConfig("classification", ("a", "b"), "mean")
     model = SequenceModel(MambaConfig(64, 3), decoder).cuda()

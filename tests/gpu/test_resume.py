@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import TINY
-from tests.test_command_line import go_on, run, stop
+from tests.test_command_line import resume, run, stop
 
 pytestmark = pytest.mark.gpu
 
@@ -43,10 +43,10 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[tuple[str, 
 
 
 @pytest.mark.parametrize(("number", "step"), [(signal.SIGKILL, 45), (signal.SIGTERM, 88)])
-def test_a_run_that_was_stopped_has_the_same_bits(
+def test_run_that_was_stopped_has_same_bits(
     uninterrupted: tuple[tuple[str, ...], Path], tmp_path: Path, number: signal.Signals, step: int
 ) -> None:
     overrides, whole = uninterrupted
     folder = tmp_path / "mine"
     stop(folder, number, step, 120, *overrides)
-    go_on(folder, whole, *overrides)
+    resume(folder, whole, *overrides)

@@ -63,7 +63,7 @@ def test_probabilities() -> None:
     torch.testing.assert_close(XY.head.predict(LOGITS[:, :2]), 1 / (1 + (-LOGITS[:, :2]).exp()))
 
 
-def test_balanced_classes_weigh_the_same_and_one_on_average() -> None:
+def test_balanced_classes_weigh_same_and_one_on_average() -> None:
     weights = ABC.head.class_weights("balanced", [10, 30, 60], 100)
     assert weights is not None
     assert (weights * torch.tensor([10, 30, 60])).tolist() == pytest.approx([100 / 3] * 3)
@@ -177,7 +177,7 @@ def test_several_labels_are_scored_apart() -> None:
     assert XY.head.confusion(logits, labels) == [[[1, 1], [0, 2]], [[2, 0], [1, 1]]]
 
 
-def test_a_label_that_never_occurs_counts_in_no_metric() -> None:
+def test_label_that_never_occurs_counts_in_no_metric() -> None:
     wide, narrow = DecoderConfig("multilabel", ("x", "never", "y", "all")).head, XY.head
     logits = numbers(4, 40).reshape(10, 4)
     labels = (numbers(5, 40).reshape(10, 4) > 0).float()
@@ -233,7 +233,7 @@ def test_what_a_regression_leaves_undefined(
     assert said.startswith(note)
 
 
-def test_the_unit_of_a_regression_is_that_of_its_targets() -> None:
+def test_unit_of_regression_is_that_of_its_targets() -> None:
     head = type(NUMBER.head)
     assert head.unit(np.array([[1.0], [3.0]])) == (2.0, 1.0)
     # Checkpoints of before have what float32 made of the targets; a spread that it loses is kept in float64.

@@ -25,7 +25,7 @@ def test_an_interval_covers_what_a_binomial_says() -> None:
 
 @pytest.mark.parametrize("classes", [2, 3])
 def test_a_perfect_classifier_has_no_interval_below_one(classes: int) -> None:
-    """2 of 200 are of the last class: a draw in seven misses it, which is no mistake of the classifier."""
+    """2 of 200 are of the last class: a draw in seven misses it, which is not a mistake of the classifier."""
     head = DecoderConfig("classification", ("a", "b", "c")[:classes]).head
     labels = torch.arange(200) % (classes - 1)
     labels[:2] = classes - 1

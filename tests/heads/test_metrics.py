@@ -40,7 +40,7 @@ def test_r_squared_is_exact_far_from_zero(center: float) -> None:
     truth = numbers(0, 300, center=center, spread=0.7)
     predicted = truth + numbers(1, 300, spread=0.3)
     assert r_squared(predicted, truth) == pytest.approx(float(exact_r_squared(predicted, truth)), abs=1e-9)
-    # A judge that would not see float32 is no judge.
+    # The test fails if the metric is computed in float32.
     if center:
         rounded = exact_r_squared(predicted.float(), truth.float()) if abs(center) < 1e7 else Fraction(0)
         assert abs(float(rounded) - r_squared(predicted, truth)) > 1e-7

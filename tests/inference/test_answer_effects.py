@@ -71,7 +71,7 @@ def by_hand(
 VARIANTS = [("chr1", 50, LETTERS[49], "A"), ("chr1", 50, LETTERS[49], "GTT"), ("1", 3, LETTERS[2:5], "T")]
 
 
-def test_an_effect_is_the_difference_of_answers_to_whole_windows(asked: SequenceModel, fasta: Path) -> None:
+def test_effect_is_difference_of_answers_to_whole_windows(asked: SequenceModel, fasta: Path) -> None:
     variants = [("chr1", *rest) for _, *rest in VARIANTS]
     found = score_variants(asked, Genome(fasta, DNA), variants, window=60, label="root")  # type: ignore[arg-type]
     wanted = [by_hand(asked, *rest, label=1, window=60) for _, *rest in VARIANTS]
@@ -89,7 +89,7 @@ def run(model: SequenceModel, folder: Path, **changed: Any) -> Path:
     return Path(settings["out"])
 
 
-def test_a_vcf_with_other_names_gets_effects_and_is_told_so(
+def test_vcf_with_other_names_gets_effects_and_notice(
     asked: SequenceModel, fasta: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [f"1\t{pos}\t.\t{ref}\t{alt}\t.\t.\t." for _, pos, ref, alt in VARIANTS]
@@ -123,7 +123,7 @@ def test_a_region_is_saturated_with_effects(asked: SequenceModel, fasta: Path) -
         assert list(map(float, values)) == pytest.approx(wanted, rel=1e-4)
 
 
-def test_a_label_that_is_not_the_models_is_refused(asked: SequenceModel, fasta: Path) -> None:
+def test_label_that_is_not_models_is_refused(asked: SequenceModel, fasta: Path) -> None:
     genome = Genome(fasta, DNA)
     with pytest.raises(UserError, match=r"^label: the model has leaf, root, a \"b\"; name the one"):
         score_variants(asked, genome, [])

@@ -23,7 +23,7 @@ def one_site(model: LanguageModel, folder: Path, window: int = 60) -> np.ndarray
     return np.array(next(score_sites(model, Genome(folder / "g.fa", DNA), [site], Windows(window))))
 
 
-def test_a_model_without_a_state_gives_the_same_values(
+def test_model_without_state_gives_same_values(
     model: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Read whole and in one piece where a recurrent model is read in pieces and its flank once."""
@@ -35,7 +35,7 @@ def test_a_model_without_a_state_gives_the_same_values(
     np.testing.assert_allclose(after[2], before[2], rtol=1e-3, atol=1e-5)
 
 
-def test_a_model_without_a_state_refuses_what_is_too_long(
+def test_model_without_state_refuses_what_is_too_long(
     model: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(MambaBackbone, "recurrent", False)
@@ -53,7 +53,7 @@ def test_a_model_without_a_state_refuses_what_is_too_long(
 @pytest.mark.parametrize(
     ("lacks", "refused"), [("recurrent", {"generate"}), ("causal", {"generate", "tracks", "score"})]
 )
-def test_a_command_refuses_a_model_that_lacks_a_capability(
+def test_command_refuses_model_that_lacks_capability(
     model: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacks: str, refused: set[str]
 ) -> None:
     monkeypatch.setattr(MambaBackbone, lacks, False)
@@ -90,7 +90,7 @@ def test_only_equal_lengths_share_a_batch_without_causality(
     assert not any((tokens == DNA.pad_id).any() for tokens in seen)
 
 
-def test_weights_that_are_not_finite_are_refused_at_load(model: LanguageModel, tmp_path: Path) -> None:
+def test_non_finite_weights_are_refused_at_load(model: LanguageModel, tmp_path: Path) -> None:
     broken = LanguageModel(model.config)
     broken.load_state_dict(model.state_dict())
     broken.backbone.layers[1].mixer.dt_proj.weight.data.view(-1)[3] = float("inf")

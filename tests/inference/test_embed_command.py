@@ -26,6 +26,7 @@ from dnamamba.commands import embed as embed_command
 from dnamamba.embed import run
 from dnamamba.inference import partial
 from dnamamba.inference.partial import _ENTRY
+from tests import processes
 
 SUFFIXES = (".npz", ".h5", ".zarr", ".parquet", ".h5ad", ".csv", ".tsv")
 
@@ -73,7 +74,7 @@ def read(path: Path) -> tuple[np.ndarray, dict[str, list], dict[str, Any]]:
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_file_holds_vectors_regions_and_how_they_were_made(
+def test_file_holds_vectors_regions_and_provenance(
     embed: Callable[..., None], saved_model: Path, genome: Path, bed: Path, tmp_path: Path, suffix: str
 ) -> None:
     out = tmp_path / f"regions{suffix}"
@@ -109,7 +110,7 @@ def test_an_output_is_replaced_only_when_asked(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["genome.fa", out.name]
 
 
-def test_a_folder_that_is_no_zarr_store_is_never_replaced(embed: Callable[..., None], tmp_path: Path) -> None:
+def test_only_a_zarr_store_is_replaced(embed: Callable[..., None], tmp_path: Path) -> None:
     (tmp_path / "thesis.zarr").mkdir()
     (tmp_path / "thesis.zarr" / "chapter").write_text("precious")
     with pytest.raises(UserError, match="is there already"):
@@ -134,17 +135,13 @@ def test_a_vector_a_base(
 WINDOWS = ("window=25", "batch_size=1")  # 200 contexts
 
 
-def command(*overrides: str) -> list[str]:
-    return [sys.executable, "-m", "dnamamba.embed", *overrides]
-
-
 @pytest.fixture
 def uninterrupted(embed: Callable[..., None], tmp_path: Path) -> np.ndarray:
     embed(f"out={tmp_path / 'whole.npz'}", *WINDOWS)
     return np.load(tmp_path / "whole.npz")["embeddings"]
 
 
-def test_a_killed_run_goes_on_and_repeats_nothing(
+def test_killed_run_resumes_and_repeats_nothing(
     embed: Callable[..., None],
     saved_model: Path,
     genome: Path,
@@ -154,7 +151,7 @@ def test_a_killed_run_goes_on_and_repeats_nothing(
 ) -> None:
     out = tmp_path / "killed.h5"
     given = (f"model={saved_model}", f"fasta={genome}", "device=cpu", f"out={out}", *WINDOWS)
-    process = subprocess.Popen(command(*given), stdout=subprocess.DEVNULL)
+    process = processes.Command("dnamamba.embed", *given)
     journal = tmp_path / ".killed.h5.partial" / "journal"
     deadline = time.monotonic() + 60
     while not (journal.exists() and journal.stat().st_size > 20 * _ENTRY.size):
@@ -162,7 +159,7 @@ def test_a_killed_run_goes_on_and_repeats_nothing(
         assert time.monotonic() < deadline
         time.sleep(0.001)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.communicate()
     assert not out.exists()
     finished = {entry[0] for entry in _ENTRY.iter_unpack(journal.read_bytes())}
     assert 20 < len(finished) < 200
@@ -215,7 +212,7 @@ def test_rows_lost_with_the_machine_are_made_again(
     np.testing.assert_array_equal(read(out)[0], uninterrupted)
 
 
-def test_an_unfinished_run_of_other_settings_is_not_mixed_in(
+def test_unfinished_run_of_other_settings_is_refused(
     embed: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "mixed.npz"
@@ -248,7 +245,7 @@ main()
 
 
 @pytest.mark.parametrize(("suffix", "size"), [(".npz", 3_000), (".h5", 13_000)])
-def test_a_full_disk_is_one_line_and_loses_nothing(
+def test_full_disk_is_one_line_and_loses_nothing(
     embed: Callable[..., None],
     saved_model: Path,
     genome: Path,
@@ -334,18 +331,18 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
 def test_the_command_in_an_empty_folder(saved_model: Path, genome: Path, tmp_path: Path) -> None:
     folder = tmp_path / "work"
     folder.mkdir()
-    done = subprocess.run(command(), cwd=folder, capture_output=True, text=True)
+    done = processes.run("dnamamba.embed", folder=folder)
     assert (done.returncode, done.stderr) == (1, "dnamamba: error: fasta, model, out: must be given\n")
     assert list(folder.iterdir()) == []
     given = (f"model={saved_model}", f"fasta={genome}", "device=cpu", "out=x.npz")
-    done = subprocess.run(command(*given), cwd=folder, capture_output=True, text=True)
+    done = processes.run("dnamamba.embed", *given, folder=folder)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("3 vectors of 16 from 5,000 bases in ")
     assert [path.name for path in folder.iterdir()] == ["x.npz"]
 
 
 @pytest.mark.parametrize("missing", ["nan", "drop", "error"])
-def test_regions_of_n_are_named_and_treated_as_asked(
+def test_regions_of_n_are_treated_as_asked(
     inference_config: Callable[..., DictConfig],
     saved_model: Path,
     tmp_path: Path,

@@ -96,9 +96,7 @@ def test_both_strands_are_the_average(model: LanguageModel, piece: int) -> None:
 
 
 @pytest.mark.parametrize("pooling", ["mean", "last", "none"])
-def test_both_strands_do_not_see_which_strand_was_given(
-    model: LanguageModel, pooling: str, piece: int
-) -> None:
+def test_strand_both_does_not_depend_on_given_strand(model: LanguageModel, pooling: str, piece: int) -> None:
     """Exactly: both readings are the same arithmetic, and an average does not know its order."""
     reverse = [reverse_complement(letters) for letters in SEQUENCES]
     ours = embed(model, SEQUENCES, pooling=pooling, strand="both")
@@ -154,9 +152,7 @@ def test_windows_are_contexts_of_their_own(model: LanguageModel) -> None:
 
 
 @given(length=st.integers(1, 60), window=st.integers(1, 25), stride=st.integers(1, 40))
-def test_windows_lie_in_their_region_and_leave_only_gaps_between_them(
-    length: int, window: int, stride: int
-) -> None:
+def test_windows_lie_in_their_region(length: int, window: int, stride: int) -> None:
     plan = Plan([Region("0", 100, 100 + length)], EmbeddingConfig(window=window, stride=stride))
     starts, ends = (plan.start - 100).tolist(), (plan.end - 100).tolist()
     assert starts == [number * stride for number in range(len(starts))]
@@ -180,7 +176,7 @@ def test_a_sequence_of_n_has_no_embedding(model: LanguageModel) -> None:
     close(found[1:], embed(model, ["ACGT"]))
 
 
-def test_n_is_no_base_of_the_alphabet_of_bytes_either() -> None:
+def test_n_is_not_a_base_of_alphabet_bytes() -> None:
     torch.manual_seed(0)
     model = LanguageModel(MambaConfig(16, 1, alphabet="bytes", vocab_size=256))
     states = embed(model, ["ACnGTN"], pooling="none")[0]

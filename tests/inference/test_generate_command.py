@@ -1,7 +1,5 @@
 """`python -m dnamamba.generate`: prompts in, FASTA out, one line a mistake."""
 
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import dnamamba
 from dnamamba import Genome, MambaConfig, UserError, get_alphabet, save_model
 from dnamamba.generate import run
 from dnamamba.models import DecoderConfig, SequenceModel
+from tests import processes
 
 
 @pytest.fixture
@@ -99,7 +98,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     assert list(work.iterdir()) == []
 
 
-def test_a_fine_tuned_model_has_no_bases_to_draw(
+def test_fine_tuned_model_has_no_bases_to_draw(
     inference_config: Callable[..., DictConfig], tmp_path: Path
 ) -> None:
     model = SequenceModel(MambaConfig(d_model=8, n_layer=1), DecoderConfig("regression", ("y",)))
@@ -110,12 +109,12 @@ def test_a_fine_tuned_model_has_no_bases_to_draw(
 
 def test_the_command_as_typed(saved_model: Path, tmp_path: Path) -> None:
     """In an empty folder, which it leaves alone: no run folder, nothing but the result."""
-    command = [sys.executable, "-m", "dnamamba.generate", f"model={saved_model}", "prompt=ACG", "length=20"]
-    failed = subprocess.run([*command, "out=new.txt"], cwd=tmp_path, capture_output=True, text=True)
+    command = ("dnamamba.generate", f"model={saved_model}", "prompt=ACG", "length=20")
+    failed = processes.run(*command, "out=new.txt", folder=tmp_path)
     assert failed.returncode == 1
     assert failed.stderr == "dnamamba: error: out=new.txt must be a file's name that ends in .fa or .fasta\n"
     assert list(tmp_path.iterdir()) == []
-    done = subprocess.run([*command, "out=new.fa"], cwd=tmp_path, capture_output=True, text=True)
+    done = processes.run(*command, "out=new.fa", folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("new.fa\n")
     assert [path.name for path in tmp_path.iterdir()] == ["new.fa"]

@@ -73,14 +73,14 @@ def test_a_long_prompt_is_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> Non
     assert generate(MODEL, prompt, 40) == whole
 
 
-def test_a_seed_gives_its_bases_and_a_shorter_run_their_beginning() -> None:
+def test_shorter_run_of_seed_gives_their_beginning() -> None:
     first = generate(MODEL, "ACG", 150, seed=1, batch=3)
     assert first == generate(MODEL, "ACG", 150, seed=1, batch=3)
     assert [row[:70] for row in first] == generate(MODEL, "ACG", 70, seed=1, batch=3)
     assert len({*first, *generate(MODEL, "ACG", 150, seed=2, batch=3)}) == 6
 
 
-def test_a_seed_is_mixed_with_the_prompt_and_the_copy() -> None:
+def test_seed_is_mixed_with_prompt_and_copy() -> None:
     a, b = DNA.encode("ACGT"), DNA.encode("ACGA")
     assert len({*row_seeds(0, [a, b, a], 3), *row_seeds(1, [a, b], 3)}) == 15
     assert row_seeds(7, [b, a], 2)[2:] == row_seeds(7, [a], 2)
@@ -108,7 +108,7 @@ def test_only_letters_of_bases_are_drawn() -> None:
     assert "n" not in letters.lower()
 
 
-def test_memory_of_a_step_is_that_of_the_loop() -> None:
+def test_memory_of_step_is_that_of_loop() -> None:
     """Every block is made in the same tensors: nothing is kept of the sequence."""
     loop = generation.SamplingLoop(MODEL, 1, Sampling(), 0)
     loop.start([generation.read_prompt(MODEL, encode_prompt("ACG", get_alphabet("dna")))], 1)
@@ -137,7 +137,7 @@ def test_a_mistake_is_one_line(prompt: str, length: int, batch: int, seed: int, 
     assert "\n" not in str(error.value)
 
 
-def test_a_prompt_may_hold_what_a_fasta_file_may() -> None:
+def test_prompt_may_hold_what_fasta_file_may() -> None:
     dna = get_alphabet("dna")
     assert dna.decode(encode_prompt("ACGTUNRx-.*", dna)) == "ACGTTNNNNNN"
 

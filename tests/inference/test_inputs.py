@@ -22,7 +22,7 @@ def test_regions_of_any_sequence_of_fields(genome: Path) -> None:
 @pytest.mark.parametrize(
     "row", [("one", 0), "one", 7, ("one", "a", 9), ("one", 0, None), {"record": "one"}, ("one", 0, np.inf)]
 )
-def test_a_region_with_a_missing_or_a_wrong_field(genome: Path, row: object) -> None:
+def test_region_with_missing_or_wrong_field(genome: Path, row: object) -> None:
     with pytest.raises(UserError) as error:
         read_inputs((genome, [("one", 0, 9), row]), DNA)
     assert str(error.value) == (

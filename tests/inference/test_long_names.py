@@ -54,7 +54,7 @@ def test_a_table_keeps_each_name_once() -> None:
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".h5", ".zarr", ".parquet", ".h5ad"])
-def test_every_format_holds_a_long_name_in_little_room(suffix: str, tmp_path: Path) -> None:
+def test_every_format_holds_long_name_in_little_room(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"o{suffix}"
     made = result(REGIONS)
     tracemalloc.start()

@@ -1,4 +1,4 @@
-"""Where a result goes: found out before any work, and a link or a file in its place is no surprise."""
+"""Where a result goes: found out before any work, and a link or a file in its place is refused in time."""
 
 import os
 import subprocess
@@ -39,7 +39,7 @@ def nothing_may_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
         (tracks, "o.bw", []),
     ],
 )
-def test_a_folder_that_takes_no_files_is_said_first(
+def test_unwritable_folder_is_refused_first(
     command: Callable[[DictConfig], None],
     name: str,
     overrides: list[str],
@@ -57,7 +57,7 @@ def test_a_folder_that_takes_no_files_is_said_first(
         command(config)
 
 
-def test_a_name_too_long_for_what_is_written_beside_it_is_said_first(tmp_path: Path) -> None:
+def test_too_long_output_name_is_refused_first(tmp_path: Path) -> None:
     assert output_path(str(tmp_path / f"{'x' * 200}.fa"), (".fa",), False).parent == tmp_path
     with pytest.raises(UserError, match=r"its name is too long"):
         output_path(str(tmp_path / f"{'x' * 240}.fa"), (".fa",), False)
@@ -65,7 +65,7 @@ def test_a_name_too_long_for_what_is_written_beside_it_is_said_first(tmp_path: P
 
 
 @pytest.mark.parametrize("place", ["a link to nothing", "a link to a file", "a link to a store", "a file"])
-def test_a_zarr_store_takes_the_place_of_what_is_there(
+def test_zarr_store_takes_place_of_what_is_there(
     place: str,
     inference_config: Callable[..., DictConfig],
     saved_model: Path,
@@ -90,7 +90,7 @@ def test_a_zarr_store_takes_the_place_of_what_is_there(
         assert other.read_text() == "kept"
 
 
-def test_a_language_that_cannot_write_a_name_loses_nothing(saved_model: Path, tmp_path: Path) -> None:
+def test_language_that_cannot_write_name_loses_nothing(saved_model: Path, tmp_path: Path) -> None:
     """The record, the file and the line that names it, where text is ASCII."""
     (tmp_path / "g.fa").write_text(">é染\nACGTACGT\n", encoding="utf-8")
     plain = {

@@ -32,7 +32,7 @@ def done(journal: Path) -> list[int]:
     return partial.done
 
 
-def test_any_flipped_bit_costs_its_own_entry_at_most(journal: Path) -> None:
+def test_flipped_bit_costs_its_own_entry_at_most(journal: Path) -> None:
     whole = journal.read_bytes()
     assert done(journal) == [0, 1, 2, 3]
     for bit in range(8 * len(whole)):
@@ -48,7 +48,7 @@ def test_any_flipped_bit_costs_its_own_entry_at_most(journal: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [-1, -5, 5, 2**62, -(2**63)])
-def test_a_context_that_is_not_there_is_passed_over(journal: Path, number: int) -> None:
+def test_missing_context_is_passed_over(journal: Path, number: int) -> None:
     journal.write_bytes(journal.read_bytes() + _ENTRY.pack(number, 0))
     assert done(journal) == [0, 1, 2, 3]
 
@@ -60,7 +60,7 @@ def test_settings_that_cannot_be_read_begin_anew(journal: Path, text: str) -> No
 
 
 @pytest.mark.parametrize("moment", ["before the output has its name", "after it"])
-def test_what_a_kill_leaves_of_a_finished_run_goes_or_is_gone_on_from(
+def test_rest_of_killed_run_is_removed_or_resumed(
     moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out.npz"

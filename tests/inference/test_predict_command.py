@@ -74,7 +74,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("out", ["p.tsv", "p.csv", "p.parquet"])
 @pytest.mark.parametrize("kind", MODELS)
-def test_records_of_a_fasta_become_rows_of_a_table(run: Run, kind: str, out: str) -> None:
+def test_records_of_fasta_become_rows_of_table(run: Run, kind: str, out: str) -> None:
     path = run(kind, fasta="g.fa", out=out)
     if out == "p.parquet":
         parquet = pytest.importorskip("pyarrow.parquet")
@@ -96,7 +96,7 @@ def test_records_of_a_fasta_become_rows_of_a_table(run: Run, kind: str, out: str
             )
 
 
-def test_regions_are_read_by_strand_and_written_as_bed(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_regions_are_read_by_strand_written_as_bed(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     path = run(fasta="g.fa", bed="r.bed", out="p.bed")
     lines = [line.split("\t") for line in path.read_text().splitlines()]
     other = DNA.decode(DNA.reverse_complement(DNA.encode(TWO[5:35])))
@@ -112,7 +112,7 @@ def test_regions_are_read_by_strand_and_written_as_bed(run: Run, capsys: pytest.
     assert "chromosome names matched by synonyms: 1 is chr1, 2 is chr2" in capsys.readouterr().err
 
 
-def test_promoters_of_an_annotation_are_judged_by_an_attribute(run: Run) -> None:
+def test_promoters_of_annotation_are_judged_by_attribute(run: Run) -> None:
     gene = "chr{}\tx\tgene\t{}\t{}\t.\t{}\t.\tID={};tissue={}\n"
     Path("a.gff3").write_text(
         gene.format(1, 101, 200, "+", "A", "leaf") + gene.format(2, 21, 60, "-", "B", "root")
@@ -151,7 +151,7 @@ def test_a_table_with_labels_is_evaluated(run: Run, kind: str, labels: tuple[str
     assert not Path("p.metrics.json").exists()
 
 
-def test_records_are_judged_by_a_table_of_their_labels(run: Run) -> None:
+def test_records_are_judged_by_table_of_their_labels(run: Run) -> None:
     Path("l.tsv").write_text("id\tlabel\nchr2\theat;salt\nchr1\t\n")
     found = rows(run("multilabel", fasta="g.fa", labels="l.tsv"))
     assert [row["label"] for row in found] == ["", "heat;salt"]
@@ -161,7 +161,7 @@ def test_records_are_judged_by_a_table_of_their_labels(run: Run) -> None:
         run("multilabel", fasta="g.fa", labels="l.tsv", overwrite=True)
 
 
-def test_a_sliding_track_has_each_windows_answer_in_its_middle(run: Run) -> None:
+def test_sliding_track_has_each_answer_mid_window(run: Run) -> None:
     pytest.importorskip("pyBigWig")
     bigtools = pytest.importorskip("pybigtools")
     path = run(fasta="g.fa", out="p.bw", window=100, stride=20)
@@ -220,9 +220,7 @@ def test_a_vcf_has_both_alleles_and_their_difference(run: Run) -> None:
         ({"fasta": "g.fa", "batch_size": 0}, r"batch_size: must be at least 1 \(got 0\)"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_one_line_and_nothing_is_written(
-    run: Run, settings: dict[str, Any], message: str
-) -> None:
+def test_mistake_is_one_line_and_nothing_is_written(run: Run, settings: dict[str, Any], message: str) -> None:
     Path("p.fa").write_text(">a\nACEF\n")
     before = sorted(Path().iterdir())
     with pytest.raises(UserError, match=message) as error:
@@ -232,7 +230,7 @@ def test_a_mistake_is_one_line_and_nothing_is_written(
     assert left == {path for path in before if path.suffix not in (".fai", ".gzi")}
 
 
-def test_the_command_line_composes_and_finds_missing_files_first(run: Run) -> None:
+def test_command_line_finds_missing_files_first(run: Run) -> None:
     from dnamamba.config import composed
     from dnamamba.predict import run as command
 

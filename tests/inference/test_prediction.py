@@ -47,7 +47,7 @@ def test_sequences_of_all_lengths_match_the_model(strand: str) -> None:
     assert [region.length for region in found.regions] == [1, 300, 16, 17, 64]
 
 
-def test_a_long_sequence_is_read_in_pieces_with_the_state_carried() -> None:
+def test_long_sequence_is_read_in_pieces_with_state() -> None:
     model = asked(strand="both")
     rows = [(i, DNA.encode(GENOME[:n])) for i, n in enumerate((5, 300, 16, 33))]
     answers = Answers(model, piece=16, batch_size=8)
@@ -88,7 +88,7 @@ def test_the_other_strand_may_be_asked_for_later() -> None:
         ("regression", ("value",), None, lambda z: 5.0 + 2.0 * z[0]),
     ],
 )
-def test_the_answer_to_an_allele_is_that_of_its_whole_window(kind, labels, label, value) -> None:
+def test_allele_answer_is_that_of_its_window(kind, labels, label, value) -> None:
     model = asked(kind, labels)
     before, after = DNA.encode(GENOME[:30]), DNA.encode(GENOME[31:70])
     view = View(before, (DNA.encode("A"), DNA.encode("GTT")), after)

@@ -36,7 +36,7 @@ def test_a_minus_region_is_its_reverse_complement(model: LanguageModel, genome: 
 
 
 @pytest.mark.parametrize("how", [{"window": 25}, {"window": 20, "stride": 15}, {"pool_every": 25}])
-def test_windows_and_bins_of_a_minus_region_begin_at_its_end(
+def test_windows_of_minus_region_begin_at_its_end(
     model: LanguageModel, genome: Path, how: dict[str, int]
 ) -> None:
     values, regions = embed(model, bed(genome, "one 100 160 b 0 -"), return_regions=True, **how)
@@ -47,7 +47,7 @@ def test_windows_and_bins_of_a_minus_region_begin_at_its_end(
     ]
 
 
-def test_a_track_of_a_minus_region_is_read_from_its_end(model: LanguageModel, genome: Path) -> None:
+def test_track_of_minus_region_is_read_backwards(model: LanguageModel, genome: Path) -> None:
     (found,) = tracks(model, bed(genome, "one 100 160 b 0 -"), context=30)
     (wanted,) = tracks(model, [OTHER[110:200]])
     for ours, theirs in zip(found, wanted, strict=True):
@@ -61,7 +61,7 @@ def test_a_track_of_a_minus_region_is_read_from_its_end(model: LanguageModel, ge
         ("one 0 9 a 0 + 0 9 0 2 3,3 0,6", r"row 1: the blocks of a BED12 are not read \(got 2\)"),
     ],
 )
-def test_a_row_that_can_not_be_used_is_refused(genome: Path, row: str, message: str) -> None:
+def test_unusable_row_is_refused(genome: Path, row: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as error:
         read_inputs(bed(genome, row), DNA)
     assert "\n" not in str(error.value)
@@ -74,7 +74,7 @@ def test_one_block_and_a_strand_given_in_python(genome: Path) -> None:
     assert region == ("one", 1, 9, "b", "-")
 
 
-def test_regions_without_a_known_base_are_kept_dropped_or_refused(model: LanguageModel, genome: Path) -> None:
+def test_unknown_regions_are_kept_dropped_or_refused(model: LanguageModel, genome: Path) -> None:
     source = bed(genome, "n 0 9", "one 0 90")
     kept = embed(model, source)
     assert np.isnan(kept[0]).all()

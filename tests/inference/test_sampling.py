@@ -43,7 +43,7 @@ def test_frequencies_are_the_probabilities(sampling: Sampling, probabilities: li
         assert abs(frequency - p) <= 5 * math.sqrt(p * (1 - p) / DRAWS)
 
 
-def test_no_filter_and_one_that_lets_all_pass_draw_the_same() -> None:
+def test_filter_that_passes_all_changes_no_draw() -> None:
     logits, noise = torch.randn(1000, 6), gumbel((1000, 6), torch.Generator().manual_seed(4))
     plain = Sampling().draw(logits, ALLOWED, noise)
     assert torch.equal(plain, Sampling(top_k=6, top_p=1.0).draw(logits, ALLOWED, noise))

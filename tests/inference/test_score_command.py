@@ -2,8 +2,6 @@
 
 import csv
 import gzip
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,6 +16,7 @@ import dnamamba
 from dnamamba import Genome, UserError, get_alphabet
 from dnamamba.inference import score_vcf as score_vcf_module
 from dnamamba.score import run
+from tests import processes
 
 HEADER = (
     "##fileformat=VCFv4.3\n##contig=<ID=one>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\tme\n"
@@ -233,7 +232,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
 def test_damage_found_while_scoring_leaves_nothing(
     score: Callable[..., None], text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A disk that fills up, too: what was written beside the name is removed."""
+    """A disk that fills up, too: what was written under another name is removed."""
     path = tmp_path / "in.vcf"
     path.write_text(HEADER + row(10, text[9], other(text[9])))
 
@@ -291,7 +290,7 @@ def test_a_region_is_a_table_and_a_picture(
         max_size=4,
     )
 )
-def test_any_row_keeps_its_columns_and_is_scored_or_says_why_not(
+def test_any_row_keeps_columns_and_says_its_score(
     score: Callable[..., None], text: str, tmp_path: Path, rows: list[tuple[int, str, list[str], bool]]
 ) -> None:
     path, out = tmp_path / "fuzz.vcf", tmp_path / "fuzz.out.vcf"
@@ -323,16 +322,14 @@ def test_the_command_as_typed(saved_model: Path, genome: Path, text: str, tmp_pa
     folder = tmp_path / "empty"
     folder.mkdir()
     (tmp_path / "in.vcf").write_text(HEADER + row(10, text[9], other(text[9])))
-    command = [sys.executable, "-m", "dnamamba.score", f"model={saved_model}", f"fasta={genome}", "window=32"]
-    failed = subprocess.run([*command, "out=out.vcf"], cwd=folder, capture_output=True, text=True)
+    command = ("dnamamba.score", f"model={saved_model}", f"fasta={genome}", "window=32")
+    failed = processes.run(*command, "out=out.vcf", folder=folder)
     assert failed.returncode == 1
     assert failed.stderr == (
         "dnamamba: error: give either vcf=FILE, whose variants are scored, or region=NAME:START-END\n"
     )
     assert list(folder.iterdir()) == []
-    done = subprocess.run(
-        [*command, "out=out.vcf", "vcf=../in.vcf"], cwd=folder, capture_output=True, text=True
-    )
+    done = processes.run(*command, "out=out.vcf", "vcf=../in.vcf", folder=folder)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("1 alleles of 1 rows in ")
     assert [path.name for path in folder.iterdir()] == ["out.vcf"]

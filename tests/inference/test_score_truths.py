@@ -72,7 +72,7 @@ def test_each_place_and_allele_has_its_own_reason(
     assert [problem and problem.reason for problem in problems] == reasons
 
 
-def test_telomeres_are_no_other_assembly(genome: Genome, write: Callable[..., Path]) -> None:
+def test_telomeres_do_not_mean_another_assembly(genome: Genome, write: Callable[..., Path]) -> None:
     rows = [(0, "N", "<DEL>")] * 60 + [(LENGTH + 1, "N", ".")] * 60
     checked = check(Vcf(write(*rows)), Records(genome), pytest.fail)
     assert (checked.rows, checked.alleles, checked.unscored) == (120, 0, {"symbolic": 60, "unknown_base": 60})
@@ -100,9 +100,7 @@ def test_positions_off_by_two_are_another_assembly(genome: Genome, write: Callab
 
 
 @pytest.mark.parametrize("kind", ["plain", "gzip"])
-def test_a_vcf_that_comes_by_a_pipe_is_read_as_often_as_wanted(
-    tmp_path: Path, write: Callable[..., Path], kind: str
-) -> None:
+def test_piped_vcf_can_be_read_again(tmp_path: Path, write: Callable[..., Path], kind: str) -> None:
     content = write((10, A, C), (11, C, A)).read_bytes()
     sent = gzip.compress(content) if kind == "gzip" else content
     os.mkfifo(tmp_path / "pipe")
@@ -117,7 +115,7 @@ def test_a_vcf_that_comes_by_a_pipe_is_read_as_often_as_wanted(
     assert str(vcf.path) == str(tmp_path / "pipe")
 
 
-def test_a_byte_order_mark_is_no_part_of_a_vcf(tmp_path: Path, write: Callable[..., Path]) -> None:
+def test_byte_order_mark_is_not_part_of_vcf(tmp_path: Path, write: Callable[..., Path]) -> None:
     path = write((10, A, C))
     content = path.read_bytes()
     path.write_bytes(b"\xef\xbb\xbf" + content)

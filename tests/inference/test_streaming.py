@@ -47,7 +47,7 @@ def test_streamed_hidden_states_of_every_layer(model: LanguageModel, layer: int)
     torch.testing.assert_close(torch.cat([p.output for p in read], dim=1), expected, rtol=1e-5, atol=2e-6)
 
 
-def test_a_stream_goes_on_from_a_state(model: LanguageModel) -> None:
+def test_stream_resumes_from_a_state(model: LanguageModel) -> None:
     reader = Reader(model, piece=100)
     whole = torch.cat([p.output for p in reader.stream(IDS)], dim=1)
     _, state = reader.hidden(reader.to_device(IDS[:437])[None])

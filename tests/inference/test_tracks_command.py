@@ -130,7 +130,7 @@ except UserError as error:
 
 
 @pytest.mark.parametrize("bases", [4_000, 400_000])
-def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, bases: int) -> None:
+def test_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, bases: int) -> None:
     """No file may grow over 12,000 bytes. At its end libBigWig says nothing, before it aborts."""
     out = tmp_path / "x.bw"
     done = subprocess.run([sys.executable, "-c", FULL, str(out), str(bases)], capture_output=True, text=True)

@@ -173,7 +173,7 @@ def test_both_strands_are_those_of_the_other_strand(
     np.testing.assert_allclose(here, there, rtol=1e-9, atol=1e-12)
 
 
-def test_a_change_of_case_is_no_change(text: str, genome: Genome) -> None:
+def test_change_of_case_scores_zero(text: str, genome: Genome) -> None:
     """A model that keeps case, and a REF and an ALT as a VCF writes them, in upper case."""
     torch.manual_seed(1)
     model = LanguageModel(MambaConfig(d_model=8, n_layer=1, alphabet="bytes", vocab_size=256)).double()
@@ -238,7 +238,7 @@ def test_a_ref_that_is_not_there_is_named(model: LanguageModel, genome: Genome, 
 
 
 @pytest.mark.parametrize("alt", ["", "N", "<DEL>", "AR"])
-def test_an_alt_that_is_no_sequence_is_named(
+def test_alt_that_is_not_a_sequence_is_named(
     model: LanguageModel, genome: Genome, text: str, alt: str
 ) -> None:
     with pytest.raises(UserError, match="has other letters than A, C, G and T"):

@@ -1,7 +1,7 @@
 """Runs Gluon kernels on a CPU, one program after the other, with torch tensors for Gluon's.
 
 Triton's interpreter does not know Gluon. Here layouts mean nothing: they say where a value lies, not which
-it is. What a kernel can get wrong beside its arithmetic is what is watched: shared memory begins as NaN, and
+it is. Checked is what a kernel can get wrong besides its arithmetic: shared memory begins as NaN, and
 what an asynchronous copy brings lands either when it is waited for (`late`; until then its target is NaN) or
 at once. A kernel must be right both ways.
 """

@@ -21,7 +21,7 @@ CASES = {
 }
 # Tensors that a switch turns off are None, and so are constants.
 ABSENT = {"p_D": "HAS_D", "p_z": "HAS_Z", "p_bias": "HAS_BIAS", "p_first": "HAS_FIRST", "p_last": "HAS_LAST"}
-SHARED = 227 * 1024  # bytes of a multiprocessor of Hopper, of which every program takes 1 KiB beside its own
+SHARED = 227 * 1024  # bytes of a multiprocessor of Hopper, of which every program takes 1 KiB besides its own
 REGISTERS = 65_536
 
 
@@ -56,20 +56,20 @@ def options_of(name: str) -> dict[str, int]:
 
 @pytest.mark.parametrize(("half", "capability"), [("bf16", 90), ("fp16", 80), ("bf16", 100), ("fp16", 120)])
 @pytest.mark.parametrize("name", KERNELS)
-def test_rows_are_copied_ahead_on_every_gpu_since_ampere(name: str, half: str, capability: int) -> None:
+def test_rows_are_copied_ahead_since_ampere(name: str, half: str, capability: int) -> None:
     assert "cp.async" in compiled(getattr(sweeps, name), options_of(name), half, capability).asm["ptx"]
 
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("name", KERNELS)
-def test_shared_memory_of_hopper_holds_as_many_programs_as_its_registers(name: str, case: str) -> None:
+def test_hopper_shared_memory_holds_what_its_registers_do(name: str, case: str) -> None:
     options = options_of(name)
     found = compiled(getattr(sweeps, name), options, case=case)
     programs = min(32, REGISTERS // (32 * options["maxnreg"]))
     assert programs * (found.metadata.shared + 1024) <= SHARED
 
 
-def test_sums_over_channels_run_on_tensor_cores_and_move_nothing_between_lanes() -> None:
+def test_channel_sums_use_tensor_cores_without_shuffles() -> None:
     ptx = compiled(sweeps.gradient_kernel, sweeps._GRADIENT).asm["ptx"]
     assert (
         ptx.count("mma.sync.aligned.m16n8k8") == 2 * 4 * 4

@@ -63,7 +63,7 @@ def call(kernel: Kernel, x: Any, y: Any, size: int, eps: float = 0.5, **flags: A
     module.launch(kernel, (3, 2), x, y, size, eps, **{"FAST": True, "N": 16, "num_warps": 1} | flags)
 
 
-def test_the_second_launch_of_a_kind_takes_the_binary_of_the_first(kernel: Kernel) -> None:
+def test_second_launch_of_kind_takes_binary_of_first(kernel: Kernel) -> None:
     x, y = tensor(), tensor()
     call(kernel, x, None, 48)
     call(kernel, y, None, 64, 0.25)
@@ -71,7 +71,7 @@ def test_the_second_launch_of_a_kind_takes_the_binary_of_the_first(kernel: Kerne
     (launched,) = kernel.binaries[0].launched
     grid, first, *rest = launched
     assert first is y
-    # A grid of three numbers; constexprs in the kernel's order, without what is no argument.
+    # A grid of three numbers; constexprs in the kernel's order, without what is not an argument.
     assert (grid, rest) == ((3, 2, 1), [None, 64, 0.25, 16, True])
 
 
@@ -82,13 +82,13 @@ def test_another_kernel_has_a_binary_of_its_own(kernel: Kernel) -> None:
     assert [len(one.binaries[0].launched) for one in (kernel, other)] == [1, 1]
 
 
-def test_one_is_not_another_size_that_is_no_multiple_of_16(kernel: Kernel) -> None:
+def test_size_one_and_non_multiples_of_16_differ(kernel: Kernel) -> None:
     for size in (1, 50, 1, 51):
         call(kernel, tensor(), None, size)
     assert [len(binary.launched) for binary in kernel.binaries] == [1, 1]
 
 
-def test_what_is_no_binary_yet_is_not_kept(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unfinished_binary_is_not_kept(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CompiledKernel", str)
     call(kernel, tensor(), None, 48)
     monkeypatch.setattr(module, "CompiledKernel", Binary)

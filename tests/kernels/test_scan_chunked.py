@@ -147,7 +147,7 @@ def test_a_sequence_does_not_feel_its_batch(monkeypatch: pytest.MonkeyPatch) -> 
         assert torch.equal(within, alone)
 
 
-def test_a_sequence_feels_its_batch_by_no_more_than_rounding() -> None:
+def test_batch_changes_a_sequence_by_rounding_only() -> None:
     """One sequence goes in segments, sixteen in one pass: the same sums in another order."""
     inputs = scan_inputs(16, 200, 32, 16)
     assert chunked.plan(1, 200, 32, 16).segments > 1

@@ -62,7 +62,7 @@ def test_softplus_is_exact(dtype: torch.dtype) -> None:
     assert torch.all((softplus(x).double() - truth).abs() <= 2 * torch.finfo(dtype).eps * truth + tiny)
 
 
-def test_reference_and_its_gradients_do_not_know_of_autocast() -> None:
+def test_autocast_leaves_reference_and_gradients_alone() -> None:
     inputs = scan_inputs(2, 6, 3, 4)
     plain = run_scan(inputs, "reference", dtype=torch.float32)
     with torch.autocast("cpu", dtype=torch.bfloat16):

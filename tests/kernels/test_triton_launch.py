@@ -27,7 +27,7 @@ def test_every_position_channel_and_group_has_work() -> None:
         assert 1 <= cut.workers <= batch * cut.chunks * cut.groups
 
 
-def test_a_forward_has_the_same_positions_in_long_chunks_and_then_in_short_ones() -> None:
+def test_long_then_short_chunks_cover_same_positions() -> None:
     for batch, length, channels, states in SIZES:
         whole = launch_config(batch, length, channels, states)
         cut = forward_config(whole, batch, length)
@@ -56,7 +56,7 @@ def test_a_forward_has_the_same_positions_in_long_chunks_and_then_in_short_ones(
         (2, 2**16, 2**15, False),
     ],
 )
-def test_one_pass_where_batch_and_channels_fill_the_device(
+def test_one_pass_where_batch_and_channels_fill_device(
     batch: int, channels: int, length: int, single: bool
 ) -> None:
     assert (launch_config(batch, length, channels, 16).chunks == 1) is single
@@ -65,9 +65,7 @@ def test_one_pass_where_batch_and_channels_fill_the_device(
 @pytest.mark.parametrize("batch", [1, 8, 1024])
 @pytest.mark.parametrize("length", [2**10, 2**14, 2**17, 2**20])
 @pytest.mark.parametrize("channels", [256, 1024, 1536])
-def test_memory_of_the_half_precision_kernels_stays_under_four_bytes_an_element(
-    batch: int, length: int, channels: int
-) -> None:
+def test_half_precision_takes_under_four_bytes_per_element(batch: int, length: int, channels: int) -> None:
     states = 16
     cut = launch_config(batch, length, channels, states)
     saved = length // SEGMENT * states * channels * batch

@@ -152,7 +152,7 @@ def test_ps_is_equivariant_to_the_reverse_complement(exchange: bool, alphabet: s
         assert (model(other).logits.flip(1) - model(tokens).logits).abs().max() > 0.01
 
 
-def test_ph_is_not_equivariant_and_is_refused_where_that_is_needed() -> None:
+def test_ph_is_refused_where_equivariance_is_needed() -> None:
     model = drawn(equivariant=False)
     assert model.config.width == 16
     with pytest.raises(UserError, match="needs a model that is equivariant"):
@@ -183,7 +183,7 @@ def test_recomputed_blocks_have_the_same_gradients() -> None:
 @pytest.mark.parametrize(
     "changes", [{}, {"exchange": True}, {"equivariant": False, "strategy": "ew_multiply"}]
 )
-def test_a_model_that_is_saved_or_exported_loads_as_it_was(tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_saved_or_exported_model_loads_as_it_was(tmp_path: Path, changes: dict[str, Any]) -> None:
     model = drawn(**changes)
     save_model(model, tmp_path / "ours")
     write_foreign(model.config, model.state_dict(), tmp_path / "theirs", "caduceus", "")

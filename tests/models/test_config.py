@@ -28,12 +28,12 @@ def test_a_number_out_of_range_is_named(values: dict, message: str) -> None:
 
 
 @pytest.mark.parametrize(("d_model", "dt_rank"), [(64, 4), (96, 6), (128, 8), (100, 7), (8, 1)])
-def test_dt_rank_is_a_sixteenth_of_the_width_rounded_up(d_model: int, dt_rank: int) -> None:
+def test_dt_rank_is_sixteenth_of_width_rounded_up(d_model: int, dt_rank: int) -> None:
     assert MambaConfig(d_model, 1).dt_rank == dt_rank
 
 
 @pytest.mark.parametrize(("vocab_size", "rows"), [(5, 8), (8, 8), (12, 16), (16, 16), (256, 256)])
-def test_the_embedding_is_padded_to_a_multiple_of_eight(vocab_size: int, rows: int) -> None:
+def test_embedding_is_padded_to_multiple_of_eight(vocab_size: int, rows: int) -> None:
     assert MambaConfig(8, 1, vocab_size=vocab_size).padded_vocab_size == rows
 
 

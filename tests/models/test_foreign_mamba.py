@@ -114,9 +114,7 @@ def test_every_gradient_equals_transformers(theirs: MambaForCausalLM, folder: Pa
         torch.testing.assert_close(found / scale, wanted[name].grad / scale, rtol=1e-4, atol=1e-5)
 
 
-def test_generation_token_by_token_has_the_logits_of_transformers(
-    theirs: MambaForCausalLM, folder: Path
-) -> None:
+def test_generation_token_by_token_has_logits_of_transformers(theirs: MambaForCausalLM, folder: Path) -> None:
     """A step at a time with the state carried, compared with their cache, on the tokens that they drew."""
     model = load(folder)
     prompt = tokens(9)[:1]
@@ -135,9 +133,7 @@ def test_generation_token_by_token_has_the_logits_of_transformers(
         logits = recurrence.step(token[None])
 
 
-def test_a_checkpoint_of_mamba_ssm_has_the_logits_of_its_weights(
-    theirs: MambaForCausalLM, state_spaces: Path
-) -> None:
+def test_mamba_ssm_checkpoint_has_logits_of_its_weights(theirs: MambaForCausalLM, state_spaces: Path) -> None:
     model = load(state_spaces)
     assert isinstance(model, LanguageModel)
     assert (model.config.vocab_size, model.config.padded_vocab_size) == (12, 16)
@@ -155,7 +151,7 @@ def test_a_loaded_model_names_what_was_mapped(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("format_", ["hf", "state_spaces"])
-def test_what_is_written_has_the_same_logits_in_transformers(format_: str, tmp_path: Path) -> None:
+def test_what_is_written_has_same_logits_in_transformers(format_: str, tmp_path: Path) -> None:
     torch.manual_seed(3)
     model = LanguageModel(MambaConfig(d_model=16, n_layer=2, d_state=4)).eval()
     out = tmp_path / "out"
@@ -247,9 +243,7 @@ HEAD = torch.ones(VOCABULARY, 16)
         (config_with(hidden_size="16"), "hidden_size: expected a number"),
     ],
 )
-def test_a_folder_that_does_not_fit_is_refused_in_one_line(
-    folder: Path, change: Callable[[Path], None], said: str
-) -> None:
+def test_folder_that_does_not_fit_is_refused(folder: Path, change: Callable[[Path], None], said: str) -> None:
     change(folder)
     with pytest.raises(UserError, match=said) as refused:
         load(folder)
@@ -279,7 +273,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(
         load(state_spaces)
 
 
-def test_a_text_model_loads_and_is_refused_where_bases_are_read(tmp_path: Path) -> None:
+def test_text_model_is_refused_where_bases_are_read(tmp_path: Path) -> None:
     torch.manual_seed(0)
     config = MambaConfig(d_model=8, n_layer=1, alphabet="text", vocab_size=300)
     model = LanguageModel(config).eval()
@@ -305,7 +299,7 @@ def cached(root: Path, folder: Path) -> None:
     (root / "models--someone--small" / "refs" / "main").write_text("0" * 40)
 
 
-def test_a_downloaded_repository_is_read_by_name_without_a_network(
+def test_downloaded_repository_is_read_by_name_without_network(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
@@ -318,9 +312,7 @@ def test_a_downloaded_repository_is_read_by_name_without_a_network(
         load("someone/other")
 
 
-def test_a_missing_path_below_a_folder_here_asks_no_hub(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_path_below_folder_here_asks_no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
     with pytest.raises(UserError, match="no model at runs/first: neither a checkpoint nor a folder"):

@@ -38,7 +38,7 @@ def test_every_parameter_is_float32(model: LanguageModel) -> None:
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 
-def test_a_is_minus_one_to_minus_n_in_every_channel(model: LanguageModel) -> None:
+def test_a_is_minus_one_to_minus_n(model: LanguageModel) -> None:
     for layer in model.backbone.layers:
         expected = -torch.arange(1.0, 17.0).expand(256, 16)
         torch.testing.assert_close(-torch.exp(layer.mixer.A_log), expected, rtol=1e-6, atol=0)

@@ -33,7 +33,7 @@ def test_a_base_changes_nothing_before_it(model: LanguageModel) -> None:
     assert not torch.equal(before[:, 89], after[:, 89])
 
 
-def test_two_halves_with_the_state_carried_equal_the_whole(model: LanguageModel) -> None:
+def test_two_halves_with_state_carried_equal_whole(model: LanguageModel) -> None:
     tokens = random_tokens(2, 100)
     weights = torch.randn(2, 100, 8)
     whole = model(tokens)
@@ -77,7 +77,7 @@ def test_detached_state_has_the_values_without_the_graph(model: LanguageModel) -
             assert not theirs.requires_grad
 
 
-def test_rows_of_a_batch_do_not_see_each_other(model: LanguageModel) -> None:
+def test_rows_of_batch_do_not_see_each_other(model: LanguageModel) -> None:
     tokens = random_tokens(5, 70)
     with torch.no_grad():
         together = model(tokens).logits
@@ -91,7 +91,7 @@ def test_rows_of_a_batch_do_not_see_each_other(model: LanguageModel) -> None:
         assert torch.equal(model(other).logits[0], together[0])
 
 
-def test_stopping_after_a_block_gives_what_the_next_one_reads(model: LanguageModel) -> None:
+def test_stopping_after_block_gives_what_next_one_reads(model: LanguageModel) -> None:
     seen: list[Tensor] = []
     hooks = [
         layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))

@@ -60,7 +60,7 @@ def test_nothing_known_is_the_zero_vector(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_without_n_the_bits_are_those_of_plain_pooling(mode: str) -> None:
+def test_without_n_bits_are_those_of_plain_pooling(mode: str) -> None:
     """What models were trained with before N was left out."""
     torch.manual_seed(0)
     hidden, tokens = torch.randn(3, 50, 8), torch.randint(0, 4, (3, 50))

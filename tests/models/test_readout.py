@@ -73,7 +73,7 @@ def test_pieces_equal_the_whole(reader: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("length", [1, 7])
 def test_both_strands_meet_at_each_base(length: int) -> None:
-    """By the loop: state t of the sequence beside state n - 1 - t of its reverse complement."""
+    """By the loop: state t of the sequence next to state n - 1 - t of its reverse complement."""
     model = build(mode="mean", context="both")
     tokens = draw(1, length, 4)
     one, other = (model.backbone(strand).hidden[0] for strand in (tokens, other_strand(tokens)))
@@ -85,7 +85,7 @@ def test_both_strands_meet_at_each_base(length: int) -> None:
     torch.testing.assert_close(found, torch.stack(joined), rtol=1e-5, atol=1e-6)
 
 
-def test_with_both_strands_the_first_base_sees_the_last() -> None:
+def test_with_both_strands_first_base_sees_last() -> None:
     tokens, changed = draw(1, 9, 4), draw(1, 9, 4)
     changed[0, -1] = (changed[0, -1] + 1) % 4
     for context, sees in (("forward", False), ("both", True)):
@@ -95,7 +95,7 @@ def test_with_both_strands_the_first_base_sees_the_last() -> None:
 
 
 @pytest.mark.parametrize("reader", [*READERS, EQUAL], ids=str)
-def test_an_average_over_strands_is_the_same_of_either(reader: dict[str, Any]) -> None:
+def test_average_over_strands_is_same_of_either(reader: dict[str, Any]) -> None:
     alone = build(**reader)
     both = build(**reader, strand="both")
     tokens = draw(2, 150, 4)
@@ -130,7 +130,7 @@ def test_positions_refuse_another_length() -> None:
     torch.testing.assert_close(model(filled, lengths), model(whole), rtol=1e-5, atol=1e-6)
 
 
-def test_attention_is_a_mean_weighted_by_content_and_place() -> None:
+def test_attention_is_mean_weighted_by_content_and_place() -> None:
     torch.manual_seed(1)
     layer, hidden = Attention(6).double(), torch.randn(1, 11, 6, dtype=torch.float64)
     known = torch.arange(11)[None] % 4 != 2
@@ -170,7 +170,7 @@ def test_a_model_comes_back_from_its_folder(reader: dict[str, Any], tmp_path: Pa
     torch.testing.assert_close(again(draw(2, 150)), model(draw(2, 150)), rtol=1e-4, atol=1e-5)
 
 
-def test_a_plain_pooling_leaves_no_word_in_its_file() -> None:
+def test_plain_pooling_leaves_no_word_in_its_file() -> None:
     """What an older version reads it still reads."""
     keys = {"kind", "labels", "mode", "shift", "scale", "strand"}
     assert set(DecoderConfig("classification", LABELS, "mean").to_dict()) == keys

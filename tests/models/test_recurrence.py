@@ -25,7 +25,7 @@ def test_steps_equal_the_parallel_forward(shape: dict[str, int]) -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-13)
 
 
-def test_it_goes_on_from_one_prefix_for_all() -> None:
+def test_batch_resumes_from_one_prefix() -> None:
     model = build()
     tokens = torch.randint(0, 5, (4, 30), dtype=torch.uint8)
     tokens[:, :20] = tokens[0, :20]

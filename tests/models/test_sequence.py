@@ -64,8 +64,8 @@ def test_padding_changes_neither_logits_nor_gradients(
             assert error < 1e-5, f"{name}: {error:.2e}"
 
 
-def test_padding_is_told_from_bases_by_the_lengths_alone() -> None:
-    """Without lengths the same padding must count: the comparison above is no accident."""
+def test_padding_is_told_from_bases_by_lengths_alone() -> None:
+    """Without lengths the same padding must count: the comparison above is not an accident."""
     model = build("last")
     tokens = padded(rows(), "right", 2, 3)
     assert not torch.allclose(model(tokens), model(tokens, LENGTHS), atol=1e-3)
@@ -112,7 +112,7 @@ def test_the_next_base_is_one_in_either_case() -> None:
     torch.testing.assert_close(model.features(tokens)[0], expected, rtol=1e-5, atol=1e-6)
 
 
-def test_sums_and_the_head_are_not_of_half_precision() -> None:
+def test_sums_and_head_are_not_of_half_precision() -> None:
     """Under autocast the windows' differences would be rounded away."""
     model = build("next").float()
     tokens = rows()[1][None]

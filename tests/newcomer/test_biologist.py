@@ -136,9 +136,7 @@ def test_variants_are_scored_by_the_answer(shell: Shell, folder: Path, classifie
         assert float(effect["effect"]) == pytest.approx(odds[0] - odds[1], rel=1e-3, abs=1e-4)
 
 
-def test_embeddings_and_a_sliding_track_lie_where_they_look(
-    shell: Shell, folder: Path, classifier: Path
-) -> None:
+def test_embeddings_and_sliding_track_lie_in_place(shell: Shell, folder: Path, classifier: Path) -> None:
     status, _, err = shell(f"embed model=tissue {GENES} out=vectors.csv")
     assert status == 0, err
     found = rows(folder / "vectors.csv")

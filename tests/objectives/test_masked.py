@@ -23,7 +23,7 @@ def batch(rows: int, length: int, first: int = 0) -> Batch:
     return {"tokens": tokens, "index": torch.arange(first, first + rows)}
 
 
-def test_a_base_is_chosen_by_seed_sample_and_place_alone() -> None:
+def test_choice_depends_on_seed_sample_and_place_alone() -> None:
     objective = MaskedBases(DNA)
     whole = batch(6, 400, first=2**40)
     read, targets = objective.masked(whole)
@@ -84,7 +84,7 @@ def test_the_loss_is_of_the_chosen_bases_alone() -> None:
 
 
 @pytest.mark.parametrize("alphabet", ["dna", "bytes", "characters", "mlm"])
-def test_a_mask_is_no_letter_and_only_nucleotides_are_chosen(alphabet: str) -> None:
+def test_only_nucleotides_are_masked_by_a_non_letter(alphabet: str) -> None:
     letters = get_alphabet(alphabet)
     config = MambaConfig(d_model=8, n_layer=1, alphabet=alphabet, vocab_size=letters.size)
     objective = MaskedBases(config, rate=1.0)

@@ -39,7 +39,7 @@ def batches(decoder: DecoderConfig, *sizes: int) -> list[Batch]:
     return made
 
 
-def test_a_loss_is_a_sum_over_sequences_with_weights_and_smoothing() -> None:
+def test_loss_sums_sequences_with_weights_and_smoothing() -> None:
     torch.manual_seed(0)
     model, (batch,) = SequenceModel(MambaConfig(8, 1), ABC), batches(ABC, 6)
     weights = torch.tensor([1.0, 2.0, 4.0])
@@ -53,9 +53,7 @@ def test_a_loss_is_a_sum_over_sequences_with_weights_and_smoothing() -> None:
 
 @pytest.mark.parametrize("decoder", [ABC, NUMBER])
 @pytest.mark.parametrize("sizes", [(7, 1, 4), (1,)])
-def test_a_meter_scores_all_batches_in_the_order_of_their_examples(
-    decoder: DecoderConfig, sizes: tuple[int, ...]
-) -> None:
+def test_meter_scores_all_batches_in_example_order(decoder: DecoderConfig, sizes: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     model, given = SequenceModel(MambaConfig(8, 1), decoder).eval(), batches(decoder, *sizes)
     task = objective(decoder)
@@ -113,7 +111,7 @@ def test_settings_out_of_range(changes: dict[str, Any], message: str) -> None:
     assert message in str(error.value)
 
 
-def test_a_block_learns_slower_than_the_one_above_it() -> None:
+def test_block_learns_slower_than_one_above_it() -> None:
     model = SequenceModel(MambaConfig(8, 3), ABC)
     model.backbone.layers[1].requires_grad_(False)
     optimizer = adamw(

@@ -109,7 +109,7 @@ class Unreadable(Exception):  # noqa: N818
 
 @dataclass
 class Counts:
-    """What came of the inputs of a format; `failures` say of each what it was and show it."""
+    """The outcomes of a format's inputs; `failures` say of each what it was and show it."""
 
     inputs: int = 0
     read: int = 0

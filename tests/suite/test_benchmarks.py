@@ -88,9 +88,7 @@ def users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return table
 
 
-def test_a_users_suite_is_found_by_import_path_and_leaves_everything_behind(
-    users: Path, model: LanguageModel, tmp_path: Path
-) -> None:
+def test_users_suite_runs_by_import_path(users: Path, model: LanguageModel, tmp_path: Path) -> None:
     save_model(model, tmp_path / "model")
     settings = {"name": "my_suite.MySuite", "model": str(tmp_path / "model"), "device": "cpu", "seed": 3}
     results = benchmark(OmegaConf.create({**settings, "plugins": []}), tmp_path / "run")
@@ -119,7 +117,7 @@ def test_a_users_suite_is_found_by_import_path_and_leaves_everything_behind(
     ]
 
 
-def test_a_family_without_likelihoods_is_probed_and_its_zero_shot_is_marked(
+def test_family_without_likelihoods_is_probed_without_zero_shot(
     users: Path,
     model: LanguageModel,
     tmp_path: Path,
@@ -137,7 +135,7 @@ def test_a_family_without_likelihoods_is_probed_and_its_zero_shot_is_marked(
     assert not (tmp_path / "none").exists()
 
 
-def test_a_changed_or_missing_file_is_refused_before_anything_is_written(
+def test_changed_or_missing_file_is_refused_before_writing(
     users: Path, model: LanguageModel, tmp_path: Path
 ) -> None:
     suite = find_suite("my_suite.MySuite")
@@ -155,7 +153,7 @@ def test_a_changed_or_missing_file_is_refused_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
-def test_bits_of_yeast_are_those_of_the_pretraining_report(model: LanguageModel, tmp_path: Path) -> None:
+def test_bits_of_yeast_are_those_of_pretraining_report(model: LanguageModel, tmp_path: Path) -> None:
     rows = run_benchmark(ShortBits(), model, tmp_path, device="cpu", quiet=True)["rows"]
     config = ShortBits().data()
     data = config.build(0, global_batch_size=8, max_steps=1, world_size=1)
@@ -171,9 +169,7 @@ def test_bits_of_yeast_are_those_of_the_pretraining_report(model: LanguageModel,
     assert all(row["low"] < row["value"] < row["high"] for row in rows)
 
 
-def test_coding_windows_are_probed_and_compared_with_the_majority_class(
-    model: LanguageModel, tmp_path: Path
-) -> None:
+def test_coding_probe_is_compared_with_majority_class(model: LanguageModel, tmp_path: Path) -> None:
     rows = run_benchmark(ShortCoding(), model, tmp_path, device="cpu", quiet=True)["rows"]
     assert [row["protocol"] for row in rows] == ["probe", "finetune", "baseline"]
     counts = json.loads((tmp_path / "probe" / "metrics.json").read_text())["test"]["confusion"]
@@ -184,7 +180,7 @@ def test_coding_windows_are_probed_and_compared_with_the_majority_class(
     assert "3 of the test sequences are in train too" in rows[0]["note"]
 
 
-def test_every_interval_is_that_of_the_draws_of_windows() -> None:
+def test_every_interval_is_that_of_draws_of_windows() -> None:
     costs, counts = np.array([1.0, 3.0]), np.array([1, 1])
     # Of two windows a draw has the mean 1 or 3 a quarter of the time each: beyond 2.5 % at either end.
     assert ratio(costs, counts, 2000, 0) == (2.0, 1.0, 3.0)

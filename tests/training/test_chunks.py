@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from dnamamba.errors import UserError
 from dnamamba.models import LanguageModel, MambaBackbone, MambaConfig
+from dnamamba.models.chunk_pooling import PoolingWeights, pooled
 from dnamamba.models.pooling import base_table, pool
-from dnamamba.training.chunk_pooling import PoolingWeights, pooled
 from dnamamba.training.chunks import chunked_backward, spans_of
 
 CONFIG = MambaConfig(d_model=16, n_layer=3)
@@ -155,7 +155,7 @@ def test_float32_stays_within_its_rounding() -> None:
 
 
 @pytest.mark.parametrize("chunk", [7, 64])
-def test_autocast_gradients_are_as_near_as_those_of_the_whole_step(chunk: int) -> None:
+def test_autocast_gradients_are_as_near_as_whole_step(chunk: int) -> None:
     """Autocast keeps copies of the weights, and one made without gradients would give none."""
     tokens = windows()
     _, truth = whole_step(language_model(), tokens)
@@ -246,7 +246,7 @@ def test_truncated_gradients_are_those_of_detached_states() -> None:
     assert (found[name] - whole[name]).norm() > 1e-3 * whole[name].norm()
 
 
-def test_truncated_gradients_of_a_pooled_head_do_not_cross_borders() -> None:
+def test_truncated_gradients_of_pooled_head_stay_within_borders() -> None:
     model, tokens = language_model().backbone, windows(1)[:, :-1]
     weights = PoolingWeights("last", torch.zeros(1, 150, dtype=torch.uint8))
     loss = chunked_backward(

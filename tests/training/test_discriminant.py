@@ -100,7 +100,7 @@ def test_a_large_mean_costs_no_digits() -> None:
     assert torch.isfinite(bias).all()
 
 
-def test_a_feature_that_does_not_vary_has_no_weight() -> None:
+def test_feature_that_does_not_vary_has_no_weight() -> None:
     """Nor one that varies by the rounding of float32 alone; the others are as if it were not there."""
     features, labels = samples()
     constant = torch.full((len(features), 1), 0.1, dtype=torch.float64)
@@ -113,7 +113,7 @@ def test_a_feature_that_does_not_vary_has_no_weight() -> None:
 
 
 @pytest.mark.parametrize("features", [torch.eye(2), torch.ones(6, 2)])
-def test_without_a_spread_there_is_no_answer(features: Tensor) -> None:
+def test_features_without_spread_are_refused(features: Tensor) -> None:
     labels = torch.arange(len(features)) % 2
     with pytest.raises(UserError, match="no two training windows of a class differ in what the head reads"):
         solved(features, labels, 0.02)

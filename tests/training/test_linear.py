@@ -1,4 +1,4 @@
-"""Linear models beside a fine-tuning: at the minimum, by the conditions that hold there alone."""
+"""Linear models as baselines of a fine-tuning: at the minimum, by the conditions that hold there alone."""
 
 import math
 

@@ -27,7 +27,7 @@ def trained(model: SequenceModel) -> torch.Tensor:
     return torch.randint(0, 4, (3, 70), dtype=torch.uint8)
 
 
-def test_new_adapters_change_nothing_and_only_they_and_the_head_learn(model: SequenceModel) -> None:
+def test_new_adapters_change_nothing_and_train_with_head(model: SequenceModel) -> None:
     tokens = torch.randint(0, 4, (2, 40), dtype=torch.uint8)
     before = model(tokens)
     add_adapters(model, rank=3, alpha=6)
@@ -65,7 +65,7 @@ def test_adapters_called_equal_adapters_merged(model: SequenceModel) -> None:
     torch.testing.assert_close(merged, weight + 6 / 3 * b @ a, rtol=1e-5, atol=1e-6)
 
 
-def test_a_wrapped_projection_keeps_a_block_from_the_fused_kernel(
+def test_wrapped_projection_keeps_block_from_fused_kernel(
     model: SequenceModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fused: list[bool] = []

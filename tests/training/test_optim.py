@@ -7,7 +7,7 @@ from dnamamba import LanguageModel, MambaConfig, UserError
 from dnamamba.training.optim import Schedule, adamw, parameter_groups
 
 
-def test_warmup_is_linear_and_cosine_ends_at_the_final_rate() -> None:
+def test_warmup_is_linear_cosine_ends_at_final_rate() -> None:
     schedule = Schedule(max_steps=100, learning_rate=8e-3, final_learning_rate=1e-5, warmup_fraction=0.1)
     assert schedule.warmup_steps == 10
     assert [schedule(step) for step in range(10)] == pytest.approx([8e-4 * (step + 1) for step in range(10)])

@@ -79,7 +79,7 @@ def test_the_operators_describe_themselves(optional: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("optional", [(), ("bias", "initial_state")])
-def test_a_compiled_convolution_equals_the_eager_one_bit_for_bit(
+def test_compiled_convolution_equals_eager_one_bit_for_bit(
     optional: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As on a GPU, where the dispatch asks nothing of triton; a graph can't hold the question put elsewhere.

@@ -125,7 +125,7 @@ def laid_out(x: torch.Tensor, how: str) -> torch.Tensor:
 @pytest.mark.parametrize(
     "how", ["in wider rows", "shifted by a value", "in rows of an odd length", "every second value"]
 )
-def test_other_layouts_in_memory_equal_dense_ones_bit_for_bit(name: str, how: str) -> None:
+def test_other_memory_layouts_equal_dense_bit_for_bit(name: str, how: str) -> None:
     inputs = half_precision_inputs(2, 16, 32)
     moved = {**inputs, name: laid_out(inputs[name], how)}
     assert torch.equal(moved[name], inputs[name])

@@ -113,7 +113,7 @@ def test_without_softplus() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_inputs_of_trained_models_within_twice_the_eager_error(dtype: torch.dtype) -> None:
+def test_inputs_of_trained_models_within_twice_eager_error(dtype: torch.dtype) -> None:
     inputs = trained_inputs(1, 21, 3, 4)
     truth = run_scan(inputs, "reference", softplus=False)
     eager = run_scan(inputs, "reference", dtype=dtype, softplus=False)
@@ -167,7 +167,7 @@ def test_the_operators_describe_themselves() -> None:
 
 
 @pytest.mark.parametrize("optional", [(), OPTIONAL])
-def test_a_compiled_scan_equals_the_eager_one_bit_for_bit(
+def test_compiled_scan_equals_eager_one_bit_for_bit(
     optional: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As on a GPU, where the dispatch asks nothing of triton; a graph can't hold the question put elsewhere.

@@ -1,0 +1,47 @@
+"""What a machine had too little of, where a library says it in an exception of many kinds."""
+
+import errno
+import traceback
+from collections.abc import Iterator
+
+
+def shortage(error: BaseException) -> str | None:
+    """One line for a run that ended for want of memory or shared memory; None of any other error.
+
+    >>> shortage(MemoryError("Unable to allocate 32.0 TiB"))
+    'too little memory (Unable to allocate 32.0 TiB); use smaller batches, or a machine with more'
+    """
+    for each in _chain(error):
+        text = str(each).partition("\n")[0]
+        if _of_shared_memory(each):
+            return (
+                f"/dev/shm: too little shared memory for data.num_workers ({text}); set data.num_workers=0, "
+                "or give a container more, as by `docker run --shm-size=1g`"
+            )
+        if (
+            isinstance(each, MemoryError)
+            or type(each).__name__ == "OutOfMemoryError"  # torch's, of a GPU
+            or "can't allocate memory" in text
+            or (isinstance(each, OSError) and each.errno == errno.ENOMEM)
+        ):
+            return f"too little memory ({text}); use smaller batches, or a machine with more"
+    return None
+
+
+def _of_shared_memory(error: BaseException) -> bool:
+    if "shared memory" in str(error):  # of a worker that the kernel ended
+        return True
+    if not isinstance(error, OSError) or error.errno != errno.ENOSPC:
+        return False
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and "multiprocessing" in frames[-1].filename
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error, and those on whose account it was raised."""
+    seen: set[int] = set()
+    now: BaseException | None = error
+    while now is not None and id(now) not in seen:
+        seen.add(id(now))
+        yield now
+        now = now.__cause__ or now.__context__

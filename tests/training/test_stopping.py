@@ -1,0 +1,102 @@
+"""A run that is asked to end before its processes are there, by its terminal, or by who reads its output."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import DictConfig
+
+from dnamamba.commands.pretrain import pretrain
+from dnamamba.errors import Interrupted
+from dnamamba.objectives.next_base import NextBase
+
+TINY = (
+    "model.d_model=8",
+    "model.n_layer=1",
+    "data.max_length=32",
+    "data.batch_size=2",
+    "data.valid_windows=4",
+    "data.markov_orders=[]",
+    "train.global_batch_size=4",
+    "train.max_steps=100000",
+    "train.validate_every=100000",
+    "train.checkpoint_every=100000",
+    "train.log_every=1",
+)
+
+
+def start(genome: Path, folder: Path, *more: str, **how: object) -> subprocess.Popen:
+    command = [sys.executable, "-m", "dnamamba.pretrain", f"data.fasta={genome}", *TINY, *more]
+    return subprocess.Popen(
+        [*command, "data.valid=[two]", "data.test=[three]", f"hydra.run.dir={folder}"],
+        stderr=subprocess.PIPE,
+        text=True,
+        **how,
+    )
+
+
+def wait_for(path: Path, text: str = "") -> None:
+    for _ in range(600):
+        if path.is_file() and text in path.read_text():
+            return
+        time.sleep(0.1)
+    pytest.fail(f"{path} never came")
+
+
+def test_absent_machine_is_named_and_not_awaited(genome: Path, tmp_path: Path) -> None:
+    with (
+        (tmp_path / "out").open("w") as out,
+        start(genome, tmp_path / "run", "trainer.num_nodes=2", stdout=out) as run,
+    ):
+        wait_for(tmp_path / "out", "waiting for 1 other machine(s) at 127.0.0.1:")
+        time.sleep(2)
+        run.terminate()
+        assert run.wait(20) == 143
+        assert "stopped by SIGTERM before every process was there" in run.stderr.read()
+    assert not (tmp_path / "run" / ".lock").exists()
+
+
+def test_a_closed_output_leaves_a_checkpoint(genome: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    last = folder / "checkpoints" / "last.ckpt"
+    with start(genome, folder, "train.max_steps=1000", stdout=subprocess.PIPE) as run:
+        wait_for(folder / "metrics.csv", "\n0,3")
+        run.stdout.close()  # the next line that it prints, every 100 steps, finds no reader
+        assert run.wait(60) == 128 + signal.SIGHUP
+        error = run.stderr.read()
+    steps = torch.load(last, weights_only=True)["global_step"]
+    assert f"stopped by SIGHUP after step {steps:,}; go on with ckpt_path={last}" in error
+    assert 0 < steps < 1000
+    rows = (folder / "metrics.csv").read_text().splitlines()
+    assert rows[-1].split(",")[1] == str(steps - 1)
+
+
+@pytest.mark.parametrize(("nohup", "steps"), [(False, 2), (True, 6)])
+def test_closed_terminal_ends_run_unless_by_nohup(
+    tiny: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nohup: bool, steps: int
+) -> None:
+    plain = NextBase.loss_sum
+
+    def hung_up(*arguments: Any) -> Any:
+        if (tmp_path / "run" / "metrics.csv").exists():  # from the second step on
+            signal.raise_signal(signal.SIGHUP)
+        return plain(*arguments)
+
+    monkeypatch.setattr(NextBase, "loss_sum", hung_up)
+    own = signal.SIG_IGN if nohup else signal.SIG_DFL
+    before = signal.signal(signal.SIGHUP, own)
+    try:
+        with nullcontext() if nohup else pytest.raises(Interrupted, match="stopped by SIGHUP after step 2"):
+            pretrain(tiny(), tmp_path / "run")
+        assert signal.getsignal(signal.SIGHUP) == own
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    assert torch.load(last, weights_only=True)["global_step"] == steps
