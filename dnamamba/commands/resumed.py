@@ -48,8 +48,7 @@ def own_configuration(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
         if not key.startswith("hydra"):
             OmegaConf.update(saved, key, OmegaConf.select(cfg, key), merge=False, force_add=True)
     # Keys that are newer than the run.
-    for key in cfg:
-        if key not in saved:
-            saved[key] = cfg[key]
+    for newer in set(cfg) - set(saved):
+        saved[newer] = cfg[newer]
     print(f"dnamamba: resuming with the configuration of {path}", file=sys.stderr)
     return saved
