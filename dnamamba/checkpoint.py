@@ -18,6 +18,8 @@ from torch import Tensor
 
 from dnamamba.errors import UserError
 from dnamamba.files import replacing_folder
+from dnamamba.foreign import read_foreign
+from dnamamba.hub import fetched, is_name
 from dnamamba.models import DecoderConfig, LanguageModel, ModelConfig, SequenceModel
 from dnamamba.models.families import family_of_file
 
@@ -74,7 +76,9 @@ def _digest(document: dict[str, Any], weights: Path) -> str:
 
 
 def load(path: str | Path) -> Model:
-    """A model from an exported folder, a run's folder or a checkpoint, on the CPU and in evaluation mode.
+    """A model from a folder, a run's folder or a checkpoint, on the CPU and in evaluation mode.
+
+    The folder may be another package's (`dnamamba.foreign`), or `owner/name` of the Hugging Face Hub.
 
     Returns:
         A `LanguageModel` as it was pretrained, or a `SequenceModel` as it was fine-tuned.
@@ -82,7 +86,9 @@ def load(path: str | Path) -> Model:
     Raises:
         UserError: there is no model there, or it is damaged; the message names the file and what is wrong.
     """
-    path = Path(os.path.expanduser(path))
+    name, path = str(path), Path(os.path.expanduser(path))
+    if not path.exists() and is_name(name):
+        path = fetched(name)
     if path.is_file():
         checkpoint = read_checkpoint(path)
         config = checkpoint_config(checkpoint, path)
@@ -107,6 +113,12 @@ def load(path: str | Path) -> Model:
 def _load_folder(folder: Path) -> Model:
     config_file, weights_file = folder / CONFIG_FILE, folder / WEIGHTS_FILE
     document = _read_document(config_file)
+    if "format" not in document:
+        foreign = read_foreign(folder, document)
+        model = _build(foreign.config, None, foreign.weights, folder)
+        assert isinstance(model, LanguageModel)
+        model.mapped = foreign.mapped
+        return model
     config = _model_config(document.get("family", OLD_FAMILY), document.get("model"), config_file)
     decoder = document.get("decoder") if document["format"] == SEQUENCE_FORMAT else None
     if document["format"] == SEQUENCE_FORMAT and decoder is None:
@@ -115,14 +127,14 @@ def _load_folder(folder: Path) -> Model:
         weights = load_file(weights_file)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{weights_file} is missing or damaged ({error})") from error
-    model = _build(config, _decoder(decoder, config_file), weights, folder)
+    built = _build(config, _decoder(decoder, config_file), weights, folder)
     if document.get(DIGEST, found := _digest(document, weights_file)) != found:
         raise UserError(
             f"{folder}: {CONFIG_FILE} and {WEIGHTS_FILE} are not as they were written (their SHA-256 is "
             f"{found[:12]}..., and {CONFIG_FILE} says {str(document[DIGEST])[:12]}...): use another copy, or "
             f"remove `{DIGEST}` from {CONFIG_FILE} if you changed it yourself"
         )
-    return model
+    return built
 
 
 def model_hash(model: Model) -> str:
@@ -191,7 +203,9 @@ def _decoder(values: Any, path: Path) -> DecoderConfig | None:
 
 def _read_document(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(document, dict) and "format" not in document:
+            return document  # another package's
         found, version = document["format"], document["format_version"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is damaged: {type(error).__name__}: {error}") from error

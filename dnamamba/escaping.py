@@ -68,14 +68,15 @@ def cell(value: object) -> str:
 
 
 class TsvWriter:
-    """Rows of a TSV table, each cell as `cell` makes it.
+    """Rows of a TSV or CSV table, each cell as `cell` makes it.
 
     Args:
         file: opened with `newline=""` and in UTF-8.
+        delimiter: a tab, or a comma.
     """
 
-    def __init__(self, file: TextIO) -> None:
-        self._writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+    def __init__(self, file: TextIO, delimiter: str = "\t") -> None:
+        self._writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
 
     def writerow(self, row: Iterable[object]) -> None:
         """Write a row."""

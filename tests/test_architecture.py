@@ -20,8 +20,8 @@ LAYERS = (
     ("escaping", "errors", "files", "optional", "plugins", "shortages", "terminal"),
     ("kernels", "data", "reports.figures"),
     ("heads",),
-    ("models",),
-    ("checkpoint",),
+    ("models", "compat"),
+    ("checkpoint", "foreign", "hub"),
     ("objectives",),
     ("datasets", "reports"),
     ("config", "planning.cost", *CONFIGURING),
@@ -30,7 +30,10 @@ LAYERS = (
     ("inference",),
     ("suite",),
     ("commands",),
-    ("pretrain", "finetune", "plan", "embed", "score", "tracks", "generate", "benchmark", "info", "__main__"),
+    (
+        *("pretrain", "finetune", "plan", "embed", "score", "tracks", "generate", "benchmark", "predict"),
+        *("export", "info", "__main__"),
+    ),
 )
 ENTRIES = LAYERS[-1]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
@@ -43,6 +46,7 @@ HOME_OF = {
     "omegaconf": {"config", "commands", *ENTRIES},
     "torchmetrics": {"objectives"},
     "peft": {"training.lora"},
+    "huggingface_hub": {"hub"},
     "pyarrow": {"data", "inference"},
     "openpyxl": {"data"},
     "pyfaidx": {"data"},

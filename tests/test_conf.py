@@ -29,6 +29,8 @@ PARAMETERS = {
     "paper_7m": 7_010_560,
     "paper_19m3": 19_287_936,
     "paper_40m7": 40_690_176,
+    "caduceus_ph": 7_723_264,
+    "caduceus_ps": 7_723_264,
 }
 
 

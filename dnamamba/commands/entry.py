@@ -12,6 +12,7 @@ COMMANDS = {
     "score": "score the effects of variants, or of every change of a region",
     "tracks": "write how well each base is predicted, as bigWig",
     "generate": "generate new sequence from a trained model",
+    "export": "write a model as a folder of transformers, mamba_ssm or Caduceus",
     "benchmark": "run a benchmark of a model, with baselines and published numbers",
     "plan": "print what a pretraining run would do, before it starts",
     "info": "print versions and devices, and test the kernels",

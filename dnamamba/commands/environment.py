@@ -90,7 +90,7 @@ def _scan(backend: str, device: str, dtype: torch.dtype) -> list[torch.Tensor]:
     inputs["A"] = -inputs["A"].exp()
     inputs = {name: t.to(device, dtype).requires_grad_() for name, t in inputs.items()}
     positional = [inputs.pop(name) for name in ("u", "dt", "A", "B", "C")]
-    y, state = selective_scan(*positional, **inputs, dt_softplus=True, backend=backend)
+    y, state = selective_scan(*positional, **inputs, dt_softplus=True, backend=backend)  # type: ignore[arg-type]
     weights = torch.linspace(-1, 1, length, dtype=dtype, device=device)[:, None]
     gradients = torch.autograd.grad((y * weights).sum() + state.sum(), [*positional, *inputs.values()])
     return [y.detach(), state.detach(), *gradients]

@@ -4,6 +4,7 @@ import re
 import shutil
 import textwrap
 from collections.abc import Iterator, Sequence
+from itertools import dropwhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,21 +62,30 @@ def opening(text: str) -> list[str]:
 
 
 def settings(text: str, before: str = "") -> Iterator[Setting]:
-    """The keys of a configuration file, in its order.
+    """The keys of a configuration file, in its order; a meaning stands behind its key, or in lines above it.
 
     >>> list(settings("a: 1  # one\\nb:     # two\\n  c: x  # three\\n"))[2]
     Setting(name='b.c', default='x', meaning='three')
     """
     path: list[tuple[int, str]] = []
-    for line in text.splitlines():
+    above: list[str] = []
+    for line in _body(text):
         found = _KEY.match(line)
         if found is None:
+            above = [*above, line.strip(" #")] if line.lstrip().startswith("#") else []
             continue
         indent = len(found["indent"])
         path = [*((depth, key) for depth, key in path if depth < indent), (indent, found["key"])]
         if path[0][1] not in HIDDEN:
             name = ".".join(key for _, key in path)
-            yield Setting(f"{before}{name}", found["value"] or "", found["meaning"] or "")
+            yield Setting(f"{before}{name}", found["value"] or "", found["meaning"] or " ".join(above))
+        above = []
+
+
+def _body(text: str) -> list[str]:
+    """The lines of a configuration file after its opening comment."""
+    lines = text.splitlines()
+    return list(dropwhile(lambda line: line.startswith("#"), lines))
 
 
 def chosen(command: str, overrides: Sequence[str] = ()) -> dict[str, str | None]:

@@ -35,6 +35,7 @@ class Alphabet:
         to_letter: uint8[256], id to letter, '.' for padding and '?' for ids that stand for nothing.
         complement: uint8[256], id to id.
         scored: bool[256], the ids that count in the loss.
+        mask_id: stands for a base that a masked model must tell; no letter has it.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Alphabet:
     to_letter: Ids
     complement: Ids
     scored: NDArray[np.bool_]
+    mask_id: int
 
     def __post_init__(self) -> None:
         for table in (self.to_id, self.to_letter, self.complement, self.scored):
@@ -93,7 +95,7 @@ def _dna() -> Alphabet:
     complement = np.arange(256, dtype=np.uint8)
     complement[:4] = (3, 2, 1, 0)
     # 8 ids, not 6: the embedding and the head have a width that is a multiple of 8.
-    return Alphabet("dna", 8, 5, 4, to_id, to_letter, complement, np.arange(256) < 4)
+    return Alphabet("dna", 8, 5, 4, to_id, to_letter, complement, np.arange(256) < 4, 6)
 
 
 def _bytes() -> Alphabet:
@@ -102,10 +104,35 @@ def _bytes() -> Alphabet:
     to_letter[0] = ord(".")
     for letter, other in zip(IUPAC.encode(), _IUPAC_COMPLEMENT.encode(), strict=True):
         complement[letter], complement[letter | 0x20] = other, other | 0x20
-    return Alphabet("bytes", 256, 0, ord("N"), identity, to_letter, complement, identity != 0)
+    return Alphabet("bytes", 256, 0, ord("N"), identity, to_letter, complement, identity != 0, 1)
 
 
-_ALPHABETS = {alphabet.name: alphabet for alphabet in (_dna(), _bytes())}
+def _specials_first(name: str, size: int, first: int, *, pad: int, mask: int, unknown: int) -> Alphabet:
+    """Another package's tokenizer of single bases: A, C, G, T are `first` and the next three ids."""
+    bases = np.arange(first, first + 4)
+    to_id = np.full(256, unknown, dtype=np.uint8)
+    for letter, base in zip(b"ACGTU", (*bases, bases[3]), strict=True):
+        to_id[[letter, letter | 0x20]] = base
+    to_letter = np.full(256, ord("?"), dtype=np.uint8)
+    to_letter[bases] = np.frombuffer(b"ACGT", dtype=np.uint8)
+    to_letter[unknown], to_letter[pad] = ord("N"), ord(".")
+    complement = np.arange(256, dtype=np.uint8)
+    complement[bases] = bases[::-1]
+    scored = np.isin(np.arange(256), bases)
+    return Alphabet(name, size, pad, unknown, to_id, to_letter, complement, scored, mask)
+
+
+_ALPHABETS = {
+    alphabet.name: alphabet
+    for alphabet in (
+        _dna(),
+        _bytes(),
+        _specials_first("characters", 12, 7, pad=4, mask=3, unknown=11),
+        _specials_first("mlm", 8, 3, pad=0, mask=1, unknown=2),
+    )
+}
+TEXT = "text"
+"""What the config of a model of a tokenizer's tokens calls them: no letter of DNA has an id there."""
 
 
 def get_alphabet(name: str) -> Alphabet:
@@ -113,10 +140,14 @@ def get_alphabet(name: str) -> Alphabet:
 
     `dna`: A C G T N = 0..4, padding 5, size 8; case-folded, U reads as T and any other letter as N.
     `bytes`: 256 ids, every byte its own; 0 is padding.
+    `characters`: seven special ids, then A C G T N = 7..11, padding 4, size 12 (HyenaDNA and Caduceus).
+    `mlm`: padding 0, mask 1, N 2, A C G T = 3..6, size 8 (PlantCaduceus).
 
     Raises:
-        UserError: there is no alphabet of that name.
+        UserError: there is no alphabet of that name, or it is a text tokenizer's.
     """
+    if name == TEXT:
+        raise UserError("the model reads a text tokenizer's tokens, not bases: give a model of DNA")
     try:
         return _ALPHABETS[name]
     except KeyError:

@@ -93,6 +93,8 @@ class DataModule(lightning.LightningDataModule):
         schedule: the stages of the run.
         padding: `right` or `left`, the side of a short row that is filled.
         context_size: neighbouring processes that are given the same batches, of which each reads a part.
+        reverse_complement: whether each training sequence is read from a random strand; None where the recipe
+            may decide, and otherwise the same as True.
         console: for a word on long work.
     """
 
@@ -101,6 +103,7 @@ class DataModule(lightning.LightningDataModule):
     schedule: LengthSchedule
     padding: str = "right"
     context_size: int = 1
+    reverse_complement: bool | None = False
     console: Console = Console(quiet=True)
 
     def __init__(
@@ -140,6 +143,11 @@ class DataModule(lightning.LightningDataModule):
         labels = self.decoder("mean").labels
         return [1] * len(labels), len(labels)
 
+    @property
+    def common_length(self) -> int | None:
+        """Bases of every sequence that is read, of all splits; None where they differ."""
+        return None
+
     def decoder(self, mode: str) -> DecoderConfig:
         """The question that the labels ask, answered by pooling `mode`.
 
@@ -163,6 +171,20 @@ class DataModule(lightning.LightningDataModule):
     def held_out_loaders(self) -> Iterator[tuple[str, DataLoader]]:
         """Every example of `valid`, then of `test`, each on one process and once."""
         raise NotImplementedError(f"{type(self).__name__}.held_out_loaders")
+
+    def training_batches(self, most: int, bases: int) -> Iterator[Batch]:
+        """Training examples for simple models that are fitted beside a fine-tuning, by one process.
+
+        Args:
+            most: examples that will be read; there may be fewer.
+            bases: that will be read in all.
+        """
+        done = 0
+        for batch in self.train_dataloader():
+            yield batch
+            done += len(batch["tokens"])
+            if done >= most:
+                return
 
     def baselines(self, split: str, *, watched: bool = False) -> dict[int, float]:
         """Bits per base of Markov models by order, on every example of a split or on those watched."""

@@ -37,6 +37,7 @@ class Head:
         headline: the metric that a result is known by.
         fewest: labels that a question must have.
         picture_file: name of what `picture` draws.
+        constant, linear: what a constant answer is called, and a linear model under the head's loss.
     """
 
     reads: ClassVar[str]
@@ -46,6 +47,8 @@ class Head:
     headline: ClassVar[str]
     fewest: ClassVar[int] = 1
     picture_file: ClassVar[str] = "predictions.png"
+    constant: ClassVar[str] = "constant"
+    linear: ClassVar[str] = "linear"
 
     def __init__(self, decoder: DecoderConfig) -> None:
         self.decoder = decoder

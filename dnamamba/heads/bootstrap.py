@@ -21,10 +21,32 @@ class Bootstrap(NamedTuple):
     incomplete: int
 
 
+class Draws(NamedTuple):
+    """Metrics of resampled sequences.
+
+    Attributes:
+        values: float64 [samples] of each metric; NaN where a draw does not define it.
+        incomplete: see `Bootstrap`.
+    """
+
+    values: dict[str, Tensor]
+    incomplete: int
+
+    def summary(self) -> Bootstrap:
+        """The intervals."""
+        return Bootstrap({name: interval(values) for name, values in self.values.items()}, self.incomplete)
+
+
 def bootstrap(head: Head, logits: Tensor, labels: Tensor, samples: int, seed: int = 0) -> Bootstrap:
+    """The intervals of `draw`."""
+    return draw(head, logits, labels, samples, seed).summary()
+
+
+def draw(head: Head, logits: Tensor, labels: Tensor, samples: int, seed: int = 0) -> Draws:
     """Resample n sequences with replacement, `samples` times.
 
-    A draw that misses a class says nothing about it: the metrics leave it out, as they do of any set.
+    A draw that misses a class says nothing about it: the metrics leave it out, as they do of any set. Of the
+    same seed and n the draws are the same: differences between two models are paired.
 
     Args:
         head: has the metrics.
@@ -38,12 +60,16 @@ def bootstrap(head: Head, logits: Tensor, labels: Tensor, samples: int, seed: in
     generator = torch.Generator().manual_seed(seed)
     found = {name: torch.full((samples,), math.nan, dtype=torch.float64) for name in head.scores}
     incomplete = 0
-    for draw in range(samples):
+    for number in range(samples):
         rows = torch.randint(len(labels), (len(labels),), generator=generator)
         drawn, theirs = logits[rows], labels[rows]
         for name, value in head.metrics(drawn, theirs).items():
-            found[name][draw] = value
+            found[name][number] = value
         incomplete += bool(head.notes(drawn, theirs))
-    edges = torch.tensor([0.025, 0.975], dtype=torch.float64)
-    limits = {name: values.nanquantile(edges).tolist() for name, values in found.items()}
-    return Bootstrap({name: (low, high) for name, (low, high) in limits.items()}, incomplete)
+    return Draws(found, incomplete)
+
+
+def interval(values: Tensor) -> tuple[float, float]:
+    """The 2.5 % and 97.5 % quantiles of draws, float64 [samples]; NaN if none is a number."""
+    low, high = values.nanquantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    return low, high

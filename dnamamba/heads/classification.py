@@ -28,6 +28,8 @@ class Classification(Head):
     headline = "accuracy"
     fewest = 2
     picture_file = "confusion_matrix.png"
+    constant = "majority class"
+    linear = "logistic"
 
     def balanced(self, counts: list[int], total: int) -> list[float]:
         """Every class counts the same; 1 on average over the sequences."""

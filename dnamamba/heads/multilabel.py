@@ -28,6 +28,8 @@ class Multilabel(Head):
     scores = ("accuracy", "f1", "mcc", "auroc", "auprc")
     headline = "accuracy"
     picture_file = "confusion_matrix.png"
+    constant = "majority of each label"
+    linear = "logistic"
 
     def balanced(self, counts: list[int], total: int) -> list[float]:
         """The presence of a label counts as much as its absence."""

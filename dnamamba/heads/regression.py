@@ -26,6 +26,8 @@ class Regression(Head):
     scores = ("pearson", "spearman", "r2", "rmse")
     lower_is_better = ("loss", "rmse")
     headline = "pearson"
+    constant = "mean"
+    linear = "ridge"
 
     @classmethod
     def unit(cls, targets: NDArray[np.generic]) -> tuple[float, float]:

@@ -116,7 +116,7 @@ def encode_prompt(text: str, alphabet: Alphabet) -> Ids:
     if not text:
         raise UserError("the prompt is empty: a model continues at least one base")
     foreign = np.flatnonzero(~NUCLEOTIDE[alphabet_letters(text)])
-    if foreign.size and alphabet.name == "dna":
+    if foreign.size and alphabet.name != "bytes":
         raise UserError(f"prompt: {text[foreign[0]]!r} at position {foreign[0] + 1:,} is no nucleotide code")
     return alphabet.encode(text)
 

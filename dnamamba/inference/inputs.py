@@ -209,7 +209,7 @@ def _given_region(row: Sequence[Any], number: int) -> Region:
 def _sequence(given: str | bytes | Ids, number: int, alphabet: Alphabet) -> Ids:
     if isinstance(given, str | bytes):
         letters = alphabet_letters(given) if isinstance(given, str) else np.frombuffer(given, dtype=np.uint8)
-        strange = np.flatnonzero(~NUCLEOTIDE[letters]) if alphabet.name == "dna" else np.empty(0, dtype=int)
+        strange = np.flatnonzero(~NUCLEOTIDE[letters]) if alphabet.name != "bytes" else np.empty(0, dtype=int)
         if strange.size:
             raise UserError(
                 f"sequence {number}: {given[strange[0] : strange[0] + 1]!r} at position "

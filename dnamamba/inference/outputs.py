@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnamamba.errors import UserError
-from dnamamba.escaping import cell
+from dnamamba.escaping import TsvWriter
 from dnamamba.inference.contexts import Table
 from dnamamba.optional import need
 
@@ -186,12 +185,12 @@ def _text(result: Result, path: Path) -> None:
     """A row per region; the columns e0, e1, ... have the digits that give the same float32 again."""
     columns = _columns(result)
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, delimiter="," if path.suffix == ".csv" else "\t", lineterminator="\n")
+        writer = TsvWriter(file, "," if path.suffix == ".csv" else "\t")
         writer.writerow([*columns, *(f"e{number}" for number in range(result.values.shape[1]))])
         for rows in _blocks(result.values):
             places = zip(*(column[rows].tolist() for column in columns.values()), strict=True)
             for place, vector in zip(places, result.values[rows], strict=True):
-                writer.writerow([*map(cell, place), *map(str, vector)])
+                writer.writerow([*place, *map(str, vector)])
 
 
 _WRITERS: dict[str, Callable[[Result, Path], None]] = {

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from dnamamba.errors import UserError
-from dnamamba.escaping import TsvWriter, cell
+from dnamamba.escaping import TsvWriter
 from dnamamba.heads.base import Head
 from dnamamba.inference.bigwig import bigwig
 from dnamamba.inference.inputs import Region
@@ -89,15 +88,10 @@ def write_table(columns: Mapping[str, Sequence[Any]], path: Path, suffix: str) -
         )
         return
     with path.open("w", newline="", encoding="utf-8") as file:
-        write = TsvWriter(file).writerow if suffix == ".tsv" else _csv(file)
-        write(list(columns))
+        writer = TsvWriter(file, "\t" if suffix == ".tsv" else ",")
+        writer.writerow(columns)
         for row in zip(*columns.values(), strict=True):
-            write(list(map(_text, row)))
-
-
-def _csv(file: Any) -> Callable[[list[str]], object]:
-    writer = csv.writer(file, lineterminator="\n")
-    return lambda row: writer.writerow([cell(value) for value in row])
+            writer.writerow(map(_text, row))
 
 
 def _text(value: Any) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from dnamamba.escaping import cell
+from dnamamba.escaping import TsvWriter, cell
 from dnamamba.optional import need
 
 SUFFIXES = (".tsv", ".csv", ".parquet")
@@ -56,10 +55,10 @@ def _tsv(path: Path, names: Sequence[bytes]) -> Iterator[Add]:
 @contextmanager
 def _csv(path: Path, names: Sequence[bytes]) -> Iterator[Add]:
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = TsvWriter(file, ",")
 
         def add(cells: Sequence[bytes]) -> None:
-            writer.writerow([cell(_text(each)) for each in cells])
+            writer.writerow(map(_text, cells))
 
         add(names)
         yield add

@@ -115,8 +115,11 @@ class ModelConfig:
         """What differs from `other`, one `name: ours, theirs` per setting."""
         if self.family != other.family:
             return [f"family: {self.family}, {other.family}"]
-        ours, theirs = self.to_dict(), other.to_dict()
-        return [f"{name}: {ours[name]}, {theirs[name]}" for name in ours if ours[name] != theirs[name]]
+        return [
+            f"{field.name}: {ours}, {theirs}"
+            for field in dataclasses.fields(self)  # type: ignore[arg-type]
+            if (ours := getattr(self, field.name)) != (theirs := getattr(other, field.name))
+        ]
 
 
 class Backbone(nn.Module):
@@ -139,7 +142,7 @@ class Backbone(nn.Module):
 
     causal: ClassVar[bool]
     recurrent: ClassVar[bool]
-    equivariant: ClassVar[bool] = False
+    equivariant: bool = False
     divisible: ClassVar[bool] = False
     max_length: int | None = None
     adapters: ClassVar[tuple[str, ...]] = ()

@@ -9,7 +9,10 @@ from dnamamba.errors import UserError
 from dnamamba.models.base import ModelConfig
 from dnamamba.plugins import imported, untrusted_module
 
-FAMILIES = {"mamba": "dnamamba.models.mamba.config.MambaConfig"}
+FAMILIES = {
+    "mamba": "dnamamba.models.mamba.config.MambaConfig",
+    "caduceus": "dnamamba.models.caduceus.config.CaduceusConfig",
+}
 
 
 def family_config(family: str, key: str = "model.family") -> type[ModelConfig]:

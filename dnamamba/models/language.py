@@ -25,11 +25,17 @@ class LanguageModel(nn.Module):
     Args:
         config: the model's family and shape.
         backend: scan and convolution backend, see `dnamamba.kernels`.
+
+    Attributes:
+        mapped: of a model loaded from another package's files, their tensors' names and ours; else empty.
     """
+
+    mapped: dict[str, str]
 
     def __init__(self, config: ModelConfig, backend: str = "auto") -> None:
         super().__init__()
         self.config = config
+        self.mapped = {}
         self.backbone = config.build(backend)
 
     def forward(self, tokens: Tensor, state: State | None = None) -> LanguageModelOutput:

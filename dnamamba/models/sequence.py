@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -15,11 +15,15 @@ from dnamamba.heads.base import Head
 from dnamamba.heads.registry import head_class, head_of_file
 from dnamamba.models.base import ModelConfig
 from dnamamba.models.plain import check_plain
-from dnamamba.models.pooling import BASES, MODES, PooledPieces, base_table, pool
+from dnamamba.models.pooling import MODES, PooledPieces, base_table, pool
 from dnamamba.models.reading import read_pieces
+from dnamamba.models.readout import Readout, pooled_size
 
 Strand = Literal["forward", "both"]
 STRANDS: tuple[Strand, ...] = get_args(Strand)
+LEARNT = ("attention", "positions")
+# What a model's file has no word for where it is as ever: older versions read such a file.
+_NEW = {"context": "forward", "conv": 0, "length": None}
 
 
 @dataclass(frozen=True)
@@ -33,10 +37,16 @@ class DecoderConfig:
         mode: `last` reads the position of the last known base (neither N nor padding), `mean` the mean over
             all known bases, `next` for each of A, C, G, T the sum over the positions whose next base it is,
             divided by the number of known bases: four vectors side by side. A position before any other
-            letter, and the last one, count nowhere. Without a known base the head reads zeros.
+            letter, and the last one, count nowhere. Without a known base the head reads zeros. With weights
+            that are learnt (`dnamamba.models.readout`): `attention`, means that learned queries take, and
+            `positions`, some channels of every position side by side, for sequences of one length.
         shift, scale: of a regression, whose answer is shift + scale * output.
         strand: `both` answers, outside training, with the mean of the logits of a sequence and of its reverse
             complement, so that the answer is the same for the two.
+        context: `both` joins, base by base, the hidden states of a sequence and of its reverse complement, so
+            that at each base a causal backbone has read both sides.
+        conv: dilated convolutions over the hidden states before they are pooled.
+        length: of every sequence, in bases, where `mode` is `positions`.
 
     Raises:
         UserError: a value is out of range; the message names it.
@@ -48,14 +58,28 @@ class DecoderConfig:
     shift: float = 0.0
     scale: float = 1.0
     strand: str = "forward"
+    context: str = "forward"
+    conv: int = 0
+    length: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", tuple(self.labels))
         found = head_class(self.kind)
-        if self.mode not in MODES:
-            raise UserError(f"decoder.mode must be one of {', '.join(MODES)}, not {self.mode!r}")
-        if self.strand not in STRANDS:
-            raise UserError(f"decoder.strand must be {' or '.join(STRANDS)}, not {self.strand!r}")
+        modes = (*MODES, *LEARNT)
+        if self.mode not in modes:
+            raise UserError(f"decoder.mode must be one of {', '.join(modes)}, not {self.mode!r}")
+        for key in ("strand", "context"):
+            if getattr(self, key) not in STRANDS:
+                raise UserError(f"decoder.{key} must be {' or '.join(STRANDS)}, not {getattr(self, key)!r}")
+        if self.mode == "last" and self.context == "both":
+            raise UserError(
+                "decoder.context=both with decoder.mode=last: where one strand ends the other has read one "
+                f"base; choose decoder.mode of {', '.join(one for one in modes if one != 'last')}"
+            )
+        if not 0 <= self.conv <= 10:
+            raise UserError(f"decoder.conv must lie between 0 and 10 convolutions (got {self.conv})")
+        if self.mode == "positions" and (self.length is None or self.length < 1):
+            raise UserError(f"decoder.mode=positions needs sequences of one length (got {self.length})")
         if not 0 < self.scale < math.inf:
             raise UserError(f"decoder.scale must be positive, not {self.scale}")
         if not math.isfinite(self.shift):
@@ -67,9 +91,15 @@ class DecoderConfig:
         """What is done with the logits."""
         return head_class(self.kind)(self)
 
+    @property
+    def learns(self) -> bool:
+        """Whether there are weights between the hidden states and the head."""
+        return self.conv > 0 or self.mode in LEARNT
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON and checkpoints."""
-        return {**dataclasses.asdict(self), "labels": list(self.labels)}
+        values = {**dataclasses.asdict(self), "labels": list(self.labels)}
+        return {key: value for key, value in values.items() if key not in _NEW or value != _NEW[key]}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "DecoderConfig":
@@ -84,7 +114,7 @@ class DecoderConfig:
 
 
 class SequenceModel(nn.Module):
-    """A backbone, a pooling over its positions and a linear head.
+    """A backbone, a pooling over its positions, perhaps one that is learnt, and a linear head.
 
     Args:
         config: the backbone's shape.
@@ -100,10 +130,15 @@ class SequenceModel(nn.Module):
         self.config = config
         self.decoder = decoder
         self.backbone = config.build(backend)
-        parts = BASES if decoder.mode == "next" else 1
-        self.head = nn.Linear(parts * config.width, len(decoder.labels))
+        width = config.width * (2 if decoder.context == "both" else 1)
+        self.readout: Readout | None = None
+        size = pooled_size(decoder.mode, width)
+        if decoder.learns:
+            self.readout = Readout(decoder.mode, decoder.conv, width, decoder.length)
+            size = self.readout.size
+        self.head = nn.Linear(size, len(decoder.labels))
         self.register_buffer("bases", base_table(config.alphabet), persistent=False)
-        if decoder.strand == "both":
+        if "both" in (decoder.strand, decoder.context):
             complement = torch.from_numpy(get_alphabet(config.alphabet).complement.copy())
             self.register_buffer("complement", complement, persistent=False)
 
@@ -134,7 +169,8 @@ class SequenceModel(nn.Module):
     def read(self, pieces: Iterable[Tensor], other: Iterable[Tensor] | None = None) -> Tensor:
         """Logits [B, C] of sequences given piece by piece, [B, l] each: memory is that of one piece.
 
-        Equals one call on the whole, up to rounding; without gradients.
+        Equals one call on the whole, up to rounding; without gradients. A pooling that is learnt and
+        `context=both` need all hidden states at once: memory is then that of the sequence.
 
         Args:
             pieces: of the sequences, from their beginning.
@@ -144,6 +180,8 @@ class SequenceModel(nn.Module):
             UserError: the other strand is needed and not given, or a family that is not recurrent gets a
                 second piece.
         """
+        if self.readout is not None or self.decoder.context == "both":
+            return self._read_whole(list(pieces))
         pooled = [self._read(pieces)]
         if self.decoder.strand == "both":
             if other is None:
@@ -172,10 +210,48 @@ class SequenceModel(nn.Module):
         What is not causal would read the padding: it gets rows of one length at a time, without any.
         """
         if lengths is None or self.backbone.causal:
-            return pool(self.decoder.mode, self.backbone(tokens).hidden, self._bases(tokens), lengths)
+            return self._vectors(self._hidden(tokens, lengths, self._states), tokens, lengths)
         groups = [(lengths == length).nonzero()[:, 0] for length in lengths.unique()]
         pooled = [self._pool(tokens[rows, : int(lengths[rows[0]])], None) for rows in groups]
         return torch.cat(pooled)[torch.cat(groups).argsort()]
+
+    def _states(self, tokens: Tensor) -> Tensor:
+        """Hidden states [B, L, D] of tokens [B, L]."""
+        return self.backbone(tokens).hidden
+
+    def _hidden(self, tokens: Tensor, lengths: Tensor | None, states: Callable[[Tensor], Tensor]) -> Tensor:
+        """What is pooled of rows padded on the right: [B, L, D], with `context=both` [B, L, 2 * D].
+
+        Args:
+            tokens, lengths: as in `forward`.
+            states: the backbone's, however it is called.
+        """
+        if self.decoder.context == "forward":
+            return states(tokens)
+        both = states(torch.cat([tokens, self._other_strand(tokens, lengths)]))
+        one, other = both.split(len(tokens))
+        # Turned again: beside the base that it is the complement of.
+        other = other.flip(1)
+        return torch.cat([one, other if lengths is None else _to_the_left(other, lengths)], 2)
+
+    def _vectors(self, hidden: Tensor, tokens: Tensor, lengths: Tensor | None) -> Tensor:
+        """What the head reads of hidden states [B, L, W]: [B, head.in_features].
+
+        Raises:
+            UserError: a sequence has another length than `decoder.length`.
+        """
+        if self.readout is None:
+            return pool(self.decoder.mode, hidden, self._bases(tokens), lengths)
+        if self.decoder.mode == "positions" and not self.training:
+            # A training's data were checked before its first step.
+            found = tokens.new_tensor([tokens.shape[1]], dtype=torch.int64) if lengths is None else lengths
+            wrong = found[found != self.decoder.length].tolist()
+            if wrong:
+                raise UserError(
+                    f"the model was fine-tuned with decoder.mode=positions on sequences of "
+                    f"{self.decoder.length:,} bases (got {wrong[0]:,}); give sequences of that length"
+                )
+        return self.readout(hidden, self._bases(tokens), lengths)
 
     def _mean_answer(self, pooled: list[Tensor]) -> Tensor:
         """The mean of the strands' logits, in the precision of the weights.
@@ -204,9 +280,23 @@ class SequenceModel(nn.Module):
             pooling.add(hidden, self._bases(tokens))
         return pooling.result()
 
+    def _read_whole(self, pieces: list[Tensor]) -> Tensor:
+        """Logits of sequences whose hidden states are all kept; the other strand follows from the one."""
+        tokens, size = torch.cat(pieces, 1), max(piece.shape[1] for piece in pieces)
 
-def _to_the_left(tokens: Tensor, lengths: Tensor) -> Tensor:
-    """Rows turned so that what was padded on their left is padded on their right."""
-    width = tokens.shape[1]
-    position = torch.arange(width, device=tokens.device) + (width - lengths)[:, None]
-    return tokens.gather(1, position % width)
+        def states(rows: Tensor) -> Tensor:
+            return torch.cat([found.hidden for found in read_pieces(self.backbone, rows.split(size, 1))], 1)
+
+        strands = [tokens, *([self._other_strand(tokens, None)] if self.decoder.strand == "both" else [])]
+        with torch.no_grad():
+            pooled = [self._vectors(self._hidden(rows, None, states), rows, None) for rows in strands]
+            return self._mean_answer(pooled)
+
+
+def _to_the_left(rows: Tensor, lengths: Tensor) -> Tensor:
+    """Rows [B, L] or [B, L, D], turned so that what was padded on their left is padded on their right."""
+    width = rows.shape[1]
+    position = (torch.arange(width, device=rows.device) + (width - lengths)[:, None]) % width
+    if rows.dim() == 3:
+        return rows.gather(1, position[..., None].expand_as(rows))
+    return rows.gather(1, position)

@@ -16,8 +16,9 @@ class TaskConfig:
         UserError: a value is out of range, or two do not go together; the message names the key.
     """
 
-    # How often a test is resampled decides no step; of a head in closed form there is no checkpoint.
-    free: ClassVar[tuple[str, ...]] = ("bootstrap", "fit", "shrinkage", "refit")
+    # How often a test is resampled, and what stands beside it, decides no step; of a head in closed form
+    # there is no checkpoint.
+    free: ClassVar[tuple[str, ...]] = ("bootstrap", "baselines", "fit", "shrinkage", "refit")
 
     fit: str = "gradient"
     shrinkage: float = 0.02
@@ -32,6 +33,7 @@ class TaskConfig:
     keep_best: bool = True
     patience: int | None = None
     bootstrap: int = 1000
+    baselines: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.label_smoothing < 1:

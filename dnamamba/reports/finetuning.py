@@ -7,19 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from torch import Tensor
 
 from dnamamba.datasets.base import DataModule
 from dnamamba.escaping import TsvWriter
 from dnamamba.files import replacing
-from dnamamba.heads.bootstrap import bootstrap
+from dnamamba.heads.bootstrap import draw
 from dnamamba.models import DecoderConfig
 from dnamamba.objectives.sequence import Scored
+from dnamamba.reports.comparison import compare, metrics_table, shown
 from dnamamba.reports.figures import read_metrics, save_figure, score_curve
 
 
-def score_all(decoder: DecoderConfig, scored: dict[str, Scored], samples: int) -> dict[str, Any]:
-    """Metrics of each split, and the 95 % intervals of those of the test by `samples` resamples.
+def score_all(
+    decoder: DecoderConfig, scored: dict[str, Scored], samples: int
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Metrics of each split, with 95 % intervals of those of the test; the test's metrics in each draw.
 
     None stands for a metric that the sequences of a split do not define; `notes` says why, and what else is
     left out.
@@ -35,7 +38,8 @@ def score_all(decoder: DecoderConfig, scored: dict[str, Scored], samples: int) -
         if counts is not None:
             results[split]["confusion"] = counts
         results[split]["notes"] = head.notes(found.logits, found.labels)
-    intervals, incomplete = bootstrap(head, scored["test"].logits, scored["test"].labels, samples)
+    draws = draw(head, scored["test"].logits, scored["test"].labels, samples)
+    intervals, incomplete = draws.summary()
     for name, (low, high) in intervals.items():
         results["test"][name] |= {"low": _finite(low), "high": _finite(high)}
     if incomplete:
@@ -43,7 +47,7 @@ def score_all(decoder: DecoderConfig, scored: dict[str, Scored], samples: int) -
             f"{incomplete:,} of {samples:,} bootstrap draws lack what a metric needs, such as a class; the "
             "metric leaves it out there, and its interval the draws that do not define it"
         )
-    return results
+    return results, draws.values
 
 
 def _finite(value: float) -> float | None:
@@ -65,13 +69,13 @@ def write_predictions(
                 writer.writerow([name, split, head.written(truth), *head.cells(row)])
 
 
-def draw(
+def draw_pictures(
     folder: Path, decoder: DecoderConfig, results: dict[str, Any], scored: dict[str, Scored], label: str
 ) -> None:
     """The head's picture of the test, and the learning curve where steps were logged."""
     head, test = decoder.head, scored["test"]
     number, reached = results["test"]["examples"], results["test"][head.headline]
-    value, low, high = (_shown(reached[key], 3) for key in ("value", "low", "high"))
+    value, low, high = (shown(reached[key], 3) for key in ("value", "low", "high"))
     title = f"{label}\ntest {head.headline} {value} ({low} to {high}), {number:,} sequences"
     figure = head.picture(test.logits, test.labels, title)
     if figure is not None:
@@ -85,17 +89,11 @@ def draw(
 
 def show(console: Console, results: dict[str, Any], folder: Path) -> None:
     """The run's metrics, what they leave out, and where every file is."""
-    table = Table(title=f"test, {results['test']['examples']:,} sequences", title_justify="left")
-    if "valid" in results.get("head_from", {}).get("test", ()):
-        table.caption = "test: of the saved head; validation: of the one computed without those sequences"
-        table.caption_justify = "left"
-    for column in ("metric", "test", "95 % interval", "validation"):
-        table.add_column(column, justify="left" if column == "metric" else "right")
-    for name, found in results["test"].items():
-        if isinstance(found, dict):
-            interval = f"{_shown(found['low'])} to {_shown(found['high'])}"
-            table.add_row(name, _shown(found["value"]), interval, _shown(results["valid"][name]["value"]))
-    console.print(table)
+    console.print(metrics_table(results))
+    for line in results.get("baseline_notes", ()):
+        console.print(line, soft_wrap=True, highlight=False)
+    if "verdict" in results:
+        console.print(results["verdict"], soft_wrap=True, highlight=False)
     for split, name in (("test", "test"), ("valid", "validation")):
         for note in results[split]["notes"]:
             console.print(f"{name}: {note}", soft_wrap=True, highlight=False)
@@ -110,10 +108,6 @@ def show(console: Console, results: dict[str, Any], folder: Path) -> None:
             console.print(f"{label:<12}{folder / file}", soft_wrap=True, highlight=False)
 
 
-def _shown(value: float | None, digits: int = 4) -> str:
-    return "undefined" if value is None else f"{value:.{digits}f}"
-
-
 class FinetuningReport:
     """The report of a run whose objective answers a question about whole sequences.
 
@@ -124,21 +118,35 @@ class FinetuningReport:
         task: the `task` group.
         best: knows which step's weights were kept.
         fit: a head in closed form, or None.
+        baselines: simple models to fit on the same data, see `dnamamba.training.baselines`; None fits none.
+        chosen: what was chosen by the data, a sentence each.
     """
 
     title = "fine-tuning"
 
-    def __init__(self, name: str, decoder: DecoderConfig, data: Any, task: Any, best: Any, fit: Any) -> None:
+    def __init__(
+        self,
+        name: str,
+        decoder: DecoderConfig,
+        data: Any,
+        task: Any,
+        best: Any,
+        fit: Any,
+        baselines: Any = None,
+        chosen: Sequence[str] = (),
+    ) -> None:
         self.name = name
         self.decoder = decoder
         self.data = data
         self.task = task
         self.best = best
         self.fit = fit
+        self.baselines = baselines
+        self.chosen = chosen
 
     def introduction(self) -> Sequence[str]:
         """The model, the data, its stages."""
-        lines = [self.name, f"{self.data.label}: {self.data.summary}", *self.data.notes]
+        lines = [self.name, f"{self.data.label}: {self.data.summary}", *self.data.notes, *self.chosen]
         return [*lines, self.data.stages] if self.data.stages else lines
 
     def validation(self, metrics: dict[str, float]) -> str:
@@ -151,20 +159,37 @@ class FinetuningReport:
         """Write metrics.json, predictions.tsv and pictures; print a table."""
         scored = {split: outcome.scored for split, outcome in outcomes.items()}
         with console.status("bootstrapping"):
-            results = score_all(self.decoder, scored, self.task.bootstrap)
+            results, draws = score_all(self.decoder, scored, self.task.bootstrap)
         steps, data = facts["steps"], self.data
         results |= {
             "steps": steps,
             "kept_step": self.best.step if self.task.keep_best and self.best.weights else steps,
             "training_seconds": facts["training_seconds"],
+            "chosen": list(self.chosen),
             "data": {"label": data.label, "summary": data.summary, "notes": list(data.notes)},
         }
         if self.fit is not None:
             results["head_from"] = {split: list(head.splits) for split, head in self.fit.heads.items()}
+        if self.baselines is not None:
+            results |= self._compare(console, results, draws)
         write_predictions(folder / "predictions.tsv", self.decoder, data, scored)
-        draw(folder, self.decoder, results, scored, data.label)
+        draw_pictures(folder, self.decoder, results, scored, data.label)
         # Last: where it is, a resumed run finds that nothing is left to do.
         with replacing(folder / "metrics.json") as beside:
             beside.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         show(console, results, folder)
         return results
+
+    def _compare(self, console: Console, results: dict[str, Any], draws: dict[str, Tensor]) -> dict[str, Any]:
+        """The keys `baselines`, `baseline_notes` and `verdict` of metrics.json."""
+        fitted = self.baselines.fit(console)
+        found, theirs = {}, {}
+        with console.status("bootstrapping the baselines"):
+            for one in fitted.all:
+                scores, theirs[one.name] = score_all(self.decoder, one.scored, self.task.bootstrap)
+                found[one.name] = one.settings | {split: scores[split] for split in one.scored}
+        return {
+            "baselines": found,
+            "baseline_notes": list(fitted.notes),
+            **compare(self.decoder.head, results, draws, found, theirs),
+        }

@@ -133,7 +133,7 @@ def _trained(
 ) -> Row:
     """The row of `probe` or `finetune`. A probe's head is computed for classes and trained otherwise."""
     data = suite.data()
-    task = TaskConfig(bootstrap=suite.bootstrap)
+    task = TaskConfig(bootstrap=suite.bootstrap, baselines=False)
     if protocol == "probe":
         closed = _opened(suite, model, seed).decoder("mean").head.reads == "class"
         task = replace(task, fit="closed") if closed else replace(task, freeze=True)

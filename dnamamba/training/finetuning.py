@@ -1,7 +1,7 @@
 """The recipe of a fine-tuning run: settings in, a `Run` out."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,16 @@ from torch import Tensor
 
 from dnamamba.checkpoint import Model, load
 from dnamamba.data.embedded import YEAST_MODEL
-from dnamamba.datasets.base import DataConfig, filled, longest
+from dnamamba.datasets.base import DataConfig, DataModule, filled, longest
 from dnamamba.datasets.labelled import LabelledConfig
 from dnamamba.errors import UserError
-from dnamamba.models import ModelConfig, SequenceModel
+from dnamamba.models import DecoderConfig, ModelConfig, SequenceModel
 from dnamamba.objectives.sequence import SequenceObjective
 from dnamamba.objectives.task_config import TaskConfig
 from dnamamba.reports.finetuning import FinetuningReport
 from dnamamba.terminal import Console
+from dnamamba.training.baselines import Baselines
+from dnamamba.training.choosing import choose
 from dnamamba.training.config import FinetuneTrainConfig, TrainConfig, TrainerConfig
 from dnamamba.training.fits.closed_form import ClosedForm, check_closed, check_question
 from dnamamba.training.keep_best import KeepBest
@@ -32,8 +34,10 @@ from dnamamba.training.trainer import build_trainer
 class Pooling:
     """The `decoder` group: what the head reads, of which strands; conf/finetune.yaml explains each key."""
 
-    mode: str = "mean"
+    mode: str = "auto"
     strand: str = "forward"
+    context: str = "forward"
+    conv: int = 0
 
 
 @dataclass(frozen=True)
@@ -114,10 +118,13 @@ class Finetuning:
                 world_size=trainer.world_size,
             )
         data.console = console
-        decoder = replace(data.decoder(self.pooling.mode), strand=self.pooling.strand)
+        head = data.decoder("mean").head
+        weights = head.class_weights(task.class_weights, *data.train_counts)
+        baselines = Baselines(head, weights, data) if task.baselines else None
+        mode, chosen = choose(self.pooling.mode, data, baselines, console, may_learn=not closed)
+        decoder = self.question(data, mode)
         if closed:
             check_question(decoder)
-        weights = decoder.head.class_weights(task.class_weights, *data.train_counts)
         objective = SequenceObjective(decoder, task, weights, data.padding)
         model = SequenceModel(shape, decoder)
         if pretrained is not None:
@@ -131,6 +138,9 @@ class Finetuning:
         best = KeepBest(task.monitor, task.patience, restores=task.keep_best, lower_is_better=lower)
         finishers: list[Callable[[Any], None]] = [merge_adapters] if task.lora_rank else []
         fit = ClosedForm() if closed else None
+        settings = asdict(self.data)  # type: ignore[call-overload]
+        if settings.get("reverse_complement", True) is None:
+            settings["reverse_complement"] = data.reverse_complement
         name = f"{size_of(model)}, {trainable(model):,} of them trainable, from {source}"
         return Run(
             folder,
@@ -139,12 +149,12 @@ class Finetuning:
             data,
             train,
             trainer,
-            FinetuningReport(name, decoder, data, task, best, fit),
+            FinetuningReport(name, decoder, data, task, best, fit, baselines, chosen),
             contents={
                 "family": shape.family,
                 "model": shape.to_dict(),
                 "decoder": decoder.to_dict(),
-                "data": asdict(self.data),  # type: ignore[call-overload]
+                "data": settings,
                 "train": asdict(train),
                 "task": asdict(task),
                 "genome": data.identity,
@@ -153,7 +163,7 @@ class Finetuning:
                 "data": fixed(self.data),
                 "train": fixed(train),
                 "task": fixed(task),
-                "decoder": list(decoder.to_dict()),
+                "decoder": [field.name for field in fields(decoder)],
                 "genome": list(data.identity),
             },
             configuration=self.configuration,
@@ -164,6 +174,25 @@ class Finetuning:
             finishers=finishers,
             console=console,
         )
+
+    def question(self, data: DataModule, mode: str) -> DecoderConfig:
+        """What is asked of the data's sequences, and how it is read.
+
+        Args:
+            data: has the labels.
+            mode: the pooling, `self.pooling.mode` or what was chosen for it.
+
+        Raises:
+            UserError: each position is to have weights of its own, and the sequences differ in length.
+        """
+        asked = data.decoder("mean")
+        length = data.common_length if mode == "positions" else None
+        if mode == "positions" and length is None:
+            raise UserError(
+                "decoder.mode=positions: the sequences differ in length; choose decoder.mode=attention, or "
+                "cut them to one length (data.max_length)"
+            )
+        return replace(asked, **asdict(self.pooling) | {"mode": mode, "length": length})
 
 
 def pretrained_model(

@@ -86,7 +86,7 @@ def checkpoint_to_resume(
     for group, names in unchanged.items():
         for name in names if group in earlier else ():  # checkpoints of 0.1 have no objective
             values = earlier[group] if isinstance(earlier[group], dict) else {}
-            before, now = values.get(name), contents[group][name]
+            before, now = values.get(name), contents[group].get(name)
             if _differ(before, now):
                 differences.append(f"{group}.{name}: {before}, {now}")
     if differences:

@@ -25,6 +25,7 @@ SHORT = (
     "train.log_every=1",
     "train.learning_rate=0.02",
     "task.bootstrap=20",
+    "task.baselines=false",
 )
 
 

@@ -51,7 +51,10 @@ GOOD = ("ACGTA,a,train", "ACGTC,b,train", "ACGTG,a,valid", "ACGTT,b,valid", "ACG
         ),
         (lambda d: ["data.padding=both"], "data.padding must be one of right, left, not 'both'"),
         (lambda d: ["data.valid_fraction=0.7"], "data.valid_fraction must lie between 0 and 0.5, not 0.7"),
-        (lambda d: ["decoder.mode=first"], "decoder.mode must be one of last, mean, next, not 'first'"),
+        (
+            lambda d: ["decoder.mode=first"],
+            "decoder.mode must be one of last, mean, next, attention, positions, not 'first'",
+        ),
         (
             lambda d: ["task.monitor=luck"],
             "task.monitor=luck is none of loss, accuracy, f1, mcc, auroc, aup",

@@ -178,7 +178,7 @@ def test_pieces_of_both_strands_equal_the_whole(mode: str) -> None:
         (("ranking", ("a", "b")), "decoder.kind must be one of classification, multilabel, regression"),
         (
             ("classification", ("a", "b"), "first"),
-            "decoder.mode must be one of last, mean, next, not 'first'",
+            "decoder.mode must be one of last, mean, next, attention, positions, not 'first'",
         ),
         (
             ("classification", ("a", "b"), "last", 0.0, 1.0, "-"),

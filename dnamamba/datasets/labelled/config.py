@@ -50,7 +50,7 @@ class LabelledConfig(DataConfig):
     crop: str = "random"
     batch_size: int = 32
     padding: str = "right"
-    reverse_complement: bool = True
+    reverse_complement: bool | None = None
     valid: list[str] | None = None
     test: list[str] | None = None
     valid_fraction: float = 0.1

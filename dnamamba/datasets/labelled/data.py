@@ -55,6 +55,7 @@ class LabelledData(DataModule):
             )
         assert config.alphabet is not None
         self.config, self.seed, self.padding = config, seed, config.padding
+        self.reverse_complement = config.reverse_complement
         self.alphabet = get_alphabet(config.alphabet)
         self.share = global_batch_size // world_size
         self._head = head_class(config.task, "data.task")
@@ -140,6 +141,12 @@ class LabelledData(DataModule):
         bases = int(self.examples.offsets[-1])
         return {"records": len(self.examples), "bases": bases, "split": digest.hexdigest()[:16]}
 
+    @property
+    def common_length(self) -> int | None:
+        """Of the sequences as they are cut."""
+        lengths = np.unique(np.minimum(self.examples.lengths, self.crop.length))
+        return int(lengths[0]) if lengths.size == 1 else None
+
     def decoder(self, mode: str) -> DecoderConfig:
         """The question that the labels ask; a regression is scaled by its training targets."""
         unit = self._head.unit(self.targets.values[self.rows["train"]])
@@ -172,6 +179,14 @@ class LabelledData(DataModule):
         for split in SPLITS[1:]:
             yield split, self._held_out(self.rows[split])
 
+    def training_batches(self, most: int, bases: int) -> Iterator[Batch]:
+        """Each training example once, as those that are held out; of too many some, evenly spaced."""
+        rows = self.rows["train"]
+        lengths = np.minimum(self.examples.lengths[rows], self.crop.length)
+        number = max(1, min(most, rows.size, int(bases / lengths.mean())))
+        chosen = rows[np.linspace(0, rows.size - 1, number).astype(np.int64)]
+        return iter(self._held_out(chosen))
+
     def _held_out(self, rows: Int64s) -> DataLoader:
         rank, world_size, _ = self.place()
         dataset = LabelledRows(
@@ -195,7 +210,7 @@ class LabelledData(DataModule):
             self.targets.values,
             self.alphabet,
             crop=self.crop,
-            reverse_complement=self.config.reverse_complement,
+            reverse_complement=self.reverse_complement is not False,
             padding=self.padding,
             seed=self.seed,
             share=self.share,

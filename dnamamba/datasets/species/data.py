@@ -120,6 +120,11 @@ class SpeciesData(DataModule):
                 bases += sum(part.length for of in locus.stretches for part in of)
         return {"records": records, "bases": bases, "split": digest.hexdigest()[:16]}
 
+    @property
+    def common_length(self) -> int | None:
+        """That of a window, where all stages have the same."""
+        return self.longest if len(self.schedule.stages) == 1 else None
+
     def decoder(self, mode: str) -> DecoderConfig:
         """Which species?"""
         return DecoderConfig("classification", self.labels, mode)
@@ -151,6 +156,14 @@ class SpeciesData(DataModule):
         """The fixed windows of each split that is held out."""
         for split in self.fixed:
             yield split, self._held_out(split)
+
+    def training_batches(self, most: int, bases: int) -> Iterator[Batch]:
+        """Training windows of the last stage, the first that a run at that length alone would read."""
+        number = max(1, min(most, bases // self.longest))
+        windows = SpeciesSet(
+            self.windows[-1], np.arange(number, dtype=np.int64), batch_size=self.config.batch_size
+        )
+        return iter(self.loader(windows, self.config.num_workers))
 
     def _held_out(self, split: str) -> DataLoader:
         rank, world_size, _ = self.place()

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from dnamamba.data.alphabet import TEXT
 from dnamamba.errors import UserError
 from dnamamba.models.base import ModelConfig, StepCost
 
@@ -21,7 +22,8 @@ class MambaConfig(ModelConfig):
     Args:
         d_model: width D of the residual stream.
         n_layer: number of Mamba blocks, at most 4,096. The paper counts two of them as one Transformer block.
-        alphabet: name of the alphabet the tokens are written in, `dna` or `bytes`.
+        alphabet: name of the alphabet the tokens are written in, see `dnamamba.get_alphabet`; `text` of a
+            model of another tokenizer's tokens.
         vocab_size: number of token ids; the embedding has `padded_vocab_size` rows.
         d_state: states N per inner channel.
         d_conv: width K of the causal convolution.
@@ -30,6 +32,8 @@ class MambaConfig(ModelConfig):
         dt_min, dt_max: dt is log-uniform in [dt_min, dt_max] at initialisation.
         dt_init_floor: the least dt at initialisation.
         norm_eps: epsilon of every RMSNorm.
+        vocab_multiple: the embedding's rows are `vocab_size` rounded up to a multiple of this; 8, but of some
+            models of other packages.
 
     Raises:
         UserError: a number is out of range; the message names it.
@@ -49,18 +53,28 @@ class MambaConfig(ModelConfig):
     dt_max: float = 1e-1
     dt_init_floor: float = 1e-4
     norm_eps: float = 1e-5
+    vocab_multiple: int = 8
 
     def __post_init__(self) -> None:
         if self.dt_rank is None:
             object.__setattr__(self, "dt_rank", math.ceil(self.d_model / 16) if _is_int(self.d_model) else 0)
-        for name in ("d_model", "n_layer", "vocab_size", "d_state", "d_conv", "expand", "dt_rank"):
+        for name in (
+            "d_model",
+            "n_layer",
+            "vocab_size",
+            "d_state",
+            "d_conv",
+            "expand",
+            "dt_rank",
+            "vocab_multiple",
+        ):
             value = getattr(self, name)
             if not _is_int(value) or value < 1:
                 raise UserError(f"model.{name} must be a whole number of at least 1, not {value!r}")
             most = MOST_BLOCKS if name == "n_layer" else LARGEST
             if value > most:
                 raise UserError(f"model.{name} must be at most {most:,}, not {value!r}")
-        if self.vocab_size > 256:
+        if self.vocab_size > 256 and self.alphabet != TEXT:
             raise UserError(
                 f"model.vocab_size must be at most 256 (a token is a byte), not {self.vocab_size}"
             )
@@ -71,6 +85,18 @@ class MambaConfig(ModelConfig):
             )
         if not 0 < self.norm_eps < math.inf:
             raise UserError(f"model.norm_eps must be positive and finite, not {self.norm_eps}")
+
+    @property
+    def padded_vocab_size(self) -> int:
+        """Number of logits."""
+        return -(-self.vocab_size // self.vocab_multiple) * self.vocab_multiple
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; without `vocab_multiple` where it is 8: files and hashes stay as they were."""
+        values = super().to_dict()
+        if self.vocab_multiple == 8:
+            del values["vocab_multiple"]
+        return values
 
     @property
     def d_inner(self) -> int:

@@ -101,9 +101,25 @@ class MambaMixer(nn.Module):
         Returns:
             The mixed sequence [B, L, D] and the state after its last position.
         """
+        u, z = self.in_proj(x).chunk(2, dim=-1)
+        y, state = self.along(u, z, state, ranks)
+        return self.out_proj(y), state
+
+    def along(
+        self, u: Tensor, z: Tensor, state: MixerState | None = None, ranks: Ranks | None = None
+    ) -> tuple[Tensor, MixerState]:
+        """What lies between the two projections: convolution, SiLU, scan and gate.
+
+        Args:
+            u, z: [B, L, E], the two halves of what in_proj makes.
+            state: what came before; None is the beginning of a sequence.
+            ranks: processes that each hold an equal part of the sequence.
+
+        Returns:
+            [B, L, E], and the state after the last position.
+        """
         config = self.config
         assert config.dt_rank is not None
-        u, z = self.in_proj(x).chunk(2, dim=-1)
         conv = causal_conv1d(
             u,
             self.conv1d.weight.squeeze(1),
@@ -134,4 +150,4 @@ class MambaMixer(nn.Module):
             ranks=ranks,
             backend=self.backend,
         )
-        return self.out_proj(scan.y), MixerState(conv.state, scan.state)
+        return scan.y, MixerState(conv.state, scan.state)

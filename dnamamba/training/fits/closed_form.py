@@ -52,13 +52,18 @@ def check_closed(ckpt_path: str | None, processes: int) -> None:
 
 
 def check_question(decoder: DecoderConfig) -> None:
-    """That the question is a classification.
+    """That the question is a classification, and that the head alone has something to learn.
 
     Raises:
-        UserError: it is another.
+        UserError: it is another question, or the pooling would have to be trained.
     """
     if decoder.head.reads != "class":
         raise UserError(f"task.fit=closed needs a classification, not a {decoder.kind}")
+    if decoder.learns:
+        raise UserError(
+            f"task.fit=closed computes the head alone, and decoder.mode={decoder.mode} with "
+            f"decoder.conv={decoder.conv} has weights to train; choose task.freeze=true"
+        )
 
 
 def fit_heads(

@@ -1,0 +1,21 @@
+"""`python -m dnamamba.export`: a model as another package's folder. See conf/export.yaml."""
+
+from omegaconf import DictConfig
+
+from dnamamba.config import command, typed
+
+
+def run(cfg: DictConfig) -> None:
+    """Export as `cfg` says."""
+    from dnamamba.commands.export import ExportConfig, export_to_folder  # imports torch
+
+    export_to_folder(typed(cfg, ExportConfig, ""))
+
+
+def main() -> None:
+    """The console script `dnamamba-export`."""
+    command(run, "export")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,213 @@
+"""Other packages' model folders, read and written: tensors only, never pickled objects or code.
+
+Which layouts there are, a family's `weights.py` says.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from dnamamba.errors import UserError
+from dnamamba.models.base import ModelConfig
+from dnamamba.models.layouts import Layout, ours_of, theirs_of
+
+HOMES = ("dnamamba.models.mamba.weights", "dnamamba.models.caduceus.weights")
+"""Modules with `LAYOUTS`."""
+
+CONFIG_FILE, OURS = "config.json", "dnamamba.json"
+SAFE, OLD = "model.safetensors", "pytorch_model.bin"
+
+
+class Foreign(NamedTuple):
+    """A model of another package.
+
+    Attributes:
+        config: the family and shape that it has here.
+        weights: by our names.
+        mapped: the file's names and ours.
+    """
+
+    config: ModelConfig
+    weights: dict[str, Tensor]
+    mapped: dict[str, str]
+
+
+def layouts() -> dict[str, Layout]:
+    """Every layout by its name."""
+    return {layout.name: layout for home in HOMES for layout in import_module(home).LAYOUTS}
+
+
+def read_foreign(folder: Path, document: dict[str, Any]) -> Foreign:
+    """The model in a folder whose `config.json` is not ours.
+
+    Args:
+        folder: with the weights, in one file or several.
+        document: what its `config.json` holds.
+
+    Raises:
+        UserError: no family of ours is like it, or the files are damaged, of another class or contradict
+            each other.
+    """
+    config_file = folder / CONFIG_FILE
+    layout = next((each for each in layouts().values() if each.recognises(document)), None)
+    if layout is None:
+        kind = document.get("model_type", document.get("architectures", "no model_type"))
+        raise UserError(
+            f"{config_file}: a model of another kind (got {kind!r}); dnamamba reads its own folders and "
+            f"{', '.join(layouts())}"
+        )
+    try:
+        config = layout.config(document, _alphabet(folder))
+    except UserError as error:
+        raise UserError(f"{config_file}: {error}") from error
+    found, source = _tensors(folder)
+    weights, mapped = ours_of(found, layout.names(config), str(source))
+    return Foreign(config, weights, mapped)
+
+
+def write_foreign(
+    config: ModelConfig, weights: dict[str, Tensor], folder: Path, name: str, card: str
+) -> None:
+    """Write a model as another package has it; the folder must not be there.
+
+    Args:
+        config: the family and shape.
+        weights: by our names.
+        folder: to write, whole or not at all.
+        name: of the layout.
+        card: the text of README.md.
+
+    Raises:
+        UserError: there is no such layout, the family has it not, or the folder can't be written.
+    """
+    fitting = {
+        key: layout
+        for key, layout in layouts().items()
+        if layout.document.__module__.startswith(f"dnamamba.models.{config.family}.")
+    }
+    if name not in fitting:
+        raise UserError(
+            f"format: the family {config.family} is written as {' or '.join(fitting) or 'nothing but ours'} "
+            f"(got {name!r})"
+        )
+    if folder.exists():
+        raise UserError(f"out: {folder} is there already; choose another folder")
+    layout = fitting[name]
+    document = layout.document(config)
+    tensors = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
+    tensors = theirs_of(tensors, layout.names(config))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    except OSError as error:
+        raise UserError(f"out: can't write {folder}: {error.strerror}") from error
+    try:
+        (beside / CONFIG_FILE).write_text(json.dumps(document, indent=2) + "\n")
+        (beside / OURS).write_text(json.dumps({"alphabet": config.alphabet}) + "\n")
+        (beside / "README.md").write_text(card)
+        if layout.weights_file == OLD:
+            torch.save(tensors, beside / OLD)
+        else:
+            save_file(tensors, beside / layout.weights_file, metadata={"format": "pt"})
+        (beside / layout.weights_file).chmod(0o644)
+        beside.chmod(0o755)
+        os.replace(beside, folder)
+    except OSError as error:
+        raise UserError(f"out: can't write {folder}: {error.strerror}") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _alphabet(folder: Path) -> str | None:
+    """What dnamamba.json says of the letters; None where there is none."""
+    path = folder / OURS
+    if not path.is_file():
+        return None
+    try:
+        alphabet = json.loads(path.read_text())["alphabet"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged: {type(error).__name__}: {error}") from error
+    if not isinstance(alphabet, str):
+        raise UserError(f"{path}: alphabet must be a name (got {alphabet!r})")
+    return alphabet
+
+
+def _tensors(folder: Path) -> tuple[dict[str, Tensor], Path]:
+    """All tensors of a folder, and the file that they are from.
+
+    Raises:
+        UserError: there are none, a part is missing, or two sets of files differ.
+    """
+    sets = {}
+    for name in (SAFE, OLD):
+        index = folder / f"{name}.index.json"
+        if (folder / name).is_file():
+            sets[name] = _read(folder / name)
+        elif index.is_file():
+            sets[name] = _parts(folder, index)
+    if not sets:
+        raise UserError(f"{folder}: no weights; expected {SAFE} or {OLD}, whole or in parts")
+    if len(sets) == 2:
+        _need_same(sets[SAFE], sets[OLD], folder)
+    name = next(iter(sets))
+    return sets[name], folder / name
+
+
+def _parts(folder: Path, index: Path) -> dict[str, Tensor]:
+    try:
+        named = dict(json.loads(index.read_text())["weight_map"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{index} is damaged: {type(error).__name__}: {error}") from error
+    found: dict[str, Tensor] = {}
+    for part in sorted(set(named.values())):
+        if not isinstance(part, str) or Path(part).name != part:
+            raise UserError(f"{index}: expected names of files beside it (got {part!r})")
+        found |= _read(folder / part)
+    missing = sorted(set(named) - set(found))
+    if missing:
+        raise UserError(f"{index}: {', '.join(missing[:6])} is in none of the files; download them again")
+    return found
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        # Anything but tensors is refused before it is built.
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} is missing or damaged ({error}); download it again") from error
+    except Exception as error:  # torch raises many types for a damaged or a foreign file
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{path} is damaged or holds more than tensors ({reason}); dnamamba never unpickles objects"
+        ) from error
+    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise UserError(f"{path}: expected tensors by name (got {type(found).__name__}); give a state dict")
+    return found
+
+
+def _need_same(safe: dict[str, Tensor], old: dict[str, Tensor], folder: Path) -> None:
+    """Both files may be there; what they both have must be the same, and one must not have more tensors.
+
+    safetensors leaves out what shares memory with another tensor: what only the older file has must equal
+    some tensor of the other.
+    """
+    differing = sorted(name for name in safe.keys() & old.keys() if not torch.equal(safe[name], old[name]))
+    differing += sorted(safe.keys() - old.keys())
+    for name in sorted(old.keys() - safe.keys()):
+        alike = (value for value in safe.values() if value.shape == old[name].shape)
+        if not any(torch.equal(value, old[name]) for value in alike):
+            differing.append(name)
+    if differing:
+        shown = ", ".join(differing[:6]) + (f" and {len(differing) - 6} more" if len(differing) > 6 else "")
+        raise UserError(f"{folder}: {SAFE} and {OLD} differ in {shown}; remove the one that is not meant")

@@ -1,0 +1,149 @@
+"""The contract of another package's model files: their configuration and names, and ours.
+
+A family's `weights.py` has a `Layout` for each of them; `dnamamba.foreign` reads and writes the files.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dnamamba.errors import UserError
+from dnamamba.models.base import ModelConfig
+
+
+@dataclass(frozen=True)
+class Names:
+    """Which tensor of a file is which of ours.
+
+    Attributes:
+        ours: our names, each with the names that the tensor may have there: the first one is written; if
+            there are several, they must be equal.
+        constants: tensors that are no parameters, by their names there: their values must be these. They may
+            be missing.
+        repeated: whether a tensor of several names is written under each, as a state dict has it.
+    """
+
+    ours: dict[str, tuple[str, ...]]
+    constants: dict[str, Tensor] = field(default_factory=dict)
+    repeated: bool = False
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Another package's model folder.
+
+    Attributes:
+        name: what `format=` calls it.
+        weights_file: the name of the file that is written.
+        recognises: whether a `config.json` is of this layout.
+        config: our configuration from a `config.json` and the alphabet's name if it is known.
+        names: the tensors of a model.
+        document: the `config.json` of a model.
+    """
+
+    name: str
+    weights_file: str
+    recognises: Callable[[dict[str, Any]], bool]
+    config: Callable[[dict[str, Any], str | None], ModelConfig]
+    names: Callable[[ModelConfig], Names]
+    document: Callable[[ModelConfig], dict[str, Any]]
+
+
+def require(document: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Refuse a `config.json` with a value that the family can't have; a key that is missing is right.
+
+    Raises:
+        UserError: naming the key.
+    """
+    for key, value in expected.items():
+        found = document.get(key, value)
+        if found != value:
+            raise UserError(f"{key}: only {value!r} is supported (got {found!r}); give another model")
+
+
+def number(document: dict[str, Any], key: str, default: Any = None) -> Any:
+    """A value of a `config.json`.
+
+    Raises:
+        UserError: it is missing, or of another type than the default.
+    """
+    found = document.get(key, default)
+    if found is None:
+        raise UserError(f"{key} is missing: the file is damaged or of another model")
+    right = isinstance(found, int | float) and not isinstance(found, bool)
+    if not right:
+        raise UserError(f"{key}: expected a number (got {found!r}); give another model")
+    return found
+
+
+def ours_of(found: dict[str, Tensor], names: Names, source: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Rename tensors; half precision becomes float32, which changes no value.
+
+    Args:
+        found: by the names of the file.
+        names: of the model that they should be.
+        source: the file or folder, for the message.
+
+    Returns:
+        The tensors by our names, and what was mapped: the file's names and ours.
+
+    Raises:
+        UserError: listing every tensor that is missing, left over, or unlike another that it should equal.
+    """
+    left = dict(found)
+    weights: dict[str, Tensor] = {}
+    mapped: dict[str, str] = {}
+    wrong: list[str] = []
+    for ours, theirs in names.ours.items():
+        there = [name for name in theirs if name in left]
+        if not there:
+            wrong.append(f"{theirs[0]} is missing")
+            continue
+        first = left[there[0]]
+        for name in there:
+            if not torch.equal(left.pop(name), first):
+                wrong.append(f"{name} differs from {there[0]}, and the family ties them")
+            mapped[name] = ours
+        weights[ours] = first.float() if first.dtype in (torch.float16, torch.bfloat16) else first
+    for name, value in names.constants.items():
+        if name in left and not torch.equal(left.pop(name).to(value.dtype), value):
+            wrong.append(f"{name} is not {value.tolist()}")
+    wrong += [f"{name} is left over" for name in left]
+    if wrong:
+        shown = "; ".join(sorted(wrong)[:12]) + (f"; and {len(wrong) - 12} more" if len(wrong) > 12 else "")
+        raise UserError(
+            f"{source}: the weights do not go with config.json: {shown}; give the whole language model's "
+            "folder, not a part of it or another class"
+        )
+    return weights, mapped
+
+
+def theirs_of(weights: dict[str, Tensor], names: Names) -> dict[str, Tensor]:
+    """The inverse of `ours_of`: the tensors of a file, of which those that repeat others share memory."""
+    made = dict(names.constants)
+    for ours, theirs in names.ours.items():
+        for name in theirs if names.repeated else theirs[:1]:
+            made[name] = weights[ours]
+    return made
+
+
+def alphabet_of(vocab_size: int, alphabet: str | None) -> str:
+    """The alphabet of a model of so many ids: the one that is known, or the only one that it can be.
+
+    Raises:
+        UserError: the number says nothing.
+    """
+    if alphabet is not None:
+        return alphabet
+    if vocab_size > 256:
+        return "text"
+    known = {12: "characters", 16: "characters", 256: "bytes"}
+    if vocab_size not in known:
+        raise UserError(
+            f"vocab_size: {vocab_size} ids may be any letters; say which in a file dnamamba.json in the "
+            'folder, such as {"alphabet": "dna"}'
+        )
+    return known[vocab_size]

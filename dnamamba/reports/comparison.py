@@ -1,0 +1,94 @@
+"""A fine-tuned model compared with simple ones: one table, and in words which is better."""
+
+import math
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from torch import Tensor
+
+from dnamamba.heads.base import Head
+from dnamamba.heads.bootstrap import interval
+
+MODEL = "model"
+
+
+def compare(
+    head: Head,
+    results: dict[str, Any],
+    draws: dict[str, Tensor],
+    baselines: dict[str, dict[str, Any]],
+    theirs: dict[str, dict[str, Tensor]],
+) -> dict[str, Any]:
+    """Which is better by the head's headline, as plain values and as a sentence; nothing without baselines.
+
+    The model's lead over the best baseline of the test has an interval of its own: the two are resampled
+    together. One of them is better where it holds no 0.
+
+    Args:
+        head: has the headline.
+        results: of the model, as in metrics.json.
+        draws: the model's metrics in each resample of the test, float64 [samples].
+        baselines, theirs: the same of each baseline, by name.
+    """
+    name = head.headline
+    sign = -1 if name in head.lower_is_better else 1
+    values = {one: found["test"][name]["value"] for one, found in baselines.items()}
+    known = {one: value for one, value in values.items() if value is not None}
+    own = results["test"][name]["value"]
+    if not known or own is None:
+        return {"verdict": f"{name} of the model or of all baselines is undefined"} if baselines else {}
+    best = max(known, key=lambda one: sign * known[one])
+    lead = sign * (own - known[best])
+    low, high = interval(sign * (draws[name] - theirs[best][name]))
+    bounds = f"95 % interval {shown(low)} to {shown(high)}"
+    both = f"{shown(own)} against {shown(known[best])}"
+    if low > 0:
+        words = f"the model is better than every baseline, by {lead:.4f} over {best} ({both}; {bounds})"
+    elif high < 0:
+        words = (
+            f"a baseline is better than the model: {best}, by {-lead:.4f} ({both}; the model's lead has "
+            f"a {bounds})"
+        )
+    else:
+        words = f"the model and {best} can't be told apart ({both}; the model's lead has a {bounds})"
+    return {
+        "best_baseline": best,
+        "lead": {"metric": name, "value": lead, "low": _finite(low), "high": _finite(high)},
+        "verdict": f"{name}: {words}",
+    }
+
+
+def metrics_table(results: dict[str, Any]) -> Table:
+    """The model's metrics, and under each those of the baselines."""
+    baselines = results.get("baselines", {})
+    title = f"test, {results['test']['examples']:,} sequences"
+    # 80 columns hold it with the baselines only without a frame.
+    frame = box.SIMPLE_HEAD if baselines else box.HEAVY_HEAD
+    table = Table(title=title, title_justify="left", box=frame, pad_edge=not baselines)
+    if "valid" in results.get("head_from", {}).get("test", ()):
+        table.caption = "test: of the saved head; validation: of the one computed without those sequences"
+        table.caption_justify = "left"
+    for column in ("metric", *(("of",) if baselines else ()), "test", "95 % interval", "validation"):
+        table.add_column(column, justify="left" if column in ("metric", "of") else "right")
+    models = {MODEL: results, **baselines}
+    for metric, found in results["test"].items():
+        if not isinstance(found, dict):
+            continue
+        for name, scores in models.items():
+            test, valid = scores["test"][metric], scores["valid"][metric]
+            if name != MODEL and test["value"] is None:
+                continue  # such as the correlation of a constant
+            limits = f"{shown(test['low'])} to {shown(test['high'])}"
+            cells = [metric if name == MODEL else "", *((name,) if baselines else ())]
+            table.add_row(*cells, shown(test["value"]), limits, shown(valid["value"]))
+    return table
+
+
+def shown(value: float | None, digits: int = 4) -> str:
+    """A number as a person reads it."""
+    return "undefined" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

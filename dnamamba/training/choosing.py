@@ -1,0 +1,82 @@
+"""What a fine-tuning's settings leave open, decided by simple models on the validation sequences.
+
+Linear models are fitted in seconds and say what kind of data this is: whether a base counts by its place, and
+whether a sequence and its reverse complement are the same to the labels.
+"""
+
+import math
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from dnamamba.data.words import Bases
+from dnamamba.datasets.base import DataModule
+from dnamamba.training.baselines import Baseline, Baselines
+
+AUTO = "auto"
+# A difference counts from so many standard errors on.
+SURE = 3.0
+
+
+def choose(
+    mode: str, data: DataModule, baselines: Baselines | None, console: Console, *, may_learn: bool = True
+) -> tuple[str, list[str]]:
+    """The pooling, and a sentence on each choice; `data.reverse_complement` is decided if it is open.
+
+    Args:
+        mode: of the `decoder` group; `auto` is `positions` where one-hot vectors lose less than words, else
+            `mean`.
+        data: of the run.
+        baselines: to decide by; without them `auto` is `mean`, and both strands are read.
+        console: shows that they are fitted.
+        may_learn: whether the run can train a pooling.
+    """
+    is_open = data.reverse_complement is None
+    if is_open:
+        data.reverse_complement = True
+    if not (is_open or mode == AUTO) or baselines is None:
+        return ("mean" if mode == AUTO else mode), []
+    fitted, lines = baselines.fit(console), []
+    words, positions = fitted.words, fitted.positions
+    if mode == AUTO:
+        mode = "mean"
+        if may_learn and words is not None and positions is not None:
+            lead, sure = _difference(_losses(baselines, words) - _losses(baselines, positions))
+            if sure > SURE and data.common_length is not None:
+                mode = "positions"
+                lines.append(
+                    f"decoder.mode=positions: on validation the loss of {positions.name} is smaller by "
+                    f"{lead:.3f} than that of {words.name}"
+                )
+    if is_open and words is not None and fitted.valid is not None:
+        models = [one for one in (words, positions) if one is not None]
+        best = min(models, key=lambda one: _losses(baselines, one).mean().item())
+        other = best.answer([_other_strand(row) for row in fitted.valid.rows])
+        there = baselines.losses(other, fitted.valid.labels)
+        loss, sure = _difference(there - _losses(baselines, best))
+        if sure > SURE:
+            data.reverse_complement = False
+            lines.append(
+                f"data.reverse_complement=false: on validation the loss of {best.name} is larger by "
+                f"{loss:.3f} on reverse complements, so that the strand means something"
+            )
+    return mode, lines
+
+
+def _losses(baselines: Baselines, one: Baseline) -> Tensor:
+    """Of each validation sequence, [n]."""
+    found = one.scored["valid"]
+    return baselines.losses(found.logits, found.labels)
+
+
+def _difference(values: Tensor) -> tuple[float, float]:
+    """The mean of differences [n], and how many standard errors it is from 0."""
+    mean, error = values.mean().item(), values.std().item() / math.sqrt(len(values))
+    return mean, mean / error if error > 0 else 0.0
+
+
+def _other_strand(row: Bases) -> Bases:
+    """The reverse complement; what is no base stays."""
+    bases = torch.from_numpy(row)
+    return torch.where(bases < 4, 3 - bases, bases).flip(0).numpy()

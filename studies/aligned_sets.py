@@ -1,0 +1,182 @@
+"""Build the aligned sets of docs/heads.md from human DNA and a table of transcripts; nothing is downloaded.
+
+    python studies/aligned_sets.py TRANSCRIPTS FASTA [FASTA ...] --out FOLDER
+
+TRANSCRIPTS is a table of tab-separated NAME, CHROM, STRAND, TX_START, TX_END, EXON_START, EXON_END (from 0,
+ends exclusive, exons joined by commas), such as `annotations/grch37.txt` (GENCODE V24 on GRCh37) of the wheel
+spliceai 1.3.1. A FASTA holds chromosomes of the same assembly.
+
+- splice.tsv: 60 bases on the gene's strand around a junction, 30 on either side: `donor`, `acceptor` or
+  `neither`, which is drawn from within transcripts, 30 bases or more from every junction.
+- decoys.tsv: the same, but that `neither` has a GT or an AG where a junction would have it.
+- promoters.tsv: 300 bases, 249 of them before the start of a transcript: `promoter`; or `other`, drawn from
+  the chromosome, 5,000 bases or more from every start, on a random strand.
+
+Splits are by place: chromosome X is `valid` up to 30 Mb and `test` behind, all others are `train`.
+"""
+
+import argparse
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from dnamamba.data.alphabet import get_alphabet
+from dnamamba.data.fasta import Genome
+
+DNA = get_alphabet("dna")
+A, C, G, T = DNA.encode("ACGT").tolist()
+HALF = 30
+BEFORE, AFTER = 249, 51
+FAR = 5_000
+VALID_END = 30_000_000
+
+
+class Transcript(NamedTuple):
+    """One line of the table."""
+
+    chromosome: str
+    strand: str
+    start: int
+    end: int
+    exons: list[tuple[int, int]]
+
+    def junctions(self) -> Iterator[tuple[str, int]]:
+        """`donor` or `acceptor`, and the first base behind the junction on the forward strand."""
+        for (_, end), (start, _) in zip(self.exons, self.exons[1:], strict=False):
+            first, second = ("donor", "acceptor") if self.strand == "+" else ("acceptor", "donor")
+            yield first, end
+            yield second, start
+
+
+def transcripts(path: Path, chromosomes: set[str]) -> list[Transcript]:
+    """Those of the chromosomes that there are."""
+    found = []
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file, delimiter="\t"):
+            if row["CHROM"] in chromosomes:
+                ends = [
+                    [int(place) for place in row[column].rstrip(",").split(",")]
+                    for column in ("EXON_START", "EXON_END")
+                ]
+                exons = sorted(zip(*ends, strict=True))
+                whole = int(row["TX_START"]), int(row["TX_END"])
+                found.append(Transcript(row["CHROM"], row["STRAND"], *whole, exons))
+    return found
+
+
+class Sets:
+    """Draws windows of the chromosomes.
+
+    Args:
+        chromosomes: ids of the forward strand, by name.
+        seed: of what is drawn.
+    """
+
+    def __init__(self, chromosomes: dict[str, np.ndarray], seed: int) -> None:
+        self.chromosomes = chromosomes
+        self.rng = np.random.default_rng(seed)
+
+    def window(self, chromosome: str, place: int, before: int, after: int, strand: str) -> str | None:
+        """The letters around the base that follows `place`, in upper case; None where one is not known."""
+        if strand == "-":
+            before, after = after, before
+        ids = self.chromosomes[chromosome][max(0, place - before) : place + after]
+        if ids.size < before + after or not np.isin(ids, (A, C, G, T)).all():
+            return None
+        ids = DNA.reverse_complement(ids) if strand == "-" else ids
+        return DNA.decode(ids).upper()
+
+    def splice(self, found: list[Transcript], decoys: bool) -> Iterator[tuple[str, int, str, str]]:
+        """Chromosome, place, label and letters of junctions, and of as many places that are none."""
+        taken = {name: np.zeros(ids.size, dtype=bool) for name, ids in self.chromosomes.items()}
+        seen = set()
+        for one in found:
+            for label, place in one.junctions():
+                taken[one.chromosome][max(0, place - HALF) : place + HALF] = True
+                key = one.chromosome, place, label, one.strand
+                letters = self.window(one.chromosome, place, HALF, HALF, one.strand)
+                if letters is not None and key not in seen:
+                    seen.add(key)
+                    yield one.chromosome, place, label, letters
+        wanted = len(seen) // 2
+        lengths = np.array([one.end - one.start for one in found], dtype=float)
+        while wanted:
+            one = found[self.rng.choice(len(found), p=lengths / lengths.sum())]
+            place = int(self.rng.integers(one.start, one.end))
+            letters = self.window(one.chromosome, place, HALF, HALF, one.strand)
+            if letters is None or taken[one.chromosome][place]:
+                continue
+            if decoys and letters[HALF : HALF + 2] != "GT" and letters[HALF - 2 : HALF] != "AG":
+                continue
+            wanted -= 1
+            yield one.chromosome, place, "neither", letters
+
+    def promoters(self, found: list[Transcript]) -> Iterator[tuple[str, int, str, str]]:
+        """Chromosome, place, label and letters of starts, and of as many places far from all of them."""
+        near = {name: np.zeros(ids.size, dtype=bool) for name, ids in self.chromosomes.items()}
+        seen = set()
+        for one in found:
+            start = one.start if one.strand == "+" else one.end
+            near[one.chromosome][max(0, start - FAR) : start + FAR] = True
+            letters = self.window(one.chromosome, start, BEFORE, AFTER, one.strand)
+            if letters is not None and (one.chromosome, start) not in seen:
+                seen.add((one.chromosome, start))
+                yield one.chromosome, start, "promoter", letters
+        for chromosome in self.chromosomes:
+            wanted = sum(name == chromosome for name, _ in seen)
+            while wanted:
+                place = int(self.rng.integers(near[chromosome].size))
+                letters = self.window(chromosome, place, BEFORE, AFTER, "+-"[self.rng.integers(2)])
+                if letters is not None and not near[chromosome][place]:
+                    wanted -= 1
+                    yield chromosome, place, "other", letters
+
+
+def split_of(chromosome: str, place: int) -> str:
+    """By place, so that no gene is in two splits."""
+    if chromosome != "X":
+        return "train"
+    return "valid" if place < VALID_END else "test"
+
+
+def write(path: Path, rows: list[tuple[str, int, str, str]], most: int, rng: np.random.Generator) -> None:
+    """A table that `data.table` reads; each split has at most `most` rows, each label its share of them."""
+    by_split: dict[str, list[list[str]]] = {}
+    for number in rng.permutation(len(rows)):
+        chromosome, place, label, letters = rows[number]
+        split = split_of(chromosome, place)
+        by_split.setdefault(split, []).append([f"{chromosome}:{place}:{label}", letters, label, split])
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+        writer.writerow(["id", "sequence", "label", "split"])
+        for split in ("train", "valid", "test"):
+            writer.writerows(by_split[split][:most])
+            print(f"{path.name} {split}: {min(most, len(by_split[split])):,} of {len(by_split[split]):,}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
+    parser.add_argument("transcripts", type=Path)
+    parser.add_argument("fasta", type=Path, nargs="+")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--most", type=int, default=4000, help="sequences of a split")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    chromosomes = {}
+    for path in options.fasta:
+        genome = Genome(path, DNA)
+        chromosomes |= {name.removeprefix("chr"): genome.fetch(name) for name in genome.names}
+    found = transcripts(options.transcripts, set(chromosomes))
+    found = [one for one in found if one.end + FAR < chromosomes[one.chromosome].size]
+    sets, rng = Sets(chromosomes, options.seed), np.random.default_rng(options.seed)
+    options.out.mkdir(parents=True, exist_ok=True)
+    write(options.out / "splice.tsv", list(sets.splice(found, decoys=False)), options.most, rng)
+    write(options.out / "decoys.tsv", list(sets.splice(found, decoys=True)), options.most, rng)
+    write(options.out / "promoters.tsv", list(sets.promoters(found)), options.most, rng)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Settings that are left open: decided by simple models, and only where these are sure."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from dnamamba import LabelledConfig, load
+from dnamamba.commands.finetune import finetune
+from dnamamba.datasets.base import DataModule
+from dnamamba.training.baselines import Baselines
+from dnamamba.training.choosing import choose
+from tests.finetuning.conftest import SHORT, Configure, write_table
+from tests.finetuning.test_baselines import aligned
+
+QUIET = Console(quiet=True)
+
+
+def opened(table: Path, **settings: Any) -> DataModule:
+    config = LabelledConfig(table=str(table), alphabet="dna", **settings)
+    return config.build(0, global_batch_size=8, max_steps=4, world_size=1)
+
+
+def chosen(data: DataModule, mode: str = "auto", **given: Any) -> tuple[str, list[str]]:
+    return choose(mode, data, Baselines(data.decoder("mean").head, None, data), QUIET, **given)
+
+
+def stranded(path: Path, number: int, means: bool) -> Path:
+    """Sequences of many A or of many C; where the strand means nothing, half of them are turned."""
+    rng = np.random.default_rng(3)
+    lines = ["id,sequence,label,split"]
+    for place in range(number):
+        first = place % 2
+        p = [0.4, 0.2, 0.2, 0.2] if first else [0.2, 0.4, 0.2, 0.2]
+        ids = rng.choice(4, rng.integers(30, 40), p=p)
+        if not means and rng.random() < 0.5:
+            ids = 3 - ids[::-1]
+        split = ("train", "train", "valid", "test")[place // 2 % 4]
+        lines.append(f"s{place},{''.join('ACGT'[i] for i in ids)},{'ac'[1 - first]},{split}")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_positions_are_read_where_places_decide(tmp_path: Path) -> None:
+    data = opened(aligned(tmp_path / "t.csv"))
+    mode, lines = chosen(data)
+    assert mode == "positions"
+    assert data.reverse_complement is False
+    assert lines[0].startswith(
+        "decoder.mode=positions: on validation the loss of one-hot logistic is smaller"
+    )
+    assert lines[1].startswith("data.reverse_complement=false: on validation the loss of one-hot logistic")
+
+
+def test_the_mean_is_read_where_words_decide(tmp_path: Path) -> None:
+    assert chosen(opened(stranded(tmp_path / "t.csv", 200, True), max_length=30, crop="start"))[0] == "mean"
+
+
+@pytest.mark.parametrize("means", [True, False])
+def test_the_other_strand_is_read_unless_it_means_something(tmp_path: Path, means: bool) -> None:
+    data = opened(stranded(tmp_path / "t.csv", 400, means))
+    _, lines = chosen(data)
+    assert data.reverse_complement is not means
+    assert len(lines) == int(means)
+
+
+def test_what_is_given_is_not_decided(tmp_path: Path) -> None:
+    data = opened(aligned(tmp_path / "t.csv"), reverse_complement=True)
+    assert chosen(data, "next") == ("next", [])
+    assert data.reverse_complement is True
+
+
+def test_a_computed_head_has_no_weights_for_positions(tmp_path: Path) -> None:
+    assert chosen(opened(aligned(tmp_path / "t.csv")), may_learn=False)[0] == "mean"
+
+
+def test_without_baselines_all_is_as_ever(tmp_path: Path) -> None:
+    data = opened(aligned(tmp_path / "t.csv"))
+    assert choose("auto", data, None, QUIET) == ("mean", [])
+    assert data.reverse_complement is True
+
+
+def test_deciding_draws_no_random_number(tmp_path: Path) -> None:
+    """A run's first weights are those of a run that decided nothing."""
+    data = opened(write_table(tmp_path / "t.csv"))
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    chosen(data)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_a_run_says_what_it_chose_and_resumes_with_it(
+    configure: Configure, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = (*SHORT, f"data.table={aligned(tmp_path / 't.csv')}", "task.baselines=true")
+    results = finetune(configure(*own, "train.max_steps=2"), tmp_path / "run")
+    printed = capsys.readouterr().out
+    assert len(results["chosen"]) == 2
+    assert all(line in printed for line in results["chosen"])
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["chosen"] == results["chosen"]
+    decoder = load(tmp_path / "run").decoder  # type: ignore[union-attr]
+    assert (decoder.mode, decoder.length) == ("positions", 12)
+    last = f"ckpt_path={tmp_path / 'run'}"
+    given = ("decoder.mode=positions", "data.reverse_complement=false", "task.baselines=false")
+    assert finetune(configure(*own, *given, last, "train.max_steps=3"), tmp_path / "more")["steps"] == 3
