@@ -5,6 +5,7 @@ configuration or by the config object that a Python call passes.
 """
 
 import dataclasses
+import multiprocessing
 import signal
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -200,6 +201,8 @@ class DataModule(lightning.LightningDataModule):
 
     def loader(self, dataset: Any, workers: int) -> DataLoader:
         """Torch's loader of a data set whose items are batches."""
+        if workers:
+            _need_shared_memory(workers)
         return DataLoader(
             dataset,
             batch_size=None,
@@ -219,6 +222,21 @@ class DataModule(lightning.LightningDataModule):
             return 0, 1, 0
         size = self.context_size
         return trainer.global_rank // size, trainer.world_size // size, trainer.global_step
+
+
+def _need_shared_memory(workers: int) -> None:
+    """Find out before torch does, whose half-made loader speaks of something else.
+
+    Raises:
+        UserError: there is no room in /dev/shm for a lock between processes.
+    """
+    try:
+        multiprocessing.Lock()
+    except OSError as error:
+        raise UserError(
+            f"data.num_workers={workers}: /dev/shm has no room for what processes share ({error.strerror}); "
+            "set data.num_workers=0, or give a container more, as by `docker run --shm-size=1g`"
+        ) from None
 
 
 def leave_signals_to_the_main_process(_: int) -> None:
