@@ -21,6 +21,8 @@ from typing import Any
 
 import torch
 
+from dnamamba.data.embedded import YEAST_MODEL
+
 RUNS = 4  # of one command, at most, of which all but the last may be killed
 EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shutil.rmtree"}
 STEPS = [
@@ -37,7 +39,7 @@ COMMANDS = {
         *("data.table=t.csv", "task.bootstrap=5"),
     ],
     "score": ["vcf=v.vcf", "fasta=g.fa", "window=32", "out=out.vcf"],
-    "embed": ["fasta=g.fa", "bed=r.bed", "batch_size=4", "out=out.npz"],
+    "embed": [f"model={YEAST_MODEL}", "fasta=g.fa", "bed=r.bed", "batch_size=4", "out=out.npz"],
 }
 
 
