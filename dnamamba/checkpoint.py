@@ -106,8 +106,27 @@ def load(path: str | Path) -> Model:
         return _build(config, decoder, weights, path)
     for folder in (path, path / "model"):
         if (folder / CONFIG_FILE).is_file():
-            return _load_folder(folder)
+            return _load_foreign(folder) or _load_folder(folder)
     raise UserError(f"no model at {path}: neither a checkpoint nor a folder with {CONFIG_FILE}")
+
+
+def _load_foreign(folder: Path) -> LanguageModel | None:
+    """The model in another package's folder; None of ours, and of one whose config.json can't be read."""
+    try:
+        document = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    if (
+        not isinstance(document, dict)
+        or not document
+        or {"format", "format_version", "family"} & set(document)
+    ):
+        return None
+    found = read_foreign(folder, document)
+    model = _build(found.config, None, found.weights, folder)
+    assert isinstance(model, LanguageModel)
+    model.mapped = found.mapped
+    return model
 
 
 def _load_folder(folder: Path) -> Model:

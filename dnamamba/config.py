@@ -72,9 +72,11 @@ def _check_names(values: DictConfig, key: str, name: str) -> None:
     Raises:
         UserError: the message says to quote.
     """
-    if name not in NAMES:
-        return
     value = values[key]
+    if name not in NAMES:
+        for inner in value if isinstance(value, DictConfig) else ():
+            _check_names(value, str(inner), f"{name}.{inner}")
+        return
     if name in LISTS and isinstance(value, str | int | float):
         values[key] = value = OmegaConf.create([value])
     found = list(value) if isinstance(value, DictConfig | ListConfig) else [value]

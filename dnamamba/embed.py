@@ -5,11 +5,13 @@
 
 from omegaconf import DictConfig
 
+from dnamamba.commands.paths import check_paths
 from dnamamba.config import command, typed
 
 
 def run(cfg: DictConfig) -> None:
     """Embed as `cfg` says."""
+    check_paths(cfg, "model", "fasta", "bed")
     from dnamamba.commands.embed import EmbedConfig, embed_to_file  # imports torch
 
     embed_to_file(typed(cfg, EmbedConfig, ""))

@@ -4,9 +4,6 @@ Which layouts there are, a family's `weights.py` says.
 """
 
 import json
-import os
-import shutil
-import tempfile
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dnamamba.errors import UserError
+from dnamamba.files import replacing_folder
 from dnamamba.models.base import ModelConfig
 from dnamamba.models.layouts import Layout, ours_of, theirs_of
 
@@ -106,25 +104,17 @@ def write_foreign(
     tensors = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
     tensors = theirs_of(tensors, layout.names(config))
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        with replacing_folder(folder) as beside:
+            (beside / CONFIG_FILE).write_text(json.dumps(document, indent=2) + "\n")
+            (beside / OURS).write_text(json.dumps({"alphabet": config.alphabet}) + "\n")
+            (beside / "README.md").write_text(card, encoding="utf-8")
+            if layout.weights_file == OLD:
+                torch.save(tensors, beside / OLD)
+            else:
+                save_file(tensors, beside / layout.weights_file, metadata={"format": "pt"})
+            (beside / layout.weights_file).chmod(0o644)
     except OSError as error:
         raise UserError(f"out: can't write {folder}: {error.strerror}") from error
-    try:
-        (beside / CONFIG_FILE).write_text(json.dumps(document, indent=2) + "\n")
-        (beside / OURS).write_text(json.dumps({"alphabet": config.alphabet}) + "\n")
-        (beside / "README.md").write_text(card)
-        if layout.weights_file == OLD:
-            torch.save(tensors, beside / OLD)
-        else:
-            save_file(tensors, beside / layout.weights_file, metadata={"format": "pt"})
-        (beside / layout.weights_file).chmod(0o644)
-        beside.chmod(0o755)
-        os.replace(beside, folder)
-    except OSError as error:
-        raise UserError(f"out: can't write {folder}: {error.strerror}") from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _alphabet(folder: Path) -> str | None:

@@ -31,6 +31,13 @@ PARAMETERS = {
     "paper_40m7": 40_690_176,
     "caduceus_ph": 7_723_264,
     "caduceus_ps": 7_723_264,
+    "transformer_250k": 201_792,
+    "transformer_700k": 554_784,
+    "transformer_1m4": 1_206_912,
+    "transformer_3m5": 3_100_992,
+    "transformer_7m": 6_330_624,
+    "transformer_19m3": 17_705_856,
+    "transformer_40m7": 37_962_240,
 }
 
 

@@ -76,6 +76,7 @@ def tiny(configure: Callable[..., DictConfig], apes: tuple[str, ...]) -> Callabl
         "train.checkpoint_every=1",
         "train.log_every=1",
         "task.bootstrap=10",
+        "task.baselines=false",
     )
     return lambda *overrides: configure(*settings, *apes, *overrides)
 
@@ -168,6 +169,7 @@ def test_a_model_can_tell_species_that_differ(
             "train.global_batch_size=16",
             "train.learning_rate=1e-2",
             "task.bootstrap=10",
+        "task.baselines=false",
             *fit,
         ),
         tmp_path / "run",

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dnamamba import __version__
 from dnamamba.checkpoint import model_hash
+from dnamamba.data.regions import RegionsConfig
 from dnamamba.errors import Interrupted, UserError, signal_of
 from dnamamba.inference.contexts import EmbeddingConfig, Plan, check_missing, rows_to_keep
 from dnamamba.inference.device import load_any_on
@@ -45,6 +47,7 @@ class EmbedConfig:
     missing: str
     overwrite: bool
     plugins: list[str] | None = None
+    regions: RegionsConfig = field(default_factory=RegionsConfig)
 
 
 def embed_to_file(config: EmbedConfig) -> None:
@@ -68,7 +71,10 @@ def embed_to_file(config: EmbedConfig) -> None:
     reader = Reader(model, precision=config.precision)
     reader.blocks(how.layer)
     check_batch_size(config.batch_size)
-    inputs = read_inputs(config.fasta if config.bed is None else (config.fasta, config.bed), reader.alphabet)
+    source = config.fasta if config.bed is None else (config.fasta, config.bed)
+    inputs = read_inputs(source, reader.alphabet, config.regions)
+    for note in inputs.notes:
+        Console(stderr=True).print(f"dnamamba: {note}", soft_wrap=True)
     plan = Plan(inputs.regions, how)
     check_lengths(reader, plan)
     info = _info(config, how, reader)
@@ -123,6 +129,7 @@ def _info(config: EmbedConfig, how: EmbeddingConfig, reader: Reader) -> Info:
         "alphabet": reader.alphabet.name,
         "fasta": config.fasta,
         "bed": config.bed,
+        "regions": None if config.regions == RegionsConfig() else json.dumps(asdict(config.regions)),
         **asdict(how),
         "layer": reader.blocks(how.layer),
         "precision": reader.precision,

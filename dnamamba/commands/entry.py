@@ -7,7 +7,8 @@ from importlib.util import find_spec
 
 COMMANDS = {
     "pretrain": "pretrain a language model on a genome",
-    "finetune": "fine-tune a model on labelled sequences, or predict with it (mode=predict)",
+    "finetune": "fine-tune a model on labelled sequences",
+    "predict": "ask a fine-tuned model about sequences, regions or variants",
     "embed": "write embeddings of sequences, regions or bins to a file",
     "score": "score the effects of variants, or of every change of a region",
     "tracks": "write how well each base is predicted, as bigWig",

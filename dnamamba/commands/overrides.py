@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dnamamba.errors import UserError
 
 PATHS = {"fasta", "bed", "vcf", "out", "ckpt_path", "data.fasta", "data.intervals", "data.folder"}
-PATHS |= {"data.labels", "data.bed", "data.table"}
-TEXTS = PATHS | {"region", "prompt"}
+PATHS |= {"data.labels", "data.bed", "data.table", "table", "labels"}
+TEXTS = PATHS | {"region", "prompt", "label"}
+TEXTS |= {f"{group}.{key}" for group in ("regions", "data.regions") for key in ("feature", "name", "label")}
 MODEL_PATH = "_path_"
 """Since conf/ has a group `model`, Hydra takes `model=x` for a choice among its files, but a map for a value:
 a path travels as `model={_path_: x}`."""
@@ -19,6 +20,12 @@ LISTS = {"data.valid", "data.test", "data.label_names"}
 MAPS = {"data.classes", "task.class_weights", "data.homology", "data.valid_species", "data.test_species"}
 NAMES = {"region", *LISTS, *MAPS}
 """Keys whose values, or whose own keys, are names: a number there is a name that YAML has rewritten."""
+COLUMNS = {f"data.columns.{key}" for key in ("id", "sequence", "label", "split", "group")}
+ATTRIBUTES = {
+    f"{where}.{key}" for where in ("regions", "data.regions") for key in ("feature", "name", "label")
+}
+TEXTS |= COLUMNS | ATTRIBUTES
+NAMES |= COLUMNS | ATTRIBUTES
 
 _OPEN, _CLOSE = "([{", ")]}"
 _CALL = re.compile(r"(?:choice|range|interval|glob|sort|shuffle|tag|str|extend_list)\(.*\)$", re.DOTALL)

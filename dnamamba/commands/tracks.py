@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from dnamamba.data.regions import RegionsConfig
 from dnamamba.errors import Interrupted, UserError, signal_of
 from dnamamba.inference.bigwig import bigwig
-from dnamamba.inference.device import load_on
+from dnamamba.inference.device import load_any_on
 from dnamamba.inference.inputs import in_order, read_inputs
 from dnamamba.inference.output import named, output_path
 from dnamamba.inference.progress import bases_read
 from dnamamba.inference.streaming import Reader
 from dnamamba.inference.tracks import QUANTITIES, read_track
+from dnamamba.models import SequenceModel
 from dnamamba.optional import need
 from dnamamba.plugins import load_plugins
 from dnamamba.terminal import Console
@@ -38,6 +40,7 @@ class TracksConfig:
     precision: str
     overwrite: bool
     plugins: list[str] | None = None
+    regions: RegionsConfig = field(default_factory=RegionsConfig)
 
 
 def tracks_to_bigwig(config: TracksConfig) -> None:
@@ -51,8 +54,17 @@ def tracks_to_bigwig(config: TracksConfig) -> None:
     outputs = _outputs(config)
     need("pyBigWig", "tracks", config.out)
     load_plugins(config.plugins or [])
-    reader = Reader(load_on(config.model, config.device), precision=config.precision)
-    inputs = read_inputs(config.fasta if config.bed is None else (config.fasta, config.bed), reader.alphabet)
+    model = load_any_on(config.model, config.device)
+    if isinstance(model, SequenceModel):
+        raise UserError(
+            f"{config.model} is a fine-tuned model without probabilities of bases; for a sliding track of "
+            "its answer use dnamamba predict window=N stride=M out=FILE.bw"
+        )
+    reader = Reader(model, precision=config.precision)
+    source = config.fasta if config.bed is None else (config.fasta, config.bed)
+    inputs = read_inputs(source, reader.alphabet, config.regions)
+    for note in inputs.notes:
+        Console(stderr=True).print(f"dnamamba: {note}", soft_wrap=True)
     regions = in_order(inputs)
     lengths = {region.record: inputs.length(region.record) for region in regions}
     total = sum(region.length for region in regions)

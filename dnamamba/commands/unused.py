@@ -23,7 +23,22 @@ def _given(value: Any) -> bool:
 
 _RATES = ("learning_rate", "final_learning_rate", "warmup_fraction", "weight_decay", "betas", "gradient_clip")
 _OF_FILES = ("data.valid_species", "data.test_species")
+_TRAINED_WITH = (
+    *("alphabet", "classes", "columns.group", "columns.split", "crop", "duplicates", "folder"),
+    *("label_names", "max_length", "num_workers", "padding", "reverse_complement", "task", "test"),
+    *("test_fraction", "valid", "valid_examples", "valid_fraction"),
+)
 RULES = (
+    Rule(
+        (
+            *("train", "task", "decoder", "ckpt_path", "logger", "callbacks", "experiment"),
+            *(f"trainer.{key}" for key in ("devices", "num_nodes", "strategy", "deterministic")),
+            *(f"data.{key}" for key in _TRAINED_WITH),
+        ),
+        "mode",
+        lambda value: value != "predict",
+        "mode=train",
+    ),
     Rule(("scratch",), "model", lambda value: value == "scratch", "model=scratch"),
     Rule(("task.shrinkage", "task.refit"), "task.fit", lambda value: value == "closed", "task.fit=closed"),
     Rule(

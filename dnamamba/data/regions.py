@@ -16,7 +16,7 @@ UNKNOWN = ("error", "skip")
 _NAMES = ("ID", "gene_id", "Name")  # attributes that name a feature where none is asked for
 
 
-@dataclass(frozen=True)
+@dataclass
 class RegionsConfig:
     """Which rows of a BED, GFF3 or GTF file are regions, and which bases of each are read.
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Sequence
+import zipfile
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from dnamamba.data.parquet import check_header
 from dnamamba.errors import UserError
+
+LARGEST = 1 << 30
+"""Bytes of a workbook's parts, unpacked."""
 
 
 def sheet_columns(
@@ -31,21 +35,17 @@ def sheet_columns(
         raise UserError(
             f"{path}: Excel needs openpyxl: pip install 'dnamamba[excel]', or save it as CSV UTF-8"
         ) from None
+    _check_size(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of styles that openpyxl does not know
             book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-            cells = [
-                [_text(value) for value in row] for row in book.worksheets[0].iter_rows(values_only=True)
-            ]
+            filled = list(_filled(book.worksheets[0]))
+            names = list(book.sheetnames)
+            book.close()
     except Exception as error:  # openpyxl raises many types for a damaged file
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path} is damaged or not an Excel workbook ({reason})") from None
-    try:
-        names = list(book.sheetnames)
-    finally:
-        book.close()
-    filled = [(number, row) for number, row in enumerate(cells, start=1) if any(row)]
     if not filled:
         raise UserError(f"{path} is empty")
     first = filled[0][1]
@@ -64,6 +64,35 @@ def sheet_columns(
     }
     notes = [f"{path}: the first of {len(names)} sheets is read, {names[0]}"] if len(names) > 1 else []
     return header, columns, [number for number, _ in filled[1:]], notes
+
+
+def _check_size(path: Path) -> None:
+    """Refuse a small file that expands to more than a sheet of sequences ever has.
+
+    Raises:
+        UserError: naming the size.
+    """
+    try:
+        with zipfile.ZipFile(path) as file:
+            size = sum(member.file_size for member in file.infolist())
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path} is damaged or not an Excel workbook ({reason})") from None
+    if size > LARGEST:
+        raise UserError(f"{path}: expands to {size:,} bytes, of at most {LARGEST:,}; save it as CSV UTF-8")
+
+
+def _filled(sheet: Any) -> Iterator[tuple[int, list[str]]]:
+    """The rows with a cell, and their numbers.
+
+    Rows are as wide as their last cell: by what the file says of its size, a cell at the end of the sheet
+    would fill all 17 billion before it.
+    """
+    sheet.reset_dimensions()
+    for number, row in enumerate(sheet.iter_rows(values_only=True), start=1):
+        cells = [_text(value) for value in row]
+        if any(cells):
+            yield number, cells
 
 
 def _text(value: Any) -> str:

@@ -5,12 +5,15 @@ configuration or by the config object that a Python call passes.
 """
 
 import dataclasses
-import multiprocessing
+import shutil
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, ClassVar
 
 import lightning
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
 from torch.utils.data import DataLoader
 
 from dnamamba.data.alphabet import Alphabet
@@ -22,6 +25,8 @@ from dnamamba.objectives.base import Batch
 from dnamamba.terminal import Console
 
 HELD_OUT = ("valid", "test")
+SHARED_MEMORY = Path("/dev/shm")
+IN_FLIGHT, PAGE = 2, 4096  # batches per loader process, as torch has it; bytes
 
 
 class DataConfig:
@@ -200,9 +205,13 @@ class DataModule(lightning.LightningDataModule):
         return "steps at each length: " + ", ".join(f"{stage.length:,}: {stage.steps:,}" for stage in stages)
 
     def loader(self, dataset: Any, workers: int) -> DataLoader:
-        """Torch's loader of a data set whose items are batches."""
+        """Torch's loader of a data set whose items are batches.
+
+        Raises:
+            UserError: /dev/shm has no room for the batches that loader processes pass on.
+        """
         if workers:
-            _need_shared_memory(workers)
+            need_shared_memory(dataset, workers)
         return DataLoader(
             dataset,
             batch_size=None,
@@ -224,19 +233,22 @@ class DataModule(lightning.LightningDataModule):
         return trainer.global_rank // size, trainer.world_size // size, trainer.global_step
 
 
-def _need_shared_memory(workers: int) -> None:
-    """Find out before torch does, whose half-made loader speaks of something else.
+def need_shared_memory(dataset: Any, workers: int) -> None:
+    """Refuse a /dev/shm too small for the batches on their way: torch's own message comes too late to help.
 
     Raises:
-        UserError: there is no room in /dev/shm for a lock between processes.
+        UserError: naming the room there is and the room needed.
     """
-    try:
-        multiprocessing.Lock()
-    except OSError as error:
+    if not SHARED_MEMORY.is_dir():
+        return
+    leaves = tree_leaves(next(iter(dataset), None))
+    batch = sum(-(-leaf.nbytes // PAGE) * PAGE for leaf in leaves if isinstance(leaf, Tensor))
+    needed, free = IN_FLIGHT * workers * batch, shutil.disk_usage(SHARED_MEMORY).free
+    if needed > free:
         raise UserError(
-            f"data.num_workers={workers}: /dev/shm has no room for what processes share ({error.strerror}); "
-            "set data.num_workers=0, or give a container more, as by `docker run --shm-size=1g`"
-        ) from None
+            f"data.num_workers: {workers} loader processes need {needed:,} bytes of {SHARED_MEMORY}, which "
+            f"has {free:,}; give it more (docker run --shm-size=1g) or set data.num_workers=0"
+        )
 
 
 def leave_signals_to_the_main_process(_: int) -> None:

@@ -104,6 +104,8 @@ def read_inputs(source: Source, alphabet: Alphabet, how: RegionsConfig = AS_THEY
         UserError: a file can't be read, a region lies outside its record, its strand is unknown, it has
             blocks (BED12), or a sequence is empty or no DNA.
     """
+    if not isinstance(source, tuple) and how != AS_THEY_ARE:
+        raise UserError("regions: says how a BED, GFF3 or GTF file is read, which is not given; give it")
     if isinstance(source, tuple):
         if len(source) != 2:
             raise UserError(f"give sequences in a list, not a tuple of {len(source)}; a pair is (fasta, bed)")

@@ -15,6 +15,7 @@ from dnamamba.data.regions import UNKNOWN
 from dnamamba.data.synonyms import Synonyms
 from dnamamba.data.variants import Vcf, VcfRow
 from dnamamba.errors import UserError
+from dnamamba.escaping import printable
 from dnamamba.inference.answers import Answers
 from dnamamba.inference.effects import Effects, Site, Windows, judge, score_sites
 from dnamamba.inference.score_tables import SUFFIXES as TABLES
@@ -63,7 +64,7 @@ def quantity(model: Model, label: str | None = None) -> Quantity:
     found = judge(model, label=label)
     if not isinstance(found, Answers):
         return LIKELIHOOD
-    name = found.label.replace("\\", "\\\\").replace('"', '\\"')
+    name = printable(found.label).replace("\\", "\\\\").replace('"', '\\"')
     return Quantity(
         EFFECT,
         "effect",

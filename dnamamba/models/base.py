@@ -140,7 +140,7 @@ class Backbone(nn.Module):
             part of [B, L / ranks]; its states are those of the whole sequence, the same on every rank.
     """
 
-    causal: ClassVar[bool]
+    causal: bool
     recurrent: ClassVar[bool]
     equivariant: bool = False
     divisible: ClassVar[bool] = False

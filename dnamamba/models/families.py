@@ -12,6 +12,7 @@ from dnamamba.plugins import imported, untrusted_module
 FAMILIES = {
     "mamba": "dnamamba.models.mamba.config.MambaConfig",
     "caduceus": "dnamamba.models.caduceus.config.CaduceusConfig",
+    "transformer": "dnamamba.models.transformer.config.TransformerConfig",
 }
 
 

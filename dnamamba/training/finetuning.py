@@ -48,7 +48,9 @@ class Finetuning:
     `LabelledConfig(table="promoters.csv")`.
 
     >>> from dnamamba import FinetuneTrainConfig, Finetuning
-    >>> run = Finetuning("runs/coding", train=FinetuneTrainConfig(max_steps=20), quiet=True)
+    >>> from dnamamba.objectives.task_config import TaskConfig
+    >>> task = TaskConfig(baselines=False)
+    >>> run = Finetuning("runs/coding", task=task, train=FinetuneTrainConfig(max_steps=20), quiet=True)
     >>> result = run.run()
     >>> result.model.decoder.labels
     ('coding', 'intergenic')

@@ -16,6 +16,9 @@ from dnamamba.errors import UserError
         ("region=1_2", "1_2"),
         ("data.valid=[010,1e5]", ["010", "1e5"]),
         ("data.label_names=[yes,no]", ["yes", "no"]),
+        ("data.columns.label=1.10", "1.10"),
+        ("data.columns.split=yes", "yes"),
+        ("regions.feature=5e3", "5e3"),
         ("data.valid=Chr1", ["Chr1"]),
         ("data.valid=1,2", ["1", "2"]),
         ("data.valid=null", None),
@@ -74,6 +77,15 @@ def test_names_that_yaml_has_rewritten_are_refused(key: str, text: str) -> None:
     values = OmegaConf.create(f"{key}: {text}")
     with pytest.raises(UserError, match=rf"^data\.{key}: names are text.*in quotes"):
         _check_names(values, key, f"data.{key}")
+
+
+@pytest.mark.parametrize("text", ["{label: 1.10}", "{label: label, split: yes}", "{id: 010}"])
+def test_names_of_columns_that_yaml_has_rewritten_are_refused(text: str) -> None:
+    values = OmegaConf.create(f"columns: {text}")
+    with pytest.raises(
+        UserError, match=r"^data\.columns\.(label|split|id): names are text, and YAML has made"
+    ):
+        _check_names(values, "columns", "data.columns")
 
 
 def test_a_single_name_for_a_list_is_a_list() -> None:

@@ -3,6 +3,7 @@
 import gzip
 import os
 import tracemalloc
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from dnamamba import Genome, UserError, get_alphabet
-from dnamamba.data import tables, text_lines, variants
+from dnamamba.data import spreadsheets, tables, text_lines, variants
 from dnamamba.data.intervals import bed_rows
 from dnamamba.data.tables import read_table
 from dnamamba.data.variants import Vcf
@@ -42,7 +43,7 @@ LINES: dict[str, tuple[str, Callable[[Path], Any], Callable[[int], str], Callabl
         lambda n: f"{VCF}a\t1\t.\t{'A' * (n - 15)}\tC\t.\t.\t.\n",
         lambda n: ["A" * (n - 15)],
     ),
-    "bed": ("b.bed", bed, lambda n: f"a\t0\t4\t{'x' * (n - 7)}\n", lambda n: [("x" * (n - 7),)]),
+    "bed": ("b.bed.gz", bed, lambda n: f"a\t0\t4\t{'x' * (n - 7)}\n", lambda n: [("x" * (n - 7),)]),
 }  # fmt: skip
 
 
@@ -100,3 +101,46 @@ def test_columns_that_nobody_wants_are_not_kept(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert found.columns == {"sequence": ["ACGT"] * 2000, "label": ["a"] * 2000}
     assert kept < os.path.getsize(path) / 4
+
+
+def workbook(path: Path, sheet: str) -> Path:
+    """A workbook of one sheet, whose rows are XML."""
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    book.active.append(["sequence", "label"])
+    book.save(path)
+    with zipfile.ZipFile(path) as whole:
+        parts = {name: whole.read(name) for name in whole.namelist()}
+    place = "xl/worksheets/sheet1.xml"
+    begin, end = parts[place].split(b"<sheetData>")[0], parts[place].rpartition(b"</sheetData>")[2]
+    begin = begin.replace(b'<dimension ref="A1:B1"', b'<dimension ref="A1:XFD1048576"')
+    parts[place] = begin + f"<sheetData>{sheet}</sheetData>".encode() + end
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as changed:
+        for name, data in parts.items():
+            changed.writestr(name, data)
+    return path
+
+
+def row(number: int, *cells: tuple[str, str]) -> str:
+    inner = "".join(f'<c r="{at}{number}" t="inlineStr"><is><t>{text}</t></is></c>' for at, text in cells)
+    return f'<row r="{number}">{inner}</row>'
+
+
+def test_a_cell_at_the_end_of_the_sheet_does_not_fill_it(tmp_path: Path) -> None:
+    rows = row(1, ("A", "sequence"), ("B", "label")) + row(2, ("A", "ACGT"), ("B", "a"))
+    far = rows + row(1_048_576, ("A", "GG"), ("B", "b"))
+    found = read_table(workbook(tmp_path / "t.xlsx", far), ("sequence", "label"))
+    assert (found.columns["sequence"], found.rows) == (["ACGT", "GG"], [2, 1_048_576])
+    wide = rows + row(1_048_576, ("XFD", "x"))
+    with pytest.raises(UserError, match=r"row 1048576: a cell to the right of the header"):
+        read_table(workbook(tmp_path / "t.xlsx", wide), ("sequence", "label"))
+
+
+def test_a_workbook_that_expands_without_end_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spreadsheets, "LARGEST", 1 << 20)
+    path = workbook(tmp_path / "t.xlsx", row(1, ("A", "sequence"), ("B", "x" * (1 << 20))))
+    assert os.path.getsize(path) < 20_000
+    with pytest.raises(UserError, match=r"t\.xlsx: expands to 1,\d+,\d+ bytes, of at most 1,048,576"):
+        read_table(path, ("sequence", "label"))

@@ -6,7 +6,7 @@ import pytest
 
 from dnamamba import SequenceModel, UserError, load
 from dnamamba.commands.finetune import finetune
-from dnamamba.commands.predict import predict
+from dnamamba.commands.predict_mode import predict
 from tests.finetuning.conftest import SHORT, Configure, rows_of, write_table
 from tests.finetuning.test_baselines import aligned
 

@@ -13,6 +13,7 @@ from typing import Any
 import anndata
 import h5py
 import numpy as np
+import pandas
 import pyarrow.parquet
 import pytest
 import zarr
@@ -26,7 +27,7 @@ from dnamamba.embed import run
 from dnamamba.inference import partial
 from dnamamba.inference.partial import _ENTRY
 
-SUFFIXES = (".npz", ".h5", ".zarr", ".parquet", ".h5ad")
+SUFFIXES = (".npz", ".h5", ".zarr", ".parquet", ".h5ad", ".csv", ".tsv")
 
 
 @pytest.fixture
@@ -63,6 +64,10 @@ def read(path: Path) -> tuple[np.ndarray, dict[str, list], dict[str, Any]]:
         table = pyarrow.parquet.read_table(path)
         info = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
         return np.array(table["embedding"].to_pylist()), {c: table[c].to_pylist() for c in columns}, info
+    if path.suffix in (".csv", ".tsv"):
+        frame = pandas.read_csv(path, sep="," if path.suffix == ".csv" else "\t", keep_default_na=False)
+        vectors = frame[[name for name in frame if name[1:].isdigit()]].to_numpy(np.float32)
+        return vectors, {c: frame[c].tolist() for c in columns}, {}
     data = anndata.read_h5ad(path)
     return data.X, {c: data.obs[c].tolist() for c in columns}, dict(data.uns["dnamamba"])
 
@@ -83,9 +88,11 @@ def test_a_file_holds_vectors_regions_and_how_they_were_made(
         "end": [60, 760, 60],
         "name": ["gene", "", "twin"],
     }
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["genome.fa", "regions.bed", out.name]
+    if suffix in (".csv", ".tsv"):  # a table of text has no place for it
+        return
     assert info["model_sha256"] == model_hash(model)
     assert (int(info["layer"]), info["pooling"], info["strand"]) == (1, "mean", "both")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["genome.fa", "regions.bed", out.name]
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

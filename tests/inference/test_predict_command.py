@@ -230,3 +230,18 @@ def test_a_mistake_is_one_line_and_nothing_is_written(
     assert "\n" not in str(error.value)
     left = {path for path in Path().iterdir() if path.suffix not in (".fai", ".gzi")}
     assert left == {path for path in before if path.suffix not in (".fai", ".gzi")}
+
+
+def test_the_command_line_composes_and_finds_missing_files_first(run: Run) -> None:
+    from dnamamba.config import composed
+    from dnamamba.predict import run as command
+
+    regions = ["bed=a.gtf", "regions.feature=gene", "regions.name=gene_name", "regions.upstream=20"]
+    Path("a.gtf").write_text('1\tx\tgene\t101\t200\t.\t+\t.\tgene_id "A"; gene_name "1.10"\n')
+    common = ["model=classification", "fasta=g.fa", "device=cpu"]
+    command(composed("predict", [*common, *regions, "out=q.tsv", "plugins=[]"]))
+    assert [(row["id"], row["start"], row["end"]) for row in rows(Path("q.tsv"))] == [("1.10", "80", "100")]
+    with pytest.raises(UserError, match=r"^fasta: no such file, h\.fa; did you mean g\.fa\?$"):
+        command(composed("predict", ["model=classification", "fasta=h.fa", "out=x.tsv"]))
+    with pytest.raises(UserError, match=r"^model: no model at no/where; there is no folder no$"):
+        command(composed("predict", ["model=no/where", "fasta=g.fa", "out=x.tsv"]))

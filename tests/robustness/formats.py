@@ -6,8 +6,11 @@ import csv
 import gzip
 import io
 import random
+import zipfile
 import zlib
 from collections.abc import Iterator
+from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +22,17 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dnamamba import Genome, UserError, get_alphabet
-from dnamamba.checkpoint import load, save_model
+from dnamamba.checkpoint import load, model_hash, save_model
 from dnamamba.commands.yaml_files import check_file
 from dnamamba.config import typed
-from dnamamba.data.examples import Collector, from_bed, from_table
+from dnamamba.data.examples import Collector, from_regions, from_table
 from dnamamba.data.intervals import bed_rows
+from dnamamba.data.regions import RegionsConfig, read_regions
 from dnamamba.data.tables import read_table
 from dnamamba.data.variants import Vcf
 from dnamamba.datasets.genome.config import GenomeConfig
 from dnamamba.inference.inputs import read_inputs
-from dnamamba.inference.score_vcf import check
+from dnamamba.inference.score_vcf import Records, check
 from dnamamba.models import LanguageModel, MambaConfig
 from dnamamba.training.config import TrainConfig
 from tests.data.fasta_texts import bgzip
@@ -131,21 +135,58 @@ def read_cells(path: Path) -> dict[str, list[str]]:
     return read_table(path, ("sequence", "label"), ("split",)).columns
 
 
-def cells_truth(delimiter: str) -> Any:
-    """Python's own reading of the same text, blank rows left out."""
+def cells_truth(own: str) -> Any:
+    """Python's own reading, blank rows left out; None with semicolons, where `1,5` may be 1.5."""
 
-    def truth(data: bytes) -> dict[str, list[str]]:
-        text = data.removeprefix(MARK).decode()
-        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
-        rows = [[cell.strip() for cell in row] for row in rows if any(cell.strip() for cell in row)]
-        header = rows[0]
-        return {
-            name: [row[header.index(name)] for row in rows[1:]]
-            for name in ("sequence", "label", "split")
-            if name in header
-        }
+    def truth(data: bytes) -> dict[str, list[str]] | None:
+        utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+        text = data.decode("utf-16") if utf16 else data.removeprefix(MARK).decode()
+        for delimiter in dict.fromkeys((own, ",", ";", "\t")):
+            rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+            rows = [[cell.strip() for cell in row] for row in rows if any(cell.strip() for cell in row)]
+            places = {name: _place(rows[0], name) for name in ("sequence", "label", "split")}
+            if places["sequence"] is not None and places["label"] is not None:
+                if delimiter == ";":
+                    return None
+                return {name: [row[at] for row in rows[1:]] for name, at in places.items() if at is not None}
+        raise Unreadable("no delimiter shows the columns")
 
     return truth
+
+
+def _place(header: list[str], name: str) -> int | None:
+    """Where a column is, by its name or the only one that differs in case."""
+    if name in header:
+        return header.index(name)
+    alike = [place for place, other in enumerate(header) if other.lower() == name]
+    return alike[0] if len(alike) == 1 else None
+
+
+def workbook() -> bytes:
+    """The same cells as Excel saves them, with a number and a date."""
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    for row in (["sequence", "label", "split"], ["ACGT", 1.0, "train"], ["GG", datetime(2024, 1, 2), "test"]):
+        book.active.append(row)
+    out = io.BytesIO()
+    book.save(out)
+    return out.getvalue()
+
+
+def change_workbook(data: bytes, rng: random.Random) -> bytes:
+    """Change one of the parts, or the archive."""
+    if rng.random() < 0.3:
+        return mutated(data, rng)
+    with zipfile.ZipFile(io.BytesIO(data)) as whole:
+        parts = {name: whole.read(name) for name in whole.namelist()}
+    chosen = rng.choice(sorted(parts))
+    parts[chosen] = mutated(parts[chosen], rng)
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as changed:
+        for name, part in parts.items():
+            changed.writestr(name, part)
+    return out.getvalue()
 
 
 def read_bed_file(genome: Path) -> Any:
@@ -153,7 +194,7 @@ def read_bed_file(genome: Path) -> Any:
 
     def read(path: Path) -> list[tuple[Any, ...]]:
         rows = [(*row.interval, *row.others) for row in bed_rows(path)]
-        from_bed(genome, path, into := Collector(DNA))
+        from_regions(genome, path, RegionsConfig(), into := Collector(DNA))
         inputs = read_inputs((genome, path), DNA)
         for region, place in zip(inputs.regions, into.places, strict=True):
             assert (region.record, region.start, region.end) == tuple(place)
@@ -162,13 +203,37 @@ def read_bed_file(genome: Path) -> Any:
     return read
 
 
+def read_features(path: Path) -> list[tuple[Any, ...]]:
+    """The genes of an annotation."""
+    how = RegionsConfig(feature="gene")
+    rows = read_regions(path, LENGTHS, "genome.fa", how).rows
+    return [(*row.interval, row.strand) for row in rows]
+
+
+def features_truth(data: bytes) -> list[tuple[Any, ...]] | None:
+    """Rows by tabs; None where a name is written by percent signs or may be a synonym."""
+    found: list[tuple[Any, ...]] = []
+    text = data.removeprefix(MARK).decode().replace("\r\n", "\n").replace("\r", "\n")
+    for line in text.split("\n"):
+        if line.startswith((">", "##FASTA")):
+            break
+        fields = line.split("\t")
+        if line.strip() and not line.startswith("#") and fields[2] == "gene":
+            if fields[0] not in LENGTHS:
+                return None
+            strand = fields[6].replace("?", ".")
+            found.append((fields[0], int(fields[3]) - 1, int(fields[4]), strand))
+    return found
+
+
 def bed_truth(data: bytes) -> list[tuple[Any, ...]]:
     """Lines by the format's text: tabs if there is one, else white space."""
     rows: list[tuple[Any, ...]] = []
     text = data.removeprefix(MARK).decode().replace("\r\n", "\n").replace("\r", "\n")
     for line in text.split("\n"):
         fields = line.split("\t") if "\t" in line else line.split()
-        if line.strip() and not line.startswith(("#", "track", "browser")):
+        skipped = not line.strip() or line.startswith("#") or fields[0].split(" ")[0] in ("track", "browser")
+        if not skipped:
             rows.append((fields[0], int(fields[1]), int(fields[2]), *fields[3:]))
     return rows
 
@@ -180,7 +245,7 @@ def read_vcf(genome: Path) -> Any:
     def read(path: Path) -> list[tuple[Any, ...]]:
         vcf = Vcf(path)
         rows = [(row.name, row.position, row.ref, tuple(row.alts)) for row in vcf.rows()]
-        assert check(vcf, bases, lambda line: None).rows == len(rows)
+        assert check(vcf, Records(bases), lambda line: None).rows == len(rows)
         return rows
 
     return read
@@ -223,10 +288,9 @@ def parquet_seeds() -> Iterator[bytes]:
 # --- models and configurations ------------------------------------------------------------------------
 
 
-def read_model(path: Path) -> None:
-    """A model folder; what is read must at least be finite and of its own configuration."""
-    model = load(path.parent)
-    assert model.config.vocab_size == model.backbone.embedding.weight.shape[0]
+def read_model(path: Path) -> str:
+    """The hash of what a model folder holds."""
+    return model_hash(load(path.parent))
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -272,6 +336,16 @@ SETTINGS = [
 CELLS = b'sequence,label,split\nACGT,a,train\nGGCC,"b\nc",test\nTTTT,1.0,valid\nNNAC,x y,train\n'
 EXCEL = MARK + b"sequence,label,,\r\nACGT,a,,\r\nGGCC,b,,\r\n"
 BED = b"track name=x\nchr1\t0\t40\tgene\t0\t+\nchr1\t10\t90\ttwo\t0\t-\n#x\nchr2\t5\t250\n"
+GFF3 = (
+    b"##gff-version 3\nchr1\tx\tgene\t11\t200\t.\t+\t.\tID=g1;Name=one%20two\n"
+    b"chr1\tx\texon\t11\t100\t.\t+\t.\tParent=g1\nchr2\tx\tgene\t1\t250\t.\t-\t.\tID=g2\n"
+    b"1.10\tx\tgene\t5\t90\t.\t?\t.\t.\n##FASTA\n>chr1\nACGT\n"
+)
+GTF = (
+    b'#!genome x\nchr1\tx\tgene\t11\t200\t.\t+\t.\tgene_id "g1"; gene_name "a;b";\n'
+    b'chr1\tx\texon\t11\t100\t.\t+\t.\tgene_id "g1"; exon_number 1;\n'
+    b'chr2\tx\tgene\t1\t250\t.\t-\t.\tgene_id "g2";\n'
+)
 SPACED_BED = b"chr1 0 40 gene 0 +\nchr2 1 2 b 0 -\n"
 UNEVEN = b">a\nACGT\nAC\n\nACGTACGT\n>b x\nACGTACGTAC GTACGT\n"
 
@@ -293,6 +367,11 @@ def windows(text: bytes) -> bytes:
     return MARK + text.replace(b"\n", b"\r\n")
 
 
+def _workbooks() -> Iterator[Format]:
+    if find_spec("openpyxl") is not None:  # of the extra `excel`
+        yield Format("t.xlsx", [workbook()], read_cells, None, change_workbook)
+
+
 def formats(folder: Path) -> list[Format]:
     """All of them; `folder` takes what they share."""
     genome = folder / "genome.fa"
@@ -303,20 +382,24 @@ def formats(folder: Path) -> list[Format]:
     config, weights = ((folder / "one" / name).read_bytes() for name in ("config.json", "model.safetensors"))
     vcf, rows = variants(), read_vcf(genome)
     text, blocks = compressed(_packed), compressed(lambda text: bgzip(text, 100))
-    records, cells = unpacked_first(fasta_truth), unpacked_first(cells_truth(","))
+    records, cells, beds = map(unpacked_first, (fasta_truth, cells_truth(","), bed_truth))
     returns = GENOME.replace(b"\n", b"\r")
     return [
         Format("g.fa", [GENOME, UNEVEN, windows(GENOME), returns], read_fasta, fasta_truth),
         Format("g.fasta.gz", [_packed(GENOME), _packed(UNEVEN)], read_fasta, records, text),
         Format("b.fa.gz", [bgzip(GENOME, 100), bgzip(UNEVEN)], read_fasta, records, blocks),
         Format("r.bed", [BED, SPACED_BED, windows(BED)], read_bed_file(genome), bed_truth),
+        Format("r.bed.gz", [_packed(BED), bgzip(BED, 50)], read_bed_file(genome), beds, text),
+        Format("a.gff3", [GFF3, windows(GFF3)], read_features, features_truth),
+        Format("a.gtf", [GTF], read_features, features_truth),
         Format("v.vcf", [vcf, windows(vcf)], rows, vcf_truth),
         Format("v.vcf.gz", [_packed(vcf), bgzip(vcf, 80)], rows, vcf_truth, text),
         Format("t.csv", [CELLS, EXCEL], read_cells, cells_truth(",")),
         Format("t.tsv", [CELLS.replace(b",", b"\t")], read_cells, cells_truth("\t")),
         Format("t.csv.gz", [_packed(CELLS)], read_cells, cells, text),
+        *_workbooks(),
         Format("t.parquet", list(parquet_seeds()), read_cells),
         Format("one/config.json", [config], read_model),
-        Format("other/model.safetensors", [weights], read_model),
+        Format("other/model.safetensors", [weights], read_model, lambda data: model_hash(model)),
         Format("x.yaml", SETTINGS, read_settings, settings_truth),
     ]

@@ -1,0 +1,1 @@
+"""Transformer++: the baseline of the Mamba paper, with rotary positions, SwiGLU and RMSNorm."""

@@ -1,0 +1,81 @@
+"""The shape of a Transformer."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from dnamamba.data.alphabet import get_alphabet
+from dnamamba.errors import UserError
+from dnamamba.models.base import ModelConfig
+from dnamamba.models.mamba.config import LARGEST, MOST_BLOCKS
+
+if TYPE_CHECKING:
+    from dnamamba.models.transformer.backbone import TransformerBackbone
+
+
+@dataclass(frozen=True)
+class TransformerConfig(ModelConfig):
+    """The shape of a Transformer++ (Gu and Dao 2023, appendix E.2.1, after Llama).
+
+    Args:
+        d_model: width D of the residual stream.
+        n_layer: number of blocks, each of an attention and a feed-forward network: two Mamba blocks' worth.
+        alphabet: name of the alphabet the tokens are written in.
+        vocab_size: number of token ids; the embedding has `padded_vocab_size` rows.
+        d_head: channels of a head; even, and a divisor of `d_model`.
+        d_hidden: width of the feed-forward network; by default 8/3 d_model, rounded up to a multiple of 16.
+        bidirectional: whether a position reads those after it too, for objective=masked.
+        rotary_base: of the angles by which positions turn queries and keys.
+        norm_eps: epsilon of every RMSNorm.
+
+    Raises:
+        UserError: a number is out of range; the message names it.
+    """
+
+    family: ClassVar[str] = "transformer"
+
+    d_model: int
+    n_layer: int
+    alphabet: str = "dna"
+    vocab_size: int = 8
+    d_head: int = 32
+    d_hidden: int | None = None
+    bidirectional: bool = False
+    rotary_base: float = 10_000.0
+    norm_eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        get_alphabet(self.alphabet)
+        if self.d_hidden is None and type(self.d_model) is int:
+            object.__setattr__(self, "d_hidden", -(-8 * self.d_model // 48) * 16)
+        for name in ("d_model", "n_layer", "vocab_size", "d_head", "d_hidden"):
+            value = getattr(self, name)
+            most = MOST_BLOCKS if name == "n_layer" else LARGEST
+            if type(value) is not int or not 1 <= value <= most:
+                raise UserError(f"model.{name}: must be a whole number from 1 to {most:,} (got {value!r})")
+        if self.vocab_size > 256:
+            raise UserError(
+                f"model.vocab_size: must be at most 256, a token is a byte (got {self.vocab_size})"
+            )
+        if self.d_head % 2 or self.d_model % self.d_head:
+            raise UserError(
+                f"model.d_head: must be even and divide model.d_model={self.d_model} (got {self.d_head})"
+            )
+        for name in ("rotary_base", "norm_eps"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise UserError(f"model.{name}: must be positive and finite (got {getattr(self, name)})")
+
+    @property
+    def width(self) -> int:
+        """Channels D of a hidden state."""
+        return self.d_model
+
+    @property
+    def depth(self) -> int:
+        """Number of blocks."""
+        return self.n_layer
+
+    def build(self, backend: str = "auto") -> "TransformerBackbone":
+        """Build the backbone; attention is torch's, so that `backend` changes nothing."""
+        from dnamamba.models.transformer.backbone import TransformerBackbone  # which needs this file
+
+        return TransformerBackbone(self)

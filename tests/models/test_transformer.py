@@ -1,0 +1,203 @@
+"""Transformer++: judged by transformers' Llama, which has the same parts under other names."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from dnamamba import GenomeConfig, LanguageModel, Pretraining, TrainConfig, UserError, load
+from dnamamba.models.transformer.config import TransformerConfig
+
+
+def drawn(**changes: Any) -> LanguageModel:
+    torch.manual_seed(0)
+    shape = {"d_model": 32, "n_layer": 3, "d_head": 8, "rotary_base": 100.0, "norm_eps": 1e-6}
+    model = LanguageModel(TransformerConfig(**{**shape, **changes})).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    return model
+
+
+def llama(model: LanguageModel) -> LlamaForCausalLM:
+    """The same model as a Llama."""
+    logging.getLogger("transformers").setLevel(logging.CRITICAL)
+    ours, config = model.state_dict(), model.config
+    assert isinstance(config, TransformerConfig)
+    shape = LlamaConfig(
+        vocab_size=8,
+        hidden_size=config.d_model,
+        intermediate_size=config.d_hidden,
+        num_hidden_layers=config.n_layer,
+        num_attention_heads=config.d_model // config.d_head,
+        rms_norm_eps=config.norm_eps,
+        rope_parameters={"rope_type": "default", "rope_theta": config.rotary_base},
+        tie_word_embeddings=True,
+    )
+    table = ours["backbone.embedding.weight"]
+    theirs = {"model.embed_tokens.weight": table, "lm_head.weight": table}
+    theirs["model.norm.weight"] = ours["backbone.norm_f.weight"]
+    for i in range(config.n_layer):
+        block, other = f"backbone.layers.{i}", f"model.layers.{i}"
+        q, k, v = ours[f"{block}.attention.qkv.weight"].chunk(3)
+        gate, up = ours[f"{block}.network.gate_up.weight"].chunk(2)
+        theirs |= {
+            f"{other}.self_attn.q_proj.weight": q,
+            f"{other}.self_attn.k_proj.weight": k,
+            f"{other}.self_attn.v_proj.weight": v,
+            f"{other}.self_attn.o_proj.weight": ours[f"{block}.attention.out.weight"],
+            f"{other}.mlp.gate_proj.weight": gate,
+            f"{other}.mlp.up_proj.weight": up,
+            f"{other}.mlp.down_proj.weight": ours[f"{block}.network.down.weight"],
+            f"{other}.input_layernorm.weight": ours[f"{block}.norm1.weight"],
+            f"{other}.post_attention_layernorm.weight": ours[f"{block}.norm2.weight"],
+        }
+    made = LlamaForCausalLM(shape).eval()
+    made.load_state_dict(theirs)
+    return made
+
+
+def close(ours: Tensor, theirs: Tensor) -> None:
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_logits_and_hidden_states_equal_llama() -> None:
+    model, tokens = drawn(), torch.randint(0, 8, (2, 50))
+    with torch.no_grad():
+        found = llama(model)(tokens, output_hidden_states=True)
+        close(model(tokens).logits, found.logits)
+        for blocks, hidden in enumerate(found.hidden_states):
+            close(model.backbone(tokens, blocks=blocks).hidden, hidden)
+
+
+def test_gradients_equal_llama() -> None:
+    model, tokens = drawn(), torch.randint(0, 8, (2, 20))
+    other = llama(model)
+    weight = torch.randn(2, 20, 8)
+    (model(tokens).logits * weight).sum().backward()
+    (other(tokens).logits * weight).sum().backward()
+    attention = other.model.layers[1].self_attn
+    pairs = {
+        "embedding": other.model.embed_tokens.weight.grad,
+        "layers.1.attention.qkv": torch.cat(
+            [each.weight.grad for each in (attention.q_proj, attention.k_proj, attention.v_proj)]
+        ),
+        "layers.2.network.down": other.model.layers[2].mlp.down_proj.weight.grad,
+        "layers.0.norm2": other.model.layers[0].post_attention_layernorm.weight.grad,
+    }
+    for name, wanted in pairs.items():
+        found = model.get_parameter(f"backbone.{name}.weight").grad
+        torch.testing.assert_close(
+            found / wanted.abs().max(), wanted / wanted.abs().max(), rtol=1e-4, atol=1e-5
+        )
+
+
+def test_both_ways_it_is_plain_softmax_over_all_positions() -> None:
+    """One head, one block, in float64, a position at a time."""
+    model = drawn(d_model=8, n_layer=1, bidirectional=True).double()
+    assert not model.backbone.causal
+    tokens = torch.randint(0, 8, (1, 7))
+    block, x = model.backbone.blocks()[0], model.backbone.embedding(tokens)[0]
+    normed = x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt() * block.norm1.weight
+    q, k, v = (normed @ block.attention.qkv.weight.T).chunk(3, -1)
+
+    def turn(row: Tensor, place: int) -> Tensor:
+        pairs = torch.complex(row[:4], row[4:])
+        angle = place * 100.0 ** (-torch.arange(4, dtype=torch.float64) / 4)
+        pairs = pairs * torch.complex(angle.cos(), angle.sin())
+        return torch.cat([pairs.real, pairs.imag])
+
+    rows = []
+    for i in range(7):
+        scores = torch.stack([turn(q[i], i) @ turn(k[j], j) for j in range(7)]) / 8**0.5
+        rows.append(scores.softmax(0) @ v)
+    mixed = x + torch.stack(rows) @ block.attention.out.weight.T
+    found = x + block.attention(block.norm1(x[None]), _turns(model, 7))[0]
+    torch.testing.assert_close(found, mixed, rtol=1e-9, atol=1e-10)
+
+
+def _turns(model: LanguageModel, length: int) -> Any:
+    from dnamamba.models.transformer.backbone import turns_of
+
+    config = model.config
+    assert isinstance(config, TransformerConfig)
+    return turns_of(length, config, model.backbone.embedding.weight)
+
+
+def test_a_base_changes_nothing_before_it() -> None:
+    model, tokens = drawn(), torch.randint(0, 4, (1, 40))
+    changed = tokens.clone()
+    changed[0, 25] = (changed[0, 25] + 1) % 4
+    with torch.no_grad():
+        before, after = model(tokens).logits, model(changed).logits
+    torch.testing.assert_close(before[:, :25], after[:, :25], rtol=0, atol=1e-6)
+    assert ((before - after)[:, 25:].abs().amax(2) > 1e-4).all()
+
+
+def test_matrices_are_drawn_by_the_rule_and_a_seed_repeats_them() -> None:
+    torch.manual_seed(0)
+    model = LanguageModel(TransformerConfig(d_model=128, n_layer=8))
+    for name, parameter in model.named_parameters():
+        if parameter.dim() == 1:
+            assert (parameter == 1).all(), name
+            continue
+        share = 1 / 4 if name.endswith(("out.weight", "down.weight")) else 1
+        assert parameter.std().item() == pytest.approx(0.02 * share, rel=0.05), name
+
+
+def test_recomputed_blocks_have_the_same_gradients() -> None:
+    model, tokens = drawn(), torch.randint(0, 4, (2, 16))
+    wanted = torch.autograd.grad(model(tokens).logits.square().sum(), list(model.parameters()))
+    model.backbone.activation_checkpointing = True
+    found = torch.autograd.grad(model(tokens).logits.square().sum(), list(model.parameters()))
+    for one, other in zip(found, wanted, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"d_head": 7}, "model.d_head: must be even and divide"),
+        ({"d_head": 24}, "model.d_head: must be even and divide"),
+        ({"n_layer": 0}, "model.n_layer: must be a whole number"),
+        ({"vocab_size": 300}, "model.vocab_size: must be at most 256"),
+        ({"rotary_base": -1.0}, "model.rotary_base: must be positive"),
+    ],
+)
+def test_a_number_out_of_range_is_named(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        TransformerConfig(**{"d_model": 32, "n_layer": 1, **changes})
+
+
+@pytest.mark.parametrize("objective", ["next_base.NextBase", "masked.MaskedBases"])
+def test_it_trains_by_either_objective_and_is_saved(tmp_path: Path, objective: str) -> None:
+    (tmp_path / "genome.fa").write_text("".join(f">{name}\n{'AACCGGTT' * 60}\n" for name in ("a", "b", "c")))
+    data = GenomeConfig(
+        fasta=str(tmp_path / "genome.fa"),
+        valid=["b"],
+        test=["c"],
+        max_length=32,
+        batch_size=8,
+        markov_orders=[],
+        valid_windows=8,
+    )
+    masked = objective.startswith("masked")
+    result = Pretraining(
+        tmp_path / "run",
+        data,
+        TransformerConfig(d_model=32, n_layer=1, d_head=16, bidirectional=masked),
+        f"dnamamba.objectives.{objective}",
+        train=TrainConfig(max_steps=100, global_batch_size=8, learning_rate=1e-2, validate_every=100),
+        quiet=True,
+    ).run()
+    assert result is not None
+    headline = "bits_per_masked_base" if masked else "bits_per_base"
+    # Two bits without the neighbours; of masked bases a step has fewer.
+    assert result.results[headline]["test"] < (1.6 if masked else 0.7)
+    tokens = torch.randint(0, 4, (1, 20))
+    again = load(tmp_path / "run")
+    assert torch.equal(again(tokens).logits, result.model.eval()(tokens).logits)
