@@ -350,12 +350,10 @@ def test_curve_is_complete_after_death_near_a_checkpoint(
         ]
         for run in (tmp_path / "whole", folder)
     )
-    assert [row["step"] for row in whole if "val/bits_per_base" in row] == [
-        2,
-        5,
-        6,
-    ]  # the last is the final score
+    watched = [row["step"] for row in whole if "val/bits_per_base" in row]
+    assert watched == [2, 5, 6]  # the last is the final score
     assert resumed == whole
+    assert torch.load(last, weights_only=True)["dnamamba"]["unvalidated"] is False
     assert list(last.parent.iterdir()) == [last]
 
 
