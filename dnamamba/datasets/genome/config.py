@@ -156,7 +156,7 @@ class GenomeConfig(DataConfig):
         world_size: int,
         samples_per_epoch: Callable[[int], int],
     ) -> LengthSchedule:
-        """The stages of a run, each of `global_batch_size` * `max_length` bases a step.
+        """The stages of a run, each of `global_batch_size` * `max_length` bases per step.
 
         Args:
             global_batch_size: windows of `max_length` a step.
@@ -170,7 +170,7 @@ class GenomeConfig(DataConfig):
         together = self.windows_at_a_time * world_size
         if global_batch_size % together:
             raise UserError(
-                f"train.global_batch_size={global_batch_size} is no multiple of data.batch_size="
+                f"train.global_batch_size={global_batch_size} is not a multiple of data.batch_size="
                 f"{self.windows_at_a_time} times {world_size} device(s) = {together}"
             )
         by_epochs = self.length_warmup.epochs is not None
