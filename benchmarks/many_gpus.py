@@ -31,7 +31,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from dnamamba.models import LanguageModel, MambaConfig
 from dnamamba.training.chunks import chunked_backward
-from dnamamba.training.context import InParts, part_of, ranks_of_context
+from dnamamba.training.context import InParts, ranks_of_context
 
 # NVLink multicast gains nothing for the few bytes here, and virtual machines may not have it.
 os.environ["NCCL_NVLS_ENABLE"] = "0"
@@ -129,7 +129,7 @@ class Worker:
             return F.cross_entropy(classes, bases.long().flatten(), reduction="sum") * parts / targets.numel()
 
         def targets_of(span: slice) -> Tensor:
-            return part_of(targets[:, span], self.ranks) if parts > 1 else targets[:, span]
+            return self.ranks.part(targets[:, span]) if parts > 1 else targets[:, span]
 
         with torch.autocast("cuda", torch.bfloat16, enabled=autocast and self.device.type == "cuda"):
             if case.chunk != WHOLE:

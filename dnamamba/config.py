@@ -74,8 +74,8 @@ def _check_names(values: DictConfig, key: str, name: str) -> None:
     """
     value = values[key]
     if name not in NAMES:
-        for inner in value if isinstance(value, DictConfig) else ():
-            _check_names(value, str(inner), f"{name}.{inner}")
+        for inner in map(str, value) if isinstance(value, DictConfig) else ():
+            _check_names(value, inner, f"{name}.{inner}")
         return
     if name in LISTS and isinstance(value, str | int | float):
         values[key] = value = OmegaConf.create([value])

@@ -269,9 +269,13 @@ def test_numbers_that_do_not_go_together_are_named(
     [
         (
             "data.max_length=many",
-            "data.max_length: Value 'many' of type 'str' could not be converted to Integer",
+            "data.max_length: expected a number of bases or chromosome, where a record is a sample",
         ),
-        ("data.max_length=null", "data.max_length: Incompatible value 'None' for field of type 'int'"),
+        ("data.max_length=null", "data.max_length: expected a number of bases or chromosome"),
+        (
+            "data.batch_size=many",
+            "data.batch_size: Value 'many' of type 'str' could not be converted to Integer",
+        ),
         ("data.markov_orders=[x]", "data.markov_orders[0]: Value 'x'"),
         ("+data.fast=1", "data.fast: Key 'fast' not in 'GenomeConfig'"),
         ("data.intervals=a.bed", "data.intervals is of a genome of your own: set data.fasta as well"),
@@ -287,7 +291,10 @@ def test_a_value_of_another_type_names_its_key(
     assert "\n" not in str(error.value)
 
 
-PRETRAININGS = [name for name in experiment_names() if not name.startswith("apes/")]
+# Of whole chromosomes an index is needed: tests/planning plans them.
+PRETRAININGS = [
+    name for name in experiment_names() if not name.startswith("apes/") and "chromosomes" not in name
+]
 # Digitised from the paper: model, and perplexity of Mamba by size, or by length.
 PERPLEXITY = {
     "size_250k": 3.075,

@@ -97,10 +97,18 @@ def test_fsdp_of_two_processes_trains_as_one_does(
 CONTEXT = ("trainer=context", "trainer.accelerator=cpu", "trainer.precision=32-true")
 
 
+@pytest.mark.parametrize("chunk", ["null", "6"])
 def test_context_of_two_processes_trains_as_one_does(
-    alone: Path, overrides: tuple[str, ...], tmp_path: Path
+    chunk: str, alone: Path, overrides: tuple[str, ...], tmp_path: Path
 ) -> None:
-    check_same(run_two(tmp_path, overrides, "ddp", *CONTEXT), alone)
+    check_same(run_two(tmp_path, overrides, "ddp", *CONTEXT, f"train.chunk_bases={chunk}"), alone)
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_chunks_of_two_processes_train_as_one_does(
+    strategy: str, alone: Path, overrides: tuple[str, ...], tmp_path: Path
+) -> None:
+    check_same(run_two(tmp_path, (*overrides, "train.chunk_bases=24"), strategy), alone)
 
 
 TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", PRETRAIN)

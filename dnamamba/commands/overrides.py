@@ -16,7 +16,7 @@ TEXTS |= {f"{group}.{key}" for group in ("regions", "data.regions") for key in (
 MODEL_PATH = "_path_"
 """Since conf/ has a group `model`, Hydra takes `model=x` for a choice among its files, but a map for a value:
 a path travels as `model={_path_: x}`."""
-LISTS = {"data.valid", "data.test", "data.label_names"}
+LISTS = {"data.train", "data.valid", "data.test", "data.label_names"}
 MAPS = {"data.classes", "task.class_weights", "data.homology", "data.valid_species", "data.test_species"}
 NAMES = {"region", *LISTS, *MAPS}
 """Keys whose values, or whose own keys, are names: a number there is a name that YAML has rewritten."""

@@ -64,6 +64,8 @@ class EpochWindows:
         UserError: no intervals, an unknown choice, or nothing left after exclusion.
     """
 
+    ragged = False
+
     def __init__(
         self,
         intervals: Iterable[Interval],

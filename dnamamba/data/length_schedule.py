@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import accumulate
 from typing import NamedTuple
@@ -27,13 +27,17 @@ from dnamamba.errors import UserError
 
 @dataclass(frozen=True)
 class Stage:
-    """The steps `first_step` to `end_step` (not included), all of `sequences` samples of `length` bases."""
+    """The steps `first_step` to `end_step` (not included), all of `sequences` samples of `length` bases.
+
+    Where samples differ in length, `length` is that of the longest and `mean` their mean.
+    """
 
     number: int
     length: int
     sequences: int
     first_step: int
     end_step: int
+    mean: float | None = None
 
     @property
     def steps(self) -> int:
@@ -41,9 +45,19 @@ class Stage:
         return self.end_step - self.first_step
 
     @property
+    def bases_per_step(self) -> int:
+        """Targets of a step; on average, where samples differ in length."""
+        return round(self.sequences * (self.length if self.mean is None else self.mean))
+
+    @property
     def bases(self) -> int:
         """Targets of the stage."""
-        return self.steps * self.sequences * self.length
+        return self.steps * self.bases_per_step
+
+    def shared(self, processes: int) -> Stage:
+        """The stage as one of so many processes sees it that read each sample together."""
+        mean = None if self.mean is None else self.mean / processes
+        return replace(self, length=-(-self.length // processes), mean=mean)
 
     def samples(self, step: int, rank: int = 0, world_size: int = 1) -> Int64s:
         """The numbers of the samples `[sequences / world_size]` that one process reads at a step.
@@ -207,6 +221,19 @@ def sequences_per_step(length: int, bases_per_step: int) -> int:
             f"a step of {bases_per_step:,} bases is not a whole number of sequences of {length:,} bases"
         )
     return bases_per_step // length
+
+
+def rows_at_a_time(batch_size: int, longest: int, length: int, chunk: int | None) -> int:
+    """Samples of a micro-batch that fill as many positions as `batch_size` of the longest, or of its chunks.
+
+    Args:
+        batch_size: of the longest samples.
+        longest: of the run.
+        length: of the samples to count.
+        chunk: positions of a sample that are read at a time; None: all.
+    """
+    reach = longest if chunk is None else min(chunk, longest)
+    return max(1, batch_size * reach // min(length, reach))
 
 
 class MicroBatches(NamedTuple):

@@ -21,8 +21,8 @@ class WindowStream(IterableDataset[Batch]):
     """Endless training batches, each all that one rank reads for an optimiser step.
 
     `tokens` is uint8 `[S, length + 1]`, the rank's share of the step's sequences, and `index`, int64 `[S]`,
-    holds their sample numbers. The stream is that of steps `start_step`, `start_step` + 1, ..., whatever the
-    number of workers.
+    holds their sample numbers. Where windows are ragged, `length` is that of the batch's longest. The stream
+    is that of steps `start_step`, `start_step` + 1, ..., whatever the number of workers.
 
     Args:
         genome: where the bases are.
@@ -57,7 +57,9 @@ class WindowStream(IterableDataset[Batch]):
             stage = self.schedule.stage_at(step)
             sampler = self.windows[stage.number]
             index = stage.samples(step, self.rank, self.world_size)
-            yield _batch(self.genome, sampler.names, sampler.draw(index), sampler.length, index)
+            windows = sampler.draw(index)
+            length = _longest(windows) if sampler.ragged else sampler.length
+            yield _batch(self.genome, sampler.names, windows, length, index)
 
 
 class TiledWindows(Dataset[Batch]):
@@ -65,7 +67,8 @@ class TiledWindows(Dataset[Batch]):
 
     `tokens` is uint8 `[b, length + 1]`, padded at the end of short tiles; `index`, int64 `[b]`, counts the
     tiles. The last batch may be smaller. All ranks have as many rows, since they wait for each other: where
-    the tiles do not go round, the last row is padding alone, of index -1.
+    the tiles do not go round, the last row is padding alone, of index -1. Without a `length`, a batch is as
+    long as its longest tile.
     """
 
     def __init__(
@@ -73,7 +76,7 @@ class TiledWindows(Dataset[Batch]):
         genome: Genome,
         names: tuple[str, ...],
         windows: Windows,
-        length: int,
+        length: int | None,
         *,
         batch_size: int,
         rank: int = 0,
@@ -98,7 +101,13 @@ class TiledWindows(Dataset[Batch]):
         index = self.tiles[item * self.batch_size : (item + 1) * self.batch_size]
         windows = self.windows.take(index)
         windows.length[index < 0] = 0
-        return _batch(self.genome, self.names, windows, self.length, index)
+        length = _longest(windows) if self.length is None else self.length
+        return _batch(self.genome, self.names, windows, length, index)
+
+
+def _longest(windows: Windows) -> int:
+    """Targets of the longest window, at least 1."""
+    return max(1, int(windows.length.max()) - 1)
 
 
 def _batch(genome: Genome, names: tuple[str, ...], windows: Windows, length: int, index: Int64s) -> Batch:

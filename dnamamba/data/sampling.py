@@ -54,10 +54,12 @@ class WindowSampler(Protocol):
     Attributes:
         names: what `Windows.record` counts.
         length: targets of a window; a window has at most one base more.
+        ragged: windows differ in length, and a batch is only as long as its longest.
     """
 
     names: tuple[str, ...]
     length: int
+    ragged: bool
 
     def draw(self, index: Int64s) -> Windows:
         """The windows of the samples with these numbers, `[B]`."""
@@ -77,6 +79,8 @@ class RandomWindows:
     Raises:
         UserError: no interval is as long as a window.
     """
+
+    ragged = False
 
     def __init__(
         self, intervals: Iterable[Interval], length: int, seed: int, reverse_complement: bool

@@ -101,6 +101,8 @@ class DataModule(lightning.LightningDataModule):
         context_size: neighbouring processes that are given the same batches, of which each reads a part.
         reverse_complement: whether each training sequence is read from a random strand; None where the recipe
             may decide, and otherwise the same as True.
+        chunk: positions of a sequence that are read at a time (`train.chunk_bases`), by all of its processes
+            together; None: all of them.
         console: for a word on long work.
     """
 
@@ -110,6 +112,7 @@ class DataModule(lightning.LightningDataModule):
     padding: str = "right"
     context_size: int = 1
     reverse_complement: bool | None = False
+    chunk: int | None = None
     console: Console = Console(quiet=True)
 
     def __init__(

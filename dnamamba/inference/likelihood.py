@@ -189,10 +189,11 @@ def likelihood(reader: Reader, who: str) -> Likelihood:
         who: asks, such as `tracks`.
 
     Raises:
-        UserError: a fine-tuned model, or a family that is not causal: nothing here can read it.
+        UserError: a fine-tuned model, or a family that is neither causal nor masked.
     """
+    from dnamamba.inference.masked_likelihood import MaskedLikelihood  # which needs this file
+
     backbone = need_language_model(reader.model).backbone
-    # A masked family's likelihood, each base predicted from both sides, is the other class of this choice.
-    kind = CausalLikelihood
+    kind = MaskedLikelihood if backbone.masked else CausalLikelihood
     need(backbone, kind.needs, who)
     return kind(reader)

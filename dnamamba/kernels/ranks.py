@@ -40,6 +40,10 @@ class Ranks:
         """How many there are."""
         return dist.get_world_size(self.group)
 
+    def part(self, x: Tensor) -> Tensor:
+        """This rank's part [B, L / size, ...] of [B, L, ...]."""
+        return x.unflatten(1, (self.size, -1))[:, self.rank]
+
     def gather(self, x: Tensor) -> Tensor:
         """Everyone's `x`, of one dimension or more: [size, *x.shape], in the order of the ranks."""
         found = x.new_empty(self.size, *x.shape)

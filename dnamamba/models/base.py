@@ -131,6 +131,7 @@ class Backbone(nn.Module):
         causal: whether position i reads no position after i.
         recurrent: whether `forward` takes and returns a state, so that two calls equal one on the whole.
         equivariant: whether the reverse complement of the input gives the reverse of the output.
+        masked: whether it is trained to tell the base under the alphabet's `mask_id` from both sides.
         divisible: whether `ranks` may be set.
         max_length: the longest input, or None.
         adapters: names of the linear layers that LoRA may wrap.
@@ -143,6 +144,7 @@ class Backbone(nn.Module):
     causal: bool
     recurrent: ClassVar[bool]
     equivariant: bool = False
+    masked: bool = False
     divisible: ClassVar[bool] = False
     max_length: int | None = None
     adapters: ClassVar[tuple[str, ...]] = ()
@@ -204,7 +206,7 @@ class Backbone(nn.Module):
         return len(blocks) + 1
 
 
-CAPABILITIES = ("causal", "recurrent", "equivariant", "divisible")
+CAPABILITIES = ("causal", "recurrent", "equivariant", "masked", "divisible")
 
 
 def need(backbone: Backbone, capabilities: Sequence[str], who: str) -> None:

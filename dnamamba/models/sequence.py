@@ -14,8 +14,9 @@ from dnamamba.errors import UserError
 from dnamamba.heads.base import Head
 from dnamamba.heads.registry import head_class, head_of_file
 from dnamamba.models.base import ModelConfig
+from dnamamba.models.chunk_pooling import PoolingWeights
 from dnamamba.models.plain import check_plain
-from dnamamba.models.pooling import MODES, PooledPieces, base_table, pool
+from dnamamba.models.pooling import MODES, PooledPieces, base_table, pool, within
 from dnamamba.models.reading import read_pieces
 from dnamamba.models.readout import Readout, pooled_size
 
@@ -143,7 +144,12 @@ class SequenceModel(nn.Module):
             self.register_buffer("complement", complement, persistent=False)
 
     def forward(
-        self, tokens: Tensor, lengths: Tensor | None = None, *, padding: Literal["right", "left"] = "right"
+        self,
+        tokens: Tensor,
+        lengths: Tensor | None = None,
+        *,
+        padding: Literal["right", "left"] = "right",
+        chunk: int | None = None,
     ) -> Tensor:
         """Logits [B, C], float32; of a regression its scaled outputs.
 
@@ -153,8 +159,9 @@ class SequenceModel(nn.Module):
             tokens: [B, L] of any integer dtype.
             lengths: int64 [B], real positions of each row, at least 1; None: all L.
             padding: the side the padding is on.
+            chunk: read so many positions at a time, without gradients; needs a recurrent family.
         """
-        return self._mean_answer(self._pooled(tokens, lengths, padding))
+        return self._mean_answer(self._pooled(tokens, lengths, padding, chunk))
 
     def features(
         self, tokens: Tensor, lengths: Tensor | None = None, *, padding: Literal["right", "left"] = "right"
@@ -165,6 +172,24 @@ class SequenceModel(nn.Module):
             tokens, lengths, padding: as in `forward`.
         """
         return torch.stack(self._pooled(tokens, lengths, padding)).mean(0)
+
+    def weighted(
+        self, tokens: Tensor, lengths: Tensor | None = None, *, padding: Literal["right", "left"] = "right"
+    ) -> tuple[Tensor, PoolingWeights]:
+        """Rows padded on the right, as far as the longest goes, and what each position counts in the pooling.
+
+        Args:
+            tokens, lengths, padding: as in `forward`.
+        """
+        if lengths is not None:
+            if padding == "left":
+                tokens = _to_the_left(tokens, lengths)
+            tokens = tokens[:, : int(lengths.max())]
+        return tokens, PoolingWeights(self.decoder.mode, self._bases(tokens), lengths)
+
+    def answer(self, pooled: Tensor) -> Tensor:
+        """Logits [B, C] of pooled hidden states [B, head.in_features] of one strand."""
+        return self._mean_answer([pooled])
 
     def read(self, pieces: Iterable[Tensor], other: Iterable[Tensor] | None = None) -> Tensor:
         """Logits [B, C] of sequences given piece by piece, [B, l] each: memory is that of one piece.
@@ -193,7 +218,11 @@ class SequenceModel(nn.Module):
             return self._mean_answer(pooled)
 
     def _pooled(
-        self, tokens: Tensor, lengths: Tensor | None, padding: Literal["right", "left"]
+        self,
+        tokens: Tensor,
+        lengths: Tensor | None,
+        padding: Literal["right", "left"],
+        chunk: int | None = None,
     ) -> list[Tensor]:
         """The pooled hidden states of each strand that the answer is of."""
         # With all padding on the right, causality alone keeps it away from every real position.
@@ -202,6 +231,8 @@ class SequenceModel(nn.Module):
         strands = [tokens]
         if self.decoder.strand == "both" and not self.training:
             strands.append(self._other_strand(tokens, lengths))
+        if chunk is not None:
+            return [self._read(strand.split(chunk, 1), lengths) for strand in strands]
         return [self._pool(strand, lengths) for strand in strands]
 
     def _pool(self, tokens: Tensor, lengths: Tensor | None) -> Tensor:
@@ -273,11 +304,12 @@ class SequenceModel(nn.Module):
             return complements
         return _to_the_left(complements, lengths)
 
-    def _read(self, pieces: Iterable[Tensor]) -> Tensor:
-        """The pooled hidden states of a strand given piece by piece."""
-        pooling = PooledPieces(self.decoder.mode)
+    def _read(self, pieces: Iterable[Tensor], lengths: Tensor | None = None) -> Tensor:
+        """The pooled hidden states of a strand given piece by piece, padded on the right."""
+        pooling, done = PooledPieces(self.decoder.mode), 0
         for tokens, hidden, _ in read_pieces(self.backbone, pieces):
-            pooling.add(hidden, self._bases(tokens))
+            pooling.add(hidden, within(self._bases(tokens), None if lengths is None else lengths - done))
+            done += tokens.shape[1]
         return pooling.result()
 
     def _read_whole(self, pieces: list[Tensor]) -> Tensor:

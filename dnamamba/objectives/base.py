@@ -3,13 +3,35 @@
 No Lightning here: an objective is given a model and a batch. In a run, `training/module.py` calls it.
 """
 
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from dnamamba.errors import UserError
+from dnamamba.kernels.ranks import Ranks
+
 Batch = dict[str, Tensor]
 """Tensors whose first dimension counts samples; `tokens` uint8 [B, L] and `index` int64 [B] among them."""
+
+
+class Chunks(NamedTuple):
+    """The loss sum of a micro-batch as `training.chunks.chunked_backward` takes it.
+
+    Attributes:
+        model: reads tokens after a state: `model(tokens, state)` is the output and the state behind it.
+        tokens: [B, L], padded on the right.
+        targets_of: what the term of a span of positions needs to know, on the device.
+        term_of: of the output of a span and these targets; a scalar, or with `loss_of` any tensor.
+        loss_of: of the sum of the terms; None: the loss is that sum.
+    """
+
+    model: nn.Module
+    tokens: Tensor
+    targets_of: Callable[[slice], Tensor]
+    term_of: Callable[[Tensor, Tensor], Tensor]
+    loss_of: Callable[[Tensor], Tensor] | None = None
 
 
 class Meter(nn.Module):
@@ -18,10 +40,14 @@ class Meter(nn.Module):
     Attributes:
         headline: the metric that a result is known by, one of the keys of `compute`.
         scored: what the last `compute` was of, for a report; None of a meter that keeps no samples.
+        chunk: positions to read at a time, the state carried; None reads sequences whole.
+        ranks: processes that read each sequence, and each chunk of it, together; see `Objective.divisible`.
     """
 
     headline: str
     scored: Any = None
+    chunk: int | None = None
+    ranks: Ranks | None = None
 
     def update(self, model: nn.Module, batch: Batch) -> None:
         """Count in a batch, [B, ...]."""
@@ -43,14 +69,39 @@ class Objective(nn.Module):
         needs: which of `models.base.CAPABILITIES` a backbone must have.
         divisible: whether loss and metrics of tokens [B, L + 1] are sums over contiguous parts of them, each
             with the first base of the next one, when the model's state crosses from part to part.
+        chunks_of_backbone: whether `chunks` has a part of the model read, which FSDP can't share out.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
     divisible: ClassVar[bool] = False
+    chunks_of_backbone: ClassVar[bool] = False
 
     def loss_sum(self, model: nn.Module, batch: Batch) -> Tensor:
         """The losses of a micro-batch, in nats, added up over its targets."""
         raise NotImplementedError(f"{type(self).__name__}.loss_sum")
+
+    def check_chunks(self) -> None:
+        """That the loss can be added up over chunks of sequences, see `chunks`.
+
+        Raises:
+            UserError: it can't.
+        """
+        if type(self).chunks is Objective.chunks:
+            raise UserError(
+                f"train.chunk_bases: the objective {type(self).__name__} reads sequences whole (it has no "
+                "chunks()); leave train.chunk_bases null"
+            )
+
+    def chunks(self, model: nn.Module, batch: Batch, multiple: int = 1) -> Chunks:
+        """Split `loss_sum` of a micro-batch over chunks of its sequences, for `train.chunk_bases`.
+
+        Args:
+            model: of the run.
+            batch: the micro-batch.
+            multiple: of which the batch has, and the chunks' tokens must have, positions; 1 unless the
+                objective is `divisible`.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.chunks")
 
     def number_of_targets(self, batch: Batch) -> Tensor:
         """How many targets of a batch count, an integer tensor on its device."""

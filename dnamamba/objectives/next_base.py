@@ -1,6 +1,7 @@
 """Causal language modelling: predict the next base."""
 
 import math
+from collections.abc import Iterator
 from typing import Any, cast
 
 import torch
@@ -11,9 +12,12 @@ from torchmetrics.text import Perplexity
 
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.models import LanguageModel, ModelConfig
-from dnamamba.objectives.base import Batch, Meter, Objective
+from dnamamba.models.reading import spans
+from dnamamba.objectives.base import Batch, Chunks, Meter, Objective
 
 IGNORED = -100
+# Indices into a table take four bytes per base: of a chromosome they are made piece by piece.
+_COUNTED_AT_A_TIME = 2**22
 
 
 def targets_of(tokens: Tensor, scored: Tensor) -> Tensor:
@@ -25,6 +29,13 @@ def targets_of(tokens: Tensor, scored: Tensor) -> Tensor:
     """
     targets = tokens[:, 1:].long()
     return targets.masked_fill(~scored[targets], IGNORED)
+
+
+def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """In nats, added up over the targets that count."""
+    return F.cross_entropy(
+        logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum"
+    )
 
 
 class NextBase(Objective):
@@ -49,14 +60,29 @@ class NextBase(Objective):
     def loss_sum(self, model: nn.Module, batch: Batch) -> Tensor:
         """Cross-entropy in nats, added up over the targets that count."""
         logits = cast(LanguageModel, model)(batch["tokens"][:, :-1]).logits
-        targets = targets_of(batch["tokens"], self.scored)
-        return F.cross_entropy(
-            logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum"
+        return _cross_entropy(logits, targets_of(batch["tokens"], self.scored))
+
+    def chunks(self, model: nn.Module, batch: Batch, multiple: int = 1) -> Chunks:
+        """The same, a sum over chunks; what follows the last target of all rows is not read."""
+        tokens = batch["tokens"]
+        counts = torch.cat([part.any(0) for part in self._counted(tokens)])
+        after = int(counts.flip(0).to(torch.uint8).argmax()) if bool(counts.any()) else 0
+        after -= after % multiple
+        tokens = tokens[:, : tokens.shape[1] - after]
+        return Chunks(
+            model,
+            tokens[:, :-1],
+            lambda span: targets_of(tokens[:, span.start : span.stop + 1], self.scored),
+            _cross_entropy,
         )
 
     def number_of_targets(self, batch: Batch) -> Tensor:
         """The bases but the first of each window, N and padding left out."""
-        return self.scored[batch["tokens"][:, 1:].int()].sum()
+        return torch.stack([part.sum() for part in self._counted(batch["tokens"])]).sum()
+
+    def _counted(self, tokens: Tensor) -> Iterator[Tensor]:
+        """Whether each target of tokens [B, L + 1] counts, bool [B, l], by pieces."""
+        return (self.scored[part.int()] for part in tokens[:, 1:].split(_COUNTED_AT_A_TIME, 1))
 
     def meter(self) -> "NextBaseMeter":
         """Perplexity, bits per base and accuracy."""
@@ -88,10 +114,15 @@ class NextBaseMeter(Meter):
 
     def update(self, model: nn.Module, batch: Batch) -> None:
         """Count in a batch of windows."""
-        logits = cast(LanguageModel, model)(batch["tokens"][:, :-1]).logits.float()
-        targets = targets_of(batch["tokens"], self.counted)
-        self.perplexity.update(logits, targets)
-        self.accuracy.update(logits.flatten(0, 1), targets.flatten())
+        tokens, state = batch["tokens"], None
+        for start, stop in spans(tokens.shape[1] - 1, self.chunk or tokens.shape[1]):
+            bases = tokens[:, start:stop]
+            targets = targets_of(tokens[:, start : stop + 1], self.counted)
+            if self.ranks is not None:
+                bases, targets = self.ranks.part(bases), self.ranks.part(targets)
+            logits, state = cast(LanguageModel, model)(bases, state)
+            self.perplexity.update(logits.float(), targets)
+            self.accuracy.update(logits.float().flatten(0, 1), targets.flatten())
 
     def compute(self) -> dict[str, Any]:
         """Perplexity, bits per base and accuracy of all windows."""

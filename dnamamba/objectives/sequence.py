@@ -8,7 +8,8 @@ from torchmetrics import CatMetric
 
 from dnamamba.errors import UserError
 from dnamamba.models import DecoderConfig, SequenceModel
-from dnamamba.objectives.base import Batch, Meter, Objective
+from dnamamba.models.chunk_pooling import pooled
+from dnamamba.objectives.base import Batch, Chunks, Meter, Objective
 from dnamamba.objectives.task_config import TaskConfig
 
 
@@ -39,12 +40,14 @@ class SequenceObjective(Objective):
         UserError: a setting that has no meaning for the question.
     """
 
+    chunks_of_backbone = True
     weights: Tensor | None
 
     def __init__(
         self, decoder: DecoderConfig, config: TaskConfig, weights: Tensor | None, padding: str
     ) -> None:
         super().__init__()
+        self.decoder = decoder
         self.head = decoder.head
         self.head.check_smoothing(config.label_smoothing)
         known = ("loss", *self.head.scores)
@@ -54,9 +57,11 @@ class SequenceObjective(Objective):
         self.padding = cast(Literal["right", "left"], padding)
         self.register_buffer("weights", weights, persistent=False)
 
-    def answers(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Logits [B, C] of a batch."""
-        return cast(SequenceModel, model)(batch["tokens"], batch.get("lengths"), padding=self.padding)
+    def answers(self, model: nn.Module, batch: Batch, chunk: int | None = None) -> Tensor:
+        """Logits [B, C] of a batch, read by `chunk` positions at a time if one is given."""
+        return cast(SequenceModel, model)(
+            batch["tokens"], batch.get("lengths"), padding=self.padding, chunk=chunk
+        )
 
     def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The loss of each sequence, [B]."""
@@ -66,6 +71,28 @@ class SequenceObjective(Objective):
     def loss_sum(self, model: nn.Module, batch: Batch) -> Tensor:
         """The losses of a micro-batch, added up."""
         return self.losses(self.answers(model, batch), batch["labels"]).sum()
+
+    def check_chunks(self) -> None:
+        """See `Objective.check_chunks`; only a sum over positions is a sum over chunks."""
+        decoder = self.decoder
+        if decoder.learns or decoder.context == "both":
+            raise UserError(
+                f"train.chunk_bases: decoder.mode={decoder.mode}, decoder.conv={decoder.conv} and "
+                f"decoder.context={decoder.context} read all positions together; choose decoder.mode=mean, "
+                "last or next, decoder.conv=0 and decoder.context=forward, or leave train.chunk_bases null"
+            )
+
+    def chunks(self, model: nn.Module, batch: Batch, multiple: int = 1) -> Chunks:
+        """The same, of pooled vectors that are sums over chunks."""
+        sequences = cast(SequenceModel, model)
+        tokens, weights = sequences.weighted(batch["tokens"], batch.get("lengths"), padding=self.padding)
+        return Chunks(
+            sequences.backbone,
+            tokens,
+            weights,
+            pooled,
+            lambda vector: self.losses(sequences.answer(vector), batch["labels"]).sum(),
+        )
 
     def number_of_targets(self, batch: Batch) -> Tensor:
         """Sequences of a batch."""
@@ -96,7 +123,7 @@ class SequenceMeter(Meter):
 
     def update(self, model: nn.Module, batch: Batch) -> None:
         """Gather the answers to a batch."""
-        logits = self._objective[0].answers(model, batch)
+        logits = self._objective[0].answers(model, batch, self.chunk)
         # As float64: float32 holds the numbers of examples up to 2^24 only.
         columns = (batch["index"].double(), logits.double(), batch["labels"].double())
         for metric, column in zip(self._metrics, columns, strict=True):

@@ -3,9 +3,11 @@
 Memory and time are linear in bases * blocks * inner channels, which is what the kernels sweep over. The
 numbers below were fitted to training_step_h200.csv, longest_step_h200.csv and training_step_h100.csv of
 docs/measurements (1.4M and 7M models with 16 states, 2^17 to 2^22 bases at a time, 2026-11-23 and 27); other
-sizes are extrapolated from them.
+sizes are extrapolated from them. Those of steps by chunks were fitted to chunks_h100.csv (1.4M and 40.7M,
+chunks of 2^16 to 2^19, 2026-11-28), those of a CPU to fp32 steps of 2, 4 and 12 blocks on one (the same day).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dnamamba.models import StepCost
@@ -21,6 +23,18 @@ _BYTES_OF_A_BASE = 8
 # float32: weight, gradient and two moments.
 _BYTES_OF_A_PARAMETER = 16
 _FIXED_BYTES = 0.13 * GIB
+# On a CPU: fp32, and nothing fused.
+_KEPT_BY_A_BLOCK_ON_CPU, _AT_WORK_ON_CPU = 29.0, 32.0
+# By chunks: a state per channel and block (16 numbers of the scan and 3 of the convolution) at each border;
+# of a step's tokens only themselves and flags.
+_BYTES_OF_A_STATE = 76
+_BYTES_OF_A_BASE_BY_CHUNKS = 3
+# Every chunk but the last is read once more, and a host takes so long to launch the kernels of a block.
+_READ_TWICE = 1.34
+_LAUNCHES_OF_A_BLOCK = 5.6e-3
+# `train.chunk_bases=auto`: what of a device's memory is left to others, and the shortest chunk that is tried.
+_LEFT_FREE = 0.1
+_SHORTEST_CHUNK = 2**12
 
 
 @dataclass(frozen=True)
@@ -77,3 +91,107 @@ def step_seconds(
     work = sequences * length * cost.blocks * cost.sweep
     seconds = work * device.seconds[filled] + cost.blocks * device.block_seconds
     return accumulate * seconds * (device.checkpointing if checkpointing else 1.0)
+
+
+def chunked_bytes(
+    cost: StepCost,
+    parameters: int,
+    *,
+    sequences: int,
+    length: int,
+    chunk: int,
+    a_step: int,
+    on_cpu: bool = False,
+) -> float:
+    """Peak memory of a training step by chunks (`dnamamba.training.chunks`) of one process.
+
+    Args:
+        cost: of the family and shape, see `ModelConfig.step_cost`.
+        parameters: how many it has.
+        sequences: of a micro-batch.
+        length: of each, in bases.
+        chunk: positions at a time; `length` or more is the whole step.
+        a_step: bases of a step, of this process.
+        on_cpu: in float32 on a CPU, not under bf16 autocast on a GPU.
+    """
+    kept, at_work = _KEPT_BY_A_BLOCK[False], _AT_WORK[False]
+    if on_cpu:
+        kept, at_work = _KEPT_BY_A_BLOCK_ON_CPU, _AT_WORK_ON_CPU
+    positions = sequences * min(chunk, length)
+    borders = sequences * (-(-length // chunk) - 1)
+    return (
+        _FIXED_BYTES
+        + _BYTES_OF_A_PARAMETER * parameters
+        + positions * cost.sweep * (kept * cost.blocks + at_work)
+        + borders * cost.sweep * cost.blocks * _BYTES_OF_A_STATE
+        + a_step * _BYTES_OF_A_BASE_BY_CHUNKS
+    )
+
+
+def chunked_seconds(
+    cost: StepCost,
+    device: Device,
+    *,
+    sequences: int,
+    length: int,
+    chunk: int,
+    accumulate: int,
+    truncated: bool = False,
+) -> float:
+    """Duration of a step by chunks of one process, on a GPU.
+
+    Args:
+        cost: of the family and shape.
+        device: that it was measured on.
+        sequences, accumulate: of a micro-batch, and how many of them.
+        length: of a sequence, in bases.
+        chunk: positions at a time.
+        truncated: with gradients cut at borders: every chunk is read once.
+    """
+    if chunk >= length:
+        return step_seconds(
+            cost, device, sequences=sequences, length=length, accumulate=accumulate, checkpointing=False
+        )
+    filled = sequences * cost.sweep >= device.filled_by
+    work = sequences * chunk * cost.blocks * cost.sweep * device.seconds[filled]
+    reads, launches = (1.0, 2 / 3) if truncated else (_READ_TWICE, 1.0)
+    of_a_chunk = max(work * reads, cost.blocks * _LAUNCHES_OF_A_BLOCK * launches)
+    return accumulate * length / chunk * of_a_chunk
+
+
+def largest_chunk(
+    cost: StepCost,
+    parameters: int,
+    *,
+    sequences: int,
+    length: int,
+    a_step: int,
+    memory_gib: float,
+    on_cpu: bool = False,
+) -> int | None:
+    """The chunk for `train.chunk_bases=auto`: the largest power of two whose step fits a device.
+
+    Args:
+        cost, parameters, sequences, length, a_step, on_cpu: as in `chunked_bytes`.
+        memory_gib: of the device.
+
+    Returns:
+        The chunk; `length` where the whole step fits; None where nothing does.
+    """
+
+    def fits(chunk: int) -> bool:
+        needed = chunked_bytes(
+            cost, parameters, sequences=sequences, length=length, chunk=chunk, a_step=a_step, on_cpu=on_cpu
+        )
+        return needed <= (1 - _LEFT_FREE) * memory_gib * GIB
+
+    return next((chunk for chunk in _chunks(length) if fits(chunk)), None)
+
+
+def _chunks(length: int) -> Iterator[int]:
+    """`length`, and the powers of two below it, from the largest."""
+    yield length
+    chunk = 1 << (length - 1).bit_length() - 1 if length > 1 else 0
+    while chunk >= _SHORTEST_CHUNK:
+        yield chunk
+        chunk //= 2

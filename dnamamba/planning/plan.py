@@ -10,12 +10,21 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from dnamamba.data.length_schedule import Stage, micro_batches
+from dnamamba.data.length_schedule import Stage, micro_batches, rows_at_a_time
 from dnamamba.datasets.base import DataConfig, longest
 from dnamamba.errors import UserError
-from dnamamba.models import LanguageModel, ModelConfig
-from dnamamba.models.base import need_reach
-from dnamamba.planning.cost import DEVICES, GIB, Device, step_bytes, step_seconds
+from dnamamba.models import LanguageModel, ModelConfig, StepCost
+from dnamamba.models.base import need, need_reach
+from dnamamba.planning.cost import (
+    DEVICES,
+    GIB,
+    Device,
+    chunked_bytes,
+    chunked_seconds,
+    step_bytes,
+    step_seconds,
+)
+from dnamamba.training.chunk_size import check_chunk, fitting_chunk
 from dnamamba.training.config import TrainConfig
 from dnamamba.training.context import check_parts
 
@@ -38,7 +47,15 @@ class StagePlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """A run: its stages and their totals. `memory_gib` is of one process, at its most."""
+    """A run: its stages and their totals.
+
+    Attributes:
+        parameters: of the model.
+        processes: of the run, together on all machines.
+        device, device_memory_gib: what a process runs on.
+        stages: in order.
+        chunk_bases: positions of a sequence that are read at a time; None: all.
+    """
 
     parameters: int
     processes: int
@@ -46,6 +63,7 @@ class Plan:
     device_memory_gib: float | None
     stages: tuple[StagePlan, ...]
     context_size: int = 1  # processes that read a sequence together
+    chunk_bases: int | None = None
 
     @property
     def steps(self) -> int:
@@ -59,7 +77,7 @@ class Plan:
 
     @property
     def memory_gib(self) -> float | None:
-        """The most that a process needs at any time; None of a family that was not measured."""
+        """The most that a process needs at any time, in GiB; None of a family that was not measured."""
         needed = [stage.memory_gib for stage in self.stages if stage.memory_gib is not None]
         return max(needed, default=None)
 
@@ -82,7 +100,7 @@ def plan(
     bases_at_a_time: int,
     processes: int = 1,
     context_size: int = 1,
-    checkpointing: bool = False,
+    train: TrainConfig | None = None,
     device: Device | None = None,
     device_name: str = "",
     device_memory_gib: float | None = None,
@@ -95,53 +113,71 @@ def plan(
         bases_at_a_time: the most bases that are read at a time, by a process or by those of one context.
         processes: GPUs, together on all machines.
         context_size: those of them that read a sequence together, each its part.
-        checkpointing: whether activations are computed again in the backward pass.
+        train: says how a step is taken: by chunks, or with activation checkpointing.
         device: to estimate the time of; None if it was never measured.
         device_name, device_memory_gib: of a device that is not among the measured ones.
 
     Raises:
-        UserError: a stage's sequences that can't be shared by the processes or read that many at a time.
+        UserError: a stage's sequences that can't be shared by the processes or read that many at a time, or
+            a chunk that can't be.
     """
+    train = train or TrainConfig()
+    if device is not None:
+        device_name, device_memory_gib = device.name, device.memory_gib
     with torch.device("meta"):
         built = LanguageModel(model)
     parameters = sum(parameter.numel() for parameter in built.parameters())
-    need_reach(built.backbone, max(stage.length for stage in stages))
-    check_parts(context_size, built.backbone, [stage.length for stage in stages])
+    check_parts(context_size, built.backbone, stages)
+    last = max(stages, key=lambda stage: stage.length)
+    need_reach(built.backbone, last.length)
+    chunk = None
+    if train.chunk_bases is not None:
+        need(built.backbone, ("causal", "recurrent"), f"train.chunk_bases={train.chunk_bases}")
+        check_chunk(train, last.shared(context_size).length)
+        chunk = train.chunk_bases
+    batch_size = bases_at_a_time // last.length
+    if chunk == "auto":
+        if device_memory_gib is None:
+            raise UserError(
+                f"train.chunk_bases=auto: its memory is not known (got device {device_name}); set plan.device"
+            )
+        share = last.sequences * context_size // processes
+        chunk = fitting_chunk(
+            model,
+            parameters,
+            min(share, batch_size),
+            last.shared(context_size),
+            share * last.length,
+            device_memory_gib,
+            on_cpu=False,
+        )
     cost = model.step_cost()
     rows = []
     for stage in stages:
+        reach = bases_at_a_time
+        if chunk is not None:
+            together = chunk * context_size
+            reach = rows_at_a_time(batch_size, last.length, stage.length, together) * stage.length
         size, accumulate = micro_batches(
             stage.sequences,
             stage.length,
             world_size=processes // context_size,
-            bases_at_a_time=bases_at_a_time,
+            bases_at_a_time=reach,
         )
-        length = stage.length // context_size  # of a process
+        part = stage.shared(context_size)
         needed = seconds = None
         if cost is not None:
-            needed = step_bytes(
-                cost,
-                parameters,
-                at_a_time=size * length,
-                # Tokens come whole to every process.
-                a_step=size * accumulate * stage.length,
-                checkpointing=checkpointing,
-            )
+            # Tokens come whole to every process.
+            tokens = size * accumulate * stage.length
+            needed = _bytes(cost, parameters, part, size, tokens, chunk, train)
         if cost is not None and device is not None:
-            seconds = stage.steps * step_seconds(
-                cost,
-                device,
-                sequences=size,
-                length=length,
-                accumulate=accumulate,
-                checkpointing=checkpointing,
-            )
+            seconds = stage.steps * _seconds(cost, device, part, size, accumulate, chunk, train)
         rows.append(
             StagePlan(
                 stage.number,
                 stage.length,
                 stage.sequences,
-                stage.sequences * stage.length,
+                stage.bases_per_step,
                 size,
                 accumulate,
                 stage.steps,
@@ -150,9 +186,47 @@ def plan(
                 seconds,
             )
         )
-    if device is not None:
-        device_name, device_memory_gib = device.name, device.memory_gib
-    return Plan(parameters, processes, device_name, device_memory_gib, tuple(rows), context_size)
+    return Plan(parameters, processes, device_name, device_memory_gib, tuple(rows), context_size, chunk)
+
+
+def _bytes(
+    cost: StepCost,
+    parameters: int,
+    stage: Stage,
+    size: int,
+    a_step: int,
+    chunk: int | None,
+    train: TrainConfig,
+) -> float:
+    """Peak memory of a process: steps of `a_step` bases, micro-batches of `size` sequences of a stage."""
+    if chunk is None:
+        checkpointing = train.activation_checkpointing
+        return step_bytes(
+            cost, parameters, at_a_time=size * stage.length, a_step=a_step, checkpointing=checkpointing
+        )
+    return chunked_bytes(cost, parameters, sequences=size, length=stage.length, chunk=chunk, a_step=a_step)
+
+
+def _seconds(
+    cost: StepCost,
+    device: Device,
+    stage: Stage,
+    size: int,
+    accumulate: int,
+    chunk: int | None,
+    train: TrainConfig,
+) -> float:
+    """Duration of a step of a stage; where sequences differ in length, of those of the mean length."""
+    length = stage.length if stage.mean is None else round(stage.mean)
+    if chunk is None:
+        checkpointing = train.activation_checkpointing
+        return step_seconds(
+            cost, device, sequences=size, length=length, accumulate=accumulate, checkpointing=checkpointing
+        )
+    truncated = train.backpropagation == "truncated"
+    return chunked_seconds(
+        cost, device, sequences=size, length=length, chunk=chunk, accumulate=accumulate, truncated=truncated
+    )
 
 
 def plan_run(
@@ -196,7 +270,7 @@ def plan_run(
         bases_at_a_time=data.bases_at_a_time,
         processes=processes,
         context_size=context_size,
-        checkpointing=train.activation_checkpointing,
+        train=train,
         device=next((known for known in DEVICES.values() if known.name in name.lower()), None),
         device_name=name,
         device_memory_gib=memory_gib,
@@ -228,10 +302,12 @@ def show_plan(made: Plan, console: Console) -> None:
         f"estimated on {made.processes} x {made.device}{together}: {gib(made.memory_gib)} GiB each, "
         f"{duration(made.seconds)} of training steps",
     ]
+    if made.chunk_bases is not None:
+        lines.insert(1, f"read by chunks of {made.chunk_bases:,} bases (train.chunk_bases)")
     if (made.memory_gib or 0) > (made.device_memory_gib or float("inf")):
         lines.append(
-            f"that is more than its {made.device_memory_gib:.0f} GiB: set a smaller data.batch_size or "
-            "train.activation_checkpointing=true"
+            f"that is more than its {made.device_memory_gib:.0f} GiB: set a smaller data.batch_size, or "
+            "train.chunk_bases=auto"
         )
     for line in lines:
         console.print(line, soft_wrap=True, highlight=False)

@@ -48,7 +48,7 @@ def chunked_backward(
     """Add the gradients of a loss over whole sequences to the parameters, reading them by chunks.
 
     The loss is `loss_of` of the sum of a term of each chunk, or that sum itself: a cross-entropy of every
-    position is a sum of scalars, a pooled vector is a sum of vectors (see `dnamamba.training.chunk_pooling`).
+    position is a sum of scalars, a pooled vector is a sum of vectors (see `dnamamba.models.chunk_pooling`).
     What is read under autocast is gone back through outside it. The sequence is read once where no parameter
     of the model wants a gradient (a head trained alone), and where it is `truncated` without a `loss_of`.
 

@@ -1,11 +1,13 @@
 """The settings of a run's steps and devices: the groups `train` and `trainer`."""
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from dnamamba.data.bases import windows_of
 from dnamamba.errors import UserError
 from dnamamba.training.optim import Schedule
+
+BACKPROPAGATION = ("exact", "truncated")
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class TrainConfig:
     gradient_clip: float | None = 1.0
     activation_checkpointing: bool = False
     compile: bool = False
+    chunk_bases: Any = None  # int, auto or None: OmegaConf has no such union
+    backpropagation: str = "exact"
     log_every: int = 5
     validate_every: int = 100
     checkpoint_every: int = 100
@@ -60,6 +64,32 @@ class TrainConfig:
             raise UserError(f"train.gradient_clip must be positive or null, not {self.gradient_clip}")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise UserError(f"train.betas must be two numbers from 0 to below 1, not {self.betas}")
+        self._check_chunks()
+
+    def _check_chunks(self) -> None:
+        """That the settings of reading by chunks go together."""
+        chunk = self.chunk_bases
+        if chunk not in (None, "auto") and (type(chunk) is not int or chunk < 1):
+            raise UserError(
+                f"train.chunk_bases: expected a number of bases, auto or null (got {chunk!r}); set 1 or more"
+            )
+        if self.backpropagation not in BACKPROPAGATION:
+            raise UserError(
+                f"train.backpropagation must be one of {', '.join(BACKPROPAGATION)}, "
+                f"not {self.backpropagation!r}"
+            )
+        if self.backpropagation == "truncated" and type(chunk) is not int:
+            raise UserError(
+                "train.backpropagation=truncated: the gradient ends at the borders of chunks, so that their "
+                f"length is part of the result (got train.chunk_bases={'null' if chunk is None else chunk}); "
+                "set train.chunk_bases to a number"
+            )
+        for key in ("activation_checkpointing", "compile"):
+            if chunk is not None and getattr(self, key):
+                raise UserError(
+                    f"train.chunk_bases: does not go together with train.{key} (got train.{key}=true); "
+                    "leave one of the two out"
+                )
 
     @property
     def sequences_per_step(self) -> int:

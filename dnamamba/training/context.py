@@ -7,13 +7,15 @@ part of them; `dnamamba.kernels.ranks` has what crosses the borders, and a loss 
 from collections.abc import Iterable
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 
+from dnamamba.data.length_schedule import Stage
 from dnamamba.errors import UserError
 from dnamamba.kernels.ranks import Ranks
 from dnamamba.models.base import Backbone, need
-from dnamamba.objectives.base import Batch, Objective
+from dnamamba.objectives.base import Batch, Chunks, Objective
 
 
 def ranks_of_context(size: int, processes: int, device: str) -> Ranks:
@@ -28,9 +30,11 @@ def ranks_of_context(size: int, processes: int, device: str) -> Ranks:
     return Ranks(mesh["context"].get_group())
 
 
-def part_of(x: Tensor, ranks: Ranks) -> Tensor:
-    """This rank's part [B, L / ranks, ...] of [B, L, ...]."""
-    return x.unflatten(1, (ranks.size, -1))[:, ranks.rank]
+def even_batch(batch: Batch, size: int, pad_id: int) -> Batch:
+    """The same batch with `tokens` [B, L + 1] padded on the right until `size` divides L."""
+    tokens = batch["tokens"]
+    missing = (1 - tokens.shape[1]) % size
+    return {**batch, "tokens": F.pad(tokens, (0, missing), value=pad_id)} if missing else batch
 
 
 def batch_part(batch: Batch, ranks: Ranks) -> Batch:
@@ -45,7 +49,7 @@ def batch_part(batch: Batch, ranks: Ranks) -> Batch:
 
 
 def check_context(
-    size: int, backbone: Backbone, objective: Objective, lengths: Iterable[int], *, compiled: bool = False
+    size: int, backbone: Backbone, objective: Objective, stages: Iterable[Stage], *, compiled: bool = False
 ) -> None:
     """Refuse a run whose sequences can't lie on several processes.
 
@@ -53,7 +57,7 @@ def check_context(
         size: processes of a sequence; one is always fine.
         backbone: of the model.
         objective: of the run.
-        lengths: of its stages, in bases.
+        stages: of the run.
         compiled: whether the model runs by torch.compile.
 
     Raises:
@@ -61,7 +65,7 @@ def check_context(
     """
     if size == 1:
         return
-    check_parts(size, backbone, lengths)
+    check_parts(size, backbone, stages)
     if not objective.divisible:
         raise UserError(
             f"trainer.context_size: the loss of {type(objective).__name__} is not a sum over the parts of a "
@@ -74,13 +78,13 @@ def check_context(
         )
 
 
-def check_parts(size: int, backbone: Backbone, lengths: Iterable[int]) -> None:
+def check_parts(size: int, backbone: Backbone, stages: Iterable[Stage]) -> None:
     """Refuse sequences that do not make equal parts, and models that can't read parts.
 
     Args:
         size: processes of a sequence; one is always fine.
         backbone: of the model.
-        lengths: of sequences, in bases.
+        stages: of the run. Samples that differ in length are padded.
 
     Raises:
         UserError: naming the family or the length.
@@ -88,11 +92,12 @@ def check_parts(size: int, backbone: Backbone, lengths: Iterable[int]) -> None:
     if size == 1:
         return
     need(backbone, ("causal", "recurrent", "divisible"), f"trainer.context_size={size}")
-    for length in lengths:
-        if length % size:
+    for stage in stages:
+        if stage.mean is None and stage.length % size:
             raise UserError(
-                f"trainer.context_size: {size} processes can't share windows evenly (got {length:,} bases); "
-                "set data.max_length, and data.length_warmup.first_length where there is one, to a multiple"
+                f"trainer.context_size: {size} processes can't share windows evenly (got {stage.length:,} "
+                "bases); set data.max_length, and data.length_warmup.first_length where there is one, to a "
+                "multiple"
             )
 
 
@@ -114,4 +119,12 @@ class InParts(nn.Module):
 
     def forward(self, tokens: Tensor, state: Any = None) -> Any:
         """What the model makes of this rank's part of the tokens [B, L]."""
-        return self.model(part_of(tokens, self.ranks), state)
+        return self.model(self.ranks.part(tokens), state)
+
+
+def chunks_in_parts(chunks: Chunks, ranks: Ranks) -> Chunks:
+    """The same sum over chunks, each of them read by all ranks together."""
+    return chunks._replace(
+        model=InParts(chunks.model, ranks),
+        targets_of=lambda span: ranks.part(chunks.targets_of(span)),
+    )

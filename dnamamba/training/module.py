@@ -20,8 +20,9 @@ from torch.distributed.tensor import DTensor
 from dnamamba.errors import UserError
 from dnamamba.kernels.ranks import Ranks
 from dnamamba.objectives.base import Batch, Objective, shown
+from dnamamba.training.chunks import chunked_backward
 from dnamamba.training.config import TrainConfig
-from dnamamba.training.context import batch_part, ranks_of_context
+from dnamamba.training.context import batch_part, chunks_in_parts, even_batch, ranks_of_context
 from dnamamba.training.optim import adamw
 
 
@@ -48,6 +49,8 @@ class Task(lightning.LightningModule):
         micro_batch: samples at a time, by the batch.
         describe: names samples by step and sample numbers, for the report of a loss that is not finite.
         context_size: neighbouring processes that are given the same batches, of which each reads a part.
+        pad_id: token that makes sequences even for them.
+        chunk: positions to read at a time, in training and of held-out data; None reads sequences whole.
 
     Attributes:
         meter: of held-out data.
@@ -65,18 +68,21 @@ class Task(lightning.LightningModule):
         micro_batch: Callable[[Batch], int],
         describe: Callable[[int, Any], list[str]],
         context_size: int = 1,
+        pad_id: int = 0,
+        chunk: int | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.model = model
         self.objective = objective
         self.meter = objective.meter()
+        self.meter.chunk = self.chunk = chunk
         self.train_config = train
         self.schedule = train.schedule(max_steps)
         self.layer_decay = layer_decay
         self.micro_batch = micro_batch
         self.describe = describe
-        self.context_size = context_size
+        self.context_size, self.pad_id = context_size, pad_id
         self.ranks: Ranks | None = None
         self.found: dict[str, float] = {}
         self._unchecked: tuple[int, Tensor, Tensor, Tensor] | None = None
@@ -88,7 +94,7 @@ class Task(lightning.LightningModule):
                 strategy = self.trainer.strategy
                 processes, device = self.trainer.world_size, strategy.root_device.type
                 self.ranks = ranks_of_context(self.context_size, processes, device)
-            self.model.backbone.ranks = self.ranks
+            self.model.backbone.ranks = self.meter.ranks = self.ranks
 
     def teardown(self, stage: str) -> None:
         """Leave a model that reads whole sequences."""
@@ -117,6 +123,7 @@ class Task(lightning.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """One optimiser step; returns its loss in nats per target, over all processes."""
+        batch = self._even(batch)
         self._check_finite()
         step = self.global_step
         optimizer: Any = self.optimizers()
@@ -134,11 +141,11 @@ class Task(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Count in one batch of held-out samples."""
-        self.meter.update(self.model, self._mine(batch))
+        self.meter.update(self.model, self._even(batch))
 
     def test_step(self, batch: Batch, index: int) -> None:
         """Count in one batch of test samples."""
-        self.meter.update(self.model, self._mine(batch))
+        self.meter.update(self.model, self._even(batch))
 
     def on_validation_epoch_end(self) -> None:
         """Report on all that was read."""
@@ -162,6 +169,10 @@ class Task(lightning.LightningModule):
         for name, value in metrics.items():
             self.log(f"{prefix}/{name}", value)
 
+    def _even(self, batch: Batch) -> Batch:
+        """The batch, its sequences padded on the right to make equal parts."""
+        return batch if self.ranks is None else even_batch(batch, self.context_size, self.pad_id)
+
     def _mine(self, batch: Batch) -> Batch:
         """What this process reads of a batch."""
         return batch if self.ranks is None else batch_part(batch, self.ranks)
@@ -180,11 +191,40 @@ class Task(lightning.LightningModule):
         for number_of_part, part in enumerate(parts, start=1):
             alone = number_of_part < len(parts) and isinstance(strategy, ParallelStrategy)
             with strategy.block_backward_sync() if alone else nullcontext():  # type: ignore[attr-defined]
-                loss = self.objective.loss_sum(self.model, self._mine(part)) / targets
-                with torch.autocast(self.device.type, enabled=False):
-                    self.manual_backward(loss)
-            total += loss.detach()
+                total += self._add_gradients(part, targets, alone)
         return total
+
+    def _add_gradients(self, part: Batch, targets: Tensor, alone: bool) -> Tensor:
+        """Gradients of a micro-batch; returns its share of the loss, detached.
+
+        Args:
+            part: the micro-batch.
+            targets: what its loss sum is divided by.
+            alone: whether the processes exchange no gradients yet.
+        """
+        if self.chunk is None:
+            loss = self.objective.loss_sum(self.model, self._mine(part)) / targets
+            with torch.autocast(self.device.type, enabled=False):
+                self.manual_backward(loss)
+            return loss.detach()
+        strategy = self.trainer.strategy
+        exchanges = isinstance(strategy, ParallelStrategy) and not alone
+        chunks = self.objective.chunks(self.model, part, self.context_size)
+        if self.ranks is not None:
+            chunks = chunks_in_parts(chunks, self.ranks)
+        model, tokens, targets_of, term_of, loss_of = chunks
+        found = chunked_backward(
+            model,
+            tokens,
+            self.chunk,
+            targets_of,
+            term_of,
+            loss_of,
+            truncated=self.train_config.backpropagation == "truncated",
+            backward=lambda loss: self.manual_backward(loss / targets),
+            no_sync=strategy.block_backward_sync if exchanges else nullcontext,  # type: ignore[attr-defined]
+        )
+        return found / targets
 
     def _clip(self) -> Tensor:
         """Scale the gradients to the limit; returns the norm that they had, without waiting for it."""

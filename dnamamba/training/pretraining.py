@@ -102,9 +102,8 @@ class Pretraining:
         )
         data.console = console
         data.context_size = self.trainer.context_size
-        lengths = [stage.length for stage in data.schedule.stages]
-        check_context(self.trainer.context_size, model.backbone, objective, lengths, compiled=train.compile)
-        bases_per_step = data.schedule.stages[-1].sequences * data.schedule.stages[-1].length
+        stages = data.schedule.stages
+        check_context(self.trainer.context_size, model.backbone, objective, stages, compiled=train.compile)
         return Run(
             folder,
             model,
@@ -112,7 +111,9 @@ class Pretraining:
             data,
             train,
             trainer,
-            PretrainingReport(size_of(model), data, bases_per_step, objective.meter().headline),
+            PretrainingReport(
+                size_of(model), data, data.schedule.stages[-1].bases_per_step, objective.meter().headline
+            ),
             contents={
                 "family": config.family,
                 "model": config.to_dict(),

@@ -12,6 +12,8 @@ from dnamamba.models.families import family_config
 from dnamamba.reports.figures import read_metrics
 from dnamamba.training.checkpointing import ENDED, LAST, UNVALIDATED
 
+# Settings that older checkpoints do not have, and what those runs did.
+BEFORE = {"train.backpropagation": "exact"}
 OUTCOMES = ("results.json", "metrics.json")  # the last that a pretraining, a fine-tuning writes
 
 
@@ -86,7 +88,7 @@ def checkpoint_to_resume(
     for group, names in unchanged.items():
         for name in names if group in earlier else ():  # checkpoints of 0.1 have no objective
             values = earlier[group] if isinstance(earlier[group], dict) else {}
-            before, now = values.get(name), contents[group].get(name)
+            before, now = values.get(name, BEFORE.get(f"{group}.{name}")), contents[group].get(name)
             if _differ(before, now):
                 differences.append(f"{group}.{name}: {before}, {now}")
     if differences:

@@ -15,12 +15,14 @@ import lightning
 
 from dnamamba.checkpoint import Model
 from dnamamba.datasets.base import DataModule
+from dnamamba.errors import UserError
 from dnamamba.files import LOCK, locked, remove_leftovers, replacing
 from dnamamba.models.base import need_reach
 from dnamamba.objectives.base import Objective
 from dnamamba.reports.figures import read_metrics
 from dnamamba.terminal import Console
 from dnamamba.training.checkpointing import NEXT, LastCheckpoint
+from dnamamba.training.chunk_size import chunk_of
 from dnamamba.training.config import TrainConfig
 from dnamamba.training.gathering import announce, ending_on_signals
 from dnamamba.training.keep_best import KeepBest
@@ -112,7 +114,7 @@ class Run:
         console: for what a person reads.
 
     Raises:
-        UserError: the data has longer sequences than the model can read.
+        UserError: the model can't read sequences as long as the data's, or can't read them by chunks.
     """
 
     folder: Path
@@ -135,6 +137,12 @@ class Run:
 
     def __post_init__(self) -> None:
         need_reach(self.model.backbone, max(stage.length for stage in self.data.schedule.stages))
+        if self.fit is not None and self.train.chunk_bases is not None:
+            raise UserError(
+                "train.chunk_bases: nothing is trained by gradient with task.fit=closed (got "
+                f"{self.train.chunk_bases}); leave it null"
+            )
+        self.data.chunk = chunk_of(self.train, self.model, self.objective, self.data, self.trainer)
 
     def execute(self) -> Result | None:
         """Train, save, score, report.
@@ -166,6 +174,8 @@ class Run:
             micro_batch=data.micro_batch,
             describe=data.describe,
             context_size=self.context_size,
+            pad_id=data.alphabet.pad_id,
+            chunk=data.chunk,
         )
         best = [] if self.keep_best is None else [self.keep_best]
         last = LastCheckpoint(
@@ -179,6 +189,9 @@ class Run:
         trainer.callbacks.extend([Throughput(), progress, *best, last])  # type: ignore[attr-defined]
         for line in self.report.introduction():
             self.console.print(line, soft_wrap=True)
+        if data.chunk is not None:
+            how = self.train.backpropagation
+            self.console.print(f"read by chunks of {data.chunk:,} bases, {how} gradients")
 
         began = time.perf_counter()
         if self.fit is not None:

@@ -4,16 +4,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from omegaconf import DictConfig
 
 from dnamamba.commands.pretrain import settings_of
+from dnamamba.data.length_schedule import Stage
 from dnamamba.errors import UserError
 from dnamamba.models import MambaConfig
 from dnamamba.models.mamba.backbone import MambaBackbone
 from dnamamba.objectives.base import Objective
 from dnamamba.objectives.next_base import NextBase
 from dnamamba.training.config import TrainerConfig
-from dnamamba.training.context import check_context
+from dnamamba.training.context import check_context, even_batch
 
 SHAPE = MambaConfig(d_model=8, n_layer=1)
 
@@ -32,10 +34,13 @@ class FillIn(Objective):
     """A loss that needs both sides of a base."""
 
 
-def check(size: int = 2, lengths: tuple[int, ...] = (8,), **changes: object) -> None:
+def check(
+    size: int = 2, lengths: tuple[int, ...] = (8,), mean: float | None = None, **changes: object
+) -> None:
     backbone = changes.pop("backbone", MambaBackbone)(SHAPE)
     objective = changes.pop("objective", NextBase(SHAPE))
-    check_context(size, backbone, objective, lengths, **changes)
+    stages = [Stage(0, length, 1, 0, 1, mean) for length in lengths]
+    check_context(size, backbone, objective, stages, **changes)
 
 
 @pytest.mark.parametrize(
@@ -68,6 +73,14 @@ def test_what_cannot_lie_on_several_processes_is_named(changes: dict[str, object
 def test_one_process_refuses_nothing() -> None:
     check(1, (7,), backbone=Bidirectional, objective=FillIn(), compiled=True)
     check(2, (8, 6))
+
+
+def test_records_are_padded_to_equal_parts() -> None:
+    check(2, (9,), mean=7.5)
+    tokens = torch.arange(20, dtype=torch.uint8).view(2, 10)
+    even = even_batch({"tokens": tokens}, 4, 7)["tokens"]
+    assert even.tolist() == [[*range(10), 7, 7, 7], [*range(10, 20), 7, 7, 7]]
+    assert torch.equal(even_batch({"tokens": tokens}, 3, 7)["tokens"], tokens)
 
 
 def test_size_that_does_not_divide_processes_is_refused() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from omegaconf import DictConfig
+from rich.console import Console
 
 from dnamamba import MambaConfig, UserError
 from dnamamba.commands.experiments import experiment_names
@@ -14,11 +15,16 @@ from dnamamba.commands.plan import plan_pretraining, print_plan
 from dnamamba.config import composed
 from dnamamba.data.length_schedule import Stage
 from dnamamba.planning.cost import DEVICES
-from dnamamba.planning.plan import duration, plan
+from dnamamba.planning.plan import Plan, duration, plan, show_plan
+from dnamamba.training.config import TrainConfig
 from tests import processes
 
 Configure = Callable[..., DictConfig]
-MODELS = {"1.4M": MambaConfig(128, 12), "7M": MambaConfig(256, 16)}
+MODELS = {
+    "1.4M": MambaConfig(128, 12),
+    "7M": MambaConfig(256, 16),
+    "40.7M": MambaConfig(512, 24),
+}
 MEASUREMENTS = Path(__file__).parents[2] / "docs" / "measurements"
 
 
@@ -51,11 +57,84 @@ def test_estimates_are_near_what_was_measured(
         [Stage(0, length, batch, 0, 100)],
         MODELS[model],
         bases_at_a_time=batch * length,
-        checkpointing=checkpointing,
+        train=TrainConfig(activation_checkpointing=checkpointing),
         device=DEVICES[device],
     )
     assert made.seconds == pytest.approx(milliseconds / 10, rel=0.25)
     assert made.memory_gib == pytest.approx(gib, rel=0.15)
+
+
+def measured_by_chunks() -> list[tuple[str, int, int, float, float]]:
+    """Model, length, chunk, milliseconds and GiB of every step by chunks that was measured on an H100."""
+    rows = csv.DictReader((MEASUREMENTS / "chunks_h100.csv").read_text().splitlines())
+    return [
+        (row["model"], int(row["length"]), int(row["chunk"]), float(row["ms"]), float(row["peak_gib"]))
+        for row in rows
+        if row["chunk"] != "whole" and row["graphs"] == "False"
+    ]
+
+
+@pytest.mark.parametrize(("model", "length", "chunk", "milliseconds", "gib"), measured_by_chunks())
+def test_estimates_of_chunks_are_near_what_was_measured(
+    model: str, length: int, chunk: int, milliseconds: float, gib: float
+) -> None:
+    made = plan(
+        [Stage(0, length, 1, 0, 100)],
+        MODELS[model],
+        bases_at_a_time=length,
+        train=TrainConfig(chunk_bases=chunk),
+        device=DEVICES["h100"],
+    )
+    assert made.chunk_bases == chunk
+    assert made.seconds == pytest.approx(milliseconds / 10, rel=0.15)
+    assert made.memory_gib == pytest.approx(gib, rel=0.15)
+
+
+def test_auto_takes_the_largest_chunk_that_fits() -> None:
+    """Whole steps of 2^22 bases fit an H100, as measured; those of 2^23 do not."""
+
+    def of(length: int) -> Plan:
+        return plan(
+            [Stage(0, length, 2, 0, 100)],
+            MODELS["1.4M"],
+            bases_at_a_time=length,
+            train=TrainConfig(chunk_bases="auto"),
+            device=DEVICES["h100"],
+        )
+
+    assert of(2**22).chunk_bases is None
+    longer = of(2**25)
+    assert longer.chunk_bases == 2**22
+    assert longer.memory_gib is not None
+    assert longer.memory_gib < 0.9 * DEVICES["h100"].memory_gib
+    console = Console(record=True, width=200)
+    show_plan(longer, console)
+    assert "read by chunks of 4,194,304 bases" in console.export_text()
+
+
+def test_shorter_stages_hold_no_more_than_a_chunk() -> None:
+    """A length warmup whose first stage would fill a whole sequence's memory."""
+    stages = [Stage(0, 2**10, 2**10, 0, 10), Stage(1, 2**20, 1, 10, 20)]
+    made = plan(
+        stages,
+        MODELS["1.4M"],
+        bases_at_a_time=2**20,
+        train=TrainConfig(chunk_bases=2**16),
+        device=DEVICES["h100"],
+    )
+    assert [(stage.micro_batch, stage.micro_batches) for stage in made.stages] == [(64, 16), (1, 1)]
+    first, last = (stage.memory_gib for stage in made.stages)
+    assert first == pytest.approx(last, rel=0.01)
+
+
+def test_a_chunk_longer_than_every_stage_is_refused() -> None:
+    with pytest.raises(UserError, match=r"train\.chunk_bases: .*\(got 2,048\); set at most 1024"):
+        plan(
+            [Stage(0, 2**10, 4, 0, 10)],
+            MODELS["1.4M"],
+            bases_at_a_time=2**12,
+            train=TrainConfig(chunk_bases=2**11),
+        )
 
 
 def test_the_longest_context_of_the_paper(planned: Configure) -> None:
@@ -70,14 +149,21 @@ def test_the_longest_context_of_the_paper(planned: Configure) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in experiment_names() if not name.startswith("apes/")])
-def test_every_experiment_can_be_planned(planned: Configure, name: str) -> None:
-    cfg = planned(f"experiment={name}")
+def test_every_experiment_can_be_planned(planned: Configure, name: str, tmp_path: Path) -> None:
+    index = tmp_path / "hg38.fa.fai"
+    names = [*(f"chr{number}" for number in range(1, 23)), "chrX"]
+    lengths = dict.fromkeys(names, 10**8) | {"chr1": 248_956_422}
+    rows = (f"{chromosome}\t{length}\t6\t60\t61\n" for chromosome, length in lengths.items())
+    index.write_text("".join(rows))
+    fasta = [f"data.fasta={index.with_suffix('')}"] if name == "hg38/chromosomes_1m4" else []
+    cfg = planned(f"experiment={name}", *fasta)
     made = plan_pretraining(cfg)
     steps = [stage.steps for stage in made.stages]
     assert sum(steps) == made.steps > 0
     if cfg.train.max_steps is not None:
         assert made.steps == cfg.train.max_steps
-    assert made.stages[-1].length == cfg.data.max_length
+    longest = 248_956_421 if name == "hg38/chromosomes_1m4" else 1_531_932  # chr1; chrIV of yeast
+    assert made.stages[-1].length == (longest if cfg.data.max_length == "chromosome" else cfg.data.max_length)
     assert made.seconds is not None
     assert made.seconds > 0
 

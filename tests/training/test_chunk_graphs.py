@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dnamamba.models import LanguageModel, MambaConfig
+from dnamamba.models.chunk_pooling import PoolingWeights, pooled
 from dnamamba.models.pooling import base_table, pool
 from dnamamba.training.chunk_graphs import ChunkGraphs
-from dnamamba.training.chunk_pooling import PoolingWeights, pooled
 from dnamamba.training.chunks import chunked_backward
 
 from .test_chunks import PADDING, check_equal, gradients_of, language_model, next_base, whole_step, windows

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from dnamamba.errors import UserError
 from dnamamba.models import LanguageModel, MambaBackbone, MambaConfig
+from dnamamba.models.chunk_pooling import PoolingWeights, pooled
 from dnamamba.models.pooling import base_table, pool
-from dnamamba.training.chunk_pooling import PoolingWeights, pooled
 from dnamamba.training.chunks import chunked_backward, spans_of
 
 CONFIG = MambaConfig(d_model=16, n_layer=3)

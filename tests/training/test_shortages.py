@@ -19,7 +19,7 @@ from dnamamba.shortages import shortage
 
 
 def raised(call: Callable[[], object]) -> BaseException:
-    with pytest.raises(Exception, match=".") as caught:  # of the libraries' types
+    with pytest.raises(Exception, match=r".") as caught:  # of the libraries' types
         call()
     return caught.value
 

@@ -13,10 +13,12 @@ from dnamamba.data.epochs import samples_of
 from dnamamba.data.fai import fai_lengths
 from dnamamba.data.fasta import Genome
 from dnamamba.data.hg38 import SEGMENT_LENGTH, read_split_intervals
-from dnamamba.data.intervals import Splits, split_records
-from dnamamba.data.length_schedule import LengthSchedule, doublings, length_schedule, micro_batches
+from dnamamba.data.intervals import Splits, split_records, unknown_record
+from dnamamba.data.length_schedule import LengthSchedule, Stage, doublings, length_schedule, micro_batches
 from dnamamba.datasets.base import DataConfig
 from dnamamba.errors import UserError
+
+CHROMOSOME = "chromosome"
 
 
 @dataclass  # OmegaConf cannot fill a frozen one that lies within another
@@ -41,6 +43,7 @@ class GenomeConfig(DataConfig):
         "fasta",
         "intervals",
         "alphabet",
+        "train",
         "valid",
         "test",
         "valid_windows",
@@ -53,13 +56,14 @@ class GenomeConfig(DataConfig):
     fasta: str | None = None
     intervals: str | None = None
     alphabet: str = "dna"
-    max_length: int = 512
+    max_length: Any = 512  # int or chromosome: OmegaConf has no such union
     length_warmup: LengthWarmup = field(default_factory=LengthWarmup)
     batch_size: int | None = None
     bases_per_batch: int | None = None
     reverse_complement: bool = True
     edge: str = "shift"
     overlap: str = "report"
+    train: list[str] | None = None
     valid: list[str] | None = None
     test: list[str] | None = None
     valid_windows: int | None = None
@@ -68,15 +72,23 @@ class GenomeConfig(DataConfig):
     markov_orders: list[int] = field(default_factory=lambda: [0, 2, 4, 8])
 
     def __post_init__(self) -> None:
+        if self.whole_records:
+            self._check_whole_records()
+        elif type(self.max_length) is not int:
+            raise UserError(
+                "data.max_length: expected a number of bases or chromosome, where a record is a sample (got "
+                f"{self.max_length!r}); set one of them"
+            )
         for key, least in (("max_length", 1), ("num_workers", 0)):
-            if getattr(self, key) < least:
+            if getattr(self, key) != CHROMOSOME and getattr(self, key) < least:
                 raise UserError(f"data.{key} must be at least {least}, not {getattr(self, key)}")
         for windows, bases, default in (
             ("batch_size", "bases_per_batch", 16),
             ("valid_windows", "valid_bases", 128),
         ):
             given = getattr(self, windows), getattr(self, bases)
-            number = windows_of(*given, self.max_length, default, (f"data.{windows}", f"data.{bases}"))
+            length = 1 if self.whole_records else self.max_length
+            number = windows_of(*given, length, default, (f"data.{windows}", f"data.{bases}"))
             object.__setattr__(self, windows, number)  # the dataclass is frozen
         steps = self.length_warmup.steps
         for number in steps if isinstance(steps, list) else [steps]:
@@ -92,6 +104,34 @@ class GenomeConfig(DataConfig):
                 raise UserError("data.intervals is of a genome of your own: set data.fasta as well")
             if self.valid is not None or self.test is not None:
                 raise UserError("data.intervals says what is held out: leave data.valid and data.test null")
+            if self.train is not None:
+                raise UserError("data.intervals says what trains: leave data.train null")
+        for key in ("valid", "test"):
+            both = sorted({*(self.train or ())} & {*(getattr(self, key) or ())})
+            if both:
+                raise UserError(
+                    f"data.train: a record trains or is held out (got {', '.join(both)} in data.{key} too); "
+                    "name it in one of the two"
+                )
+
+    def _check_whole_records(self) -> None:
+        """That nothing is set that only windows have."""
+        for key, value in (
+            ("intervals", self.intervals),
+            ("length_warmup.first_length", self.length_warmup.first_length),
+            ("bases_per_batch", self.bases_per_batch),
+            ("valid_bases", self.valid_bases),
+        ):
+            if value is not None:
+                raise UserError(
+                    f"data.{key}: with data.max_length=chromosome a sample is a whole record (got {value}); "
+                    "leave it null"
+                )
+
+    @property
+    def whole_records(self) -> bool:
+        """Whether a sample is a whole record."""
+        return bool(self.max_length == CHROMOSOME)
 
     @property
     def lengths(self) -> tuple[int, ...]:
@@ -113,7 +153,9 @@ class GenomeConfig(DataConfig):
     @property
     def bases_at_a_time(self) -> int:
         """Targets of a micro-batch of one device, the same at every length."""
-        return self.windows_at_a_time * self.max_length
+        if self.whole_records:
+            return self.windows_at_a_time * max(sample_lengths(self.splits(self._index())))
+        return int(self.windows_at_a_time * self.max_length)
 
     @property
     def windows_at_a_time(self) -> int:
@@ -140,7 +182,16 @@ class GenomeConfig(DataConfig):
         if self.fasta is None:
             valid = YEAST_VALID if valid is None else valid
             test = YEAST_TEST if test is None else test
-        return split_records(lengths, valid=valid, test=test, window=self.max_length + 1)
+        if self.train is not None:
+            for name in self.train:
+                if name not in lengths:
+                    raise UserError(f"data.train: {unknown_record(name, lengths)}")
+            # What nobody names is left out: nothing of the training records is held out unasked.
+            valid, test = valid or (), test or ()
+            named = {*self.train, *valid, *test}
+            lengths = {name: length for name, length in lengths.items() if name in named}
+        window = 2 if self.whole_records else self.max_length + 1
+        return split_records(lengths, valid=valid, test=test, window=window)
 
     def samples_per_epoch(self, splits: Splits, length: int) -> int:
         """Those of the training intervals, or as many random windows as fit in the training records."""
@@ -155,14 +206,16 @@ class GenomeConfig(DataConfig):
         max_steps: int | None,
         world_size: int,
         samples_per_epoch: Callable[[int], int],
+        splits: Callable[[], Splits] | None = None,
     ) -> LengthSchedule:
-        """The stages of a run, each of `global_batch_size` * `max_length` bases per step.
+        """The stages of a run, each of `global_batch_size` * `max_length` bases per step; or one of records.
 
         Args:
-            global_batch_size: windows of `max_length` a step.
+            global_batch_size: windows of `max_length`, or records, a step.
             max_steps: the end of the run; None ends it with the last stage.
             world_size: number of processes.
-            samples_per_epoch: of a length.
+            samples_per_epoch: of a length; asked for windows only.
+            splits: what trains; needed and asked for whole records only.
 
         Raises:
             UserError: numbers that do not divide, a duration that is missing or given twice.
@@ -173,6 +226,9 @@ class GenomeConfig(DataConfig):
                 f"train.global_batch_size={global_batch_size} is not a multiple of data.batch_size="
                 f"{self.windows_at_a_time} times {world_size} device(s) = {together}"
             )
+        if self.whole_records:
+            assert splits is not None, "whole records need splits"
+            return _schedule_of_records(sample_lengths(splits()), global_batch_size, max_steps)
         by_epochs = self.length_warmup.epochs is not None
         samples = {length: samples_per_epoch(length) for length in self.lengths if by_epochs}
         try:
@@ -200,6 +256,7 @@ class GenomeConfig(DataConfig):
             global_batch_size=global_batch_size,
             max_steps=max_steps,
             world_size=world_size,
+            splits=lambda: self.splits(self._index()),
             samples_per_epoch=partial(self._planned_samples, training_segments),
         )
 
@@ -209,15 +266,48 @@ class GenomeConfig(DataConfig):
             if not Path(self.intervals).expanduser().is_file():
                 return segments * samples_of(SEGMENT_LENGTH, length)
             return self.samples_per_epoch(read_split_intervals(self.intervals), length)
+        return self.samples_per_epoch(self.splits(self._index()), length)
+
+    def _index(self) -> Mapping[str, int]:
+        """Bases of each record, of the genome in the package or by the FASTA's index.
+
+        Raises:
+            UserError: there is no index.
+        """
         fasta = Path(self.fasta or YEAST_FASTA).expanduser()
         index = fasta.with_name(f"{fasta.name}.fai")
         if self.fasta is None:
-            lengths = Genome(fasta, get_alphabet(self.alphabet)).lengths
-        elif index.is_file():
-            lengths = fai_lengths(index)
-        else:
+            return Genome(fasta, get_alphabet(self.alphabet)).lengths
+        if index.is_file():
+            return fai_lengths(index)
+        if self.whole_records:
             raise UserError(
-                f"{index} is not there, and an epoch is as long as the genome: make it with `samtools faidx "
-                f"{fasta}`, or set data.length_warmup.steps in place of epochs"
+                f"{index} is not there, and samples are as long as its records; make it with `samtools faidx "
+                f"{fasta}`"
             )
-        return self.samples_per_epoch(self.splits(lengths), length)
+        raise UserError(
+            f"{index} is not there, and an epoch is as long as the genome: make it with `samtools faidx "
+            f"{fasta}`, or set data.length_warmup.steps in place of epochs"
+        )
+
+
+def sample_lengths(splits: Splits) -> list[int]:
+    """Targets of each training sample where whole records are samples, at least one.
+
+    Raises:
+        UserError: no record has two bases.
+    """
+    lengths = [interval.length - 1 for interval in splits.train if interval.length > 1]
+    if not lengths:
+        raise UserError("data.max_length=chromosome: no training record has two bases; give another FASTA")
+    return lengths
+
+
+def _schedule_of_records(lengths: Sequence[int], sequences: int, max_steps: int | None) -> LengthSchedule:
+    """One stage of whole records with these numbers of targets."""
+    if max_steps is None:
+        raise UserError(
+            "train.max_steps: whole records are read again and again (got null); set a number of steps"
+        )
+    mean = sum(lengths) / len(lengths)
+    return LengthSchedule((Stage(0, max(lengths), sequences, 0, max_steps, mean),))

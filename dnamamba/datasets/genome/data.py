@@ -15,8 +15,9 @@ from dnamamba.data.embedded import YEAST_FASTA
 from dnamamba.data.epochs import Edge, EpochWindows, Overlap
 from dnamamba.data.fasta import Genome
 from dnamamba.data.intervals import Interval, joined, without_n
-from dnamamba.data.length_schedule import LengthSchedule, Stage
+from dnamamba.data.length_schedule import LengthSchedule, Stage, rows_at_a_time
 from dnamamba.data.loader import Batch, TiledWindows, WindowStream
+from dnamamba.data.records import WholeRecords
 from dnamamba.data.sampling import (
     RandomWindows,
     Windows,
@@ -35,7 +36,8 @@ class GenomeData(DataModule):
 
     With `data.intervals`, the windows of a stage are `EpochWindows` of the training intervals; without, they
     are `RandomWindows` of the training records. Held out are windows of `data.max_length` in every stage, so
-    that a validation curve is of the same bases throughout.
+    that a validation curve is of the same bases throughout. With `data.max_length=chromosome`, training and
+    held-out samples are `WholeRecords`.
 
     Args:
         config: the `data` group.
@@ -70,6 +72,7 @@ class GenomeData(DataModule):
             global_batch_size=global_batch_size,
             max_steps=max_steps,
             world_size=world_size,
+            splits=lambda: self.splits,
             samples_per_epoch=partial(config.samples_per_epoch, self.splits),
         )
         self.genome.load(record_names(interval for split in self.splits for interval in split))
@@ -78,7 +81,7 @@ class GenomeData(DataModule):
         self.held_out = {split: joined(getattr(self.splits, split)) for split in HELD_OUT}
         orders = config.markov_orders if config.alphabet == "dna" else []
         self._markov = Baselines(self.genome, self.splits.train, orders)
-        self.tiles = {split: self._scored_tiles(self.held_out[split]) for split in HELD_OUT}
+        self.tiles = {split: self._scored_tiles(split) for split in HELD_OUT}
 
     @property
     def label(self) -> str:
@@ -122,7 +125,10 @@ class GenomeData(DataModule):
 
     def micro_batch(self, batch: Batch) -> int:
         """How many windows of a training batch a device takes at a time: the same bases at every length."""
-        return max(1, self.config.bases_at_a_time // (batch["tokens"].shape[1] - 1))
+        length = batch["tokens"].shape[1] - 1
+        config = self.config
+        longest = length if config.whole_records else config.max_length
+        return rows_at_a_time(config.windows_at_a_time, longest, length, self.chunk)
 
     def train_dataloader(self) -> DataLoader:
         """The stream of training batches, a step each, from the step that the trainer has come to."""
@@ -146,10 +152,12 @@ class GenomeData(DataModule):
         """Bits per base of each Markov order on every window of a split, or on those watched in training."""
         tiles = self._watched() if watched else self.tiles[split]
         names = record_names(self.held_out[split])
-        return self._markov.bits(names, tiles, self.config.max_length, self.console)
+        return self._markov.bits(names, tiles, self._tile_length(split), self.console)
 
     def _sampler(self, stage: Stage, seed: int) -> WindowSampler:
         config = self.config
+        if config.whole_records:
+            return WholeRecords(self.splits.train, seed, config.reverse_complement)
         if config.intervals is None:
             intervals = without_n(self.splits.train, self.genome, stage.length)
             return RandomWindows(intervals, stage.length, seed, config.reverse_complement)
@@ -164,9 +172,16 @@ class GenomeData(DataModule):
             overlap=cast(Overlap, config.overlap),
         )
 
-    def _scored_tiles(self, intervals: tuple[Interval, ...]) -> Windows:
-        """Tiles of held-out intervals, those with nothing but N left out."""
-        tiles = tiled_windows(intervals, self.config.max_length)
+    def _tile_length(self, split: str) -> int:
+        """Targets of a held-out window, at most."""
+        if self.config.whole_records:
+            return max((interval.length for interval in self.held_out[split]), default=1)
+        return int(self.config.max_length)
+
+    def _scored_tiles(self, split: str) -> Windows:
+        """Tiles of a held-out split, those with nothing but N left out."""
+        intervals = self.held_out[split]
+        tiles = tiled_windows(intervals, self._tile_length(split))
         scored = self.alphabet.scored
         names = record_names(intervals)
         keep = [
@@ -186,7 +201,7 @@ class GenomeData(DataModule):
             self.genome,
             record_names(self.held_out[split]),
             tiles,
-            self.config.max_length,
+            None if self.config.whole_records else self.config.max_length,
             batch_size=self.config.windows_at_a_time,
             rank=rank,
             world_size=world_size,

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.data.labelled import Batch
-from dnamamba.data.length_schedule import LengthSchedule
+from dnamamba.data.length_schedule import LengthSchedule, rows_at_a_time
 from dnamamba.data.species import SPLITS, CleanStretches
 from dnamamba.data.species_loader import SpeciesSet, SpeciesStream
 from dnamamba.data.species_windows import SpeciesWindows
@@ -140,7 +140,8 @@ class SpeciesData(DataModule):
 
     def micro_batch(self, batch: Batch) -> int:
         """How many windows a device takes at a time: the same bases at every length."""
-        return max(1, self.config.bases_at_a_time // batch["tokens"].shape[1])
+        config = self.config
+        return rows_at_a_time(config.batch_size, config.max_length, batch["tokens"].shape[1], self.chunk)
 
     def train_dataloader(self) -> DataLoader:
         """The stream of training batches, a step each, from the step that the trainer has come to."""

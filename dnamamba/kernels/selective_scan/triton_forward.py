@@ -172,35 +172,6 @@ def carry(
         b_total, b_drive, p_rows, m_rows = b_next_total, b_next_drive, p_next_rows, m_next_rows
 
 
-@triton.jit
-def whole(
-    p_A, p_total, p_state, p_drive, stride_e, stride_n, E, chunks, long, saved, slots,
-    N: tl.constexpr, COLS: tl.constexpr, ROWS: tl.constexpr, REVERSE: tl.constexpr, FAST: tl.constexpr,
-):  # fmt: skip
-    """Write what all chunks make of a zero state into `p_drive`; otherwise as `carry`, and before it."""
-    i_b = tl.program_id(1).to(tl.int64)
-    o_col = tl.program_id(0) * COLS + tl.arange(0, COLS)
-    m_col = o_col < E * N
-    o_e = o_col % E
-    b_A = tl.load(p_A + o_e * stride_e + o_col // E * stride_n, mask=m_col, other=0.0).to(tl.float32)
-    b_drive_of_all = tl.zeros([COLS], tl.float32)
-    p_total += i_b * chunks * E
-    p_state += i_b * saved * E * N
-    rows = chunks + 1
-    b_total, b_drive, _, _ = fetch_summaries(
-        0, p_total, p_state, o_e, o_col, m_col, E, rows, chunks, long, slots, N, ROWS, REVERSE
-    )
-    for i_r in range(0, rows, ROWS):
-        b_next_total, b_next_drive, _, _ = fetch_summaries(
-            i_r + ROWS, p_total, p_state, o_e, o_col, m_col, E, rows, chunks, long, slots, N, ROWS, REVERSE
-        )
-        b_decay, b_h = tl.associative_scan((exp2(b_total * LOG2E * b_A[None, :], FAST), b_drive), 0, compose)
-        b_h += b_decay * b_drive_of_all[None, :]
-        b_drive_of_all = tl.sum(tl.where((tl.arange(0, ROWS) == ROWS - 1)[:, None], b_h, 0.0), axis=0)
-        b_total, b_drive = b_next_total, b_next_drive
-    tl.store(p_drive + i_b * E * N + o_col, b_drive_of_all, mask=m_col)
-
-
 @triton.jit(do_not_specialize_on_alignment=["p_A", "p_first", "p_state", "p_last"])
 def forward_output(
     p_u, p_dt, p_A, p_B, p_C, p_D, p_z, p_bias, p_first, p_state, p_y, p_last,

@@ -11,7 +11,6 @@ from dnamamba.kernels.ranks import Ranks
 from dnamamba.kernels.selective_scan import gluon_sweeps, triton_sweeps
 
 from .api import Scan
-from .spread import across
 from .sweeps import Gradients, ScanInputs, States
 from .triton_launch import SEGMENT, forward_config, launch_config
 
@@ -89,8 +88,9 @@ def scan_forward(
         total = last.new_empty(batch, cut.chunks, channels)
         sweeps.forward_summary(inputs, state, total, cut)
         if ranks:
-            drive = triton_sweeps.whole(inputs, total, state, cut, reverse=False)
-            before, after = _across(inputs, total, drive, initial_state, ranks, reverse=False)
+            before, after = triton_sweeps.across(
+                inputs, total, initial_state, state, cut, ranks, reverse=False
+            )
             first = sweeps.prepare_states(before)
         if cut.chunks > 1:
             triton_sweeps.carry(inputs, total, first, state, cut, reverse=False)
@@ -157,8 +157,7 @@ def scan_backward(
         total = memory(batch, cut.chunks, channels)
         sweeps.backward_summary(inputs, dy, out.dA, total, cut)
         if ranks:
-            drive = triton_sweeps.whole(inputs, total, adjoint, cut, reverse=True)
-            behind, dfirst = _across(inputs, total, drive, dlast, ranks, reverse=True)
+            behind, dfirst = triton_sweeps.across(inputs, total, dlast, adjoint, cut, ranks, reverse=True)
             last = sweeps.prepare_states(behind)
         if cut.chunks > 1:
             triton_sweeps.carry(inputs, total, last, adjoint, cut, reverse=True)
@@ -208,15 +207,6 @@ def _backward(ctx, dy, dlast, _):  # type: ignore[no-untyped-def]
 
 scan_forward_op.register_autograd(_backward, setup_context=_setup_context)
 _differentiable_scan = differentiable(scan_forward, _setup_context, _backward)
-
-
-def _across(
-    inputs: ScanInputs, total: Tensor, drive: Tensor, first: Tensor | None, ranks: Ranks, *, reverse: bool
-) -> tuple[Tensor, Tensor]:
-    """`across`, of states as a scan's caller has them: [B, E, N]."""
-    first = None if first is None else first.float().mT
-    found = across(total.sum(1), drive, inputs.A.float().t(), first, ranks, reverse=reverse)
-    return found[0].mT, found[1].mT
 
 
 @cache

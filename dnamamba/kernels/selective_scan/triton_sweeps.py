@@ -1,8 +1,10 @@
 """Launches of the Triton kernels of the scan: any sizes, strides, and dtypes up to fp32."""
 
+import torch
 from torch import Tensor
 
 from dnamamba.kernels.launch import launch, power_of_two
+from dnamamba.kernels.ranks import Ranks
 from dnamamba.kernels.triton_math import fast_math
 
 from .sweeps import Gradients, ScanInputs, States
@@ -11,8 +13,9 @@ from .triton_backward import backward_summary as backward_kernel
 from .triton_forward import carry as carry_kernel
 from .triton_forward import forward_output as output_kernel
 from .triton_forward import forward_summary as forward_kernel
-from .triton_forward import whole as whole_kernel
 from .triton_launch import SEGMENT, LaunchConfig
+from .triton_ranks import across as across_kernel
+from .triton_ranks import summary as summary_kernel
 from .triton_sums import last_sums as sums_kernel
 
 _SWEEP = {"STEPS": 2, "num_warps": 1, "num_stages": 1, "maxnreg": 64}
@@ -126,18 +129,39 @@ def carry(
     )  # fmt: skip
 
 
-def whole(inputs: ScanInputs, total: Tensor, state: States, cut: LaunchConfig, *, reverse: bool) -> Tensor:
-    """What all chunks together make of a zero state, [B, N, E], from the drives in `state`."""
+def across(
+    inputs: ScanInputs,
+    total: Tensor,
+    first: Tensor | None,
+    state: States,
+    cut: LaunchConfig,
+    ranks: Ranks,
+    *,
+    reverse: bool,
+) -> tuple[Tensor, Tensor]:
+    """The states before this rank's part and after all parts, [B, E, N], from the drives in `state`.
+
+    `first` is [B, E, N], before all parts.
+    """
     channels, states = inputs.A.shape
-    drive = total.new_empty(total.shape[0], states, channels)
+    grid = (-(-channels * states // _CARRY_COLUMNS), total.shape[0])
+    flags = {"N": states, "COLS": _CARRY_COLUMNS, "REVERSE": reverse, "FAST": fast_math(inputs.u.dtype)}
+    part = total.new_empty(total.shape[0], 1 + states, channels)
+    torch.sum(total, 1, out=part[:, 0])
     launch(
-        whole_kernel, (-(-channels * states // _CARRY_COLUMNS), total.shape[0]),
-        inputs.A, total, state.values, drive, *inputs.A.stride(),
+        summary_kernel, grid,
+        inputs.A, total, state.values, part, *inputs.A.stride(),
         channels, cut.chunks, cut.long, state.saved, state.slots,
-        N=states, COLS=_CARRY_COLUMNS, ROWS=_rows(cut.chunks + 1), REVERSE=reverse,
-        FAST=fast_math(inputs.u.dtype), num_warps=4, num_stages=1,
+        ROWS=_rows(cut.chunks + 1), **flags, num_warps=4, num_stages=1,
     )  # fmt: skip
-    return drive
+    before, after = total.new_empty(2, total.shape[0], channels, states)
+    launch(
+        across_kernel, grid,
+        inputs.A, ranks.gather(part), None if first is None else first.contiguous(), before, after,
+        *inputs.A.stride(), total.shape[0], channels, ranks.size, ranks.rank,
+        HAS_FIRST=first is not None, **flags, num_warps=1,
+    )  # fmt: skip
+    return before, after
 
 
 def last_sums(out: Gradients, dA: Tensor, dB: Tensor, dC: Tensor, dD: Tensor, dbias: Tensor) -> None:

@@ -66,6 +66,7 @@ class CaduceusBackbone(Backbone):
     """
 
     causal = recurrent = False
+    masked = True
     adapters = ("in_proj", "x_proj", "dt_proj", "out_proj")
     undecayed = ("A_log", "D")
 

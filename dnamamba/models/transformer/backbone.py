@@ -89,7 +89,7 @@ class TransformerBackbone(Backbone):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.config = config
-        self.causal = not config.bidirectional
+        self.causal, self.masked = not config.bidirectional, config.bidirectional
         self.embedding = nn.Embedding(config.padded_vocab_size, config.d_model)
         self.layers = nn.ModuleList(TransformerBlock(config) for _ in range(config.n_layer))
         self.norm_f = nn.RMSNorm(config.d_model, eps=config.norm_eps)

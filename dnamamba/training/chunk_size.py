@@ -1,0 +1,134 @@
+"""How many positions a run reads at a time: `train.chunk_bases`, checked against what else is set."""
+
+import os
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.strategies import ModelParallelStrategy
+
+from dnamamba.data.length_schedule import Stage
+from dnamamba.datasets.base import DataModule
+from dnamamba.errors import UserError
+from dnamamba.models.base import ModelConfig, need
+from dnamamba.objectives.base import Objective
+from dnamamba.planning.cost import GIB, largest_chunk
+from dnamamba.training.config import TrainConfig
+
+
+def check_chunk(train: TrainConfig, longest: int) -> None:
+    """That a chunk is not longer than all sequences of a run.
+
+    Args:
+        train: the `train` group.
+        longest: bases of the longest sequence.
+
+    Raises:
+        UserError: it is longer.
+    """
+    if type(train.chunk_bases) is int and train.chunk_bases > longest:
+        raise UserError(
+            f"train.chunk_bases: a chunk is longer than every sequence, of at most {longest:,} bases (got "
+            f"{train.chunk_bases:,}); set at most {longest}, or null to read sequences whole"
+        )
+
+
+def fitting_chunk(
+    config: ModelConfig,
+    parameters: int,
+    rows: int,
+    stage: Stage,
+    a_step: int,
+    memory_gib: float,
+    on_cpu: bool,
+) -> int | None:
+    """The chunk of `train.chunk_bases=auto`; None where whole sequences fit.
+
+    Args:
+        config: the family and shape.
+        parameters: how many the model has.
+        rows: sequences that a process reads at a time.
+        stage: the run's longest.
+        a_step: bases that a process reads in a step.
+        memory_gib: what the run may take of the device.
+        on_cpu: whether that is a CPU.
+
+    Raises:
+        UserError: the family was not measured, or the device holds not even a short chunk.
+    """
+    cost = config.step_cost()
+    if cost is None:
+        raise UserError(
+            f"train.chunk_bases=auto: memory of the family {config.family} was not measured; set a number of "
+            "bases, such as 65536"
+        )
+    found = largest_chunk(
+        cost,
+        parameters,
+        sequences=rows,
+        length=stage.length,
+        a_step=a_step,
+        memory_gib=memory_gib,
+        on_cpu=on_cpu,
+    )
+    if found is None:
+        raise UserError(
+            f"train.chunk_bases=auto: no chunk of {rows:,} sequences fits the device (got {memory_gib:.1f} "
+            "GiB); set a smaller data.batch_size or model"
+        )
+    return found if found < stage.length else None
+
+
+def chunk_of(
+    train: TrainConfig, model: Any, objective: Objective, data: DataModule, trainer: lightning.Trainer
+) -> int | None:
+    """The positions of a sequence that a run reads at a time; None where it reads sequences whole.
+
+    `train.chunk_bases` is what a device reads of them: those that share a sequence read as many each.
+
+    Args:
+        train: the `train` group.
+        model: what is trained.
+        objective: what it is trained for.
+        data: what is read.
+        trainer: for the device and the number of processes.
+
+    Raises:
+        UserError: the model, the objective, the strategy or the sequences don't go with chunks.
+    """
+    if train.chunk_bases is None:
+        return None
+    stage = max(data.schedule.stages, key=lambda stage: stage.length)
+    need(model.backbone, ("causal", "recurrent"), f"train.chunk_bases={train.chunk_bases}")
+    objective.check_chunks()
+    size = data.context_size
+    part = stage.shared(size)
+    check_chunk(train, part.length)
+    if objective.chunks_of_backbone and isinstance(trainer.strategy, ModelParallelStrategy):
+        raise UserError(
+            f"train.chunk_bases: {type(objective).__name__} reads the backbone by chunks, past what shares "
+            "out the model's weights (got trainer.strategy=fsdp); choose trainer=ddp"
+        )
+    if train.chunk_bases != "auto":
+        return int(train.chunk_bases) * size
+    share = stage.sequences * size // trainer.world_size
+    # The data says how many rows of a batch go together; it looks at the shape alone.
+    batch = {"tokens": torch.empty(share, stage.length + 1, dtype=torch.uint8, device="meta")}
+    on_cpu = trainer.strategy.root_device.type == "cpu"
+    found = fitting_chunk(
+        model.config,
+        sum(parameter.numel() for parameter in model.parameters()),
+        min(share, data.micro_batch(batch)),
+        part,
+        share * stage.length,
+        memory_at_hand(trainer.strategy.root_device),
+        on_cpu,
+    )
+    return None if found is None else found * size
+
+
+def memory_at_hand(device: torch.device) -> float:
+    """GiB that a run may take: of a GPU all, of a computer half."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory / GIB
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2 / GIB

@@ -1,0 +1,208 @@
+"""`train.chunk_bases` in whole runs: the losses and weights of runs that read sequences whole."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dnamamba import (
+    FinetuneTrainConfig,
+    Finetuning,
+    GenomeConfig,
+    LabelledConfig,
+    MambaConfig,
+    Pretraining,
+    TrainConfig,
+    TrainerConfig,
+    UserError,
+)
+from dnamamba.datasets.genome.config import LengthWarmup
+from dnamamba.models.mamba.backbone import MambaBackbone
+from dnamamba.objectives.next_base import NextBase
+from dnamamba.objectives.task_config import TaskConfig
+from dnamamba.training.finetuning import Pooling
+from dnamamba.training.run import Result
+
+# In float64, so that what differs by more than rounding is wrong.
+EXACT = TrainerConfig(precision="64-true")
+SHAPE = MambaConfig(d_model=16, n_layer=2)
+
+
+def pretraining(folder: Path, genome: Path, data: dict[str, Any] | None = None, **train: Any) -> Pretraining:
+    """A run of a second: windows of 8, 16 and 32 bases of three records, one with a run of N."""
+    steps = {"max_steps": 6, "global_batch_size": 8, "validate_every": 3, "checkpoint_every": 6}
+    settings = {
+        "max_length": 32,
+        "batch_size": 4,
+        "length_warmup": LengthWarmup(8, steps=1),
+        "valid_windows": 8,
+        "markov_orders": [0],
+    }
+    return Pretraining(
+        folder,
+        data=GenomeConfig(fasta=str(genome), valid=["two"], test=["three"], **(settings | (data or {}))),
+        model=SHAPE,
+        train=TrainConfig(log_every=1, **(steps | train)),
+        trainer=EXACT,
+        quiet=True,
+    )
+
+
+def done(run: Pretraining | Finetuning) -> Result:
+    result = run.run()
+    assert result is not None
+    return result
+
+
+def check_same(found: Result, expected: Result) -> None:
+    """Every logged loss, and the weights."""
+    for name in ("train/loss", "val/loss", "val/bits_per_base", "test/bits_per_base"):
+        ours, theirs = ([row[name] for row in run.history if name in row] for run in (found, expected))
+        assert ours == pytest.approx(theirs, rel=1e-6), name  # torchmetrics adds up in float32
+    for name, weight in expected.model.state_dict().items():
+        torch.testing.assert_close(found.model.state_dict()[name], weight, rtol=1e-4, atol=1e-7, msg=name)
+
+
+@pytest.mark.parametrize("chunk", [7, 16])
+def test_pretraining_by_chunks_equals_reading_windows_whole(chunk: int, genome: Path, tmp_path: Path) -> None:
+    whole = done(pretraining(tmp_path / "whole", genome))
+    check_same(done(pretraining(tmp_path / "chunks", genome, chunk_bases=chunk)), whole)
+
+
+def finetuning(folder: Path, table: Path, mode: str, task: TaskConfig, **train: Any) -> Finetuning:
+    """A run of a second on sequences of 5 to 90 bases, padded on the left, two micro-batches a step."""
+    return Finetuning(
+        folder,
+        data=LabelledConfig(table=str(table), batch_size=4, padding="left", crop="start", valid_examples=9),
+        model=SHAPE,
+        pooling=Pooling(mode=mode, strand="both"),
+        task=task,
+        train=FinetuneTrainConfig(max_steps=4, global_batch_size=8, validate_every=2, log_every=1, **train),
+        trainer=EXACT,
+        quiet=True,
+    )
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """Sixty labelled sequences of 5 to 90 bases."""
+    generator = torch.Generator().manual_seed(3)
+    lines = ["sequence,label"]
+    for number in range(60):
+        length = int(torch.randint(5, 91, (1,), generator=generator))
+        letters = torch.randint(0, 4 if number % 5 else 5, (length,), generator=generator).tolist()
+        lines.append("".join("ACGTN"[letter] for letter in letters) + f",{'ab'[number % 2]}")
+    path = tmp_path / "sequences.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("mode", "task"),
+    [
+        ("last", TaskConfig(bootstrap=1)),
+        ("mean", TaskConfig(bootstrap=1, freeze=True)),
+        ("next", TaskConfig(bootstrap=1, layer_decay=0.5)),
+        ("mean", TaskConfig(bootstrap=1, lora_rank=2)),
+    ],
+    ids=["last", "mean of a frozen backbone", "next", "mean with LoRA"],
+)
+def test_finetuning_by_chunks_equals_reading_sequences_whole(
+    mode: str, task: TaskConfig, table: Path, tmp_path: Path
+) -> None:
+    if task.lora_rank:
+        pytest.importorskip("peft")
+    whole = done(finetuning(tmp_path / "whole", table, mode, task))
+    check_same(done(finetuning(tmp_path / "chunks", table, mode, task, chunk_bases=24)), whole)
+
+
+def test_run_killed_within_chromosome_resumes_bit_for_bit(
+    genome: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chromosomes = {"max_length": "chromosome", "batch_size": 1, "length_warmup": LengthWarmup()}
+
+    def run(name: str, ckpt_path: str | None = None) -> Pretraining:
+        made = pretraining(tmp_path / name, genome, chromosomes, chunk_bases=1024, checkpoint_every=1)
+        train = replace(made.train, max_steps=3, global_batch_size=2)
+        return replace(made, train=train, trainer=TrainerConfig(), ckpt_path=ckpt_path)
+
+    whole = done(run("whole"))
+    forward, reads = MambaBackbone.forward, iter(range(100))
+
+    def dies(self: MambaBackbone, *arguments: Any, **options: Any) -> Any:
+        if torch.is_grad_enabled() and next(reads) == 8:  # in the second step of six chunks
+            raise MemoryError
+        return forward(self, *arguments, **options)
+
+    monkeypatch.setattr(MambaBackbone, "forward", dies)
+    with pytest.raises(MemoryError):
+        run("killed").run()
+    monkeypatch.undo()
+    resumed = done(run("killed", ckpt_path="last"))
+    assert [row["train/loss"] for row in resumed.history if "train/loss" in row] == [
+        row["train/loss"] for row in whole.history if "train/loss" in row
+    ]
+    for name, weight in whole.model.state_dict().items():
+        assert torch.equal(resumed.model.state_dict()[name], weight), name
+
+
+def test_truncated_runs_differ_from_exact_ones(genome: Path, tmp_path: Path) -> None:
+    exact, truncated = (
+        done(pretraining(tmp_path / how, genome, chunk_bases=8, backpropagation=how))
+        for how in ("exact", "truncated")
+    )
+    losses = [[row["train/loss"] for row in run.history if "train/loss" in row] for run in (exact, truncated)]
+    # The first three steps are of windows that are no longer than a chunk, or differ by rounding of the loss.
+    assert losses[0][0] == losses[1][0]
+    assert losses[0][-1] != pytest.approx(losses[1][-1], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        ({"chunk_bases": 0}, r"train\.chunk_bases: .*got 0"),
+        ({"chunk_bases": True}, r"train\.chunk_bases: .*got True"),
+        ({"chunk_bases": "all"}, r"train\.chunk_bases: .*got 'all'"),
+        ({"chunk_bases": 33}, r"train\.chunk_bases: .*at most 32 bases \(got 33\); set at most 32"),
+        ({"chunk_bases": 8, "compile": True}, r"train\.chunk_bases: .*train\.compile"),
+        ({"chunk_bases": 8, "activation_checkpointing": True}, r"train\.chunk_bases: .*activation_check"),
+        ({"backpropagation": "half"}, r"train\.backpropagation must be one of exact, truncated"),
+        ({"backpropagation": "truncated"}, r"train\.backpropagation=truncated: .*chunk_bases=null"),
+        (
+            {"backpropagation": "truncated", "chunk_bases": "auto"},
+            r"train\.backpropagation=truncated: .*chunk_bases=auto",
+        ),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
+)
+def test_settings_of_chunks_are_refused_by_name(
+    train: dict[str, Any], message: str, genome: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=message):
+        pretraining(tmp_path / "run", genome, **train).build()
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("capability", ["causal", "recurrent"])
+def test_family_without_recurrence_is_refused_chunks(
+    capability: str, genome: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(NextBase, "needs", ())
+    monkeypatch.setattr(MambaBackbone, capability, False)
+    with pytest.raises(UserError, match=rf"train\.chunk_bases=8 needs a model that is {capability}"):
+        pretraining(tmp_path / "run", genome, chunk_bases=8).build()
+
+
+def test_an_objective_without_chunks_is_refused(
+    genome: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(NextBase, "chunks")
+    with pytest.raises(UserError, match=r"train\.chunk_bases: the objective NextBase reads sequences whole"):
+        pretraining(tmp_path / "run", genome, chunk_bases=8).build()
+
+
+def test_a_head_in_closed_form_is_refused_chunks(table: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"train\.chunk_bases: .*task\.fit=closed"):
+        finetuning(tmp_path / "run", table, "mean", TaskConfig(fit="closed"), chunk_bases=8).build()
