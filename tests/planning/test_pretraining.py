@@ -256,7 +256,7 @@ def test_an_epoch_of_a_genome_needs_its_index(planned: Configure, tmp_path: Path
     # Two records of 5 % are held out; 819,200 training bases, 16 windows of 512 a step.
     assert plan_pretraining(planned(*settings, "data.valid=[two]", "data.test=[three]")).steps == 200
     index.write_text("one\n")
-    with pytest.raises(UserError, match=r"g\.fa\.fai is no FASTA index"):
+    with pytest.raises(UserError, match=r"g\.fa\.fai is not a FASTA index"):
         plan_pretraining(planned(*settings))
 
 
@@ -267,7 +267,7 @@ def test_an_epoch_of_a_genome_needs_its_index(planned: Configure, tmp_path: Path
         ("trainer.devices=auto", "trainer.devices must be a number of at least 1 to plan with, not 'auto'"),
         ("trainer.num_nodes=abc", "trainer.num_nodes must be a number of at least 1 to plan with, not 'abc'"),
         ("trainer.num_nodes=0", "trainer.num_nodes must be a number of at least 1 to plan with, not 0"),
-        ("train.global_batch_size=24", r"train.global_batch_size=24 is no multiple of data.batch_size=16"),
+        ("train.global_batch_size=24", r"train.global_batch_size=24 is not a multiple of data.batch_size=16"),
         ("train.max_steps=null", "how long does a stage last"),
     ],
 )

@@ -120,7 +120,7 @@ def test_finetuning_by_chunks_equals_reading_sequences_whole(
     check_same(done(finetuning(tmp_path / "chunks", table, mode, task, chunk_bases=24)), whole)
 
 
-def test_a_run_that_dies_within_a_chromosome_resumes_to_the_same_bits(
+def test_run_killed_within_chromosome_resumes_bit_for_bit(
     genome: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chromosomes = {"max_length": "chromosome", "batch_size": 1, "length_warmup": LengthWarmup()}
@@ -203,7 +203,7 @@ def test_settings_of_chunks_are_refused_by_name(
 
 
 @pytest.mark.parametrize("capability", ["causal", "recurrent"])
-def test_a_family_that_is_not_recurrent_is_refused_chunks(
+def test_family_without_recurrence_is_refused_chunks(
     capability: str, genome: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(NextBase, "needs", ())
