@@ -306,6 +306,12 @@ def test_eight_gpus_take_an_eighth_of_bases_each(planned: Configure) -> None:
     assert spread.bases == 8 * part.bases
     assert spread.seconds == part.seconds
     assert spread.memory_gib == pytest.approx(part.memory_gib, rel=0.005)  # and all of its tokens
+    chunk = "train.chunk_bases=262144"
+    spread = plan_pretraining(planned("trainer=context", "trainer.devices=8", *length, chunk))
+    part = plan_pretraining(planned("trainer=gpu", "data.max_length=4194304", *length[1:], chunk))
+    assert (spread.chunk_bases, spread.seconds) == (2**18, part.seconds)
+    assert spread.memory_gib == pytest.approx(part.memory_gib, rel=0.03)  # and 8 times as many tokens
+    assert spread.memory_gib < 4.2
 
 
 def test_plan_refuses_windows_that_do_not_go_round(planned: Configure) -> None:
