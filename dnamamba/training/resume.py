@@ -2,18 +2,19 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from dnamamba.checkpoint import checkpoint_config, read_checkpoint
+from dnamamba.data.regions import RegionsConfig
 from dnamamba.errors import UserError
 from dnamamba.models.families import family_config
 from dnamamba.reports.figures import read_metrics
 from dnamamba.training.checkpointing import ENDED, LAST, UNVALIDATED
 
 # Settings that older checkpoints do not have, and what those runs did.
-BEFORE = {"train.backpropagation": "exact"}
+BEFORE = {"train.backpropagation": "exact", "data.regions": asdict(RegionsConfig())}
 OUTCOMES = ("results.json", "metrics.json")  # the last that a pretraining, a fine-tuning writes
 
 
