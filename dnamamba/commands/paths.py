@@ -31,6 +31,8 @@ def check_paths(cfg: DictConfig, *keys: str) -> None:
 
 def _near(value: str) -> str:
     """What the name may have been meant for."""
+    if value.startswith("~") and os.path.exists(value):
+        return f"; ~ is the home folder: for the folder of that name write './{value}', in quotes"
     path = Path(os.path.expanduser(value))
     if not path.parent.is_dir():
         return f"; there is no folder {path.parent}"
