@@ -22,6 +22,7 @@ from dnamamba.commands.experiments import conf_dir, register_experiments
 from dnamamba.commands.help import page
 from dnamamba.commands.mistakes import one_line, report
 from dnamamba.commands.overrides import LISTS, MAPS, MODEL_PATH, NAMES, as_typed, empty, map_keys
+from dnamamba.commands.resumed import own_configuration
 from dnamamba.commands.unused import check_unused
 from dnamamba.commands.yaml_files import check_folders
 from dnamamba.errors import Interrupted, Terminated, UserError, signal_of
@@ -194,7 +195,7 @@ def command(run: Callable[[DictConfig], None], name: str) -> None:
         _end_whole()
         try:
             overrides = HydraConfig.get().overrides.task
-            cfg = settled(cfg, overrides)
+            cfg = own_configuration(settled(cfg, overrides), overrides)
             check_unused(cfg, overrides)
             run(cfg)
         except (UserError, OmegaConfBaseException) as error:

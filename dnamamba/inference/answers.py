@@ -18,6 +18,7 @@ from dnamamba.heads.metrics import log_odds
 from dnamamba.inference.device import precision_of
 from dnamamba.inference.likelihood import View
 from dnamamba.inference.streaming import Reader
+from dnamamba.kernels.exact import exact
 from dnamamba.models import SequenceModel
 
 Key = TypeVar("Key")
@@ -167,10 +168,10 @@ class Answers:
         on_device = self.reader.to_device(tokens)
         with self._precision:
             logits = self.model(on_device, torch.from_numpy(lengths).to(self.reader.device))
-        return list(keys), logits.cpu().double().numpy()
+        return list(keys), exact(logits).cpu().numpy()
 
     def _alone(self, ids: Ids) -> NDArray[np.float64]:
         both = self.model.decoder.strand == "both"
         other = self.reader.tokens(ids, reverse=True) if both else None
         with self._precision:
-            return self.model.read(self.reader.tokens(ids), other).cpu().double().numpy()
+            return exact(self.model.read(self.reader.tokens(ids), other)).cpu().numpy()

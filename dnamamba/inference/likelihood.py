@@ -15,6 +15,7 @@ from torch import Tensor
 from dnamamba.data.alphabet import Ids
 from dnamamba.inference.device import need_language_model
 from dnamamba.inference.streaming import Reader, fetched
+from dnamamba.kernels.exact import exact, exact_zeros
 from dnamamba.kernels.precision import without_autocast
 from dnamamba.models import State
 from dnamamba.models.base import Backbone, need
@@ -122,15 +123,15 @@ class CausalLikelihood(Likelihood):
         return seen
 
     def _tails(self, tokens: Ids, seen: "_Seen") -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        likelihood = torch.zeros(len(tokens), dtype=torch.float64, device=self.reader.device)
+        likelihood = exact_zeros(len(tokens), device=self.reader.device)
         for piece, hidden, _ in self.reader.read(self._pieces(tokens), seen.state):
             log_p = self._log_p(hidden)
             before = torch.cat([seen.log_p[:, None], log_p[:, :-1]], dim=1)
             each = before.gather(-1, piece.long()[..., None]).squeeze(-1)
             unknown = self._bases[piece.int()] == UNKNOWN
-            likelihood += each.masked_fill(unknown, 0).sum(1, dtype=torch.float64)
+            likelihood += exact(each.masked_fill(unknown, 0)).sum(1)
             seen = self._and(seen, piece, hidden)._replace(log_p=log_p[:, -1])
-        embedding = seen.hidden.double() / seen.known.double().clamp(min=1)[:, None]
+        embedding = exact(seen.hidden) / exact(seen.known).clamp(min=1)[:, None]
         return likelihood.cpu().numpy(), embedding.cpu().numpy()
 
     def _pieces(self, tokens: Ids) -> Iterator[Tensor]:

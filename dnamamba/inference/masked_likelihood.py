@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dnamamba.data.alphabet import Ids
 from dnamamba.inference.likelihood import Floats, Likelihood, View
+from dnamamba.kernels.exact import exact
 from dnamamba.models.pooling import UNKNOWN, part
 
 STRIDE = 8  # bases from one mask to the next: an eighth is masked at a time, as in training about a seventh
@@ -77,7 +78,7 @@ class MaskedLikelihood(Likelihood):
             tokens = np.stack([rows[i] for i in some])
             masks = np.zeros(tokens.shape, dtype=bool)
             masks[np.arange(len(some)), [places[i] for i in some]] = True
-            made[some] = self._told(tokens, masks).double().cpu().numpy()
+            made[some] = exact(self._told(tokens, masks)).cpu().numpy()
         return made
 
     def _embeddings(self, rows: Sequence[Ids]) -> NDArray[np.float64]:
@@ -87,7 +88,7 @@ class MaskedLikelihood(Likelihood):
             tokens = self.reader.to_device(np.stack([rows[i] for i in some]))
             hidden, _ = self.reader.hidden(tokens)
             total, count = part("mean", hidden, self._bases[tokens.int()])
-            made[some] = (total.double() / count.clamp(min=1)[:, None]).cpu().numpy()
+            made[some] = (exact(total) / exact(count.clamp(min=1))[:, None]).cpu().numpy()
         return made
 
     def _alike(self, rows: Sequence[Ids]) -> Iterator[list[int]]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dnamamba.data.alphabet import get_alphabet
+from dnamamba.kernels.exact import exact, exact_zeros
 
 Mode = Literal["last", "mean", "next"]
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -116,14 +117,15 @@ class Pooled:
 
     def __init__(self, mode: str, rows: int, width: int, device: torch.device | str = "cpu") -> None:
         self._last = mode == "last"
-        self._value = torch.zeros(rows, width, dtype=torch.float64, device=device)
-        self.count = torch.zeros(rows, dtype=torch.int64, device=device)
+        self._value = exact_zeros(rows, width, device=device)
+        self.count = torch.zeros(rows, dtype=torch.int64, device=self._value.device)
 
     def add(self, value: Tensor, count: Tensor, first: int = 0) -> None:
         """Add what `part` gave for rows `first`, `first` + 1, ...; later pieces are read later."""
         rows = slice(first, first + len(count))
+        value, count = exact(value), count.to(self._value.device)
         if self._last:
-            self._value[rows] = torch.where(count[:, None] > 0, value.double(), self._value[rows])
+            self._value[rows] = torch.where(count[:, None] > 0, value, self._value[rows])
         else:
             self._value[rows] += value
         self.count[rows] += count
@@ -159,7 +161,7 @@ class PooledPieces:
         """The pooled vector of all pieces so far, in their dtype; zeros where no base is known."""
         assert self._pooled is not None, "no piece was given"
         assert self._before is not None
-        return self._pooled.values(nothing=0.0).to(self._before.dtype)
+        return self._pooled.values(nothing=0.0).to(self._before.dtype).to(self._before.device)
 
 
 def _sums(hidden: Tensor, groups: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torchmetrics import CatMetric
 
 from dnamamba.errors import UserError
+from dnamamba.kernels.exact import exact, exact_device
 from dnamamba.models import DecoderConfig, SequenceModel
 from dnamamba.models.chunk_pooling import pooled
 from dnamamba.objectives.base import Batch, Chunks, Meter, Objective
@@ -125,7 +126,7 @@ class SequenceMeter(Meter):
         """Gather the answers to a batch."""
         logits = self._objective[0].answers(model, batch, self.chunk)
         # As float64: float32 holds the numbers of examples up to 2^24 only.
-        columns = (batch["index"].double(), logits.double(), batch["labels"].double())
+        columns = map(exact, (batch["index"], logits, batch["labels"]))
         for metric, column in zip(self._metrics, columns, strict=True):
             metric.update(column)
 
@@ -154,9 +155,11 @@ class SequenceMeter(Meter):
             metric.reset()
 
     def _apply(self, fn: Any, recurse: bool = True) -> "SequenceMeter":
-        """Move to another device, and stay float64: torchmetrics (1.9) forgets that in a move."""
+        """Move to another device that has float64, and stay so: torchmetrics (1.9) forgets it in a move."""
         super()._apply(fn, recurse)
         for metric in self._metrics:
+            if exact_device(metric.device) != metric.device:
+                metric.to(exact_device(metric.device))
             metric.set_dtype(torch.float64)
         return self
 

@@ -50,6 +50,10 @@ def build_trainer(
         raise UserError(
             "trainer.accelerator: there is no CUDA GPU here that torch can use; choose trainer=cpu"
         )
+    if config.accelerator == "mps" and not torch.backends.mps.is_available():
+        raise UserError(
+            "trainer.accelerator: there is no Apple GPU here that torch can use; choose trainer=cpu"
+        )
     arguments = asdict(config)
     del arguments["context_size"]  # ours, see `training/context.py`
     if config.strategy == "fsdp":

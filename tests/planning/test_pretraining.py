@@ -14,7 +14,8 @@ from dnamamba.commands.experiments import experiment_names
 from dnamamba.commands.plan import plan_pretraining, print_plan
 from dnamamba.config import composed
 from dnamamba.data.length_schedule import Stage
-from dnamamba.planning.cost import DEVICES
+from dnamamba.models import StepCost
+from dnamamba.planning.cost import DEVICES, GIB, chunked_bytes
 from dnamamba.planning.plan import Plan, duration, plan, show_plan
 from dnamamba.training.config import TrainConfig
 from tests import processes
@@ -88,6 +89,27 @@ def test_estimates_of_chunks_are_near_what_was_measured(
     assert made.chunk_bases == chunk
     assert made.seconds == pytest.approx(milliseconds / 10, rel=0.15)
     assert made.memory_gib == pytest.approx(gib, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("shape", "parameters", "length", "chunk", "gib"),
+    [
+        (StepCost(256, 12), 1_400_448, 2**16, 2**16, 5.460),
+        (StepCost(256, 12), 1_400_448, 2**16, 2**12, 0.392),
+        (StepCost(256, 12), 1_400_448, 230_217, 2**12, 0.398),
+        (StepCost(256, 4), 467_000, 2**15, 2**13, 0.328),
+        (StepCost(256, 4), 467_000, 2**15, 2**14, 0.566),
+        (StepCost(128, 2), 65_984, 2**17, 2**15, 0.437),
+        (StepCost(128, 2), 65_984, 1_531_932, 2**14, 0.241),
+    ],
+)
+def test_memory_on_a_cpu_is_near_what_was_measured(
+    shape: StepCost, parameters: int, length: int, chunk: int, gib: float
+) -> None:
+    found = chunked_bytes(
+        shape, parameters, sequences=1, length=length, chunk=chunk, a_step=length, on_cpu=True
+    )
+    assert found / GIB == pytest.approx(gib, rel=0.15)
 
 
 def test_auto_takes_the_largest_chunk_that_fits() -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from dnamamba.kernels.exact import exact, exact_zeros, rounded
 from dnamamba.kernels.precision import state_dtype, without_autocast
 
 from .api import Convolution
@@ -70,7 +71,7 @@ class _ChunkedConvolution(torch.autograd.Function):
         x, weight, bias, initial_state = ctx.saved_tensors
         taps, offset = _filters(x, weight, bias)
         dx = x.new_empty(x.shape)
-        d_taps = [torch.zeros_like(tap, dtype=torch.float64) for tap in taps]
+        d_taps = [exact_zeros(*tap.shape, device=tap.device) for tap in taps]
         d_offset = torch.zeros_like(d_taps[0])
         halo = x.new_zeros(x.shape[0], len(taps) - 1, x.shape[2], dtype=offset.dtype)
         with without_autocast(x.device):
@@ -87,8 +88,8 @@ class _ChunkedConvolution(torch.autograd.Function):
                 ahead[:, size : size + len(taps) - 1] = halo
                 scratch = block[:, :size]
                 for k, d_tap in enumerate(d_taps):
-                    d_tap += torch.mul(d_before, inputs[:, k : k + size], out=scratch).sum((0, 1))
-                d_offset += d_before.sum((0, 1))
+                    d_tap += exact(torch.mul(d_before, inputs[:, k : k + size], out=scratch).sum((0, 1)))
+                d_offset += exact(d_before.sum((0, 1)))
                 dx[:, steps] = _correlate(ahead[:, : size + len(taps) - 1], taps, scratch)
                 halo.copy_(ahead[:, : len(taps) - 1])
             # The halo is now what the first outputs received, and the inputs before them had a part in those.
@@ -96,8 +97,8 @@ class _ChunkedConvolution(torch.autograd.Function):
             d_initial = _correlate(behind, taps, torch.empty_like(halo))
         return (
             dx,
-            torch.stack(d_taps, dim=1).to(weight.dtype),
-            None if bias is None else d_offset.to(bias.dtype),
+            rounded(torch.stack(d_taps, dim=1), weight),
+            None if bias is None else rounded(d_offset, bias),
             d_initial.to(initial_state.dtype),
             None,
         )

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from dnamamba.kernels.exact import rounded
 from dnamamba.kernels.precision import state_dtype, without_autocast
 
 from .api import Scan
@@ -103,12 +104,12 @@ class _ChunkedScan(torch.autograd.Function):
         return (
             gradients.u,
             gradients.dt,
-            sums.A_NE.t().to(A.dtype),
+            rounded(sums.A_NE.t(), A),
             gradients.B,
             gradients.C,
-            None if D is None else sums.D.to(D.dtype),
+            None if D is None else rounded(sums.D, D),
             gradients.z,
-            None if dt_bias is None else sums.dt_bias.to(dt_bias.dtype),
+            None if dt_bias is None else rounded(sums.dt_bias, dt_bias),
             None if ctx.initial_dtype is None else adjoint.mT.to(ctx.initial_dtype),
             None,
         )

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from dnamamba.kernels.exact import exact, exact_zeros
 from dnamamba.kernels.precision import SOFTPLUS_LINEAR_FROM
 
 from .chunked_forward import (
@@ -47,7 +48,7 @@ class ParameterGradients(NamedTuple):
     def zeros(cls, A_NE: Tensor) -> "ParameterGradients":
         states, channels = A_NE.shape
         shapes = ((states, channels), (channels,), (channels,))
-        return cls(*(A_NE.new_zeros(shape, dtype=torch.float64) for shape in shapes))
+        return cls(*(exact_zeros(*shape, device=A_NE.device) for shape in shapes))
 
 
 def sum_over_channels(weights_RTE: Tensor, tile: Tensor, out: Tensor) -> None:
@@ -130,18 +131,18 @@ def walk_back(
         q[:, 1:].mul_(states.whole[:, :-1])
         torch.mul(q, A_NE, out=adjoints.whole)
         sum_over_states(torch.ones_like(part.B), adjoints.whole, d_delta)
-        sums.A_NE.add_(q.mul_(delta.unsqueeze(2)).sum((0, 1)))
+        sums.A_NE.add_(exact(q.mul_(delta.unsqueeze(2)).sum((0, 1))))
 
         d_delta.addcmul_(d_drive, u)
         if parameters.dt_softplus:
             aten.softplus_backward.grad_input(d_delta, before, 1, SOFTPLUS_LINEAR_FROM, grad_input=d_delta)
-        sums.dt_bias.add_(d_delta.sum((0, 1)))
+        sums.dt_bias.add_(exact(d_delta.sum((0, 1))))
         grad.dt.copy_(d_delta)
 
         d_drive.mul_(delta)
         if D is not None:
             d_drive.addcmul_(d_sum, D)
-            sums.D.add_(d_sum.mul_(u).sum((0, 1)))
+            sums.D.add_(exact(d_sum.mul_(u).sum((0, 1))))
         grad.u.copy_(d_drive)
 
 

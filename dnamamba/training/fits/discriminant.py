@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dnamamba.errors import UserError
+from dnamamba.kernels.exact import exact, exact_zeros
 
 # A feature that varies by less of its size than this is a constant in float32.
 _ROUNDING = 1e-6
@@ -29,19 +30,19 @@ class Discriminant:
     """
 
     def __init__(self, classes: int, size: int, device: torch.device | str = "cpu") -> None:
-        self.counts = torch.zeros(classes, dtype=torch.float64, device=device)
-        self._sums = torch.zeros(classes, size, dtype=torch.float64, device=device)
-        self._products = torch.zeros(size, size, dtype=torch.float64, device=device)
+        self.counts = exact_zeros(classes, device=device)
+        self._sums = exact_zeros(classes, size, device=device)
+        self._products = exact_zeros(size, size, device=device)
         self._origin: Tensor | None = None
 
     def add(self, features: Tensor, labels: Tensor) -> None:
         """Count in samples: features [B, d] of any floating dtype, labels int64 [B]."""
-        features = features.double()
+        features, labels = exact(features), labels.to(self.counts.device)
         if self._origin is None:
             # Counted from a sample: a large mean then costs no digits, and a constant feature is exactly 0.
             self._origin = features[0].clone()
         features = features - self._origin
-        belongs = F.one_hot(labels, len(self.counts)).double()
+        belongs = exact(F.one_hot(labels, len(self.counts)))
         self.counts += belongs.sum(0)
         self._sums += belongs.T @ features
         self._products += features.T @ features

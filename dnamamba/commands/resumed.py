@@ -1,0 +1,54 @@
+"""`ckpt_path=<run folder>` alone: a run resumes with its own configuration and what else is typed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
+
+from dnamamba.errors import UserError
+
+CONFIGURATION = "config.yaml"
+
+
+def own_configuration(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """The configuration of the run that `ckpt_path` names by its folder, changed by the overrides.
+
+    Args:
+        cfg: as composed from the command line.
+        overrides: as typed. Of a group that is chosen anew, such as `trainer=gpu`, all of it is taken.
+
+    Returns:
+        `cfg` itself where `ckpt_path` is not a run's folder, or is one without a configuration.
+
+    Raises:
+        UserError: the run's configuration is damaged, or an experiment is given or a key removed.
+    """
+    folder = cfg.get("ckpt_path")
+    path = Path(os.path.expanduser(folder)) / CONFIGURATION if isinstance(folder, str) else None
+    if path is None or not path.is_file():
+        return cfg
+    try:
+        saved = OmegaConf.load(path)
+    except (OSError, YAMLError) as error:
+        raise UserError(f"{path}: damaged ({' '.join(str(error).split())})") from None
+    if not isinstance(saved, DictConfig):
+        raise UserError(f"{path}: not a configuration")
+    for override in overrides:
+        key = override.partition("=")[0].lstrip("+").partition("@")[0]
+        if key == "experiment" or key.startswith("~"):
+            raise UserError(
+                f"{override}: does not go with ckpt_path={folder}, whose run has its own configuration; "
+                f"leave it out, or give ckpt_path={folder}/checkpoints/last.ckpt and all settings"
+            )
+        if not key.startswith("hydra"):
+            OmegaConf.update(saved, key, OmegaConf.select(cfg, key), merge=False, force_add=True)
+    # Keys that are newer than the run.
+    for newer in set(cfg) - set(saved):
+        saved[newer] = cfg[newer]
+    print(f"dnamamba: resuming with the configuration of {path}", file=sys.stderr)
+    return saved
