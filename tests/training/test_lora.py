@@ -73,7 +73,9 @@ def test_wrapped_projection_keeps_block_from_fused_kernel(
     fused: list[bool] = []
     monkeypatch.setattr(backbone_module, "resolve", lambda backend, device, dtype: "triton")
 
-    def block(self: backbone_module.MambaBlock, x: torch.Tensor, state: None) -> tuple[torch.Tensor, None]:
+    def block(
+        self: backbone_module.MambaBlock, x: torch.Tensor, state: None, ranks: None
+    ) -> tuple[torch.Tensor, None]:
         fused.append(True)
         return x, None
 
