@@ -37,7 +37,7 @@ def save_model(model: Model, folder: str | Path) -> None:
     """Write config.json and model.safetensors into `folder`, both or neither; an older folder is replaced.
 
     Raises:
-        UserError: the folder can't be written, or holds anything that is no model.
+        UserError: the folder can't be written, or holds anything that is not a model.
     """
     save_weights(model, model.state_dict(), Path(folder))
 
@@ -100,7 +100,7 @@ def load(path: str | Path) -> Model:
         }
         if any(".lora_" in name for name in weights):
             raise UserError(
-                f"{path} holds LoRA adapters of an unfinished run: go on with ckpt_path={path}; "
+                f"{path} holds LoRA adapters of an unfinished run: resume with ckpt_path={path}; "
                 "the finished run's folder has the merged model"
             )
         return _build(config, decoder, weights, path)
@@ -179,7 +179,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             archive = file.read(2) == b"PK"
-        # torch takes what is no zip archive for its old format, and then complains of `mmap`.
+        # torch takes what is not a zip archive for its old format, and then complains of `mmap`.
         broken = zipfile.ZipFile(path).testzip() if archive else None
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True) if archive else None
     except UnpicklingError:  # torch's own words advise to run the code that the file may hold
@@ -194,7 +194,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is damaged: the checksum of {broken} is wrong; use another checkpoint")
     groups = ("dnamamba", "state_dict")
     if not isinstance(checkpoint, dict) or not all(isinstance(checkpoint.get(key), dict) for key in groups):
-        raise UserError(f"{path} is no checkpoint of dnamamba")
+        raise UserError(f"{path} is not a checkpoint of dnamamba")
     return checkpoint
 
 

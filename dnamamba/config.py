@@ -314,7 +314,7 @@ def _share_one_folder() -> None:
         return
     raise UserError(
         f"{several} processes of one run need one folder: set hydra.run.dir=<folder>, and ckpt_path=auto to "
-        "go on in it when the job is queued again"
+        "resume in it when the job is queued again"
     )
 
 

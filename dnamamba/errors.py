@@ -1,4 +1,4 @@
-"""The two ways a run ends early that are no fault of ours."""
+"""The two ways a run ends early that are not our fault."""
 
 import signal
 
@@ -21,7 +21,7 @@ class UserError(ValueError):
 
 
 class Interrupted(Exception):  # noqa: N818
-    """The user or the scheduler stopped a run; the message says how to go on.
+    """The user or the scheduler stopped a run; the message says how to resume.
 
     Args:
         message: one line.

@@ -66,7 +66,7 @@ def _lock(path: Path) -> int:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to, of the same suffix; renamed at the end, removed on an error.
+    """A path next to `path` to write to, of the same suffix; renamed at the end, removed on an error.
 
     It is on the disk before it has its name. What a killed process of this machine left there is removed.
     """
@@ -112,7 +112,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path, name: str | None = None) -> None:
-    """Remove what killed processes of this machine left in `folder` beside the file `name`, or beside any."""
+    """Remove what killed processes of this machine left in `folder` for the file `name`, or for any."""
     pattern = re.compile(rf"\.([0-9]+)-{_host()}\.({'.+?' if name is None else re.escape(name)})({_OLD})?")
     for found in map(pattern.fullmatch, os.listdir(folder) if folder.is_dir() else ()):
         if not found or _lives(int(found[1])):

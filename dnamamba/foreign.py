@@ -160,7 +160,7 @@ def _parts(folder: Path, index: Path) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for part in sorted(set(named.values())):
         if not isinstance(part, str) or Path(part).name != part:
-            raise UserError(f"{index}: expected names of files beside it (got {part!r})")
+            raise UserError(f"{index}: expected names of files next to it (got {part!r})")
         found |= _read(folder / part)
     missing = sorted(set(named) - set(found))
     if missing:

@@ -13,7 +13,7 @@ _SAFE, _OLD = ["*.safetensors"], ["pytorch_model*.bin"]
 
 
 def is_name(path: str) -> bool:
-    """Whether a text that is no path here has the form `owner/name`; what begins with a folder here has not.
+    """Whether a text has the form `owner/name` and is not a path here; what begins with a folder here is not.
 
     >>> is_name("state-spaces/mamba-130m"), is_name("/data/model"), is_name("model")
     (True, False, False)

@@ -180,8 +180,8 @@ def test_nothing_there_is_explained(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", r"last.ckpt is no checkpoint of dnamamba$"),
-        (b">chr1\nACGT\n", r"last.ckpt is no checkpoint of dnamamba$"),
+        (b"", r"last.ckpt is not a checkpoint of dnamamba$"),
+        (b">chr1\nACGT\n", r"last.ckpt is not a checkpoint of dnamamba$"),
         (b"PK\x03\x04 half a zip", r"last.ckpt is damaged or no checkpoint of dnamamba \("),
     ],
 )
@@ -215,7 +215,7 @@ def test_code_in_a_checkpoint_is_never_run(tmp_path: Path) -> None:
 
 def test_a_foreign_checkpoint_is_explained(tmp_path: Path) -> None:
     torch.save({"state_dict": {}}, tmp_path / "last.ckpt")
-    with pytest.raises(UserError, match="is no checkpoint of dnamamba"):
+    with pytest.raises(UserError, match="is not a checkpoint of dnamamba"):
         load(tmp_path / "last.ckpt")
 
 
@@ -346,8 +346,8 @@ def test_weights_that_are_not_floats_are_refused(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"dnamamba": 7}, "is no checkpoint of dnamamba"),
-        ({"state_dict": [1]}, "is no checkpoint of dnamamba"),
+        ({"dnamamba": 7}, "is not a checkpoint of dnamamba"),
+        ({"state_dict": [1]}, "is not a checkpoint of dnamamba"),
         ({"dnamamba": {"model": 2}}, r"model must be a group of settings \(got int\)"),
         ({"dnamamba": {}}, r"model must be a group of settings \(got NoneType\)"),
         ({"dnamamba": {"model": {3: 4}}}, r"model must be a group of settings \(got dict\)"),

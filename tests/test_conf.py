@@ -233,7 +233,7 @@ def test_stages_keep_bases_per_step_and_micro_batch(configure: Callable[..., Dic
     [
         (
             ("train.global_batch_size=100",),
-            "train.global_batch_size=100 is no multiple of data.batch_size=16 times 2 device(s) = 32",
+            "train.global_batch_size=100 is not a multiple of data.batch_size=16 times 2 device(s) = 32",
         ),
         (
             ("data.max_length=100", "data.length_warmup.first_length=30"),

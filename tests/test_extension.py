@@ -437,7 +437,7 @@ def test_sigterm_and_resume_give_the_uninterrupted_bits(home: Path) -> None:
         check=False,
     )
     assert stopped.returncode == 128 + signal.SIGTERM, stopped.stderr
-    assert "stopped by SIGTERM after step 2; go on with ckpt_path=" in stopped.stderr
+    assert "stopped by SIGTERM after step 2; resume with ckpt_path=" in stopped.stderr
     assert command("pretrain", *PRETRAIN, "ckpt_path=run", "hydra.run.dir=run") == 0
     whole = pretraining("whole").run()
     assert whole is not None

@@ -98,14 +98,14 @@ CONTEXT = ("trainer=context", "trainer.accelerator=cpu", "trainer.precision=32-t
 
 
 @pytest.mark.parametrize("chunk", ["null", "6"])
-def test_two_processes_that_share_each_sequence_train_as_one_does(
+def test_context_of_two_processes_trains_as_one_does(
     chunk: str, alone: Path, overrides: tuple[str, ...], tmp_path: Path
 ) -> None:
     check_same(run_two(tmp_path, overrides, "ddp", *CONTEXT, f"train.chunk_bases={chunk}"), alone)
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-def test_two_processes_read_by_chunks_as_one_reads_whole_windows(
+def test_chunks_of_two_processes_train_as_one_does(
     strategy: str, alone: Path, overrides: tuple[str, ...], tmp_path: Path
 ) -> None:
     check_same(run_two(tmp_path, (*overrides, "train.chunk_bases=24"), strategy), alone)

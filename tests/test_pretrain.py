@@ -186,7 +186,7 @@ def test_bad_fasta_is_one_line_and_no_folder(
         ("data.max_length=0", "data.max_length must be at least 1, not 0"),
         ("data.alphabet=rna", "unknown alphabet 'rna'; choose one of: dna, bytes"),
         ("data.markov_orders=[40]", "data.markov_orders must lie between 0 and 12, not 40"),
-        ("train.global_batch_size=9", "train.global_batch_size=9 is no multiple of data.batch_size=4"),
+        ("train.global_batch_size=9", "train.global_batch_size=9 is not a multiple of data.batch_size=4"),
         ("train.max_steps=0", "train.max_steps must be at least 1, not 0"),
         ("train.checkpoint_every=0", "train.checkpoint_every must be at least 1, not 0"),
         ("model.d_model=-1", "model.d_model must be a whole number of at least 1, not -1"),
@@ -282,7 +282,7 @@ def test_finished_run_and_used_folder_are_refused(tiny: Configure, tmp_path: Pat
     ("hook", "steps", "words"),
     [
         ("configure_optimizers", 0, "stopped by SIGTERM at once; there is no checkpoint yet"),
-        ("loss_sum", 1, "stopped by SIGTERM after step 1; go on with ckpt_path="),
+        ("loss_sum", 1, "stopped by SIGTERM after step 1; resume with ckpt_path="),
         ("test_step", 1, "stopped by SIGTERM at once; the last checkpoint is "),
     ],
 )
@@ -350,12 +350,10 @@ def test_curve_is_complete_after_death_near_a_checkpoint(
         ]
         for run in (tmp_path / "whole", folder)
     )
-    assert [row["step"] for row in whole if "val/bits_per_base" in row] == [
-        2,
-        5,
-        6,
-    ]  # the last is the final score
+    watched = [row["step"] for row in whole if "val/bits_per_base" in row]
+    assert watched == [2, 5, 6]  # the last is the final score
     assert resumed == whole
+    assert torch.load(last, weights_only=True)["dnamamba"]["unvalidated"] is False
     assert list(last.parent.iterdir()) == [last]
 
 

@@ -20,7 +20,7 @@ from tests.test_command_line import resume, run, stop
 
 Configure = Callable[..., DictConfig]
 
-# 32 windows of 8 bases, 16 of 16, 8 of 32: 256 bases a step and 128 a micro-batch throughout.
+# 32 windows of 8 bases, 16 of 16, 8 of 32: 256 bases per step and 128 a micro-batch throughout.
 WARMUP = ("data.length_warmup.first_length=8", "data.length_warmup.steps=3")
 BED = "one\t700\t1212\ttrain\none\t1212\t1724\ttrain\ntwo\t0\t500\tvalid\nthree\t0\t500\ttest\n"
 
@@ -95,7 +95,7 @@ def test_stages_of_equal_size_differ_in_order(hg38: Configure, bed: Path) -> Non
         ("one\t2900\t3001\ttrain\n", "row 5: one ends at 3,000 and the interval at 3,001"),
         ("four\t0\t100\ttrain\n", "row 5: no record 'four'"),
         ("two\t400\t600\ttrain\n", "row 5: two:400-600 is for train and shares bases with row 3"),
-        ("one\t1\t2\tdev\n", "row 5: 'dev' is no split"),
+        ("one\t1\t2\tdev\n", "row 5: 'dev' is not a split"),
     ],
 )
 def test_bad_row_is_refused_before_the_run(

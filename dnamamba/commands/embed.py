@@ -51,11 +51,11 @@ class EmbedConfig:
 
 
 def embed_to_file(config: EmbedConfig) -> None:
-    """Embed as `config` says. A run that was stopped goes on from what lies beside the output.
+    """Embed as `config` says. A run that was stopped resumes from what lies next to the output.
 
     Raises:
         UserError: the model, the FASTA or BED file, a number or the output can't be used; or the disk is
-            full. What was finished stays beside the output.
+            full. What was finished stays next to the output.
         Interrupted: by the user; likewise.
     """
     console = Console()
@@ -82,7 +82,7 @@ def embed_to_file(config: EmbedConfig) -> None:
     partial = Partial(out, plan, width, {**info, "regions_sha256": _regions_hash(inputs, config)})
     began = time.perf_counter()
     if partial.done:
-        console.print(f"{len(partial.done):,} of {len(plan.region):,} contexts are there already: going on")
+        console.print(f"{len(partial.done):,} of {len(plan.region):,} contexts are there already: resuming")
     length = plan.end - plan.start
     try:
         with bases_read(console, "embedding", int(length.sum() - length[partial.done].sum())) as advance:
@@ -102,11 +102,11 @@ def embed_to_file(config: EmbedConfig) -> None:
     except OSError as error:
         raise UserError(
             f"can't write {out}: {error.strerror}; what is finished is in {partial.folder}: "
-            "the same command goes on from there"
+            "the same command resumes from there"
         ) from error
     except KeyboardInterrupt as stop:
         raise Interrupted(
-            f"stopped; the same command goes on from {partial.folder}", signal_of(stop)
+            f"stopped; the same command resumes from {partial.folder}", signal_of(stop)
         ) from None
     finally:
         partial.close()

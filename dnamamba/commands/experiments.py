@@ -24,7 +24,7 @@ def conf_dir() -> Path:
     for folder in (package / "conf", package.parent / "conf"):
         if (folder / "pretrain.yaml").is_file():
             return folder
-    raise UserError(f"{package}: no folder conf beside it; install dnamamba again")
+    raise UserError(f"{package}: no folder conf next to it; install dnamamba again")
 
 
 @cache
@@ -58,7 +58,7 @@ def command_of(text: str) -> str | None:
 
 
 def register_experiments() -> None:
-    """Make each row of conf/paper.yaml a choice that Hydra finds beside the files."""
+    """Make each row of conf/paper.yaml a choice that Hydra finds next to the files."""
     store = ConfigStore.instance()
     for name, row in paper().items():
         group, _, choice = f"experiment/{name}".rpartition("/")

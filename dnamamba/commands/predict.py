@@ -228,7 +228,7 @@ def _variants(
 
 
 def _report(head: Head, found: Predictions, truth: torch.Tensor, out: Path, console: Console) -> None:
-    """Print the metrics, and write them beside the predictions."""
+    """Print the metrics, and write them next to the predictions."""
     logits = torch.from_numpy(found.logits)
     metrics = head.metrics(logits, truth)
     notes = head.notes(logits, truth)
@@ -260,4 +260,4 @@ def _check_letters(letters: Genome) -> None:
             count += strange.size
             position += piece.size
     if count:
-        raise UserError(f"{letters.path}: {count:,} letter(s) are no nucleotide codes, the first is {first}")
+        raise UserError(f"{letters.path}: {count:,} letter(s) are not nucleotide codes, the first is {first}")

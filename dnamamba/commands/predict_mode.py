@@ -53,7 +53,7 @@ def predict(cfg: DictConfig, folder: Path, piece: int = PIECE) -> Path:
         The path of predictions.tsv.
 
     Raises:
-        UserError: no fine-tuned model, nothing to read, letters that are no bases, a record that
+        UserError: no fine-tuned model, nothing to read, letters that are not bases, a record that
             is too long for the family, or an answer that is not finite; nothing was written.
     """
     check_groups(cfg, GROUPS, OTHERS)

@@ -133,7 +133,7 @@ def _rms_add_norm(x: Tensor, weight: Tensor, bias: Tensor | None, **options: Any
 
 
 class Block(nn.Module):
-    """Add, norm, mix; the residual stream goes on beside."""
+    """Add, norm, mix; the residual stream is returned too."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Files made from a user's file, kept where they can be written and never beside it.
+"""Files made from a user's file, kept where they can be written and never next to it.
 
 They lie in `$XDG_CACHE_HOME/dnamamba` or `~/.cache/dnamamba`; where that can't be written, in a temporary
 folder that goes with the process. A name holds a fingerprint of the file that it was made from, so that a

@@ -19,7 +19,7 @@ def coding_windows(length: int, into: Collector) -> None:
     """Windows of yeast's forward strand, equally many of either class on every chromosome.
 
     `coding` lies within one exon of an annotated coding sequence, of either strand; `intergenic` within a
-    stretch that no coding sequence covers, introns included in the cover. Stretches are tiled from their
+    interval that no coding sequence covers, introns included in the cover. Intervals are tiled from their
     begin, without overlap. What is not coding is not empty: genes of RNA, repeats and origins are in it.
 
     Args:

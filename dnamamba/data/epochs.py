@@ -2,7 +2,7 @@
 
 The samples are those of the Mamba paper (Gu and Dao 2023, appendix E.3.1). An interval at least as long as a
 sample is cut into sub-segments that do not overlap; a shorter one gives two samples, one that begins with it
-and one that ends with it, and both reach into what lies beside it. A sub-segment is the targets of a sample:
+and one that ends with it, and both reach into what lies next to it. A sub-segment is the targets of a sample:
 its window has one base more, which is read first: that before it or, on the reverse strand, that behind it.
 
 The paper is silent on two things, so that each is a choice:

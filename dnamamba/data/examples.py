@@ -105,7 +105,7 @@ class Collector:
         """All of them.
 
         Raises:
-            UserError: there are none, some are empty, have no label, or hold letters that are no bases.
+            UserError: there are none, some are empty, have no label, or hold letters that are not bases.
         """
         if not self.names:
             raise UserError("there is no sequence in what data names")
@@ -118,7 +118,7 @@ class Collector:
         count, sequences, first = self._foreign
         if count:
             raise UserError(
-                f"{count:,} letter(s) in {sequences:,} sequence(s) are no nucleotide codes, "
+                f"{count:,} letter(s) in {sequences:,} sequence(s) are not nucleotide codes, "
                 f"the first is {first}"
             )
         offsets = np.zeros(len(self._pieces) + 1, dtype=np.int64)
@@ -158,7 +158,7 @@ def from_folder(folder: str | Path, into: Collector) -> None:
     """
     folder = Path(os.path.expanduser(folder))
     if not folder.is_dir():
-        raise UserError(f"data.folder: {folder} is no folder")
+        raise UserError(f"data.folder: {folder} is not a folder")
     splits = split_folders(folder)
     for split, path in splits.items():
         from_classes(classes_of(path), into, split)
@@ -225,7 +225,7 @@ def _as_bytes(text: str, where: str) -> bytes:
         return text.encode("latin-1")
     except UnicodeEncodeError as error:
         raise UserError(
-            f"{where}: {text[error.start]!r} at position {error.start + 1:,} is no base"
+            f"{where}: {text[error.start]!r} at position {error.start + 1:,} is not a base"
         ) from None
 
 

@@ -200,7 +200,7 @@ def fai_lengths(path: Path) -> dict[str, int]:
     """Bases of each record, of a `.fai` file that somebody else made.
 
     Raises:
-        UserError: the file can't be read, a row is not one of an index, or the plain FASTA beside it has no
+        UserError: the file can't be read, a row is not one of an index, or the plain FASTA next to it has no
             such record there; the message names the file and the line.
     """
     rows: dict[str, IndexedRecord] = {}
@@ -216,7 +216,9 @@ def fai_lengths(path: Path) -> dict[str, int]:
         numbers = [int(field) for field in fields if field.isdecimal() and len(field) <= 18]
         is_row = name and name not in rows and len(fields) == len(numbers) == 4
         if not is_row or not numbers[0] or not 0 < numbers[2] < numbers[3]:
-            raise UserError(f"{path} is no FASTA index (line {number}); make it again with `samtools faidx`")
+            raise UserError(
+                f"{path} is not a FASTA index (line {number}); make it again with `samtools faidx`"
+            )
         rows[name] = IndexedRecord(name, *numbers)
     checked = list(rows.values()) if fasta is not None else []
     for row in [*checked[:: len(checked) // _CHECKED + 1], *checked[-1:]]:

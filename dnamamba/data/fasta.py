@@ -30,7 +30,7 @@ class Genome:
     """The records of one FASTA file, plain, gzip or BGZF; each is read whole when first asked for, and kept.
 
     Indices, and the text of a plain gzip file, are made once and kept in the user's cache folder; nothing is
-    ever written beside the file. A pickled copy has no open file and no bases, and reads them when asked.
+    ever written next to the file. A pickled copy has no open file and no bases, and reads them when asked.
 
     Args:
         path: the FASTA file, or a pipe, of which a copy is made.
@@ -144,7 +144,7 @@ class Genome:
         self._check_same()
         if foreign > _FOREIGN_SHARE * ids.size:
             raise UserError(
-                f"{self.path}, record {name}: {foreign:,} of {ids.size:,} letters are no nucleotide codes, "
+                f"{self.path}, record {name}: {foreign:,} of {ids.size:,} letters are not nucleotide codes, "
                 f"the first {first_foreign}; if this is protein or text, set data.alphabet=bytes"
             )
         ids.flags.writeable = False

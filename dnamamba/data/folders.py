@@ -13,7 +13,7 @@ from dnamamba.errors import UserError
 
 FASTA_SUFFIXES = (".fa", ".fasta", ".fna", ".ffn", ".fas", ".fsa", ".frn", ".faa", ".mfa", ".fst")
 COMPRESSION_SUFFIXES = (".gz", ".bgz", ".bgzf", ".bz2", ".xz", ".zst", ".zip")
-# What lies beside FASTA files, and is not sequence.
+# What lies next to FASTA files, and is not sequence.
 _COMPANIONS = (
     *(
         ".fai",
@@ -88,7 +88,7 @@ def split_folders(folder: Path) -> dict[str, Path]:
     others += [path for path in visible(folder) if splits and is_fasta(path)]
     if splits and others:
         raise UserError(
-            f"{others[0]}: lies beside {', '.join(splits)}, which are splits, and belongs to none; "
+            f"{others[0]}: lies next to {', '.join(splits)}, which are splits, and belongs to none; "
             "move it into one of them, or out of the folder"
         )
     return splits
@@ -140,7 +140,7 @@ def is_fasta(path: Path) -> bool:
     """Whether a file is to be read: by its name. What it is says its content.
 
     Raises:
-        UserError: it is FASTA by another name, or neither FASTA nor what may lie beside it.
+        UserError: it is FASTA by another name, or neither FASTA nor what may lie next to it.
     """
     if path.is_dir():
         return False

@@ -39,7 +39,7 @@ def read_split_intervals(path: str | Path, lengths: Mapping[str, int] | None = N
     for row in rows:
         split = row.others[0].strip() if row.others else ""
         if split not in Splits._fields:
-            found = f"{split!r} is no split" if split else "no 4th column"
+            found = f"{split!r} is not a split" if split else "no 4th column"
             raise UserError(f"{path}, row {row.number}: {found}; the 4th column must be train, valid or test")
     splits = Splits(*(tuple(row.interval for row in rows if _split(row) == name) for name in Splits._fields))
     for name, intervals in splits._asdict().items():

@@ -4,11 +4,11 @@ A name alone says little: chromosome 2 of a chimpanzee is human 2 in one convent
 in the other. Three conventions are understood:
 
 - `chr12_hap1_hsa2a`: the T2T primates project writes the human chromosome itself;
-- `chr2A` and `chr2B` beside `chr1`, `chr3`, ...: UCSC and Ensembl number by the human chromosomes;
+- `chr2A` and `chr2B` next to `chr1`, `chr3`, ...: UCSC and Ensembl number by the human chromosomes;
 - `chr1` ... `chr23`: cytogenetic numbers, of which this module has the tables.
 
 Everything else (unplaced contigs, mitochondria) is left out. Anything that cannot be told is an error: then a
-table says it, such as `data_prep.download` writes beside the FASTA.
+table says it, such as `data_prep.download` writes next to the FASTA.
 
 In the gorilla, human 5 and 17 have exchanged arms (Stankiewicz et al. 2001, Genome Research 11:1205): each of
 two of its chromosomes has the genes of two human ones.
@@ -127,7 +127,7 @@ def read_homology(path: Path) -> Homology:
         human = frozenset(part.strip().removeprefix("chr") for part in row["human"].split(","))
         if not human <= set(HUMAN):
             raise UserError(
-                f"{path}, line {number}: {row['human']!r} is no human chromosome, 1 to 22, X or Y"
+                f"{path}, line {number}: {row['human']!r} is not a human chromosome, 1 to 22, X or Y"
             )
         if row["chromosome"] in table:
             raise UserError(f"{path}, line {number}: {row['chromosome']} is there twice")

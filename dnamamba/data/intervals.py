@@ -1,4 +1,4 @@
-"""Stretches of records, and which of them are for training, validation and test."""
+"""Intervals of records, and which of them are for training, validation and test."""
 
 from __future__ import annotations
 

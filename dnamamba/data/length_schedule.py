@@ -121,14 +121,14 @@ def length_schedule(
         lengths: of the stages, in order.
         bases_per_step: targets of an optimiser step, a multiple of every length.
         epochs: how long a stage is; needs `samples_per_epoch`, the samples of an epoch at a length.
-        steps: the same in steps, or a list: those at each length but the last, which goes on to `max_steps`.
+        steps: the same in steps, or a list: those at each length but the last, which takes the rest.
             One of the two is given, or neither where there is only one length.
-        max_steps: the end of the run: the last stage goes on up to it, and stages beyond it are left out.
+        max_steps: the end of the run: the last stage continues up to it, and stages beyond it are left out.
             Without it the run ends with the last stage.
 
     Raises:
-        UserError: naming the numbers: a step that is no whole number of sequences, a duration that is missing
-            or given twice, nothing to do.
+        UserError: naming the numbers: a step that is not a whole number of sequences, a duration that is
+            missing or given twice, nothing to do.
     """
     if not lengths or min(lengths) < 1:
         raise UserError(f"a schedule needs lengths of at least 1, not {list(lengths)}")
@@ -184,12 +184,12 @@ def _wrong_list(wanted: int, found: int, max_steps: int | None) -> str:
 def sequence_schedule(
     lengths: Sequence[int], *, sequences: int, steps: int | Sequence[int], max_steps: int
 ) -> LengthSchedule:
-    """Stages of as many sequences a step at every length (Gu and Dao 2023, appendix E.3.4).
+    """Stages of as many sequences per step at every length (Gu and Dao 2023, appendix E.3.4).
 
     Args:
         lengths: of the stages, in order.
         sequences: samples of a step.
-        steps: of a stage, or a list: those at each length but the last, which goes on to `max_steps`.
+        steps: of a stage, or a list: those at each length but the last, which continues to `max_steps`.
         max_steps: the end of the run; stages beyond it are left out.
 
     Raises:
@@ -218,7 +218,7 @@ def sequences_per_step(length: int, bases_per_step: int) -> int:
     """
     if bases_per_step % length:
         raise UserError(
-            f"a step of {bases_per_step:,} bases is no whole number of sequences of {length:,} bases"
+            f"a step of {bases_per_step:,} bases is not a whole number of sequences of {length:,} bases"
         )
     return bases_per_step // length
 

@@ -58,8 +58,8 @@ class MarkovModel:
 
         Args:
             tokens: `[B, L + 1]`. Every base of a window but the first is a target. Its context is the at most
-                `order` bases right before it, in the window and without a break; targets that are no base do
-                not count.
+                `order` bases right before it, in the window and without a break; targets that are not a base
+                do not count.
         """
         scored = tokens < 4
         length = tokens.shape[1] - 1

@@ -95,7 +95,7 @@ class RandomWindows:
         if not usable:
             longest = max((interval.length for interval in intervals), default=0)
             raise UserError(
-                f"no stretch of the training records is as long as a window of {length + 1:,} bases "
+                f"no interval of the training records is as long as a window of {length + 1:,} bases "
                 f"(the longest has {longest:,}): set a smaller data.max_length"
             )
         self._record = np.array([index_of[interval.name] for interval in usable], dtype=np.int64)
@@ -154,7 +154,7 @@ def gather(genome: Bases, names: Sequence[str], windows: Windows, length: int) -
     alphabet = genome.alphabet
     tokens = np.full((windows.start.size, length + 1), alphabet.pad_id, dtype=np.uint8)
     records = {index: genome.fetch(names[index]) for index in np.unique(windows.record).tolist()}
-    # A copy of contiguous bytes a row beats one fancy index, which takes eight bytes of index a base.
+    # A copy of contiguous bytes per row beats one fancy index, which takes eight bytes of index a base.
     rows = zip(*(column.tolist() for column in windows), strict=True)
     for row, (record, start, size, strand) in enumerate(rows):
         bases = records[record][start : start + size]

@@ -107,7 +107,7 @@ class SpeciesSplits:
 
 
 class CleanStretches:
-    """Where windows of a length may lie: stretches of a split's loci that are long enough and known.
+    """Where windows of a length may lie: intervals of a split's loci that are long enough and known.
 
     Args:
         genomes: the bases.
@@ -122,7 +122,7 @@ class CleanStretches:
         self._known: dict[tuple[Interval, int], tuple[Interval, ...]] = {}
 
     def loci(self, split: str, length: int) -> tuple[Locus, ...]:
-        """The loci where every species has a stretch of `length` bases.
+        """The loci where every species has an interval of `length` bases.
 
         Raises:
             UserError: there is none; the message says which species has too little.
@@ -158,7 +158,9 @@ class CleanStretches:
             return f"the {split} split has no locus that all {len(longest)} species have"
         if least < length:
             return (
-                f"data.species.{name}: no stretch of {length:,} bases {n} in its {split} split; the longest "
+                f"data.species.{name}: no interval of {length:,} bases {n} in its {split} split; the longest "
                 f"has {least:,}: {cure}"
             )
-        return f"no locus of the {split} split has a stretch of {length:,} bases {n} in every species: {cure}"
+        return (
+            f"no locus of the {split} split has an interval of {length:,} bases {n} in every species: {cure}"
+        )

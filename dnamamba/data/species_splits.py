@@ -84,7 +84,7 @@ def split_by_chromosome(
 
 
 def _homologies(species: str, files: Mapping[Path, Mapping[str, str]], table: Path | None) -> Homology:
-    """By record: from a table, from the one that `data_prep.download` put beside the file, or by its name."""
+    """By record: from a table, from the one that `data_prep.download` put next to it, or by its name."""
     found: dict[str, frozenset[str]] = {}
     for path, names in files.items():
         beside = path.with_name(f"{path.name.partition('.')[0]}.chromosomes.tsv")
@@ -103,7 +103,7 @@ def _groups(chromosomes: Iterable[str], group_of: Mapping[str, str], key: str) -
     for chromosome in chromosomes:
         number = str(chromosome).removeprefix("chr")
         if number not in group_of:
-            raise UserError(f"{key}: {chromosome} is no human chromosome, 1 to 22, X or Y")
+            raise UserError(f"{key}: {chromosome} is not a human chromosome, 1 to 22, X or Y")
         groups.setdefault(group_of[number], []).append(number)
     return groups
 
@@ -134,7 +134,7 @@ def split_by_record(
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise UserError(f"data.record_id: {pattern!r} is no regular expression: {error}") from None
+        raise UserError(f"data.record_id: {pattern!r} is not a regular expression: {error}") from None
     if compiled.groups != 1:
         raise UserError(f"data.record_id: {pattern!r} must have one group, the id")
     members: dict[str, dict[str, list[str]]] = {}

@@ -27,7 +27,7 @@ class SpeciesWindows:
 
     Args:
         genomes: the bases.
-        loci: where windows may lie, stretches of at least `length` bases (`CleanStretches.loci`).
+        loci: where windows may lie, intervals of at least `length` bases (`CleanStretches.loci`).
         length: bases of a window.
         seed: any integer; its low 64 bits count.
         reverse_complement: draw the strand; without it every window is on the forward strand.

@@ -110,7 +110,7 @@ def _text(
             check_header(header, path)
             places = {name: header.index(name) for name in wanted(header) if name in header}
             columns: dict[str, list[str]] = {name: [] for name in places}
-            # Spreadsheets add empty columns without a name; what has neither a name nor a cell is no column.
+            # Spreadsheets add empty columns without a name: without a name and a cell there is no column.
             last = max((place + 1 for place, name in enumerate(header) if name), default=0)
             for number, row in lines:
                 if len(row) < last or any(cell.strip() for cell in row[len(header) :]):

@@ -66,7 +66,7 @@ def targets_of(
 
     Raises:
         UserError: an unknown label, a missing one written as NaN, a number written in two ways, one class
-            only, a class missing from a split, a target that is no number.
+            only, a class missing from a split, a target that is not a number.
     """
     if reads not in READS:
         raise UserError(f"data.task: a head reads one of {', '.join(READS)}, not {reads!r}")
@@ -155,7 +155,7 @@ def _numbers(labels: Sequence[str], sequences: Sequence[str]) -> NDArray[np.floa
             bad.append(row)
     if bad:
         raise UserError(
-            f"{len(bad):,} regression target(s) are no finite numbers, the first is {labels[bad[0]]!r} of "
+            f"{len(bad):,} regression target(s) are not finite numbers, the first is {labels[bad[0]]!r} of "
             f"sequence {sequences[bad[0]]}"
         )
     return values

@@ -114,7 +114,7 @@ class Vcf:
         """All rows, in the file's order.
 
         Raises:
-            UserError: naming the line that is no row, or the file if it is truncated or corrupt; of BGZF
+            UserError: naming the line that is not a row, or the file if it is truncated or corrupt; of BGZF
                 (which is there to be indexed) also a row that is out of order.
         """
         seen: set[bytes] = set()

@@ -1,6 +1,6 @@
 """Sequences as fixed vectors: what a linear model reads of DNA.
 
-Bases are 0 to 3 of A, C, G, T; whatever is larger is no base, and in no word.
+Bases are 0 to 3 of A, C, G, T; whatever is larger is not a base, and in no word.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ def word_shares(rows: Sequence[Bases], size: int) -> Floats:
 
 
 def one_hot(rows: Sequence[Bases]) -> Floats:
-    """Which base is where, float32 [n, 4 * L], of rows of one length L; what is no base is four zeros."""
+    """Which base is where, float32 [n, 4 * L], of rows of one length L; what is not a base is four zeros."""
     return (np.stack(rows)[:, :, None] == np.arange(4)).reshape(len(rows), -1).astype(np.float32)
 
 

@@ -182,7 +182,7 @@ class DataModule(lightning.LightningDataModule):
         raise NotImplementedError(f"{type(self).__name__}.held_out_loaders")
 
     def training_batches(self, most: int, bases: int) -> Iterator[Batch]:
-        """Training examples for simple models that are fitted beside a fine-tuning, by one process.
+        """Training examples for simple models that are fitted as baselines of a fine-tuning, by one process.
 
         Args:
             most: examples that will be read; there may be fewer.

@@ -45,7 +45,7 @@ class BigWigWriter:
 
 @contextmanager
 def bigwig(path: Path, lengths: Mapping[str, int]) -> Iterator[BigWigWriter]:
-    """Write a bigWig beside `path`, renamed at the end.
+    """Write a bigWig next to `path`, renamed at the end.
 
     Args:
         path: the file.

@@ -2,7 +2,7 @@
 
 libBigWig aborts the process on a full disk, and holds Python's lock while it compresses: in a process of its
 own neither stops the one that has the GPU. A line of JSON announces what follows: first the records, then
-for each stretch its record, start and number of values (float32, in bytes after the line), then null.
+for each interval its record, start and number of values (float32, in bytes after the line), then null.
 """
 
 import json

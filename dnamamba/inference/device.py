@@ -40,7 +40,9 @@ def load_any_on(path: str | Path, device: str) -> Model:
     try:
         place = torch.device(device)
     except RuntimeError as error:
-        raise UserError(f"device={device} is no device of torch: choose auto, cpu, cuda or cuda:N") from error
+        raise UserError(
+            f"device={device} is not a device of torch: choose auto, cpu, cuda or cuda:N"
+        ) from error
     if place.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"device={device}: there is no CUDA GPU here that torch can use; choose device=cpu")
     if place.type == "mps" and not torch.backends.mps.is_available():

@@ -116,7 +116,7 @@ def embed(
             last one of a region may be shorter.
         stride: bases between the beginnings of two windows; `window` by default.
         pool_every: a row for every so many bases of one context, as for 1 kb bins of a chromosome.
-        batch_size: sequences a batch; `auto` is what suits the device.
+        batch_size: sequences per batch; `auto` is what suits the device.
         precision: of the matrix products: `fp32`, `bf16`, or `auto`, which is bf16 on a GPU that has it.
         missing: what becomes of vectors without a known base: `nan` keeps them, `drop` leaves them out,
             `error` refuses.
@@ -180,7 +180,7 @@ def read_embeddings(
         reader: the model.
         inputs: where the bases are.
         plan: what to read.
-        batch_size: contexts a batch, of those that are no longer than a piece of the reader.
+        batch_size: contexts per batch, of those that are no longer than a piece of the reader.
         done: contexts to leave out.
         advance: is told of bases read, both strands together counting as one.
 

@@ -111,13 +111,15 @@ def encode_prompt(text: str, alphabet: Alphabet) -> Ids:
     """The ids of a prompt's letters.
 
     Raises:
-        UserError: there are none, or one is no nucleotide code.
+        UserError: there are none, or one is not a nucleotide code.
     """
     if not text:
         raise UserError("the prompt is empty: a model continues at least one base")
     foreign = np.flatnonzero(~NUCLEOTIDE[alphabet_letters(text)])
     if foreign.size and alphabet.name != "bytes":
-        raise UserError(f"prompt: {text[foreign[0]]!r} at position {foreign[0] + 1:,} is no nucleotide code")
+        raise UserError(
+            f"prompt: {text[foreign[0]]!r} at position {foreign[0] + 1:,} is not a nucleotide code"
+        )
     return alphabet.encode(text)
 
 

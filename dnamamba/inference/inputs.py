@@ -215,7 +215,7 @@ def _sequence(given: str | bytes | Ids, number: int, alphabet: Alphabet) -> Ids:
         if strange.size:
             raise UserError(
                 f"sequence {number}: {given[strange[0] : strange[0] + 1]!r} at position "
-                f"{strange[0] + 1:,} is no nucleotide code"
+                f"{strange[0] + 1:,} is not a nucleotide code"
             )
         ids = alphabet.encode(given)
     else:

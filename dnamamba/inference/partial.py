@@ -1,4 +1,4 @@
-"""What a run has made so far, kept beside its output until that is whole: a killed run goes on from there."""
+"""What a run has made so far, kept next to its output until that is whole: a killed run resumes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MARGIN = 1 << 20  # bytes of an output beyond its rows, for a start
 
 
 class Partial:
-    """A hidden folder beside the output: raw rows, and a journal of the contexts that are complete.
+    """A hidden folder next to the output: raw rows, and a journal of the contexts that are complete.
 
     The journal's checksums are why it is never wrong, whatever was lost when a machine went down: rows that
     do not match are made again.
@@ -168,13 +168,13 @@ class Partial:
 
 
 def tidy(out: Path) -> None:
-    """Remove what a killed process left beside an output that it had finished."""
+    """Remove what a killed process left next to an output that it had finished."""
     done = _published(out)
     if not done.is_dir() or _in_use(done / "journal"):
         return
     unfinished = out.with_name(f".{out.name}.partial")
     if any(done.glob("result*")) and not unfinished.exists():
-        os.replace(done, unfinished)  # killed before the last rename: all is there, to go on from
+        os.replace(done, unfinished)  # killed before the last rename: all is there, to resume from
     else:
         shutil.rmtree(done, ignore_errors=True)
 

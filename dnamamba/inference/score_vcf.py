@@ -156,7 +156,7 @@ def check(vcf: Vcf, records: Records, report: Callable[[str], None]) -> Checked:
         report: is called with a line for each of the first rows whose REF is not the FASTA's.
 
     Raises:
-        UserError: a row that is no row, a record unknown to the FASTA, or most REF are not the FASTA's.
+        UserError: a row that is not a row, a record unknown to the FASTA, or most REF are not the FASTA's.
     """
     genome = records.genome
     rows = alleles = 0

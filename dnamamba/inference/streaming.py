@@ -27,7 +27,7 @@ Key = TypeVar("Key")
 
 # Bases read at once. More gains nothing: the GPU is full, and a CPU's caches have long overflowed.
 _PIECE = {"cuda": 1 << 20, "cpu": 1 << 14}
-# On a GPU, what a base costs while a block runs, in bytes a channel of the model, and how much of the free
+# On a GPU, what a base costs while a block runs, in bytes per channel of the model, and how much of the free
 # memory that may take.
 _BYTES_A_CHANNEL, _SHARE = 64, 0.5
 

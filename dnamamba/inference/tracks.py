@@ -1,4 +1,4 @@
-"""How well a model foresees each base: its log-likelihood, and the entropy of the prediction."""
+"""How well a model predicts each base: its log-likelihood, and the entropy of the prediction."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def read_track(
         inputs: where the bases are.
         region: what to read.
         strand, context: as for `tracks`.
-        folder: takes the reverse strand's values, 8 bytes a base, until the forward strand's are there.
+        folder: takes the reverse strand's values, 8 bytes per base, until the forward strand's are there.
         advance: is told of bases read, both strands together counting as one.
 
     Yields:

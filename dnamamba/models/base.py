@@ -97,7 +97,7 @@ class ModelConfig:
         return None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON and checkpoints; the family is written beside them."""
+        """Plain values, for JSON and checkpoints; the family is written with them."""
         return dataclasses.asdict(self)  # type: ignore[call-overload]
 
     @classmethod

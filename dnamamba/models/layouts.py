@@ -21,7 +21,7 @@ class Names:
     Attributes:
         ours: our names, each with the names that the tensor may have there: the first one is written; if
             there are several, they must be equal.
-        constants: tensors that are no parameters, by their names there: their values must be these. They may
+        constants: tensors that are not parameters, by their names there: their values must be these. They may
             be missing.
         repeated: whether a tensor of several names is written under each, as a state dict has it.
     """

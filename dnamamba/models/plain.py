@@ -45,7 +45,7 @@ def check_plain(schema: type, values: Any, what: str) -> dict[str, Any]:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of a type; a whole number is a float too, and a truth value is no number."""
+    """Whether a value is of a type; a whole number is a float too, and a truth value is not a number."""
     if get_origin(hint) in (Union, UnionType):
         return any(_fits(value, one) for one in get_args(hint))
     if get_origin(hint) in (tuple, list):

@@ -1,7 +1,7 @@
 """What a head may learn between the hidden states and its logits, so that places in a sequence count.
 
-Hidden states of what is no known base, padding among it, are zeros to all of these: neither the side nor the
-amount of padding changes an answer.
+Hidden states of what is not a known base, padding among it, are zeros to all of these: neither the side nor
+the amount of padding changes an answer.
 """
 
 import math

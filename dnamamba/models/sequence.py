@@ -261,7 +261,7 @@ class SequenceModel(nn.Module):
             return states(tokens)
         both = states(torch.cat([tokens, self._other_strand(tokens, lengths)]))
         one, other = both.split(len(tokens))
-        # Turned again: beside the base that it is the complement of.
+        # Turned again: next to the base that it is the complement of.
         other = other.flip(1)
         return torch.cat([one, other if lengths is None else _to_the_left(other, lengths)], 2)
 

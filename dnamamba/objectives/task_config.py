@@ -16,7 +16,7 @@ class TaskConfig:
         UserError: a value is out of range, or two do not go together; the message names the key.
     """
 
-    # How often a test is resampled, and what stands beside it, decides no step; of a head in closed form
+    # How often a test is resampled, and what it is compared with, decides no step; of a closed-form head
     # there is no checkpoint.
     free: ClassVar[tuple[str, ...]] = ("bootstrap", "baselines", "fit", "shrinkage", "refit")
 

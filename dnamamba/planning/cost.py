@@ -23,8 +23,8 @@ _BYTES_OF_A_BASE = 8
 # float32: weight, gradient and two moments.
 _BYTES_OF_A_PARAMETER = 16
 _FIXED_BYTES = 0.13 * GIB
-# On a CPU: fp32, and nothing fused.
-_KEPT_BY_A_BLOCK_ON_CPU, _AT_WORK_ON_CPU = 29.0, 32.0
+# On a CPU: fp32, and nothing fused; there is no library of a device to hold.
+_KEPT_BY_A_BLOCK_ON_CPU, _AT_WORK_ON_CPU = 27.5, 50.0
 # By chunks: a state per channel and block (16 numbers of the scan and 3 of the convolution) at each border;
 # of a step's tokens only themselves and flags.
 _BYTES_OF_A_STATE = 76
@@ -114,13 +114,13 @@ def chunked_bytes(
         a_step: bases of a step, of this process.
         on_cpu: in float32 on a CPU, not under bf16 autocast on a GPU.
     """
-    kept, at_work = _KEPT_BY_A_BLOCK[False], _AT_WORK[False]
+    fixed, kept, at_work = _FIXED_BYTES, _KEPT_BY_A_BLOCK[False], _AT_WORK[False]
     if on_cpu:
-        kept, at_work = _KEPT_BY_A_BLOCK_ON_CPU, _AT_WORK_ON_CPU
+        fixed, kept, at_work = 0, _KEPT_BY_A_BLOCK_ON_CPU, _AT_WORK_ON_CPU
     positions = sequences * min(chunk, length)
     borders = sequences * (-(-length // chunk) - 1)
     return (
-        _FIXED_BYTES
+        fixed
         + _BYTES_OF_A_PARAMETER * parameters
         + positions * cost.sweep * (kept * cost.blocks + at_work)
         + borders * cost.sweep * cost.blocks * _BYTES_OF_A_STATE

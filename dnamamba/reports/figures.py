@@ -13,12 +13,12 @@ from dnamamba.escaping import drawable
 from dnamamba.files import replacing
 
 SURFACE, TEXT, MUTED, GRID = "#fcfcfb", "#0b0b0b", "#52514e", "#e1e0d9"
-_TICK = 40  # characters of a name beside an axis; more would leave no room for the picture
+_TICK = 40  # characters of a name next to an axis; more would leave no room for the picture
 TRAINING, HELD_OUT, BASELINE = "#86b6ef", "#1c5cab", "#898781"
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG beside `path`, then rename it there; every text as it stands, whatever names it holds."""
+    """Write a PNG next to `path`, then rename it there; every text as it stands, whatever names it holds."""
     for text in figure.findobj(Text):
         # Between two `$` Matplotlib would read mathematics, or fail to.
         text.set_parse_math(False)

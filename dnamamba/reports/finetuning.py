@@ -1,4 +1,4 @@
-"""What came of a fine-tuning: metrics, predictions, pictures and a table."""
+"""The results of a fine-tuning: metrics, predictions, pictures and a table."""
 
 import json
 import math
@@ -117,7 +117,7 @@ class FinetuningReport:
         data: what was read, see `dnamamba.datasets.base.DataModule`.
         task: the `task` group.
         best: knows which step's weights were kept.
-        fit: a head in closed form, or None.
+        fit: a closed-form head, or None.
         baselines: simple models to fit on the same data, see `dnamamba.training.baselines`; None fits none.
         chosen: what was chosen by the data, a sentence each.
     """

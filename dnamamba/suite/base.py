@@ -136,7 +136,7 @@ class Suite:
         raise NotImplementedError(f"{type(self).__name__}.zero_shot")
 
     def baselines(self, seed: int) -> Sequence[Row]:
-        """What `zero_shot` is compared with; a majority class stands beside `probe` and `finetune` anyway."""
+        """What `zero_shot` is compared with; `probe` and `finetune` have a majority class anyway."""
         return ()
 
 

@@ -1,4 +1,4 @@
-"""A benchmark carried out: zero-shot, probe and fine-tuning of one model, with baselines beside them."""
+"""A benchmark carried out: zero-shot, probe and fine-tuning of one model, with baselines to compare with."""
 
 import time
 from collections.abc import Sequence
@@ -156,7 +156,7 @@ def _trained(
         )
     found = test[suite.metric]
     seconds = time.perf_counter() - began
-    # What is in two splits flatters a score: it is said beside it.
+    # What is in two splits flatters a score: it is printed with it.
     leaks = [line for line in result.results["data"]["notes"] if line.startswith("warning: ")]
     return Row(
         protocol,

@@ -23,7 +23,7 @@ ENDED = "ended"  # likewise: the run ended before its last step, for example by 
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Write beside, sync, rename: a process killed at any moment leaves the old checkpoint or the new one."""
+    """Write a temporary file, sync, rename: a killed process leaves the old checkpoint or the new one."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
@@ -194,7 +194,7 @@ class LastCheckpoint(lightning.Callback):
 
     def _end_if_stopped(self) -> None:
         if self._agreed is not None:
-            where = f"after step {self._stopped_at:,}; go on with ckpt_path={self.path}"
+            where = f"after step {self._stopped_at:,}; resume with ckpt_path={self.path}"
             raise self._interrupted(self._agreed, where)
 
     def _interrupted(self, number: signal.Signals, where: str) -> Interrupted:

@@ -77,6 +77,6 @@ def _difference(values: Tensor) -> tuple[float, float]:
 
 
 def _other_strand(row: Bases) -> Bases:
-    """The reverse complement; what is no base stays."""
+    """The reverse complement; what is not a base stays."""
     bases = torch.from_numpy(row)
     return torch.where(bases < 4, 3 - bases, bases).flip(0).numpy()

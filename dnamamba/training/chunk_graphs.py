@@ -168,7 +168,7 @@ def _captured(*steps: Callable[[], None]) -> list[Callable[[], None]]:
         for step in (*steps, *steps):
             step()
     torch.cuda.current_stream().wait_stream(aside)
-    # What the rehearsal took would stay with the allocator beside what the graphs take.
+    # What the rehearsal took would stay with the allocator in addition to what the graphs take.
     torch.cuda.empty_cache()
     pool = torch.cuda.graph_pool_handle()
     graphs = []

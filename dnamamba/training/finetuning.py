@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import torch
 from torch import Tensor
 
 from dnamamba.checkpoint import Model, load
@@ -14,12 +15,13 @@ from dnamamba.datasets.base import DataConfig, DataModule, filled, longest
 from dnamamba.datasets.labelled import LabelledConfig
 from dnamamba.errors import UserError
 from dnamamba.models import DecoderConfig, ModelConfig, SequenceModel
+from dnamamba.models.base import need_reach
 from dnamamba.objectives.sequence import SequenceObjective
 from dnamamba.objectives.task_config import TaskConfig
 from dnamamba.reports.finetuning import FinetuningReport
 from dnamamba.terminal import Console
 from dnamamba.training.baselines import Baselines
-from dnamamba.training.choosing import choose
+from dnamamba.training.choosing import AUTO, choose
 from dnamamba.training.config import FinetuneTrainConfig, TrainConfig, TrainerConfig
 from dnamamba.training.fits.closed_form import ClosedForm, check_closed, check_question
 from dnamamba.training.keep_best import KeepBest
@@ -120,14 +122,17 @@ class Finetuning:
                 world_size=trainer.world_size,
             )
         data.console = console
-        head = data.decoder("mean").head
-        weights = head.class_weights(task.class_weights, *data.train_counts)
-        baselines = Baselines(head, weights, data) if task.baselines else None
-        mode, chosen = choose(self.pooling.mode, data, baselines, console, may_learn=not closed)
-        decoder = self.question(data, mode)
+        # What a user may have got wrong is said before simple models take half a minute.
+        decoder = self.question(data, "mean" if self.pooling.mode == AUTO else self.pooling.mode)
         if closed:
             check_question(decoder)
+        weights = decoder.head.class_weights(task.class_weights, *data.train_counts)
         objective = SequenceObjective(decoder, task, weights, data.padding)
+        with torch.device("meta"):
+            need_reach(shape.build(), max(stage.length for stage in data.schedule.stages))
+        baselines = Baselines(decoder.head, weights, data) if task.baselines else None
+        mode, chosen = choose(self.pooling.mode, data, baselines, console, may_learn=not closed)
+        decoder = self.question(data, mode)
         model = SequenceModel(shape, decoder)
         if pretrained is not None:
             model.backbone.load_state_dict(pretrained)

@@ -37,7 +37,7 @@ class KeepBest(lightning.Callback):
         if trainer.state.fn != "fit":
             return
         value = self.sign * trainer.callback_metrics[f"val/{self.monitor}"].item()
-        # A metric that is no number (a correlation of constants) is no progress.
+        # A metric that is not a number (a correlation of constants) is not progress.
         if value < self.best or not self.weights:
             self.best = value if math.isfinite(value) else math.inf
             self.step, self.waited = trainer.global_step, 0

@@ -1,4 +1,4 @@
-"""Which checkpoint a run goes on from, and whether it may."""
+"""Which checkpoint a run resumes from, and whether it may."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ OUTCOMES = ("results.json", "metrics.json")  # the last that a pretraining, a fi
 
 @dataclass(frozen=True)
 class Resumed:
-    """The checkpoint that a run goes on from.
+    """The checkpoint that a run resumes from.
 
     Attributes:
         path: of the file.
@@ -34,7 +34,7 @@ class Resumed:
     ended: bool
 
     def metrics(self) -> list[dict[str, float]]:
-        """What the interrupted run had logged by its checkpoint, so that the curve goes on unbroken."""
+        """What the interrupted run had logged by its checkpoint, so that the curve continues unbroken."""
         path = self.path.parent.parent / "metrics.csv"
         if not path.is_file():
             return []
@@ -55,11 +55,11 @@ def checkpoint_to_resume(
     max_steps: int,
     unchanged: Mapping[str, Sequence[str]],
 ) -> Resumed | None:
-    """The checkpoint that `ckpt_path` names, if this run may go on from it.
+    """The checkpoint that `ckpt_path` names, if this run may resume from it.
 
     Args:
-        ckpt_path: None for a new run, a checkpoint, a run's folder, `last`, or `auto`: go on in `folder` if a
-            run was begun there, else begin one.
+        ckpt_path: None for a new run, a checkpoint, a run's folder, `last`, or `auto`: resume the run that
+            `folder` holds, else begin one.
         folder: of this run.
         contents: what this run's checkpoints will hold: `family`, `model`, `objective`, `data`, `train` and
             `genome` among them.
@@ -75,7 +75,7 @@ def checkpoint_to_resume(
     if ckpt_path is None:
         if (folder / "checkpoints" / LAST).exists():
             raise UserError(
-                f"{folder} holds a run already: choose another hydra.run.dir, or go on with ckpt_path=last"
+                f"{folder} holds a run already: choose another hydra.run.dir, or resume with ckpt_path=last"
             )
         return None
     path = newest_checkpoint(folder) if ckpt_path == "last" else Path(ckpt_path).expanduser()
@@ -125,7 +125,7 @@ def _scored(folder: Path, steps: int) -> bool:
 
 
 def newest_checkpoint(folder: Path) -> Path:
-    """The last.ckpt of `folder` or, if it has none, the newest of the run folders beside it.
+    """The last.ckpt of `folder` or, if it has none, the newest of the run folders next to it.
 
     Raises:
         UserError: there is none.

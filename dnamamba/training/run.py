@@ -231,6 +231,8 @@ class Run:
             self._log_at(resumed.steps - 1)  # as the training would have
             self.trainer.validate(task, datamodule=self.data, ckpt_path=path, verbose=False)
         self.trainer.fit(task, datamodule=self.data, ckpt_path=path)
+        if resumed is not None and resumed.unvalidated and resumed.ended:
+            self.trainer.save_checkpoint(resumed.path)  # it says so no longer
 
     def _give_up(self, number: signal.Signals) -> None:
         """End the processes that Lightning started, and let go of the folder."""

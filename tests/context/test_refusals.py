@@ -75,7 +75,7 @@ def test_one_process_refuses_nothing() -> None:
     check(2, (8, 6))
 
 
-def test_records_of_any_length_are_padded_to_equal_parts() -> None:
+def test_records_are_padded_to_equal_parts() -> None:
     check(2, (9,), mean=7.5)
     tokens = torch.arange(20, dtype=torch.uint8).view(2, 10)
     even = even_batch({"tokens": tokens}, 4, 7)["tokens"]
@@ -83,7 +83,7 @@ def test_records_of_any_length_are_padded_to_equal_parts() -> None:
     assert torch.equal(even_batch({"tokens": tokens}, 3, 7)["tokens"], tokens)
 
 
-def test_a_size_that_does_not_divide_the_processes_is_refused() -> None:
+def test_size_that_does_not_divide_processes_is_refused() -> None:
     assert TrainerConfig(devices=4, num_nodes=2, context_size=2).data_processes == 4
     with pytest.raises(
         UserError, match=r"6 processes can't share sequences by so many \(got 4\); set a divisor"

@@ -148,7 +148,7 @@ def from_folder(folder: Path, name: str) -> Callable[[Collector], None]:
     [
         (
             lambda d: table(d, "sequence,label\nACGT,a\nAEGF,a\nEEEE,b\n"),
-            "6 letter(s) in 2 sequence(s) are no nucleotide codes, the first is 'E' at position 2 of "
+            "6 letter(s) in 2 sequence(s) are not nucleotide codes, the first is 'E' at position 2 of "
             "{d}/t.csv, line 3",
         ),
         (
@@ -161,7 +161,7 @@ def from_folder(folder: Path, name: str) -> Callable[[Collector], None]:
         ),
         (
             lambda d: table(d, "sequence,label\nAC\u03b3T,a\n"),
-            "{d}/t.csv, line 2: '\u03b3' at position 3 is no base",
+            "{d}/t.csv, line 2: '\u03b3' at position 3 is not a base",
         ),
         (
             lambda d: labelled(d, "id\tlabel\none\ta\ntwo\tb\nthree\tb\nfour\ta\n"),
@@ -190,7 +190,7 @@ def from_folder(folder: Path, name: str) -> Callable[[Collector], None]:
         ),
         (lambda d: bed(d, "chr1\t0\t4\n"), "1 sequence(s) with no label, the first is {d}/b.bed, row 1"),
         (lambda d: bed(d, "# nothing\n"), "{d}/b.bed: no regions"),
-        (lambda d: from_folder(d, "none"), "data.folder: {d}/none is no folder"),
+        (lambda d: from_folder(d, "none"), "data.folder: {d}/none is not a folder"),
         (lambda d: from_folder(d, "."), "{d}: neither folders nor FASTA files"),
         (
             lambda d: (d / "a").mkdir() or (write(d / "a" / "x.txt", "x") and from_folder(d, ".")),

@@ -92,10 +92,10 @@ def test_mark_and_other_line_ends_move_no_base(text, offset):
 def test_bad_fai_is_named_by_its_line(tmp_path, row):
     path = tmp_path / "g.fai"
     path.write_text(f"b\t4\t3\t4\t5\n{row}\n")
-    with pytest.raises(UserError, match=r"g\.fai is no FASTA index \(line 2\)"):
+    with pytest.raises(UserError, match=r"g\.fai is not a FASTA index \(line 2\)"):
         fai_lengths(path)
     path.write_text("b\t4\t3\t4\t5\nb\t4\t9\t4\t5\n")
-    with pytest.raises(UserError, match=r"g\.fai is no FASTA index \(line 2\)"):
+    with pytest.raises(UserError, match=r"g\.fai is not a FASTA index \(line 2\)"):
         fai_lengths(path)
     path.write_text("b\t4\t3\t4\t5\n")
     assert fai_lengths(path) == {"b": 4}

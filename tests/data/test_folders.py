@@ -119,7 +119,9 @@ def test_folders_of_splits_are_known_in_any_case(tmp_path: Path, names: tuple[st
 @pytest.mark.parametrize("stray", ["extra/x.fa", "extra.fa"])
 def test_files_next_to_split_folders_are_named(tmp_path: Path, stray: str) -> None:
     put(tmp_path, "Train/a.fa", "Test/a.fa", stray)
-    with pytest.raises(UserError, match=rf"{stray.split('/')[0]}: lies beside Test, Train, which are splits"):
+    with pytest.raises(
+        UserError, match=rf"{stray.split('/')[0]}: lies next to Test, Train, which are splits"
+    ):
         read(tmp_path)
 
 

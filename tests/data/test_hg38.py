@@ -42,7 +42,7 @@ def test_the_splits_keep_the_order_of_the_rows(tmp_path):
     [
         ("chr1\t1\t2\n", "row 4: no 4th column; the 4th column must be train, valid or test"),
         ("chr1\t1\t2\t\n", "row 4: no 4th column"),
-        ("chr1\t1\t2\tdev\n", "row 4: 'dev' is no split; the 4th column must be train, valid or test"),
+        ("chr1\t1\t2\tdev\n", "row 4: 'dev' is not a split; the 4th column must be train, valid or test"),
         ("chr1\t2\t2\ttrain\n", "row 4: '2' to '2' is not a range"),
         ("chr3\t1\t2\ttrain\n", "row 4: no record 'chr3'; did you mean .*chr1"),
         ("chr2\t90\t501\ttrain\n", "row 4: chr2 ends at 500 and the interval at 501"),

@@ -115,8 +115,8 @@ def test_a_table(tmp_path):
         ("chromosome human\n", "its first line must name the columns"),
         ("chromosome\thuman\n", "it has no row"),
         ("chromosome\thuman\nchr1\n", "line 2: 1 columns, but the first line has 2"),
-        ("chromosome\thuman\nchr1\tchr23\n", "line 2: 'chr23' is no human chromosome"),
-        ("chromosome\thuman\nchr1\t\n", "line 2: '' is no human chromosome"),
+        ("chromosome\thuman\nchr1\tchr23\n", "line 2: 'chr23' is not a human chromosome"),
+        ("chromosome\thuman\nchr1\t\n", "line 2: '' is not a human chromosome"),
         ("chromosome\thuman\nchr1\t1\nchr1\t2\n", "line 3: chr1 is there twice"),
     ],
 )

@@ -103,7 +103,7 @@ def test_the_stage_is_a_function_of_the_step(lengths, epochs, samples, max_steps
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"lengths": [1000]}, "a step of 16,777,216 bases is no whole number of sequences of 1,000 bases"),
+        ({"lengths": [1000]}, "a step of 16,777,216 bases is not a whole number of sequences of 1,000 bases"),
         ({"lengths": []}, r"lengths of at least 1, not \[\]"),
         ({"lengths": [8, 0]}, r"lengths of at least 1, not \[8, 0\]"),
         ({"steps": 5}, "epochs or of steps: set one of the two, not both"),
@@ -160,7 +160,9 @@ def test_micro_batches_that_do_not_divide_name_numbers(sequences, world_size, ro
 
 def test_a_step_is_a_whole_number_of_sequences():
     assert sequences_per_step(2**10, 2**20) == 1024
-    with pytest.raises(UserError, match="a step of 1,048,576 bases is no whole number of sequences of 1,023"):
+    with pytest.raises(
+        UserError, match="a step of 1,048,576 bases is not a whole number of sequences of 1,023"
+    ):
         sequences_per_step(1023, 2**20)
 
 

@@ -175,7 +175,7 @@ def test_numbers() -> None:
             "number",
             ["1", "x", "", "nan", "inf", "2"],
             None,
-            "4 regression target(s) are no finite numbers, the first is 'x' of sequence s1",
+            "4 regression target(s) are not finite numbers, the first is 'x' of sequence s1",
         ),
     ],
 )

@@ -48,7 +48,7 @@ def chromosomes(genome: Path, **data: object) -> GenomeData:
     return GenomeData(config, 0, global_batch_size=2, max_steps=3, world_size=1)
 
 
-def test_batches_are_whole_records_as_long_as_their_longest(genome: Path) -> None:
+def test_batches_of_records_have_their_longest_length(genome: Path) -> None:
     data = chromosomes(genome, valid=["two"], test=[], reverse_complement=False)
     stage = data.schedule.stages[0]
     assert (stage.length, stage.sequences, stage.bases) == (2999, 2, 3 * (2999 + 999))
@@ -91,7 +91,7 @@ def test_settings_of_records_are_refused_by_name(
         chromosomes(genome, **data)
 
 
-def test_a_run_of_records_needs_a_number_of_steps(genome: Path) -> None:
+def test_run_of_records_needs_number_of_steps(genome: Path) -> None:
     config = GenomeConfig(fasta=str(genome), max_length="chromosome", batch_size=1)
     with pytest.raises(UserError, match=r"train\.max_steps: .*got null"):
         GenomeData(config, 0, global_batch_size=1, max_steps=None, world_size=1)

@@ -135,7 +135,7 @@ def test_table_next_to_file_or_configured_is_believed(write, tmp_path):
     ("arguments", "message"),
     [
         ({"test": ["Y"]}, "data.test: chimpanzee has no chromosome homologous to human Y"),
-        ({"valid": ["23"]}, "data.valid: 23 is no human chromosome, 1 to 22, X or Y"),
+        ({"valid": ["23"]}, "data.valid: 23 is not a human chromosome, 1 to 22, X or Y"),
     ],
 )
 def test_a_chromosome_that_cannot_be_held_out(write, arguments, message):
@@ -183,7 +183,7 @@ def test_ids_can_be_named(write):
     [
         ({"valid": ["7"]}, "data.valid: no record has the id '7'"),
         ({"valid": ["1"], "test": ["1"]}, "data.valid and data.test both name 1"),
-        ({"pattern": "("}, "data.record_id: '(' is no regular expression"),
+        ({"pattern": "("}, "data.record_id: '(' is not a regular expression"),
         ({"pattern": "x"}, "data.record_id: 'x' must have one group"),
         ({"pattern": "(seg)"}, "data.record_id: '(seg)' matches no record of a, such as a|1"),
         ({"pattern": "^(.)"}, "data.species.a: two records have the id a"),
@@ -266,13 +266,13 @@ def test_case_and_u_tell_nothing(write):
 def test_nothing_long_enough_names_the_species(write):
     genomes = genomes_of(gapped(write))
     with pytest.raises(
-        UserError, match=r"^data\.species\.a: no stretch of 300 bases without N in its train"
+        UserError, match=r"^data\.species\.a: no interval of 300 bases without N in its train"
     ) as e:
         loci_at(genomes, 300)
     assert "the longest has 200" in str(e.value)
     paths = write(c={"c|1": 100, "c|2": 50}, d={"d|1": 50, "d|2": 100})
     with pytest.raises(
-        UserError, match=r"no locus of the train split has a stretch of 80 bases without N in every"
+        UserError, match=r"no locus of the train split has an interval of 80 bases without N in every"
     ):
         loci_at(genomes_of(paths), 80)
     with pytest.raises(UserError, match=r"the valid split has no locus that all 2 species have"):

@@ -90,7 +90,7 @@ def test_what_is_written_as_gz_is_bgzf(write: Callable[..., Path]) -> None:
     ("text", "message"),
     [
         (b"", "line 1: expected the columns #CHROM POS ID REF ALT QUAL FILTER INFO"),
-        (b">chr1\nACGT\n", "is no VCF file"),
+        (b">chr1\nACGT\n", "is not a VCF file"),
         (b"BCF\2\2", "is a BCF file: bcftools view makes a VCF of it"),
         (b"##fileformat=VCFv4.3\n1\t1\t.\tA\tC\t.\t.\t.\n", "line 2: expected the columns #CHROM"),
         (b"##fileformat=VCFv4.3\n##source=x\n", "line 2: expected the columns #CHROM"),

@@ -58,7 +58,7 @@ def steps_of(data, number):
 
 
 def test_the_paper_s_stages_and_learning_rate():
-    # Appendix E.3.4: to 2^20 six epochs at 2^14 ... 2^19 and four at 2^20, always 64 sequences a step.
+    # Appendix E.3.4: to 2^20 six epochs at 2^14 ... 2^19 and four at 2^20, always 64 sequences per step.
     schedule = sequence_schedule([2**k for k in range(14, 21)], sequences=64, steps=1024, max_steps=10_240)
     found = [(stage.length, stage.first_step, stage.end_step) for stage in schedule.stages]
     assert found == [(2 ** (14 + i), 1024 * i, 1024 * (i + 1)) for i in range(6)] + [(2**20, 6144, 10_240)]
@@ -221,7 +221,7 @@ def test_a_split_by_file_needs_only_configuration(simulated):
         ({"batch_size": 3}, "train.global_batch_size, data.batch_size: the 4 sequences of 64 bases"),
         (
             {"max_length": 4096, "length_warmup": {"first_length": None, "steps": 1}},
-            "no stretch of 4,096 bases",
+            "no interval of 4,096 bases",
         ),
         ({"split": "chromosome", "valid": ["1"], "test": ["5"]}, "is named as a chromosome, such as chr7"),
         ({"split": "chromosome", "valid": None}, "data.split=chromosome needs data.valid and data.test"),

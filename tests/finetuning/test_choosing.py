@@ -9,7 +9,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from dnamamba import LabelledConfig, load
+from dnamamba import LabelledConfig, UserError, load
 from dnamamba.commands.finetune import finetune
 from dnamamba.datasets.base import DataModule
 from dnamamba.training.baselines import Baselines
@@ -108,3 +108,13 @@ def test_run_says_its_choice_and_resumes_with_it(
     last = f"ckpt_path={tmp_path / 'run'}"
     given = ("decoder.mode=positions", "data.reverse_complement=false", "task.baselines=false")
     assert finetune(configure(*own, *given, last, "train.max_steps=3"), tmp_path / "more")["steps"] == 3
+
+
+@pytest.mark.parametrize("mistake", ["task.monitor=luck", "task.class_weights=heavy", "decoder.mode=first"])
+def test_a_mistake_is_refused_before_baselines_are_fitted(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mistake: str
+) -> None:
+    monkeypatch.setattr(Baselines, "fit", lambda *_: pytest.fail("fitted"))
+    own = (*SHORT, f"data.table={write_table(tmp_path / 't.csv')}", "task.baselines=true")
+    with pytest.raises(UserError, match=mistake.partition("=")[0]):
+        finetune(configure(*own, mistake), tmp_path / "run")

@@ -163,7 +163,7 @@ def test_refit_adds_validation_sequences_for_test_and_model(
             "task.class_weights must be null or balanced with task.fit=closed, not {'at': 1, 'gc': 2}",
         ),
         (["task.refit=true"], "task.refit=true needs task.fit=closed"),
-        ([*CLOSED, "ckpt_path=last"], "ckpt_path: task.fit=closed leaves no checkpoint to go on from"),
+        ([*CLOSED, "ckpt_path=last"], "ckpt_path: task.fit=closed leaves no checkpoint to resume from"),
         (
             [*CLOSED, "trainer.devices=2", "trainer.strategy=ddp"],
             "task.fit=closed is of one process, not of 2",

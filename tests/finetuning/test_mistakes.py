@@ -28,10 +28,10 @@ GOOD = ("ACGTA,a,train", "ACGTC,b,train", "ACGTG,a,valid", "ACGTT,b,valid", "ACG
         (lambda d: [table_with(d, *(row.replace("b", "a") for row in GOOD))], "one class only, a"),
         (lambda d: [table_with(d, *GOOD[:-1])], "class 'b' is missing from the test split"),
         (lambda d: [table_with(d, *GOOD, ",a,train")], "1 empty sequence(s), the first is"),
-        (lambda d: [table_with(d, *GOOD, "MEEP,a,train")], "3 letter(s) in 1 sequence(s) are no nucleotide"),
+        (lambda d: [table_with(d, *GOOD, "MEEP,a,train")], "3 letter(s) in 1 sequence(s) are not nucleotide"),
         (
             lambda d: [table_with(d, *GOOD), "data.task=regression"],
-            "6 regression target(s) are no finite numb",
+            "6 regression target(s) are not finite numb",
         ),
         (
             lambda d: [table_with(d, *GOOD, "ACGTA,a,test"), "data.duplicates=error"],

@@ -47,7 +47,7 @@ def test_new_sequences_however_long(
             ">a\nACGT\n>b\nACEFG\n",
             "run",
             [],
-            "2 letter(s) are no nucleotide codes, the first is 'E' at position 3 of",
+            "2 letter(s) are not nucleotide codes, the first is 'E' at position 3 of",
         ),
         (">a\nACGT\n", "source", [], "is a pretrained model that answers no question: fine-tune it first"),
         (None, "run", [], "mode=predict needs data.fasta=FILE, the sequences to label"),

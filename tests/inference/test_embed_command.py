@@ -191,7 +191,7 @@ def unfinished(embed: Callable[..., None], out: Path, monkeypatch: pytest.Monkey
 
         patch.setattr(partial.Partial, "add", stop)
         with pytest.raises(
-            dnamamba.errors.Interrupted, match=r"stopped; the same command goes on from .*partial"
+            dnamamba.errors.Interrupted, match=r"stopped; the same command resumes from .*partial"
         ):
             embed(f"out={out}", *WINDOWS)
     assert not out.exists()
@@ -262,7 +262,7 @@ def test_full_disk_is_one_line_and_loses_nothing(
     partial_folder = tmp_path / f".full{suffix}.partial"
     assert done.stderr == (
         f"dnamamba: error: can't write {out}: File too large; what is finished is in {partial_folder}: "
-        "the same command goes on from there\n"
+        "the same command resumes from there\n"
     )
     assert not out.exists()
     embed(f"out={out}", *WINDOWS)

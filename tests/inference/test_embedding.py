@@ -230,7 +230,7 @@ def test_a_bed_row_outside_the_genome(
     [
         ([], "there are no sequences to read"),
         (["ACGT", ""], "sequence 1 is empty"),
-        (["ACGT", "AC!T"], "sequence 1: '!' at position 3 is no nucleotide code"),
+        (["ACGT", "AC!T"], "sequence 1: '!' at position 3 is not a nucleotide code"),
         ([np.zeros(4)], r"sequence 0: letters, or ids as uint8 \[L\], not float64 \[4\]"),
         ([np.full(4, 5, dtype=np.uint8)], "sequence 0 is empty"),
         ("ACGTACGT", "ACGTACGT: no such file; if this is a sequence, give it in a list"),

@@ -11,6 +11,7 @@ from dnamamba import LanguageModel, MambaConfig, UserError, embed, generate, get
 from dnamamba.foreign import write_foreign
 from dnamamba.models.caduceus.config import CaduceusConfig
 from dnamamba.models.transformer.config import TransformerConfig
+from dnamamba.objectives.task_config import TaskConfig
 from dnamamba.training.config import FinetuneTrainConfig
 from dnamamba.training.finetuning import Finetuning
 
@@ -86,7 +87,7 @@ def test_ps_embeddings_are_reversed_for_other_strand() -> None:
     assert np.abs(two - one).max() > 0.01
 
 
-def test_a_model_that_reads_both_ways_is_refused_by_generate() -> None:
+def test_generate_refuses_a_model_that_reads_both_ways() -> None:
     with pytest.raises(UserError, match="generate needs a model that is causal and recurrent"):
         generate(drawn(CaduceusConfig(d_model=8, n_layer=1)), "ACGT", 3)
 
@@ -122,6 +123,7 @@ def test_a_foreign_folder_is_fine_tuned(family: str, tmp_path: Path) -> None:
         tmp_path / "run",
         LabelledConfig(table=str(tmp_path / "t.csv"), batch_size=8),
         tmp_path / "f",
+        task=TaskConfig(bootstrap=20),
         train=FinetuneTrainConfig(
             max_steps=8, global_batch_size=8, learning_rate=3e-2, validate_every=8, checkpoint_every=8
         ),

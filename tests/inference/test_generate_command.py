@@ -76,7 +76,7 @@ def test_a_result_is_not_replaced_unless_asked(generate: Callable[..., None], tm
         (["out=new.fa", "prompt=ACG", "length=many"], "length: Value 'many'"),
         (["out=new.fa", "prompt=ACG", "top_p=2"], "top_p must be above 0 and at most 1, not 2"),
         (["out=new.fa", "prompt=ACG", "precision=fp16"], "precision=fp16: choose auto, fp32 or bf16"),
-        (["out=new.fa", "prompt=ACG", "device=tpu9"], "device=tpu9 is no device"),
+        (["out=new.fa", "prompt=ACG", "device=tpu9"], "device=tpu9 is not a device"),
         (["prompt=ACG"], "out: must be given"),
     ],
 )

@@ -121,8 +121,8 @@ def test_memory_of_step_is_that_of_loop() -> None:
     ("prompt", "length", "batch", "seed", "message"),
     [
         ("", 5, 1, 0, "the prompt is empty"),
-        ("AC→G", 5, 1, 0, "prompt: '→' at position 3 is no nucleotide code"),
-        ("ACGJ", 5, 1, 0, "prompt: 'J' at position 4 is no nucleotide code"),
+        ("AC→G", 5, 1, 0, "prompt: '→' at position 3 is not a nucleotide code"),
+        ("ACGJ", 5, 1, 0, "prompt: 'J' at position 4 is not a nucleotide code"),
         ("ACG\n", 5, 1, 0, r"prompt: '\\n' at position 4"),
         ("ACG", 0, 1, 0, "length of at least 1, not 0"),
         ("ACG", 5, 0, 0, "batch of at least 1, not 0"),

@@ -1,4 +1,4 @@
-"""Pseudo-likelihood of a masked model: every value beside a reading with its own mask, one at a time."""
+"""Pseudo-likelihood of a masked model: every value compared with a reading with its own mask, one at a time."""
 
 import math
 from pathlib import Path
@@ -56,7 +56,7 @@ def test_tracks_mask_every_eighth_base_at_a_time(model: LanguageModel) -> None:
     assert not np.isnan(found.log_likelihood[0])
 
 
-def test_tracks_do_not_depend_on_how_much_is_read_at_once(
+def test_tracks_do_not_depend_on_the_piece_read(
     model: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from dnamamba.inference import streaming
@@ -66,7 +66,7 @@ def test_tracks_do_not_depend_on_how_much_is_read_at_once(
     np.testing.assert_allclose(np.stack(tracks(model, [LETTERS])[0]), wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_the_other_strand_of_ps_says_the_same_of_each_base(model: LanguageModel) -> None:
+def test_ps_says_the_same_of_both_strands(model: LanguageModel) -> None:
     """In its own order, with masks of its own: for 81 bases these lie at the same places."""
     letters = LETTERS[:81]
     other = DNA.decode(DNA.reverse_complement(DNA.encode(letters)))

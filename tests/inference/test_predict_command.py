@@ -216,7 +216,7 @@ def test_a_vcf_has_both_alleles_and_their_difference(run: Run) -> None:
         ({"fasta": "g.fa", "label": "stem"}, r"label: the model has leaf, root \(got 'stem'\)"),
         ({"fasta": "g.fa", "strand": "up"}, "decoder.strand must be forward or both, not 'up'"),
         ({"fasta": "g.fa", "out": "p.xls"}, "out=p.xls must be a file's name that ends in .tsv or .csv"),
-        ({"fasta": "p.fa"}, r"p\.fa: 2 letter\(s\) are no nucleotide codes, the first is 'E' at position 3"),
+        ({"fasta": "p.fa"}, r"p\.fa: 2 letter\(s\) are not nucleotide codes, the first is 'E' at position 3"),
         ({"fasta": "g.fa", "batch_size": 0}, r"batch_size: must be at least 1 \(got 0\)"),
     ],
 )  # fmt: skip

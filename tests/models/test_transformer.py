@@ -196,7 +196,7 @@ def test_it_trains_by_either_objective_and_is_saved(tmp_path: Path, objective: s
     ).run()
     assert result is not None
     headline = "bits_per_masked_base" if masked else "bits_per_base"
-    # Two bits without the neighbours; of masked bases a step has fewer.
+    # Two bits without the neighbours; of masked bases per step has fewer.
     assert result.results[headline]["test"] < (1.6 if masked else 0.7)
     tokens = torch.randint(0, 4, (1, 20))
     again = load(tmp_path / "run")

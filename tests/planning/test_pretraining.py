@@ -14,7 +14,8 @@ from dnamamba.commands.experiments import experiment_names
 from dnamamba.commands.plan import plan_pretraining, print_plan
 from dnamamba.config import composed
 from dnamamba.data.length_schedule import Stage
-from dnamamba.planning.cost import DEVICES
+from dnamamba.models import StepCost
+from dnamamba.planning.cost import DEVICES, GIB, chunked_bytes
 from dnamamba.planning.plan import Plan, duration, plan, show_plan
 from dnamamba.training.config import TrainConfig
 from tests import processes
@@ -88,6 +89,27 @@ def test_estimates_of_chunks_are_near_what_was_measured(
     assert made.chunk_bases == chunk
     assert made.seconds == pytest.approx(milliseconds / 10, rel=0.15)
     assert made.memory_gib == pytest.approx(gib, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("shape", "parameters", "length", "chunk", "gib"),
+    [
+        (StepCost(256, 12), 1_400_448, 2**16, 2**16, 5.460),
+        (StepCost(256, 12), 1_400_448, 2**16, 2**12, 0.392),
+        (StepCost(256, 12), 1_400_448, 230_217, 2**12, 0.398),
+        (StepCost(256, 4), 467_000, 2**15, 2**13, 0.328),
+        (StepCost(256, 4), 467_000, 2**15, 2**14, 0.566),
+        (StepCost(128, 2), 65_984, 2**17, 2**15, 0.437),
+        (StepCost(128, 2), 65_984, 1_531_932, 2**14, 0.241),
+    ],
+)
+def test_memory_on_a_cpu_is_near_what_was_measured(
+    shape: StepCost, parameters: int, length: int, chunk: int, gib: float
+) -> None:
+    found = chunked_bytes(
+        shape, parameters, sequences=1, length=length, chunk=chunk, a_step=length, on_cpu=True
+    )
+    assert found / GIB == pytest.approx(gib, rel=0.15)
 
 
 def test_auto_takes_the_largest_chunk_that_fits() -> None:
@@ -234,7 +256,7 @@ def test_an_epoch_of_a_genome_needs_its_index(planned: Configure, tmp_path: Path
     # Two records of 5 % are held out; 819,200 training bases, 16 windows of 512 a step.
     assert plan_pretraining(planned(*settings, "data.valid=[two]", "data.test=[three]")).steps == 200
     index.write_text("one\n")
-    with pytest.raises(UserError, match=r"g\.fa\.fai is no FASTA index"):
+    with pytest.raises(UserError, match=r"g\.fa\.fai is not a FASTA index"):
         plan_pretraining(planned(*settings))
 
 
@@ -245,7 +267,7 @@ def test_an_epoch_of_a_genome_needs_its_index(planned: Configure, tmp_path: Path
         ("trainer.devices=auto", "trainer.devices must be a number of at least 1 to plan with, not 'auto'"),
         ("trainer.num_nodes=abc", "trainer.num_nodes must be a number of at least 1 to plan with, not 'abc'"),
         ("trainer.num_nodes=0", "trainer.num_nodes must be a number of at least 1 to plan with, not 0"),
-        ("train.global_batch_size=24", r"train.global_batch_size=24 is no multiple of data.batch_size=16"),
+        ("train.global_batch_size=24", r"train.global_batch_size=24 is not a multiple of data.batch_size=16"),
         ("train.max_steps=null", "how long does a stage last"),
     ],
 )
@@ -284,6 +306,12 @@ def test_eight_gpus_take_an_eighth_of_bases_each(planned: Configure) -> None:
     assert spread.bases == 8 * part.bases
     assert spread.seconds == part.seconds
     assert spread.memory_gib == pytest.approx(part.memory_gib, rel=0.005)  # and all of its tokens
+    chunk = "train.chunk_bases=262144"
+    spread = plan_pretraining(planned("trainer=context", "trainer.devices=8", *length, chunk))
+    part = plan_pretraining(planned("trainer=gpu", "data.max_length=4194304", *length[1:], chunk))
+    assert (spread.chunk_bases, spread.seconds) == (2**18, part.seconds)
+    assert spread.memory_gib == pytest.approx(part.memory_gib, rel=0.03)  # and 8 times as many tokens
+    assert spread.memory_gib < 4.2
 
 
 def test_plan_refuses_windows_that_do_not_go_round(planned: Configure) -> None:

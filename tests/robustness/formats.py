@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import random
+import shutil
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow
 import pyarrow.parquet
+import torch
 import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -31,6 +33,7 @@ from dnamamba.data.regions import RegionsConfig, read_regions
 from dnamamba.data.tables import read_table
 from dnamamba.data.variants import Vcf
 from dnamamba.datasets.genome.config import GenomeConfig
+from dnamamba.foreign import write_foreign
 from dnamamba.inference.inputs import read_inputs
 from dnamamba.inference.score_vcf import Records, check
 from dnamamba.models import LanguageModel, MambaConfig
@@ -38,6 +41,7 @@ from dnamamba.training.config import TrainConfig
 from tests.data.fasta_texts import bgzip
 from tests.robustness.fuzzing import Format, Unreadable, mutated
 
+CADUCEUS = Path(__file__).parents[1] / "models" / "caduceus" / "ps"
 BYTES, DNA = get_alphabet("bytes"), get_alphabet("dna")
 MARK = b"\xef\xbb\xbf"
 LENGTHS = {"chr1": 400, "chr2": 250, "1.10": 90}
@@ -367,6 +371,21 @@ def windows(text: bytes) -> bytes:
     return MARK + text.replace(b"\n", b"\r\n")
 
 
+def _foreign(folder: Path, model: LanguageModel) -> Iterator[Format]:
+    """The same model as other packages write it, in each of the two files; and the checkpoint of a run."""
+    for layout, weights_file in (("hf", "model.safetensors"), ("state_spaces", "pytorch_model.bin")):
+        for name in ("config.json", weights_file):
+            place = folder / f"{layout}-{name.split('.')[0]}"
+            write_foreign(model.config, model.state_dict(), place, layout, "")
+            yield Format(f"{place.name}/{name}", [(place / name).read_bytes()], read_model)
+    shutil.copytree(CADUCEUS, folder / "caduceus")
+    yield Format("caduceus/config.json", [(CADUCEUS / "config.json").read_bytes()], read_model)
+    out = io.BytesIO()
+    weights = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    torch.save({"dnamamba": {"model": model.config.to_dict()}, "state_dict": weights}, out)
+    yield Format("last.ckpt", [out.getvalue()], lambda path: model_hash(load(path)))
+
+
 def _workbooks() -> Iterator[Format]:
     if find_spec("openpyxl") is not None:  # of the extra `excel`
         yield Format("t.xlsx", [workbook()], read_cells, None, change_workbook)
@@ -401,5 +420,6 @@ def formats(folder: Path) -> list[Format]:
         Format("t.parquet", list(parquet_seeds()), read_cells),
         Format("one/config.json", [config], read_model),
         Format("other/model.safetensors", [weights], read_model, lambda data: model_hash(model)),
+        *_foreign(folder, model),
         Format("x.yaml", SETTINGS, read_settings, settings_truth),
     ]

@@ -22,6 +22,8 @@ from dnamamba.datasets.genome.config import LengthWarmup
 from dnamamba.models.mamba.backbone import MambaBackbone
 from dnamamba.objectives.next_base import NextBase
 from dnamamba.objectives.task_config import TaskConfig
+from dnamamba.planning import cost
+from dnamamba.training import chunk_size
 from dnamamba.training.finetuning import Pooling
 from dnamamba.training.run import Result
 
@@ -118,7 +120,7 @@ def test_finetuning_by_chunks_equals_reading_sequences_whole(
     check_same(done(finetuning(tmp_path / "chunks", table, mode, task, chunk_bases=24)), whole)
 
 
-def test_a_run_that_dies_within_a_chromosome_resumes_to_the_same_bits(
+def test_run_killed_within_chromosome_resumes_bit_for_bit(
     genome: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chromosomes = {"max_length": "chromosome", "batch_size": 1, "length_warmup": LengthWarmup()}
@@ -146,6 +148,21 @@ def test_a_run_that_dies_within_a_chromosome_resumes_to_the_same_bits(
     ]
     for name, weight in whole.model.state_dict().items():
         assert torch.equal(resumed.model.state_dict()[name], weight), name
+
+
+def test_auto_reads_what_fits_the_device(
+    genome: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longer = {"max_length": "chromosome", "batch_size": 1, "length_warmup": LengthWarmup()}
+    made = pretraining(tmp_path / "run", genome, longer, chunk_bases="auto", global_batch_size=1)
+    assert made.build().data.chunk is None  # half of a computer holds 3,000 bases
+    monkeypatch.setattr(cost, "_SHORTEST_CHUNK", 64)
+    # 512 bases of 32 inner channels take 1.6 MiB, 1,024 bases 3.2 MiB.
+    monkeypatch.setattr(chunk_size, "memory_at_hand", lambda device: 2.5 / 1024)
+    assert made.build().data.chunk == 512
+    monkeypatch.setattr(chunk_size, "memory_at_hand", lambda device: 1e-5)
+    with pytest.raises(UserError, match=r"train\.chunk_bases=auto: no chunk of 1 sequences fits"):
+        made.build()
 
 
 def test_truncated_runs_differ_from_exact_ones(genome: Path, tmp_path: Path) -> None:
@@ -186,7 +203,7 @@ def test_settings_of_chunks_are_refused_by_name(
 
 
 @pytest.mark.parametrize("capability", ["causal", "recurrent"])
-def test_a_family_that_is_not_recurrent_is_refused_chunks(
+def test_family_without_recurrence_is_refused_chunks(
     capability: str, genome: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(NextBase, "needs", ())

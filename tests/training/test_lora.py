@@ -3,8 +3,10 @@
 import pytest
 import torch
 
-from dnamamba.models import DecoderConfig, MambaConfig, SequenceModel
+from dnamamba.models import DecoderConfig, MambaConfig, ModelConfig, SequenceModel
+from dnamamba.models.caduceus.config import CaduceusConfig
 from dnamamba.models.mamba import backbone as backbone_module
+from dnamamba.models.transformer.config import TransformerConfig
 from dnamamba.training.lora import add_adapters, merge_adapters
 
 pytest.importorskip("peft")
@@ -82,3 +84,24 @@ def test_wrapped_projection_keeps_block_from_fused_kernel(
     add_adapters(model, rank=2, alpha=4)
     model(tokens)
     assert fused == [True, True]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [CaduceusConfig(16, 1), TransformerConfig(32, 1)],
+    ids=["caduceus", "transformer"],
+)
+def test_adapters_of_other_families_learn_and_merge(config: ModelConfig) -> None:
+    torch.manual_seed(0)
+    model = SequenceModel(config, DecoderConfig("classification", ("a", "b"), "mean"))
+    tokens = trained(model)
+    answer = model(tokens)
+    answer[:, 0].sum().backward()
+    learning = {name: parameter for name, parameter in model.named_parameters() if "lora_" in name}
+    assert {name.split(".lora_")[0].rpartition(".")[2] for name in learning} == set(model.backbone.adapters)
+    for name, parameter in learning.items():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().max() > 0, name
+    merge_adapters(model)
+    assert not any("lora_" in name for name, _ in model.named_parameters())
+    torch.testing.assert_close(model(tokens), answer, rtol=1e-4, atol=1e-5)

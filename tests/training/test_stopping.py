@@ -72,7 +72,7 @@ def test_a_closed_output_leaves_a_checkpoint(genome: Path, tmp_path: Path) -> No
         assert run.wait(60) == 128 + signal.SIGHUP
         error = run.stderr.read()
     steps = torch.load(last, weights_only=True)["global_step"]
-    assert f"stopped by SIGHUP after step {steps:,}; go on with ckpt_path={last}" in error
+    assert f"stopped by SIGHUP after step {steps:,}; resume with ckpt_path={last}" in error
     assert 0 < steps < 1000
     rows = (folder / "metrics.csv").read_text().splitlines()
     assert rows[-1].split(",")[1] == str(steps - 1)

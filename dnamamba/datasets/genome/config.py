@@ -208,7 +208,7 @@ class GenomeConfig(DataConfig):
         samples_per_epoch: Callable[[int], int],
         splits: Callable[[], Splits] | None = None,
     ) -> LengthSchedule:
-        """The stages of a run, each of `global_batch_size` * `max_length` bases a step; or one of records.
+        """The stages of a run, each of `global_batch_size` * `max_length` bases per step; or one of records.
 
         Args:
             global_batch_size: windows of `max_length`, or records, a step.
@@ -223,7 +223,7 @@ class GenomeConfig(DataConfig):
         together = self.windows_at_a_time * world_size
         if global_batch_size % together:
             raise UserError(
-                f"train.global_batch_size={global_batch_size} is no multiple of data.batch_size="
+                f"train.global_batch_size={global_batch_size} is not a multiple of data.batch_size="
                 f"{self.windows_at_a_time} times {world_size} device(s) = {together}"
             )
         if self.whole_records:

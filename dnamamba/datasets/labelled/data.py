@@ -51,7 +51,7 @@ class LabelledData(DataModule):
         )
         if global_batch_size % world_size:
             raise UserError(
-                f"train.global_batch_size={global_batch_size} is no multiple of {world_size} device(s)"
+                f"train.global_batch_size={global_batch_size} is not a multiple of {world_size} device(s)"
             )
         assert config.alphabet is not None
         self.config, self.seed, self.padding = config, seed, config.padding

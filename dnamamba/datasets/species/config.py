@@ -117,7 +117,7 @@ class SpeciesConfig(DataConfig):
         return found
 
     def schedule(self, *, global_batch_size: int, max_steps: int | None, world_size: int) -> LengthSchedule:
-        """The stages of a run, each of `global_batch_size` sequences a step.
+        """The stages of a run, each of `global_batch_size` sequences per step.
 
         Raises:
             UserError: numbers that do not divide.

@@ -8,7 +8,7 @@
     da[t] = dy[t] silu'(a[t])                                     dbias = sum_t da[t]
     dx[t] = sum over k of weight[k] da[t + (K-1) - k]             dweight[k] = sum_t da[t] x[t - (K-1) + k]
 
-A program is one warp on a tile of channels. It loads ROWS positions and the K-1 beside them at once, so that
+A program is one warp on a tile of channels. It loads ROWS positions and the K-1 next to them at once, so that
 many rows are in flight, and keeps them in registers: every row is read from memory about once. Both kernels
 are bound by memory; the backward computes a again rather than have it kept.
 """

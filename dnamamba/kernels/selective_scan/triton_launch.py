@@ -73,8 +73,8 @@ def launch_config(batch: int, length: int, channels: int, states: int, processor
             chunk *= 2
     chunks = -(-length // chunk)
 
-    # What forward and backward hold beside inputs and outputs is under `states` / 4 bytes an element of u,
-    # with 256 channels or more and many chunks: a state every SEGMENT positions; dA and three rows a chunk;
+    # What forward and backward hold besides inputs and outputs is under `states` / 4 bytes per element of u,
+    # with 256 channels or more and many chunks: a state every SEGMENT positions; dA and three rows per chunk;
     # dB and dC a group (and, in the Triton gradient, its workers' scratch). Within that, more groups are
     # better: their tiles are read at the same time.
     left = states / 4 - 4 * states / SEGMENT - 4 * (states + 3) / chunk

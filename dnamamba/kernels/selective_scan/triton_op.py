@@ -129,7 +129,7 @@ def scan_backward(
     What was not given, or not asked for, is an empty tensor. y takes a z. With `ranks`, `dlast` and the
     gradient of the initial state are those of the whole sequence.
     """
-    assert z is not None or not save_y, "y is written again beside dz, where there is a gate"
+    assert z is not None or not save_y, "y is written again together with dz, where there is a gate"
     inputs = ScanInputs(u, dt, A, B, C, _dense(D), z, _dense(dt_bias), dt_softplus)
     sweeps = gluon_sweeps if gluon_sweeps.takes(inputs) and dy.dtype == u.dtype else triton_sweeps
     inputs, dy = sweeps.prepare(inputs), sweeps.prepare_rows(dy)

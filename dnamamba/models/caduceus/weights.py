@@ -26,17 +26,19 @@ def _config(document: dict[str, Any], alphabet: str | None) -> ModelConfig:
     )
     equivariant = bool(document.get("rcps", False))
     size, multiple = number(document, "vocab_size"), number(document, "pad_vocab_size_multiple", 8)
-    config = CaduceusConfig(
-        d_model=number(document, "d_model"),
-        n_layer=number(document, "n_layer"),
-        alphabet=_alphabet(document, size, alphabet),
-        vocab_size=size,
-        vocab_multiple=multiple,
-        norm_eps=number(document, "norm_epsilon", 1e-5),
-        equivariant=equivariant,
-        strategy=document.get("bidirectional_strategy") or "add",
-        exchange=equivariant and bool(document.get("fused_add_norm", True)),
-        **ssm_settings(document),
+    config = CaduceusConfig.from_dict(
+        dict(
+            d_model=number(document, "d_model"),
+            n_layer=number(document, "n_layer"),
+            alphabet=_alphabet(document, size, alphabet),
+            vocab_size=size,
+            vocab_multiple=multiple,
+            norm_eps=number(document, "norm_epsilon", 1e-5),
+            equivariant=equivariant,
+            strategy=document.get("bidirectional_strategy") or "add",
+            exchange=equivariant and bool(document.get("fused_add_norm", True)),
+            **ssm_settings(document),
+        )
     )
     if equivariant:
         _check_complement(document.get("complement_map"), config)

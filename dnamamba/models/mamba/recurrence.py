@@ -37,7 +37,7 @@ class MambaRecurrence:
         self.state = initial_state(backbone.config, batch_size, device=self._embedding.device, dtype=dtype)
 
     def load(self, state: State, rows: slice = slice(None)) -> None:
-        """Let these rows go on from a state of as many sequences, or of one for all of them."""
+        """Let these rows resume from a state of as many sequences, or of one for all of them."""
         for ours, theirs in zip(self.state, state, strict=True):
             ours.conv[rows] = theirs.conv
             ours.ssm[rows] = theirs.ssm

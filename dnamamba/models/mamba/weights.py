@@ -75,13 +75,15 @@ def _state_spaces_config(document: dict[str, Any], alphabet: str | None) -> Mode
     if unknown:
         raise UserError(f"unknown settings {', '.join(sorted(unknown))}; give a Mamba-1 model of mamba_ssm")
     size = number(document, "vocab_size")
-    return MambaConfig(
-        d_model=number(document, "d_model"),
-        n_layer=number(document, "n_layer"),
-        alphabet=alphabet_of(size, alphabet),
-        vocab_size=size,
-        vocab_multiple=number(document, "pad_vocab_size_multiple", 8),
-        **ssm_settings(document),
+    return MambaConfig.from_dict(
+        dict(
+            d_model=number(document, "d_model"),
+            n_layer=number(document, "n_layer"),
+            alphabet=alphabet_of(size, alphabet),
+            vocab_size=size,
+            vocab_multiple=number(document, "pad_vocab_size_multiple", 8),
+            **ssm_settings(document),
+        )
     )
 
 
@@ -112,20 +114,22 @@ def _hf_config(document: dict[str, Any], alphabet: str | None) -> ModelConfig:
     )
     width, expand = number(document, "hidden_size", 768), number(document, "expand", 2)
     rank, size = document.get("time_step_rank", "auto"), number(document, "vocab_size", 50280)
-    return MambaConfig(
-        d_model=width,
-        n_layer=number(document, "num_hidden_layers", 32),
-        alphabet=alphabet_of(size, alphabet),
-        vocab_size=size,
-        d_state=number(document, "state_size", 16),
-        d_conv=number(document, "conv_kernel", 4),
-        expand=int(expand) if expand == int(expand) else expand,
-        dt_rank=None if rank == "auto" else rank,
-        dt_min=number(document, "time_step_min", 1e-3),
-        dt_max=number(document, "time_step_max", 1e-1),
-        dt_init_floor=number(document, "time_step_floor", 1e-4),
-        norm_eps=number(document, "layer_norm_epsilon", 1e-5),
-        vocab_multiple=8 if size % 8 == 0 else 1,
+    return MambaConfig.from_dict(
+        {
+            "d_model": width,
+            "n_layer": number(document, "num_hidden_layers", 32),
+            "alphabet": alphabet_of(size, alphabet),
+            "vocab_size": size,
+            "d_state": number(document, "state_size", 16),
+            "d_conv": number(document, "conv_kernel", 4),
+            "expand": int(expand) if expand == int(expand) else expand,
+            "dt_rank": None if rank == "auto" else rank,
+            "dt_min": number(document, "time_step_min", 1e-3),
+            "dt_max": number(document, "time_step_max", 1e-1),
+            "dt_init_floor": number(document, "time_step_floor", 1e-4),
+            "norm_eps": number(document, "layer_norm_epsilon", 1e-5),
+            "vocab_multiple": 8 if size % 8 == 0 else 1,
+        }
     )
 
 

@@ -1,1 +1,1 @@
-"""The two ways of finding a head: by gradient, or in closed form."""
+"""The two ways of finding a head: by gradient descent, or by a closed form."""

@@ -46,7 +46,7 @@ def check_closed(ckpt_path: str | None, processes: int) -> None:
         UserError: it does; the message names the key.
     """
     if ckpt_path is not None:
-        raise UserError("ckpt_path: task.fit=closed leaves no checkpoint to go on from")
+        raise UserError("ckpt_path: task.fit=closed leaves no checkpoint to resume from")
     if processes > 1:
         raise UserError(f"task.fit=closed is of one process, not of {processes}")
 

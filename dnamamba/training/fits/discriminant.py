@@ -1,4 +1,4 @@
-"""A linear discriminant in closed form, from sums over the features of each class.
+"""A closed-form linear discriminant, from sums over the features of each class.
 
 Fisher 1936, "The use of multiple measurements in taxonomic problems"; the covariance shrunk towards a
 multiple of the identity as by Friedman 1989, "Regularized discriminant analysis".

@@ -1,0 +1,109 @@
+"""Time and memory of all families at one size, against length.
+
+    python benchmarks/families.py --out logs/benchmarks/families
+    python benchmarks/families.py --device cpu --bases 1024 --powers 8 10 --out logs/benchmarks/families_cpu
+
+A step is forward, the family's own objective, backward and AdamW, in bf16 autocast over fp32 parameters
+(fp32 on a CPU). Each row is the median of a few, and the peak of memory that torch had handed out.
+"""
+
+import argparse
+import csv
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+import torch
+
+from dnamamba.models import LanguageModel, MambaConfig, ModelConfig
+from dnamamba.models.caduceus.config import CaduceusConfig
+from dnamamba.models.transformer.config import TransformerConfig
+from dnamamba.objectives.base import Batch
+from dnamamba.objectives.masked import MaskedBases
+from dnamamba.objectives.next_base import NextBase
+
+FAMILIES: dict[str, ModelConfig] = {
+    "mamba": MambaConfig(d_model=256, n_layer=16),
+    "caduceus_ph": CaduceusConfig(d_model=256, n_layer=16, equivariant=False),
+    "caduceus_ps": CaduceusConfig(d_model=256, n_layer=16),
+    "transformer": TransformerConfig(d_model=256, n_layer=8),
+}
+HEADER = ["family", "parameters", "batch", "length", "step_ms", "step_gib", "forward_ms", "forward_gib"]
+
+
+def median_of(call: Callable[[], None], device: str, repeats: int) -> tuple[float, float]:
+    """Milliseconds of a call, after one that does not count, and the peak GiB; 0 on a CPU."""
+    call()
+    on_gpu = device == "cuda"
+    if on_gpu:
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+    laps = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        call()
+        if on_gpu:
+            torch.cuda.synchronize()
+        laps.append(1e3 * (time.perf_counter() - began))
+    return statistics.median(laps), torch.cuda.max_memory_allocated() / 2**30 if on_gpu else 0.0
+
+
+def measure(config: ModelConfig, batch: int, length: int, device: str, repeats: int) -> list[float]:
+    """Time and memory of a training step, and of a forward pass without gradients."""
+    torch.manual_seed(0)
+    model = LanguageModel(config).to(device)
+    objective = (NextBase if model.backbone.causal else MaskedBases)(config).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=device == "cuda")
+    tokens = torch.randint(0, 4, (batch, length + 1), dtype=torch.uint8, device=device)
+    given: Batch = {"tokens": tokens, "index": torch.arange(batch, device=device)}
+    cast = torch.autocast("cuda", torch.bfloat16) if device == "cuda" else nullcontext()
+
+    def step() -> None:
+        with cast:
+            loss = objective.loss_sum(model, given) / objective.number_of_targets(given)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    def forward() -> None:
+        with torch.no_grad(), cast:
+            model(tokens[:, :-1])
+
+    return [*median_of(step, device, repeats), *median_of(forward, device, repeats)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Time all families at one size.")
+    parser.add_argument("--out", type=Path, default=Path("logs/benchmarks/families"))
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--bases", type=int, default=2**17, help="of a batch")
+    parser.add_argument("--powers", type=int, nargs="+", default=[10, 12, 14, 16, 17], help="of lengths")
+    parser.add_argument("--repeats", type=int, default=5)
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    device = torch.cuda.get_device_name() if args.device == "cuda" else "cpu"
+    with (args.out / "families.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*HEADER, "device", "torch"])
+        for power in args.powers:
+            for name, config in FAMILIES.items():
+                batch, length = args.bases >> power, 1 << power
+                try:
+                    values = [
+                        round(value, 2) for value in measure(config, batch, length, args.device, args.repeats)
+                    ]
+                except torch.cuda.OutOfMemoryError:
+                    values = ["does not fit"] * 4  # type: ignore[list-item]
+                size = sum(parameter.numel() for parameter in LanguageModel(config).parameters())
+                row = [name, size, batch, length, *values]
+                print(*row, flush=True)
+                writer.writerow([*row, device, torch.__version__])
+                file.flush()
+                if args.device == "cuda":
+                    torch.cuda.empty_cache()
+
+
+if __name__ == "__main__":
+    main()
