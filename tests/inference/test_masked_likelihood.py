@@ -1,4 +1,4 @@
-"""Pseudo-likelihood of a masked model: every value compared with a reading with its own mask, one at a time."""
+"""Pseudo-likelihood of a masked model: every value compared with a reading of its own mask alone."""
 
 import math
 from pathlib import Path
