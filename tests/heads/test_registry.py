@@ -69,5 +69,5 @@ def test_a_file_imports_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("kind", [None, 3, ["classification"], {}])
 def test_a_file_that_names_no_head_is_refused(kind: object) -> None:
-    with pytest.raises(UserError, match=r"decoder\.kind must be a name"):
+    with pytest.raises(UserError, match=r"decoder\.kind must be str \(got"):
         DecoderConfig.from_dict({"kind": kind, "labels": ["a", "b"]})
