@@ -95,7 +95,9 @@ class Vcf:
             for line in lines:
                 if not self.header and not line.startswith(b"##fileformat=VCF"):
                     kind = (
-                        "a BCF file: bcftools view makes a VCF of it" if line[:3] == b"BCF" else "no VCF file"
+                        "a BCF file: bcftools view makes a VCF of it"
+                        if line[:3] == b"BCF"
+                        else "not a VCF file"
                     )
                     raise UserError(f"{self.path} is {kind}")
                 self.header.append(line)

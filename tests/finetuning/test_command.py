@@ -32,7 +32,7 @@ def predictions(folder: Path) -> dict[str, float]:
 def test_a_mistake_is_one_line_and_leaves_nothing(folder: Path) -> None:
     done = run(folder, "data.table=absent.csv")
     assert done.returncode == 1
-    assert done.stderr == "dnamamba: error: absent.csv: no such file\n"
+    assert done.stderr == "dnamamba: error: data.table: no such file, absent.csv; did you mean t.csv?\n"
     assert not (folder / "logs").exists() or not [p for p in (folder / "logs").rglob("*") if p.is_file()]
 
 

@@ -34,7 +34,7 @@ def nothing_may_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (generate, "o.fa", ["prompt=ACGT"]),
         (score, "o.tsv", ["region=one:1-4"]),
-        (score, "o.vcf", ["vcf=v.vcf"]),
+        (score, "o.vcf", []),
         (embed, "o.npz", []),
         (tracks, "o.bw", []),
     ],
@@ -48,10 +48,12 @@ def test_unwritable_folder_is_refused_first(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Before the model, which is not there, is looked for."""
+    """Before the model, which is none, is read."""
+    (tmp_path / "empty").mkdir()
     nothing_may_be_written(monkeypatch)
-    given = [f"out={tmp_path / name}", "model=nowhere", *overrides]
+    given = [f"out={tmp_path / name}", f"model={tmp_path / 'empty'}", *overrides]
     given += [] if command is generate else [f"fasta={genome}"]
+    given += [f"vcf={genome}"] if name == "o.vcf" else []
     config = inference_config(command.__module__.rpartition(".")[2], *given)
     with pytest.raises(UserError, match=rf"^out=.*{name}: can't be written \(Permission denied\)"):
         command(config)

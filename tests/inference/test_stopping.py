@@ -12,7 +12,7 @@ PROGRAM = """
 import os, signal, sys
 from dnamamba import score
 from dnamamba.commands import score as command
-def stopped(model, vcf, genome, windows, bases_per_batch, out, advance):
+def stopped(model, vcf, genome, windows, bases_per_batch, out, advance, label):
     out.write_bytes(b"half")
     os.kill(os.getpid(), {number})
     raise SystemExit("went on")

@@ -71,7 +71,7 @@ def test_regions_in_any_order(
     ("overrides", "message"),
     [
         (("out=x.wig",), "out=x.wig must be a file's name that ends in .bw or .bigwig or .bigWig"),
-        (("out=", "quantity=both"), "out= must be a file's name that ends in .bw"),
+        (("out=", "quantity=both"), "out: is empty; give a path"),
         (("out=d/.bw", "quantity=both"), "out=d/.bw must be a file's name that ends in .bw"),
         (("out=there.bw",), "out=there.bw is there already; set overwrite=true"),
         (("out=x.bw", "quantity=surprise"), "quantity must be one of log_likelihood, entropy, both"),

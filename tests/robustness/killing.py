@@ -151,7 +151,7 @@ def _content(path: Path, folder: Path) -> Any:
     if path.suffix == ".ckpt":
         checkpoint = torch.load(path, weights_only=True)
         # Lightning's counters of what one process did.
-        return {key: _plain(value) for key, value in checkpoint.items() if key != "loops"}
+        return {key: _plain(value) for key, value in checkpoint.items() if key not in ("epoch", "loops")}
     data = path.read_bytes().replace(os.fsencode(folder), b"FOLDER")
     if path.name in ("results.json", "metrics.json"):
         return re.sub(rb'"training_seconds": [0-9.]+', b"", data)
