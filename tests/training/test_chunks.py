@@ -323,8 +323,8 @@ def peak_memory(length: int, chunk: int) -> int:
 
 
 def test_memory_follows_the_chunk_and_not_the_length() -> None:
-    whole = peak_memory(2**14, 2**14)
-    short, long = (peak_memory(length, 2**11) for length in (2**12, 2**14))
+    whole = peak_memory(2**13, 2**13)
+    short, long = (peak_memory(length, 2**10) for length in (2**11, 2**13))
     assert long < 1.5 * short  # in proportion to the length it would be 4
     assert long < whole / 3
 
