@@ -10,6 +10,7 @@ import pytest
 
 PROGRAM = """
 import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its jobs ignore it
 from dnamamba import score
 from dnamamba.commands import score as command
 def stopped(model, vcf, genome, windows, bases_per_batch, out, advance, label):
