@@ -8,25 +8,28 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from dnamamba.commands.unused import absent
 from dnamamba.errors import UserError
+from dnamamba.hub import is_name
 
 
 def check_paths(cfg: DictConfig, *keys: str) -> None:
     """Look for every file or folder that `keys` name in a configuration; what is null is none.
 
+    A model may also be of the Hugging Face Hub, by `owner/name`: that is for `load` to find.
+
     Raises:
         UserError: naming the key and what lies in its folder instead.
     """
     for key in keys:
-        parent, _, last = key.rpartition(".")
-        group = OmegaConf.select(cfg, parent) if parent else cfg
-        if not isinstance(group, DictConfig) or last not in group or OmegaConf.is_missing(group, last):
+        value = None if absent(cfg, key) else OmegaConf.select(cfg, key)
+        if not isinstance(value, str) or os.path.exists(os.path.expanduser(value)):
             continue
-        value = group[last]
-        if isinstance(value, str) and not os.path.exists(os.path.expanduser(value)):
-            raise UserError(
-                f"{key}: {'no model at' if last == 'model' else 'no such file,'} {value}{_near(value)}"
-            )
+        if key == "model" and is_name(value):
+            continue
+        raise UserError(
+            f"{key}: {'no model at' if key == 'model' else 'no such file,'} {value}{_near(value)}"
+        )
 
 
 def _near(value: str) -> str:

@@ -76,16 +76,15 @@ def check_unused(cfg: DictConfig, overrides: Sequence[str]) -> None:
     """
     given = [(key.lstrip("+"), value) for key, _, value in (text.partition("=") for text in overrides)]
     for rule in RULES:
-        top, _, _ = rule.other.partition(".")
-        if top not in cfg or _absent(cfg, rule.other) or rule.has_effect(OmegaConf.select(cfg, rule.other)):
+        if absent(cfg, rule.other) or rule.has_effect(OmegaConf.select(cfg, rule.other)):
             continue
         for name, value in given:
             if value != "null" and any(name == key or name.startswith(f"{key}.") for key in rule.keys):
                 raise UserError(f"{name}: has no effect without {rule.needs} (got {value}); leave it out")
 
 
-def _absent(cfg: DictConfig, key: str) -> bool:
-    """Whether the configuration has no such key: then the rule is another command's."""
+def absent(cfg: DictConfig, key: str) -> bool:
+    """Whether a configuration has no such key, which is then another command's, or no value for it yet."""
     group, _, last = key.rpartition(".")
     node = OmegaConf.select(cfg, group) if group else cfg
     return not isinstance(node, DictConfig) or last not in node or OmegaConf.is_missing(node, last)
