@@ -47,8 +47,13 @@ def experiment_names(command: str | None = None) -> list[str]:
         for path in home.rglob("*.yaml")
     }
     of_name = {**of_file, **{name: of_file[row["base"]] for name, row in paper().items()}}
-    wanted = "pretrain" if command == "plan" else command
+    wanted = None if command is None else settings_command(command)
     return sorted(name for name, found in of_name.items() if wanted in (None, found))
+
+
+def settings_command(command: str) -> str:
+    """The command whose settings a command takes: its own, but `plan` those of `pretrain`."""
+    return "pretrain" if command == "plan" else command
 
 
 def command_of(text: str) -> str | None:

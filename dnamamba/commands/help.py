@@ -8,7 +8,7 @@ from itertools import dropwhile
 from pathlib import Path
 from typing import NamedTuple
 
-from dnamamba.commands.experiments import command_of, conf_dir, experiment_names
+from dnamamba.commands.experiments import command_of, conf_dir, experiment_names, settings_command
 
 HIDDEN = ("defaults", "hydra")  # Hydra's own
 FLAGS = {
@@ -112,7 +112,7 @@ def _group(command: str, group: str, choice: str | None, width: int) -> list[str
         names = textwrap.wrap(", ".join(experiment_names(command)), width - 2, break_on_hyphens=False)
         return ["experiment=NAME, settings that go together:", *(f"  {line}" for line in names)]
     lines = [f"{group}={choice}, a choice of:"]
-    wanted = "pretrain" if command == "plan" else command
+    wanted = settings_command(command)
     files = sorted((conf_dir() / group).glob("*.yaml"))
     choices = [path.stem for path in files if command_of(path.read_text()) in (None, wanted)]
     about = [Setting(name, "", _purpose(group, name)) for name in choices]
