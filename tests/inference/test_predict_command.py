@@ -241,5 +241,5 @@ def test_command_line_finds_missing_files_first(run: Run) -> None:
     assert [(row["id"], row["start"], row["end"]) for row in rows(Path("q.tsv"))] == [("1.10", "80", "100")]
     with pytest.raises(UserError, match=r"^fasta: no such file, h\.fa; did you mean g\.fa\?$"):
         command(composed("predict", ["model=classification", "fasta=h.fa", "out=x.tsv"]))
-    with pytest.raises(UserError, match=r"^model: no model at no/where; there is no folder no$"):
-        command(composed("predict", ["model=no/where", "fasta=g.fa", "out=x.tsv"]))
+    with pytest.raises(UserError, match=r"^model: no model at no/where/here; there is no folder no/where$"):
+        command(composed("predict", ["model=no/where/here", "fasta=g.fa", "out=x.tsv"]))
