@@ -88,7 +88,7 @@ class Plan:
         return sum(times) if times else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, totals included."""
+        """Return plain values, totals included."""
         totals = {name: getattr(self, name) for name in ("steps", "bases", "memory_gib", "seconds")}
         return {**asdict(self), **totals}
 
@@ -105,7 +105,7 @@ def plan(
     device_name: str = "",
     device_memory_gib: float | None = None,
 ) -> Plan:
-    """The plan of a run, pretraining or fine-tuning; nothing is trained and no GPU is touched.
+    """Plan a run, pretraining or fine-tuning; nothing is trained and no GPU is touched.
 
     Args:
         stages: of the run.
@@ -198,7 +198,7 @@ def _bytes(
     chunk: int | None,
     train: TrainConfig,
 ) -> float:
-    """Peak memory of a process: steps of `a_step` bases, micro-batches of `size` sequences of a stage."""
+    """Estimate a process's peak bytes: steps of `a_step` bases, micro-batches of `size` sequences."""
     if chunk is None:
         checkpointing = train.activation_checkpointing
         return step_bytes(
@@ -216,7 +216,7 @@ def _seconds(
     chunk: int | None,
     train: TrainConfig,
 ) -> float:
-    """Duration of a step of a stage; where sequences differ in length, of those of the mean length."""
+    """Estimate the seconds of a stage's step; sequences of different lengths count as of the mean length."""
     length = stage.length if stage.mean is None else round(stage.mean)
     if chunk is None:
         checkpointing = train.activation_checkpointing
@@ -239,7 +239,7 @@ def plan_run(
     device: str | None = None,
     training_segments: int = 0,
 ) -> Plan:
-    """The plan of the run that these settings describe; of the data at most an index is read.
+    """Plan the run that these settings describe; of the data at most an index is read.
 
     Memory and time are those of a pretraining step; fine-tuning reads as many bases through the same blocks.
 
@@ -314,12 +314,12 @@ def show_plan(made: Plan, console: Console) -> None:
 
 
 def gib(memory: float | None) -> str:
-    """GiB as a person says them."""
+    """Format GiB for a person."""
     return "not measured" if memory is None else f"{memory:.1f}"
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as a person says them."""
+    """Format seconds for a person."""
     if seconds is None:
         return "not measured"
     if seconds < 120:
@@ -331,7 +331,7 @@ def duration(seconds: float | None) -> str:
 
 
 def device_at_hand(name: str | None) -> tuple[str, float | None]:
-    """The device to plan for, and its memory in GiB if it is at hand."""
+    """Return the device to plan for, and its memory in GiB if it is at hand."""
     if name is not None:
         if name not in DEVICES:
             raise UserError(f"plan.device must be one that was measured ({', '.join(DEVICES)}), not {name!r}")

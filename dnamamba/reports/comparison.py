@@ -20,7 +20,7 @@ def compare(
     baselines: dict[str, dict[str, Any]],
     theirs: dict[str, dict[str, Tensor]],
 ) -> dict[str, Any]:
-    """Which is better by the head's headline, as plain values and as a sentence; nothing without baselines.
+    """Say which is better by the head's first metric, as values and a sentence; nothing without baselines.
 
     The model's lead over the best baseline of the test has an interval of its own: the two are resampled
     together. One of them is better where it holds no 0.
@@ -60,7 +60,7 @@ def compare(
 
 
 def metrics_table(results: dict[str, Any]) -> Table:
-    """The model's metrics, and under each those of the baselines."""
+    """Return the model's metrics, and under each those of the baselines."""
     baselines = results.get("baselines", {})
     title = f"test, {results['test']['examples']:,} sequences"
     # 80 columns hold it with the baselines only without a frame.
@@ -86,7 +86,7 @@ def metrics_table(results: dict[str, Any]) -> Table:
 
 
 def shown(value: float | None, digits: int = 4) -> str:
-    """A number as a person reads it."""
+    """Format a number for a person."""
     return "undefined" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 

@@ -67,7 +67,7 @@ def mamba_block_triton(
 def _parts(
     x: Tensor, weights: BlockWeights, conv_state: Tensor | None, eps: float, ranks: Ranks | None
 ) -> tuple[_Parts, Tensor]:
-    """The parts, and apart from them u, the convolution's input, so that it can be let go."""
+    """Return the parts, and apart from them u, the convolution's input, so that it can be let go."""
     (channels, rank), states = weights.dt_proj.shape, weights.A.shape[1]
     normed = _norm(x, weights.norm, eps, weights.in_proj.dtype)
     u = F.linear(normed, weights.in_proj[:channels])
@@ -98,7 +98,7 @@ def block_forward(
     dt_proj: Tensor, dt_bias: Tensor, A: Tensor, D: Tensor, out_proj: Tensor,
     conv_state: Tensor | None, ssm_state: Tensor | None, eps: float, save: bool, ranks: Ranks | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """y, both states after the last position, and (if `save`) the scan's states before every segment."""
+    """Return y, both states after the last position, and (if `save`) the scan's before every segment."""
     weights = BlockWeights(norm, in_proj, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A, D, out_proj)
     p, u = _parts(x, weights, conv_state, eps, ranks)
     conv_last = last_inputs(u, conv_state, conv_weight.shape[1] - 1) if p.last is None else p.last
@@ -132,7 +132,7 @@ def block_backward(
     conv_state: Tensor | None, ssm_state: Tensor | None, saved: Tensor, eps: float,
     ranks: Ranks | None = None,
 ) -> list[Tensor]:  # fmt: skip
-    """Gradients of x, the ten weights and both states before; of a state not given, an empty tensor."""
+    """Return the gradients of x, the ten weights and both initial states; empty for a state not given."""
     weights = BlockWeights(norm, in_proj, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A, D, out_proj)
     p, u = _parts(x, weights, conv_state, eps, ranks)
     del u  # while memory is short; it is one product to have it again

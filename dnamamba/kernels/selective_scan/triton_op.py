@@ -65,7 +65,7 @@ def scan_forward(
     save: bool,
     ranks: Ranks | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """y, the last state, and (if `save`) the states before every segment.
+    """Return y, the last state, and (if `save`) the states before every segment.
 
     With `ranks`, the initial and the last state are those of the whole sequence.
     """
@@ -124,7 +124,7 @@ def scan_backward(
     save_y: bool,
     ranks: Ranks | None = None,
 ) -> list[Tensor]:
-    """Gradients of u, dt, A, B, C, D, z, dt_bias and initial_state, then y again if `save_y`.
+    """Return gradients of u, dt, A, B, C, D, z, dt_bias and initial_state, then y again if `save_y`.
 
     What was not given, or not asked for, is an empty tensor. y takes a z. With `ranks`, `dlast` and the
     gradient of the initial state are those of the whole sequence.
@@ -211,7 +211,7 @@ _differentiable_scan = differentiable(scan_forward, _setup_context, _backward)
 
 @cache
 def processors(device: torch.device) -> int:
-    """Multiprocessors of `device`; one where there is none, under the interpreter."""
+    """Count the multiprocessors of `device`; 1 under the interpreter, where there are none."""
     if device.type != "cuda":
         return 1
     return torch.cuda.get_device_properties(device).multi_processor_count

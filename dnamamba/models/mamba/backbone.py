@@ -35,7 +35,7 @@ class MambaBlock(nn.Module):
         return x + mixed, state
 
     def _fused(self, x: Tensor, state: MixerState | None, ranks: Ranks | None) -> tuple[Tensor, MixerState]:
-        """The same block as one operator, which keeps less for the backward."""
+        """Return the same block as one operator, which keeps less for the backward."""
         autocast = torch.is_autocast_enabled(x.device.type)
         y, conv, ssm = mamba_block(
             x,
@@ -99,19 +99,19 @@ class MambaBackbone(Backbone):
         return BackboneOutput(hidden, tuple(states))
 
     def unembed(self, hidden: Tensor) -> Tensor:
-        """Logits [..., V] of final hidden states [..., D]: a product with the embedding, which is tied."""
+        """Return logits [..., V] of final hidden states [..., D], by the tied embedding."""
         return F.linear(hidden, self.embedding.weight)
 
     def blocks(self) -> Sequence[nn.Module]:
-        """The `MambaBlock`s, first to last."""
+        """Return the `MambaBlock`s, first to last."""
         return list(self.layers)
 
     def take(self, state: State, rows: Tensor) -> State:
-        """The state of these rows, each as often as it is named."""
+        """Return the state of these rows, each as often as it is named."""
         return tuple(MixerState(layer.conv[rows], layer.ssm[rows]) for layer in state)
 
     def detach(self, state: State) -> State:
-        """The same values, cut off from the graph: truncated backpropagation through time."""
+        """Return the same values, cut off from the graph: truncated backpropagation through time."""
         return tuple(MixerState(layer.conv.detach(), layer.ssm.detach()) for layer in state)
 
     def recurrence(self, rows: int, dtype: torch.dtype) -> Any:
