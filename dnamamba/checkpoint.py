@@ -43,7 +43,7 @@ def save_model(model: Model, folder: str | Path) -> None:
 
 
 def save_weights(model: Model, state: dict[str, Tensor], folder: Path) -> None:
-    """`save_model` of weights that lie elsewhere than in the model."""
+    """Save weights as `save_model` does, without a model."""
     document = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -67,7 +67,7 @@ def save_weights(model: Model, state: dict[str, Tensor], folder: Path) -> None:
 
 
 def _digest(document: dict[str, Any], weights: Path) -> str:
-    """The SHA-256 of what a model's two files hold, in hexadecimal."""
+    """Return the SHA-256 of what a model's two files hold, in hexadecimal."""
     rest = {key: value for key, value in document.items() if key != DIGEST}
     with weights.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
@@ -76,7 +76,7 @@ def _digest(document: dict[str, Any], weights: Path) -> str:
 
 
 def load(path: str | Path) -> Model:
-    """A model from a folder, a run's folder or a checkpoint, on the CPU and in evaluation mode.
+    """Return a model from a folder, a run's folder or a checkpoint, on the CPU and in evaluation mode.
 
     The folder may be another package's (`dnamamba.foreign`), or `owner/name` of the Hugging Face Hub.
 
@@ -111,7 +111,7 @@ def load(path: str | Path) -> Model:
 
 
 def _load_foreign(folder: Path) -> LanguageModel | None:
-    """The model in another package's folder; None of ours, and of one whose config.json can't be read."""
+    """Load a model of another package's folder; None for our own, and if config.json can't be read."""
     try:
         document = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -157,7 +157,7 @@ def _load_folder(folder: Path) -> Model:
 
 
 def model_hash(model: Model) -> str:
-    """The SHA-256 of a model's configuration and weights, in hexadecimal; the same from any file."""
+    """Return the SHA-256 of a model's configuration and weights, in hexadecimal; the same from any file."""
     config = model.config.to_dict()
     if model.config.family != OLD_FAMILY:
         config["family"] = model.config.family
@@ -169,7 +169,7 @@ def model_hash(model: Model) -> str:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A run's checkpoint: tensors and plain values only.
+    """Return a run's checkpoint: tensors and plain values only.
 
     Raises:
         UserError: the file is missing, damaged, or no checkpoint of dnamamba.
@@ -199,7 +199,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def checkpoint_config(checkpoint: dict[str, Any], path: Path) -> ModelConfig:
-    """The model's family and shape as the checkpoint at `path` holds them."""
+    """Return the model's family and shape as the checkpoint at `path` holds them."""
     contents = checkpoint["dnamamba"]
     return _model_config(contents.get("family", OLD_FAMILY), contents.get("model"), path)
 
@@ -213,7 +213,7 @@ def _model_config(family: Any, values: Any, path: Path) -> ModelConfig:
 
 
 def _decoder(values: Any, path: Path) -> DecoderConfig | None:
-    """What a fine-tuned model answers; None of a language model."""
+    """Return the head's configuration of a fine-tuned model; None for a language model."""
     try:
         return None if values is None else DecoderConfig.from_dict(values)
     except UserError as error:

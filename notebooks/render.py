@@ -46,7 +46,7 @@ def run(notebook: nbformat.NotebookNode, folder: str) -> None:
 
 
 def write(notebook: nbformat.NotebookNode, name: str, out: Path, *, folder: str) -> None:
-    """`name`.md and `name`_1.png, ... in `out`; paths below `folder`, where it ran, are made relative."""
+    """Write `name`.md and `name`_1.png, ... to `out`; paths below `folder`, where it ran, become relative."""
     parts = []
     pictures = 0
     for cell in notebook.cells:

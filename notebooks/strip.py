@@ -17,7 +17,7 @@ METADATA = {
 
 
 def stripped(text: str) -> str:
-    """The notebook in `text` as it is kept in git."""
+    """Return the notebook in `text` as it is kept in git."""
     notebook = nbformat.reads(text, as_version=4)
     notebook.metadata = METADATA
     for cell in notebook.cells:

@@ -22,7 +22,7 @@ def compare(
 ) -> dict[str, Any]:
     """Say which is better by the head's first metric, as values and a sentence; nothing without baselines.
 
-    The model's lead over the best baseline of the test has an interval of its own: the two are resampled
+    The difference between model and best baseline has an interval of its own: the two are resampled
     together. One of them is better where it holds no 0.
 
     Args:
@@ -47,11 +47,11 @@ def compare(
         words = f"the model is better than every baseline, by {lead:.4f} over {best} ({both}; {bounds})"
     elif high < 0:
         words = (
-            f"a baseline is better than the model: {best}, by {-lead:.4f} ({both}; the model's lead has "
-            f"a {bounds})"
+            f"a baseline is better than the model: {best}, by {-lead:.4f} ({both}; model minus baseline: "
+            f"{bounds})"
         )
     else:
-        words = f"the model and {best} can't be told apart ({both}; the model's lead has a {bounds})"
+        words = f"the model and {best} do not differ significantly ({both}; model minus baseline: {bounds})"
     return {
         "best_baseline": best,
         "lead": {"metric": name, "value": lead, "low": _finite(low), "high": _finite(high)},
