@@ -43,7 +43,13 @@ def save_model(model: Model, folder: str | Path) -> None:
 
 
 def save_weights(model: Model, state: dict[str, Tensor], folder: Path) -> None:
-    """Save weights as `save_model` does, without a model."""
+    """Save a model as `save_model` does, with weights that are held elsewhere.
+
+    Args:
+        model: gives family, shape and head.
+        state: by name, the weights to save.
+        folder: written as a whole.
+    """
     document = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -84,7 +90,7 @@ def load(path: str | Path) -> Model:
         A `LanguageModel` as it was pretrained, or a `SequenceModel` as it was fine-tuned.
 
     Raises:
-        UserError: there is no model there, or it is damaged; the message names the file and what is wrong.
+        UserError: there is nothing there, or it is damaged; the message names the file and what is wrong.
     """
     name, path = str(path), Path(os.path.expanduser(path))
     if not path.exists() and is_name(name):

@@ -19,7 +19,7 @@ def exact_device(device: torch.device | str) -> torch.device:
 
 
 def exact(x: Tensor) -> Tensor:
-    """Return the tensor in float64, on its `exact_device`; gradients pass."""
+    """Return a tensor of any shape in float64, on its `exact_device`; gradients pass."""
     return x.to(exact_device(x.device)).double()
 
 
@@ -29,5 +29,5 @@ def exact_zeros(*shape: int, device: torch.device | str) -> Tensor:
 
 
 def rounded(x: Tensor, like: Tensor) -> Tensor:
-    """Return a float64 result in the dtype of `like` and then on its device."""
+    """Return a float64 result of any shape in the dtype of `like` and then on its device."""
     return x.to(like.dtype).to(like.device)

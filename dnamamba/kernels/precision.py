@@ -14,7 +14,7 @@ def state_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 def softplus(x: Tensor) -> Tensor:
-    """Return log(1 + exp(x)), to the precision of `x` everywhere."""
+    """Return log(1 + exp(x)) elementwise, to the precision of `x` everywhere."""
     return F.softplus(x, threshold=SOFTPLUS_LINEAR_FROM)
 
 

@@ -112,7 +112,7 @@ class Objective(nn.Module):
         raise NotImplementedError(f"{type(self).__name__}.meter")
 
     def logged(self, loss: Tensor, batch: Batch) -> dict[str, Tensor | float]:
-        """Return what else to log of a step, by name without `train/`; `loss` is the step's, per target."""
+        """Return what else to log of a step, by name without `train/`; `loss` is a scalar, per target."""
         return {}
 
     def unchanged(self) -> dict[str, Any]:

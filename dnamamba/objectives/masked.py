@@ -98,7 +98,7 @@ class MaskedBases(Objective):
         return MaskedMeter(self)
 
     def logged(self, loss: Tensor, batch: Batch) -> dict[str, Tensor | float]:
-        """Return bits per masked base, and the length of the step's windows."""
+        """Return bits per masked base of the scalar `loss`, and the length of the step's windows."""
         return {"bits_per_masked_base": loss / math.log(2), "length": float(batch["tokens"].shape[1] - 1)}
 
     def unchanged(self) -> dict[str, Any]:

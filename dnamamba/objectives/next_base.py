@@ -63,7 +63,7 @@ class NextBase(Objective):
         return _cross_entropy(logits, targets_of(batch["tokens"], self.scored))
 
     def chunks(self, model: nn.Module, batch: Batch, multiple: int = 1) -> Chunks:
-        """Return the same, a sum over chunks; what follows the last target of all rows is not read."""
+        """See `Objective.chunks`; what follows the last target of all rows is not read."""
         tokens = batch["tokens"]
         counts = torch.cat([part.any(0) for part in self._counted(tokens)])
         after = int(counts.flip(0).to(torch.uint8).argmax()) if bool(counts.any()) else 0
@@ -89,7 +89,7 @@ class NextBase(Objective):
         return NextBaseMeter(self.scored, self.classes)
 
     def logged(self, loss: Tensor, batch: Batch) -> dict[str, Tensor | float]:
-        """Return bits per base, and the length of the step's windows."""
+        """Return bits per base of the scalar `loss`, and the length of the step's windows."""
         return {"bits_per_base": loss / math.log(2), "length": float(batch["tokens"].shape[1] - 1)}
 
 

@@ -53,7 +53,7 @@ class SequenceObjective(Objective):
         self.head.check_smoothing(config.label_smoothing)
         known = ("loss", *self.head.scores)
         if config.monitor not in known:
-            raise UserError(f"task.monitor={config.monitor} is none of {', '.join(known)}")
+            raise UserError(f"task.monitor: expected one of {', '.join(known)} (got {config.monitor})")
         self.config = config
         self.padding = cast(Literal["right", "left"], padding)
         self.register_buffer("weights", weights, persistent=False)
@@ -90,7 +90,7 @@ class SequenceObjective(Objective):
             )
 
     def chunks(self, model: nn.Module, batch: Batch, multiple: int = 1) -> Chunks:
-        """Return the same, of pooled vectors that are sums over chunks."""
+        """See `Objective.chunks`; a pooled vector is a sum over chunks."""
         sequences = cast(SequenceModel, model)
         tokens, weights = sequences.weighted(batch["tokens"], batch.get("lengths"), padding=self.padding)
         return Chunks(

@@ -182,7 +182,7 @@ class FinetuningReport:
     def finish(
         self, console: Console, folder: Path, outcomes: dict[str, Any], facts: dict[str, Any]
     ) -> dict[str, Any]:
-        """Write metrics.json, predictions.tsv and pictures; print a table."""
+        """Write metrics.json, predictions.tsv and pictures; print a table. See `Report.finish`."""
         scored = {split: outcome.scored for split, outcome in outcomes.items()}
         with console.status("bootstrapping"):
             results, draws = score_all(self.decoder, scored, self.task.bootstrap)

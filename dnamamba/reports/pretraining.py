@@ -49,7 +49,7 @@ class PretrainingReport:
     def finish(
         self, console: Console, folder: Path, outcomes: dict[str, Any], facts: dict[str, Any]
     ) -> dict[str, Any]:
-        """Write results.json and learning_curve.png; print a table for each split."""
+        """Write results.json and learning_curve.png; print a table for each split. See `Report.finish`."""
         results: dict[str, Any] = {self.headline: {}, "markov_bits_per_base": {}}
         for split, outcome in outcomes.items():
             for name, value in outcome.metrics.items():

@@ -155,7 +155,8 @@ def _trained(
     if suite.metric not in test:
         known = ", ".join(key for key, value in test.items() if isinstance(value, dict))
         raise UserError(
-            f"{type(suite).__name__}.metric: is none of this task (got {suite.metric!r}); choose of {known}"
+            f"{type(suite).__name__}.metric: not a metric of its task (got {suite.metric!r}); "
+            f"choose one of {known}"
         )
     found = test[suite.metric]
     seconds = time.perf_counter() - began

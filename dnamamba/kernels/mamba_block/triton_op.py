@@ -98,7 +98,17 @@ def block_forward(
     dt_proj: Tensor, dt_bias: Tensor, A: Tensor, D: Tensor, out_proj: Tensor,
     conv_state: Tensor | None, ssm_state: Tensor | None, eps: float, save: bool, ranks: Ranks | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """Return y, both states after the last position, and (if `save`) the scan's before every segment."""
+    """Return y, both states after the last position, and (if `save`) the scan's before every segment.
+
+    Args:
+        x: [B, L, D].
+        norm ... out_proj: the fields of `BlockWeights`.
+        conv_state: [B, K - 1, E] or None.
+        ssm_state: [B, E, N] or None.
+        eps: of the norm.
+        save: whether a backward will follow.
+        ranks: that hold the sequence.
+    """
     weights = BlockWeights(norm, in_proj, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A, D, out_proj)
     p, u = _parts(x, weights, conv_state, eps, ranks)
     conv_last = last_inputs(u, conv_state, conv_weight.shape[1] - 1) if p.last is None else p.last
@@ -132,7 +142,14 @@ def block_backward(
     conv_state: Tensor | None, ssm_state: Tensor | None, saved: Tensor, eps: float,
     ranks: Ranks | None = None,
 ) -> list[Tensor]:  # fmt: skip
-    """Return the gradients of x, the ten weights and both initial states; empty for a state not given."""
+    """Return the gradients of x, the ten weights and both initial states; empty for a state not given.
+
+    Args:
+        dy: [B, L, D], the gradient of y.
+        dconv, dlast: the gradients of both last states, or None.
+        x ... ssm_state, eps, ranks: as in `block_forward`.
+        saved: from `block_forward`.
+    """
     weights = BlockWeights(norm, in_proj, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A, D, out_proj)
     p, u = _parts(x, weights, conv_state, eps, ranks)
     del u  # while memory is short; it is one product to have it again

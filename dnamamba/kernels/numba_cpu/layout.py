@@ -19,7 +19,8 @@ def array(x: Tensor, *sizes: int) -> Any:
     that of the weights that it has gathered.
 
     Args:
-        sizes: of the last dimensions.
+        x: a tensor of any shape.
+        sizes: of the last dimensions of the array.
     """
     x = x.detach()
     activation = x.ndim > 2
@@ -36,10 +37,10 @@ def array(x: Tensor, *sizes: int) -> Any:
 
 
 def like(x: Tensor, size: int) -> Tensor:
-    """Return new memory for what belongs to `x`, its last dimension filled up to `size`."""
+    """Return new memory in the shape of `x` [..., n], its last dimension filled up: [..., size]."""
     return x.new_empty((*x.shape[:-1], size), dtype=torch.float32)
 
 
 def back(x: Tensor, to: Tensor) -> Tensor:
-    """Return the part of `x` that is in the shape of `to`, in its dtype."""
+    """Return the first rows, columns, ... of `x` [..., size] in the shape and dtype of `to` [..., n]."""
     return x[tuple(slice(size) for size in to.shape)].to(to.dtype)

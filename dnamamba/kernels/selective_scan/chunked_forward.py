@@ -151,12 +151,12 @@ def recur(states: Tile, decay: Tile, state: Tensor) -> Tensor:
 
 
 def in_dtype_of(buffer: Tensor, x: Tensor) -> Tensor:
-    """Return `x` in the dtype of `buffer`: itself, or a copy in `buffer`."""
+    """Return `x` [R, T, E] in the dtype of `buffer`: itself, or a copy in `buffer`."""
     return x if x.dtype == buffer.dtype else buffer.copy_(x)
 
 
 def gate(z: Tensor, out: Tensor) -> Tensor:
-    """Write silu(z) into `out`, computed in its dtype."""
+    """Write silu(z) into `out`, both [R, T, E], computed in its dtype."""
     return aten.silu.out(in_dtype_of(out, z), out=out)
 
 

@@ -68,6 +68,11 @@ def scan_forward(
     """Return y, the last state, and (if `save`) the states before every segment.
 
     With `ranks`, the initial and the last state are those of the whole sequence.
+
+    Args:
+        u ... dt_softplus: as in `selective_scan`, [B, L, E] and so on.
+        save: whether a backward will follow.
+        ranks: that hold the sequence.
     """
     inputs = ScanInputs(u, dt, A, B, C, _dense(D), z, _dense(dt_bias), dt_softplus)
     sweeps = gluon_sweeps if gluon_sweeps.takes(inputs) else triton_sweeps
@@ -128,6 +133,13 @@ def scan_backward(
 
     What was not given, or not asked for, is an empty tensor. y takes a z. With `ranks`, `dlast` and the
     gradient of the initial state are those of the whole sequence.
+
+    Args:
+        dy: [B, L, E], the gradient of y.
+        dlast: [B, E, N], the gradient of the last state, or None.
+        u ... dt_softplus, ranks: as in `scan_forward`.
+        saved_states: from `scan_forward`.
+        save_y: whether y is wanted again.
     """
     assert z is not None or not save_y, "y is written again together with dz, where there is a gate"
     inputs = ScanInputs(u, dt, A, B, C, _dense(D), z, _dense(dt_bias), dt_softplus)

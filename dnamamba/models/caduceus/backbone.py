@@ -89,7 +89,8 @@ class CaduceusBackbone(Backbone):
     ) -> BackboneOutput:
         """Read tokens, [B, L] of any integer dtype; with `blocks`, stop after that many of them.
 
-        Hidden states are [B, L, D], of PS [B, L, 2 D]; the final norm comes only after the last block.
+        Hidden states are [B, L, D], of PS [B, L, 2 D]; the final norm comes only after the last block. See
+        `Backbone.forward`.
         """
         assert state is None, "a model that reads both ways has no state"
         tokens = tokens.int()

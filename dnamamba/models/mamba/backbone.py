@@ -83,7 +83,7 @@ class MambaBackbone(Backbone):
         """Read tokens, [B, L] of any integer dtype (uint8 as stored), after `state` if one is given.
 
         With `blocks`, stop after that many of them: the residual stream there, and the final norm only after
-        the last.
+        the last. See `Backbone.forward`.
         """
         x = self.embedding(tokens.int())
         states = []
@@ -107,7 +107,7 @@ class MambaBackbone(Backbone):
         return list(self.layers)
 
     def take(self, state: State, rows: Tensor) -> State:
-        """Return the state of these rows, each as often as it is named."""
+        """Return the state of these rows, int64 [rows], each as often as it is named."""
         return tuple(MixerState(layer.conv[rows], layer.ssm[rows]) for layer in state)
 
     def detach(self, state: State) -> State:

@@ -74,7 +74,7 @@ class MambaMixer(nn.Module):
         return any(type(projection) is not nn.Linear for projection in projections)
 
     def block_weights(self, norm: Tensor) -> BlockWeights:
-        """Return the parameters that the fused block takes, with the weight of the norm before the mixer."""
+        """Return the parameters that the fused block takes, with the norm before the mixer, [D]."""
         return BlockWeights(
             norm=norm,
             in_proj=self.in_proj.weight,

@@ -106,7 +106,7 @@ class TransformerBackbone(Backbone):
     def forward(
         self, tokens: Tensor, state: State | None = None, *, blocks: int | None = None
     ) -> BackboneOutput:
-        """Read tokens, [B, L] of any integer dtype; with `blocks`, stop after that many of them."""
+        """Read tokens, [B, L] of any integer dtype. See `Backbone.forward`."""
         assert state is None, "this family has no state"
         x = self.embedding(tokens.int())
         turns = turns_of(tokens.shape[1], self.config, x)
@@ -127,7 +127,7 @@ class TransformerBackbone(Backbone):
 
 
 def turns_of(length: int, config: TransformerConfig, like: Tensor) -> Turns:
-    """Return the positions' angles: position times base^(-2i / d_head), computed in float64.
+    """Return the positions' angles [L, d_head / 2]: position times base^(-2i / d_head), in float64.
 
     Args:
         length: positions L.
