@@ -13,7 +13,7 @@ from dnamamba.errors import UserError
 def parquet_columns(
     path: Path, wanted: Callable[[Sequence[str]], Collection[str]]
 ) -> tuple[list[str], dict[str, list[str]], list[int]]:
-    """The header, the wanted columns as text, and the numbers of the rows (from 1); nothing else is read.
+    """Read the header, the wanted columns as text, and the numbers of the rows (from 1); nothing else.
 
     What is missing is empty: null, NaN (which pandas writes for it) and NaT.
 

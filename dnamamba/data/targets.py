@@ -32,7 +32,7 @@ class Targets(NamedTuple):
     values: NDArray[Any]
 
     def counts(self, rows: NDArray[np.bool_]) -> list[int]:
-        """Sequences of each class or label among some rows; of a number, all of them."""
+        """Count the sequences of each class or label among some rows; for numbers, all of them."""
         values = self.values[rows]
         if self.reads == "class":
             return np.bincount(values, minlength=len(self.names)).tolist()
@@ -41,7 +41,7 @@ class Targets(NamedTuple):
         return [len(values)]
 
     def identity(self) -> bytes:
-        """What a resumed run must find again; numbers as float32, as checkpoints had them at first."""
+        """Return what a resumed run must find again; numbers as float32, as checkpoints had them at first."""
         if self.reads != "number":
             return self.values.tobytes()
         with np.errstate(over="ignore"):
@@ -55,7 +55,7 @@ def targets_of(
     declared: Sequence[str] | None,
     split: Assignment,
 ) -> Targets:
-    """Numbers for labels.
+    """Turn labels into numbers.
 
     Args:
         reads: one of `READS`, what `dnamamba.heads.base.Head.reads` is.

@@ -96,20 +96,20 @@ def chunked_backward(
 
 
 def spans_of(length: int, chunk: int) -> list[slice]:
-    """The chunks of a sequence; what is over makes a short first one, as the last is read only once."""
+    """Cut a sequence into chunks; the rest is a short first one, because the last is read only once."""
     edges = sorted({0, *range(length % chunk, length + 1, chunk)})
     return [slice(start, stop) for start, stop in pairwise(edges)]
 
 
 def leaves_of(state: Any) -> list[Tensor]:
-    """The tensors of a state, in order; of None, none."""
+    """Return the tensors of a state, in order; of None, none."""
     if state is None:
         return []
     return [state] if isinstance(state, Tensor) else [leaf for part in state for leaf in leaves_of(part)]
 
 
 def with_leaves(state: Any, leaves: Iterator[Tensor]) -> Any:
-    """A state of the same form with these tensors."""
+    """Return a state of the same form with these tensors."""
     if state is None or isinstance(state, Tensor):
         return None if state is None else next(leaves)
     parts = [with_leaves(part, leaves) for part in state]
@@ -134,7 +134,7 @@ class _Reading(NamedTuple):
 
     @torch.no_grad()
     def borders(self, spans: list[slice], *, terms: bool) -> tuple[list[Any], Any]:
-        """The state before each span and after the last, and the sum of their terms if `terms` (else 0)."""
+        """Return the states before each span and after the last, and the sum of terms (0 without `terms`)."""
         states: list[Any] = [None]
         total: Any = 0
         kept: list[Tensor] = []
@@ -220,7 +220,7 @@ def _in_reverse(
 
 
 def _loss_and_weight(loss_of: Callable[[Tensor], Tensor], total: Tensor) -> tuple[Tensor, Tensor]:
-    """The loss, with its graph, and its derivative with respect to the sum of all terms."""
+    """Return the loss, with its graph, and its derivative with respect to the sum of all terms."""
     total = total.requires_grad_()
     with torch.enable_grad():
         loss = loss_of(total)

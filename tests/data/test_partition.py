@@ -85,7 +85,7 @@ def test_groups_go_before_the_files_own_split() -> None:
 @pytest.mark.parametrize(
     ("examples", "changes", "message"),
     [
-        (build(["AC", "GT"], ["train", "tset"]), {}, "sequence s1: split 'tset' is none of train, training"),
+        (build(["AC", "GT"], ["train", "tset"]), {}, "sequence s1: split: expected one of train, training"),
         (build(["AC", "GT"]), {"valid": ["chr1"]}, "data.valid and data.test name groups, but the data has"),
         (
             build(["AC", "GT"], groups=["chr1", "chr2"]),

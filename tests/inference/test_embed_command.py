@@ -296,7 +296,7 @@ def test_a_missing_package_is_one_line(
     [
         (("out=.npz",), "out=.npz must be a file's name that ends in"),
         (("out=x.txt",), "out=x.txt must be a file's name that ends in .npz or .h5 or"),
-        (("out=x.h5ad", "pooling=none"), ".h5ad holds a vector a region"),
+        (("out=x.h5ad", "pooling=none"), ".h5ad holds a vector per region"),
         (("out=x.npz", "layer=7"), "layer 7: the model has layers 0"),
         (("out=x.npz", "layer=all"), "layer: Value 'all'"),
         (("out=x.npz", "bed=absent.bed"), "bed: no such file, absent.bed"),
