@@ -63,7 +63,9 @@ def main() -> None:
     parser.add_argument("--region", required=True, help="RECORD:START-END, from 0, end exclusive")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--distances", type=int, nargs="*", default=[2**n for n in (6, 8, 10, 12, 14, 16, 18)])
+    parser.add_argument(
+        "--distances", type=int, nargs="*", default=[2**n for n in (6, 8, 10, 12, 14, 16, 18)]
+    )
     parser.add_argument("--trials", type=int, default=64)
     options = parser.parse_args()
     record, _, ends = options.region.rpartition(":")
