@@ -27,6 +27,7 @@ class TrainConfig:
         "bases_per_step",
         "activation_checkpointing",
         "compile",
+        "chunk_graphs",
         "log_every",
         "validate_every",
         "checkpoint_every",
@@ -47,6 +48,7 @@ class TrainConfig:
     activation_checkpointing: bool = False
     compile: bool = False
     chunk_bases: Any = None  # int, auto or None: OmegaConf has no such union
+    chunk_graphs: Any = "auto"  # bool or auto
     backpropagation: str = "exact"
     log_every: int = 5
     validate_every: int = 100
@@ -72,6 +74,10 @@ class TrainConfig:
         if chunk not in (None, "auto") and (type(chunk) is not int or chunk < 1):
             raise UserError(
                 f"train.chunk_bases: expected a number of bases, auto or null (got {chunk!r}); set 1 or more"
+            )
+        if self.chunk_graphs not in (True, False, "auto") or type(self.chunk_graphs) is int:
+            raise UserError(
+                f"train.chunk_graphs: expected true, false or auto (got {self.chunk_graphs!r}); set one of them"
             )
         if self.backpropagation not in BACKPROPAGATION:
             raise UserError(
