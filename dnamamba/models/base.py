@@ -133,6 +133,8 @@ class Backbone(nn.Module):
         equivariant: whether the reverse complement of the input gives the reverse of the output.
         masked: whether it is trained to tell the base under the alphabet's `mask_id` from both sides.
         divisible: whether `ranks` may be set.
+        capturable: whether a CUDA graph can hold `forward`, backward and `after`, and a state of zeros is the
+            beginning of a sequence.
         max_length: the longest input, or None.
         adapters: names of the linear layers that LoRA may wrap.
         undecayed: last parts of the names of parameters that weight decay must leave alone.
@@ -146,6 +148,7 @@ class Backbone(nn.Module):
     equivariant: bool = False
     masked: bool = False
     divisible: ClassVar[bool] = False
+    capturable: ClassVar[bool] = False
     max_length: int | None = None
     adapters: ClassVar[tuple[str, ...]] = ()
     undecayed: ClassVar[tuple[str, ...]] = ()
@@ -166,6 +169,18 @@ class Backbone(nn.Module):
             blocks: how many blocks to run; None: all, and the final norm.
         """
         raise NotImplementedError(f"{type(self).__name__}.forward")
+
+    def after(self, tokens: Tensor, state: State | None = None) -> State:
+        """Return the state after these tokens, as `forward` returns it, without gradients.
+
+        A family whose last blocks make something else than states can leave that out.
+
+        Args:
+            tokens: [B, L].
+            state: from an earlier call; None: before the first base.
+        """
+        with torch.no_grad():
+            return self(tokens, state).state
 
     def unembed(self, hidden: Tensor) -> Tensor:
         """Return logits [..., V] of final hidden states [..., D]."""

@@ -23,17 +23,19 @@ class PoolingWeights:
         mode: `last`, `mean` or `next`.
         bases: uint8 [B, L], the numbers of `dnamamba.models.pooling.base_table` at each position.
         lengths: int64 [B], real positions of each row; positions behind them are ignored. None: all.
+        dtype: of weights that are not 0 or 1, and of the sums that they make.
     """
 
     mode: str
     bases: Tensor
     lengths: Tensor | None = None
+    dtype: torch.dtype = torch.float32
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "bases", within(self.bases, self.lengths))
 
     def __call__(self, span: slice) -> Tensor:
-        """Return weights [B, P, T] of a span's positions, float64 or bool; P is 4 in mode `next`, else 1."""
+        """Return weights [B, P, T] of a span's positions, `dtype` or bool; P is 4 in mode `next`, else 1."""
         position = torch.arange(span.start, span.stop, device=self.bases.device)
         if self.mode == "last":
             return (position == self._last[:, None])[:, None]
@@ -51,8 +53,8 @@ class PoolingWeights:
 
     @cached_property
     def _count(self) -> Tensor:
-        """float64 [B], known bases."""
-        return (self.bases != UNKNOWN).sum(1).clamp(min=1).double()
+        """[B], of `dtype`: known bases."""
+        return (self.bases != UNKNOWN).sum(1).clamp(min=1).to(self.dtype)
 
     @cached_property
     def _last(self) -> Tensor:

@@ -46,6 +46,10 @@ class LanguageModel(nn.Module):
         hidden, state = self.backbone(tokens, state)
         return LanguageModelOutput(self.backbone.unembed(hidden), state)
 
+    def after(self, tokens: Tensor, state: State | None = None) -> State:
+        """Return the state after tokens [B, L] alone, see `Backbone.after`."""
+        return self.backbone.after(tokens, state)
+
     def head(self, hidden: Tensor) -> Tensor:
         """Return logits [..., V] of final hidden states [..., D]."""
         return self.backbone.unembed(hidden)

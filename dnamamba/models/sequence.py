@@ -185,7 +185,8 @@ class SequenceModel(nn.Module):
             if padding == "left":
                 tokens = _to_the_left(tokens, lengths)
             tokens = tokens[:, : int(lengths.max())]
-        return tokens, PoolingWeights(self.decoder.mode, self._bases(tokens), lengths)
+        dtype = torch.promote_types(self.backbone.dtype, torch.float32)
+        return tokens, PoolingWeights(self.decoder.mode, self._bases(tokens), lengths, dtype)
 
     def answer(self, pooled: Tensor) -> Tensor:
         """Return logits [B, C] of pooled hidden states [B, head.in_features] of one strand."""

@@ -25,6 +25,7 @@ class Chunks(NamedTuple):
         targets_of: what the term of a span of positions needs to know, on the device.
         term_of: of the output of a span and these targets; a scalar, or with `loss_of` any tensor.
         loss_of: of the sum of the terms; None: the loss is that sum.
+        after: of tokens and a state, the state behind them, without gradients; None: `model` says it too.
     """
 
     model: nn.Module
@@ -32,6 +33,7 @@ class Chunks(NamedTuple):
     targets_of: Callable[[slice], Tensor]
     term_of: Callable[[Tensor, Tensor], Tensor]
     loss_of: Callable[[Tensor], Tensor] | None = None
+    after: Callable[[Tensor, Any], Any] | None = None
 
 
 class Meter(nn.Module):
@@ -70,11 +72,14 @@ class Objective(nn.Module):
         divisible: whether loss and metrics of tokens [B, L + 1] are sums over contiguous parts of them, each
             with the first base of the next one, when the model's state crosses from part to part.
         chunks_of_backbone: whether `chunks` has a part of the model read, which FSDP can't share out.
+        capturable: whether a CUDA graph can hold the `term_of` of `chunks`: it has no memory, and everything
+            that it needs of a batch comes through its arguments.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
     divisible: ClassVar[bool] = False
     chunks_of_backbone: ClassVar[bool] = False
+    capturable: ClassVar[bool] = False
 
     def loss_sum(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the losses of a micro-batch, in nats, added up over its targets."""

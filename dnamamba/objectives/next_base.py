@@ -48,7 +48,7 @@ class NextBase(Objective):
     """
 
     needs = ("causal",)
-    divisible = True
+    divisible = capturable = True
     scored: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
@@ -74,6 +74,7 @@ class NextBase(Objective):
             tokens[:, :-1],
             lambda span: targets_of(tokens[:, span.start : span.stop + 1], self.scored),
             _cross_entropy,
+            after=cast(LanguageModel, model).after,
         )
 
     def number_of_targets(self, batch: Batch) -> Tensor:

@@ -130,7 +130,9 @@ class InParts(nn.Module):
 
 def chunks_in_parts(chunks: Chunks, ranks: Ranks) -> Chunks:
     """Return the same sum over chunks, each of them read by all ranks together."""
+    after = chunks.after
     return chunks._replace(
         model=InParts(chunks.model, ranks),
         targets_of=lambda span: ranks.part(chunks.targets_of(span)),
+        after=None if after is None else lambda tokens, state: after(ranks.part(tokens), state),
     )

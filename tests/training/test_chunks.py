@@ -117,7 +117,7 @@ def test_pooled_gradients_equal_the_whole_step(mode: str, chunk: int) -> None:
     loss = loss_of(pool(mode, model(tokens).hidden, bases, lengths))
     loss.backward()
     expected = gradients_of(model, head)
-    weights = PoolingWeights(mode, bases, lengths)
+    weights = PoolingWeights(mode, bases, lengths, torch.float64)
     found = chunked_backward(model, tokens, chunk, weights, pooled, loss_of)
     assert found.item() == pytest.approx(loss.item(), rel=1e-12)
     check_equal(gradients_of(model, head), expected, 1e-12)
@@ -209,7 +209,7 @@ def test_a_frozen_model_is_read_once() -> None:
     model, head = Counting(language_model().backbone.requires_grad_(False)), nn.Linear(16, 1).double()
     tokens = windows()[:, :-1]
     lengths, bases = torch.tensor([150, 97, 2]), base_table("dna")[tokens.long()]
-    weights = PoolingWeights("mean", bases, lengths)
+    weights = PoolingWeights("mean", bases, lengths, torch.float64)
 
     def loss_of(vector: Tensor) -> Tensor:
         return head(vector).square().sum()

@@ -81,3 +81,27 @@ def mamba_block(
     return mamba_block_triton(
         x, weights, eps=eps, dtype=dtype, conv_state=conv_state, ssm_state=ssm_state, ranks=ranks
     )
+
+
+def mamba_block_after(
+    x: Tensor,
+    weights: BlockWeights,
+    *,
+    eps: float,
+    dtype: torch.dtype,
+    conv_state: Tensor | None = None,
+    ssm_state: Tensor | None = None,
+    ranks: Ranks | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return both states after the block, as `mamba_block` does, without its output and gradients.
+
+    It has no gate, no second sweep of the scan and no output projection.
+
+    Args:
+        x, weights, eps, dtype, conv_state, ssm_state, ranks: as in `mamba_block`.
+    """
+    from .triton_op import block_after
+
+    return block_after(
+        x, weights, eps=eps, dtype=dtype, conv_state=conv_state, ssm_state=ssm_state, ranks=ranks
+    )

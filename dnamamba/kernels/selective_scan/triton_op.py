@@ -103,6 +103,35 @@ def scan_forward(
     return y, after.contiguous(), saved_states
 
 
+def scan_after(
+    u: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    dt_bias: Tensor | None,
+    initial_state: Tensor | None,
+    dt_softplus: bool,
+    ranks: Ranks | None = None,
+) -> Tensor:
+    """Compute the last state alone, [B, E, N]: summaries of chunks, and no second sweep for outputs.
+
+    Args:
+        u ... dt_softplus, ranks: as in `scan_forward`.
+    """
+    # A state does not depend on C.
+    inputs = ScanInputs(u, dt, A, B, B, None, None, _dense(dt_bias), dt_softplus)
+    sweeps = gluon_sweeps if gluon_sweeps.takes(inputs) else triton_sweeps
+    inputs = sweeps.prepare(inputs)
+    batch, length, channels = u.shape
+    units = processors(u.device)
+    cut = forward_config(launch_config(batch, length, channels, A.shape[1], units), batch, length, units)
+    drives = u.new_empty(batch, cut.chunks, A.shape[1], channels, dtype=torch.float32)
+    state = States(drives, cut.chunks, 1)
+    total = drives.new_empty(batch, cut.chunks, channels)
+    sweeps.forward_summary(inputs, state, total, cut)
+    return triton_sweeps.across(inputs, total, initial_state, state, cut, ranks, reverse=False)[1]
+
+
 scan_forward_op = operator("selective_scan_forward", scan_forward)
 
 

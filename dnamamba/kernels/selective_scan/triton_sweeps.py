@@ -183,13 +183,13 @@ def across(
     first: Tensor | None,
     state: States,
     cut: LaunchConfig,
-    ranks: Ranks,
+    ranks: Ranks | None,
     *,
     reverse: bool,
 ) -> tuple[Tensor, Tensor]:
     """Return the states before this rank's part and after all parts, [B, E, N], from the drives in `state`.
 
-    `first` is [B, E, N], before all parts.
+    Without `ranks` there is one part.
 
     Args:
         inputs, total, state, cut, reverse: as in `carry`.
@@ -207,11 +207,12 @@ def across(
         channels, cut.chunks, cut.long, state.saved, state.slots,
         ROWS=_rows(cut.chunks + 1), **flags, num_warps=4, num_stages=1,
     )  # fmt: skip
+    parts = ranks.gather(part) if ranks else part.unsqueeze(0)
     before, after = total.new_empty(2, total.shape[0], channels, states)
     launch(
         across_kernel, grid,
-        inputs.A, ranks.gather(part), None if first is None else first.contiguous(), before, after,
-        *inputs.A.stride(), total.shape[0], channels, ranks.size, ranks.rank,
+        inputs.A, parts, None if first is None else first.contiguous(), before, after,
+        *inputs.A.stride(), total.shape[0], channels, len(parts), ranks.rank if ranks else 0,
         HAS_FIRST=first is not None, **flags, num_warps=1,
     )  # fmt: skip
     return before, after

@@ -105,13 +105,27 @@ class MambaMixer(nn.Module):
         y, state = self.along(u, z, state, ranks)
         return self.out_proj(y), state
 
+    def after(
+        self, x: Tensor, state: MixerState | None = None, ranks: Ranks | None = None
+    ) -> MixerState:
+        """Return the state after [B, L, D] alone: neither gate nor output projection.
+
+        Args:
+            x, state, ranks: as in `forward`.
+        """
+        if type(self.in_proj) is nn.Linear:
+            u = F.linear(x, self.in_proj.weight[: self.config.d_inner])
+        else:
+            u = self.in_proj(x).chunk(2, dim=-1)[0]
+        return self.along(u, None, state, ranks)[1]
+
     def along(
-        self, u: Tensor, z: Tensor, state: MixerState | None = None, ranks: Ranks | None = None
+        self, u: Tensor, z: Tensor | None, state: MixerState | None = None, ranks: Ranks | None = None
     ) -> tuple[Tensor, MixerState]:
         """Apply what is between the two projections: convolution, SiLU, scan and gate.
 
         Args:
-            u, z: [B, L, E], the two halves of what in_proj makes.
+            u, z: [B, L, E], the two halves of what in_proj makes; without z nothing is gated.
             state: what came before; None is the beginning of a sequence.
             ranks: processes that each hold an equal part of the sequence.
 
