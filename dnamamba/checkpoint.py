@@ -219,7 +219,7 @@ def _model_config(family: Any, values: Any, path: Path) -> ModelConfig:
 
 
 def _decoder(values: Any, path: Path) -> DecoderConfig | None:
-    """Return the head's configuration of a fine-tuned model; None for a language model."""
+    """What a fine-tuned model answers; None of a language model."""
     try:
         return None if values is None else DecoderConfig.from_dict(values)
     except UserError as error:

@@ -36,7 +36,7 @@ class Convolutions(nn.Module):
         )
 
     def forward(self, hidden: Tensor, known: Tensor) -> Tensor:
-        """Convolve hidden states [B, L, W], zeros where `known` [B, L] is False, to [B, L, CONV_WIDTH]."""
+        """Hidden states [B, L, W], zeros where `known` [B, L] is False, as [B, L, CONV_WIDTH]."""
         x = self.projection(hidden)
         for norm, layer in zip(self.norms, self.layers, strict=True):
             inner = norm(x) * known[..., None]

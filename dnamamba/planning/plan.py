@@ -198,7 +198,7 @@ def _bytes(
     chunk: int | None,
     train: TrainConfig,
 ) -> float:
-    """Estimate a process's peak bytes: steps of `a_step` bases, micro-batches of `size` sequences."""
+    """Peak memory of a process: steps of `a_step` bases, micro-batches of `size` sequences of a stage."""
     if chunk is None:
         checkpointing = train.activation_checkpointing
         return step_bytes(
@@ -331,7 +331,7 @@ def duration(seconds: float | None) -> str:
 
 
 def device_at_hand(name: str | None) -> tuple[str, float | None]:
-    """Return the device to plan for, and its memory in GiB if it is at hand."""
+    """The device to plan for, and its memory in GiB if it is at hand."""
     if name is not None:
         if name not in DEVICES:
             raise UserError(f"plan.device must be one that was measured ({', '.join(DEVICES)}), not {name!r}")
