@@ -25,7 +25,7 @@ IDIOMS = {
     r"\bstretch(es)?\b(?!:)": "interval",
     r"\bforesees?n?\b": "predict, estimate",
     r"\ba head in closed form\b": "a closed-form head",
-    r"\bbeside\b(?! `out`)": "compared with, or next to",
+    r"\bbeside\b(?! \.)": "compared with, or next to",
     r"\ba (vector|state|byte|number) a (base|sequence|row|region|step|record)\b": "per",
     r"\bhands? (back|on|over)\b": "pass, return",
     r"\ba must\b": "required",
