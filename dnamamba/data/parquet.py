@@ -49,9 +49,9 @@ def parquet_columns(
         raise
     except (OSError, ValueError, pyarrow.ArrowException) as error:
         reason = str(error).partition("\n")[0]
-        raise UserError(f"{path} is damaged or no Parquet file ({reason})") from None
+        raise UserError(f"{path} is damaged or not a Parquet file ({reason})") from None
     if any(len(column) != number for column in columns.values()):
-        raise UserError(f"{path} is damaged or no Parquet file (columns of different lengths)")
+        raise UserError(f"{path} is damaged or not a Parquet file (columns of different lengths)")
     return header, columns, list(range(1, number + 1))
 
 

@@ -127,7 +127,7 @@ def _check_spelling(names: Sequence[str]) -> None:
 
 def _check_classes(targets: Targets, split: Assignment) -> None:
     if targets.reads == "class" and len(targets.names) < 2:
-        raise UserError(f"there is one class only, {_shown(targets.names)}: nothing to tell apart")
+        raise UserError(f"only one class, {_shown(targets.names)}: a classification needs two or more")
     if not targets.names:
         raise UserError("no sequence has a label")
     for number, name in enumerate(SPLITS):

@@ -33,7 +33,7 @@ def need_sequence_model(model: Model, name: str = "this") -> SequenceModel:
         UserError: it is a pretrained one, which predicts bases.
     """
     if not isinstance(model, SequenceModel):
-        raise UserError(f"{name} is a pretrained model that answers no question: fine-tune it first")
+        raise UserError(f"{name} is a pretrained model without a head: fine-tune it first")
     return model
 
 

@@ -160,7 +160,7 @@ def test_numbers() -> None:
     ("reads", "labels", "declared", "message"),
     [
         ("ranking", "aabbab", None, "a head reads one of class, labels, number, not 'ranking'"),
-        ("class", "aaaaaa", None, "there is one class only, a: nothing to tell apart"),
+        ("class", "aaaaaa", None, "only one class, a: a classification needs two or more"),
         ("class", "aaabab", ["a", "c"], "sequence s3: unknown label 'b'; the labels are a, c"),
         ("class", "ababab", ["a", "b", "a"], "data.label_names has a name twice: a, b, a"),
         (

@@ -84,7 +84,7 @@ class SpeciesConfig(DataConfig):
         if len(files) < 2:
             raise UserError(
                 f"data.species has FASTA files of {len(files)} species ({', '.join(files) or 'none'}); "
-                "telling species apart takes at least two: data.species.NAME=FILE"
+                "a classification needs at least two: data.species.NAME=FILE"
             )
         for key in ("valid_species", "test_species", "homology"):
             for name in getattr(self, key):

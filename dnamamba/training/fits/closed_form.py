@@ -48,7 +48,7 @@ def check_closed(ckpt_path: str | None, processes: int) -> None:
     if ckpt_path is not None:
         raise UserError("ckpt_path: task.fit=closed leaves no checkpoint to resume from")
     if processes > 1:
-        raise UserError(f"task.fit=closed is of one process, not of {processes}")
+        raise UserError(f"task.fit=closed: runs in one process (got {processes}); set trainer.devices=1")
 
 
 def check_question(decoder: DecoderConfig) -> None:
