@@ -108,7 +108,7 @@ class MambaMixer(nn.Module):
     def after(
         self, x: Tensor, state: MixerState | None = None, ranks: Ranks | None = None
     ) -> MixerState:
-        """Return the state after [B, L, D] alone: neither gate nor output projection.
+        """The state after [B, L, D] alone: neither gate nor output projection.
 
         Args:
             x, state, ranks: as in `forward`.
