@@ -30,7 +30,7 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Return the rows of a run's metrics.csv; empty cells are left out."""
+    """The rows of a run's metrics.csv; empty cells are left out."""
     with path.open(newline="", encoding="utf-8") as file:
         return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
 
