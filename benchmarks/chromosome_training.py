@@ -144,7 +144,7 @@ def by_position(model: Any, tokens: Tensor, beginnings: int, chunk: int) -> list
     Args:
         model: a language model, on the device of the tokens.
         tokens: uint8 [1, L], the held-out sequence.
-        beginnings: places to begin at, evenly spaced; each sequence goes on to the end.
+        beginnings: places to begin at, evenly spaced; each sequence continues to the end.
         chunk: positions read at a time.
     """
     length = tokens.shape[1] - 1

@@ -2,7 +2,7 @@
 
     python notebooks/strip.py [NOTEBOOK ...]
 
-Without NOTEBOOKs, all that lie beside this file. Cells keep their ids.
+Without NOTEBOOKs, all that lie next to this file. Cells keep their ids.
 """
 
 import sys

@@ -83,7 +83,7 @@ def rms_norm_fn(
 
 
 class Block(nn.Module):
-    """Add, norm, mix; the residual goes on beside."""
+    """Add, norm, mix; the residual stream is carried along."""
 
     def __init__(
         self, dim: int, mixer_cls: Any, norm_cls: Any, fused_add_norm: bool, residual_in_fp32: bool

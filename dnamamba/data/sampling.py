@@ -154,7 +154,7 @@ def gather(genome: Bases, names: Sequence[str], windows: Windows, length: int) -
     alphabet = genome.alphabet
     tokens = np.full((windows.start.size, length + 1), alphabet.pad_id, dtype=np.uint8)
     records = {index: genome.fetch(names[index]) for index in np.unique(windows.record).tolist()}
-    # A copy of contiguous bytes per row beats one fancy index, which takes eight bytes of index a base.
+    # A copy of contiguous bytes per row beats one fancy index, which takes eight bytes of index per base.
     rows = zip(*(column.tolist() for column in windows), strict=True)
     for row, (record, start, size, strand) in enumerate(rows):
         bases = records[record][start : start + size]

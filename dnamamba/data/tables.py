@@ -23,7 +23,7 @@ LONGEST_LINE = 1 << 26
 
 
 class Table(NamedTuple):
-    """Columns of text, each of one value a row; an empty cell is an empty text."""
+    """Columns of text, each of one value per row; an empty cell is an empty text."""
 
     columns: dict[str, list[str]]
     rows: list[int]  # the number of each row's line in a text file (from 1), or of the row

@@ -1,6 +1,6 @@
 """Sequences as fixed vectors: what a linear model reads of DNA.
 
-Bases are 0 to 3 of A, C, G, T; whatever is larger is not a base, and in no word.
+Bases are 0 to 3 of A, C, G, T; whatever is larger is not a base, and in no k-mer.
 """
 
 from collections.abc import Sequence

@@ -157,7 +157,7 @@ def read_prompt(model: LanguageModel, prompt: Ids) -> tuple[Tensor, State]:
 
 
 class SamplingLoop:
-    """Draws a base of each sequence, reads it, and so on: fixed memory, one CUDA graph a base on a GPU.
+    """Draws a base of each sequence, reads it, and so on: fixed memory, one CUDA graph per base on a GPU.
 
     Args:
         model: the language model.

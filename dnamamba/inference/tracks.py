@@ -27,7 +27,7 @@ Floats = NDArray[np.float32]
 
 
 class Track(NamedTuple):
-    """One value a base, in bits; NaN where the base is N or nothing was read before it.
+    """One value per base, in bits; NaN where the base is N or nothing was read before it.
 
     Attributes:
         log_likelihood: log2 of the probability given to the base that is there, float32 [L]; minus its mean

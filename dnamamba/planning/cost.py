@@ -47,7 +47,7 @@ class Device:
         seconds: a base, block and inner channel, of a training step (bf16) where few sequences are cut into
             chunks, and where there are enough sequences to fill the device.
         filled_by: sequences * inner channels that fill the device.
-        block_seconds: a block, however little it reads.
+        block_seconds: seconds per block, however little it reads.
         checkpointing: how many times as long a step is with activation checkpointing.
     """
 

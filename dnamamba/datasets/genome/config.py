@@ -211,7 +211,7 @@ class GenomeConfig(DataConfig):
         """Return the stages, each of `global_batch_size` * `max_length` bases per step; or one of records.
 
         Args:
-            global_batch_size: windows of `max_length`, or records, a step.
+            global_batch_size: windows of `max_length`, or records, per step.
             max_steps: the end of the run; None ends it with the last stage.
             world_size: number of processes.
             samples_per_epoch: of a length; asked for windows only.

@@ -8,7 +8,7 @@ Triton in which a kernel says itself where its values lie, and that is what thes
 
 - Rows are copied into shared memory a block ahead, by instructions that no warp waits for. Loaded into
   registers, every pair of steps waited for them.
-- B and C become fp32 once a block. A row of them is then read by all lanes at once, four states a load.
+- B and C become fp32 once per block. A row of them is then read by all lanes at once, 4 states per load.
 - Sums over channels begin on the tensor cores (`add_quads`).
 
 A tile of [N, WIDTH] has a channel in each lane and its states in that lane's registers, a row [1, WIDTH] a

@@ -22,7 +22,7 @@ class MixerState(NamedTuple):
 
 
 State = tuple[MixerState, ...]
-"""One `MixerState` a block, first block first."""
+"""One `MixerState` per block, first block first."""
 
 
 def initial_state(
