@@ -2,15 +2,21 @@
 
 from omegaconf import DictConfig
 
-from dnamamba.commands.paths import check_paths
+from dnamamba.commands.paths import check_given, check_paths
 from dnamamba.config import command, output_dir, remove_if_unused
+
+FILES = (
+    *(f"data.{key}" for key in ("folder", "classes", "fasta", "labels", "bed", "table")),
+    *(f"data.{key}" for key in ("species", "valid_species", "test_species", "homology")),
+    "ckpt_path",
+)
 
 
 def run(cfg: DictConfig) -> None:
     """Fine-tune, predict or plan as `cfg` says, into Hydra's output folder."""
-    if cfg.mode != "plan" and cfg.model != "scratch":
-        check_paths(cfg, "model")
-    check_paths(cfg, *(f"data.{key}" for key in ("folder", "fasta", "labels", "bed", "table")))
+    if cfg.mode != "plan":
+        check_given(cfg)
+        check_paths(cfg, *([] if cfg.model == "scratch" else ["model"]), *FILES)
     # torch and Lightning take seconds: only once the configuration is right
     if cfg.mode == "predict":
         from dnamamba.commands.predict_mode import predict

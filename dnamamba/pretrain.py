@@ -2,11 +2,14 @@
 
 from omegaconf import DictConfig
 
+from dnamamba.commands.paths import check_given, check_paths
 from dnamamba.config import command, output_dir
 
 
 def run(cfg: DictConfig) -> None:
     """Pretrain as `cfg` says, into Hydra's output folder."""
+    check_given(cfg)
+    check_paths(cfg, "data.fasta", "data.intervals", "ckpt_path")
     # torch and Lightning take seconds: only once the configuration is right
     from dnamamba.commands.pretrain import pretrain
 

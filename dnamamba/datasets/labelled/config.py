@@ -129,6 +129,8 @@ class LabelledConfig(DataConfig):
         return one_stage(self._longest(), global_batch_size, max_steps)
 
     def _longest(self) -> int:
+        if self.max_length is None and not self.source:
+            return YEAST_WINDOW
         if self.max_length is None:
             raise UserError("data.max_length must be a number to plan with: how long may a sequence be?")
         return self.max_length
