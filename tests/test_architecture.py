@@ -32,7 +32,7 @@ LAYERS = (
     ("commands",),
     (
         *("pretrain", "finetune", "plan", "embed", "score", "tracks", "generate", "benchmark", "predict"),
-        *("export", "info", "__main__"),
+        *("export", "prepare", "info", "__main__"),
     ),
 )
 ENTRIES = LAYERS[-1]

@@ -237,13 +237,16 @@ def test_the_wheel_has_all_it_needs(tmp_path: Path, folder: Path) -> None:
     assert "dnamamba/conf/finetune.yaml" in names
     assert "dnamamba/data/yeast/S288C.fa.gz" in names
     assert "dnamamba/data/yeast/model/model.safetensors" in names
-    assert not [name for name in names if name.startswith(("tests", "conf", "data_prep"))]
+    assert "dnamamba/py.typed" in names
+    assert "data_prep/sources.toml" in names
+    assert not [name for name in names if name.startswith(("tests", "conf"))]
     path = str(tmp_path / "installed")
     overrides = ("train.max_steps=1", "data.max_length=64", "data.batch_size=2", "train.global_batch_size=2")
     small = ("data.valid=[]", "data.test=[]", "model.n_layer=1", "data.markov_orders=[]")
     done = run_anew(folder, *overrides, *small, PYTHONPATH=path)
     assert done.returncode == 0, done.stderr
-    where = "import dnamamba, dnamamba.config as c; print(dnamamba.__file__, c.conf_dir())"
+    where = "import dnamamba, dnamamba.config as c, data_prep; "
+    where += "print(dnamamba.__file__, c.conf_dir(), data_prep.__file__)"
     found = subprocess.run(
         [sys.executable, "-c", where],
         cwd=folder,
@@ -253,6 +256,11 @@ def test_the_wheel_has_all_it_needs(tmp_path: Path, folder: Path) -> None:
         text=True,
     ).stdout.split()
     assert all(each.startswith(path) for each in found)
+    prepare = [sys.executable, "-m", "data_prep.download", "hg38_ucsc", "--list"]
+    listed = subprocess.run(
+        prepare, cwd=folder, env={**os.environ, "PYTHONPATH": path}, check=True, capture_output=True, text=True
+    )
+    assert "size      983,659,424 bytes" in listed.stdout
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ COMMANDS = {
     "export": "write a model as a folder of transformers, mamba_ssm or Caduceus",
     "benchmark": "run a benchmark of a model, with baselines and published numbers",
     "plan": "print what a pretraining run would do, before it starts",
+    "prepare": "download or verify a published genome, and make it ready to train on",
     "info": "print versions and devices, and test the kernels",
 }
 WITH_VALUE = {"--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p"}
