@@ -2,16 +2,16 @@
 
     dnamamba prepare NAME [--out DIR] [--list]
 
-which is `python -m data_prep.download`. NAME is one of sources.toml: hg38, or one of the great apes. Into DIR/NAME (DIR: genomes) come the files as
-they were downloaded, and made of them
+which is `python -m data_prep.download`. NAME is one of sources.toml: hg38, or one of the great apes. Into
+DIR/NAME (DIR: genomes) come the files as they were downloaded, and made of them
 
     NAME.fa.gz              the chromosomes, upper case, FASTA in BGZF, with .fai and .gzi
     NAME.chromosomes.tsv    which record each is, its length, and the human chromosomes with the same genes
     NAME.bed                chromosome, start, end and split of every segment, if the source has such a file
 
-An interrupted download resumes where it stopped when the command is given again. A machine without a network
-is brought the files: `--list` says which, with addresses, sizes and checksums; the command finds them in their
-place, verifies and prepares them.
+An interrupted download resumes where it stopped when the command is given again. A machine without a
+network is brought the files: `--list` says which, with addresses, sizes and checksums; the command finds them
+in their place, verifies and prepares them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from dnamamba.data.hg38 import read_split_intervals
 from dnamamba.errors import UserError
 from dnamamba.files import new_folder
 
-
 LIST_OF = {
     "ftp.ncbi.nlm.nih.gov": "md5checksums.txt",
     "hgdownload.soe.ucsc.edu": "md5sum.txt",
@@ -45,7 +44,9 @@ def main(arguments: list[str] | None = None, program: str = "python -m data_prep
         if options.list:
             chosen = [sources[options.name]] if options.name else list(sources.values())
             print("\n\n".join(listing(source, options.out / source.name) for source in chosen))
-            print(f"\nPut each file in its place; `{program} NAME` verifies and prepares it, without a network.")
+            print(
+                f"\nPut each file in its place; `{program} NAME` verifies and prepares it, without a network."
+            )
             return 0
         if options.name is None:
             raise UserError(f"NAME: must be given; it is one of {', '.join(sources)}")
@@ -77,7 +78,7 @@ def _parser(sources: Mapping[str, Source], program: str) -> argparse.ArgumentPar
     parser.add_argument(
         "--list",
         action="store_true",
-        help="print addresses, sizes and checksums, to fetch the files elsewhere (of all genomes without NAME)",
+        help="print addresses, sizes and checksums, to fetch elsewhere (without NAME: of all genomes)",
     )
     return parser
 
@@ -87,7 +88,9 @@ def listing(source: Source, folder: Path) -> str:
     lines = [f"{source.name}: {source.species}, {source.assembly} ({source.accession})"]
     for file in source.files:
         listed = LIST_OF.get(urlsplit(file.url).netloc)
-        checksums = [f"{name} {value}" for name, value in (("md5", file.md5), ("sha256", file.sha256)) if value]
+        checksums = [
+            f"{name} {value}" for name, value in (("md5", file.md5), ("sha256", file.sha256)) if value
+        ]
         lines += [
             f"  {folder / file.name}",
             f"    from      {file.url}",

@@ -1,4 +1,4 @@
-"""`dnamamba prepare NAME`: a genome of `data_prep`, downloaded or brought from elsewhere, made ready to train on."""
+"""`dnamamba prepare NAME`: a published genome, downloaded or brought from elsewhere, ready to train on."""
 
 import sys
 

@@ -258,7 +258,12 @@ def test_the_wheel_has_all_it_needs(tmp_path: Path, folder: Path) -> None:
     assert all(each.startswith(path) for each in found)
     prepare = [sys.executable, "-m", "data_prep.download", "hg38_ucsc", "--list"]
     listed = subprocess.run(
-        prepare, cwd=folder, env={**os.environ, "PYTHONPATH": path}, check=True, capture_output=True, text=True
+        prepare,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": path},
+        check=True,
+        capture_output=True,
+        text=True,
     )
     assert "size      983,659,424 bytes" in listed.stdout
 

@@ -9,7 +9,8 @@ from rich.progress import track
 from dnamamba.data.alphabet import Alphabet, Ids, get_alphabet
 from dnamamba.data.embedded import YEAST_MODEL
 from dnamamba.data.fasta import Genome
-from dnamamba.data.intervals import parse_region
+from dnamamba.data.regions import parse_region
+from dnamamba.data.synonyms import Synonyms
 from dnamamba.errors import UserError
 from dnamamba.escaping import printable
 from dnamamba.files import replacing
@@ -104,5 +105,8 @@ def _prompts(config: GenerateConfig, alphabet: Alphabet) -> dict[str, Ids]:
         if empty is not None:
             raise UserError(f"{config.fasta}, record {empty}: the prompt is empty")
         return {name: genome.fetch(name) for name in genome.names}
-    region = parse_region(config.region, genome.lengths)
+    synonyms = Synonyms(genome.lengths)
+    region = parse_region(config.region, genome.lengths, synonyms)
+    for line in synonyms.said():
+        Console(stderr=True).print(f"dnamamba: {line}", soft_wrap=True)
     return {f"{region.name}:{region.start + 1}-{region.end}": genome.fetch(*region)}

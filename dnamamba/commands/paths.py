@@ -1,4 +1,4 @@
-"""What a command is given, looked at before torch is imported: what is missing is told at once, and together."""
+"""What a command is given, looked at before torch is imported: what is missing is told at once."""
 
 from __future__ import annotations
 

@@ -13,7 +13,8 @@ from dnamamba.checkpoint import Model
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.data.embedded import YEAST_FASTA, YEAST_MODEL
 from dnamamba.data.fasta import Genome
-from dnamamba.data.intervals import parse_region
+from dnamamba.data.regions import parse_region
+from dnamamba.data.synonyms import Synonyms
 from dnamamba.data.variants import Vcf
 from dnamamba.errors import UserError
 from dnamamba.files import replacing
@@ -107,7 +108,10 @@ def _score_vcf(
 def _saturate(config: ScoreConfig, model: Model, genome: Genome, windows: Windows, out: Path) -> None:
     console = Console()
     assert config.region is not None
-    region = parse_region(config.region, genome.lengths)
+    synonyms = Synonyms(genome.lengths)
+    region = parse_region(config.region, genome.lengths, synonyms)
+    for line in synonyms.said():
+        Console(stderr=True).print(f"dnamamba: {line}", soft_wrap=True)
     picture = output_path(str(out.with_suffix(".png")), (".png",), config.overwrite)
     with _bar(console, "mutating", region.length) as advance:
         result = saturate(model, genome, region, windows, config.bases_per_batch, advance, config.label)

@@ -127,7 +127,10 @@ def test_prepare_is_a_command_of_dnamamba(servers, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["dnamamba", "prepare"])
     with pytest.raises(SystemExit) as stop:
         entry.main()
-    assert (stop.value.code, capsys.readouterr().err) == (1, "error: NAME: must be given; it is one of tiny\n")
+    assert (stop.value.code, capsys.readouterr().err) == (
+        1,
+        "error: NAME: must be given; it is one of tiny\n",
+    )
 
 
 def test_a_failed_download_leaves_no_folder(servers, tmp_path, capsys):
