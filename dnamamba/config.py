@@ -23,6 +23,8 @@ from dnamamba.commands.help import page
 from dnamamba.commands.mistakes import one_line, report
 from dnamamba.commands.overrides import LISTS, MAPS, MODEL_PATH, NAMES, as_typed, empty, map_keys
 from dnamamba.commands.resumed import own_configuration
+from dnamamba.commands.sweep import Headline, note
+from dnamamba.commands.sweep import report as report_sweep
 from dnamamba.commands.unused import check_unused
 from dnamamba.commands.yaml_files import check_folders
 from dnamamba.errors import Interrupted, Terminated, UserError, signal_of
@@ -174,8 +176,10 @@ def _last_unit(cfg: DictConfig, overrides: Sequence[str]) -> None:
                 OmegaConf.update(cfg, other, None)
 
 
-def command(run: Callable[[DictConfig], None], name: str) -> None:
+def command(run: Callable[[DictConfig], Headline | None], name: str) -> None:
     """Compose `name`.yaml with the command line's overrides and call `run`; the body of every entry point.
+
+    What `run` returns goes to Hydra, whose sweepers may choose by it; a sweep ends with a table of it.
 
     A user's mistake ends in one line on standard error and status 1, a signal in 128 and its number: 130
     for Ctrl-C, 143 for SIGTERM. Neither leaves an empty run folder behind. In a sweep a mistake ends its job
@@ -186,7 +190,7 @@ def command(run: Callable[[DictConfig], None], name: str) -> None:
         return
     failed = started = False
 
-    def job(cfg: DictConfig) -> None:
+    def job(cfg: DictConfig) -> float | None:
         nonlocal failed, started
         started = True
         # By which SLURM says that the time is nearly up. A training asks for it as long as it can be stopped;
@@ -197,7 +201,7 @@ def command(run: Callable[[DictConfig], None], name: str) -> None:
             overrides = HydraConfig.get().overrides.task
             cfg = own_configuration(settled(cfg, overrides), overrides)
             check_unused(cfg, overrides)
-            run(cfg)
+            return note(run(cfg))
         except (UserError, OmegaConfBaseException) as error:
             remove_if_unused(output_dir())
             report(one_line(error))
@@ -220,6 +224,7 @@ def command(run: Callable[[DictConfig], None], name: str) -> None:
             remove_if_unused(output_dir())
             report(line)
             failed = True
+        return None
 
     job.__module__, job.__name__ = run.__module__, name
     # Hydra would print its own, longer report of a mistake; this makes it hand the exception to us instead.
@@ -247,13 +252,15 @@ def command(run: Callable[[DictConfig], None], name: str) -> None:
         report("the command line is nested too deeply")
         failed = True
     except ValueError as error:  # Hydra's own, of a group that is null or a number
-        if started:
+        if started and not failed:  # once a job has failed, a sweeper may find nothing to choose from
             raise
         report(one_line(error))
         failed = True
     except KeyboardInterrupt as stop:
         print("dnamamba: interrupted before the first step", file=sys.stderr)
         sys.exit(128 + signal_of(stop))
+    finally:
+        report_sweep()
     if failed:
         sys.exit(1)
     _leave_the_other_processes()

@@ -3,6 +3,7 @@
 from omegaconf import DictConfig
 
 from dnamamba.commands.paths import check_given, check_paths
+from dnamamba.commands.sweep import Headline
 from dnamamba.config import command, output_dir, remove_if_unused
 
 FILES = (
@@ -12,7 +13,7 @@ FILES = (
 )
 
 
-def run(cfg: DictConfig) -> None:
+def run(cfg: DictConfig) -> Headline | None:
     """Fine-tune, predict or plan as `cfg` says, into Hydra's output folder."""
     if cfg.mode != "plan":
         check_given(cfg)
@@ -28,9 +29,10 @@ def run(cfg: DictConfig) -> None:
         print_finetuning_plan(cfg)
         remove_if_unused(output_dir())
     else:
-        from dnamamba.commands.finetune import finetune
+        from dnamamba.commands.finetune import finetune_and_judge
 
-        finetune(cfg, output_dir())
+        return finetune_and_judge(cfg, output_dir())[1]
+    return None
 
 
 def main() -> None:

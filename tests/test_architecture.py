@@ -13,7 +13,17 @@ PACKAGE = Path(dnamamba.__file__).parent
 
 CONFIGURING = tuple(
     f"commands.{name}"
-    for name in ("entry", "experiments", "help", "mistakes", "overrides", "resumed", "unused", "yaml_files")
+    for name in (
+        "entry",
+        "experiments",
+        "help",
+        "mistakes",
+        "overrides",
+        "resumed",
+        "sweep",
+        "unused",
+        "yaml_files",
+    )
 )
 # From the ground up. A file belongs to the longest name that it begins with, and imports nothing above it.
 LAYERS = (

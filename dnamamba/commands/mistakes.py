@@ -31,6 +31,8 @@ def one_line(error: Exception) -> str:
     text = re.sub(r" *Available options in 'experiment':.*", _experiments(), text)
     for tail in ("Config search path:", "full_key:", "object_type="):
         text = text.partition(tail)[0]
+    if "hydra/sweeper/optuna" in text:
+        text += "; pip install 'dnamamba[sweep]'"
     return " ".join(text.split()) + _did_you_mean(error)
 
 
