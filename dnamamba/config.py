@@ -29,6 +29,7 @@ from dnamamba.commands.unused import check_unused
 from dnamamba.commands.yaml_files import check_folders
 from dnamamba.errors import Interrupted, Terminated, UserError, signal_of
 from dnamamba.escaping import printable
+from dnamamba.reached import forget, stopped_line
 from dnamamba.shortages import shortage
 
 T = TypeVar("T")
@@ -193,6 +194,7 @@ def command(run: Callable[[DictConfig], Headline | None], name: str) -> None:
     def job(cfg: DictConfig) -> float | None:
         nonlocal failed, started
         started = True
+        forget()
         # By which SLURM says that the time is nearly up. A training asks for it as long as it can be stopped;
         # what only has a picture left to draw, or never asks, would die of it.
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
@@ -214,7 +216,7 @@ def command(run: Callable[[DictConfig], Headline | None], name: str) -> None:
             if process_number() > 0:
                 # Launchers kill the others where one has failed, and process 0 may still have a job to queue.
                 sys.exit(0)
-            message = str(stop) or "interrupted before the first step"
+            message = str(stop) or stopped_line()
             print(f"dnamamba: {printable(message)}", file=sys.stderr)
             sys.exit(stop.status if isinstance(stop, Interrupted) else 128 + signal_of(stop))
         except Exception as error:
@@ -257,7 +259,7 @@ def command(run: Callable[[DictConfig], Headline | None], name: str) -> None:
         report(one_line(error))
         failed = True
     except KeyboardInterrupt as stop:
-        print("dnamamba: interrupted before the first step", file=sys.stderr)
+        print(f"dnamamba: {stopped_line()}", file=sys.stderr)
         sys.exit(128 + signal_of(stop))
     finally:
         report_sweep()

@@ -1,5 +1,6 @@
 """One name for every command, `dnamamba <command>`; and Hydra's flags in any order with overrides."""
 
+import signal
 import sys
 from difflib import get_close_matches
 from importlib import import_module
@@ -38,7 +39,11 @@ def main() -> None:
     del sys.argv[1]
     # Lightning starts the other processes of a run as `python -m <__main__'s name>` with these arguments.
     sys.modules["__main__"].__spec__ = find_spec(f"dnamamba.{name}")
-    import_module(f"dnamamba.{name}").main()
+    try:
+        import_module(f"dnamamba.{name}").main()
+    except KeyboardInterrupt:  # before the command could say more, as while torch is loaded
+        print("dnamamba: stopped before the first result; nothing was written", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
 
 
 def overrides_first(arguments: list[str]) -> list[str]:

@@ -19,6 +19,7 @@ from dnamamba.inference.generation import BLOCK, encode_prompt, generate_blocks
 from dnamamba.inference.output import output_path
 from dnamamba.inference.sampling import Sampling
 from dnamamba.plugins import load_plugins
+from dnamamba.reached import Reached
 from dnamamba.terminal import Console
 
 LINE = 80  # letters
@@ -71,7 +72,11 @@ def generate_to_fasta(config: GenerateConfig) -> None:
             transient=True,
             disable=not console.is_terminal,
         )
-        rows = np.concatenate(list(shown), axis=1)
+        reached, drawn_blocks = Reached(config.length, "bases of each sequence"), []
+        for block in shown:
+            drawn_blocks.append(block)
+            reached(block.shape[1])
+        rows = np.concatenate(drawn_blocks, axis=1)
     seconds = time.perf_counter() - began
     drawn = f"seed={config.seed} temperature={config.temperature:g}"
     drawn += "".join(

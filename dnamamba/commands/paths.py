@@ -57,7 +57,7 @@ def _paths(cfg: DictConfig, key: str) -> Iterator[tuple[str, str]]:
     """The paths that a key holds, in a map or in lists of them too, each with its own name."""
     value = None if absent(cfg, key) else OmegaConf.select(cfg, key)
     if isinstance(value, DictConfig):
-        for inner in value:
+        for inner in map(str, value):
             yield from _paths(cfg, f"{key}.{inner}")
     for path in value if isinstance(value, ListConfig) else [value]:
         if isinstance(path, str):

@@ -1,7 +1,7 @@
 """What `python -m dnamamba.score` does: a VCF file scored, or every base of a region mutated."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from dnamamba.inference.score_tables import check_format
 from dnamamba.inference.score_vcf import SUFFIXES, Records, check, quantity, score_vcf
 from dnamamba.inference.variants import REF_MISMATCH
 from dnamamba.plugins import load_plugins
+from dnamamba.reached import Reached
 from dnamamba.reports.figures import save_figure
 from dnamamba.reports.saturation import saturation_figure
 from dnamamba.terminal import Console
@@ -95,7 +96,7 @@ def _score_vcf(
             f"dnamamba: REF is not the FASTA's in {hidden:,} of {checked.rows:,} rows", soft_wrap=True
         )
     began = time.perf_counter()
-    with _bar(console, "scoring", checked.rows) as advance, replacing(out) as beside:
+    with _bar(console, "scoring", checked.rows, "rows") as advance, replacing(out) as beside:
         score_vcf(model, vcf, records, windows, config.bases_per_batch, beside, advance, config.label)
     seconds = time.perf_counter() - began
     reasons = "".join(f", {count:,} {reason}" for reason, count in sorted(checked.unscored.items()))
@@ -113,7 +114,7 @@ def _saturate(config: ScoreConfig, model: Model, genome: Genome, windows: Window
     for line in synonyms.said():
         Console(stderr=True).print(f"dnamamba: {line}", soft_wrap=True)
     picture = output_path(str(out.with_suffix(".png")), (".png",), config.overwrite)
-    with _bar(console, "mutating", region.length) as advance:
+    with _bar(console, "mutating", region.length, "bases") as advance:
         result = saturate(model, genome, region, windows, config.bases_per_batch, advance, config.label)
     count = 3 * int(np.isfinite(result.llr[:, 0]).sum())
     said = quantity(model, config.label).column
@@ -131,9 +132,9 @@ def _saturate(config: ScoreConfig, model: Model, genome: Genome, windows: Window
 
 
 @contextmanager
-def _bar(console: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
+def _bar(console: Console, what: str, total: int, unit: str) -> Iterator[Reached]:
     """A progress bar on a terminal, and a function to move it on."""
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(what, total=total)
-        yield lambda done: progress.advance(task, done)
+        yield Reached(total, unit, lambda done: progress.advance(task, done))

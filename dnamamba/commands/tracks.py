@@ -20,6 +20,7 @@ from dnamamba.inference.tracks import QUANTITIES, read_track
 from dnamamba.models import SequenceModel
 from dnamamba.optional import need
 from dnamamba.plugins import load_plugins
+from dnamamba.reached import so_far
 from dnamamba.terminal import Console
 
 SUFFIXES = (".bw", ".bigwig", ".bigWig")
@@ -84,7 +85,7 @@ def tracks_to_bigwig(config: TracksConfig) -> None:
     except OSError as error:
         raise UserError(f"can't write {config.out}: {error.strerror}") from error
     except KeyboardInterrupt as stop:
-        raise Interrupted(f"stopped; {config.out} was not written", signal_of(stop)) from None
+        raise Interrupted(f"stopped {so_far()}; {config.out} was not written", signal_of(stop)) from None
     seconds = time.perf_counter() - began
     for path in outputs.values():
         console.print(f"{total:,} bases in {seconds:.1f} s: {path}", soft_wrap=True)

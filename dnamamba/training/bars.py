@@ -24,12 +24,11 @@ def columns(title: str) -> tuple[ProgressColumn, ...]:
     >>> [type(column).__name__ for column in columns("pretraining")][2:4]
     ['MofNCompleteColumn', 'TimeRemainingColumn']
     """
-    kept = {"no_wrap": True}
     return (
-        TextColumn(title, table_column=Column(**kept)),
-        BarColumn(_BAR, table_column=Column(**kept)),
-        MofNCompleteColumn(table_column=Column(**kept)),
-        TimeRemainingColumn(elapsed_when_finished=True, table_column=Column(**kept)),
+        TextColumn(title, table_column=Column(no_wrap=True)),
+        BarColumn(_BAR, table_column=Column(no_wrap=True)),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(elapsed_when_finished=True, table_column=Column(no_wrap=True)),
         Numbers(),
     )
 
