@@ -25,7 +25,7 @@ from dnamamba.inference.saturation import saturate, write_table
 from dnamamba.inference.score_tables import SUFFIXES as TABLES
 from dnamamba.inference.score_tables import check_format
 from dnamamba.inference.score_vcf import SUFFIXES, Records, check, quantity, score_vcf
-from dnamamba.inference.variants import REF_MISMATCH
+from dnamamba.inference.variants import REF_MISMATCH, SYMBOLIC_BASES, spelled_up_to
 from dnamamba.plugins import load_plugins
 from dnamamba.reached import Reached
 from dnamamba.reports.figures import save_figure
@@ -51,6 +51,7 @@ class ScoreConfig:
     overwrite: bool
     label: str | None = None
     unknown: str = "error"
+    symbolic: int = SYMBOLIC_BASES
     plugins: list[str] | None = None
 
 
@@ -85,7 +86,7 @@ def _score_vcf(
     if out.exists() and out.samefile(vcf.path):
         raise UserError(f"out={config.out} is the file to score: choose another name")
     quantity(model, config.label)
-    records = Records(genome, config.unknown)
+    records = Records(genome, config.unknown, spelled_up_to(config.symbolic, model, windows))
     with errors.status(f"checking {vcf.path.name}"):
         checked = check(vcf, records, lambda line: errors.print(f"dnamamba: {line}", soft_wrap=True))
     for line in records.synonyms.said():
