@@ -55,6 +55,7 @@ class LabelledConfig(DataConfig):
     test: list[str] | None = None
     valid_fraction: float = 0.1
     test_fraction: float = 0.1
+    stratify: bool = False
     duplicates: str = "report"
     valid_examples: int = 1000
     num_workers: int = 0
