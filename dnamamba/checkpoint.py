@@ -33,13 +33,25 @@ OLD_FAMILY = "mamba"  # of files that have no word for it
 MODULE_PREFIX = "model."  # what a Lightning checkpoint puts before the names of Task.model
 
 
-def save_model(model: Model, folder: str | Path) -> None:
-    """Write config.json and model.safetensors into `folder`, both or neither; an older folder is replaced.
+def save_model(model: Model, folder: str | Path, *, overwrite: bool = False) -> None:
+    """Write config.json and model.safetensors into `folder`, both or neither.
+
+    Args:
+        model: to be written.
+        folder: where to; made where it is not there.
+        overwrite: replace the model that is there.
 
     Raises:
-        UserError: the folder can't be written, or holds anything that is not a model.
+        UserError: there is a model already, the folder can't be written, or holds anything that is not a
+            model.
     """
-    save_weights(model, model.state_dict(), Path(folder))
+    folder = Path(folder)
+    if not overwrite and (folder / CONFIG_FILE).exists():
+        raise UserError(
+            f"{folder}: there is a model already; choose another folder, or overwrite it: "
+            "save_model(model, folder, overwrite=True)"
+        )
+    save_weights(model, model.state_dict(), folder)
 
 
 def save_weights(model: Model, state: dict[str, Tensor], folder: Path) -> None:

@@ -418,7 +418,7 @@ def test_unmeasured_backbone_is_planned_without_memory(home: Path) -> None:
 
 def test_the_plan_command_says_not_measured(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("plan", *PRETRAIN, "plan.device=h100") == 0
-    assert "1 x h100: not measured GiB each, not measured of training steps" in capsys.readouterr().out
+    assert "1 x h100: memory not measured, time not measured" in capsys.readouterr().out
 
 
 def test_sigterm_and_resume_give_the_uninterrupted_bits(home: Path) -> None:

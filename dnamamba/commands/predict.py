@@ -41,6 +41,7 @@ from dnamamba.inference.prediction_files import (
 from dnamamba.inference.prediction_truth import table_inputs, table_labels, targets
 from dnamamba.inference.progress import bases_read
 from dnamamba.inference.score_vcf import Records, check
+from dnamamba.inference.variants import SYMBOLIC_BASES, spelled_up_to
 from dnamamba.plugins import load_plugins
 from dnamamba.terminal import Console
 
@@ -69,6 +70,7 @@ class PredictConfig:
     strand: str | None = None
     label: str | None = None
     evaluate: bool | None = None
+    symbolic: int = SYMBOLIC_BASES
     batch_size: int = BATCH
     device: str = "auto"
     precision: str = "auto"
@@ -214,12 +216,14 @@ def _variants(
     assert config.fasta is not None
     assert config.window is not None
     vcf = Vcf(path)
-    records = Records(Genome(config.fasta, answers.reader.alphabet), config.regions.unknown)
+    windows = Windows(config.window or 0, strand="forward")
+    symbolic = spelled_up_to(config.symbolic, answers.reader.model, windows)
+    records = Records(Genome(config.fasta, answers.reader.alphabet), config.regions.unknown, symbolic)
     checked = check(vcf, records, lambda line: errors.print(f"dnamamba: {line}", soft_wrap=True))
     for line in records.synonyms.said():
         errors.print(f"dnamamba: {line}", soft_wrap=True)
     with bases_read(console, "predicting", checked.rows) as advance:
-        columns = predict_vcf(answers, vcf, records, Windows(config.window, strand="forward"), advance)
+        columns = predict_vcf(answers, vcf, records, windows, advance)
     with replacing(out) as beside:
         write_table(columns, beside, out.suffix)
     for reason, count in sorted(checked.unscored.items()):
