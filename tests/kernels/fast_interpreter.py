@@ -1,7 +1,7 @@
 """Triton's interpreter in half its time: the same functions of the same values, called less often.
 
-Changed are four things that take more time than the kernels. At each call of each function it looks through
-the whole language for what to replace. It takes a scan one element at a time. It computes each sum and product
+Changed are four things that take more time than the kernels. At each call of a function it looks through
+the whole language for what to replace. It takes a scan an element at a time. It computes each sum and product
 of integers again, in 64 bits, for an assertion that is off. And it makes a table of all types anew for each
 value. A triton without these names keeps its own.
 """
@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import triton.language as tl
 from triton.runtime import interpreter
-
 
 # The interpreter's own.
 scan_by_elements = getattr(getattr(interpreter, "ScanOps", None), "generic_scan", None)

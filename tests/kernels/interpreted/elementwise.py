@@ -1,4 +1,4 @@
-"""The elementwise functions of the kernels that only a GPU's fast path uses, under the interpreter, and it."""
+"""The elementwise functions that only a GPU's fast path uses, and the scan of the interpreter made faster."""
 
 import numpy as np
 import pytest
