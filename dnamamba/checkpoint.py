@@ -225,7 +225,7 @@ def _model_config(family: Any, values: Any, path: Path) -> ModelConfig:
 
 
 def _decoder(values: Any, path: Path) -> Question | None:
-    """What a fine-tuned model answers; None of a language model. Only a question per position has a window."""
+    """What a fine-tuned model answers; None: nothing. Only questions per position have a window."""
     try:
         if isinstance(values, dict) and "window" in values:
             return PositionConfig.from_dict(values)
@@ -258,9 +258,7 @@ def _empty(config: ModelConfig, decoder: Question | None) -> Model:
     return SequenceModel(config, decoder)
 
 
-def _build(
-    config: ModelConfig, decoder: Question | None, weights: dict[str, Tensor], source: Path
-) -> Model:
+def _build(config: ModelConfig, decoder: Question | None, weights: dict[str, Tensor], source: Path) -> Model:
     for name, tensor in sorted(weights.items()):
         if not isinstance(tensor, Tensor) or tensor.dtype not in FLOATS or tensor.layout != torch.strided:
             what = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__

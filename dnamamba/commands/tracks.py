@@ -17,7 +17,7 @@ from dnamamba.inference.output import named, output_path
 from dnamamba.inference.progress import bases_read
 from dnamamba.inference.streaming import Reader
 from dnamamba.inference.tracks import QUANTITIES, read_track
-from dnamamba.models import SequenceModel
+from dnamamba.models import LanguageModel
 from dnamamba.optional import need
 from dnamamba.plugins import load_plugins
 from dnamamba.terminal import Console
@@ -55,7 +55,7 @@ def tracks_to_bigwig(config: TracksConfig) -> None:
     need("pyBigWig", "tracks", config.out)
     load_plugins(config.plugins or [])
     model = load_any_on(config.model, config.device)
-    if isinstance(model, SequenceModel):
+    if not isinstance(model, LanguageModel):
         raise UserError(
             f"{config.model} is a fine-tuned model without probabilities of bases; for a sliding track of "
             "its answer use dnamamba predict window=N stride=M out=FILE.bw"

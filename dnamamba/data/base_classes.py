@@ -1,7 +1,8 @@
 """A class for every base of a genome, from annotated features: uint8, one byte per base.
 
-Class 0 is no feature. Where features overlap, the class that is named first wins. Bases of two features of one
-class that differ in strand or frame have no right answer: they are `IGNORED`, as bases that are not known are.
+Class 0 is no feature. Where features overlap, the class that is named first wins. Bases of two features of
+one class that differ in strand or frame have no right answer: they are `IGNORED`, as bases that are not known
+are.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def layout(kinds: Sequence[str], *, stranded: bool) -> Layout:
     wrong = NOTHING in kinds or len(set(kinds)) != len(kinds) or not kinds
     if wrong or any(not kind for kind in kinds):
         raise UserError(
-            f"data.classes: expected different kinds of features, none of them {NOTHING!r} (got {list(kinds)})"
+            f"data.classes: expected different kinds of features, none {NOTHING!r} (got {list(kinds)})"
         )
     labels, complement, first = [NOTHING], [0], {}
     for kind in kinds:
@@ -65,7 +66,9 @@ def layout(kinds: Sequence[str], *, stranded: bool) -> Layout:
         if not stranded:
             first[kind, "-"] = first[kind, "+"]
     if len(labels) > MOST or len(set(labels)) != len(labels):
-        raise UserError(f"data.classes: {len(labels)} classes, of which {MOST} may be, all different: {labels}")
+        raise UserError(
+            f"data.classes: {len(labels)} classes, of which {MOST} may be, all different: {labels}"
+        )
     return Layout(tuple(labels), tuple(complement), first)
 
 
@@ -191,8 +194,8 @@ def _placed(
         elif part.strand == "." and (stranded or part.kind == BY_FRAME):
             if unstranded == "error":
                 raise UserError(
-                    f"{part.where}: a {part.kind} without a strand; set data.strand=merged to tell no strands "
-                    "apart, or data.unstranded=skip to leave such rows out"
+                    f"{part.where}: a {part.kind} without a strand; set data.strand=merged to tell no "
+                    "strands apart, or data.unstranded=skip to leave such rows out"
                 )
             without += 1
         else:

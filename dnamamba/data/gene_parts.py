@@ -1,8 +1,8 @@
 """Parts of genes as files have them: the bases of genes, exons, codons, introns and splice sites.
 
 A part is an interval of one class. Rows of GFF3 and GTF are parts by their third column; rows of a BED with
-blocks (BED12) are a gene, its exons (the blocks) and its CDS (what of them is thick). Introns and splice sites
-are what lies between the exons of a transcript, or between the parts of its CDS where there are no exons.
+blocks (BED12) are a gene, its exons (the blocks) and its CDS (what of them is thick). Introns and splice
+sites are what lies between the exons of a transcript, or between the parts of its CDS where there are none.
 """
 
 from __future__ import annotations
@@ -86,8 +86,8 @@ def _of_rows(path: str | Path, kinds: Sequence[str], found: Counter[str]) -> Ite
         if row.kind == "CDS" and BY_FRAME in kinds:
             if row.phase not in ("0", "1", "2"):
                 raise UserError(
-                    f"{where}: a CDS by frame needs its phase, 0, 1 or 2 in column 8 (got {row.phase!r}); mend "
-                    "it, or ask for the class CDS"
+                    f"{where}: a CDS by frame needs its phase, 0, 1 or 2 in column 8 (got {row.phase!r}); "
+                    "mend it, or ask for the class CDS"
                 )
             yield Part(where, row.interval, row.strand, BY_FRAME, int(row.phase))
     if between:
@@ -173,7 +173,8 @@ def _blocks(row: BedRow, where: str) -> list[Interval]:
     )
     name, start, end = row.interval
     blocks = sorted(
-        Interval(name, start + first, start + first + size) for first, size in zip(starts, sizes, strict=False)
+        Interval(name, start + first, start + first + size)
+        for first, size in zip(starts, sizes, strict=False)
     )
     if not len(sizes) == len(starts) == number or any(not start <= b.start < b.end <= end for b in blocks):
         raise UserError(f"{where}: columns 10 to 12 are not {number} blocks within the row; mend them")

@@ -1,4 +1,4 @@
-"""Windows of a genome with what is asked of each base or bin, for torch's DataLoader; use `batch_size=None`."""
+"""Windows of a genome with what is asked of each base or bin, for a DataLoader with `batch_size=None`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dnamamba.data.stateless import Int64s
 from dnamamba.data.steps import worker_steps
 
 Batch = dict[str, Tensor]
-"""tokens: uint8 [B, L]; targets: [B, bins] or [B, bins, T]; index: int64 [B], numbers of samples or intervals."""
+"""tokens: uint8 [B, L]; targets: [B, bins] or [B, bins, T]; index: int64 [B], of samples or intervals."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.data.embedded import YEAST_FASTA, YEAST_TEST, YEAST_VALID
 from dnamamba.data.fasta import Genome
-from dnamamba.data.intervals import Interval, split_records, without_n
+from dnamamba.data.intervals import Interval, Splits, split_records, without_n
 from dnamamba.data.length_schedule import LengthSchedule
 from dnamamba.data.position_windows import (
     Batch,
@@ -106,13 +106,13 @@ class PositionsData(DataModule):
         self.genome = Genome(config.fasta or YEAST_FASTA, self.alphabet)
         self.schedule = one_stage(config.max_length, global_batch_size, max_steps)
         own = config.fasta is None and config.valid is None and config.test is None
-        splits = split_records(
+        splits: Splits = split_records(
             self.genome.lengths,
             valid=YEAST_VALID if own else config.valid,
             test=YEAST_TEST if own else config.test,
             window=config.max_length,
         )
-        self.splits = splits._make(aligned(part, config.bin) for part in splits)
+        self.splits = Splits(*(aligned(part, config.bin) for part in splits))
         for split in HELD_OUT:
             if not getattr(self.splits, split):
                 raise UserError(f"data.{split}: nothing is held out for it; name records, such as [chr1]")

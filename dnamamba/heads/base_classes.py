@@ -34,7 +34,9 @@ class BaseClasses(PositionHead):
     def check(cls, decoder: PositionConfig) -> None:
         """See `PositionHead.check`."""
         if decoder.bin != 1 or decoder.loss != "cross_entropy" or len(decoder.labels) < 2:
-            raise UserError("decoder: classes are asked of every base (bin=1, loss=cross_entropy), two or more")
+            raise UserError(
+                "decoder: classes are asked of every base (bin=1, loss=cross_entropy), two or more"
+            )
 
     def loss_sum(self, logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
         """Cross-entropy in nats, each base's times the weight of its class."""
@@ -112,10 +114,10 @@ class BaseClasses(PositionHead):
                 "task.class_weights: must be null, balanced, root or a weight for each of "
                 f"{', '.join(self.labels)} (got {given!r})"
             )
-        weights = {str(label): value for label, value in given.items()}
-        if not all(isinstance(one, int | float) and 0 < one < math.inf for one in weights.values()):
+        named = {str(label): value for label, value in given.items()}
+        if not all(isinstance(one, int | float) and 0 < one < math.inf for one in named.values()):
             raise UserError(f"task.class_weights: must be positive numbers (got {given!r})")
-        return torch.tensor([float(weights[label]) for label in self.labels])
+        return torch.tensor([float(named[label]) for label in self.labels])
 
     def _auprc(self, logits: Tensor, targets: Tensor) -> Iterator[float]:
         """Of each class; ranked by log odds in float64, which tells apart what a probability rounds to 1."""

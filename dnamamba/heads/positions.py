@@ -1,4 +1,4 @@
-"""The contract of a head that answers at every base or bin: its loss, its metrics, how its answers are called."""
+"""The contract of a head that answers at every base or bin: its loss and its metrics."""
 
 from __future__ import annotations
 

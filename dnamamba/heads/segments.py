@@ -38,7 +38,7 @@ class Segment(NamedTuple):
 
 
 def segments(classes: NDArray[np.uint8], labels: Sequence[str]) -> list[Segment]:
-    """The runs of bases of one feature and strand, class 0 (`none`) left out; codon positions are one feature.
+    """The runs of bases of one feature and strand; codon positions are one feature, class 0 (`none`) is none.
 
     A run that touches an `IGNORED` base is left out: nobody knows where it ends.
 
@@ -57,9 +57,10 @@ def segments(classes: NDArray[np.uint8], labels: Sequence[str]) -> list[Segment]
     unsure = np.concatenate(([False], kinds == len(names), [False]))
     wanted = (kinds != table[0]) & ~(unsure[:-2] | unsure[1:-1] | unsure[2:])
     return [
-        Segment(start, end, *names[kinds[place]], int(classes[start]), int(classes[end - 1]))
+        Segment(start, end, kind, strand, int(classes[start]), int(classes[end - 1]))
         for place in np.flatnonzero(wanted).tolist()
         for start, end in [(int(bounds[place]), int(bounds[place + 1]))]
+        for kind, strand in [names[int(kinds[place])]]
     ]
 
 

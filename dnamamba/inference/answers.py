@@ -34,8 +34,8 @@ def need_sequence_model(model: Model, name: str = "this") -> SequenceModel:
     """
     if isinstance(model, PositionModel):
         raise UserError(
-            f"{name} answers at every base or bin, not once per sequence: give dnamamba predict a fasta and an "
-            "out that its kind has"
+            f"{name} answers at every base or bin, not once per sequence: read a FASTA with it by "
+            "dnamamba predict"
         )
     if not isinstance(model, SequenceModel):
         raise UserError(f"{name} is a pretrained model that answers no question: fine-tune it first")

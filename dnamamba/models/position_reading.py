@@ -1,14 +1,14 @@
 """Records of any length answered base by base: read in pieces, the recurrent state carried over all of them.
 
-Equal to one forward pass over the whole record, up to rounding, in the memory of a piece. Of `context=both` the
-other strand is read first; what it adds to the first linear layer waits in a file, float32 [L, F].
+Equal to one forward pass over the whole record, up to rounding, in the memory of a piece. Of `context=both`
+the other strand is read first; what it adds to the first linear layer waits in a file, float32 [L, F].
 """
 
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 import torch
@@ -118,10 +118,10 @@ def _mixed(
     """Convolutions need what is on both sides: a piece is answered when its right flank has come."""
     size = model.decoder.bin
     flank = -(-model.decoder.reach // size) * size
-    x = known = None
+    x = known = torch.empty(0)
     begin = done = 0  # of what is held; of what is answered
     for start, new, there in joined:
-        x, known = (new, there) if x is None else (torch.cat([x, new], 1), torch.cat([known, there], 1))
+        x, known = (new, there) if not x.numel() else (torch.cat([x, new], 1), torch.cat([known, there], 1))
         end = start + new.shape[1]
         until = length if end == length else max(done, (end - flank) // size * size)
         if until > done:
@@ -156,7 +156,7 @@ class _Waiting:
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
-        self._file = None
+        self._file: IO[bytes] | None = None
         self.values: np.memmap | None = None
 
     def __enter__(self) -> "_Waiting":
@@ -169,8 +169,8 @@ class _Waiting:
 
     def take(self, parts: Iterator[tuple[int, Tensor]], length: int) -> None:
         """Write features [l, F] at each first base."""
-        self._file = tempfile.TemporaryFile(dir=self._folder)
+        file = self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115
         for start, x in parts:
             if self.values is None:
-                self.values = np.memmap(self._file, np.float32, "w+", shape=(length, x.shape[1]))
+                self.values = np.memmap(file, np.float32, "w+", shape=(length, x.shape[1]))
             self.values[start : start + x.shape[0]] = x.float().cpu().numpy()

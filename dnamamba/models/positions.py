@@ -1,4 +1,4 @@
-"""A model that answers at every base, or for every bin of bases: what is here, and not what is this sequence."""
+"""A model that answers at every base, or for every bin of bases: what is here, not what this sequence is."""
 
 import dataclasses
 import math
@@ -193,5 +193,3 @@ class PositionModel(nn.Module):
     def other_strand(self, tokens: Tensor) -> Tensor:
         """Reverse complements."""
         return self.complement[tokens.long()].flip(1)
-
-

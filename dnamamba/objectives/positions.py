@@ -85,7 +85,8 @@ class PositionObjective(Objective):
         def targets_of(span: slice) -> Tensor:
             if span.start % size or span.stop % size:
                 raise UserError(
-                    f"train.chunk_bases: a chunk is not a whole number of bins of {size} bases; set a multiple"
+                    f"train.chunk_bases: a chunk is not a whole number of bins of {size} bases; set "
+                    "a multiple"
                 )
             return targets[:, span.start // size : span.stop // size]
 
@@ -145,7 +146,7 @@ class PositionMeter(Meter):
         self.scored = None
 
     def update(self, model: torch.nn.Module, batch: Batch) -> None:
-        """Gather the answers to windows, or to one long interval. An index below 0 is there to be waited for."""
+        """Gather the answers to windows, or to one long interval. An index below 0 counts nowhere."""
         positions = cast(PositionModel, model)
         tokens, targets = batch["tokens"], batch["targets"]
         if tokens.shape[1] > positions.decoder.window:

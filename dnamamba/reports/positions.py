@@ -26,7 +26,7 @@ SEED = 0
 
 
 def resample(head: PositionHead, scored: PositionsScored, samples: int) -> dict[str, Tensor]:
-    """Metrics of a split's blocks drawn with replacement, float64 [samples] each; the same draws each time."""
+    """Metrics of a split's blocks drawn with replacement, float64 [samples] each; always the same draws."""
     blocks = [
         head.statistics(*part)
         for logits, targets in zip(
@@ -41,7 +41,7 @@ def resample(head: PositionHead, scored: PositionsScored, samples: int) -> dict[
 
 
 def scores(head: PositionHead, scored: PositionsScored, draws: dict[str, Tensor]) -> dict[str, Any]:
-    """Metrics of a split: over all, with intervals where there are `draws`; per label; of classes, segments."""
+    """Metrics of a split: over all, with intervals where there are `draws`; per label; segments."""
     metrics = head.metrics(scored.logits, scored.targets)
     found: dict[str, Any] = {"positions": int(head.number(scored.targets))}
     for name, value in metrics.items():
@@ -106,7 +106,9 @@ def verdict(
     best = max(known, key=lambda one: known[one])
     lead = own - known[best]
     low, high = _interval(draws[name] - theirs[best][name])
-    both = f"{shown(own)} against {shown(known[best])}; 95 % interval of the lead {shown(low)} to {shown(high)}"
+    both = (
+        f"{shown(own)} against {shown(known[best])}; 95 % interval of the lead {shown(low)} to {shown(high)}"
+    )
     if low is not None and low > 0:
         words = f"the model is better than every baseline, by {lead:.4f} over {best} ({both})"
     elif high is not None and high < 0:

@@ -1,6 +1,7 @@
-"""What simple models make of the same bases: the majority, the bases around each, and a hidden Markov model."""
+"""What simple models make of the same bases: the majority, the bases around each, a hidden Markov model."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from dnamamba.heads.positions import PositionHead
 from dnamamba.models.pooling import base_table
 from dnamamba.terminal import Console
 from dnamamba.training.fits.context import FLANK, fit_context
-from dnamamba.training.fits.hmm import fit_hmm
+from dnamamba.training.fits.hmm import HiddenMarkov, fit_hmm
 
 ORDERS = (2, 3, 4, 5)
 MOST_BASES = 1 << 27  # of training and held-out records together, that are held as words of eight bytes
@@ -47,7 +48,9 @@ def class_baselines(data: PositionsData, head: PositionHead, console: Console) -
     """
     if sum(data.genome.lengths.values()) > MOST_BASES:
         return []
-    splits = {split: [_record(data, one) for one in getattr(data.splits, split)] for split in data.splits._fields}
+    splits = {
+        split: [_record(data, one) for one in getattr(data.splits, split)] for split in data.splits._fields
+    }
     held = {split: splits[split] for split in ("valid", "test")}
     classes = len(head.labels)
 
@@ -67,13 +70,17 @@ def class_baselines(data: PositionsData, head: PositionHead, console: Console) -
     for order in ORDERS:
         with console.status(f"fitting baselines: a hidden Markov model of order {order}"):
             hmm = fit_hmm(splits["train"], classes, order)
-            found = everywhere(lambda bases, hmm=hmm: torch.from_numpy(hmm.log_posteriors(bases)).float())
+            found = everywhere(partial(_posteriors, hmm))
             loss = head.loss_sum(found["valid"], truth, None).item()
         if best is not None and not loss < best[0]:
             break
         best = loss, PositionBaseline(f"order-{order} HMM", {"order": order}, found)
     assert best is not None
     return [majority, around, best[1]]
+
+
+def _posteriors(hmm: HiddenMarkov, bases: Bases) -> Tensor:
+    return torch.from_numpy(hmm.log_posteriors(bases)).float()
 
 
 def _record(data: PositionsData, one: Interval) -> Record:

@@ -1,4 +1,4 @@
-"""The recipe of a fine-tuning that answers at every base or bin: what `finetuning.py` has read, as a `Run`."""
+"""The recipe of a fine-tuning that answers at every base or bin: what was read, as a `Run`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -126,7 +126,9 @@ def _check(pooling: Any, task: TaskConfig, trainer: lightning.Trainer) -> None:
         ("task.label_smoothing", task.label_smoothing, 0.0),
     ):
         if value != only:
-            raise UserError(f"{key}: has no meaning for an answer per base or bin (got {value}); leave it {only}")
+            raise UserError(
+                f"{key}: has no meaning for an answer per base or bin (got {value}); leave it {only}"
+            )
     if isinstance(trainer.strategy, ModelParallelStrategy):
         raise UserError(
             "trainer.strategy=fsdp: records of several lengths are read whole by each process; choose "
@@ -137,7 +139,7 @@ def _check(pooling: Any, task: TaskConfig, trainer: lightning.Trainer) -> None:
 def _remarks(model: PositionModel) -> Sequence[str]:
     if model.backbone.causal and model.decoder.context == "forward":
         return [
-            "the model is causal: at each base it has read what is left of it alone; decoder.context=both reads "
-            "both sides"
+            "the model is causal: at each base it has read what is left of it alone; decoder.context=both "
+            "reads both sides"
         ]
     return []

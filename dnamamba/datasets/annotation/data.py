@@ -59,10 +59,10 @@ class AnnotationData(PositionsData):
     def train_counts(self) -> tuple[list[int], int]:
         """Training bases of each class, and of all; with reverse complements, of either strand."""
         number = len(self.found.layout.labels)
-        counts = sum(
-            np.bincount(self.targets.values[one.name][one.start : one.end], minlength=256)
-            for one in self.splits.train
-        )[:number]
+        counts = np.zeros(256)
+        for one in self.splits.train:
+            counts += np.bincount(self.targets.values[one.name][one.start : one.end], minlength=256)
+        counts = counts[:number]
         if self.reverse_complement:
             counts = (counts + counts[list(self.found.layout.complement)]) / 2
         return [int(count) for count in counts], int(sum(counts))

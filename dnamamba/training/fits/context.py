@@ -47,7 +47,10 @@ def fit_context(
         train, valid: bases and classes of each record, uint8 [n] each, `IGNORED` among them.
         classes: number of them.
     """
-    counts = sum(np.bincount(labels, minlength=256) for _, labels in train)[:classes]
+    counts = np.zeros(256)
+    for _, of in train:
+        counts += np.bincount(of, minlength=256)
+    counts = counts[:classes]
     features, labels = _sample(train, classes, PER_CLASS)
     taken = torch.bincount(labels, minlength=classes)
     held = _sample(valid, classes, PER_CLASS // 4)
@@ -80,5 +83,3 @@ def _around(bases: Bases, places: NDArray[np.int64]) -> Tensor:
     padded = np.pad(bases, FLANK, constant_values=UNKNOWN)
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * FLANK + 1)[places]
     return torch.from_numpy(one_hot(list(windows)))
-
-

@@ -3,8 +3,8 @@
 A base depends on its state and on the bases before it, a state on the one before. With codon positions as
 classes this is the gene finder of the 1990s. Everything is float64.
 
-Source: Rabiner, Proc. IEEE 77, 257 (1989), for forward and backward; Borodovsky and McIninch, Comput. Chem. 17,
-123 (1993), for codon positions with a Markov order.
+Source: Rabiner, Proc. IEEE 77, 257 (1989), for forward and backward; Borodovsky and McIninch, Comput. Chem.
+17, 123 (1993), for codon positions with a Markov order.
 """
 
 from collections.abc import Iterable
@@ -89,7 +89,7 @@ def fit_hmm(records: Iterable[tuple[Bases, Bases]], states: int, order: int) -> 
 
 
 def words_of(bases: Bases, order: int) -> NDArray[np.int64]:
-    """The number of the word that ends at each base, int64 [n]; -1 where it is not all known or begins before."""
+    """The number of the word that ends at each base, int64 [n]; -1 where not all of it is known."""
     known = bases < BASES
     number = np.zeros(bases.size, dtype=np.int64)
     whole = np.ones(bases.size, dtype=bool)
@@ -106,8 +106,8 @@ def words_of(bases: Bases, order: int) -> NDArray[np.int64]:
 def posteriors(start: Floats, transition: Floats, likelihood: Floats) -> Floats:
     """P(state | all observations), float64 [n, S], exactly.
 
-    The sequence is cut into blocks: a product of matrices takes a vector over each, and blocks are then worked
-    out side by side.
+    The sequence is cut into blocks: a product of matrices takes a vector over each, and blocks are then
+    worked out side by side.
 
     Args:
         start: [S], of the first state.
@@ -156,4 +156,3 @@ def posteriors(start: Floats, transition: Floats, likelihood: Floats) -> Floats:
         now = now / now.sum(1, keepdims=True)
     flat = result.reshape(-1, states)[:number]
     return flat / flat.sum(1, keepdims=True)
-
