@@ -27,7 +27,7 @@ from dnamamba.data.stateless import Int64s
 from dnamamba.datasets.base import HELD_OUT, DataConfig, DataModule
 from dnamamba.datasets.labelled.config import one_stage
 from dnamamba.errors import UserError
-from dnamamba.models import PositionConfig
+from dnamamba.models import PositionConfig, PositionModel
 
 
 class PositionsConfig(DataConfig):
@@ -130,6 +130,9 @@ class PositionsData(DataModule):
     def question(self, context: str, conv: int) -> PositionConfig:
         """What is asked of each base or bin, read by these settings of the `decoder` group."""
         raise NotImplementedError(f"{type(self).__name__}.question")
+
+    def begin(self, model: PositionModel) -> None:
+        """Give weights that are not drawn what the training data say of them."""
 
     @property
     def label(self) -> str:

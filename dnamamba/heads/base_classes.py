@@ -33,7 +33,12 @@ class BaseClasses(PositionHead):
     @classmethod
     def check(cls, decoder: PositionConfig) -> None:
         """See `PositionHead.check`."""
-        if decoder.bin != 1 or decoder.loss != "cross_entropy" or len(decoder.labels) < 2:
+        if (
+            not isinstance(decoder.chain, bool)
+            or decoder.bin != 1
+            or decoder.loss != "cross_entropy"
+            or len(decoder.labels) < 2
+        ):
             raise UserError(
                 "decoder: classes are asked of every base (bin=1, loss=cross_entropy), two or more"
             )

@@ -62,8 +62,9 @@ class PositionAnswers:
         if not tokens.numel():
             return np.empty((0, len(self.decoder.labels)), dtype=np.float32)
         found = read_positions(self.model, tokens, self.piece, precision=self._precision, folder=folder)
-        logits = torch.cat([part.logits.float().cpu() for part in found])
-        need_finite(logits.numpy(), record)
+        logits = torch.cat([part.logits.float() for part in found])
+        need_finite(logits.cpu().numpy(), record)
+        logits = self.model.decoded(logits).cpu()
         return self.decoder.head.predict(logits).float().numpy()
 
 

@@ -13,6 +13,7 @@ from dnamamba.errors import UserError
 from dnamamba.heads.positions import PositionHead
 from dnamamba.heads.registry import position_head
 from dnamamba.models.base import ModelConfig, State
+from dnamamba.models.chain import Chain
 from dnamamba.models.plain import check_plain
 from dnamamba.models.pooling import UNKNOWN, base_table
 from dnamamba.models.readout import CONV_REACH, CONV_WIDTH, Convolutions
@@ -32,6 +33,7 @@ class PositionConfig:
         context: `both` joins, base by base, the hidden states of the sequence and of its reverse complement,
             so that at each base a causal backbone has read both sides.
         conv: dilated convolutions over the hidden states.
+        chain: whether neighbouring answers are a chain, whose transitions are learnt (`dnamamba.models.chain`).
         bin: bases that have an answer together, from a record's first base on; the last bin may be short.
         loss: of a signal, see `dnamamba.heads.signal`; of classes `cross_entropy`.
         scaling: of a signal: `none`, `log` or `sqrt`.
@@ -48,6 +50,7 @@ class PositionConfig:
     window: int
     context: str = "forward"
     conv: int = 0
+    chain: bool = False
     bin: int = 1
     loss: str = "cross_entropy"
     scaling: str = "none"
@@ -132,6 +135,7 @@ class PositionModel(nn.Module):
         width = config.width * (2 if decoder.context == "both" else 1)
         self.convolutions = Convolutions(width, decoder.conv) if decoder.conv else None
         self.head = nn.Linear(CONV_WIDTH if decoder.conv else width, decoder.head.outputs)
+        self.chain = Chain(len(decoder.labels)) if decoder.chain else None
         self.register_buffer("bases", base_table(config.alphabet), persistent=False)
         complement = torch.from_numpy(get_alphabet(config.alphabet).complement.copy())
         self.register_buffer("complement", complement, persistent=False)
@@ -185,6 +189,10 @@ class PositionModel(nn.Module):
                 number = nn.functional.pad(known, (0, short)).unflatten(1, (-1, size)).sum(2)
                 x = x.unflatten(1, (-1, size)).sum(2) / number.clamp(min=1)[..., None]
             return x if self.convolutions is None else self.head(x)
+
+    def decoded(self, logits: Tensor) -> Tensor:
+        """Logits of one record, [n, C]: with a chain, the logarithms of the posteriors that it makes of them."""
+        return logits if self.chain is None else self.chain.log_posteriors(logits)
 
     def known(self, tokens: Tensor) -> Tensor:
         """Which tokens are known bases, neither N nor padding: bool [B, L]."""

@@ -55,7 +55,10 @@ class PositionObjective(Objective):
 
     def loss_sum(self, model: torch.nn.Module, batch: Batch) -> Tensor:
         """The losses of a micro-batch, added up over its positions."""
-        logits = cast(PositionModel, model)(batch["tokens"]).logits
+        positions = cast(PositionModel, model)
+        logits = positions(batch["tokens"]).logits
+        if positions.chain is not None:
+            return positions.chain.loss_sum(logits, batch["targets"])
         return self.losses(logits, batch["targets"])
 
     def losses(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -70,6 +73,11 @@ class PositionObjective(Objective):
             raise UserError(
                 f"train.chunk_bases: decoder.context={decoder.context} and decoder.conv={decoder.conv} read "
                 "both sides of each base; choose decoder.context=forward and decoder.conv=0, or leave "
+                "train.chunk_bases null"
+            )
+        if decoder.chain:
+            raise UserError(
+                "train.chunk_bases: data.chain=true compares whole windows; set data.chain=false, or leave "
                 "train.chunk_bases null"
             )
         if not self.head.divisible:
@@ -155,6 +163,7 @@ class PositionMeter(Meter):
             rows = positions(tokens).logits
         for index, logits, row in zip(batch["index"].tolist(), rows, targets, strict=True):
             if index >= 0:
+                logits = positions.decoded(logits)
                 self.answers.update(logits, row, torch.tensor([[index, len(logits)]], device=logits.device))
 
     def compute(self) -> dict[str, Any]:

@@ -64,12 +64,18 @@ def position_run(
     _check(pooling, task, trainer)
     decoder = data.question(pooling.context, pooling.conv)
     head = decoder.head
+    if decoder.chain and task.class_weights is not None:
+        raise UserError(
+            "task.class_weights: a chain of answers weighs no class (got data.chain=true); set data.chain=false, "
+            "or leave task.class_weights null"
+        )
     objective = PositionObjective(decoder, task, head.class_weights(task.class_weights, *data.train_counts))
     with torch.device("meta"):
         need_reach(shape.build(), decoder.window)
     model = PositionModel(shape, decoder)
     if pretrained is not None:
         model.backbone.load_state_dict(pretrained)
+    data.begin(model)
     model.backbone.activation_checkpointing = train.activation_checkpointing
     if task.freeze:
         model.backbone.requires_grad_(False)

@@ -155,14 +155,24 @@ def test_unusable_prediction_is_refused(trained: Path, settings: dict[str, objec
         ("train.chunk_bases=32", "train.chunk_bases: decoder.context=both"),
         ("data.annotation=null", "data.annotation: a FASTA and an annotation go together"),
         ("data.valid=[]", "data.valid: nothing is held out for it"),
-        ("task.class_weights={gene+: 1}", "task.class_weights: must be null, balanced, root"),
+        ("task.class_weights=root", "task.class_weights: a chain of answers weighs no class"),
+        ("train.chunk_bases=32 decoder.context=forward", "train.chunk_bases: data.chain=true"),
+        (
+            "data.chain=false task.class_weights={gene+: 1}",
+            "task.class_weights: must be null, balanced, root",
+        ),
     ],
 )
 def test_setting_without_meaning_is_refused_by_name(
     configure: Configure, tmp_path: Path, override: str, words: str
 ) -> None:
     fasta, gff = write_genome(tmp_path)
-    cfg = configure(*SHORT, f"data.fasta={fasta}", f"data.annotation={gff}", override)
+    cfg = configure(
+        *SHORT,
+        f"data.fasta={fasta}",
+        f"data.annotation={gff}",
+        *override.split(" ", 1 if "{" in override else -1),
+    )
     with pytest.raises(UserError, match=words):
         finetune(cfg, tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -177,6 +187,7 @@ def test_chunked_training_equals_whole_windows(configure: Configure, tmp_path: P
             f"data.fasta={fasta}",
             f"data.annotation={gff}",
             "decoder.context=forward",
+            "data.chain=false",
             "train.max_steps=2",
             "task.baselines=false",
             f"train.chunk_bases={chunk}",

@@ -24,6 +24,7 @@ class AnnotationConfig(PositionsConfig):
     strand: str = "separate"
     unstranded: str = "error"
     unknown: str = "error"
+    chain: bool = True
     alphabet: str | None = None
     max_length: int = 4096
     batch_size: int = 8

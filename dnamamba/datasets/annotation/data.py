@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from dnamamba.data.base_classes import IGNORED, BaseClasses, base_classes, left_out
@@ -10,7 +11,7 @@ from dnamamba.data.embedded import YEAST_CODING_SEQUENCES
 from dnamamba.data.position_windows import Targets
 from dnamamba.datasets.annotation.config import YEAST_CLASSES, AnnotationConfig
 from dnamamba.datasets.positions import PositionsData
-from dnamamba.models import PositionConfig
+from dnamamba.models import PositionConfig, PositionModel
 from dnamamba.models.pooling import UNKNOWN, base_table
 
 
@@ -52,8 +53,30 @@ class AnnotationData(PositionsData):
         """Which class?"""
         labels, complement, _ = self.found.layout
         return PositionConfig(
-            "base_classes", labels, complement, self.config.max_length, context=context, conv=conv
+            "base_classes",
+            labels,
+            complement,
+            self.config.max_length,
+            context=context,
+            conv=conv,
+            chain=self.config.chain,
         )
+
+    def begin(self, model: PositionModel) -> None:
+        """Give a chain the shares of steps between neighbouring training bases, of both strands if both are read."""
+        if model.chain is None:
+            return
+        size = len(self.found.layout.labels)
+        counts = np.zeros(size * size)
+        for one in self.splits.train:
+            row = self.targets.values[one.name][one.start : one.end].astype(np.int64)
+            known = (row[:-1] != IGNORED) & (row[1:] != IGNORED)
+            counts += np.bincount((row[:-1] * size + row[1:])[known], minlength=size * size)
+        steps = torch.from_numpy(counts.reshape(size, size))
+        if self.reverse_complement:
+            other = list(self.found.layout.complement)
+            steps = steps + steps.T[other][:, other]
+        model.chain.begin(steps)
 
     @property
     def train_counts(self) -> tuple[list[int], int]:

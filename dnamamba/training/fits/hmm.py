@@ -11,15 +11,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from dnamamba.data.base_classes import IGNORED
+from dnamamba.models.chain import AT_ONCE, OVERLAP, forward_backward
 from dnamamba.models.pooling import BASES
 
 Bases = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 _PSEUDO = 0.5
-_AT_ONCE, _OVERLAP = 1 << 21, 1 << 14  # bases of one forward and backward pass, and what passes share
 
 
 @dataclass(frozen=True)
@@ -47,17 +48,19 @@ class HiddenMarkov:
             bases: uint8 [n], 0 to 3 of A, C, G, T; above 3 what is not known.
         """
         parts = [
-            self._part(bases, start, min(start + _AT_ONCE, bases.size))
-            for start in range(0, bases.size, _AT_ONCE)
+            self._part(bases, start, min(start + AT_ONCE, bases.size))
+            for start in range(0, bases.size, AT_ONCE)
         ]
         return np.concatenate(parts) if parts else np.empty((0, self.start.size))
 
     def _part(self, bases: Bases, start: int, end: int) -> Floats:
-        first, last = max(0, start - _OVERLAP), min(bases.size, end + _OVERLAP)
+        first, last = max(0, start - OVERLAP), min(bases.size, end + OVERLAP)
         words = words_of(bases, self.order)[first:last]
         table = np.concatenate([self.emission, np.ones((1, self.start.size))])
         likelihood = table[words]  # -1 is the last row: says nothing
-        found = posteriors(self.start, self.transition, likelihood)
+        likelihood[0] *= self.start
+        sums = forward_backward(torch.from_numpy(likelihood)[None], torch.from_numpy(self.transition))
+        found = sums.marginals[0].numpy()
         return np.log(np.maximum(found[start - first : end - first], 1e-300))
 
 
@@ -81,11 +84,12 @@ def fit_hmm(records: Iterable[tuple[Bases, Bases]], states: int, order: int) -> 
         transition += np.bincount(steps, minlength=states * states)
     table = emission.reshape(-1, BASES, states)
     emission = (table / table.sum(1, keepdims=True)).reshape(words, states)
-    # A state that no base has leads nowhere and is never entered.
+    # A state that nothing is seen to leave is left for any; its rows add up to 1 like all others.
     counts = transition.reshape(states, states)
     leaving = counts.sum(1, keepdims=True)
     start = leaving[:, 0] / leaving.sum()
-    return HiddenMarkov(order, start, counts / np.maximum(leaving, 1), emission)
+    rows = np.where(leaving > 0, counts / np.maximum(leaving, 1), 1 / states)
+    return HiddenMarkov(order, start, rows, emission)
 
 
 def words_of(bases: Bases, order: int) -> NDArray[np.int64]:
@@ -101,58 +105,3 @@ def words_of(bases: Bases, order: int) -> NDArray[np.int64]:
         number = number * BASES + shifted
         whole &= there
     return np.where(whole, number, -1)
-
-
-def posteriors(start: Floats, transition: Floats, likelihood: Floats) -> Floats:
-    """P(state | all observations), float64 [n, S], exactly.
-
-    The sequence is cut into blocks: a product of matrices takes a vector over each, and blocks are then
-    worked out side by side.
-
-    Args:
-        start: [S], of the first state.
-        transition: [S, S], from, to.
-        likelihood: [n, S], of each observation given each state.
-    """
-    number, states = likelihood.shape
-    size = max(1, int(number**0.5))
-    blocks = -(-number // size)
-    # What fills the last block says nothing, and comes after everything.
-    table = np.ones((blocks * size, states))
-    table[:number] = likelihood
-    table = table.reshape(blocks, size, states)
-    across = np.broadcast_to(np.eye(states), (blocks, states, states)).copy()
-    for t in range(size):
-        across = (across @ transition) * table[:, t, None, :]
-        across /= across.sum((1, 2), keepdims=True)
-    # `before[b]` is where block b is entered from: a step through `transition` comes first.
-    before = np.empty((blocks, states))
-    after = np.ones((blocks, states))
-    # The first state has no step before it, and the first block is worked out alone.
-    first = start * table[0, 0]
-    forward = np.empty_like(table)
-    forward[0, 0] = first / first.sum()
-    for t in range(1, size):
-        step = (forward[0, t - 1] @ transition) * table[0, t]
-        forward[0, t] = step / step.sum()
-    if blocks > 1:
-        before[1] = forward[0, -1]
-    for b in range(2, blocks):
-        vector = before[b - 1] @ across[b - 1]
-        before[b] = vector / vector.sum()
-    for b in range(blocks - 2, -1, -1):
-        vector = across[b + 1] @ after[b + 1]
-        after[b] = vector / vector.sum()
-    now = before[1:]
-    for t in range(size):
-        now = (now @ transition) * table[1:, t]
-        now = now / now.sum(1, keepdims=True)
-        forward[1:, t] = now
-    result = forward
-    now = after
-    for t in range(size - 1, -1, -1):
-        result[:, t] *= now
-        now = (table[:, t] * now) @ transition.T
-        now = now / now.sum(1, keepdims=True)
-    flat = result.reshape(-1, states)[:number]
-    return flat / flat.sum(1, keepdims=True)
