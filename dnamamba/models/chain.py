@@ -1,10 +1,10 @@
-"""A chain over the answers at neighbouring bases: a linear-chain conditional random field, exact and in blocks.
+"""A chain over the answers at neighbouring bases: a linear-chain conditional random field, exact.
 
 A path of classes has the score of its bases' logits plus the logarithms of its transitions, whose rows add up
 to 1. Probabilities are those of all paths: P(path) = exp(score) / sum over paths. Everything is float64.
 
-Source: Lafferty, McCallum and Pereira, ICML 2001, for the model; Rabiner, Proc. IEEE 77, 257 (1989), for forward
-and backward sums.
+Source: Lafferty, McCallum and Pereira, ICML 2001, for the model; Rabiner, Proc. IEEE 77, 257 (1989), for
+forward and backward sums.
 """
 
 from typing import Any, NamedTuple
@@ -38,7 +38,7 @@ class Chain(nn.Module):
         classes: how many, S.
 
     Attributes:
-        bias: float32 [S, S], from, to: logarithms of the transitions up to a number per row. They never decay.
+        bias: float32 [S, S], from, to: logarithms of transitions up to a number per row. They never decay.
     """
 
     def __init__(self, classes: int) -> None:

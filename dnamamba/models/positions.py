@@ -33,7 +33,7 @@ class PositionConfig:
         context: `both` joins, base by base, the hidden states of the sequence and of its reverse complement,
             so that at each base a causal backbone has read both sides.
         conv: dilated convolutions over the hidden states.
-        chain: whether neighbouring answers are a chain, whose transitions are learnt (`dnamamba.models.chain`).
+        chain: whether neighbouring answers are a chain with learnt transitions (`dnamamba.models.chain`).
         bin: bases that have an answer together, from a record's first base on; the last bin may be short.
         loss: of a signal, see `dnamamba.heads.signal`; of classes `cross_entropy`.
         scaling: of a signal: `none`, `log` or `sqrt`.
@@ -191,7 +191,7 @@ class PositionModel(nn.Module):
             return x if self.convolutions is None else self.head(x)
 
     def decoded(self, logits: Tensor) -> Tensor:
-        """Logits of one record, [n, C]: with a chain, the logarithms of the posteriors that it makes of them."""
+        """Logits of one record, [n, C]; with a chain, the logarithms of its posteriors."""
         return logits if self.chain is None else self.chain.log_posteriors(logits)
 
     def known(self, tokens: Tensor) -> Tensor:

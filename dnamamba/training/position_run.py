@@ -66,8 +66,8 @@ def position_run(
     head = decoder.head
     if decoder.chain and task.class_weights is not None:
         raise UserError(
-            "task.class_weights: a chain of answers weighs no class (got data.chain=true); set data.chain=false, "
-            "or leave task.class_weights null"
+            "task.class_weights: a chain of answers weighs no class (got data.chain=true); set "
+            "data.chain=false, or leave task.class_weights null"
         )
     objective = PositionObjective(decoder, task, head.class_weights(task.class_weights, *data.train_counts))
     with torch.device("meta"):
