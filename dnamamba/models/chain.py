@@ -80,7 +80,7 @@ class _Loss(torch.autograd.Function):
     """The gradient is what the model expects minus what the targets say."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, bias: Tensor, targets: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, logits: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
         transition = bias.double().softmax(1)
         scores = logits.double()
         known = targets != IGNORED
@@ -104,7 +104,7 @@ class _Loss(torch.autograd.Function):
         return (all_paths - these).to(logits.dtype)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         by_logits, by_bias = ctx.saved_tensors
         return gradient * by_logits, gradient * by_bias, None
 

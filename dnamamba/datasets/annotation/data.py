@@ -63,7 +63,7 @@ class AnnotationData(PositionsData):
         )
 
     def begin(self, model: PositionModel) -> None:
-        """Give a chain the shares of steps between neighbouring training bases, of the strands that are read."""
+        """Give a chain the shares of steps between training bases, of the strands that are read."""
         if model.chain is None:
             return
         size = len(self.found.layout.labels)
