@@ -19,7 +19,7 @@ from dnamamba.inference.output import named, output_path
 from dnamamba.inference.progress import bases_read
 from dnamamba.inference.streaming import Reader
 from dnamamba.inference.tracks import QUANTITIES, read_track
-from dnamamba.models import SequenceModel
+from dnamamba.models import PositionModel, SequenceModel
 from dnamamba.optional import need
 from dnamamba.plugins import load_plugins
 from dnamamba.reached import so_far
@@ -61,6 +61,11 @@ def tracks_to_bigwig(config: TracksConfig) -> None:
     need("pyBigWig", "tracks", config.out)
     load_plugins(config.plugins or [])
     model = load_any_on(config.model, config.device)
+    if isinstance(model, PositionModel):
+        raise UserError(
+            f"model: {config.model} answers at every base (got a model of data=annotation); use dnamamba "
+            "predict out=FILE.bw"
+        )
     if isinstance(model, SequenceModel):
         predict_to_file(_of_answers(config))
         return
