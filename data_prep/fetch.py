@@ -94,7 +94,7 @@ def _receive_all(file: RemoteFile, part: Path, sleep: Callable[[float], None]) -
 
 
 def _receive(file: RemoteFile, part: Path) -> None:
-    """One attempt: the rest of the file, appended to the part, or all of it."""
+    """Make one attempt: append the rest of the file to the part, or fetch all of it."""
     tag = _tag_of(part)
     have = _size(part) if tag.exists() else 0
     headers = {"User-Agent": "dnamamba", "Accept-Encoding": "identity"}
@@ -167,7 +167,7 @@ class _Range(NamedTuple):
 
 
 def _range_of(response: Any) -> _Range:
-    """What the header Content-Range says: `bytes 10-19/20`, or `bytes */20` where nothing is sent."""
+    """Parse the header Content-Range: `bytes 10-19/20`, or `bytes */20` if nothing is sent."""
     found = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", response.headers["Content-Range"] or "")
     if not found:
         return _Range(-1, None)
@@ -243,7 +243,7 @@ def _forget(part: Path) -> None:
 
 
 def _tag_of(part: Path) -> Path:
-    """Where the server's name for this version of the file is kept."""
+    """Return the file that keeps the server's name for this version."""
     return part.with_name(f"{part.name}.etag")
 
 

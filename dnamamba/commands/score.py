@@ -17,7 +17,7 @@ from dnamamba.data.regions import parse_region
 from dnamamba.data.synonyms import Synonyms
 from dnamamba.data.variants import Vcf
 from dnamamba.errors import UserError
-from dnamamba.files import replacing
+from dnamamba.files import replacing, replacing_together
 from dnamamba.inference.device import load_any_on, precision_of
 from dnamamba.inference.effects import Windows
 from dnamamba.inference.output import output_path
@@ -28,7 +28,7 @@ from dnamamba.inference.score_vcf import SUFFIXES, Records, check, quantity, sco
 from dnamamba.inference.variants import REF_MISMATCH, SYMBOLIC_BASES, spelled_up_to
 from dnamamba.plugins import load_plugins
 from dnamamba.reached import Reached
-from dnamamba.reports.figures import save_figure
+from dnamamba.reports.figures import draw
 from dnamamba.reports.saturation import saturation_figure
 from dnamamba.terminal import Console
 
@@ -125,10 +125,9 @@ def _saturate(config: ScoreConfig, model: Model, genome: Genome, windows: Window
         result.letters, result.llr, region.name, region.start + 1, "LLR (nats)" if said == "llr" else said
     )
     try:
-        # Both are whole before either has its name.
-        with replacing(out) as table, replacing(picture) as drawn:
+        with replacing_together([out, picture]) as (table, drawn):
             write_table(result, table, said)
-            save_figure(figure, drawn)
+            draw(figure, drawn)
     except OSError as error:
         raise UserError(f"can't write {out} and {picture}: {error.strerror}") from error
     console.print(f"{count:,} variants: {out}, {picture}", soft_wrap=True)

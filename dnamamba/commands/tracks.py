@@ -11,6 +11,7 @@ from pathlib import Path
 from dnamamba.commands.predict import PredictConfig, predict_to_file
 from dnamamba.data.regions import RegionsConfig
 from dnamamba.errors import Interrupted, UserError, signal_of
+from dnamamba.files import replacing_together
 from dnamamba.inference.bigwig import bigwig
 from dnamamba.inference.device import load_any_on
 from dnamamba.inference.inputs import in_order, read_inputs
@@ -18,7 +19,7 @@ from dnamamba.inference.output import named, output_path
 from dnamamba.inference.progress import bases_read
 from dnamamba.inference.streaming import Reader
 from dnamamba.inference.tracks import QUANTITIES, read_track
-from dnamamba.models import SequenceModel
+from dnamamba.models import PositionModel, SequenceModel
 from dnamamba.optional import need
 from dnamamba.plugins import load_plugins
 from dnamamba.reached import so_far
@@ -60,6 +61,11 @@ def tracks_to_bigwig(config: TracksConfig) -> None:
     need("pyBigWig", "tracks", config.out)
     load_plugins(config.plugins or [])
     model = load_any_on(config.model, config.device)
+    if isinstance(model, PositionModel):
+        raise UserError(
+            f"model: {config.model} answers at every base (got a model of data=annotation); use dnamamba "
+            "predict out=FILE.bw"
+        )
     if isinstance(model, SequenceModel):
         predict_to_file(_of_answers(config))
         return
@@ -81,8 +87,15 @@ def tracks_to_bigwig(config: TracksConfig) -> None:
     inputs.load(lengths)
     began = time.perf_counter()
     try:
-        with ExitStack() as files, bases_read(console, "reading", total) as advance:
-            writers = {q: files.enter_context(bigwig(path, lengths)) for q, path in outputs.items()}
+        with (
+            replacing_together(list(outputs.values())) as besides,
+            ExitStack() as files,
+            bases_read(console, "reading", total) as advance,
+        ):
+            writers = {
+                quantity: files.enter_context(bigwig(beside, lengths, path))
+                for beside, (quantity, path) in zip(besides, outputs.items(), strict=True)
+            }
             for region in regions:
                 folder = Path(os.path.expanduser(config.out)).parent
                 for start, values in read_track(

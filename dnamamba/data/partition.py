@@ -28,7 +28,7 @@ class Assignment(NamedTuple):
 
 
 def sequence_keys(examples: Examples, alphabet: Alphabet) -> UInt64s:
-    """64 bits of each sequence, uint64 [n]; the same for a sequence and its reverse complement."""
+    """Hash each sequence, uint64 [n]; the same for a sequence and its reverse complement."""
     keys = np.empty(len(examples), dtype=np.uint64)
     for number in range(len(examples)):
         forward = examples[number]
@@ -47,7 +47,7 @@ def assign(
     test_fraction: float,
     stratify: bool = False,
 ) -> Assignment:
-    """The split of each example: by named groups, else as the files say, else by the sequence's hash.
+    """Return the split of each example: by named groups, else as the files say, else by the sequence's hash.
 
     What the files' splits leave out, validation or test, is cut from their training examples by the hash. A
     hash puts identical sequences, and reverse complements, on one side.
@@ -136,7 +136,9 @@ def _as_given(examples: Examples) -> NDArray[np.int8]:
         split = SPLIT_NAMES.get(written.lower())
         if split is None:
             known = ", ".join(SPLIT_NAMES)
-            raise UserError(f"sequence {examples.names[row]}: split {written!r} is none of {known}")
+            raise UserError(
+                f"sequence {examples.names[row]}: split: expected one of {known} (got {written!r})"
+            )
         numbers[row] = SPLITS.index(split)
     return numbers
 
@@ -154,7 +156,13 @@ class Shared(NamedTuple):
 
 
 def shared_sequences(examples: Examples, keys: UInt64s, split: Assignment) -> list[Shared]:
-    """Identical (or reverse-complement identical) sequences on both sides of a split."""
+    """Count sequences that are in two splits, as they are or as reverse complements.
+
+    Args:
+        examples: all sequences.
+        keys: uint64 [n], from `sequence_keys`.
+        split: of each sequence.
+    """
     found = []
     for first, second in ((0, 1), (0, 2), (1, 2)):
         rows = np.flatnonzero(split.numbers == second)
@@ -166,7 +174,7 @@ def shared_sequences(examples: Examples, keys: UInt64s, split: Assignment) -> li
 
 
 def shared_bases(examples: Examples, split: Assignment) -> list[Shared]:
-    """Intervals of a genome that overlap one of another split; a hash does not keep neighbours together."""
+    """Count a split's intervals that overlap another's; a hash does not keep neighbours together."""
     if examples.places is None:
         return []
     found = []
@@ -186,6 +194,6 @@ def shared_bases(examples: Examples, split: Assignment) -> list[Shared]:
 
 
 def _overlaps(place: Interval, others: Sequence[Interval]) -> bool:
-    """Whether an interval shares a base with one of these, which are sorted and apart from each other."""
+    """Return whether an interval shares a base with one of these, which are sorted and do not overlap."""
     before = bisect_left(others, Interval(place.name, place.end, 0)) - 1
     return before >= 0 and others[before].name == place.name and others[before].end > place.start

@@ -21,7 +21,7 @@ _ROWS = 256  # of a file, read together
 def predict_vcf(
     answers: Answers, vcf: Vcf, records: Records, windows: Windows, advance: Callable[[int], None]
 ) -> dict[str, list[Any]]:
-    """The columns of a table with a row per alternative allele.
+    """Return the columns of a table with a row per alternative allele.
 
     Each has the answer and the values of every label (probabilities, or numbers) for the window with REF and
     the one with ALT, and their difference; nothing where `unscored` says why. Strands and shifts of the
@@ -77,7 +77,7 @@ def predict_vcf(
 def _logits(
     answers: Answers, records: Records, windows: Windows, some: list[tuple[VcfRow, Plan]]
 ) -> Iterator[np.ndarray]:
-    """Logits [2, C] of REF and ALT for each allele that can be read, in order."""
+    """Yield logits [2, C] of REF and ALT for each allele that can be read, in order."""
     views, owners = [], []
     for row, can in some:
         if not can.alts:

@@ -68,7 +68,7 @@ LIKELIHOOD = Quantity(
 
 
 def quantity(model: Model, label: str | None = None) -> Quantity:
-    """What `model` says of a variant; see `dnamamba.inference.effects`.
+    """Describe what `model` says of a variant; see `dnamamba.inference.effects`.
 
     Raises:
         UserError: a label that the model does not have, or several and none was named.
@@ -145,7 +145,7 @@ class Records:
         self.synonyms = Synonyms(genome.lengths)
 
     def plan(self, row: VcfRow, where: str) -> Plan:
-        """What can be scored of a row.
+        """Return what can be scored of a row.
 
         Raises:
             UserError: its record is not in the FASTA.
@@ -327,7 +327,7 @@ def _vcf_line(said: Quantity, row: VcfRow, can: Plan, effects: Effects | None) -
 
 
 def _table_rows(row: VcfRow, can: Plan, effects: Effects | None) -> Iterator[list[bytes]]:
-    """The cells of each alternative allele, or one row of them where there is none."""
+    """Yield the cells of each alternative allele, or one row of them where there is none."""
     scores = _by_allele(row, can, effects) if effects is not None else [[""] * max(1, len(row.alts))] * 2
     for i, (allele, value, distance) in enumerate(zip(row.columns[4].split(b","), *scores, strict=True)):
         problem = can.problems[i] if can.problems else None
@@ -337,7 +337,7 @@ def _table_rows(row: VcfRow, can: Plan, effects: Effects | None) -> Iterator[lis
 
 
 def _by_allele(row: VcfRow, can: Plan, effects: Effects) -> list[list[str]]:
-    """Log-likelihood ratios and distances as text, empty for alleles without."""
+    """Return log-likelihood ratios and distances as text, empty for alleles without."""
     texts = []
     for values in effects:
         text = [""] * len(row.alts)

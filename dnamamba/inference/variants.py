@@ -42,7 +42,7 @@ def score_variants(
     bases_per_batch: int | None = None,
     label: str | None = None,
 ) -> Effects:
-    """Effects of variants: log-likelihood ratios (or answers) and distances, as `effects.py` defines them.
+    """Score variants: log-likelihood ratios (or predictions) and distances, as `effects.py` defines them.
 
     Args:
         model: it runs where its parameters lie, in their precision unless under autocast. bf16 is not
@@ -93,9 +93,16 @@ def _given_variant(variant: Sequence[Any], number: int) -> tuple[str, int, str, 
 
 
 def site_of(genome: Genome, name: str, position: int, ref: str, alts: Iterable[str]) -> Site:
-    """The site of a variant that was checked; the reference allele is the genome's own, case included.
+    """Return the site of a variant that was checked; the reference allele is the genome's own, case included.
 
     Where the alphabet keeps case, the other alleles have that of REF's first base: a change of case is none.
+
+    Args:
+        genome: the reference.
+        name: of the record.
+        position: of REF's first base, from 1.
+        ref: its letters.
+        alts: letters of each alternative allele.
     """
     start = position - 1
     there = genome.fetch(name, start, start + len(ref))
@@ -154,9 +161,15 @@ def check_event(genome: Genome, name: str, position: int, event: Event, longest:
 
 
 def check_ref(genome: Genome, name: str, position: int, ref: str) -> Unscored | None:
-    """Why a REF at `position` (from 1) can't be scored; None if it can.
+    """Return why a REF at `position` (from 1) can't be scored; None if it can.
 
     Positions 0 and N + 1 are the telomeres (VCF 4.3, section 1.6.1): legal, and without a base to compare.
+
+    Args:
+        genome: the reference.
+        name: of the record.
+        position: of REF's first base, from 1.
+        ref: its letters.
 
     Raises:
         UserError: an unknown record.
@@ -183,7 +196,7 @@ def check_ref(genome: Genome, name: str, position: int, ref: str) -> Unscored | 
 
 
 def check_alts(alts: Iterable[str | None]) -> Unscored | None:
-    """Why one of the alternative alleles can't be scored; None if all can."""
+    """Return why one of the alternative alleles can't be scored; None if all can."""
     for alt in alts:
         if alt is None:
             return Unscored(SYMBOLIC, "an ALT is not spelled out")

@@ -87,7 +87,7 @@ class Plan:
         return sum(times) if times else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, totals included."""
+        """Return plain values, totals included."""
         totals = {name: getattr(self, name) for name in ("steps", "bases", "memory_gib", "seconds")}
         return {**asdict(self), **totals}
 
@@ -104,7 +104,7 @@ def plan(
     device_name: str = "",
     device_memory_gib: float | None = None,
 ) -> Plan:
-    """The plan of a run, pretraining or fine-tuning; nothing is trained and no GPU is touched.
+    """Plan a run, pretraining or fine-tuning; nothing is trained and no GPU is touched.
 
     Args:
         stages: of the run.
@@ -220,7 +220,7 @@ def _seconds(
     chunk: int | None,
     train: TrainConfig,
 ) -> float:
-    """Duration of a step of a stage; where sequences differ in length, of those of the mean length."""
+    """Estimate the seconds of a stage's step; sequences of different lengths count as of the mean length."""
     length = stage.length if stage.mean is None else round(stage.mean)
     if chunk is None:
         checkpointing = train.activation_checkpointing
@@ -244,7 +244,7 @@ def plan_run(
     on_cpu: bool = False,
     training_segments: int = 0,
 ) -> Plan:
-    """The plan of the run that these settings describe; of the data at most an index is read.
+    """Plan the run that these settings describe; of the data at most an index is read.
 
     Memory and time are those of a pretraining step; fine-tuning reads as many bases through the same blocks.
 
@@ -324,12 +324,12 @@ def show_plan(made: Plan, console: Console) -> None:
 
 
 def gib(memory: float | None) -> str:
-    """GiB as a person says them."""
+    """Format GiB for a person."""
     return "not measured" if memory is None else f"{memory:.1f}"
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as a person says them."""
+    """Format seconds for a person."""
     if seconds is None:
         return "not measured"
     if seconds < 120:

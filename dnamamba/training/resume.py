@@ -49,6 +49,10 @@ class Resumed:
         return rows
 
 
+class Finished(UserError):  # noqa: N818
+    """The run is at its end already, and nothing is missing."""
+
+
 def _validates(row: dict[str, float]) -> bool:
     return any(name.startswith("val/") for name in row)
 
@@ -72,7 +76,8 @@ def checkpoint_to_resume(
         unchanged: the keys of each group of `contents` that may not differ.
 
     Raises:
-        UserError: there is no such checkpoint, it has no step left, or it is of another run; the message
+        Finished: it has no step left, and its outcome is there.
+        UserError: there is no such checkpoint, it has more steps, or it is of another run; the message
             lists what differs. Or this is a new run, and `folder` holds one already.
     """
     if ckpt_path == "auto":
@@ -111,7 +116,7 @@ def checkpoint_to_resume(
     unscored = path == folder / "checkpoints" / LAST and not _scored(folder, steps)
     if steps > max_steps or (ended and not unscored):
         early = "; the run ended there, as task.patience or a callback asked" if steps < max_steps else ""
-        raise UserError(f"{path} has done {steps:,} steps of {max_steps:,}: nothing is left to do{early}")
+        raise Finished(f"{path} has done {steps:,} steps of {max_steps:,}: nothing is left to do{early}")
     return Resumed(path, steps, bool(earlier.get(UNVALIDATED)), ended)
 
 

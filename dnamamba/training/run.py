@@ -22,7 +22,7 @@ from dnamamba.objectives.base import Objective
 from dnamamba.reports.figures import read_metrics
 from dnamamba.terminal import Console
 from dnamamba.training.checkpointing import NEXT, LastCheckpoint
-from dnamamba.training.chunk_size import chunk_of
+from dnamamba.training.chunk_size import by_graphs, chunk_of
 from dnamamba.training.config import TrainConfig
 from dnamamba.training.gathering import announce, ending_on_signals
 from dnamamba.training.keep_best import KeepBest
@@ -144,6 +144,7 @@ class Run:
                 f"{self.train.chunk_bases}); leave it null"
             )
         self.data.chunk = chunk_of(self.train, self.model, self.objective, self.data, self.trainer)
+        self._by_graphs = by_graphs(self.train, self.model, self.objective, self.data, self.trainer)
 
     def execute(self) -> Result | None:
         """Train, save, score, report.
@@ -177,6 +178,7 @@ class Run:
             context_size=self.context_size,
             pad_id=data.alphabet.pad_id,
             chunk=data.chunk,
+            graphs=self._by_graphs,
         )
         best = [] if self.keep_best is None else [self.keep_best]
         last = LastCheckpoint(
@@ -192,7 +194,8 @@ class Run:
             self.console.print(line, soft_wrap=True)
         if data.chunk is not None:
             how = self.train.backpropagation
-            self.console.print(f"read by chunks of {data.chunk:,} bases, {how} gradients")
+            graphs = ", by CUDA graphs" if self._by_graphs else ""
+            self.console.print(f"read by chunks of {data.chunk:,} bases, {how} gradients{graphs}")
 
         began = time.perf_counter()
         if self.fit is not None:

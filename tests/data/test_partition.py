@@ -124,7 +124,7 @@ def test_groups_go_before_the_files_own_split() -> None:
 @pytest.mark.parametrize(
     ("examples", "changes", "message"),
     [
-        (build(["AC", "GT"], ["train", "tset"]), {}, "sequence s1: split 'tset' is none of train, training"),
+        (build(["AC", "GT"], ["train", "tset"]), {}, "sequence s1: split: expected one of train, training"),
         (build(["AC", "GT"]), {"valid": ["chr1"]}, "data.valid and data.test name groups, but the data has"),
         (
             build(["AC", "GT"], groups=["chr1", "chr2"]),
@@ -199,7 +199,7 @@ def test_numbers() -> None:
     ("reads", "labels", "declared", "message"),
     [
         ("ranking", "aabbab", None, "a head reads one of class, labels, number, not 'ranking'"),
-        ("class", "aaaaaa", None, "there is one class only, a: nothing to tell apart"),
+        ("class", "aaaaaa", None, "only one class, a: a classification needs two or more"),
         ("class", "aaabab", ["a", "c"], "sequence s3: unknown label 'b'; the labels are a, c"),
         ("class", "ababab", ["a", "b", "a"], "data.label_names has a name twice: a, b, a"),
         (

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -256,7 +254,7 @@ def test_full_disk_is_one_line_and_loses_nothing(
     """No file may grow beyond `size`: the rows (12,800 bytes) do not fit, or the output."""
     out = tmp_path / f"full{suffix}"
     given = (f"model={saved_model}", f"fasta={genome}", "device=cpu", f"out={out}", *WINDOWS)
-    done = subprocess.run([sys.executable, "-c", FULL, str(size), *given], capture_output=True, text=True)
+    done = processes.run("-c", FULL, str(size), *given)
     assert done.returncode == 1
     partial_folder = tmp_path / f".full{suffix}.partial"
     assert done.stderr == (
@@ -295,7 +293,7 @@ def test_a_missing_package_is_one_line(
     [
         (("out=.npz",), "out=.npz must be a file's name that ends in"),
         (("out=x.txt",), "out=x.txt must be a file's name that ends in .npz or .h5 or"),
-        (("out=x.h5ad", "pooling=none"), ".h5ad holds a vector a region"),
+        (("out=x.h5ad", "pooling=none"), ".h5ad holds a vector per region"),
         (("out=x.npz", "layer=7"), "layer 7: the model has layers 0"),
         (("out=x.npz", "layer=all"), "layer: Value 'all'"),
         (("out=x.npz", "bed=absent.bed"), "bed: no such file, absent.bed"),

@@ -1,7 +1,5 @@
 """`python -m dnamamba.tracks`: what a bigWig holds, read by two libraries; nothing half-written."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import dnamamba
 from dnamamba import UserError, optional
 from dnamamba.inference.bigwig import bigwig
 from dnamamba.tracks import run
+from tests import processes
 
 
 @pytest.fixture
@@ -137,7 +136,7 @@ except UserError as error:
 def test_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, bases: int) -> None:
     """No file may grow over 12,000 bytes. At its end libBigWig says nothing, before it aborts."""
     out = tmp_path / "x.bw"
-    done = subprocess.run([sys.executable, "-c", FULL, str(out), str(bases)], capture_output=True, text=True)
+    done = processes.run("-c", FULL, str(out), str(bases))
     assert done.stdout.startswith(f"can't write {out}: ")
     assert done.stdout.endswith("is the disk full?\n")
     assert (done.stdout.count("\n"), done.stderr, done.returncode) == (1, "", 0)
