@@ -30,7 +30,7 @@ BASES_AT_A_TIME = 2**20
 
 @torch.inference_mode()
 def bits_per_base(model: LanguageModel, genome: Genome, intervals: Iterable[Interval], length: int) -> float:
-    """Cross-entropy of every base of the intervals but their first, in windows of `length`."""
+    """Return the bits per base of the intervals in windows of `length`; their first bases do not count."""
     device = model.backbone.embedding.weight.device
     scored = torch.from_numpy(genome.alphabet.scored.copy()).to(device)
     names, tiles = record_names(intervals), tiled_windows(intervals, length)

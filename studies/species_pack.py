@@ -53,7 +53,7 @@ def pack(dna: Path, out: Path) -> None:
 
 
 def records(dna: Path) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """Every record as SET/SPECIES|ID and its letters, orthologous ones together."""
+    """Yield every record as SET/SPECIES|ID and its letters, orthologous ones together."""
     apes = {species: dict(read_fasta(dna / "great_apes_chr22" / f"{species}.fa")) for species in APES}
     ids = {species: {name.partition("|")[2]: name for name in of} for species, of in apes.items()}
     for identity in ids["human"]:
@@ -68,7 +68,7 @@ def records(dna: Path) -> Iterator[tuple[str, NDArray[np.uint8]]]:
 
 
 def read_fasta(path: Path) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """First words of headers and letters; unlike `dnamamba.Genome`, names may be there twice."""
+    """Yield first words of headers and letters; unlike `dnamamba.Genome`, names may occur twice."""
     for text in path.read_bytes().split(b">")[1:]:
         header, _, lines = text.partition(b"\n")
         yield header.split()[0].decode(), np.frombuffer(lines.translate(None, b"\r\n"), dtype=np.uint8)

@@ -12,6 +12,7 @@ from dnamamba.checkpoint import Model, load
 from dnamamba.data.embedded import YEAST_MODEL
 from dnamamba.datasets.base import DataConfig, DataModule
 from dnamamba.datasets.labelled import LabelledConfig
+from dnamamba.datasets.positions import PositionsData
 from dnamamba.errors import UserError
 from dnamamba.models import DecoderConfig, ModelConfig, SequenceModel
 from dnamamba.models.base import need_reach
@@ -25,6 +26,7 @@ from dnamamba.training.fits.closed_form import ClosedForm, check_closed, check_q
 from dnamamba.training.keep_best import KeepBest
 from dnamamba.training.lora import add_adapters, merge_adapters
 from dnamamba.training.module import trainable
+from dnamamba.training.position_run import position_run
 from dnamamba.training.recipe import Recipe, fixed
 from dnamamba.training.run import Run, size_of
 
@@ -89,6 +91,10 @@ class Finetuning(Recipe):
         pretrained, shape, source = pretrained_model(self.model, self.data.alphabet)
         with console.status("reading the sequences"):
             data = self.opened(train, shape, console)
+        if isinstance(data, PositionsData):
+            return position_run(
+                self, data, shape, pretrained, source, self.pooling, task, train, trainer, console
+            )
         # What a user may have got wrong is said before simple models take half a minute.
         decoder = self.question(data, "mean" if self.pooling.mode == AUTO else self.pooling.mode)
         if closed:
