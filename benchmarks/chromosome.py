@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 
 from dnamamba.commands.embed import EmbedConfig, embed_to_file
 from dnamamba.commands.tracks import TracksConfig, tracks_to_bigwig
-from dnamamba.data.intervals import Interval, parse_region
+from dnamamba.data.intervals import Interval
 from dnamamba.data.reader import RecordReader
+from dnamamba.data.regions import parse_region
 from dnamamba.inference import streaming
 from dnamamba.reports.figures import GRID, HELD_OUT, MUTED, SURFACE, save_figure
 

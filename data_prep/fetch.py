@@ -24,6 +24,7 @@ from typing import Any, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
 from data_prep.lock import Lock, Recorded
+from data_prep.published import published_md5
 from data_prep.sources import RemoteFile, check_url
 from dnamamba.data.progress import reading
 from dnamamba.errors import UserError
@@ -207,10 +208,12 @@ def _check(path: Path, file: RemoteFile, lock: Lock, advice: str) -> Recorded:
             done(len(piece))
     found = Recorded(size, sha256.hexdigest())
     first = lock.get(file.url)
+    listed = published_md5(path)
     checks = [
         ("bytes", size, file.size, "published"),
         ("SHA-256", found.sha256, file.sha256, "published"),
         ("MD5", md5.hexdigest(), file.md5, "published"),
+        ("MD5", md5.hexdigest(), listed and listed[0], f"in {listed and listed[1]}"),
         ("SHA-256", found.sha256, first and first.sha256, f"in {lock.path}"),
     ]
     for what, actual, expected, where in checks:

@@ -39,7 +39,7 @@ from dnamamba.data.embedded import YEAST_FASTA
 from dnamamba.data.fasta import Genome
 from dnamamba.data.progress import reading
 from dnamamba.errors import UserError
-from dnamamba.files import replacing
+from dnamamba.files import new_folder, replacing
 
 MARK = "SIMULATED"
 LINE = 80
@@ -147,10 +147,10 @@ def simulate(
     total = size or sum(genome.lengths.values())
     sizes: Counter[str] = Counter()
     events: dict[str, Counter[str]] = {node.name: Counter() for node in tree.nodes}
-    out.mkdir(parents=True, exist_ok=True)
     paths = {species: out / f"{species}_{MARK}.fa" for species in tree.species}
     record_of = out / f"{MARK}.json"
     with ExitStack() as stack:
+        stack.enter_context(new_folder(out))
         # The files are renamed together, when the last record of all of them is written.
         beside = {name: stack.enter_context(replacing(path)) for name, path in paths.items()}
         beside_record = stack.enter_context(replacing(record_of))

@@ -45,6 +45,7 @@ def assign(
     test: Sequence[str] | None,
     valid_fraction: float,
     test_fraction: float,
+    stratify: bool = False,
 ) -> Assignment:
     """Return the split of each example: by named groups, else as the files say, else by the sequence's hash.
 
@@ -56,6 +57,7 @@ def assign(
         keys: of `sequence_keys`.
         valid, test: names of groups (chromosomes) to hold out.
         valid_fraction, test_fraction: shares that a hash holds out.
+        stratify: of every label as it is written the same share, and at least one sequence of three.
 
     Raises:
         UserError: an unknown group or split, or a split that is left empty.
@@ -66,20 +68,47 @@ def assign(
         numbers, how = _as_given(examples), "the files' own split"
     else:
         numbers, how = np.zeros(len(examples), dtype=np.int8), ""
-    share = (keys >> np.uint64(11)) * 2.0**-53
-    cut = []
-    if not (numbers == 2).any():
-        numbers[(numbers == 0) & (share < test_fraction)] = 2
-        cut.append("test")
-    if not (numbers == 1).any():
-        numbers[(numbers == 0) & (share >= test_fraction) & (share < test_fraction + valid_fraction)] = 1
-        cut.append("validation")
-    if cut:
-        how = f"{how}, {' and '.join(cut)} by a hash" if how else "a hash of the sequence"
+    missing = [
+        (number, name, fraction)
+        for number, name, fraction in ((2, "test", test_fraction), (1, "validation", valid_fraction))
+        if not (numbers == number).any()
+    ]
+    if stratify:
+        _by_class(numbers, keys, examples.labels, [(number, fraction) for number, _, fraction in missing])
+    else:
+        share = (keys >> np.uint64(11)) * 2.0**-53
+        for number, _, fraction in missing:
+            least = 0.0 if number == 2 else test_fraction
+            numbers[(numbers == 0) & (share >= least) & (share < least + fraction)] = number
+    if missing:
+        cut = " and ".join(name for _, name, _ in missing)
+        how = f"{how}, {cut} by a hash" if how else "a hash of the sequence"
+        how += ", within each label" if stratify else ""
     for number, name in enumerate(SPLITS):
         if not (numbers == number).any():
             raise UserError(f"the {name} split is empty ({len(examples):,} sequences, split by {how})")
     return Assignment(numbers, how)
+
+
+def _by_class(
+    numbers: NDArray[np.int8], keys: UInt64s, labels: Sequence[str], cuts: Sequence[tuple[int, float]]
+) -> None:
+    """Give splits their share of the training examples of each label, in the order of the hash.
+
+    A sequence that is there twice stays on one side, also if its labels differ: the first counts.
+    """
+    free = np.flatnonzero(numbers == 0)
+    unique, first, inverse = np.unique(keys[free], return_index=True, return_inverse=True)
+    label_of = np.array(labels)[free][first]
+    split_of = np.zeros(unique.size, dtype=np.int8)
+    for label in np.unique(label_of):
+        members = np.flatnonzero(label_of == label)
+        start = 0
+        for number, fraction in cuts if members.size > len(cuts) else ():
+            end = start + max(1, round(fraction * members.size))
+            split_of[members[start:end]] = number
+            start = end
+    numbers[free] = split_of[inverse]
 
 
 def _by_group(

@@ -9,19 +9,21 @@ import numpy as np
 from dnamamba.checkpoint import Model
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.data.fasta import Genome
+from dnamamba.data.symbolic import Event, haplotype
 from dnamamba.errors import UserError
 from dnamamba.inference.effects import Effects, Site, Windows, judge, score_sites
 from dnamamba.inference.inputs import need_alphabet
 
 REF_MISMATCH, UNKNOWN_BASE, SYMBOLIC = "ref_mismatch", "unknown_base", "symbolic"
-UNKNOWN_RECORD = "unknown_record"
+SYMBOLIC_BASES = 10_000  # of a symbolic allele that is spelled out, at most, unless more are asked for
+UNKNOWN_RECORD, TOO_LONG = "unknown_record", "too_long"
 
 
 class Unscored(NamedTuple):
     """Why there is no score.
 
     Attributes:
-        reason: `ref_mismatch`, `unknown_base`, `symbolic` or `unknown_record`.
+        reason: `ref_mismatch`, `unknown_base`, `symbolic`, `too_long` or `unknown_record`.
         text: the same for a person.
     """
 
@@ -106,6 +108,56 @@ def site_of(genome: Genome, name: str, position: int, ref: str, alts: Iterable[s
     there = genome.fetch(name, start, start + len(ref))
     in_case = str.lower if genome.alphabet.decode(there[:1]).islower() else str.upper
     return Site(name, start, (there, *(genome.alphabet.encode(in_case(alt)) for alt in alts)))
+
+
+def spelled_site(genome: Genome, name: str, position: int, ref: str, alts: Sequence[str | Event]) -> Site:
+    """The site of a variant with symbolic alleles, all of them spelled out.
+
+    REF is as long as the longest deletion or inversion needs, with the base before it; an allele that was
+    spelled out already is followed by the reference's bases up to there.
+
+    Args:
+        genome: the reference.
+        name: of the record.
+        position: of REF's first base, from 1.
+        ref: as the row has it.
+        alts: letters, or what a symbolic allele does.
+    """
+    start, end = position - 1, position - 1 + len(ref)
+    changed = [alt.end for alt in alts if isinstance(alt, Event) and alt.kind != "DUP"]
+    there = genome.fetch(name, start, max([end, *changed]))
+    (_, *spelled) = site_of(
+        genome, name, position, ref, [alt for alt in alts if isinstance(alt, str)]
+    ).alleles
+    given, alleles = iter(spelled), []
+    for alt in alts:
+        if isinstance(alt, Event):
+            segment = genome.fetch(name, alt.start, alt.end)
+            alleles.append(haplotype(alt, there, start, segment, genome.alphabet))
+        else:
+            alleles.append(np.concatenate([next(given), there[len(ref) :]]))
+    return Site(name, start, (there, *alleles))
+
+
+def spelled_up_to(symbolic: int, model: Model, windows: Windows) -> int:
+    """The most bases of a symbolic allele: as asked for, but no more than the model's family can read."""
+    reach = model.backbone.max_length
+    return symbolic if reach is None else max(0, min(symbolic, reach - windows.window))
+
+
+def check_event(genome: Genome, name: str, position: int, event: Event, longest: int) -> Unscored | None:
+    """Why a symbolic allele can't be scored; None if it can."""
+    if event.end > genome.lengths[name]:
+        said = f"an ALT ends at {event.end:,}, but {name} has {genome.lengths[name]:,} bases"
+        return Unscored(REF_MISMATCH, said)
+    if event.length > longest:
+        return Unscored(TOO_LONG, f"an ALT changes {event.length:,} bases, more than symbolic={longest}")
+    if position < 1:
+        return Unscored(UNKNOWN_BASE, "POS is the telomere")
+    letters = genome.alphabet.decode(genome.fetch(name, position - 1, event.end)).upper()
+    if not set(letters) <= set("ACGT"):
+        return Unscored(UNKNOWN_BASE, f"the FASTA has other letters than A, C, G and T up to {event.end:,}")
+    return None
 
 
 def check_ref(genome: Genome, name: str, position: int, ref: str) -> Unscored | None:

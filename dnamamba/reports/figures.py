@@ -18,21 +18,28 @@ TRAINING, HELD_OUT, BASELINE = "#86b6ef", "#1c5cab", "#898781"
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG next to `path`, then rename it there; every text as it stands, whatever names it holds."""
+    """Write a PNG next to `path`, then rename it there; see `draw`."""
+    with replacing(path) as beside:
+        draw(figure, beside)
+
+
+def draw(figure: Figure, path: Path) -> None:
+    """Write a PNG; every text as it stands, whatever names it holds."""
     for text in figure.findobj(Text):
         # Between two `$` Matplotlib would read mathematics, or fail to.
         text.set_parse_math(False)
         text.set_text(drawable(text.get_text()))
-    with replacing(path) as beside, warnings.catch_warnings():
+    with warnings.catch_warnings():
         # A name may have letters that the font lacks; they are drawn as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.savefig(beside, dpi=150, facecolor=SURFACE)
+        figure.savefig(path, dpi=150, facecolor=SURFACE)
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The rows of a run's metrics.csv; empty cells are left out."""
+    """The rows of a run's metrics.csv; empty cells are left out, and so is a last line that was cut off."""
     with path.open(newline="", encoding="utf-8") as file:
-        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+        lines = [line for line in file if line.endswith("\n")]
+    return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(lines)]
 
 
 def smoothed(values: list[float], weight: float = 0.9) -> list[float]:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from dnamamba.errors import STOP_SIGNALS, Interrupted, UserError
-from dnamamba.files import replacing
+from dnamamba.files import flush, replacing
 from dnamamba.terminal import leave_closed_terminals
 
 LAST, NEXT = "last.ckpt", "next.ckpt"
@@ -152,8 +153,14 @@ class LastCheckpoint(lightning.Callback):
 
     def _publish(self, trainer: lightning.Trainer) -> None:
         if self._written and trainer.is_global_zero:
+            self._flush_rows()
             self._next.replace(self.path)
         self._written = False
+
+    def _flush_rows(self) -> None:
+        """Have what was logged on the disk: a power cut must not leave a checkpoint without it."""
+        with suppress(FileNotFoundError):
+            flush(self.path.parent.parent / "metrics.csv")
 
     def on_train_batch_start(
         self, trainer: lightning.Trainer, module: lightning.LightningModule, batch: Any, index: int
@@ -176,6 +183,8 @@ class LastCheckpoint(lightning.Callback):
             Interrupted: a stop was asked for in the last step.
         """
         self._training = False
+        if trainer.is_global_zero:
+            self._flush_rows()
         trainer.save_checkpoint(self.path)
         self._written = False
         if trainer.is_global_zero:

@@ -31,6 +31,7 @@ from dnamamba.training.module import Task
 from dnamamba.training.progress import ProgressReport, Throughput
 from dnamamba.training.resume import Resumed, checkpoint_to_resume
 from dnamamba.training.saving import save_trained
+from dnamamba.training.scoring import ScoringProgress
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,7 @@ class Run:
             waits=bool(best),
         )
         progress = ProgressReport(self.console, self.report.title, self.report.validation)
-        trainer.callbacks.extend([Throughput(), progress, *best, last])  # type: ignore[attr-defined]
+        trainer.callbacks.extend([Throughput(), progress, ScoringProgress(self.console), *best, last])  # type: ignore[attr-defined]
         for line in self.report.introduction():
             self.console.print(line, soft_wrap=True)
         if data.chunk is not None:
@@ -215,7 +216,7 @@ class Run:
             for finish in self.finishers:
                 finish(self.model)
             save_trained(self.model, folder / "model", trainer.is_global_zero)
-            with one_line_if_lost(last.path), self.console.status("scoring the held-out data"):
+            with one_line_if_lost(last.path):
                 outcomes = self._score(task)
         finally:
             last.restore_signals()

@@ -15,7 +15,7 @@ from lightning.fabric.plugins.environments import (
     SLURMEnvironment,
     TorchElasticEnvironment,
 )
-from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
@@ -23,6 +23,7 @@ from dnamamba.config import processes_started
 from dnamamba.errors import UserError
 from dnamamba.training.checkpointing import AtomicCheckpointIO
 from dnamamba.training.config import TrainConfig, TrainerConfig
+from dnamamba.training.metrics_file import MetricsFile
 
 
 def build_trainer(
@@ -63,7 +64,7 @@ def build_trainer(
     try:
         trainer = lightning.Trainer(
             **arguments,
-            logger=[CSVLogger(save_dir=str(folder), name="", version=""), *loggers],
+            logger=[MetricsFile(folder), *loggers],
             callbacks=list(callbacks),
             plugins=[AtomicCheckpointIO(), *starter],
             default_root_dir=folder,

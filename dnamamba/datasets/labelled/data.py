@@ -59,6 +59,11 @@ class LabelledData(DataModule):
         self.alphabet = get_alphabet(config.alphabet)
         self.share = global_batch_size // world_size
         self._head = head_class(config.task, "data.task")
+        if config.stratify and self._head.reads == "number":
+            raise UserError(
+                f"data.stratify: data.task={config.task} has numbers, not labels to hold out by (got true); "
+                "leave it out"
+            )
         collector = Collector(self.alphabet)
         self._label = config.collect(collector)
         self._said = collector.notes
@@ -72,6 +77,7 @@ class LabelledData(DataModule):
             test=YEAST_TEST if own else config.test,
             valid_fraction=config.valid_fraction,
             test_fraction=config.test_fraction,
+            stratify=config.stratify,
         )
         self.shared = [
             *shared_sequences(self.examples, self.keys, self.split),

@@ -1,8 +1,8 @@
 """Does context beyond 2^17 bases help a model that is trained on it? Exact and truncated gradients compared.
 
-    python benchmarks/chromosome_training.py prepare CHR20.fa.gz CHRX.fa.gz     # no GPU needed
-    python benchmarks/chromosome_training.py run                                # on a GPU
-    python benchmarks/chromosome_training.py report
+    python studies/chromosome_training.py prepare CHR20.fa.gz CHRX.fa.gz     # no GPU needed
+    python studies/chromosome_training.py run                                # on a GPU
+    python studies/chromosome_training.py report
 
 The 1.4M model of docs/models that was trained up to 2^17 bases is trained further, for some steps of as many
 bases in every run: `exact`, one sequence of `--length` bases by chunks; `truncated`, the same, with gradients

@@ -1,6 +1,6 @@
 """A table and a picture of the runs that `species.py` left, compared with 5-mers, chance and the paper.
 
-    python benchmarks/species_table.py FOLDER CSV PNG
+    python studies/species_table.py FOLDER CSV PNG
 
 Intervals are bootstraps over blocks of 2^17 bases of a locus, all species of a block together: windows
 overlap, and resampling them one by one would make the intervals too narrow.

@@ -1,7 +1,7 @@
 """Carry the real sequences of the species tasks to a machine without them, in one small file.
 
-    python benchmarks/species_pack.py pack DNA OUT.fa.xz      # DNA holds great_apes_chr22/ and encode/
-    python benchmarks/species_pack.py unpack OUT.fa.xz FOLDER
+    python studies/species_pack.py pack DNA OUT.fa.xz      # DNA holds great_apes_chr22/ and encode/
+    python studies/species_pack.py unpack OUT.fa.xz FOLDER
 
 The pack is FASTA in xz: upper case, segments of the same locus one after the other, so that four apes cost
 little more than one. Unpacked it is FOLDER/SET/SPECIES.fa, with records `SPECIES|ID` (those of a simulated

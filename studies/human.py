@@ -1,8 +1,8 @@
 """Pretraining on 125 Mb of a human genome: perplexity by length and by size, compared with the paper's.
 
-    python benchmarks/human.py prepare CHR20.fa.gz CHRX.fa.gz --out human
-    python benchmarks/human.py run --data human --out logs/human --gpus 0,1
-    python benchmarks/human.py report --out logs/human
+    python studies/human.py prepare CHR20.fa.gz CHRX.fa.gz --out human
+    python studies/human.py run --data human --out logs/human --gpus 0,1
+    python studies/human.py report --out logs/human
 
 `prepare` needs no GPU and makes human_125m.fa.gz (36 MB) and human_125m.bed. `run` takes each of RUNS, one
 at a time on every GPU named; it may be stopped (`--minutes` does) and given again: what is done stays done,

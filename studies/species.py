@@ -1,7 +1,7 @@
 """Fine-tune on real species on GPUs: ENCODE regions, great apes of chromosome 22, and a context of 2^20.
 
-    python benchmarks/species.py run FOLDER --data DATA --model LOG2_LENGTH=MODEL [...] [OVERRIDE ...]
-    python benchmarks/species.py longest FOLDER --model 20=MODEL [OVERRIDE ...]
+    python studies/species.py run FOLDER --data DATA --model LOG2_LENGTH=MODEL [...] [OVERRIDE ...]
+    python studies/species.py longest FOLDER --model 20=MODEL [OVERRIDE ...]
 
 DATA is what `species_pack.py unpack` makes. A task starts from the model of its own length, else from that of
 the next shorter one, else of the shortest. `run` keeps every GPU of --gpus busy with one run at a time, skips

@@ -1,6 +1,6 @@
 """How much context helps a trained model: bits per base of the same bases, in windows of many lengths.
 
-    python benchmarks/context.py --fasta GENOME.fa.gz --intervals GENOME.bed --out logs/context RUN [RUN ...]
+    python studies/context.py --fasta GENOME.fa.gz --intervals GENOME.bed --out logs/context RUN [RUN ...]
 
 Every base of a split is a target once at every length, so the numbers of a row differ by context alone.
 A table, context_SPLIT.csv and context_SPLIT.png.

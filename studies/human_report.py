@@ -1,4 +1,4 @@
-"""Tables and pictures of what `benchmarks/human.py run` left: `python benchmarks/human.py report`."""
+"""Tables and pictures of what `studies/human.py run` left: `python studies/human.py report`."""
 
 import csv
 import json
