@@ -16,7 +16,7 @@ def run(cfg: DictConfig) -> None:
 
 
 def main() -> None:
-    """The command `dnamamba benchmark`."""
+    """Run the command `dnamamba benchmark`."""
     command(run, "benchmark")
 
 

@@ -36,7 +36,7 @@ def run(cfg: DictConfig) -> Headline | None:
 
 
 def main() -> None:
-    """The console script `dnamamba-finetune`."""
+    """Run the console script `dnamamba-finetune`."""
     command(run, "finetune")
 
 

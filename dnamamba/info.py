@@ -14,7 +14,7 @@ which takes some seconds."""
 
 
 def main() -> None:
-    """The console script `dnamamba-info`. Exits with 1 if a backend does not agree with the reference."""
+    """Run the console script `dnamamba-info`. Exits with 1 if a backend differs from the reference."""
     if {"--help", "-h"} & set(sys.argv[1:]):
         print(PAGE)
         return
