@@ -31,7 +31,7 @@ class Layout(NamedTuple):
     Attributes:
         labels: names, `none` first; with a strand at the end (`CDS1+`) where strands are told apart.
         complement: of each class the one of the same base read on the other strand.
-        first: of each kind of feature and strand (`+`, `-`) the first of its classes.
+        first: the first class of each feature and strand (`+`, `-`).
     """
 
     labels: tuple[str, ...]
@@ -40,7 +40,7 @@ class Layout(NamedTuple):
 
 
 def layout(kinds: Sequence[str], *, stranded: bool) -> Layout:
-    """Return the classes of kinds of features, in order of priority.
+    """Return the classes that features give, in order of priority.
 
     Args:
         kinds: as a user names them; `CDS_by_frame` is three classes, one for each position in a codon.
@@ -107,7 +107,7 @@ def base_classes(
 
     Args:
         path: plain, gzip or BGZF.
-        lengths: bases of each record of the FASTA.
+        lengths: bases of each record in the FASTA.
         fasta: its name, for messages.
         kinds: the classes, the first of which wins; None: of a column all that are found, sorted.
         column: of a BED, the number of the column that has the class, from 4 on; None: it has genes.

@@ -27,7 +27,7 @@ def read_split_intervals(path: str | Path, lengths: Mapping[str, int] | None = N
 
     Args:
         path: the file; columns beyond the fourth are ignored.
-        lengths: bases of each record of the genome (`Genome.lengths`); without it the names and ends of the
+        lengths: bases of each record in the genome (`Genome.lengths`); without it the names and ends of the
             intervals are not checked.
 
     Raises:

@@ -210,7 +210,7 @@ def joined(intervals: Iterable[Interval]) -> tuple[Interval, ...]:
 def without_n(intervals: Iterable[Interval], genome: Genome, min_run: int) -> tuple[Interval, ...]:
     """Return intervals with every run of at least `min_run` unscored bases (N, mostly) cut out of them.
 
-    With `min_run` the number of targets of a window, every window inside the result has a base to score.
+    With as many bases in `min_run` as a window has targets, every window inside has a base to score.
 
     Args:
         intervals: of the genome.

@@ -134,7 +134,7 @@ def read_regions(
 
     Args:
         path: plain, gzip or BGZF; its name says GFF3 or GTF, anything else is a BED.
-        lengths: bases of each record of the FASTA.
+        lengths: bases of each record in the FASTA.
         fasta: its name, for messages.
         how: which rows, and what of them.
 

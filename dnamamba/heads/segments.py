@@ -1,4 +1,4 @@
-"""Runs of bases of one feature: what is called, what is true, and how well the two agree."""
+"""Runs of bases with one feature: what is called, what is true, and how well the two agree."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Segment(NamedTuple):
 
 
 def segments(classes: NDArray[np.uint8], labels: Sequence[str]) -> list[Segment]:
-    """Find the runs of bases of one feature and strand; codon positions are one feature, class 0 is none.
+    """Find runs of bases with one feature and strand; codon positions are one feature, class 0 is none.
 
     A run that touches an `IGNORED` base is left out: nobody knows where it ends.
 

@@ -74,7 +74,7 @@ class Windows:
     """How a variant is looked at.
 
     Args:
-        window: bases of the window of a single-base variant.
+        window: bases of a single-base variant's window.
         shifts: by how many bases later in its window the variant lies than in the middle; averaged.
         strand: `both` (averaged), `forward` or `reverse`.
 
@@ -98,7 +98,7 @@ class Windows:
             raise UserError(f"strand must be {', '.join(STRANDS)}, not {self.strand!r}")
 
     def views(self, site: Site, genome: Genome) -> Iterator[View]:
-        """Yield the site as each strand of each of its windows reads it."""
+        """Yield the site as each strand of its windows reads it."""
         flip = genome.alphabet.reverse_complement
         end = site.start + len(site.alleles[0])
         for shift in self.shifts:
@@ -180,7 +180,7 @@ def score_sites(
 
 
 def _effects(found: Likelihood | Answers, views: Sequence[View]) -> list[Effects]:
-    """Return the effects of views of one length of first flank, averaged over nothing."""
+    """Return the effects of views whose first flanks have one length, averaged over nothing."""
     value, vector = found.alleles(views)
     effects, row = [], 0
     for view in views:
@@ -192,7 +192,7 @@ def _effects(found: Likelihood | Answers, views: Sequence[View]) -> list[Effects
 
 
 def _batches(views: Sequence[View], budget: int) -> Iterator[list[int]]:
-    """Yield which views to read together: of one length of first flank, and alike in what follows it."""
+    """Yield which views to read together: first flanks of one length, followed by similar lengths."""
     batch: list[int] = []
     rows = 0
     for i in sorted(range(len(views)), key=lambda i: (len(views[i].before), _longest(views[i]))):
