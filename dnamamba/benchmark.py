@@ -1,4 +1,4 @@
-"""`python -m dnamamba.benchmark`: what a model is worth on a benchmark. See conf/benchmark.yaml."""
+"""`python -m dnamamba.benchmark`: a model's scores on a benchmark. See conf/benchmark.yaml."""
 
 from omegaconf import DictConfig
 

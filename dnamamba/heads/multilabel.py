@@ -1,4 +1,4 @@
-"""Any of several labels, each a question of its own."""
+"""Multilabel classification: any of several labels, each predicted by itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""bigWig files: one value a base, by record."""
+"""bigWig files: one value per base, by record."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class PositionObjective(Objective):
     A batch has `tokens`, uint8 [B, L], and `targets`, [B, bins] or [B, bins, T].
 
     Args:
-        decoder: what is asked.
+        decoder: the head's task and pooling.
         config: the `task` group.
         weights: of the labels in the loss, float32; None: all the same.
 
