@@ -1,4 +1,4 @@
-"""`python -m dnamamba.finetune`: fine-tune a model on labelled sequences, or predict with it. See conf/finetune.yaml."""
+"""`python -m dnamamba.finetune`: fine-tune a model on labelled sequences. See conf/finetune.yaml."""
 
 from omegaconf import DictConfig
 

@@ -1,4 +1,4 @@
-"""HG38 as the Mamba paper trains on it: an interval file with a split per row, and how many samples that makes.
+"""HG38 as the Mamba paper trains on it: an interval file with a split per row, and its number of samples.
 
 Gu and Dao (2023), section 4.3.2 and appendix E.3.1, use the intervals of Enformer (Avsec et al. 2021), as
 HyenaDNA (Nguyen et al. 2023) does. Any genome with a file of the same four columns is read the same way.
