@@ -139,7 +139,7 @@ def _info(config: EmbedConfig, how: EmbeddingConfig, reader: Reader) -> Info:
 
 
 def _regions_hash(inputs: Inputs, config: EmbedConfig) -> str:
-    """Of every region, and of which FASTA file they are: size and time of its last change."""
+    """Hash every region, and the size and modification time of their FASTA file."""
     stat = Path(os.path.expanduser(config.fasta)).stat()
     digest = hashlib.sha256(f"{stat.st_size} {stat.st_mtime_ns}".encode())
     for region in inputs.regions:

@@ -26,7 +26,7 @@ INFO = {"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"}
 
 
 def main() -> None:
-    """The console script `dnamamba`: run the command that the first argument names."""
+    """Run the command that the first argument names: the console script `dnamamba`."""
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("--help", "-h"):
         print(_page())
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def overrides_first(arguments: list[str]) -> list[str]:
-    """The arguments with overrides before flags: Hydra's parser refuses overrides on both sides of a flag."""
+    """Sort overrides before flags: Hydra's parser refuses overrides on both sides of a flag."""
     overrides: list[str] = []
     flags: list[str] = []
     left = iter(arguments)

@@ -114,7 +114,7 @@ def tracks_to_bigwig(config: TracksConfig) -> None:
 
 
 def _of_answers(config: TracksConfig) -> PredictConfig:
-    """The same of a fine-tuned model: its answer to windows along the genome, or to each region.
+    """Return the settings of `predict` for a fine-tuned model's track, of windows or regions.
 
     Raises:
         UserError: a setting of a pretrained model's track, or no windows.
@@ -148,7 +148,7 @@ def _of_answers(config: TracksConfig) -> PredictConfig:
 
 
 def _outputs(config: TracksConfig) -> dict[str, Path]:
-    """A file by quantity; with both, its name goes before the suffix."""
+    """Return an output file per quantity; with both, the quantity's name goes before the suffix."""
     quantity = config.quantity or QUANTITIES[0]
     if quantity in QUANTITIES:
         return {quantity: output_path(config.out, SUFFIXES, config.overwrite)}

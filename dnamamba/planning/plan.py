@@ -198,7 +198,7 @@ def _bytes(
     train: TrainConfig,
     on_cpu: bool,
 ) -> float:
-    """Peak memory of a process: steps of `a_step` bases, micro-batches of `size` sequences of a stage."""
+    """Estimate a process's peak bytes: steps of `a_step` bases, micro-batches of `size` sequences."""
     if chunk is None and not on_cpu:
         checkpointing = train.activation_checkpointing
         return step_bytes(
