@@ -94,7 +94,7 @@ def add_gradients(model: LanguageModel, tokens: Tensor, chunk: int, autocast: bo
 
 
 def graphs_of(model: LanguageModel, tokens: Tensor, chunk: int) -> Callable[[], Tensor]:
-    """Return the same function by CUDA graphs of a chunk."""
+    """The same by CUDA graphs of a chunk."""
     inputs, bases = tokens[:, :-1], tokens[:, 1:].numel()
     targets = F.pad(tokens[:, 1:], (0, chunk), value=IGNORED)
 
@@ -146,7 +146,7 @@ def relative(found: Tensor, expected: Tensor) -> float:
 
 
 def measure_gpu(part: Part, chunk: int, graphs: bool) -> tuple[float, float]:
-    """Return the median milliseconds of a step, and its peak GiB."""
+    """Median milliseconds of a step, and its peak GiB."""
     model, tokens = build(part.model, "cuda"), random_bases(part.length, "cuda")
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
 
@@ -193,7 +193,7 @@ def print_one_cpu_step(part: Part, chunk: int) -> None:
 
 
 def measure_cpu(name: str, chunk: int, threads: int) -> tuple[float, float]:
-    """Measure the same on a CPU, in a process of its own."""
+    """The same, of a process of its own."""
     command = [sys.executable, __file__, "--threads", str(threads), "--one-step", name, str(chunk)]
     answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     milliseconds, gibibytes = map(float, answer.split())

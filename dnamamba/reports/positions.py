@@ -26,13 +26,7 @@ SEED = 0
 
 
 def resample(head: PositionHead, scored: PositionsScored, samples: int) -> dict[str, Tensor]:
-    """Resample a split's blocks: metrics float64 [samples] each, always with the same draws.
-
-    Args:
-        head: computes the metrics.
-        scored: logits [n, C], targets and sizes of the split.
-        samples: number of draws.
-    """
+    """Metrics of a split's blocks drawn with replacement, float64 [samples] each; always the same draws."""
     blocks = [
         head.statistics(*part)
         for logits, targets in zip(
