@@ -134,11 +134,14 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 def wait_for_step(process: "processes.Command | subprocess.Popen[str]", folder: Path, step: int) -> None:
     """Until the run in `folder` has a checkpoint of this step or a later one."""
-    path, deadline = folder / "checkpoints" / "last.ckpt", time.monotonic() + 120
+    path, deadline, seen = folder / "checkpoints" / "last.ckpt", time.monotonic() + 120, 0
     while time.monotonic() < deadline and process.poll() is None:
-        if path.is_file() and torch.load(path, weights_only=True)["global_step"] >= step:
-            return
-        time.sleep(0.01)
+        # Each checkpoint is read once: reading takes the core that the run needs.
+        if path.is_file() and (made := path.stat().st_mtime_ns) != seen:
+            seen = made
+            if torch.load(path, weights_only=True)["global_step"] >= step:
+                return
+        time.sleep(0.02)
     pytest.fail(f"no checkpoint of step {step}; the run ended with {process.poll()}")
 
 
