@@ -23,14 +23,10 @@ def run(folder: Path, *overrides: str) -> "subprocess.CompletedProcess[str]":
     return processes.run("dnamamba.pretrain", *overrides, folder=folder)
 
 
-def run_anew(folder: Path, *overrides: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+def run_anew(folder: Path, *overrides: str) -> "subprocess.CompletedProcess[str]":
     """As `run`, by a Python that has loaded nothing."""
     return subprocess.run(
-        [sys.executable, "-m", "dnamamba.pretrain", *overrides],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env={**os.environ, **environment},
+        [sys.executable, "-m", "dnamamba.pretrain", *overrides], cwd=folder, capture_output=True, text=True
     )
 
 
@@ -76,12 +72,12 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
 
 def test_slurm_warning_outside_training_ends_nothing(folder: Path) -> None:
     """As between a run's last score and its end, where its status would say that the job had failed."""
-    (folder / "warned.py").write_text(
+    program = (
         "import signal\nfrom dnamamba.config import command\n"
         "def run(cfg):\n    signal.raise_signal(signal.SIGUSR1)\n    print('done')\n"
         "command(run, 'pretrain')\n"
     )
-    done = subprocess.run([sys.executable, "warned.py"], cwd=folder, capture_output=True, text=True)
+    done = processes.run("-c", program, folder=folder)
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
 
 
@@ -244,17 +240,15 @@ def test_the_wheel_has_all_it_needs(tmp_path: Path, folder: Path) -> None:
     path = str(tmp_path / "installed")
     overrides = ("train.max_steps=1", "data.max_length=64", "data.batch_size=2", "train.global_batch_size=2")
     small = ("data.valid=[]", "data.test=[]", "model.n_layer=1", "data.markov_orders=[]")
-    done = run_anew(folder, *overrides, *small, PYTHONPATH=path)
+    program = (
+        "import sys, dnamamba.config\n"
+        "print(dnamamba.__file__, dnamamba.config.conf_dir(), file=sys.stderr)\n"
+        "from dnamamba.pretrain import main\nmain()"
+    )
+    done = processes.run("-c", program, *overrides, *small, folder=folder, environment={"PYTHONPATH": path})
     assert done.returncode == 0, done.stderr
-    where = "import dnamamba, dnamamba.config as c; print(dnamamba.__file__, c.conf_dir())"
-    found = subprocess.run(
-        [sys.executable, "-c", where],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": path},
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.split()
+    found = done.stderr.split()
+    assert len(found) == 2
     assert all(each.startswith(path) for each in found)
 
 
