@@ -166,20 +166,20 @@ def resume(folder: Path, uninterrupted: Path, *overrides: str) -> None:
 
 @pytest.fixture(scope="module")
 def long_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[tuple[str, ...], Path]:
-    """Overrides of a run of 200 steps of two micro-batches, and its folder when nothing interrupts it."""
+    """Overrides of a run of 120 steps of two micro-batches, and its folder when nothing interrupts it."""
     base = tmp_path_factory.mktemp("uninterrupted")
     letters = torch.randint(0, 4, (5_000,), generator=torch.Generator().manual_seed(5))
     text = "".join("ACGT"[letter] for letter in letters.tolist())
     genome = base / "genome.fa"
     genome.write_text(f">one\n{text[:3000]}\n>two\n{text[3000:4000]}\n>three\n{text[4000:]}\n")
-    overrides = (*own(genome), "train.max_steps=200", "train.validate_every=60", "train.checkpoint_every=3")
+    overrides = (*own(genome), "train.max_steps=120", "train.validate_every=36", "train.checkpoint_every=3")
     done = run(base, *overrides, "hydra.run.dir=run")
     assert done.returncode == 0, done.stderr
     return overrides, base / "run"
 
 
 @pytest.mark.parametrize(
-    ("number", "step", "workers"), [(signal.SIGKILL, 37, 0), (signal.SIGTERM, 90, 0), (signal.SIGINT, 121, 2)]
+    ("number", "step", "workers"), [(signal.SIGKILL, 25, 0), (signal.SIGTERM, 55, 0), (signal.SIGINT, 73, 2)]
 )
 def test_stopped_and_resumed_equals_uninterrupted(
     long_run: tuple[tuple[str, ...], Path], folder: Path, number: signal.Signals, step: int, workers: int
@@ -205,7 +205,7 @@ def test_stopped_and_resumed_equals_uninterrupted(
         assert len(errors.strip().splitlines()) == 1
     assert not (first / "results.json").exists()
     reached = torch.load(first / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
-    assert step <= reached < 200
+    assert step <= reached < 120
 
     done = run(folder, *overrides, "ckpt_path=last", f"hydra.run.dir={folder / RUNS / 'second'}")
     assert done.returncode == 0, done.stderr
@@ -216,7 +216,7 @@ def test_stopped_and_resumed_equals_uninterrupted(
     lines = (folder / RUNS / "second" / "metrics.csv").read_text().splitlines()
     header = lines[0].split(",")
     rows = [dict(zip(header, line.split(","), strict=True)) for line in lines[1:]]
-    assert [int(row["step"]) for row in rows if row["train/loss"]] == list(range(200))
+    assert [int(row["step"]) for row in rows if row["train/loss"]] == list(range(120))
 
 
 def test_the_wheel_has_all_it_needs(tmp_path: Path, folder: Path) -> None:
