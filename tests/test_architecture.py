@@ -55,7 +55,7 @@ HOME_OF = {
     "h5py": {"inference"},
     "zarr": {"inference"},
     "anndata": {"inference"},
-    "pyBigWig": {"inference"},
+    "pyBigWig": {"data", "inference"},
 }
 
 
