@@ -92,8 +92,8 @@ def _bigwig(path: Path, lengths: Mapping[str, int], fasta: str | Path, size: int
                 continue
             if length != lengths[record]:
                 raise UserError(
-                    f"{path}: record {name} has {length:,} bases there, and {lengths[record]:,} in {fasta}; it "
-                    "is of another assembly"
+                    f"{path}: record {name} has {length:,} bases there, and {lengths[record]:,} in {fasta}; "
+                    "it is of another assembly"
                 )
             values[record] = _binned(file, name, length, size)
     return Signal(values, [*_said(lost), *synonyms.said()])

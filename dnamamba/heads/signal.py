@@ -1,4 +1,4 @@
-"""Numbers per bin: coverage, accessibility, scores. What is predicted is a positive mean, or any number (`mse`).
+"""Numbers per bin: coverage, accessibility, scores. What is predicted is a positive mean or (`mse`) any number.
 
 The model's output z of a track is taken as exp(z) times the track's mean (of `mse`: z plus the mean), in the
 unit in which it is trained: the signal itself, its logarithm log(1 + y) or its square root.
@@ -27,7 +27,7 @@ _SMALLEST_MEAN = 1e-3
 
 
 class Signal(PositionHead):
-    """A loss over bins; targets are float32 [..., T] in the signal's own unit, NaN where nothing was measured.
+    """A loss over bins; targets are float32 [..., T] in the signal's unit, NaN where nothing was measured.
 
     `multinomial` compares the shape of a window (a multinomial over its bins) and its total (Poisson) apart,
     the second with `count_weight`. Pearson's and Spearman's correlations are across positions, in the

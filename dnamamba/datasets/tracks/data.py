@@ -39,8 +39,8 @@ class TracksData(PositionsData):
             least = min(float(np.nanmin(row, initial=math.inf)) for row in signal.values.values())
             if config.loss != "mse" and least < 0:
                 raise UserError(
-                    f"data.tracks.{name}: has negative values, which data.loss={config.loss} can't be of (got "
-                    f"{least:g}); choose data.loss=mse"
+                    f"data.tracks.{name}: has negative values, which data.loss={config.loss} can't be of "
+                    f"(got {least:g}); choose data.loss=mse"
                 )
             found.append(signal.values)
         values = {name: np.stack([track[name] for track in found], 1) for name in self.genome.lengths}
