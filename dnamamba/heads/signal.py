@@ -1,4 +1,4 @@
-"""Numbers per bin: coverage, accessibility, scores. What is predicted is a positive mean or (`mse`) any number.
+"""Numbers per bin: coverage, accessibility, scores. Predicted are positive means or (`mse`) any numbers.
 
 The model's output z of a track is taken as exp(z) times the track's mean (of `mse`: z plus the mean), in the
 unit in which it is trained: the signal itself, its logarithm log(1 + y) or its square root.
@@ -171,8 +171,8 @@ class Signal(PositionHead):
         )
         if not good:
             raise UserError(
-                f"task.class_weights: of tracks, null or a positive weight for each of {', '.join(self.labels)} "
-                f"(got {given!r})"
+                f"task.class_weights: of tracks, null or a positive weight for each of "
+                f"{', '.join(self.labels)} (got {given!r})"
             )
         weights = {str(key): float(value) for key, value in given.items()}
         return torch.tensor([weights[label] for label in self.labels])

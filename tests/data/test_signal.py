@@ -52,7 +52,7 @@ def test_bigwig_of_another_assembly_is_refused(tmp_path: Path) -> None:
     ):
         values(tmp_path / "a.bw", 4)
     write_bigwig(tmp_path / "b.bw", {"chr1": 10, "chr7": 9})
-    with pytest.raises(UserError, match="b.bw: g.fa has no record 'chr7'"):
+    with pytest.raises(UserError, match=r"b.bw: g.fa has no record 'chr7'"):
         values(tmp_path / "b.bw", 4)
     assert values(tmp_path / "b.bw", 10, unknown="skip")[0] == [pytest.approx((2 * 3 + 5 * 2 - 1) / 6)]
 
