@@ -42,17 +42,35 @@ OLD_FAMILY = "mamba"  # of files that have no word for it
 MODULE_PREFIX = "model."  # what a Lightning checkpoint puts before the names of Task.model
 
 
-def save_model(model: Model, folder: str | Path) -> None:
-    """Write config.json and model.safetensors into `folder`, both or neither; an older folder is replaced.
+def save_model(model: Model, folder: str | Path, *, overwrite: bool = False) -> None:
+    """Write config.json and model.safetensors into `folder`, both or neither.
+
+    Args:
+        model: to be written.
+        folder: where to; made where it is not there.
+        overwrite: replace the model that is there.
 
     Raises:
-        UserError: the folder can't be written, or holds anything that is not a model.
+        UserError: there is a model already, the folder can't be written, or holds anything that is not a
+            model.
     """
-    save_weights(model, model.state_dict(), Path(folder))
+    folder = Path(folder)
+    if not overwrite and (folder / CONFIG_FILE).exists():
+        raise UserError(
+            f"{folder}: there is a model already; choose another folder, or overwrite it: "
+            "save_model(model, folder, overwrite=True)"
+        )
+    save_weights(model, model.state_dict(), folder)
 
 
 def save_weights(model: Model, state: dict[str, Tensor], folder: Path) -> None:
-    """`save_model` of weights that lie elsewhere than in the model."""
+    """Save a model as `save_model` does, with weights that are held elsewhere.
+
+    Args:
+        model: gives family, shape and head.
+        state: by name, the weights to save.
+        folder: written as a whole.
+    """
     document = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -78,7 +96,7 @@ def save_weights(model: Model, state: dict[str, Tensor], folder: Path) -> None:
 
 
 def _digest(document: dict[str, Any], weights: Path) -> str:
-    """The SHA-256 of what a model's two files hold, in hexadecimal."""
+    """Return the SHA-256 of what a model's two files hold, in hexadecimal."""
     rest = {key: value for key, value in document.items() if key != DIGEST}
     with weights.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
@@ -87,7 +105,7 @@ def _digest(document: dict[str, Any], weights: Path) -> str:
 
 
 def load(path: str | Path) -> Model:
-    """A model from a folder, a run's folder or a checkpoint, on the CPU and in evaluation mode.
+    """Return a model from a folder, a run's folder or a checkpoint, on the CPU and in evaluation mode.
 
     The folder may be another package's (`dnamamba.foreign`), or `owner/name` of the Hugging Face Hub.
 
@@ -95,7 +113,7 @@ def load(path: str | Path) -> Model:
         A `LanguageModel` as it was pretrained, or a `SequenceModel` or `PositionModel` as it was fine-tuned.
 
     Raises:
-        UserError: there is no model there, or it is damaged; the message names the file and what is wrong.
+        UserError: there is nothing there, or it is damaged; the message names the file and what is wrong.
     """
     name, path = str(path), Path(os.path.expanduser(path))
     if not path.exists() and is_name(name):
@@ -122,7 +140,7 @@ def load(path: str | Path) -> Model:
 
 
 def _load_foreign(folder: Path) -> LanguageModel | None:
-    """The model in another package's folder; None of ours, and of one whose config.json can't be read."""
+    """Load a model of another package's folder; None for our own, and if config.json can't be read."""
     try:
         document = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -169,7 +187,7 @@ def _load_folder(folder: Path) -> Model:
 
 
 def model_hash(model: Model) -> str:
-    """The SHA-256 of a model's configuration and weights, in hexadecimal; the same from any file."""
+    """Return the SHA-256 of a model's configuration and weights, in hexadecimal; the same from any file."""
     config = model.config.to_dict()
     if model.config.family != OLD_FAMILY:
         config["family"] = model.config.family
@@ -181,7 +199,7 @@ def model_hash(model: Model) -> str:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A run's checkpoint: tensors and plain values only.
+    """Return a run's checkpoint: tensors and plain values only.
 
     Raises:
         UserError: the file is missing, damaged, or no checkpoint of dnamamba.
@@ -211,7 +229,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def checkpoint_config(checkpoint: dict[str, Any], path: Path) -> ModelConfig:
-    """The model's family and shape as the checkpoint at `path` holds them."""
+    """Return the model's family and shape as the checkpoint at `path` holds them."""
     contents = checkpoint["dnamamba"]
     return _model_config(contents.get("family", OLD_FAMILY), contents.get("model"), path)
 

@@ -38,7 +38,7 @@ def need_sequence_model(model: Model, name: str = "this") -> SequenceModel:
             "dnamamba predict"
         )
     if not isinstance(model, SequenceModel):
-        raise UserError(f"{name} is a pretrained model that answers no question: fine-tune it first")
+        raise UserError(f"{name} is a pretrained model without a head: fine-tune it first")
     return model
 
 

@@ -1,4 +1,4 @@
-"""Models of byte sequences: families of backbones (base.py has their contract), and what is put on them."""
+"""Models of byte sequences: families of backbones (base.py has their contract), and models that use them."""
 
 from dnamamba.models.base import Backbone, BackboneOutput, ModelConfig, State, StepCost
 from dnamamba.models.language import LanguageModel, LanguageModelOutput
