@@ -35,7 +35,7 @@ SHORT = (
 
 
 def write_tracks(folder: Path) -> list[str]:
-    """Four records of 603 bases: `g` counts G per bin and misses some bins, `c` counts C; the last bin is short."""
+    """Four records of 603 bases: `g` counts G per bin and misses some bins, `c` counts C; the last is short."""
     rng = np.random.default_rng(0)
     fasta, rows = [], {"g": [], "c": []}
     for record in range(1, 5):
