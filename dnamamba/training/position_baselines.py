@@ -1,6 +1,6 @@
 """What simple models make of the same bases or bins.
 
-Of classes the majority, the bases around each, and a hidden Markov model; of signal the mean and words around.
+Of classes the majority, the bases around each and a hidden Markov model; of signal the mean and words around.
 """
 
 from collections.abc import Callable
