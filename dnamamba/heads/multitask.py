@@ -1,4 +1,4 @@
-"""Several answers about one sequence, each of its own kind: multi-output regression, classes next to numbers."""
+"""Several answers about one sequence, each of its kind: multi-output regression, classes next to numbers."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ class SequenceModel(nn.Module):
         padding: Literal["right", "left"] = "right",
         chunk: int | None = None,
     ) -> Tensor:
-        """Return logits [B, C], float32; of a regression its scaled outputs.
+        """Logits [B, C], float32; of a regression its scaled outputs.
 
         Padding changes nothing: neither logits nor gradients depend on its side, amount or ids.
 

@@ -33,7 +33,7 @@ class Source:
     address: str
 
     def verified(self) -> Path:
-        """Return the file, whole and unchanged.
+        """The file, whole and unchanged.
 
         Raises:
             UserError: it is missing, can't be read, or has another checksum.

@@ -21,14 +21,6 @@ def write_report(
 ) -> dict[str, Any]:
     """Write benchmark.tsv, benchmark.png and benchmark.json into `folder`, each whole or absent; print.
 
-    Args:
-        suite: the benchmark.
-        model: its name or path.
-        seed, device: of the run.
-        rows: of the table.
-        folder: of the run.
-        console: to print to.
-
     Returns:
         What benchmark.json holds.
     """
@@ -77,13 +69,7 @@ def published_rows(suite: Suite) -> list[Row]:
 
 
 def show(console: Console, suite: Suite, rows: Sequence[Row]) -> None:
-    """Print the table, and below it the notes.
-
-    Args:
-        console: to print to.
-        suite: the benchmark.
-        rows: of the table.
-    """
+    """Print the table, and below it the notes."""
     table = Table(title=f"{suite.name}, {suite.metric} on the test split", title_justify="left")
     for column in ("protocol", "model", suite.metric, "95 % interval", "examples", "seconds"):
         table.add_column(column, justify="left" if column in ("protocol", "model") else "right")

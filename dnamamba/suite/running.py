@@ -165,10 +165,7 @@ def _trained(
     seed: int,
     quiet: bool,
 ) -> Row:
-    """Return the row of `probe` or `finetune`.
-
-    A probe's head is computed for classes and trained otherwise.
-    """
+    """The row of `probe` or `finetune`. A probe's head is computed for classes and trained otherwise."""
     data = suite.data()
     task = TaskConfig(bootstrap=suite.bootstrap, baselines=False)
     if protocol == "probe":
@@ -223,7 +220,7 @@ def _opened(suite: Suite, model: Model, seed: int) -> DataModule:
 
 
 def _majority(suite: Suite, model: Model, seed: int) -> Row:
-    """Score the most frequent class of the training split on the test split."""
+    """What the most frequent class of the training split scores on the test split."""
     data = _opened(suite, model, seed)
     decoder = data.decoder("mean")
     labels = torch.cat([batch["labels"] for batch in dict(data.held_out_loaders())["test"]]).numpy()

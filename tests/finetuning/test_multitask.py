@@ -23,7 +23,7 @@ TARGETS = "data.targets={expression: regression, tissue: classification, half: r
 
 
 def write_table(path: Path, number: int = 60) -> Path:
-    """Expression follows the share of G and C, tissue whether it is above a half; every fourth lacks `half`."""
+    """Expression follows the share of G and C, tissue whether it is above a half; some lack `half`."""
     rng = np.random.default_rng(0)
     rows = []
     for place in range(number):
@@ -42,8 +42,7 @@ def write_table(path: Path, number: int = 60) -> Path:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("multitask")
     table = write_table(folder / "t.csv")
-    short = [one for one in SHORT if "baselines" not in one]
-    finetune(composed("finetune", [*short, f"data.table={table}", TARGETS]), folder / "run")
+    finetune(composed("finetune", [*SHORT, f"data.table={table}", TARGETS]), folder / "run")
     return folder
 
 
@@ -116,7 +115,7 @@ def test_loss_is_the_mean_of_that_of_each_target() -> None:
     [
         (
             "data.targets={expression: number}",
-            "data.targets.expression: must be classification or regression",
+            "data.targets.expression: must be classification or",
         ),
         ("data.targets={}", "data.targets: names columns of data.table or data.labels"),
         ("data.targets={weight: regression}", "no column weight; its columns are id, sequence, expression"),
@@ -134,11 +133,8 @@ def test_unusable_targets_are_one_line(tmp_path: Path, override: str, words: str
 
 def test_target_without_training_sequence_is_refused(tmp_path: Path) -> None:
     table = write_table(tmp_path / "t.csv")
-    lines = table.read_text().splitlines()
-    cut = [
-        ",".join([*line.split(",")[:4], "", line.split(",")[5]]) if "train" in line else line
-        for line in lines
-    ]
-    table.write_text("\n".join(cut) + "\n")
+    rows = [line.split(",") for line in table.read_text().splitlines()]
+    cut = [[*row[:4], "", row[5]] if row[5] == "train" else row for row in rows]
+    table.write_text("".join(",".join(row) + "\n" for row in cut))
     with pytest.raises(UserError, match=r"data.targets.half: no training sequence has it"):
         finetune(composed("finetune", [*SHORT, f"data.table={table}", TARGETS]), tmp_path / "run")

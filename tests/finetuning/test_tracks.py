@@ -1,4 +1,4 @@
-"""`finetune data=tracks` and `predict` on its model: signal whose value in each bin follows from its bases."""
+"""`finetune data=tracks` and `predict` on its model: signal that follows from a bin's bases."""
 
 import json
 from collections.abc import Callable
@@ -35,7 +35,7 @@ SHORT = (
 
 
 def write_tracks(folder: Path) -> list[str]:
-    """Four records of 603 bases: `g` counts G per bin and misses some bins, `c` counts C; the last is short."""
+    """Four records of 603 bases: `g` counts G per bin and misses some, `c` counts C; the last is short."""
     rng = np.random.default_rng(0)
     fasta, rows = [], {"g": [], "c": []}
     for record in range(1, 5):
