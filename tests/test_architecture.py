@@ -65,7 +65,7 @@ HOME_OF = {
     "h5py": {"inference"},
     "zarr": {"inference"},
     "anndata": {"inference"},
-    "pyBigWig": {"inference"},
+    "pyBigWig": {"data", "inference"},
 }
 
 
