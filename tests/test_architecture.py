@@ -31,7 +31,7 @@ LAYERS = (
     ("suite",),
     ("commands",),
     (
-        *("pretrain", "finetune", "plan", "embed", "score", "tracks", "generate", "benchmark", "predict"),
+        *("pretrain", "finetune", "plan", "embed", "score", "tracks", "generate", "benchmark", "predict", "attribute"),
         *("export", "info", "__main__"),
     ),
 )

@@ -21,6 +21,10 @@ class BenchmarkConfig:
     model: str | None = None
     device: str = "auto"
     seed: int = 0
+    task: str | None = None
+    files: str | None = None
+    examples: int | None = None
+    protocols: list[str] | None = None
     plugins: list[str] | None = None
 
     def __post_init__(self) -> None:
@@ -38,5 +42,7 @@ def benchmark(config: BenchmarkConfig, folder: Path) -> dict[str, Any]:
         UserError: a setting, a file of the suite or the model can't be used.
     """
     load_plugins(config.plugins or [])
-    suite = find_suite(config.name)
-    return run_benchmark(suite, config.model, folder, device=config.device, seed=config.seed)
+    suite = find_suite(config.name, config.task, config.files or "", config.examples)
+    return run_benchmark(
+        suite, config.model, folder, device=config.device, seed=config.seed, protocols=config.protocols
+    )

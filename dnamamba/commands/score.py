@@ -94,7 +94,7 @@ def _score_vcf(
             f"dnamamba: REF is not the FASTA's in {hidden:,} of {checked.rows:,} rows", soft_wrap=True
         )
     began = time.perf_counter()
-    with _bar(console, "scoring", checked.rows) as advance, replacing(out) as beside:
+    with bar(console, "scoring", checked.rows) as advance, replacing(out) as beside:
         score_vcf(model, vcf, records, windows, config.bases_per_batch, beside, advance, config.label)
     seconds = time.perf_counter() - began
     reasons = "".join(f", {count:,} {reason}" for reason, count in sorted(checked.unscored.items()))
@@ -109,7 +109,7 @@ def _saturate(config: ScoreConfig, model: Model, genome: Genome, windows: Window
     assert config.region is not None
     region = parse_region(config.region, genome.lengths)
     picture = output_path(str(out.with_suffix(".png")), (".png",), config.overwrite)
-    with _bar(console, "mutating", region.length) as advance:
+    with bar(console, "mutating", region.length) as advance:
         result = saturate(model, genome, region, windows, config.bases_per_batch, advance, config.label)
     count = 3 * int(np.isfinite(result.llr[:, 0]).sum())
     said = quantity(model, config.label).column
@@ -127,7 +127,7 @@ def _saturate(config: ScoreConfig, model: Model, genome: Genome, windows: Window
 
 
 @contextmanager
-def _bar(console: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
+def bar(console: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
     """A progress bar on a terminal, and a function to move it on."""
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
