@@ -24,6 +24,7 @@ _MOST_HASHES = 1 << 22
 # Sequences of a stream that has no end, and the most test sequences that are looked up.
 MOST_TRAINING, MOST_TEST = 1_000_000, 5_000
 _MOST_BASES = 1 << 29
+_TOGETHER = 1 << 22  # bases that are hashed at a time
 
 Codes = NDArray[np.uint64]
 
@@ -98,14 +99,24 @@ def sketches(rows: Sequence[Bases], share: float = 1.0, word: int = WORD) -> lis
         share: of all words that is kept, whichever row they are in.
         word: bases of a word.
     """
-    return [_sketch(row, np.uint64(min(int(share * 2**64), 2**64 - 1)), word) for row in rows]
+    below = np.uint64(min(int(share * 2**64), 2**64 - 1))
+    found: list[Codes] = []
+    first = 0
+    while first < len(rows):
+        last, bases = first + 1, rows[first].size
+        while last < len(rows) and bases + rows[last].size <= _TOGETHER:
+            bases += rows[last].size
+            last += 1
+        found += _sketched(rows[first:last], below, word)
+        first = last
+    return found
 
 
-def _sketch(row: Bases, below: np.uint64, word: int) -> Codes:
-    number = row.size - word + 1
-    if number < 1:
-        return np.empty(0, dtype=np.uint64)
-    bases = row.astype(np.uint64)
+def _sketched(rows: Sequence[Bases], below: np.uint64, word: int) -> list[Codes]:
+    """The same of rows that are hashed together: what begins in one and ends in the next is no word."""
+    bases = np.concatenate([*rows, np.full(word, 4, dtype=np.uint8)]).astype(np.uint64)
+    row = np.repeat(np.arange(len(rows)), [one.size for one in rows])
+    number = row.size
     forward, backward = np.zeros(number, dtype=np.uint64), np.zeros(number, dtype=np.uint64)
     whole = np.ones(number, dtype=bool)
     for place in range(word):
@@ -113,8 +124,15 @@ def _sketch(row: Bases, below: np.uint64, word: int) -> Codes:
         whole &= part < 4
         forward |= (part & np.uint64(3)) << np.uint64(2 * (word - 1 - place))
         backward |= (np.uint64(3) - (part & np.uint64(3))) << np.uint64(2 * place)
-    mixed = _mixed(np.minimum(forward, backward)[whole])
-    return np.unique(mixed[mixed <= below])
+    ends = np.concatenate([row[word - 1 :], np.full(min(word - 1, number), -1)])
+    kept = np.flatnonzero(whole & (ends == row))
+    mixed, row = _mixed(np.minimum(forward, backward)[kept]), row[kept]
+    mixed, row = mixed[mixed <= below], row[mixed <= below]
+    order = np.lexsort((mixed, row))
+    mixed, row = mixed[order], row[order]
+    new = np.ones(row.size, dtype=bool)
+    new[1:] = (mixed[1:] != mixed[:-1]) | (row[1:] != row[:-1])
+    return np.split(mixed[new], np.searchsorted(row[new], np.arange(1, len(rows))))
 
 
 def _mixed(codes: Codes) -> Codes:

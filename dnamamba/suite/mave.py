@@ -74,7 +74,10 @@ def _number(row: Mapping[str, str]) -> str:
 
 
 class Mave(Suite):
-    """One of five assays; the package's own split into training, validation and test."""
+    """One of five assays; the package's own split into training, validation and test.
+
+    Its authors report mutual information in bits; no rank correlation is published to compare with.
+    """
 
     name = "mave"
     metric = "spearman"

@@ -98,9 +98,9 @@ def test_users_suite_runs_by_import_path(users: Path, model: LanguageModel, tmp_
         rows = list(csv.DictReader(file, delimiter="\t"))
     protocols = [row["protocol"] for row in rows]
     assert protocols == ["zero_shot", "probe", "finetune", *3 * ["baseline"], "published probe"]
-    # Letters alone tell the two classes apart; their places do not.
-    assert (rows[3]["model"], float(rows[3]["value"])) == ("1-mer logistic", 1.0)
+    assert rows[3]["model"].endswith("-mer logistic")
     assert rows[4]["model"] == "one-hot logistic"
+    assert [float(row["value"]) for row in rows[3:5]] == [1.0, 1.0]
     # Training has more `gc`, and one of four test sequences is `gc`.
     assert (rows[5]["model"], float(rows[5]["value"])) == ("majority class (gc)", 0.25)
     assert (float(rows[6]["value"]), rows[6]["note"]) == (0.75, "Someone et al., 2020")
@@ -129,13 +129,15 @@ def test_family_without_likelihoods_is_probed_without_zero_shot(
     capsys: pytest.CaptureFixture,
 ) -> None:
     monkeypatch.setattr(type(model.backbone), "causal", False)
-    rows = run_benchmark(find_suite("my_suite.MySuite"), model, tmp_path / "run", device="cpu")["rows"]
+    suite = find_suite("my_suite.MySuite")
+    monkeypatch.setattr(type(suite), "linear", False)
+    rows = run_benchmark(suite, model, tmp_path / "run", device="cpu")["rows"]
     assert rows[0]["value"] is None
     assert rows[0]["note"] == "zero_shot needs a model that is causal, and the family mamba is not"
     assert [row["protocol"] for row in rows if row["value"] is not None] == [
         "probe",
         "finetune",
-        *3 * ["baseline"],
+        "baseline",
     ]
     assert "refused" in capsys.readouterr().out
     with pytest.raises(UserError, match=r"^zero_shot needs a model that is causal"):
@@ -203,7 +205,8 @@ def test_every_interval_is_that_of_draws_of_windows() -> None:
 @pytest.mark.parametrize("name", SUITES)
 def test_the_packages_suites_are_found_by_name(name: str) -> None:
     assert find_suite(name).name == name
-    assert find_suite(name).published
+    # The authors of mavenn report mutual information, which stands beside no rank correlation.
+    assert find_suite(name).published or name == "mave"
 
 
 def test_mistakes_are_one_line(model: LanguageModel, tmp_path: Path, users: Path) -> None:
