@@ -1,7 +1,6 @@
 """What `dnamamba attribute` does: a region, a model and a method to a table, a picture and a bigWig."""
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +11,11 @@ from dnamamba.commands.score import bar
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.data.embedded import YEAST_FASTA, YEAST_MODEL
 from dnamamba.data.fasta import Genome
-from dnamamba.data.intervals import Interval, parse_region
+from dnamamba.data.intervals import Interval
+from dnamamba.data.regions import parse_region
+from dnamamba.data.synonyms import Synonyms
 from dnamamba.errors import UserError
-from dnamamba.files import replacing
+from dnamamba.files import replacing_together
 from dnamamba.inference.attribution import METHODS, Attribution, attribute
 from dnamamba.inference.bigwig import bigwig
 from dnamamba.inference.dependency import dependency_map
@@ -24,7 +25,7 @@ from dnamamba.inference.score_tables import SUFFIXES, check_format, table
 from dnamamba.optional import need
 from dnamamba.plugins import load_plugins
 from dnamamba.reports.attribution import attribution_figure, dependency_figure
-from dnamamba.reports.figures import save_figure
+from dnamamba.reports.figures import draw
 from dnamamba.terminal import Console
 
 DEPENDENCY = "dependency"
@@ -80,10 +81,13 @@ def attribute_region(config: AttributeConfig) -> None:
     load_plugins(config.plugins or [])
     model = load_any_on(config.model or YEAST_MODEL, config.device)
     genome = Genome(config.fasta or YEAST_FASTA, get_alphabet(model.config.alphabet))
-    region = parse_region(config.region, genome.lengths)
+    synonyms = Synonyms(genome.lengths)
+    region = parse_region(config.region, genome.lengths, synonyms)
+    for line in synonyms.said():
+        Console(stderr=True).print(f"dnamamba: {line}", soft_wrap=True)
     console = Console()
     turns = 2 if config.strand == "both" else 1
-    with bar(console, "reading", turns * region.length) as advance:
+    with bar(console, "reading", turns * region.length, "bases") as advance:
         if config.method == DEPENDENCY:
             said = _depend(config, model, genome, region, (out, picture), advance)
         else:
@@ -115,12 +119,11 @@ def _attribute(
     what = f"{WORDS[config.method]}, {found.unit}"
     first = region.start + 1
     figure = attribution_figure(found.letters, found.values, found.contribution, region.name, first, what)
-    with ExitStack() as files:
-        out, picture = (files.enter_context(replacing(path)) for path in paths)
+    with replacing_together(paths) as (out, picture):
         write_table(found, out)
-        save_figure(figure, picture)
-        if track is not None:
-            writer = files.enter_context(bigwig(track, genome.lengths))
+        draw(figure, picture)
+    if track is not None:
+        with bigwig(track, genome.lengths) as writer:
             writer.add(region.name, region.start, found.contribution.astype(np.float32))
     gap = (
         f", whose sum misses the answer's difference by {found.gap:.2g}"
@@ -143,13 +146,12 @@ def _depend(
     )
     letters = genome.alphabet.decode(genome.fetch(*region)).upper()
     figure = dependency_figure(letters, found, region.name, region.start + 1)
-    with ExitStack() as files:
-        out, picture = (files.enter_context(replacing(path)) for path in paths)
+    with replacing_together(paths) as (out, picture):
         with table(out, [b"chrom", b"pos", b"base", b"expected_pos", b"expected_base", b"dependency"]) as add:
             for i, j in np.argwhere(np.isfinite(found)).tolist():
                 cells = region.start + i + 1, letters[i], region.start + j + 1, letters[j]
                 add([each.encode() for each in (region.name, *map(str, cells), f"{found[i, j]:.6g}")])
-        save_figure(figure, picture)
+        draw(figure, picture)
     return f"{int(np.isfinite(found).sum()):,} pairs of {region.length:,} bases"
 
 

@@ -22,7 +22,7 @@ SUITES = {
 def find_suite(
     name: str, task: str | None = None, files: str | Path = "", examples: int | None = None
 ) -> Suite:
-    """The suite of a name, or at an import path such as `my_module.MySuite`.
+    """Return the suite of a name, or at an import path such as `my_module.MySuite`.
 
     Args:
         name: of the suite.

@@ -30,12 +30,12 @@ def write_report(
     """Write benchmark.tsv, benchmark.png and benchmark.json into `folder`, each whole or absent; print.
 
     Args:
-        suite: what was run.
-        model: what to call the model.
+        suite: the benchmark.
+        model: its name or path.
         seed, device: of the run.
-        rows: the table.
-        folder: takes the files.
-        console: prints.
+        rows: of the table.
+        folder: of the run.
+        console: to print to.
         leakage: what the splits have in common; None where nothing was trained.
 
     Returns:
@@ -76,7 +76,7 @@ def write_report(
 
 
 def published_rows(suite: Suite) -> list[Row]:
-    """The published numbers as rows of the table."""
+    """Return the published numbers as rows of the table."""
     return [
         Row(
             f"published {number.protocol}",
@@ -97,7 +97,13 @@ def _published(suite: Suite) -> list[Published]:
 
 
 def show(console: Console, suite: Suite, rows: Sequence[Row]) -> None:
-    """Print the table, and below it the notes."""
+    """Print the table, and below it the notes.
+
+    Args:
+        console: to print to.
+        suite: the benchmark.
+        rows: of the table.
+    """
     table = Table(title=f"{suite.title}, {suite.metric} on the test split", title_justify="left")
     for column in ("protocol", "model", suite.metric, "95 % interval", "examples", "seconds"):
         table.add_column(column, justify="left" if column in ("protocol", "model") else "right")
@@ -119,7 +125,7 @@ def show(console: Console, suite: Suite, rows: Sequence[Row]) -> None:
 
 
 def picture(suite: Suite, rows: Sequence[Row]) -> Figure:
-    """Each value with its interval, a line each, in the order of the table."""
+    """Draw each value with its interval, a line each, in the order of the table."""
     shown = [row for row in rows if row.value is not None]
     figure = Figure(figsize=(8, 1.4 + 0.4 * len(shown)), layout="constrained", facecolor=SURFACE)
     axes = figure.subplots()

@@ -1,5 +1,6 @@
 """A benchmark carried out: zero-shot, probe and fine-tuning of one model, with baselines to compare with."""
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,10 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from dnamamba.checkpoint import Model, load
+from dnamamba.checkpoint import Model, load, model_hash
 from dnamamba.data.embedded import YEAST_MODEL
 from dnamamba.datasets.base import DataModule, filled, longest
 from dnamamba.errors import UserError
+from dnamamba.files import replacing
 from dnamamba.inference.device import need_language_model
 from dnamamba.models import LanguageModel
 from dnamamba.models.base import need
@@ -24,9 +26,11 @@ from dnamamba.suite.report import write_report
 from dnamamba.terminal import Console
 from dnamamba.training.config import TrainerConfig
 from dnamamba.training.finetuning import Finetuning
+from dnamamba.training.resume import Finished
 
 # What a constant answer reaches by definition, whatever the shares of the classes.
 CONSTANT = {"mcc": 0.0, "auroc": 0.5}
+SETTINGS_FILE = "settings.json"  # of the folder: what is measured
 
 
 def run_benchmark(
@@ -41,7 +45,8 @@ def run_benchmark(
 ) -> dict[str, Any]:
     """Run every protocol of a suite; write benchmark.json, benchmark.tsv and benchmark.png; print the table.
 
-    A protocol that the model's family can't run is a row without a value, whose note says why.
+    A protocol that the model's family can't run is a row without a value, whose note says why. What an
+    earlier call of the same benchmark has trained in the folder is resumed.
 
     Args:
         suite: see `find_suite`.
@@ -56,8 +61,8 @@ def run_benchmark(
         What benchmark.json holds.
 
     Raises:
-        UserError: a file of the suite is missing or changed, the model can't be used, or it can run none of
-            the protocols; nothing was written.
+        UserError: a file of the suite is missing or changed, the model can't be used, it can run none of
+            the protocols, or the folder holds another benchmark; nothing was written.
     """
     check_suite(suite)
     check_choice(suite)
@@ -73,6 +78,8 @@ def run_benchmark(
     if refused is not None and set(wanted) == {"zero_shot"}:
         raise UserError(refused)
     folder, console = Path(folder), Console(quiet=quiet)
+    settings = {"benchmark": suite.name, "model_sha256": model_hash(model), "seed": seed, "device": place}
+    _own(folder, settings | {"task": suite.task, "examples": suite.examples})
     rows: list[Row] = []
     labelled = [protocol for protocol in wanted if protocol != "zero_shot"]
     if "zero_shot" in wanted:
@@ -105,6 +112,34 @@ def _wanted(suite: Suite, protocols: Sequence[str] | None) -> list[str]:
             "choose of these"
         )
     return [one for one in suite.protocols if protocols is None or one in protocols]
+
+
+def _own(folder: Path, settings: dict[str, Any]) -> None:
+    """Say in the folder what is measured there: a run that is resumed must not be of another model.
+
+    Raises:
+        UserError: it holds another benchmark, or can't be written.
+    """
+    path = folder / SETTINGS_FILE
+    if path.exists():
+        try:
+            earlier = json.loads(path.read_text(encoding="utf-8"))
+            differ = ", ".join(key for key in settings if earlier[key] != settings[key])
+        except (OSError, ValueError, KeyError, TypeError):
+            differ = f"settings, or {SETTINGS_FILE} is damaged"
+        if differ:
+            raise UserError(
+                f"{folder}: holds a benchmark with another {differ}; choose another hydra.run.dir"
+            )
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as beside:
+            beside.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UserError(
+            f"{folder}: can't be written ({error.strerror}); choose another hydra.run.dir"
+        ) from None
 
 
 def _place(device: str) -> str:
@@ -157,7 +192,7 @@ def _trained(
     *,
     baselines: bool,
 ) -> tuple[Row, list[Row]]:
-    """The row of `probe` or `finetune`, and with `baselines` those of simple models on the same split.
+    """Return the row of `probe` or `finetune`, and with `baselines` those of simple models on the same split.
 
     A probe's head is computed for classes and trained otherwise.
     """
@@ -166,33 +201,39 @@ def _trained(
     if protocol == "probe":
         closed = _opened(suite, model, seed).decoder("mean").head.reads == "class"
         task = replace(task, fit="closed") if closed else replace(task, freeze=True)
-    began = time.perf_counter()
-    result = Finetuning(
+    run = Finetuning(
         folder,
         data,
         given,
         task=task,
         train=replace(suite.train, seed=seed),
         trainer=TrainerConfig(accelerator="gpu" if place == "cuda" else "cpu"),
+        ckpt_path=None if task.fit == "closed" else "auto",
         quiet=quiet,
-    ).run()
-    assert result is not None, "a benchmark is one process"
-    test = result.results["test"]
+    )
+    began = time.perf_counter()
+    try:
+        result = run.run()
+        assert result is not None, "a benchmark is one process"
+        results, seconds = result.results, time.perf_counter() - began
+    except Finished:
+        results, seconds = json.loads((folder / "metrics.json").read_text(encoding="utf-8")), None
+    test = results["test"]
     if suite.metric not in test:
         known = ", ".join(key for key, value in test.items() if isinstance(value, dict))
         raise UserError(
-            f"{type(suite).__name__}.metric: is none of this task (got {suite.metric!r}); choose of {known}"
+            f"{type(suite).__name__}.metric: not a metric of its task (got {suite.metric!r}); "
+            f"choose one of {known}"
         )
     found = test[suite.metric]
-    seconds = time.perf_counter() - began
     # What is in two splits flatters a score: it is printed with it.
-    leaks = [line for line in result.results["data"]["notes"] if line.startswith("warning: ")]
+    leaks = [line for line in results["data"]["notes"] if line.startswith("warning: ")]
     note = "; ".join(leaks)
     number = test["examples"]
     row = Row(
         protocol, name, suite.metric, found["value"], found["low"], found["high"], number, seconds, note
     )
-    return row, _simple(suite, result.results, number)
+    return row, _simple(suite, results, number)
 
 
 def _simple(suite: Suite, results: dict[str, Any], number: int) -> list[Row]:
@@ -216,7 +257,7 @@ def _opened(suite: Suite, model: Model, seed: int) -> DataModule:
 
 
 def _majority(suite: Suite, model: Model, seed: int) -> list[Row]:
-    """What the most frequent class of the training split scores on the test split; nothing of a number."""
+    """Score the most frequent class of the training split on the test split; nothing of a number."""
     data = _opened(suite, model, seed)
     decoder = data.decoder("mean")
     labels = torch.cat([batch["labels"] for batch in dict(data.held_out_loaders())["test"]]).numpy()

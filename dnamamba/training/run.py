@@ -22,7 +22,7 @@ from dnamamba.objectives.base import Objective
 from dnamamba.reports.figures import read_metrics
 from dnamamba.terminal import Console
 from dnamamba.training.checkpointing import NEXT, LastCheckpoint
-from dnamamba.training.chunk_size import chunk_of
+from dnamamba.training.chunk_size import by_graphs, chunk_of
 from dnamamba.training.config import TrainConfig
 from dnamamba.training.gathering import announce, ending_on_signals
 from dnamamba.training.keep_best import KeepBest
@@ -31,6 +31,7 @@ from dnamamba.training.module import Task
 from dnamamba.training.progress import ProgressReport, Throughput
 from dnamamba.training.resume import Resumed, checkpoint_to_resume
 from dnamamba.training.saving import save_trained
+from dnamamba.training.scoring import ScoringProgress
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,7 @@ class Run:
                 f"{self.train.chunk_bases}); leave it null"
             )
         self.data.chunk = chunk_of(self.train, self.model, self.objective, self.data, self.trainer)
+        self._by_graphs = by_graphs(self.train, self.model, self.objective, self.data, self.trainer)
 
     def execute(self) -> Result | None:
         """Train, save, score, report.
@@ -176,6 +178,7 @@ class Run:
             context_size=self.context_size,
             pad_id=data.alphabet.pad_id,
             chunk=data.chunk,
+            graphs=self._by_graphs,
         )
         best = [] if self.keep_best is None else [self.keep_best]
         last = LastCheckpoint(
@@ -186,12 +189,13 @@ class Run:
             waits=bool(best),
         )
         progress = ProgressReport(self.console, self.report.title, self.report.validation)
-        trainer.callbacks.extend([Throughput(), progress, *best, last])  # type: ignore[attr-defined]
+        trainer.callbacks.extend([Throughput(), progress, ScoringProgress(self.console), *best, last])  # type: ignore[attr-defined]
         for line in self.report.introduction():
             self.console.print(line, soft_wrap=True)
         if data.chunk is not None:
             how = self.train.backpropagation
-            self.console.print(f"read by chunks of {data.chunk:,} bases, {how} gradients")
+            graphs = ", by CUDA graphs" if self._by_graphs else ""
+            self.console.print(f"read by chunks of {data.chunk:,} bases, {how} gradients{graphs}")
 
         began = time.perf_counter()
         if self.fit is not None:
@@ -212,7 +216,7 @@ class Run:
             for finish in self.finishers:
                 finish(self.model)
             save_trained(self.model, folder / "model", trainer.is_global_zero)
-            with one_line_if_lost(last.path), self.console.status("scoring the held-out data"):
+            with one_line_if_lost(last.path):
                 outcomes = self._score(task)
         finally:
             last.restore_signals()
