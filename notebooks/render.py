@@ -2,7 +2,7 @@
 
     python notebooks/render.py OUT [NOTEBOOK ...]
 
-Without NOTEBOOKs, all that lie next to this file, for docs/notebooks. They run in a folder of their own, which
+Without NOTEBOOKs, all next to this file, for docs/notebooks. They run in a folder of their own, which
 is removed; a cell that fails ends it with its traceback, and nothing of that notebook is written. The
 notebooks themselves are not touched: they are kept without outputs. pip install nbclient ipykernel.
 """

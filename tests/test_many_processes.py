@@ -1,6 +1,6 @@
 """Runs of two processes (gloo, on the CPU): the same samples, the same losses, one folder, stopped as one.
 
-Runs that are compared with one process's cross every border in 15 steps: two of length, one of validation, four
+Runs compared with one process cross every border in 15 steps: two of length, one of validation, four
 micro-batches a step. Those that are stopped take 60, so that a stop falls into each stage.
 """
 

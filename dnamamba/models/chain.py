@@ -58,7 +58,7 @@ class Chain(nn.Module):
             logits: [B, L, S].
             targets: uint8 [B, L], classes or `IGNORED`.
         """
-        return _Loss.apply(logits, self.bias, targets)  # type: ignore[no-untyped-call]
+        return _Loss.apply(logits, self.bias, targets)
 
     @torch.no_grad()
     def log_posteriors(self, logits: Tensor) -> Tensor:

@@ -72,9 +72,7 @@ class ChunkGraphs:
                 model, tokens, self.chunk, targets_of, term_of, loss_of, backward=backward, no_sync=no_sync
             )
         with autocast_without_cache():
-            return self._step(
-                Reading(model, tokens, targets_of, term_of, after), loss_of, backward, no_sync
-            )
+            return self._step(Reading(model, tokens, targets_of, term_of, after), loss_of, backward, no_sync)
 
     def _step(
         self,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -118,11 +118,12 @@ class MambaBackbone(Backbone):
         """See `Backbone.after`; of the last block, only what makes its state is computed."""
         x = self.embedding(tokens.int())
         states = []
-        *below, last = zip(self.layers, state or [None] * len(self.layers), strict=True)
-        for layer, before in below:
-            x, behind = layer(x, before, self.ranks)
+        blocks = cast(list[MambaBlock], list(self.layers))
+        before = list(state or [None] * len(blocks))
+        for layer, start in zip(blocks[:-1], before, strict=False):
+            x, behind = layer(x, start, self.ranks)
             states.append(behind)
-        return (*states, last[0].after(x, last[1], self.ranks))
+        return (*states, blocks[-1].after(x, before[-1], self.ranks))
 
     def unembed(self, hidden: Tensor) -> Tensor:
         """Return logits [..., V] of final hidden states [..., D], by the tied embedding."""
