@@ -124,10 +124,10 @@ def test_users_suite_runs_by_import_path(
     ]
     # Again, as after a kill: what was trained is there.
     monkeypatch.setattr(type(find_suite("my_suite.MySuite")), "protocols", ("finetune",))
-    again = benchmark(OmegaConf.create({**settings, "plugins": []}), tmp_path / "run")
+    again = benchmark(BenchmarkConfig(**settings), tmp_path / "run")
     assert again["rows"][0] == results["rows"][2] | {"seconds": None}
     with pytest.raises(UserError, match="run: holds a benchmark with another seed; choose another"):
-        benchmark(OmegaConf.create({**settings, "seed": 4, "plugins": []}), tmp_path / "run")
+        benchmark(BenchmarkConfig(**{**settings, "seed": 4, "plugins": []}), tmp_path / "run")
 
 
 def test_family_without_likelihoods_is_probed_without_zero_shot(
