@@ -63,6 +63,12 @@ class ShortCoding(YeastCoding):
     train = SHORT
 
 
+@pytest.fixture(autouse=True)
+def few_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare the test split with a part of training: `test_leakage.py` tests the comparison."""
+    monkeypatch.setattr("dnamamba.suite.leakage.MOST_TRAINING", 500)
+
+
 @pytest.fixture
 def model() -> LanguageModel:
     torch.manual_seed(0)
