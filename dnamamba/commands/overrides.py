@@ -17,6 +17,7 @@ MODEL_PATH = "_path_"
 """Since conf/ has a group `model`, Hydra takes `model=x` for a choice among its files, but a map for a value:
 a path travels as `model={_path_: x}`."""
 LISTS = {"data.train", "data.valid", "data.test", "data.label_names"}
+LISTS |= {"circular", "regions.circular", "data.regions.circular"}
 MAPS_OF_PATHS = {f"data.{key}" for key in ("classes", "species", "homology", "valid_species", "test_species")}
 MAPS = {"task.class_weights", *(MAPS_OF_PATHS - {"data.species"})}
 NAMES = {"region", *LISTS, *MAPS}

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +52,7 @@ class ScoreConfig:
     label: str | None = None
     unknown: str = "error"
     symbolic: int = SYMBOLIC_BASES
+    circular: list[str] = field(default_factory=list)
     plugins: list[str] | None = None
 
 
@@ -71,6 +72,7 @@ def score(config: ScoreConfig) -> None:
     load_plugins(config.plugins or [])
     model = load_any_on(config.model or YEAST_MODEL, config.device)
     genome = Genome(config.fasta or YEAST_FASTA, get_alphabet(model.config.alphabet))
+    genome.close(config.circular, "circular")
     with precision_of(model, config.precision):
         if config.vcf is not None:
             _score_vcf(config, Path(config.vcf), model, genome, windows, out)

@@ -80,6 +80,7 @@ def tracks_to_bigwig(config: TracksConfig) -> None:
     inputs = read_inputs(source, reader.alphabet, config.regions)
     for note in inputs.notes:
         Console(stderr=True).print(f"dnamamba: {note}", soft_wrap=True)
+    inputs.need_linear("a bigWig")
     regions = in_order(inputs)
     lengths = {region.record: inputs.length(region.record) for region in regions}
     total = sum(region.length for region in regions)

@@ -279,6 +279,7 @@ def from_regions(fasta: str | Path, path: str | Path, how: RegionsConfig, into: 
     genome = letters_of(fasta)
     complement = get_alphabet("bytes").reverse_complement
     regions = read_regions(path, genome.lengths, fasta, how)
+    genome.close(regions.circular, "data.regions.circular")
     for row in regions.rows:
         letters = genome.fetch(*row.interval)
         letters = complement(letters) if row.strand == "-" else letters

@@ -98,7 +98,10 @@ def checkpoint_to_resume(
     for group, names in unchanged.items():
         for name in names if group in earlier else ():  # checkpoints of 0.1 have no objective
             values = earlier[group] if isinstance(earlier[group], dict) else {}
-            before, now = values.get(name, BEFORE.get(f"{group}.{name}")), contents[group].get(name)
+            default, now = BEFORE.get(f"{group}.{name}"), contents[group].get(name)
+            before = values.get(name, default)
+            if isinstance(default, dict) and isinstance(before, dict):
+                before = default | before
             if _differ(before, now):
                 differences.append(f"{group}.{name}: {before}, {now}")
     if differences:

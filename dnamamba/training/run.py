@@ -23,6 +23,7 @@ from dnamamba.reports.figures import read_metrics
 from dnamamba.terminal import Console
 from dnamamba.training.checkpointing import NEXT, LastCheckpoint
 from dnamamba.training.chunk_size import by_graphs, chunk_of
+from dnamamba.training.compiling import compiled
 from dnamamba.training.config import TrainConfig
 from dnamamba.training.gathering import announce, ending_on_signals
 from dnamamba.training.keep_best import KeepBest
@@ -204,12 +205,11 @@ class Run:
         self._begin(resumed)
         last.take_signals(trainer)
         try:
-            if self.fit is None:
-                if self.train.compile:
-                    self.model.compile()
-                announce(trainer, self.console)
-                with one_line_if_lost(last.path), ending_on_signals(last.gathered, last.asked, self._give_up):
-                    self._resume_and_train(task, resumed)
+            with one_line_if_lost(last.path), compiled(self.model, self.train.compile and self.fit is None):
+                if self.fit is None:
+                    announce(trainer, self.console)
+                    with ending_on_signals(last.gathered, last.asked, self._give_up):
+                        self._resume_and_train(task, resumed)
             seconds = time.perf_counter() - began
             if self.keep_best is not None:
                 self.keep_best.restore(self.model)

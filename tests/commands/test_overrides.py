@@ -109,8 +109,9 @@ def test_keys_of_a_map_are_read_as_written() -> None:
 
 def test_what_hydra_cannot_read_is_shown_quoted() -> None:
     with pytest.raises(HydraException) as error:
-        composed("pretrain", ["logger.name=runs (1)/a"])
+        composed("pretrain", ["logger=wandb", "logger.wandb.project=runs (1)/a"])
     assert one_line(error.value) == (
-        "logger.name: Hydra's grammar does not take 'runs (1)/a' as text; write \"logger.name='runs (1)/a'\""
+        "logger.wandb.project: Hydra's grammar does not take 'runs (1)/a' as text; write "
+        "\"logger.wandb.project='runs (1)/a'\""
     )
-    composed("pretrain", ["logger.name='runs (1)/a'"])
+    composed("pretrain", ["logger=wandb", "logger.wandb.project='runs (1)/a'"])
