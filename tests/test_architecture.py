@@ -42,6 +42,7 @@ LAYERS = (
     ("commands",),
     (
         *("pretrain", "finetune", "plan", "embed", "score", "tracks", "generate", "benchmark", "predict"),
+        *("attribute",),
         *("export", "prepare", "info", "__main__"),
     ),
 )

@@ -17,11 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
 from dnamamba import UserError, load
-from dnamamba.commands.benchmark import benchmark
+from dnamamba.commands.benchmark import BenchmarkConfig, benchmark
 from dnamamba.datasets.base import DataConfig
 from dnamamba.inference.embedding import embed
 from dnamamba.models import DecoderConfig, ModelConfig, SequenceModel
@@ -267,7 +266,7 @@ def test_pretrained_model_is_tuned_embedded_refused_and_benchmarked(
 
     # Benchmarked.
     settings = {"name": "user_suite.TableSuite", "model": "run", "device": "cpu", "seed": 0}
-    results = benchmark(OmegaConf.create({**settings, "plugins": ["user_gru", "user_head"]}), home / "bench")
+    results = benchmark(BenchmarkConfig(**settings, plugins=["user_gru", "user_head"]), home / "bench")
     rows = {row["protocol"]: row for row in results["rows"]}
     assert rows["zero_shot"]["value"] == 1.0
     for protocol in ("probe", "finetune"):

@@ -12,6 +12,7 @@ COMMANDS = {
     "predict": "ask a fine-tuned model about sequences, regions or variants",
     "embed": "write embeddings of sequences, regions or bins to a file",
     "score": "score the effects of variants, or of every change of a region",
+    "attribute": "say which bases of a region an answer hangs on",
     "tracks": "write how well each base is predicted, as bigWig",
     "generate": "generate new sequence from a trained model",
     "export": "write a model as a folder of transformers, mamba_ssm or Caduceus",
