@@ -35,7 +35,7 @@ class PoolingWeights:
         object.__setattr__(self, "bases", within(self.bases, self.lengths))
 
     def __call__(self, span: slice) -> Tensor:
-        """Weights [B, P, T], of `dtype` or bool, of the positions of a span; P is 4 of mode `next`, else 1."""
+        """Weights [B, P, T], of `dtype` or bool, of the positions of a span; P is 4 of `next`, else 1."""
         position = torch.arange(span.start, span.stop, device=self.bases.device)
         if self.mode == "last":
             return (position == self._last[:, None])[:, None]

@@ -34,8 +34,8 @@ class ChunkGraphs:
     """The exact gradients of `chunked_backward`, by graphs of its chunks: the same chunks, in the same order.
 
     The short chunk that a sequence may begin with is read without a graph, and so is a sequence that is
-    shorter than a chunk. The autocast of the caller is captured too. Besides what `chunked_backward` asks of a
-    model, it is `Backbone.capturable`, and the objective that makes the chunks is `Objective.capturable`.
+    shorter than a chunk. The autocast of the caller is captured too. Besides what `chunked_backward` asks of
+    a model, it is `Backbone.capturable`, and the objective that makes the chunks `Objective.capturable`.
 
     Args:
         chunk: positions at a time.
@@ -72,9 +72,7 @@ class ChunkGraphs:
                 model, tokens, self.chunk, targets_of, term_of, loss_of, backward=backward, no_sync=no_sync
             )
         with autocast_without_cache():
-            return self._step(
-                Reading(model, tokens, targets_of, term_of, after), loss_of, backward, no_sync
-            )
+            return self._step(Reading(model, tokens, targets_of, term_of, after), loss_of, backward, no_sync)
 
     def _step(
         self,
@@ -209,7 +207,7 @@ class _Reads:
 
 
 class CudaGraphs:
-    """Captures functions as CUDA graphs, all in the same memory: they are to be replayed one after the other."""
+    """Captures functions as CUDA graphs, all in the same memory: they must not be replayed side by side."""
 
     def __init__(self) -> None:
         self._pool: Any = None

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dnamamba.models import LanguageModel, MambaConfig
@@ -19,7 +18,6 @@ from dnamamba.training.chunks import chunked_backward
 from .taped import Taped
 from .test_chunks import check_equal, gradients_of, next_base, whole_step
 from .test_chunks import windows as long_windows
-
 
 LENGTH = 48
 

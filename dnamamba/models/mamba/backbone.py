@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -112,11 +112,12 @@ class MambaBackbone(Backbone):
         """See `Backbone.after`; of the last block, only what makes its state is computed."""
         x = self.embedding(tokens.int())
         states = []
-        *below, last = zip(self.layers, state or [None] * len(self.layers), strict=True)
-        for layer, before in below:
+        *below, last = cast(list[MambaBlock], list(self.layers))
+        befores = [None] * len(self.layers) if state is None else list(state)
+        for layer, before in zip(below, befores, strict=False):
             x, behind = layer(x, before, self.ranks)
             states.append(behind)
-        return (*states, last[0].after(x, last[1], self.ranks))
+        return (*states, last.after(x, befores[-1], self.ranks))
 
     def unembed(self, hidden: Tensor) -> Tensor:
         """Logits [..., V] of final hidden states [..., D]: a product with the embedding, which is tied."""

@@ -105,9 +105,7 @@ class MambaMixer(nn.Module):
         y, state = self.along(u, z, state, ranks)
         return self.out_proj(y), state
 
-    def after(
-        self, x: Tensor, state: MixerState | None = None, ranks: Ranks | None = None
-    ) -> MixerState:
+    def after(self, x: Tensor, state: MixerState | None = None, ranks: Ranks | None = None) -> MixerState:
         """The state after [B, L, D] alone: neither gate nor output projection.
 
         Args:
