@@ -16,6 +16,7 @@ from dnamamba.inference.inputs import in_order, read_inputs
 from dnamamba.inference.output import named, output_path
 from dnamamba.inference.progress import bases_read
 from dnamamba.inference.streaming import Reader
+from dnamamba.inference.together import Together, together
 from dnamamba.inference.tracks import QUANTITIES, read_track
 from dnamamba.models import SequenceModel
 from dnamamba.optional import need
@@ -41,30 +42,39 @@ class TracksConfig:
     overwrite: bool
     plugins: list[str] | None = None
     regions: RegionsConfig = field(default_factory=RegionsConfig)
+    context_size: int = 1
 
 
 def tracks_to_bigwig(config: TracksConfig) -> None:
     """Write the tracks that `config` asks for, each file whole or not at all.
 
+    Of several processes (`context_size`) each reads a part of every sequence, and the first one writes.
+
     Raises:
         UserError: the model, the FASTA or BED file, a value or the output can't be used, or the disk is full.
         Interrupted: by the user.
     """
-    console = Console()
-    outputs = _outputs(config)
+    with together(config.context_size, config.device) as group:
+        _write_tracks(config, group)
+
+
+def _write_tracks(config: TracksConfig, group: Together) -> None:
+    console, errors = (Console(quiet=not group.first, stderr=stderr) for stderr in (False, True))
+    outputs = group.by_first(lambda: _outputs(config))
     need("pyBigWig", "tracks", config.out)
     load_plugins(config.plugins or [])
-    model = load_any_on(config.model, config.device)
+    model = load_any_on(config.model, group.device)
+    group.need(model.backbone)
     if isinstance(model, SequenceModel):
         raise UserError(
             f"{config.model} is a fine-tuned model without probabilities of bases; for a sliding track of "
             "its answer use dnamamba predict window=N stride=M out=FILE.bw"
         )
-    reader = Reader(model, precision=config.precision)
+    reader = Reader(model, precision=config.precision, ranks=group.ranks)
     source = config.fasta if config.bed is None else (config.fasta, config.bed)
     inputs = read_inputs(source, reader.alphabet, config.regions)
     for note in inputs.notes:
-        Console(stderr=True).print(f"dnamamba: {note}", soft_wrap=True)
+        errors.print(f"dnamamba: {note}", soft_wrap=True)
     regions = in_order(inputs)
     lengths = {region.record: inputs.length(region.record) for region in regions}
     total = sum(region.length for region in regions)
@@ -72,7 +82,9 @@ def tracks_to_bigwig(config: TracksConfig) -> None:
     began = time.perf_counter()
     try:
         with ExitStack() as files, bases_read(console, "reading", total) as advance:
-            writers = {q: files.enter_context(bigwig(path, lengths)) for q, path in outputs.items()}
+            writers = {
+                q: files.enter_context(bigwig(path, lengths)) for q, path in outputs.items() if group.first
+            }
             for region in regions:
                 folder = Path(os.path.expanduser(config.out)).parent
                 for start, values in read_track(
