@@ -11,7 +11,8 @@ from dnamamba.commands.settings import data_config, model_config, print_publishe
 from dnamamba.config import typed
 from dnamamba.errors import UserError
 from dnamamba.models import ModelConfig
-from dnamamba.planning.plan import Plan, plan_run, show_plan
+from dnamamba.planning.plan import Plan, plan_run
+from dnamamba.planning.show import show_plan
 from dnamamba.terminal import Console
 from dnamamba.training.config import FinetuneTrainConfig, TrainConfig
 from dnamamba.training.finetuning import pretrained_model
@@ -49,6 +50,7 @@ def plan_pretraining(cfg: DictConfig) -> Plan:
         typed(cfg.train, TrainConfig, "train"),
         processes_of(cfg.trainer),
         context_size=int(cfg.trainer.get("context_size", 1)),
+        shared_weights=cfg.trainer.get("strategy") == "fsdp",
         device=options.device,
         training_segments=options.training_segments,
     )

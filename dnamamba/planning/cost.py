@@ -32,6 +32,10 @@ _BYTES_OF_A_BASE_BY_CHUNKS = 3
 # Every chunk but the last is read once more, and a host takes so long to launch the kernels of a block.
 _READ_TWICE = 1.34
 _LAUNCHES_OF_A_BLOCK = 5.6e-3
+# As a CUDA graph a chunk does not wait for the host, but each kernel begins and ends: seconds of a block.
+_GRAPH_OF_A_BLOCK = 0.46e-3
+# What torch holds for graphs in addition: their memory is apart from what it hands out otherwise.
+HELD_BY_GRAPHS = 0.3 * GIB
 # `train.chunk_bases=auto`: what of a device's memory is left to others, and the shortest chunk that is tried.
 _LEFT_FREE = 0.1
 _SHORTEST_CHUNK = 2**12
@@ -137,6 +141,7 @@ def chunked_seconds(
     chunk: int,
     accumulate: int,
     truncated: bool = False,
+    graphs: bool = False,
 ) -> float:
     """Duration of a step by chunks of one process, on a GPU.
 
@@ -147,6 +152,7 @@ def chunked_seconds(
         length: of a sequence, in bases.
         chunk: positions at a time.
         truncated: with gradients cut at borders: every chunk is read once.
+        graphs: whether chunks are CUDA graphs.
     """
     if chunk >= length:
         return step_seconds(
@@ -154,6 +160,10 @@ def chunked_seconds(
         )
     filled = sequences * cost.sweep >= device.filled_by
     work = sequences * chunk * cost.blocks * cost.sweep * device.seconds[filled]
+    if graphs:
+        chunks = length / chunk
+        read_twice = (chunks - 1) / chunks * (_READ_TWICE - 1)
+        return accumulate * chunks * (work * (1 + read_twice) + cost.blocks * _GRAPH_OF_A_BLOCK)
     reads, launches = (1.0, 2 / 3) if truncated else (_READ_TWICE, 1.0)
     of_a_chunk = max(work * reads, cost.blocks * _LAUNCHES_OF_A_BLOCK * launches)
     return accumulate * length / chunk * of_a_chunk

@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
 from dnamamba.data.length_schedule import Stage, micro_batches, rows_at_a_time
 from dnamamba.datasets.base import DataConfig, longest
@@ -18,6 +16,7 @@ from dnamamba.models.base import need, need_reach
 from dnamamba.planning.cost import (
     DEVICES,
     GIB,
+    HELD_BY_GRAPHS,
     Device,
     chunked_bytes,
     chunked_seconds,
@@ -55,6 +54,7 @@ class Plan:
         device, device_memory_gib: what a process runs on.
         stages: in order.
         chunk_bases: positions of a sequence that are read at a time; None: all.
+        graphs: whether chunks are CUDA graphs.
     """
 
     parameters: int
@@ -64,6 +64,7 @@ class Plan:
     stages: tuple[StagePlan, ...]
     context_size: int = 1  # processes that read a sequence together
     chunk_bases: int | None = None
+    graphs: bool = False
 
     @property
     def steps(self) -> int:
@@ -101,6 +102,7 @@ def plan(
     processes: int = 1,
     context_size: int = 1,
     train: TrainConfig | None = None,
+    shared_weights: bool = False,
     device: Device | None = None,
     device_name: str = "",
     device_memory_gib: float | None = None,
@@ -114,6 +116,7 @@ def plan(
         processes: GPUs, together on all machines.
         context_size: those of them that read a sequence together, each its part.
         train: says how a step is taken: by chunks, or with activation checkpointing.
+        shared_weights: whether the trainer's strategy is `fsdp`.
         device: to estimate the time of; None if it was never measured.
         device_name, device_memory_gib: of a device that is not among the measured ones.
 
@@ -151,6 +154,14 @@ def plan(
             device_memory_gib,
             on_cpu=False,
         )
+    graphs = (
+        chunk is not None
+        and train.chunk_graphs is not False
+        and train.backpropagation == "exact"
+        and context_size == 1
+        and not shared_weights
+        and built.backbone.capturable
+    )
     cost = model.step_cost()
     rows = []
     for stage in stages:
@@ -169,9 +180,9 @@ def plan(
         if cost is not None:
             # Tokens come whole to every process.
             tokens = size * accumulate * stage.length
-            needed = _bytes(cost, parameters, part, size, tokens, chunk, train)
+            needed = _bytes(cost, parameters, part, size, tokens, chunk, train, graphs)
         if cost is not None and device is not None:
-            seconds = stage.steps * _seconds(cost, device, part, size, accumulate, chunk, train)
+            seconds = stage.steps * _seconds(cost, device, part, size, accumulate, chunk, train, graphs)
         rows.append(
             StagePlan(
                 stage.number,
@@ -186,7 +197,9 @@ def plan(
                 seconds,
             )
         )
-    return Plan(parameters, processes, device_name, device_memory_gib, tuple(rows), context_size, chunk)
+    return Plan(
+        parameters, processes, device_name, device_memory_gib, tuple(rows), context_size, chunk, graphs
+    )
 
 
 def _bytes(
@@ -197,6 +210,7 @@ def _bytes(
     a_step: int,
     chunk: int | None,
     train: TrainConfig,
+    graphs: bool,
 ) -> float:
     """Peak memory of a process: steps of `a_step` bases, micro-batches of `size` sequences of a stage."""
     if chunk is None:
@@ -204,7 +218,8 @@ def _bytes(
         return step_bytes(
             cost, parameters, at_a_time=size * stage.length, a_step=a_step, checkpointing=checkpointing
         )
-    return chunked_bytes(cost, parameters, sequences=size, length=stage.length, chunk=chunk, a_step=a_step)
+    needed = chunked_bytes(cost, parameters, sequences=size, length=stage.length, chunk=chunk, a_step=a_step)
+    return needed + (HELD_BY_GRAPHS if graphs else 0)
 
 
 def _seconds(
@@ -215,6 +230,7 @@ def _seconds(
     accumulate: int,
     chunk: int | None,
     train: TrainConfig,
+    graphs: bool,
 ) -> float:
     """Duration of a step of a stage; where sequences differ in length, of those of the mean length."""
     length = stage.length if stage.mean is None else round(stage.mean)
@@ -225,7 +241,14 @@ def _seconds(
         )
     truncated = train.backpropagation == "truncated"
     return chunked_seconds(
-        cost, device, sequences=size, length=length, chunk=chunk, accumulate=accumulate, truncated=truncated
+        cost,
+        device,
+        sequences=size,
+        length=length,
+        chunk=chunk,
+        accumulate=accumulate,
+        truncated=truncated,
+        graphs=graphs,
     )
 
 
@@ -236,6 +259,7 @@ def plan_run(
     processes: int,
     *,
     context_size: int = 1,
+    shared_weights: bool = False,
     device: str | None = None,
     training_segments: int = 0,
 ) -> Plan:
@@ -249,6 +273,7 @@ def plan_run(
         train: the `train` group.
         processes: of all machines.
         context_size: those of them that read a sequence together.
+        shared_weights: whether the trainer's strategy is `fsdp`.
         device: one that was measured, by name; None for the one at hand.
         training_segments: of an interval file that is not there yet.
 
@@ -271,63 +296,11 @@ def plan_run(
         processes=processes,
         context_size=context_size,
         train=train,
+        shared_weights=shared_weights,
         device=next((known for known in DEVICES.values() if known.name in name.lower()), None),
         device_name=name,
         device_memory_gib=memory_gib,
     )
-
-
-def show_plan(made: Plan, console: Console) -> None:
-    """Print a plan as a table."""
-    table = Table(title="a step is of all processes, a micro-batch of one", title_justify="left")
-    for column in ("length", "sequences\na step", "micro-batches\na step", "steps", "G bases"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for column in ("GiB", "time"):
-        table.add_column(f"{column}\n(est.)", justify="right", no_wrap=True)
-    for row in made.stages:
-        table.add_row(
-            f"{row.length:,}",
-            f"{row.sequences_per_step:,}",
-            f"{row.micro_batches:,} x {row.micro_batch:,}",
-            f"{row.steps:,}",
-            f"{row.bases / 1e9:,.2f}",
-            gib(row.memory_gib),
-            duration(row.seconds),
-        )
-    console.print(table)
-    together = f", {made.context_size} for each sequence" if made.context_size > 1 else ""
-    lines = [
-        f"{made.parameters:,} parameters; {made.steps:,} steps, {made.bases / 1e9:,.4g} G bases "
-        f"({made.bases:,})",
-        f"estimated on {made.processes} x {made.device}{together}: {gib(made.memory_gib)} GiB each, "
-        f"{duration(made.seconds)} of training steps",
-    ]
-    if made.chunk_bases is not None:
-        lines.insert(1, f"read by chunks of {made.chunk_bases:,} bases (train.chunk_bases)")
-    if (made.memory_gib or 0) > (made.device_memory_gib or float("inf")):
-        lines.append(
-            f"that is more than its {made.device_memory_gib:.0f} GiB: set a smaller data.batch_size, or "
-            "train.chunk_bases=auto"
-        )
-    for line in lines:
-        console.print(line, soft_wrap=True, highlight=False)
-
-
-def gib(memory: float | None) -> str:
-    """GiB as a person says them."""
-    return "not measured" if memory is None else f"{memory:.1f}"
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as a person says them."""
-    if seconds is None:
-        return "not measured"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = seconds / 60
-    if minutes < 120:
-        return f"{minutes:.0f} min"
-    return f"{minutes / 60:.1f} h" if minutes < 48 * 60 else f"{minutes / 60 / 24:.1f} days"
 
 
 def device_at_hand(name: str | None) -> tuple[str, float | None]:
