@@ -182,7 +182,9 @@ def plan(
             tokens = size * accumulate * stage.length
             needed = _bytes(cost, parameters, part, size, tokens, chunk, train, graphs)
         if cost is not None and device is not None:
-            seconds = stage.steps * _seconds(cost, device, part, size, accumulate, chunk, train, graphs)
+            seconds = stage.steps * _seconds(
+                cost, device, part, size, accumulate, chunk, train, graphs, context_size
+            )
         rows.append(
             StagePlan(
                 stage.number,
@@ -231,6 +233,7 @@ def _seconds(
     chunk: int | None,
     train: TrainConfig,
     graphs: bool,
+    context_size: int,
 ) -> float:
     """Duration of a step of a stage; where sequences differ in length, of those of the mean length."""
     length = stage.length if stage.mean is None else round(stage.mean)
@@ -249,6 +252,7 @@ def _seconds(
         accumulate=accumulate,
         truncated=truncated,
         graphs=graphs,
+        shared=context_size > 1,
     )
 
 

@@ -99,6 +99,29 @@ def test_estimates_of_chunks_are_near_what_was_measured(
     assert made.memory_gib == pytest.approx(gib, rel=0.15)
 
 
+def measured_together() -> list[dict[str, str]]:
+    """Steps on one and two H200: a sequence on both, or one on each."""
+    return list(csv.DictReader((MEASUREMENTS / "context_h200.csv").read_text().splitlines()))
+
+
+@pytest.mark.parametrize("row", measured_together(), ids=lambda row: "-".join(list(row.values())[:5]))
+def test_estimates_of_several_gpus_are_near_what_was_measured(row: dict[str, str]) -> None:
+    gpus, length = int(row["gpus"]), int(row["bases_of_a_sequence"])
+    chunk = None if row["chunk_of_a_gpu"] == "whole" else int(row["chunk_of_a_gpu"])
+    together = row["how"] == "context"
+    made = plan(
+        [Stage(0, length, 1 if together else gpus, 0, 100)],
+        MODELS[row["model"]],
+        bases_at_a_time=length,
+        processes=gpus,
+        context_size=gpus if together else 1,
+        train=TrainConfig(chunk_bases=chunk, chunk_graphs=False),
+        device=DEVICES["h200"],
+    )
+    assert made.seconds == pytest.approx(float(row["step_ms"]) / 10, rel=0.15)
+    assert made.memory_gib == pytest.approx(float(row["peak_gib_of_a_gpu"]), rel=0.15)
+
+
 @pytest.mark.parametrize(
     ("shape", "parameters", "length", "chunk", "gib"),
     [
@@ -317,7 +340,8 @@ def test_eight_gpus_take_an_eighth_of_bases_each(planned: Configure) -> None:
     chunk = ("train.chunk_bases=262144", "train.chunk_graphs=false")
     spread = plan_pretraining(planned("trainer=context", "trainer.devices=8", *length, *chunk))
     part = plan_pretraining(planned("trainer=gpu", "data.max_length=4194304", *length[1:], *chunk))
-    assert (spread.chunk_bases, spread.seconds) == (2**18, part.seconds)
+    assert spread.chunk_bases == 2**18
+    assert spread.seconds > part.seconds  # each block waits for the others' states
     assert spread.memory_gib == pytest.approx(part.memory_gib, rel=0.03)  # and 8 times as many tokens
     assert spread.memory_gib < 4.2
 
