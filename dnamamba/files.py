@@ -3,11 +3,12 @@
 import errno
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from dnamamba.errors import UserError
 
 LOCK = ".lock"
 _OLD = ".old"  # ends the name of a folder that is giving way
+_LIST = ".together"  # ends the name of a list of files that are all whole, and whose names belong together
 
 
 @contextmanager
@@ -65,6 +67,20 @@ def _lock(path: Path) -> int:
 
 
 @contextmanager
+def new_folder(path: Path) -> Iterator[None]:
+    """Make a folder for what is about to be written; on an error it is removed again if it was left empty."""
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # it is not empty
+            for folder in made:
+                folder.rmdir()
+        raise
+
+
+@contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A path next to `path` to write to, of the same suffix; renamed at the end, removed on an error.
 
@@ -74,11 +90,60 @@ def replacing(path: Path) -> Iterator[Path]:
     beside = _beside(path)
     try:
         yield beside
-        _flush(beside)
+        flush(beside)
         os.replace(beside, path)
         _flush_folder(path.parent)
     finally:
         beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_together(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    """`replacing` for files of one folder that belong together: none has its name before all are whole.
+
+    Who is killed between the first renaming and the last leaves a list, by which `complete` does the rest.
+    """
+    for path in paths:
+        remove_leftovers(path.parent, path.name)
+    besides = [_beside(path) for path in paths]
+    listed = _beside(paths[0]).with_name(_beside(paths[0]).name + _LIST)
+    try:
+        yield besides
+        for beside in besides:
+            flush(beside)
+        listed.write_text(json.dumps([path.name for path in paths]), encoding="utf-8")
+        flush(listed)
+        try:
+            for beside, path in zip(besides, paths, strict=True):
+                os.replace(beside, path)
+        except KeyboardInterrupt:  # or another signal that `command` makes one of
+            _rename_listed(listed)
+            raise
+        _flush_folder(paths[0].parent)
+    finally:
+        for beside in (*besides, listed):
+            beside.unlink(missing_ok=True)
+
+
+def complete(folder: Path) -> None:
+    """Rename what a process of this machine had whole when it was killed, see `replacing_together`."""
+    pattern = re.compile(rf"\.([0-9]+)-{_host()}\..+{re.escape(_LIST)}")
+    for found in map(pattern.fullmatch, os.listdir(folder) if folder.is_dir() else ()):
+        if found and not _lives(int(found[1])):
+            _rename_listed(folder / found[0])
+            (folder / found[0]).unlink(missing_ok=True)
+
+
+def _rename_listed(listed: Path) -> None:
+    """Rename what a list names; one that is not whole, since its process died over it, names nothing."""
+    try:
+        names = json.loads(listed.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    owner = listed.name.split(".")[1]
+    for name in map(os.path.basename, names):
+        with suppress(FileNotFoundError):  # it has its name
+            os.replace(listed.with_name(f".{owner}.{name}"), listed.with_name(name))
 
 
 @contextmanager
@@ -97,7 +162,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     try:
         yield beside
         for made in beside.iterdir():
-            _flush(made)
+            flush(made)
         if path.exists():
             os.replace(path, old)
         os.replace(beside, path)
@@ -145,7 +210,7 @@ def _lives(pid: int) -> bool:
     return True
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
     """Have it on the disk: after a power cut, a name could else stand for an empty file."""
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -157,4 +222,4 @@ def _flush(path: Path) -> None:
 def _flush_folder(path: Path) -> None:
     """Have its names on the disk, where the file system can do that; the files themselves are safe."""
     with suppress(OSError):
-        _flush(path)
+        flush(path)

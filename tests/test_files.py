@@ -1,6 +1,7 @@
 """Files under their final name are whole; what a killed process left next to them is removed."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from dnamamba import UserError
 from dnamamba.errors import printable
-from dnamamba.files import remove_leftovers, replacing, replacing_folder
+from dnamamba.files import complete, remove_leftovers, replacing, replacing_folder, replacing_together
 
 
 def test_file_is_replaced_at_end_or_never(tmp_path: Path) -> None:
@@ -77,6 +78,48 @@ def test_kill_between_two_renames_restores_old_folder(tmp_path: Path) -> None:
     with replacing_folder(path) as beside:
         (beside / "b").write_text("third")
     assert (os.listdir(tmp_path), os.listdir(path)) == (["model"], ["b"])
+
+
+@pytest.mark.parametrize("renamed", [0, 1])
+def test_files_that_belong_together_come_together(
+    renamed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A child is killed before its first, or its second renaming."""
+    paths = [tmp_path / "a.tsv", tmp_path / "a.png"]
+    paths[1].write_text("before")
+    child = os.fork()
+    if child == 0:
+        rename, left = os.replace, [True] * renamed
+        monkeypatch.setattr(
+            os, "replace", lambda *names: rename(*names) if left and left.pop() else os.kill(os.getpid(), 9)
+        )
+        with replacing_together(paths) as besides:
+            for beside in besides:
+                beside.write_text(beside.suffix)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert [path.exists() for path in paths] == [renamed == 1, True]
+    complete(tmp_path)
+    assert [path.read_text() for path in paths] == [".tsv", ".png"]
+    assert sorted(os.listdir(tmp_path)) == ["a.png", "a.tsv"]
+
+
+def test_files_that_are_not_all_whole_keep_no_name(tmp_path: Path) -> None:
+    """A child is killed over the list of their names, which is half written."""
+    child = os.fork()
+    if child == 0:
+        with replacing_together([tmp_path / "a.tsv", tmp_path / "a.png"]) as besides:
+            for beside in besides:
+                beside.write_text("half")
+            Path(f"{besides[0]}.together").write_text('["a.tsv", "a.')
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    complete(tmp_path)
+    with replacing_together([tmp_path / "a.tsv", tmp_path / "a.png"]) as besides:
+        for beside in besides:
+            beside.write_text("whole")
+    assert sorted(os.listdir(tmp_path)) == ["a.png", "a.tsv"]
+    assert (tmp_path / "a.tsv").read_text() == "whole"
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from dnamamba.inference.progress import bases_read
 from dnamamba.inference.streaming import Reader
 from dnamamba.inference.together import Together, together
 from dnamamba.plugins import load_plugins
+from dnamamba.reached import so_far
 from dnamamba.terminal import Console
 
 
@@ -87,7 +88,7 @@ def _embed(config: EmbedConfig, group: Together) -> None:
     plan = Plan(inputs.regions, how)
     check_lengths(reader, plan)
     if not group.first:
-        done = group.by_first(list)  # its own list comes
+        done: list[int] = group.by_first(list)  # its own list comes
         for _ in read_embeddings(reader, inputs, plan, batch_size=config.batch_size, done=done):
             pass
         return
@@ -128,7 +129,7 @@ def _embed(config: EmbedConfig, group: Together) -> None:
         ) from error
     except KeyboardInterrupt as stop:
         raise Interrupted(
-            f"stopped; the same command resumes from {partial.folder}", signal_of(stop)
+            f"stopped {so_far()}; the same command resumes from {partial.folder}", signal_of(stop)
         ) from None
     finally:
         partial.close()

@@ -12,12 +12,13 @@ from typing import Any
 
 import torch
 
+from dnamamba.commands.predict_positions import predict_positions
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.data.fasta import NUCLEOTIDE, Genome
 from dnamamba.data.regions import RegionsConfig
 from dnamamba.data.variants import Vcf
 from dnamamba.errors import UserError
-from dnamamba.files import replacing
+from dnamamba.files import replacing, replacing_together
 from dnamamba.heads.base import Head
 from dnamamba.inference.answers import BATCH, Answers, need_sequence_model, with_strand
 from dnamamba.inference.contexts import EmbeddingConfig, Plan
@@ -25,6 +26,7 @@ from dnamamba.inference.device import load_any_on
 from dnamamba.inference.effects import Windows
 from dnamamba.inference.inputs import Inputs, read_inputs
 from dnamamba.inference.output import output_path
+from dnamamba.inference.position_files import GFF
 from dnamamba.inference.predict_vcf import predict_vcf
 from dnamamba.inference.prediction import Predictions, collected, read_predictions
 from dnamamba.inference.prediction_files import (
@@ -41,6 +43,8 @@ from dnamamba.inference.prediction_files import (
 from dnamamba.inference.prediction_truth import table_inputs, table_labels, targets
 from dnamamba.inference.progress import bases_read
 from dnamamba.inference.score_vcf import Records, check
+from dnamamba.inference.variants import SYMBOLIC_BASES, spelled_up_to
+from dnamamba.models import PositionModel
 from dnamamba.plugins import load_plugins
 from dnamamba.terminal import Console
 
@@ -69,6 +73,7 @@ class PredictConfig:
     strand: str | None = None
     label: str | None = None
     evaluate: bool | None = None
+    symbolic: int = SYMBOLIC_BASES
     batch_size: int = BATCH
     device: str = "auto"
     precision: str = "auto"
@@ -85,8 +90,11 @@ class PredictConfig:
             raise UserError("labels: a table of id and label goes with fasta alone; leave it out")
         if self.bed is None and self.vcf is None and self.regions != RegionsConfig():
             raise UserError("regions: says how bed is read, which is not given; give it")
-        if self.vcf is not None and self.regions != RegionsConfig(unknown=self.regions.unknown):
-            raise UserError("regions: of a vcf, only regions.unknown is read; leave the rest out")
+        of_vcf = RegionsConfig(unknown=self.regions.unknown, circular=self.regions.circular)
+        if self.vcf is not None and self.regions != of_vcf:
+            raise UserError(
+                "regions: of a vcf, regions.unknown and regions.circular are read; leave the rest out"
+            )
         if self.table is None and any(self.columns.values()):
             raise UserError("columns: names columns of a table, which is not given; give it")
         if self.vcf is not None and (self.window is None or self.stride is not None):
@@ -114,13 +122,20 @@ def predict_to_file(config: PredictConfig, piece: int | None = None) -> Path:
         UserError: the model, a file to read, a label or the output can't be used; nothing was written.
     """
     console, errors = Console(), Console(stderr=True)
-    suffixes = TABLES if config.vcf is not None else SUFFIXES
+    suffixes = TABLES if config.vcf is not None else (*SUFFIXES, *GFF)
     out = output_path(config.out, suffixes, config.overwrite)
     check_format(out)
     if out.suffix in (".bed", *BIGWIG) and config.table is not None:
         raise UserError(f"out={config.out}: sequences of a table have no place in a genome; write .tsv")
     load_plugins(config.plugins)
-    loaded = need_sequence_model(load_any_on(config.model, config.device), config.model)
+    found_model = load_any_on(config.model, config.device)
+    if isinstance(found_model, PositionModel):
+        return predict_positions(config, found_model, out, piece, console)
+    loaded = need_sequence_model(found_model, config.model)
+    if out.suffix in GFF:
+        raise UserError(
+            f"out={config.out}: the model answers once per sequence; write {' or '.join(SUFFIXES)}"
+        )
     answers = Answers(
         with_strand(loaded, config.strand),
         label=config.label,
@@ -138,18 +153,28 @@ def predict_to_file(config: PredictConfig, piece: int | None = None) -> Path:
     inputs, labels = _inputs(config, answers)
     for note in inputs.notes:
         errors.print(f"dnamamba: {note}", soft_wrap=True)
+    if out.suffix in (".bed", *BIGWIG):
+        inputs.need_linear(f"a {out.suffix} file")
     truth = None
     if labels is not None:
         names = [name_of(region, config.whole) for region in inputs.regions]
         truth = targets(answers.head, labels, names)
+        scores = output_path(str(out.with_name(f"{out.stem}.metrics.json")), (".json",), config.overwrite)
     found = _read(config, answers, inputs, console)
-    with replacing(out) as beside:
-        _write(config, answers, inputs, found, labels, beside, out.suffix)
+    with replacing_together([out] if truth is None else [out, scores]) as besides:
+        _write(config, answers, inputs, found, labels, besides[0], out)
+        if truth is not None:
+            metrics = _metrics(answers.head, found, truth)
+            besides[1].write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     console.print(
         f"{len(found.regions):,} sequences in {time.perf_counter() - began:.1f} s: {out}", soft_wrap=True
     )
     if truth is not None:
-        _report(answers.head, found, truth, out, console)
+        shown = ", ".join(
+            f"{name} {math.nan if value is None else value:.4g}" for name, value in metrics["metrics"].items()
+        )
+        for line in (f"{shown}: {scores}", *metrics["notes"]):
+            console.print(line, soft_wrap=True)
     return out
 
 
@@ -192,19 +217,21 @@ def _write(
     found: Predictions,
     labels: Sequence[str | None] | None,
     path: Path,
-    suffix: str,
+    name: Path,
 ) -> None:
-    if suffix in BIGWIG:
+    if name.suffix in BIGWIG:
         values = found.values[:, answers.label_number()]
         lengths = {region.record: inputs.length(region.record) for region in found.regions}
-        write_bigwig(found.regions, values, lengths, path, window=config.window, stride=config.stride)
-    elif suffix == ".bed":
+        write_bigwig(
+            found.regions, values, lengths, path, name=name, window=config.window, stride=config.stride
+        )
+    elif name.suffix == ".bed":
         write_bed(found, answers.head, path, whole=config.whole)
     else:
         given = None if labels is None else [label or "" for label in labels]
         places = config.table is None
         columns = table_of(found, answers.head, whole=config.whole, places=places, labels=given)
-        write_table(columns, path, suffix)
+        write_table(columns, path, name.suffix)
 
 
 def _variants(
@@ -214,12 +241,16 @@ def _variants(
     assert config.fasta is not None
     assert config.window is not None
     vcf = Vcf(path)
-    records = Records(Genome(config.fasta, answers.reader.alphabet), config.regions.unknown)
+    windows = Windows(config.window or 0, strand="forward")
+    symbolic = spelled_up_to(config.symbolic, answers.reader.model, windows)
+    genome = Genome(config.fasta, answers.reader.alphabet)
+    genome.close(config.regions.circular, "regions.circular")
+    records = Records(genome, config.regions.unknown, symbolic)
     checked = check(vcf, records, lambda line: errors.print(f"dnamamba: {line}", soft_wrap=True))
     for line in records.synonyms.said():
         errors.print(f"dnamamba: {line}", soft_wrap=True)
     with bases_read(console, "predicting", checked.rows) as advance:
-        columns = predict_vcf(answers, vcf, records, Windows(config.window, strand="forward"), advance)
+        columns = predict_vcf(answers, vcf, records, windows, advance)
     with replacing(out) as beside:
         write_table(columns, beside, out.suffix)
     for reason, count in sorted(checked.unscored.items()):
@@ -227,24 +258,17 @@ def _variants(
     return len(columns["alt"])
 
 
-def _report(head: Head, found: Predictions, truth: torch.Tensor, out: Path, console: Console) -> None:
-    """Print the metrics, and write them next to the predictions."""
+def _metrics(head: Head, found: Predictions, truth: torch.Tensor) -> dict[str, Any]:
+    """What OUT.metrics.json holds."""
     logits = torch.from_numpy(found.logits)
     metrics = head.metrics(logits, truth)
-    notes = head.notes(logits, truth)
-    document: dict[str, Any] = {
+    return {
         "sequences": len(found.regions),
         "metrics": {name: value if math.isfinite(value) else None for name, value in metrics.items()},
         "confusion": head.confusion(logits, truth),
         "labels": list(head.labels),
-        "notes": notes,
+        "notes": head.notes(logits, truth),
     }
-    path = out.with_name(f"{out.stem}.metrics.json")
-    with replacing(path) as beside:
-        beside.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-    for line in (f"{shown}: {path}", *notes):
-        console.print(line, soft_wrap=True)
 
 
 def _check_letters(letters: Genome) -> None:

@@ -17,6 +17,7 @@ from dnamamba.data.intervals import unknown_record
 from dnamamba.data.progress import reading
 from dnamamba.data.reader import RecordReader, StaleError
 from dnamamba.data.spool import spooled
+from dnamamba.data.synonyms import Synonyms
 from dnamamba.errors import UserError
 
 # Above this share of letters that stand for no nucleotide, a record is not DNA.
@@ -35,6 +36,10 @@ class Genome:
     Args:
         path: the FASTA file, or a pipe, of which a copy is made.
         alphabet: how letters become ids.
+        advice: what to do, under the alphabet `dna`, where a record is not DNA.
+
+    Attributes:
+        circular: names of records without ends, see `close`.
 
     Raises:
         UserError: naming the file, the record or the line. No file or an empty one: at once. Not FASTA, or
@@ -42,7 +47,14 @@ class Genome:
             from `load` and `fetch`.
     """
 
-    def __init__(self, path: str | os.PathLike[str], alphabet: Alphabet) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        alphabet: Alphabet,
+        advice: str = "it takes a model of the alphabet bytes",
+    ) -> None:
+        self.advice = advice
+        self.circular: frozenset[str] = frozenset()
         self.path = Path(os.path.expanduser(path))
         self.alphabet = alphabet
         self._records: dict[str, Ids] = {}
@@ -67,8 +79,43 @@ class Genome:
         """The first word of each header, in the order of the file."""
         return tuple(self.lengths)
 
+    def close(self, names: Iterable[str], key: str) -> None:
+        """Take these records for circles: what goes past the end of one is read from its beginning.
+
+        Args:
+            names: of the records, or synonyms of them.
+            key: that gave them, for messages.
+
+        Raises:
+            UserError: an unknown record.
+        """
+        synonyms = Synonyms(self.lengths)
+        found = {name: synonyms.find(name) for name in names}
+        for name, record in found.items():
+            if record is None:
+                raise UserError(f"{key}: {self.path} has {unknown_record(name, self.lengths)}")
+        self.circular |= {record for record in found.values() if record is not None}
+
+    def flanks(self, name: str, start: int, end: int, before: int, after: int) -> tuple[Ids, Ids]:
+        """The bases before `start` and after `end`, at most so many; fewer where the record ends.
+
+        Of a circular record they go on at its other end, but meet nowhere.
+        """
+        size = self.lengths[name]
+        if name not in self.circular:
+            left = self.fetch(name, max(0, start - before), start)
+            return left, self.fetch(name, end, min(size, end + after))
+        rest = size - (end - start)
+        if before + after > rest:
+            before = min(before, max(rest // 2, rest - after))
+            after = min(after, rest - before)
+        first, last = (start - before) % size, end % size
+        return self.fetch(name, first, first + before), self.fetch(name, last, last + after)
+
     def fetch(self, name: str, start: int = 0, end: int | None = None) -> Ids:
         """The ids of bases `start` to `end` (0-based, not included): uint8 `[end - start]`, a read-only view.
+
+        Of a circular record `end` may lie up to a whole round after `start`, past the record's own end.
 
         Raises:
             UserError: an unknown record, or a range outside it.
@@ -76,6 +123,11 @@ class Genome:
         self.load([name])
         ids = self._records[name]
         end = ids.size if end is None else end
+        if name in self.circular and start >= 0 and ids.size < end <= start + ids.size:
+            first = start % ids.size
+            round_ = np.concatenate([ids[first:], ids])[: end - start]
+            round_.flags.writeable = False
+            return round_
         if not 0 <= start <= end <= ids.size:
             raise UserError(
                 f"{self.path}, record {name}: no bases {start} to {end} in a length of {ids.size}"
@@ -145,7 +197,7 @@ class Genome:
         if foreign > _FOREIGN_SHARE * ids.size:
             raise UserError(
                 f"{self.path}, record {name}: {foreign:,} of {ids.size:,} letters are not nucleotide codes, "
-                f"the first {first_foreign}; if this is protein or text, set data.alphabet=bytes"
+                f"the first {first_foreign}; if this is protein or text, {self.advice}"
             )
         ids.flags.writeable = False
         return ids

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,42 @@ from dnamamba.data.synonyms import Synonyms
 from dnamamba.errors import UserError
 
 UNKNOWN = ("error", "skip")
+_BASE = re.compile(r"[0-9]{1,18}")
 _NAMES = ("ID", "gene_id", "Name")  # attributes that name a feature where none is asked for
+
+
+def parse_region(text: str, lengths: Mapping[str, int], synonyms: Synonyms | None = None) -> Interval:
+    """`chrI:1001-2,000` as samtools reads it: from 1, the end included; `chrI` alone is all of it.
+
+    Args:
+        text: as typed.
+        lengths: bases of each record.
+        synonyms: finds the record that a name means, and can say so; None: any synonym is taken.
+
+    Raises:
+        UserError: no region, an unknown record, or bases that it does not have.
+
+    >>> parse_region("1:1,001-2000", {"chr1": 5000})
+    Interval(name='chr1', start=1000, end=2000)
+    """
+    synonyms = synonyms or Synonyms(lengths)
+    if text in lengths:
+        return Interval(text, 0, lengths[text])
+    name, _, bases = text.rpartition(":")
+    found = re.fullmatch(r"([0-9]{1,18})-([0-9]{1,18})", bases.replace(",", ""))
+    record = synonyms.find(name if found else text)
+    if not found:
+        if record is not None:
+            return Interval(record, 0, lengths[record])
+        if name not in lengths and not _BASE.match(bases):
+            raise UserError(f"region {text!r}: {unknown_record(text, lengths)}")
+        raise UserError(f"region {text!r} is not NAME:START-END, such as chrI:1001-2000")
+    if record is None:
+        raise UserError(f"region {text!r}: {unknown_record(name, lengths)}")
+    start, end = int(found[1]), int(found[2])
+    if not 1 <= start <= end <= lengths[record]:
+        raise UserError(f"region {text!r}: {record} has bases 1 to {lengths[record]:,}")
+    return Interval(record, start - 1, end)
 
 
 @dataclass
@@ -28,6 +64,8 @@ class RegionsConfig:
         downstream: with upstream, bases from the region's beginning on.
         flank: bases added at both ends.
         unknown: rows on records that the FASTA lacks: `error`, or `skip`, which counts them.
+        circular: records without ends: windows go on at the other end, and a region may end past the last
+            base, as in GFF3.
 
     Raises:
         UserError: a value is out of range; the message names it.
@@ -40,6 +78,7 @@ class RegionsConfig:
     downstream: int = 0
     flank: int = 0
     unknown: str = "error"
+    circular: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for key in ("upstream", "downstream", "flank"):
@@ -79,10 +118,11 @@ class RegionRow(NamedTuple):
 
 
 class Regions(NamedTuple):
-    """The rows of a file, and lines to say on how they were read."""
+    """The rows of a file, lines to say on how they were read, and the records that are circular."""
 
     rows: list[RegionRow]
     notes: list[str]
+    circular: frozenset[str]
 
 
 def read_regions(
@@ -104,6 +144,7 @@ def read_regions(
     if not is_annotation(path) and how.feature is not None:
         raise UserError(f"regions.feature: {path} is a BED, without features (got {how.feature!r})")
     rows = _annotated(path, how) if is_annotation(path) else _bed(path, how)
+    circular = _circles(lengths, fasta, how.circular)
     synonyms, kept = Synonyms(lengths), []
     lost: dict[str, int] = {}
     for row in rows:
@@ -114,15 +155,26 @@ def read_regions(
             lost[row.interval.name] = lost.get(row.interval.name, 0) + 1
             continue
         place = row.interval._replace(name=record)
-        if place.end > lengths[record]:
+        round_ = record in circular and place.start < lengths[record] and place.length <= lengths[record]
+        if place.end > lengths[record] and not round_:
             raise UserError(
                 f"{row.where}: ends at {place.end:,}, but record {record} of {fasta} has "
                 f"{lengths[record]:,} bases"
             )
-        kept.append(row._replace(interval=_window(place, row, lengths[record], how)))
+        kept.append(row._replace(interval=_window(place, row, lengths[record], how, record in circular)))
     if not kept:
         raise UserError(f"{path}: no regions" + (f" on records of {fasta}" if lost else ""))
-    return Regions(kept, [*_said(lost), *synonyms.said()])
+    return Regions(kept, [*_said(lost), *synonyms.said()], circular)
+
+
+def _circles(lengths: Mapping[str, int], fasta: str | Path, names: Sequence[str]) -> frozenset[str]:
+    """The records that are said to be circular."""
+    synonyms = Synonyms(lengths)
+    found = {name: synonyms.find(name) for name in names}
+    for name, record in found.items():
+        if record is None:
+            raise UserError(f"regions.circular: {fasta} has {unknown_record(name, lengths)}")
+    return frozenset(record for record in found.values() if record is not None)
 
 
 def _said(lost: dict[str, int]) -> list[str]:
@@ -133,15 +185,21 @@ def _said(lost: dict[str, int]) -> list[str]:
     return [f"{sum(lost.values()):,} regions skipped, on records that the FASTA lacks: {shown}{more}"]
 
 
-def _window(place: Interval, row: RegionRow, length: int, how: RegionsConfig) -> Interval:
-    """The bases to read, within the record."""
+def _window(
+    place: Interval, row: RegionRow, length: int, how: RegionsConfig, circular: bool = False
+) -> Interval:
+    """The bases to read, within the record; of a circular one up to a whole round, past its end."""
     name, start, end = place
     if how.upstream is not None:
         if row.strand == "-":
             start, end = end - how.downstream, end + how.upstream
         else:
             start, end = start - how.upstream, start + how.downstream
-    start, end = max(0, start - how.flank), min(length, end + how.flank)
+    start, end = start - how.flank, end + how.flank
+    if circular:
+        start, end = start % length, start % length + min(end - start, length)
+    else:
+        start, end = max(0, start), min(length, end)
     if start >= end:
         raise UserError(f"{row.where}: no base is upstream of it; {name} ends there")
     return Interval(name, start, end)

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnamamba.errors import UserError
-from dnamamba.files import replacing
 from dnamamba.optional import need
 
 _PROGRAM = Path(__file__).with_name("bigwig_process.py")
@@ -44,37 +43,40 @@ class BigWigWriter:
 
 
 @contextmanager
-def bigwig(path: Path, lengths: Mapping[str, int]) -> Iterator[BigWigWriter]:
-    """Write a bigWig next to `path`, renamed at the end.
+def bigwig(path: Path, lengths: Mapping[str, int], name: Path | None = None) -> Iterator[BigWigWriter]:
+    """Write a bigWig; removed if that fails.
 
     Args:
-        path: the file.
+        path: the file, which is not whole before the end: see `dnamamba.files.replacing`.
         lengths: bases of each record. Programs look records up by order of name: add values in that of
             `sorted(lengths)`.
+        name: what the file will be called, for messages.
 
     Raises:
         UserError: pyBigWig is not installed, or the file can't be written, for want of space perhaps.
     """
-    need("pyBigWig", "tracks", path.name)
-    with replacing(path) as beside:
-        # Python's own flag against a module of this folder taking the place of another.
-        process = subprocess.Popen(
-            [sys.executable, "-P", str(_PROGRAM), str(beside)], stdin=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        try:
-            writer = BigWigWriter(process)
-            writer._announce([[name, lengths[name]] for name in sorted(lengths)])
-            yield writer
-            writer._announce(None)
-            _, said = process.communicate()
-        except BrokenPipeError:
-            assert process.stderr is not None
-            said = process.stderr.read()
-            process.wait()
-        finally:
-            _end(process)
+    name = name or path
+    need("pyBigWig", "tracks", name.name)
+    # Python's own flag against a module of this folder taking the place of another.
+    process = subprocess.Popen(
+        [sys.executable, "-P", str(_PROGRAM), str(path)], stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        writer = BigWigWriter(process)
+        writer._announce([[record, lengths[record]] for record in sorted(lengths)])
+        yield writer
+        writer._announce(None)
+        _, said = process.communicate()
+    except BrokenPipeError:
+        assert process.stderr is not None
+        said = process.stderr.read()
+        process.wait()
+    finally:
+        _end(process)
         if process.returncode != 0:
-            raise UserError(f"can't write {path}: {_reason(path, process.returncode, said)}")
+            path.unlink(missing_ok=True)
+    if process.returncode != 0:
+        raise UserError(f"can't write {name}: {_reason(name, process.returncode, said)}")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -26,6 +26,7 @@ def main(path: str) -> None:
     while True:
         line = source.readline()
         if not line:
+            os.unlink(path)  # nobody else is left to do so where the parent was killed
             sys.exit("the values stopped in the middle")
         stretch: Any = json.loads(line)
         if stretch is None:

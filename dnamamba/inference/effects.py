@@ -1,10 +1,10 @@
 """Effects of variants: how much less likely a model finds the alternative allele, or what it answers to it.
 
 A variant's window is the reference around it: `window` bases, the first base of REF in the middle, and as
-many more as REF is longer than one base; it ends where the record does. Every allele stands between the same
-two flanks, so that an alternative window is longer or shorter than the reference window by what the allele
-is. For each strand, read in its own direction, with ll the sum of log p(base | all bases of the window before
-it) over the window's bases A, C, G and T but the very first:
+many more as REF is longer than one base; it ends where the record does, unless that is circular. Every
+allele stands between the same two flanks, so that an alternative window is longer or shorter than the
+reference window by what the allele is. For each strand, read in its own direction, with ll the sum of
+log p(base | all bases of the window before it) over the window's bases A, C, G and T but the very first:
 
     LLR = ll(alternative window) - ll(reference window)    nats; below 0: the alternative is less likely
     distance = |e(alternative window) - e(reference window)|    Euclidean; e is the mean of the final
@@ -36,7 +36,7 @@ from dnamamba.inference.answers import Answers
 from dnamamba.inference.device import need_finite
 from dnamamba.inference.likelihood import Likelihood, View, likelihood
 from dnamamba.inference.streaming import Reader
-from dnamamba.models import SequenceModel
+from dnamamba.models import PositionModel, SequenceModel
 
 STRANDS = {"both": (False, True), "forward": (False,), "reverse": (True,)}  # reverse or not
 SITES = 1024  # sorted into batches together
@@ -104,8 +104,7 @@ class Windows:
         for shift in self.shifts:
             before = self.window // 2 + shift
             after = self.window - 1 - before
-            left = genome.fetch(site.name, max(0, site.start - before), site.start)
-            right = genome.fetch(site.name, end, min(genome.lengths[site.name], end + after))
+            left, right = genome.flanks(site.name, site.start, end, before, after)
             for reverse in STRANDS[self.strand]:
                 if reverse:
                     yield View(flip(right), tuple(flip(allele) for allele in site.alleles), flip(left))
@@ -129,6 +128,10 @@ def judge(model: Model, bases_per_batch: int | None = None, label: str | None = 
         answers = Answers(model, label=label, precision="fp32", piece=bases_per_batch)
         answers.label_number()
         return answers
+    if isinstance(model, PositionModel):
+        raise UserError(
+            "model: it answers at every base or bin, not once per window; give a model of sequences"
+        )
     if label is not None:
         raise UserError(f"label: a pretrained model has none (got {label!r}); give a fine-tuned one")
     return likelihood(Reader(model, precision="fp32", piece=bases_per_batch), "score")

@@ -72,7 +72,12 @@ class Inputs:
         self._sequences = sequences
 
     def ids(self, record: str, start: int, end: int) -> Ids:
-        """uint8 [end - start], read-only."""
+        """Return the ids of an interval, uint8 [end - start], read-only.
+
+        Args:
+            record: its name.
+            start, end: 0-based, `end` not included.
+        """
         if isinstance(self._sequences, Genome):
             return self._sequences.fetch(record, start, end)
         return self._sequences[record][start:end]
@@ -82,15 +87,28 @@ class Inputs:
         if isinstance(self._sequences, Genome):
             self._sequences.load(records)
 
+    def need_linear(self, what: str) -> None:
+        """Refuse regions that go past the end of a circular record, where places have no such thing.
+
+        Raises:
+            UserError: naming the first of them.
+        """
+        for region in self.regions:
+            if region.end > self.length(region.record):
+                raise UserError(
+                    f"regions.circular: {region.where} goes past the end of {region.record}, which {what} "
+                    "can't show; write a table, or leave such regions out"
+                )
+
     def length(self, record: str) -> int:
-        """Bases of a whole record."""
+        """Return bases of a whole record."""
         if isinstance(self._sequences, Genome):
             return self._sequences.lengths[record]
         return self._sequences[record].size
 
 
 def read_inputs(source: Source, alphabet: Alphabet, how: RegionsConfig = AS_THEY_ARE) -> Inputs:
-    """Whatever a user gives.
+    """Read any form of input that a user may give.
 
     Args:
         source: a FASTA file or a `Genome` (its records, whole); a pair of that and a BED, GFF3 or GTF file
@@ -121,7 +139,7 @@ def read_inputs(source: Source, alphabet: Alphabet, how: RegionsConfig = AS_THEY
 
 
 def need_alphabet(genome: Genome, alphabet: Alphabet) -> None:
-    """Nothing, where the genome is in the model's `alphabet`.
+    """Check that a genome was read in the model's `alphabet`.
 
     Raises:
         UserError: it was read in another.
@@ -143,13 +161,14 @@ def _genome(source: Path | Genome, alphabet: Alphabet) -> Genome:
 
 
 def alphabet_letters(text: str) -> Ids:
-    """The bytes of a text, one a character, '?' for those beyond Latin-1."""
+    """Return the bytes of a text, one a character, '?' for those beyond Latin-1."""
     return np.frombuffer(text.encode("latin-1", "replace"), dtype=np.uint8)
 
 
 def _regions(bed: Bed, genome: Genome, how: RegionsConfig) -> Inputs:
     if isinstance(bed, str | os.PathLike):
         found = read_regions(os.fspath(bed), genome.lengths, genome.path, how)
+        genome.close(found.circular, "regions.circular")
         rows = [Region(*row.interval, row.name, "-" if row.strand == "-" else "+") for row in found.rows]
         return Inputs(rows, genome, genome.alphabet, found.notes, [row.label for row in found.rows])
     synonyms, regions = Synonyms(genome.lengths), []
@@ -173,7 +192,7 @@ def _regions(bed: Bed, genome: Genome, how: RegionsConfig) -> Inputs:
 
 
 def in_order(inputs: Inputs) -> list[Region]:
-    """The regions in a bigWig's order.
+    """Return the regions in a bigWig's order.
 
     Raises:
         UserError: two of them overlap: a base has one value.

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from dnamamba.errors import UserError
+from dnamamba.files import complete
 
 
 def named(text: str, suffixes: tuple[str, ...]) -> Path:
@@ -29,6 +30,7 @@ def output_path(text: str, suffixes: tuple[str, ...], overwrite: bool) -> Path:
             nothing can be written there.
     """
     path = named(text, suffixes)
+    complete(path.parent)
     # A Zarr store is a folder; no other folder is ever replaced.
     ours = path.is_file() or (path.suffix == ".zarr" and (path / ".zattrs").is_file())
     if path.is_dir() and not ours:

@@ -128,6 +128,7 @@ def write_bigwig(
     lengths: Mapping[str, int],
     path: Path,
     *,
+    name: Path,
     window: int | None,
     stride: int | None,
 ) -> None:
@@ -138,6 +139,7 @@ def write_bigwig(
         values: float64 [n], of each.
         lengths: bases of each record.
         path: the file.
+        name: what it will be called, for messages.
         window, stride: of the windows; None: regions are whole.
 
     Raises:
@@ -158,6 +160,6 @@ def write_bigwig(
                 f"regions overlap, and a bigWig holds one value per base: {one[:3]} and {other[:3]}"
             )
     used = {record: lengths[record] for record, *_ in spans}
-    with bigwig(path, used) as writer:
+    with bigwig(path, used, name) as writer:
         for record, start, end, value in spans:
             writer.add(record, start, np.full(end - start, value, dtype=np.float32))

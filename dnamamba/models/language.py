@@ -39,7 +39,7 @@ class LanguageModel(nn.Module):
         self.backbone = config.build(backend)
 
     def forward(self, tokens: Tensor, state: State | None = None) -> LanguageModelOutput:
-        """Logits [B, L, V] for tokens [B, L], after `state` if one is given.
+        """Return logits [B, L, V] for tokens [B, L], after `state` if one is given.
 
         Of a recurrent family, two calls with the state carried equal one call on the whole sequence.
         """
@@ -47,9 +47,9 @@ class LanguageModel(nn.Module):
         return LanguageModelOutput(self.backbone.unembed(hidden), state)
 
     def after(self, tokens: Tensor, state: State | None = None) -> State:
-        """The state after tokens [B, L] alone, see `Backbone.after`."""
+        """Return the state after tokens [B, L] alone, see `Backbone.after`."""
         return self.backbone.after(tokens, state)
 
     def head(self, hidden: Tensor) -> Tensor:
-        """Logits [..., V] of final hidden states [..., D]."""
+        """Return logits [..., V] of final hidden states [..., D]."""
         return self.backbone.unembed(hidden)

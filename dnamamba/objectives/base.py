@@ -56,7 +56,7 @@ class Meter(nn.Module):
         raise NotImplementedError(f"{type(self).__name__}.update")
 
     def compute(self) -> dict[str, Tensor | float]:
-        """Every metric of all batches since the last reset, the same in all processes."""
+        """Return every metric of all batches since the last reset, the same in all processes."""
         raise NotImplementedError(f"{type(self).__name__}.compute")
 
     def reset(self) -> None:
@@ -82,11 +82,11 @@ class Objective(nn.Module):
     capturable: ClassVar[bool] = False
 
     def loss_sum(self, model: nn.Module, batch: Batch) -> Tensor:
-        """The losses of a micro-batch, in nats, added up over its targets."""
+        """Return the losses of a micro-batch, in nats, added up over its targets."""
         raise NotImplementedError(f"{type(self).__name__}.loss_sum")
 
     def check_chunks(self) -> None:
-        """That the loss can be added up over chunks of sequences, see `chunks`.
+        """Check that the loss can be added up over chunks of sequences, see `chunks`.
 
         Raises:
             UserError: it can't.
@@ -109,7 +109,7 @@ class Objective(nn.Module):
         raise NotImplementedError(f"{type(self).__name__}.chunks")
 
     def number_of_targets(self, batch: Batch) -> Tensor:
-        """How many targets of a batch count, an integer tensor on its device."""
+        """Count the targets of a batch that enter the loss, an integer tensor on its device."""
         raise NotImplementedError(f"{type(self).__name__}.number_of_targets")
 
     def meter(self) -> Meter:
@@ -117,16 +117,16 @@ class Objective(nn.Module):
         raise NotImplementedError(f"{type(self).__name__}.meter")
 
     def logged(self, loss: Tensor, batch: Batch) -> dict[str, Tensor | float]:
-        """What else to log of a training step, by name without `train/`; `loss` is the step's, per target."""
+        """Return what else to log of a step, by name without `train/`; `loss` is a scalar, per target."""
         return {}
 
     def unchanged(self) -> dict[str, Any]:
-        """Plain values that a resumed run must find again."""
+        """Return plain values that a resumed run must find again."""
         return {}
 
 
 def shown(metrics: dict[str, Any]) -> dict[str, float]:
-    """The same metrics as plain numbers."""
+    """Return the same metrics as plain numbers."""
     return {
         name: value.item() if isinstance(value, torch.Tensor) else value for name, value in metrics.items()
     }

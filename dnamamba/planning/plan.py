@@ -1,7 +1,5 @@
 """What a run will do, before it does it: stages, steps, bases, memory and time."""
 
-import shutil
-import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -23,6 +21,7 @@ from dnamamba.planning.cost import (
     step_bytes,
     step_seconds,
 )
+from dnamamba.planning.devices import CPU, device_at_hand
 from dnamamba.training.chunk_size import check_chunk, fitting_chunk
 from dnamamba.training.config import TrainConfig
 from dnamamba.training.context import check_parts
@@ -89,7 +88,7 @@ class Plan:
         return sum(times) if times else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, totals included."""
+        """Return plain values, totals included."""
         totals = {name: getattr(self, name) for name in ("steps", "bases", "memory_gib", "seconds")}
         return {**asdict(self), **totals}
 
@@ -107,7 +106,7 @@ def plan(
     device_name: str = "",
     device_memory_gib: float | None = None,
 ) -> Plan:
-    """The plan of a run, pretraining or fine-tuning; nothing is trained and no GPU is touched.
+    """Plan a run, pretraining or fine-tuning; nothing is trained and no GPU is touched.
 
     Args:
         stages: of the run.
@@ -152,7 +151,7 @@ def plan(
             last.shared(context_size),
             share * last.length,
             device_memory_gib,
-            on_cpu=False,
+            on_cpu=device_name == CPU,
         )
     graphs = (
         chunk is not None
@@ -160,6 +159,7 @@ def plan(
         and train.backpropagation == "exact"
         and context_size == 1
         and not shared_weights
+        and device_name != CPU
         and built.backbone.capturable
     )
     cost = model.step_cost()
@@ -180,7 +180,7 @@ def plan(
         if cost is not None:
             # Tokens come whole to every process.
             tokens = size * accumulate * stage.length
-            needed = _bytes(cost, parameters, part, size, tokens, chunk, train, graphs)
+            needed = _bytes(cost, parameters, part, size, tokens, chunk, train, graphs, device_name == CPU)
         if cost is not None and device is not None:
             seconds = stage.steps * _seconds(
                 cost, device, part, size, accumulate, chunk, train, graphs, context_size
@@ -213,14 +213,24 @@ def _bytes(
     chunk: int | None,
     train: TrainConfig,
     graphs: bool,
+    on_cpu: bool,
 ) -> float:
     """Peak memory of a process: steps of `a_step` bases, micro-batches of `size` sequences of a stage."""
-    if chunk is None:
+    if chunk is None and not on_cpu:
         checkpointing = train.activation_checkpointing
         return step_bytes(
             cost, parameters, at_a_time=size * stage.length, a_step=a_step, checkpointing=checkpointing
         )
-    needed = chunked_bytes(cost, parameters, sequences=size, length=stage.length, chunk=chunk, a_step=a_step)
+    length = stage.length
+    needed = chunked_bytes(
+        cost,
+        parameters,
+        sequences=size,
+        length=length,
+        chunk=chunk or length,
+        a_step=a_step,
+        on_cpu=on_cpu,
+    )
     return needed + (HELD_BY_GRAPHS if graphs else 0)
 
 
@@ -235,7 +245,7 @@ def _seconds(
     graphs: bool,
     context_size: int,
 ) -> float:
-    """Duration of a step of a stage; where sequences differ in length, of those of the mean length."""
+    """Estimate the seconds of a stage's step; sequences of different lengths count as of the mean length."""
     length = stage.length if stage.mean is None else round(stage.mean)
     if chunk is None:
         checkpointing = train.activation_checkpointing
@@ -265,9 +275,10 @@ def plan_run(
     context_size: int = 1,
     shared_weights: bool = False,
     device: str | None = None,
+    on_cpu: bool = False,
     training_segments: int = 0,
 ) -> Plan:
-    """The plan of the run that these settings describe; of the data at most an index is read.
+    """Plan the run that these settings describe; of the data at most an index is read.
 
     Memory and time are those of a pretraining step; fine-tuning reads as many bases through the same blocks.
 
@@ -279,6 +290,7 @@ def plan_run(
         context_size: those of them that read a sequence together.
         shared_weights: whether the trainer's strategy is `fsdp`.
         device: one that was measured, by name; None for the one at hand.
+        on_cpu: whether that is the CPU.
         training_segments: of an interval file that is not there yet.
 
     Raises:
@@ -292,7 +304,7 @@ def plan_run(
         training_segments=training_segments,
     )
     train.schedule(schedule.max_steps)
-    name, memory_gib = device_at_hand(device)
+    name, memory_gib = device_at_hand(device, on_cpu=on_cpu)
     return plan(
         schedule.stages,
         model,
@@ -305,19 +317,3 @@ def plan_run(
         device_name=name,
         device_memory_gib=memory_gib,
     )
-
-
-def device_at_hand(name: str | None) -> tuple[str, float | None]:
-    """The device to plan for, and its memory in GiB if it is at hand."""
-    if name is not None:
-        if name not in DEVICES:
-            raise UserError(f"plan.device must be one that was measured ({', '.join(DEVICES)}), not {name!r}")
-        return name, None
-    # torch would begin to use the GPU to say as much.
-    if shutil.which("nvidia-smi"):
-        query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
-        found = subprocess.run(query, capture_output=True, text=True, check=False)
-        if found.returncode == 0 and found.stdout.strip():
-            gpu, mebibytes = found.stdout.splitlines()[0].rsplit(",", 1)
-            return gpu.strip(), float(mebibytes) / 1024
-    return "h200", None

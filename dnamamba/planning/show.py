@@ -3,6 +3,7 @@
 from rich.console import Console
 from rich.table import Table
 
+from dnamamba.planning.devices import CPU
 from dnamamba.planning.plan import Plan
 
 
@@ -20,23 +21,27 @@ def show_plan(made: Plan, console: Console) -> None:
             f"{row.micro_batches:,} x {row.micro_batch:,}",
             f"{row.steps:,}",
             f"{row.bases / 1e9:,.2f}",
-            gib(row.memory_gib),
-            duration(row.seconds),
+            "-" if row.memory_gib is None else gib(row.memory_gib),
+            "-" if row.seconds is None else duration(row.seconds),
         )
     console.print(table)
     together = f", {made.context_size} for each sequence" if made.context_size > 1 else ""
+    memory = "memory not measured" if made.memory_gib is None else f"{gib(made.memory_gib)} GiB each"
+    time = "time not measured" if made.seconds is None else f"{duration(made.seconds)} of training steps"
     lines = [
         f"{made.parameters:,} parameters; {made.steps:,} steps, {made.bases / 1e9:,.4g} G bases "
         f"({made.bases:,})",
-        f"estimated on {made.processes} x {made.device}{together}: {gib(made.memory_gib)} GiB each, "
-        f"{duration(made.seconds)} of training steps",
+        f"estimated on {made.processes} x {made.device}{together}: {memory}, {time}",
     ]
+    if made.device == CPU:
+        lines.append("time depends on the CPU: a run with train.max_steps=20 tells it")
     if made.chunk_bases is not None:
         graphs = ", by CUDA graphs" if made.graphs else ""
         lines.insert(1, f"read by chunks of {made.chunk_bases:,} bases{graphs} (train.chunk_bases)")
     if (made.memory_gib or 0) > (made.device_memory_gib or float("inf")):
         lines.append(
-            f"that is more than its {made.device_memory_gib:.0f} GiB: set a smaller data.batch_size, or "
+            f"that is more than {'half the memory here, ' if made.device == CPU else 'its '}"
+            f"{made.device_memory_gib:.0f} GiB: set a smaller data.batch_size, or "
             "train.chunk_bases=auto"
         )
     for line in lines:
@@ -44,12 +49,12 @@ def show_plan(made: Plan, console: Console) -> None:
 
 
 def gib(memory: float | None) -> str:
-    """GiB as a person says them."""
+    """Format GiB for a person."""
     return "not measured" if memory is None else f"{memory:.1f}"
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as a person says them."""
+    """Format seconds for a person."""
     if seconds is None:
         return "not measured"
     if seconds < 120:

@@ -18,25 +18,32 @@ TRAINING, HELD_OUT, BASELINE = "#86b6ef", "#1c5cab", "#898781"
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG next to `path`, then rename it there; every text as it stands, whatever names it holds."""
+    """Write a PNG next to `path`, then rename it there; see `draw`."""
+    with replacing(path) as beside:
+        draw(figure, beside)
+
+
+def draw(figure: Figure, path: Path) -> None:
+    """Write a PNG; every text as it stands, whatever names it holds."""
     for text in figure.findobj(Text):
         # Between two `$` Matplotlib would read mathematics, or fail to.
         text.set_parse_math(False)
         text.set_text(drawable(text.get_text()))
-    with replacing(path) as beside, warnings.catch_warnings():
+    with warnings.catch_warnings():
         # A name may have letters that the font lacks; they are drawn as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.savefig(beside, dpi=150, facecolor=SURFACE)
+        figure.savefig(path, dpi=150, facecolor=SURFACE)
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The rows of a run's metrics.csv; empty cells are left out."""
+    """The rows of a run's metrics.csv; empty cells are left out, and so is a last line that was cut off."""
     with path.open(newline="", encoding="utf-8") as file:
-        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+        lines = [line for line in file if line.endswith("\n")]
+    return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(lines)]
 
 
 def smoothed(values: list[float], weight: float = 0.9) -> list[float]:
-    """Exponential moving average, without the bias towards its beginning."""
+    """Return the exponential moving average, without the bias towards its beginning."""
     average, total, result = 0.0, 0.0, []
     for value in values:
         average = weight * average + (1 - weight) * value
@@ -48,7 +55,7 @@ def smoothed(values: list[float], weight: float = 0.9) -> list[float]:
 def learning_curve(
     metrics: list[dict[str, float]], bases_per_step: int, baselines: dict[int, float], title: str
 ) -> Figure:
-    """Bits per base against bases read, with Markov models as the marks to pass.
+    """Plot bits per base against bases read, with Markov models for comparison.
 
     Args:
         metrics: rows of metrics.csv.
@@ -114,7 +121,7 @@ def _axes(figure: Figure, title: str) -> Axes:
 
 
 def score_curve(metrics: list[dict[str, float]], score: str, kept_step: int, title: str) -> Figure:
-    """Loss and one metric of a fine-tuning against its steps.
+    """Plot loss and one metric of a fine-tuning against its steps.
 
     Args:
         metrics: rows of metrics.csv.
@@ -155,7 +162,7 @@ def score_curve(metrics: list[dict[str, float]], score: str, kept_step: int, tit
 
 
 def confusion_matrix(counts: list, labels: Sequence[str], title: str) -> Figure:
-    """Counts of true against predicted classes, shaded by the share of the true class.
+    """Plot the counts of true against predicted classes, shaded by the share of the true class.
 
     Args:
         counts: [true][predicted]; or, of several labels each its own question, [label][true][predicted],
@@ -195,7 +202,12 @@ def confusion_matrix(counts: list, labels: Sequence[str], title: str) -> Figure:
 
 
 def regression_scatter(truth: list[float], predicted: list[float], title: str) -> Figure:
-    """Predicted against measured numbers, with the line on which they are equal."""
+    """Plot predicted against measured numbers, with the line on which they are equal.
+
+    Args:
+        truth, predicted: in the unit of the labels, one per example.
+        title: above the plot.
+    """
     figure = Figure(figsize=(5.6, 5.2), layout="constrained", facecolor=SURFACE)
     axes = _axes(figure, title)
     axes.scatter(truth, predicted, s=10, color=HELD_OUT, alpha=0.6, linewidths=0)

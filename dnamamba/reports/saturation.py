@@ -18,7 +18,7 @@ BASE_COLORS = {"A": "#2f9e44", "C": "#1c5cab", "G": "#d98a00", "T": "#c92a2a"}
 def saturation_figure(
     letters: str, llr: NDArray[np.float64], name: str, first: int, what: str = "LLR (nats)"
 ) -> Figure:
-    """What each change of a region does: the reference as letters, and all changes as a map below.
+    """Plot the effects of a region's changes: the reference as letters, all changes as a map below.
 
     A letter is as high as the mean log-likelihood ratio of its three replacements is low: upright, the model
     expects this base; below the line, it would sooner have another.

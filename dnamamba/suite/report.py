@@ -53,7 +53,7 @@ def write_report(
 
 
 def published_rows(suite: Suite) -> list[Row]:
-    """The published numbers as rows of the table."""
+    """Return the published numbers as rows of the table."""
     return [
         Row(
             f"published {number.protocol}",
@@ -91,7 +91,7 @@ def show(console: Console, suite: Suite, rows: Sequence[Row]) -> None:
 
 
 def picture(suite: Suite, rows: Sequence[Row]) -> Figure:
-    """Each value with its interval, a line each, in the order of the table."""
+    """Draw each value with its interval, a line each, in the order of the table."""
     shown = [row for row in rows if row.value is not None]
     figure = Figure(figsize=(8, 1.4 + 0.4 * len(shown)), layout="constrained", facecolor=SURFACE)
     axes = figure.subplots()

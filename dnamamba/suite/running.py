@@ -1,5 +1,6 @@
 """A benchmark carried out: zero-shot, probe and fine-tuning of one model, with baselines to compare with."""
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,10 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from dnamamba.checkpoint import Model, load
+from dnamamba.checkpoint import Model, load, model_hash
 from dnamamba.data.embedded import YEAST_MODEL
 from dnamamba.datasets.base import DataModule, filled, longest
 from dnamamba.errors import UserError
+from dnamamba.files import replacing
 from dnamamba.inference.device import need_language_model
 from dnamamba.models import LanguageModel
 from dnamamba.models.base import need
@@ -23,9 +25,11 @@ from dnamamba.suite.report import write_report
 from dnamamba.terminal import Console
 from dnamamba.training.config import TrainerConfig
 from dnamamba.training.finetuning import Finetuning
+from dnamamba.training.resume import Finished
 
 # What a constant answer reaches by definition, whatever the shares of the classes.
 CONSTANT = {"mcc": 0.0, "auroc": 0.5}
+SETTINGS_FILE = "settings.json"  # of the folder: what is measured
 
 
 def run_benchmark(
@@ -39,7 +43,8 @@ def run_benchmark(
 ) -> dict[str, Any]:
     """Run every protocol of a suite; write benchmark.json, benchmark.tsv and benchmark.png; print the table.
 
-    A protocol that the model's family can't run is a row without a value, whose note says why.
+    A protocol that the model's family can't run is a row without a value, whose note says why. What an
+    earlier call of the same benchmark has trained in the folder is resumed.
 
     Args:
         suite: see `find_suite`.
@@ -53,8 +58,8 @@ def run_benchmark(
         What benchmark.json holds.
 
     Raises:
-        UserError: a file of the suite is missing or changed, the model can't be used, or it can run none of
-            the protocols; nothing was written.
+        UserError: a file of the suite is missing or changed, the model can't be used, it can run none of
+            the protocols, or the folder holds another benchmark; nothing was written.
     """
     check_suite(suite)
     place = _place(device)
@@ -69,6 +74,7 @@ def run_benchmark(
     if refused is not None and set(suite.protocols) == {"zero_shot"}:
         raise UserError(refused)
     folder, console = Path(folder), Console(quiet=quiet)
+    _own(folder, {"benchmark": suite.name, "model_sha256": model_hash(model), "seed": seed, "device": place})
     rows: list[Row] = []
     labelled = [protocol for protocol in suite.protocols if protocol != "zero_shot"]
     if "zero_shot" in suite.protocols:
@@ -81,6 +87,34 @@ def run_benchmark(
         with console.status("majority class"):
             rows.append(_majority(suite, model, seed))
     return write_report(suite, name, seed, place, rows, folder, console)
+
+
+def _own(folder: Path, settings: dict[str, Any]) -> None:
+    """Say in the folder what is measured there: a run that is resumed must not be of another model.
+
+    Raises:
+        UserError: it holds another benchmark, or can't be written.
+    """
+    path = folder / SETTINGS_FILE
+    if path.exists():
+        try:
+            earlier = json.loads(path.read_text(encoding="utf-8"))
+            differ = ", ".join(key for key in settings if earlier[key] != settings[key])
+        except (OSError, ValueError, KeyError, TypeError):
+            differ = f"settings, or {SETTINGS_FILE} is damaged"
+        if differ:
+            raise UserError(
+                f"{folder}: holds a benchmark with another {differ}; choose another hydra.run.dir"
+            )
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as beside:
+            beside.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UserError(
+            f"{folder}: can't be written ({error.strerror}); choose another hydra.run.dir"
+        ) from None
 
 
 def _place(device: str) -> str:
@@ -137,27 +171,33 @@ def _trained(
     if protocol == "probe":
         closed = _opened(suite, model, seed).decoder("mean").head.reads == "class"
         task = replace(task, fit="closed") if closed else replace(task, freeze=True)
-    began = time.perf_counter()
-    result = Finetuning(
+    run = Finetuning(
         folder,
         data,
         given,
         task=task,
         train=replace(suite.train, seed=seed),
         trainer=TrainerConfig(accelerator="gpu" if place == "cuda" else "cpu"),
+        ckpt_path=None if task.fit == "closed" else "auto",
         quiet=quiet,
-    ).run()
-    assert result is not None, "a benchmark is one process"
-    test = result.results["test"]
+    )
+    began = time.perf_counter()
+    try:
+        result = run.run()
+        assert result is not None, "a benchmark is one process"
+        results, seconds = result.results, time.perf_counter() - began
+    except Finished:
+        results, seconds = json.loads((folder / "metrics.json").read_text(encoding="utf-8")), None
+    test = results["test"]
     if suite.metric not in test:
         known = ", ".join(key for key, value in test.items() if isinstance(value, dict))
         raise UserError(
-            f"{type(suite).__name__}.metric: is none of this task (got {suite.metric!r}); choose of {known}"
+            f"{type(suite).__name__}.metric: not a metric of its task (got {suite.metric!r}); "
+            f"choose one of {known}"
         )
     found = test[suite.metric]
-    seconds = time.perf_counter() - began
     # What is in two splits flatters a score: it is printed with it.
-    leaks = [line for line in result.results["data"]["notes"] if line.startswith("warning: ")]
+    leaks = [line for line in results["data"]["notes"] if line.startswith("warning: ")]
     return Row(
         protocol,
         name,

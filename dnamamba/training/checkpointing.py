@@ -5,6 +5,7 @@ import signal
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from dnamamba.errors import STOP_SIGNALS, Interrupted, UserError
-from dnamamba.files import replacing
+from dnamamba.files import flush, replacing
 from dnamamba.terminal import leave_closed_terminals
 
 LAST, NEXT = "last.ckpt", "next.ckpt"
@@ -104,21 +105,21 @@ class LastCheckpoint(lightning.Callback):
         self._trainer = trainer
 
     def setup(self, trainer: lightning.Trainer, module: lightning.LightningModule, stage: str) -> None:
-        """Every process of the run is there."""
+        """Note that every process of the run has started."""
         self.gathered.set()
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        """From here on a stop has a step to wait for."""
+        """Take the signals; from here on a stop waits for the end of a step."""
         self.take_signals(trainer)
         self._training = True
 
     def on_validation_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        """While training, and when the held-out records are scored."""
+        """Take the signals, while training and when the held-out records are scored."""
         self.take_signals(trainer)
         self._publish(trainer)  # a validation may outlive the time between SIGTERM and SIGKILL
 
     def on_test_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        """As for a validation."""
+        """Take the signals, as for a validation."""
         self.take_signals(trainer)
 
     def on_train_batch_end(
@@ -152,8 +153,14 @@ class LastCheckpoint(lightning.Callback):
 
     def _publish(self, trainer: lightning.Trainer) -> None:
         if self._written and trainer.is_global_zero:
+            self._flush_rows()
             self._next.replace(self.path)
         self._written = False
+
+    def _flush_rows(self) -> None:
+        """Have what was logged on the disk: a power cut must not leave a checkpoint without it."""
+        with suppress(FileNotFoundError):
+            flush(self.path.parent.parent / "metrics.csv")
 
     def on_train_batch_start(
         self, trainer: lightning.Trainer, module: lightning.LightningModule, batch: Any, index: int
@@ -176,6 +183,8 @@ class LastCheckpoint(lightning.Callback):
             Interrupted: a stop was asked for in the last step.
         """
         self._training = False
+        if trainer.is_global_zero:
+            self._flush_rows()
         trainer.save_checkpoint(self.path)
         self._written = False
         if trainer.is_global_zero:
@@ -184,7 +193,7 @@ class LastCheckpoint(lightning.Callback):
         self._end_if_stopped()
 
     def _agree(self, trainer: lightning.Trainer) -> signal.Signals | None:
-        """The signal that any process was sent; SIGTERM, the largest, where there are several.
+        """Return the signal that any process was sent; SIGTERM, the largest, where there are several.
 
         So a job that is cancelled after its SIGUSR1 is not queued again.
         """
@@ -198,13 +207,13 @@ class LastCheckpoint(lightning.Callback):
             raise self._interrupted(self._agreed, where)
 
     def _interrupted(self, number: signal.Signals, where: str) -> Interrupted:
-        """What ends the run; of several processes the first asks SLURM for another."""
+        """Return the error that ends the run; the first of several processes asks SLURM to requeue it."""
         assert self._trainer is not None
         queued = requeue() if number == signal.SIGUSR1 and self._trainer.is_global_zero else ""
         return Interrupted(f"stopped by {number.name} {where}{queued}", number)
 
     def asked(self) -> bool:
-        """Whether Python has seen a signal; one that waits in a library has not."""
+        """Return whether Python has seen a signal; one that waits in a library has not."""
         return self._asked is not None
 
     def restore_signals(self) -> None:

@@ -122,7 +122,7 @@ class ChunkGraphs:
         return loss.detach() if pooled else rounded(total, reads.weight)
 
     def _reads(self, reading: Reading, span: slice, pooled: bool) -> "_Reads":
-        """Those of as many sequences, captured if they are the first."""
+        """Return the graphs for as many sequences, captured if they are the first."""
         parameters = [parameter for parameter in reading.model.parameters() if parameter.requires_grad]
         addresses = [parameter.data_ptr() for parameter in parameters]
         if addresses != self._addresses:
@@ -213,7 +213,7 @@ class CudaGraphs:
         self._pool: Any = None
 
     def __call__(self, steps: Sequence[Step]) -> list[Step]:
-        """The replay of each step."""
+        """Replay each step."""
         aside = torch.cuda.Stream()
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
@@ -226,7 +226,7 @@ class CudaGraphs:
         graphs = []
         for step in steps:
             graph = torch.cuda.CUDAGraph()
-            # Other threads, such as a loader's, may go on with what a capture must not do.
+            # Other threads, such as a loader's, may meanwhile do what a capture must not do.
             with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
                 step()
             graphs.append(graph)
@@ -250,7 +250,7 @@ class _WithGradients(torch.autograd.Function):
 
 
 def _scale(backward: Callable[[Tensor], Any], like: Tensor) -> Tensor:
-    """What `backward` multiplies gradients by."""
+    """Return the factor of the gradients in `backward`."""
     one = like.new_ones(()).requires_grad_()
     go_back(backward, one, [], [])
     assert one.grad is not None

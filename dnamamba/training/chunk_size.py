@@ -17,7 +17,7 @@ from dnamamba.training.config import TrainConfig
 
 
 def check_chunk(train: TrainConfig, longest: int) -> None:
-    """That a chunk is not longer than all sequences of a run.
+    """Refuse a chunk that is longer than every sequence of a run.
 
     Args:
         train: the `train` group.
@@ -42,7 +42,7 @@ def fitting_chunk(
     memory_gib: float,
     on_cpu: bool,
 ) -> int | None:
-    """The chunk of `train.chunk_bases=auto`; None where whole sequences fit.
+    """Return the chunk of `train.chunk_bases=auto`; None where whole sequences fit.
 
     Args:
         config: the family and shape.
@@ -82,7 +82,7 @@ def fitting_chunk(
 def chunk_of(
     train: TrainConfig, model: Any, objective: Objective, data: DataModule, trainer: lightning.Trainer
 ) -> int | None:
-    """The positions of a sequence that a run reads at a time; None where it reads sequences whole.
+    """Return the positions of a sequence that a run reads at a time; None where it reads sequences whole.
 
     `train.chunk_bases` is what a device reads of them: those that share a sequence read as many each.
 
@@ -130,7 +130,7 @@ def chunk_of(
 def by_graphs(
     train: TrainConfig, model: Any, objective: Objective, data: DataModule, trainer: lightning.Trainer
 ) -> bool:
-    """Whether a run reads chunks by CUDA graphs: `train.chunk_graphs`; `auto` wherever they can be.
+    """Return whether a run reads chunks by CUDA graphs: `train.chunk_graphs`; `auto` wherever they can be.
 
     Args:
         train: the `train` group.
@@ -162,7 +162,7 @@ def by_graphs(
 
 
 def memory_at_hand(device: torch.device) -> float:
-    """GiB that a run may take: of a GPU all, of a computer half."""
+    """Return the GiB that a run may take: all of a GPU, half of a computer's."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory / GIB
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2 / GIB

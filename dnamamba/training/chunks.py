@@ -100,20 +100,20 @@ def chunked_backward(
 
 
 def spans_of(length: int, chunk: int) -> list[slice]:
-    """The chunks of a sequence; what is over makes a short first one, as the last is read only once."""
+    """Cut a sequence into chunks; the rest is a short first one, because the last is read only once."""
     edges = sorted({0, *range(length % chunk, length + 1, chunk)})
     return [slice(start, stop) for start, stop in pairwise(edges)]
 
 
 def leaves_of(state: Any) -> list[Tensor]:
-    """The tensors of a state, in order; of None, none."""
+    """Return the tensors of a state, in order; of None, none."""
     if state is None:
         return []
     return [state] if isinstance(state, Tensor) else [leaf for part in state for leaf in leaves_of(part)]
 
 
 def with_leaves(state: Any, leaves: Iterator[Tensor]) -> Any:
-    """A state of the same form with these tensors."""
+    """Return a state of the same form with these tensors."""
     if state is None or isinstance(state, Tensor):
         return None if state is None else next(leaves)
     parts = [with_leaves(part, leaves) for part in state]
@@ -139,7 +139,7 @@ class Reading(NamedTuple):
 
     @torch.no_grad()
     def borders(self, spans: list[slice], *, terms: bool) -> tuple[list[Any], Any]:
-        """The state before each span and after the last, and the sum of their terms if `terms` (else 0)."""
+        """Return the states before each span and after the last, and the sum of terms (0 without `terms`)."""
         states: list[Any] = [None]
         total: Any = 0
         kept: list[Tensor] = []
@@ -159,7 +159,13 @@ class Reading(NamedTuple):
         return states, total
 
     def chunk(self, span: slice, state: Any, *, adjoint: bool) -> _Chunk:
-        """Read a span with gradients, and with those of the state before it if `adjoint`."""
+        """Read a span with gradients, and with those of the state before it if `adjoint`.
+
+        Args:
+            span: its positions.
+            state: before it.
+            adjoint: whether the gradient of that state is wanted.
+        """
         before = [leaf.detach().requires_grad_(adjoint) for leaf in leaves_of(state)]
         with torch.enable_grad():
             output, after = self.model(self.tokens[:, span], with_leaves(state, iter(before)))
@@ -228,7 +234,7 @@ def _in_reverse(
 
 
 def loss_and_weight(loss_of: Callable[[Tensor], Tensor], total: Tensor) -> tuple[Tensor, Tensor]:
-    """The loss, with its graph, and its derivative with respect to the sum of all terms."""
+    """Return the scalar loss, with its graph, and its derivative with respect to the sum of all terms."""
     total = total.requires_grad_()
     with torch.enable_grad():
         loss = loss_of(total)
@@ -240,7 +246,14 @@ def loss_and_weight(loss_of: Callable[[Tensor], Tensor], total: Tensor) -> tuple
 def go_back(
     backward: Callable[[Tensor], Any], loss: Tensor, states: list[Tensor], adjoint: list[Tensor | None]
 ) -> None:
-    """Go back from a loss and, where there is an adjoint, from the state that a chunk left behind."""
+    """Go back from a loss and, where there is an adjoint, from the state that a chunk left behind.
+
+    Args:
+        backward: runs the backward pass of a scalar.
+        loss: the chunk's share, a scalar.
+        states: after the chunk, with their graph.
+        adjoint: the gradients of these states.
+    """
     if adjoint:
         loss = _WithAdjoint.apply(loss, adjoint, *states)
     with torch.autocast(loss.device.type, enabled=False):

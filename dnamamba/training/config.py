@@ -69,7 +69,7 @@ class TrainConfig:
         self._check_chunks()
 
     def _check_chunks(self) -> None:
-        """That the settings of reading by chunks go together."""
+        """Refuse settings of reading by chunks that do not go together."""
         chunk = self.chunk_bases
         if chunk not in (None, "auto") and (type(chunk) is not int or chunk < 1):
             raise UserError(
@@ -104,7 +104,7 @@ class TrainConfig:
         return self.global_batch_size
 
     def in_sequences(self, length: int | None) -> Self:
-        """The same settings with `global_batch_size` as a number.
+        """Return the same settings with `global_batch_size` as a number.
 
         Args:
             length: bases of the longest window; None where the data alone know it.
@@ -122,7 +122,7 @@ class TrainConfig:
         return replace(self, global_batch_size=windows_of(*given, length or 1, self.sequences, keys))
 
     def schedule(self, max_steps: int) -> Schedule:
-        """The learning rate of each step of a run of `max_steps`."""
+        """Return the learning rate of each step of a run of `max_steps`."""
         return Schedule(max_steps, self.learning_rate, self.final_learning_rate, self.warmup_fraction)
 
 

@@ -119,7 +119,7 @@ class Task(lightning.LightningModule):
                 register_fsdp_forward_method(module, "after")
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW; its learning rate is set step by step."""
+        """Build AdamW; its learning rate is set step by step."""
         train = self.train_config
         return adamw(
             self.model,
@@ -130,7 +130,7 @@ class Task(lightning.LightningModule):
         )
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        """One optimiser step; returns its loss in nats per target, over all processes."""
+        """Take one optimiser step, and return its loss in nats per target, over all processes."""
         batch = self._even(batch)
         self._check_finite()
         step = self.global_step
@@ -178,15 +178,15 @@ class Task(lightning.LightningModule):
             self.log(f"{prefix}/{name}", value)
 
     def _even(self, batch: Batch) -> Batch:
-        """The batch, its sequences padded on the right to make equal parts."""
+        """Return the batch, its sequences padded on the right to make equal parts."""
         return batch if self.ranks is None else even_batch(batch, self.context_size, self.pad_id)
 
     def _mine(self, batch: Batch) -> Batch:
-        """What this process reads of a batch."""
+        """Return the part of a batch that this process reads."""
         return batch if self.ranks is None else batch_part(batch, self.ranks)
 
     def _accumulate(self, batch: Batch) -> Tensor:
-        """Gradients of the mean loss over the targets of a step, of all processes; returns our share of it.
+        """Add gradients of the mean loss over a step's targets, of all processes; return our share of it.
 
         Processes average their gradients, and so their numbers of targets: each divides by the same.
         """
@@ -203,7 +203,7 @@ class Task(lightning.LightningModule):
         return total
 
     def _add_gradients(self, part: Batch, targets: Tensor, alone: bool) -> Tensor:
-        """Gradients of a micro-batch; returns its share of the loss, detached.
+        """Add gradients of a micro-batch, and return its share of the loss, detached.
 
         Args:
             part: the micro-batch.

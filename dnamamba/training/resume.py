@@ -14,7 +14,11 @@ from dnamamba.reports.figures import read_metrics
 from dnamamba.training.checkpointing import ENDED, LAST, UNVALIDATED
 
 # Settings that older checkpoints do not have, and what those runs did.
-BEFORE = {"train.backpropagation": "exact", "data.regions": asdict(RegionsConfig())}
+BEFORE = {
+    "train.backpropagation": "exact",
+    "data.regions": asdict(RegionsConfig()),
+    "data.stratify": False,
+}
 OUTCOMES = ("results.json", "metrics.json")  # the last that a pretraining, a fine-tuning writes
 
 
@@ -45,6 +49,10 @@ class Resumed:
         return rows
 
 
+class Finished(UserError):  # noqa: N818
+    """The run is at its end already, and nothing is missing."""
+
+
 def _validates(row: dict[str, float]) -> bool:
     return any(name.startswith("val/") for name in row)
 
@@ -68,7 +76,8 @@ def checkpoint_to_resume(
         unchanged: the keys of each group of `contents` that may not differ.
 
     Raises:
-        UserError: there is no such checkpoint, it has no step left, or it is of another run; the message
+        Finished: it has no step left, and its outcome is there.
+        UserError: there is no such checkpoint, it has more steps, or it is of another run; the message
             lists what differs. Or this is a new run, and `folder` holds one already.
     """
     if ckpt_path == "auto":
@@ -89,7 +98,10 @@ def checkpoint_to_resume(
     for group, names in unchanged.items():
         for name in names if group in earlier else ():  # checkpoints of 0.1 have no objective
             values = earlier[group] if isinstance(earlier[group], dict) else {}
-            before, now = values.get(name, BEFORE.get(f"{group}.{name}")), contents[group].get(name)
+            default, now = BEFORE.get(f"{group}.{name}"), contents[group].get(name)
+            before = values.get(name, default)
+            if isinstance(default, dict) and isinstance(before, dict):
+                before = default | before
             if _differ(before, now):
                 differences.append(f"{group}.{name}: {before}, {now}")
     if differences:
@@ -104,7 +116,7 @@ def checkpoint_to_resume(
     unscored = path == folder / "checkpoints" / LAST and not _scored(folder, steps)
     if steps > max_steps or (ended and not unscored):
         early = "; the run ended there, as task.patience or a callback asked" if steps < max_steps else ""
-        raise UserError(f"{path} has done {steps:,} steps of {max_steps:,}: nothing is left to do{early}")
+        raise Finished(f"{path} has done {steps:,} steps of {max_steps:,}: nothing is left to do{early}")
     return Resumed(path, steps, bool(earlier.get(UNVALIDATED)), ended)
 
 

@@ -23,6 +23,7 @@ from dnamamba.reports.figures import read_metrics
 from dnamamba.terminal import Console
 from dnamamba.training.checkpointing import NEXT, LastCheckpoint
 from dnamamba.training.chunk_size import by_graphs, chunk_of
+from dnamamba.training.compiling import compiled
 from dnamamba.training.config import TrainConfig
 from dnamamba.training.gathering import announce, ending_on_signals
 from dnamamba.training.keep_best import KeepBest
@@ -31,6 +32,7 @@ from dnamamba.training.module import Task
 from dnamamba.training.progress import ProgressReport, Throughput
 from dnamamba.training.resume import Resumed, checkpoint_to_resume
 from dnamamba.training.saving import save_trained
+from dnamamba.training.scoring import ScoringProgress
 
 
 @dataclass(frozen=True)
@@ -188,7 +190,7 @@ class Run:
             waits=bool(best),
         )
         progress = ProgressReport(self.console, self.report.title, self.report.validation)
-        trainer.callbacks.extend([Throughput(), progress, *best, last])  # type: ignore[attr-defined]
+        trainer.callbacks.extend([Throughput(), progress, ScoringProgress(self.console), *best, last])  # type: ignore[attr-defined]
         for line in self.report.introduction():
             self.console.print(line, soft_wrap=True)
         if data.chunk is not None:
@@ -203,19 +205,18 @@ class Run:
         self._begin(resumed)
         last.take_signals(trainer)
         try:
-            if self.fit is None:
-                if self.train.compile:
-                    self.model.compile()
-                announce(trainer, self.console)
-                with one_line_if_lost(last.path), ending_on_signals(last.gathered, last.asked, self._give_up):
-                    self._resume_and_train(task, resumed)
+            with one_line_if_lost(last.path), compiled(self.model, self.train.compile and self.fit is None):
+                if self.fit is None:
+                    announce(trainer, self.console)
+                    with ending_on_signals(last.gathered, last.asked, self._give_up):
+                        self._resume_and_train(task, resumed)
             seconds = time.perf_counter() - began
             if self.keep_best is not None:
                 self.keep_best.restore(self.model)
             for finish in self.finishers:
                 finish(self.model)
             save_trained(self.model, folder / "model", trainer.is_global_zero)
-            with one_line_if_lost(last.path), self.console.status("scoring the held-out data"):
+            with one_line_if_lost(last.path):
                 outcomes = self._score(task)
         finally:
             last.restore_signals()

@@ -15,7 +15,7 @@ from lightning.fabric.plugins.environments import (
     SLURMEnvironment,
     TorchElasticEnvironment,
 )
-from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
@@ -23,6 +23,7 @@ from dnamamba.config import processes_started
 from dnamamba.errors import UserError
 from dnamamba.training.checkpointing import AtomicCheckpointIO
 from dnamamba.training.config import TrainConfig, TrainerConfig
+from dnamamba.training.metrics_file import MetricsFile
 
 
 def build_trainer(
@@ -32,7 +33,7 @@ def build_trainer(
     loggers: Sequence[Logger] = (),
     callbacks: Sequence[lightning.Callback] = (),
 ) -> lightning.Trainer:
-    """The trainer of a run in `folder`; one of its batches is an optimiser step.
+    """Return the trainer of a run in `folder`; one of its batches is an optimiser step.
 
     Args:
         config: the `trainer` group.
@@ -63,7 +64,7 @@ def build_trainer(
     try:
         trainer = lightning.Trainer(
             **arguments,
-            logger=[CSVLogger(save_dir=str(folder), name="", version=""), *loggers],
+            logger=[MetricsFile(folder), *loggers],
             callbacks=list(callbacks),
             plugins=[AtomicCheckpointIO(), *starter],
             default_root_dir=folder,
@@ -105,7 +106,7 @@ def build_trainer(
 
 
 def _starter(trainer: TrainerConfig) -> list[ClusterEnvironment]:
-    """Who starts the processes of a run inside a SLURM job; elsewhere Lightning finds out by itself.
+    """Return what starts the processes in a SLURM job; elsewhere Lightning finds out by itself.
 
     It goes by the tasks that the job asked for: without srun, it would wait for them forever. And in a job
     called `bash` or `interactive`, as salloc's is, it would take each of srun's processes for another run.

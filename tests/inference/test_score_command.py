@@ -342,7 +342,7 @@ def test_a_table_is_not_published_without_its_picture(
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("dnamamba.commands.score.save_figure", full)
+    monkeypatch.setattr("dnamamba.commands.score.draw", full)
     with pytest.raises(UserError, match=r"can't write .*region.tsv and .*region.png: No space left"):
         score("region=one:496-498", f"out={tmp_path / 'out' / 'region.tsv'}")
     assert list((tmp_path / "out").iterdir()) == []

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import io
 import random
 import shutil
-import zipfile
 import zlib
 from collections.abc import Iterator
-from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow
-import pyarrow.parquet
 import torch
 import yaml
 from omegaconf import OmegaConf
@@ -27,10 +22,9 @@ from dnamamba import Genome, UserError, get_alphabet
 from dnamamba.checkpoint import load, model_hash, save_model
 from dnamamba.commands.yaml_files import check_file
 from dnamamba.config import typed
-from dnamamba.data.examples import Collector, from_regions, from_table
+from dnamamba.data.examples import Collector, from_regions
 from dnamamba.data.intervals import bed_rows
 from dnamamba.data.regions import RegionsConfig, read_regions
-from dnamamba.data.tables import read_table
 from dnamamba.data.variants import Vcf
 from dnamamba.datasets.genome.config import GenomeConfig
 from dnamamba.foreign import write_foreign
@@ -39,11 +33,20 @@ from dnamamba.inference.score_vcf import Records, check
 from dnamamba.models import LanguageModel, MambaConfig
 from dnamamba.training.config import TrainConfig
 from tests.data.fasta_texts import bgzip
+from tests.robustness.cells import (
+    CELLS,
+    EXCEL,
+    MARK,
+    cells_truth,
+    change_workbook,
+    parquet_seeds,
+    read_cells,
+    workbook,
+)
 from tests.robustness.fuzzing import Format, Unreadable, mutated
 
 CADUCEUS = Path(__file__).parents[1] / "models" / "caduceus" / "ps"
 BYTES, DNA = get_alphabet("bytes"), get_alphabet("dna")
-MARK = b"\xef\xbb\xbf"
 LENGTHS = {"chr1": 400, "chr2": 250, "1.10": 90}
 GENOME = "".join(
     f">{name} a title\n" + "\n".join(sequence[i : i + 60] for i in range(0, len(sequence), 60)) + "\n"
@@ -124,73 +127,7 @@ def _packed(text: bytes) -> bytes:
     return gzip.compress(text, 1, mtime=0)
 
 
-# --- tables, intervals, variants -----------------------------------------------------------------------
-
-
-def read_cells(path: Path) -> dict[str, list[str]]:
-    """Columns of a table; all that fine-tuning makes of it as well."""
-    into = Collector(DNA)
-    try:
-        from_table(path, {}, into)
-        into.examples()
-    except UserError as error:
-        if path.name in str(error) and "with no label" not in str(error):
-            raise
-    return read_table(path, ("sequence", "label"), ("split",)).columns
-
-
-def cells_truth(own: str) -> Any:
-    """Python's own reading, blank rows left out; None with semicolons, where `1,5` may be 1.5."""
-
-    def truth(data: bytes) -> dict[str, list[str]] | None:
-        utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
-        text = data.decode("utf-16") if utf16 else data.removeprefix(MARK).decode()
-        for delimiter in dict.fromkeys((own, ",", ";", "\t")):
-            rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
-            rows = [[cell.strip() for cell in row] for row in rows if any(cell.strip() for cell in row)]
-            places = {name: _place(rows[0], name) for name in ("sequence", "label", "split")}
-            if places["sequence"] is not None and places["label"] is not None:
-                if delimiter == ";":
-                    return None
-                return {name: [row[at] for row in rows[1:]] for name, at in places.items() if at is not None}
-        raise Unreadable("no delimiter shows the columns")
-
-    return truth
-
-
-def _place(header: list[str], name: str) -> int | None:
-    """Where a column is, by its name or the only one that differs in case."""
-    if name in header:
-        return header.index(name)
-    alike = [place for place, other in enumerate(header) if other.lower() == name]
-    return alike[0] if len(alike) == 1 else None
-
-
-def workbook() -> bytes:
-    """The same cells as Excel saves them, with a number and a date."""
-    import openpyxl
-
-    book = openpyxl.Workbook()
-    for row in (["sequence", "label", "split"], ["ACGT", 1.0, "train"], ["GG", datetime(2024, 1, 2), "test"]):
-        book.active.append(row)
-    out = io.BytesIO()
-    book.save(out)
-    return out.getvalue()
-
-
-def change_workbook(data: bytes, rng: random.Random) -> bytes:
-    """Change one of the parts, or the archive."""
-    if rng.random() < 0.3:
-        return mutated(data, rng)
-    with zipfile.ZipFile(io.BytesIO(data)) as whole:
-        parts = {name: whole.read(name) for name in whole.namelist()}
-    chosen = rng.choice(sorted(parts))
-    parts[chosen] = mutated(parts[chosen], rng)
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as changed:
-        for name, part in parts.items():
-            changed.writestr(name, part)
-    return out.getvalue()
+# --- intervals, variants -------------------------------------------------------------------------------
 
 
 def read_bed_file(genome: Path) -> Any:
@@ -270,25 +207,6 @@ def vcf_truth(data: bytes) -> list[tuple[Any, ...]]:
     return rows
 
 
-def parquet_seeds() -> Iterator[bytes]:
-    """Text, dictionary-encoded text, numbers with NaN, dates and bytes, in pages with checksums."""
-    text = ["ACGT", "GGCC", "TTTT", "ACCA"]
-    for labels in (
-        ["a", "b", None, "a"],
-        pyarrow.array([1.0, float("nan"), 2.0, 1.0]),
-        pyarrow.array([0, 1, 2, 3], type=pyarrow.date32()),
-        pyarrow.array([b"a", b"b", b"a", b"b"]),
-        pyarrow.array(["x", "y", "x", "y"]).dictionary_encode(),
-    ):
-        for codec in ("none", "snappy"):
-            out = io.BytesIO()
-            table = pyarrow.table(
-                {"sequence": text, "label": labels, "split": ["train", "valid", "test", ""]}
-            )
-            pyarrow.parquet.write_table(table, out, compression=codec, write_page_checksum=True)
-            yield out.getvalue()
-
-
 # --- models and configurations ------------------------------------------------------------------------
 
 
@@ -337,8 +255,6 @@ SETTINGS = [
     b"data: &d\n  valid: chrII\n  length_warmup: {first_length: 16, steps: [1, 2]}\n"
     b"train:\n  betas: [0.9, 0.95]\n",
 ]
-CELLS = b'sequence,label,split\nACGT,a,train\nGGCC,"b\nc",test\nTTTT,1.0,valid\nNNAC,x y,train\n'
-EXCEL = MARK + b"sequence,label,,\r\nACGT,a,,\r\nGGCC,b,,\r\n"
 BED = b"track name=x\nchr1\t0\t40\tgene\t0\t+\nchr1\t10\t90\ttwo\t0\t-\n#x\nchr2\t5\t250\n"
 GFF3 = (
     b"##gff-version 3\nchr1\tx\tgene\t11\t200\t.\t+\t.\tID=g1;Name=one%20two\n"

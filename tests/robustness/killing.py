@@ -1,9 +1,10 @@
 """Kill commands at random moments, run them again, and compare every file with those of a whole run.
 
 `python -m tests.robustness.killing NUMBER SEED FOLDER COMMAND...` prints the counts of each command as JSON.
-torch is imported once: each run is a fork of this process.
+What commands import is imported once: each run is a fork of this process.
 """
 
+import contextlib
 import csv
 import importlib
 import io
@@ -14,6 +15,7 @@ import re
 import shutil
 import signal
 import sys
+import threading
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,26 +23,16 @@ from typing import Any
 
 import torch
 
-from dnamamba.data.embedded import YEAST_MODEL
+from tests.robustness.killed import COMMANDS, inputs
 
 RUNS = 4  # of one command, at most, of which all but the last may be killed
 EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shutil.rmtree"}
-STEPS = [
-    *("train.max_steps=6", "train.validate_every=2", "train.checkpoint_every=2", "train.log_every=1"),
-    *("train.global_batch_size=4", "data.batch_size=4", "ckpt_path=auto", "hydra.run.dir=run"),
-]
-COMMANDS = {
-    "pretrain": [
-        *(*STEPS, "data.fasta=g.fa", "model.d_model=8", "model.n_layer=1", "data.max_length=16"),
-        *("data.valid_windows=4", "data.markov_orders=[0]", "data.valid=[b]", "data.test=[c]"),
-    ],
-    "finetune": [
-        *(*STEPS, "model=scratch", "scratch.d_model=8", "scratch.n_layer=1"),
-        *("data.table=t.csv", "task.bootstrap=5"),
-    ],
-    "score": ["vcf=v.vcf", "fasta=g.fa", "window=32", "out=out.vcf"],
-    "embed": [f"model={YEAST_MODEL}", "fasta=g.fa", "bed=r.bed", "batch_size=4", "out=out.npz"],
-}
+LATE = 5  # seconds that a killed command's own child may take to go
+PRELOADED = (
+    *("lightning", "matplotlib.pyplot", "matplotlib.backends.backend_agg", "hydra", "rich.console"),
+    *("dnamamba.kernels.causal_conv1d.numba_op", "dnamamba.kernels.selective_scan.numba_op"),
+    *("pyarrow.parquet", "h5py", "zarr", "pyBigWig"),
+)
 
 
 @dataclass
@@ -58,31 +50,32 @@ class Counts:
     failures: list[str] = field(default_factory=list)
 
 
-def inputs(folder: Path) -> None:
-    """The files that every command reads, in an empty folder."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    draw = random.Random(3)
-    records = {name: "".join(draw.choices("ACGT", k=600)) for name in "abc"}
-    (folder / "g.fa").write_text("".join(f">{name}\n{text}\n" for name, text in records.items()))
-    rows = [f"{''.join(draw.choices('ACGT' if i % 2 else 'AACGTT', k=30))},{i % 2}x" for i in range(60)]
-    (folder / "t.csv").write_text("\n".join(["sequence,label", *rows]) + "\n")
-    (folder / "r.bed").write_text("".join(f"{'abc'[i % 3]}\t{10 * i}\t{10 * i + 60}\n" for i in range(40)))
-    lines = ["##fileformat=VCFv4.2", "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO"]
-    for place in range(100, 500, 8):
-        ref = records["a"][place - 1]
-        lines.append(f"a\t{place}\t.\t{ref}\t{'CGTA'['ACGT'.index(ref)]}\t.\t.\t.")
-    (folder / "v.vcf").write_text("\n".join(lines) + "\n")
+@dataclass
+class Whole:
+    """A run that was not killed.
+
+    Attributes:
+        files: their contents.
+        events: on files of its folder.
+        seconds: that it took.
+    """
+
+    files: dict[str, Any]
+    events: int
+    seconds: float
 
 
-def run(command: str, folder: Path, *, event: int = 0, seconds: float = 0) -> tuple[int, int]:
-    """Run a command in a child of this process, which dies at a moment if one is given.
+def run(
+    command: str, overrides: list[str], folder: Path, *, event: int = 0, seconds: float = 0
+) -> tuple[int, int]:
+    """Run a command in a child of this process, which is killed at a moment if one is given.
 
     Args:
         command: its name.
-        folder: of its inputs and outputs.
+        overrides: its arguments.
+        folder: of its inputs and outputs, and of its cache.
         event: the number of the file event in `folder` before which it dies; 0 for none.
-        seconds: after which it dies; 0 for never.
+        seconds: after which it is killed; 0 for never.
 
     Returns:
         How it ended, as `os.waitstatus_to_exitcode` says it, and how many file events there were.
@@ -91,17 +84,23 @@ def run(command: str, folder: Path, *, event: int = 0, seconds: float = 0) -> tu
     child = os.fork()
     if child == 0:
         os.close(reading)
-        _child(command, folder, event, seconds, writing)
+        _child(command, overrides, folder, event, writing)
     os.close(writing)
+    killer = threading.Timer(seconds or 3600, os.kill, (child, signal.SIGKILL))
+    killer.start()
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)  # its number is still its own
+    killer.cancel()
+    killer.join()
     with os.fdopen(reading, "rb") as pipe:
         events = len(pipe.read())
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), events
 
 
-def _child(command: str, folder: Path, event: int, seconds: float, pipe: int) -> None:
+def _child(command: str, overrides: list[str], folder: Path, event: int, pipe: int) -> None:
     status = 70
     try:
         os.chdir(folder)
+        os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
         log = os.open("../log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         for number in (1, 2):
             os.dup2(log, number)
@@ -120,10 +119,7 @@ def _child(command: str, folder: Path, event: int, seconds: float, pipe: int) ->
                 os.kill(os.getpid(), signal.SIGKILL)
 
         sys.addaudithook(hook)
-        sys.argv = [f"dnamamba-{command}", *COMMANDS[command]]
-        if seconds:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)  # which ends a process as SIGKILL does
-            signal.setitimer(signal.ITIMER_REAL, seconds)
+        sys.argv = [f"dnamamba-{command}", *overrides]
         importlib.import_module(f"dnamamba.{command}").main()
         status = 0
     except SystemExit as error:
@@ -139,24 +135,21 @@ def _child(command: str, folder: Path, event: int, seconds: float, pipe: int) ->
 
 
 def contents(folder: Path) -> dict[str, Any]:
-    """Every file of a folder, without what a clock has written in it."""
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            found[str(path.relative_to(folder))] = _content(path, folder)
-    return found
+    """Every file of a folder, hidden ones and the cache included, without what a clock has written in it."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(folder)): _content(path) for path in files}
 
 
-def _content(path: Path, folder: Path) -> Any:
+def _content(path: Path) -> Any:
     if path.suffix == ".ckpt":
         checkpoint = torch.load(path, weights_only=True)
         # Lightning's counters of what one process did.
         return {key: _plain(value) for key, value in checkpoint.items() if key not in ("epoch", "loops")}
-    data = path.read_bytes().replace(os.fsencode(folder), b"FOLDER")
-    if path.name in ("results.json", "metrics.json"):
-        return re.sub(rb'"training_seconds": [0-9.]+', b"", data)
-    if path.name == "metrics.csv":
-        rows = csv.DictReader(io.StringIO(data.decode()))
+    data = path.read_bytes()
+    if path.suffix == ".json":
+        return re.sub(rb'"(training_)?seconds": ([0-9.]+|null)', b"", data)
+    if path.name in ("metrics.csv", "benchmark.tsv"):
+        rows = csv.DictReader(io.StringIO(data.decode()), delimiter="," if path.suffix == ".csv" else "\t")
         return [{key: value for key, value in row.items() if "second" not in key} for row in rows]
     return data
 
@@ -170,58 +163,78 @@ def _plain(value: Any) -> Any:
     return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def kill(command: str, number: int, seed: int, home: Path) -> Counts:
+def kill(command: str, number: int, seed: int, home: Path, ways: int = 100) -> Counts:
     """Kill a command at `number` random moments and compare with a run that was not.
 
-    Half of the moments are before a random file event in the run's folder, half are at a random time.
+    Half of the moments are before a random file event in the run's folder, half are at a random time of the
+    command's, uniformly.
+
+    Args:
+        command: its name.
+        number: kills.
+        seed: of the moments.
+        home: takes the folder in which all runs are, so that paths within files are equal, and their log.
+        ways: of the command's in `COMMANDS`, how many to take.
     """
-    counts, draw = Counts(), random.Random(f"{command} {seed}")
-    folder = home / "whole"
-    inputs(folder)
-    began = time.perf_counter()
-    status, events = run(command, folder)
-    seconds = time.perf_counter() - began
-    assert status == 0, (home / "log").read_text()
-    whole = contents(folder)
-    folder = home / "killed"
+    counts, draw, folder, round_ = Counts(), random.Random(f"{command} {seed}"), home / "run", 0
+    inputs(home / "inputs")
+    several = COMMANDS[command][:ways]
+    wholes: list[Whole] = []
     while counts.kills < number:
-        inputs(folder)
+        overrides = several[round_ % len(several)]
+        if round_ < len(several):
+            wholes.append(_whole(command, overrides, folder, home))
+        whole = wholes[round_ % len(several)]
+        _begin(folder, home)
         moments = []
         for left in reversed(range(draw.randint(2, RUNS))):
             moment: dict[str, Any] = {}
             if left and counts.kills < number:
                 by_event = draw.random() < 0.5
                 moment = (
-                    {"event": draw.randint(1, events)} if by_event else {"seconds": draw.random() * seconds}
+                    {"event": draw.randint(1, whole.events)}
+                    if by_event
+                    else {"seconds": draw.random() * whole.seconds}
                 )
-            status, _ = run(command, folder, **moment)
+            status, _ = run(command, overrides, folder, **moment)
             moments.append(f"{moment or 'to the end'}: {status}")
-            if status not in (-signal.SIGKILL, -signal.SIGALRM):
+            if status != -signal.SIGKILL:
                 break
             counts.kills += 1
-        _judge(counts, command, folder, whole, status, moments, home)
+        _judge(counts, f"{command} {overrides}: {moments}", folder, whole.files, status, home)
+        (home / "counts.json").write_text(json.dumps(asdict(counts)))  # so far
+        round_ += 1
     return counts
 
 
-def _judge(
-    counts: Counts,
-    command: str,
-    folder: Path,
-    whole: dict[str, Any],
-    status: int,
-    moments: list[str],
-    home: Path,
-) -> None:
+def _begin(folder: Path, home: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(home / "inputs", folder)  # with their times
+
+
+def _whole(command: str, overrides: list[str], folder: Path, home: Path) -> Whole:
+    _begin(folder, home)
+    began = time.perf_counter()
+    status, events = run(command, overrides, folder)
+    seconds = time.perf_counter() - began
+    assert status == 0, (home / "log").read_text()
+    return Whole(contents(folder), events, seconds)
+
+
+def _judge(counts: Counts, what: str, folder: Path, whole: dict[str, Any], status: int, home: Path) -> None:
     said = (home / "log").read_text()
     # A kill after the last file has its name: the next run says so.
     finished = status == 1 and ("nothing is left to do" in said or "is there already" in said)
     counts.before += not finished
     if status != 0 and not finished:
-        counts.failures.append(f"{command}: {moments}: {said[-600:]}")
+        counts.failures.append(f"{what}: {said[-600:]}")
+    late = time.monotonic() + LATE
+    while time.monotonic() < late and {*contents(folder)} - {*whole}:
+        time.sleep(0.1)
     found = contents(folder)
     wrong = [name for name in {*found, *whole} if found.get(name) != whole.get(name)]
     if wrong:
-        counts.failures.append(f"{command}: {moments}: {', '.join(sorted(wrong))}")
+        counts.failures.append(f"{what}: {', '.join(sorted(wrong))}")
 
 
 def main() -> None:
@@ -230,6 +243,9 @@ def main() -> None:
     for name in commands:
         importlib.import_module(f"dnamamba.{name}")
         importlib.import_module(f"dnamamba.commands.{name}")
+    for name in PRELOADED:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
     homes = {command: Path(home).resolve() / command for command in commands}
     counts = {command: asdict(kill(command, int(number), int(seed), homes[command])) for command in commands}
     print(json.dumps(counts))

@@ -88,7 +88,9 @@ def users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return table
 
 
-def test_users_suite_runs_by_import_path(users: Path, model: LanguageModel, tmp_path: Path) -> None:
+def test_users_suite_runs_by_import_path(
+    users: Path, model: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     save_model(model, tmp_path / "model")
     settings = {"name": "my_suite.MySuite", "model": str(tmp_path / "model"), "device": "cpu", "seed": 3}
     results = benchmark(OmegaConf.create({**settings, "plugins": []}), tmp_path / "run")
@@ -114,7 +116,14 @@ def test_users_suite_runs_by_import_path(users: Path, model: LanguageModel, tmp_
         "benchmark.tsv",
         "finetune",
         "probe",
+        "settings.json",
     ]
+    # Again, as after a kill: what was trained is there.
+    monkeypatch.setattr(type(find_suite("my_suite.MySuite")), "protocols", ("finetune",))
+    again = benchmark(OmegaConf.create({**settings, "plugins": []}), tmp_path / "run")
+    assert again["rows"][0] == results["rows"][2] | {"seconds": None}
+    with pytest.raises(UserError, match="run: holds a benchmark with another seed; choose another"):
+        benchmark(OmegaConf.create({**settings, "seed": 4, "plugins": []}), tmp_path / "run")
 
 
 def test_family_without_likelihoods_is_probed_without_zero_shot(
@@ -215,7 +224,7 @@ def test_mistakes_are_one_line(model: LanguageModel, tmp_path: Path, users: Path
             lambda: run_benchmark(ShortBits(), model, tmp_path / "r", device="tpu"),
         ),
         (
-            r"Wrong\.metric: .*\(got 'speed'\); choose of accuracy",
+            r"Wrong\.metric: .*\(got 'speed'\); choose one of accuracy",
             lambda: run_benchmark(Wrong(), model, tmp_path / "r", device="cpu", quiet=True),
         ),
     ):

@@ -58,7 +58,7 @@ def mamba_block(
     ssm_state: Tensor | None = None,
     ranks: Ranks | None = None,
 ) -> Block:
-    """x + mixer(rms_norm(x)), with everything between recomputed in the backward but the scan's states.
+    """Compute x + mixer(rms_norm(x)); the backward recomputes everything but the scan's states.
 
     Between forward and backward it keeps `x` and one fp32 state of the scan every 64 positions. The backward
     runs the projections and the convolution again, not the scan.
@@ -93,7 +93,7 @@ def mamba_block_after(
     ssm_state: Tensor | None = None,
     ranks: Ranks | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Both states after the block, as `mamba_block` returns them, without its output and without gradients.
+    """Return both states after the block, as `mamba_block` does, without its output and gradients.
 
     It has no gate, no second sweep of the scan and no output projection.
 

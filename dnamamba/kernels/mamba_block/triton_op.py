@@ -64,7 +64,7 @@ def mamba_block_triton(
 
 
 def _cast(weights: BlockWeights, dtype: torch.dtype) -> BlockWeights:
-    """The same with the matrices of products in `dtype`."""
+    """Return the same with the matrices of products in `dtype`."""
     low = {"in_proj", "x_proj", "dt_proj", "out_proj"}
     return BlockWeights(*(w.to(dtype) if name in low else w for name, w in weights._asdict().items()))
 
@@ -78,7 +78,7 @@ def _parts(
     *,
     gate: bool = True,
 ) -> tuple[_Parts, Tensor]:
-    """The parts, and apart from them u, the convolution's input, so that it can be let go."""
+    """Return the parts, and apart from them u, the convolution's input, so that it can be let go."""
     (channels, rank), states = weights.dt_proj.shape, weights.A.shape[1]
     normed = _norm(x, weights.norm, eps, weights.in_proj.dtype)
     u = F.linear(normed, weights.in_proj[:channels])
@@ -109,7 +109,17 @@ def block_forward(
     dt_proj: Tensor, dt_bias: Tensor, A: Tensor, D: Tensor, out_proj: Tensor,
     conv_state: Tensor | None, ssm_state: Tensor | None, eps: float, save: bool, ranks: Ranks | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """y, both states after the last position, and (if `save`) the scan's states before every segment."""
+    """Return y, both states after the last position, and (if `save`) the scan's before every segment.
+
+    Args:
+        x: [B, L, D].
+        norm ... out_proj: the fields of `BlockWeights`.
+        conv_state: [B, K - 1, E] or None.
+        ssm_state: [B, E, N] or None.
+        eps: of the norm.
+        save: whether a backward will follow.
+        ranks: that hold the sequence.
+    """
     weights = BlockWeights(norm, in_proj, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A, D, out_proj)
     p, u = _parts(x, weights, conv_state, eps, ranks)
     conv_last = last_inputs(u, conv_state, conv_weight.shape[1] - 1) if p.last is None else p.last
@@ -164,7 +174,14 @@ def block_backward(
     conv_state: Tensor | None, ssm_state: Tensor | None, saved: Tensor, eps: float,
     ranks: Ranks | None = None,
 ) -> list[Tensor]:  # fmt: skip
-    """Gradients of x, the ten weights and both states before; of a state not given, an empty tensor."""
+    """Return the gradients of x, the ten weights and both initial states; empty for a state not given.
+
+    Args:
+        dy: [B, L, D], the gradient of y.
+        dconv, dlast: the gradients of both last states, or None.
+        x ... ssm_state, eps, ranks: as in `block_forward`.
+        saved: from `block_forward`.
+    """
     weights = BlockWeights(norm, in_proj, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A, D, out_proj)
     p, u = _parts(x, weights, conv_state, eps, ranks)
     del u  # while memory is short; it is one product to have it again

@@ -37,7 +37,13 @@ class MambaBlock(nn.Module):
         return x + mixed, state
 
     def after(self, x: Tensor, state: MixerState | None = None, ranks: Ranks | None = None) -> MixerState:
-        """The state after [B, L, D] alone, without gradients on a GPU."""
+        """Return the state after [B, L, D] alone, without gradients on a GPU.
+
+        Args:
+            x: [B, L, D].
+            state: before x; None: zeros.
+            ranks: that hold the sequence.
+        """
         if self._is_fused(x):
             return MixerState(*mamba_block_after(**self._inputs(x, state, ranks)))
         return self.mixer.after(self.norm(x), state, ranks)
@@ -92,7 +98,7 @@ class MambaBackbone(Backbone):
         """Read tokens, [B, L] of any integer dtype (uint8 as stored), after `state` if one is given.
 
         With `blocks`, stop after that many of them: the residual stream there, and the final norm only after
-        the last.
+        the last. See `Backbone.forward`.
         """
         x = self.embedding(tokens.int())
         states = []
@@ -112,27 +118,27 @@ class MambaBackbone(Backbone):
         """See `Backbone.after`; of the last block, only what makes its state is computed."""
         x = self.embedding(tokens.int())
         states = []
-        *below, last = cast(list[MambaBlock], list(self.layers))
-        befores = [None] * len(self.layers) if state is None else list(state)
-        for layer, before in zip(below, befores, strict=False):
-            x, behind = layer(x, before, self.ranks)
+        blocks = cast(list[MambaBlock], list(self.layers))
+        before = list(state or [None] * len(blocks))
+        for layer, start in zip(blocks[:-1], before, strict=False):
+            x, behind = layer(x, start, self.ranks)
             states.append(behind)
-        return (*states, last.after(x, befores[-1], self.ranks))
+        return (*states, blocks[-1].after(x, before[-1], self.ranks))
 
     def unembed(self, hidden: Tensor) -> Tensor:
-        """Logits [..., V] of final hidden states [..., D]: a product with the embedding, which is tied."""
+        """Return logits [..., V] of final hidden states [..., D], by the tied embedding."""
         return F.linear(hidden, self.embedding.weight)
 
     def blocks(self) -> Sequence[nn.Module]:
-        """The `MambaBlock`s, first to last."""
+        """Return the `MambaBlock`s, first to last."""
         return list(self.layers)
 
     def take(self, state: State, rows: Tensor) -> State:
-        """The state of these rows, each as often as it is named."""
+        """Return the state of these rows, int64 [rows], each as often as it is named."""
         return tuple(MixerState(layer.conv[rows], layer.ssm[rows]) for layer in state)
 
     def detach(self, state: State) -> State:
-        """The same values, cut off from the graph: truncated backpropagation through time."""
+        """Return the same values, cut off from the graph: truncated backpropagation through time."""
         return tuple(MixerState(layer.conv.detach(), layer.ssm.detach()) for layer in state)
 
     def recurrence(self, rows: int, dtype: torch.dtype) -> Any:

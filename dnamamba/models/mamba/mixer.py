@@ -74,7 +74,7 @@ class MambaMixer(nn.Module):
         return any(type(projection) is not nn.Linear for projection in projections)
 
     def block_weights(self, norm: Tensor) -> BlockWeights:
-        """The parameters as the fused block takes them, with the weight of the norm before the mixer."""
+        """Return the parameters that the fused block takes, with the norm before the mixer, [D]."""
         return BlockWeights(
             norm=norm,
             in_proj=self.in_proj.weight,
@@ -120,7 +120,7 @@ class MambaMixer(nn.Module):
     def along(
         self, u: Tensor, z: Tensor | None, state: MixerState | None = None, ranks: Ranks | None = None
     ) -> tuple[Tensor, MixerState]:
-        """What lies between the two projections: convolution, SiLU, scan and gate.
+        """Apply what is between the two projections: convolution, SiLU, scan and gate.
 
         Args:
             u, z: [B, L, E], the two halves of what in_proj makes; without z nothing is gated.

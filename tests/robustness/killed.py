@@ -1,0 +1,96 @@
+"""What is killed: each command in one or more ways, and the small files that they read."""
+
+import random
+import shutil
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+
+from dnamamba import LanguageModel, MambaConfig, SequenceModel, save_model
+from dnamamba.data.embedded import YEAST_MODEL
+from dnamamba.datasets.labelled import LabelledConfig
+from dnamamba.models import DecoderConfig
+from dnamamba.suite import Row, Suite
+from dnamamba.training.config import FinetuneTrainConfig
+
+STEPS = [
+    *("train.max_steps=6", "train.validate_every=2", "train.checkpoint_every=2", "train.log_every=1"),
+    *("train.global_batch_size=4", "data.batch_size=4", "ckpt_path=auto", "hydra.run.dir=run"),
+]
+EMBED = [f"model={YEAST_MODEL}", "fasta=g.fa", "bed=r.bed", "batch_size=4"]
+# Overrides by command: a round of kills is of one of its ways, in turn.
+COMMANDS = {
+    "pretrain": [
+        [
+            *(*STEPS, "data.fasta=g.fa", "model.d_model=8", "model.n_layer=1", "data.max_length=16"),
+            *("data.valid_windows=4", "data.markov_orders=[0]", "data.valid=[b]", "data.test=[c]"),
+        ],
+    ],
+    "finetune": [
+        [
+            *(*STEPS, "model=scratch", "scratch.d_model=8", "scratch.n_layer=1"),
+            *("data.table=t.csv", "task.bootstrap=5"),
+        ],
+    ],
+    "predict": [
+        ["model=answers", "table=t.csv", "out=out.tsv"],
+        ["model=answers", "fasta=g.fa", "bed=r.bed", "out=out.parquet"],
+        ["model=answers", "fasta=g.fa", "window=100", "out=out.bw"],
+        ["model=answers", "fasta=g.fa", "vcf=v.vcf", "window=32", "out=out.csv"],
+    ],
+    "embed": [[*EMBED, f"out=out.{suffix}"] for suffix in ("npz", "h5", "zarr", "parquet", "csv")],
+    "score": [
+        ["vcf=v.vcf", "fasta=g.fa", "window=32", "out=out.vcf"],
+        ["vcf=v.vcf", "fasta=g.fa", "window=32", "out=out.vcf.gz"],
+        ["region=a:101-130", "fasta=g.fa", "window=32", "out=out.tsv"],
+    ],
+    "tracks": [
+        ["model=small", "fasta=g.fa", "out=out.bw", "quantity=both", "strand=both"],
+        ["model=small", "fasta=g.fa", "out=out.bw"],
+    ],
+    "generate": [["model=small", "fasta=g.fa", "length=100", "batch=2", "out=out.fa"]],
+    "export": [["model=small", f"format={layout}", "out=out"] for layout in ("hf", "state_spaces")],
+    "benchmark": [[f"name={__name__}.Halves", "model=small", "hydra.run.dir=run"]],
+}
+
+
+class Halves(Suite):
+    """The classes of t.csv, by every protocol."""
+
+    name = "halves"
+    metric = "accuracy"
+    protocols = ("zero_shot", "probe", "finetune")
+    train: ClassVar = FinetuneTrainConfig(
+        max_steps=4, global_batch_size=4, validate_every=2, checkpoint_every=2, log_every=1
+    )
+    bootstrap = 5
+
+    def data(self) -> LabelledConfig:
+        """The table that `inputs` writes."""
+        return LabelledConfig(table="t.csv", batch_size=8)
+
+    def zero_shot(self, model: LanguageModel, seed: int) -> Row:
+        """A number."""
+        return Row("zero_shot", "", self.metric, 0.5, 0.25, 0.75, 4)
+
+
+def inputs(folder: Path) -> None:
+    """Write the files that the commands read into an empty folder."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    draw = random.Random(3)
+    records = {name: "".join(draw.choices("ACGT", k=600)) for name in "abc"}
+    (folder / "g.fa").write_text("".join(f">{name}\n{text}\n" for name, text in records.items()))
+    rows = [f"{''.join(draw.choices('ACGT' if i % 2 else 'AACGTT', k=30))},{i % 2}x" for i in range(60)]
+    (folder / "t.csv").write_text("\n".join(["sequence,label", *rows]) + "\n")
+    (folder / "r.bed").write_text("".join(f"{'abc'[i % 3]}\t{10 * i}\t{10 * i + 60}\n" for i in range(40)))
+    lines = ["##fileformat=VCFv4.2", "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO"]
+    for place in range(100, 500, 8):
+        ref = records["a"][place - 1]
+        lines.append(f"a\t{place}\t.\t{ref}\t{'CGTA'['ACGT'.index(ref)]}\t.\t.\t.")
+    (folder / "v.vcf").write_text("\n".join(lines) + "\n")
+    torch.manual_seed(0)
+    shape = MambaConfig(d_model=8, n_layer=1, d_state=2)
+    save_model(LanguageModel(shape), folder / "small")
+    save_model(SequenceModel(shape, DecoderConfig("classification", ("0x", "1x"))), folder / "answers")
