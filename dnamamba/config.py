@@ -34,6 +34,8 @@ from dnamamba.shortages import shortage
 
 T = TypeVar("T")
 STARTED = time.time() - 1  # file systems round times
+RUNS = ("pretrain", "finetune", "benchmark")  # commands with a folder of their own
+TOGETHER = ("embed", "tracks")  # commands that read a sequence by several processes, see `context_size`
 MODEL_IS_A_SHAPE = ("pretrain", "plan")  # commands whose `model` is a choice among files of conf/model
 UNITS = (
     ("data.batch_size", "data.bases_per_batch"),
@@ -239,7 +241,10 @@ def command(run: Callable[[DictConfig], Headline | None], name: str) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        _share_one_folder()
+        if name in RUNS:
+            _share_one_folder()
+        elif name not in TOGETHER:
+            _refuse_several(name)
         check_folders(sys.argv)
         arguments = overrides_first(sys.argv[1:])
         sys.argv[1:] = as_typed(arguments, model_is_a_path=name not in MODEL_IS_A_SHAPE)
@@ -325,6 +330,20 @@ def _share_one_folder() -> None:
         f"{several} processes of one run need one folder: set hydra.run.dir=<folder>, and ckpt_path=auto to "
         "resume in it when the job is queued again"
     )
+
+
+def _refuse_several(name: str) -> None:
+    """Refuse several processes of a command that would each do all of its work.
+
+    Raises:
+        UserError: there are several.
+    """
+    several = processes_started()
+    if several > 1:
+        raise UserError(
+            f"{name}: reads many short sequences, each faster by one process than by several together (got "
+            f"{several} processes); start one for each part of the input"
+        )
 
 
 def remove_if_unused(folder: Path) -> None:
