@@ -45,8 +45,8 @@ class Linear:
 def _affine(features: Tensor, model: Linear) -> Tensor:
     """Logits [n, C] of features [n, d], not of standardised ones: that would copy them.
 
-    Each output's weights lie together, [C, d]: of 4096 features of 4096 sequences to 2 outputs, on one core of
-    a CPU, the product takes 7 ms and its gradient too. As [d, C] they take 20 and 109 ms.
+    Each output's weights lie together, [C, d]: with 4096 features of 4096 sequences and 2 outputs, on a core
+    of a CPU the product takes 7 ms, and so does its gradient. As [d, C] they take 20 and 109 ms.
     """
     scaled = (model.rate[:, None] * model.weight).T.contiguous()
     return F.linear(features, scaled, model.bias - scaled @ model.mean)
