@@ -30,8 +30,8 @@ SHORT = (
     "scratch.n_layer=1",
     "decoder.context=both",
     "train.global_batch_size=8",
-    "train.max_steps=60",
-    "train.validate_every=30",
+    "train.max_steps=20",
+    "train.validate_every=10",
     "train.learning_rate=0.02",
     "task.bootstrap=20",
 )
