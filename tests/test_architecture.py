@@ -22,6 +22,7 @@ CONFIGURING = tuple(
         "resumed",
         "sweep",
         "unused",
+        "pages",
         "yaml_files",
     )
 )
@@ -42,6 +43,7 @@ LAYERS = (
     ("commands",),
     (
         *("pretrain", "finetune", "plan", "embed", "score", "tracks", "generate", "benchmark", "predict"),
+        *("attribute",),
         *("export", "prepare", "info", "__main__"),
     ),
 )

@@ -153,7 +153,7 @@ class SequenceModel(nn.Module):
         padding: Literal["right", "left"] = "right",
         chunk: int | None = None,
     ) -> Tensor:
-        """Logits [B, C], float32; of a regression its scaled outputs.
+        """Return logits [B, C], float32 (float64 of a model in float64); of a regression scaled outputs.
 
         Padding changes nothing: neither logits nor gradients depend on its side, amount or ids.
 
@@ -293,8 +293,8 @@ class SequenceModel(nn.Module):
         Windows may differ by less of their pooled vectors than a half precision of autocast can tell.
         """
         with torch.autocast(pooled[0].device.type, enabled=False):
-            logits = [self.head(one.to(self.head.weight.dtype)).float() for one in pooled]
-        return torch.stack(logits).mean(0)
+            logits = torch.stack([self.head(one.to(self.head.weight.dtype)) for one in pooled])
+        return (logits if logits.dtype == torch.float64 else logits.float()).mean(0)
 
     def _bases(self, tokens: Tensor) -> Tensor:
         """Return what `pool` needs to know of the tokens: uint8 [B, L]."""
