@@ -243,7 +243,7 @@ def _model_config(family: Any, values: Any, path: Path) -> ModelConfig:
 
 
 def _decoder(values: Any, path: Path) -> Question | None:
-    """What a fine-tuned model answers; None: nothing. Only questions per position have a window."""
+    """Return the head's configuration of a fine-tuned model, or None; only one per position has a window."""
     try:
         if isinstance(values, dict) and "window" in values:
             return PositionConfig.from_dict(values)
@@ -268,7 +268,7 @@ def _read_document(path: Path) -> dict[str, Any]:
 
 
 def _empty(config: ModelConfig, decoder: Question | None) -> Model:
-    """A model that waits for its weights."""
+    """Build a model without weights."""
     if decoder is None:
         return LanguageModel(config)
     if isinstance(decoder, PositionConfig):

@@ -22,6 +22,7 @@ CONFIGURING = tuple(
         "resumed",
         "sweep",
         "unused",
+        "pages",
         "yaml_files",
     )
 )
@@ -66,7 +67,7 @@ HOME_OF = {
     "h5py": {"inference"},
     "zarr": {"inference"},
     "anndata": {"inference"},
-    "pyBigWig": {"inference"},
+    "pyBigWig": {"data", "inference"},
 }
 
 

@@ -25,7 +25,8 @@ from dnamamba.datasets.base import DataConfig
 from dnamamba.inference.embedding import embed
 from dnamamba.models import DecoderConfig, ModelConfig, SequenceModel
 from dnamamba.objectives.task_config import TaskConfig
-from dnamamba.planning.plan import gib, plan_run
+from dnamamba.planning.plan import plan_run
+from dnamamba.planning.show import gib
 from dnamamba.training import baselines
 from dnamamba.training.config import FinetuneTrainConfig, TrainConfig
 from dnamamba.training.finetuning import Finetuning

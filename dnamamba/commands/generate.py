@@ -96,7 +96,7 @@ def generate_to_fasta(config: GenerateConfig) -> None:
 
 
 def _prompts(config: GenerateConfig, alphabet: Alphabet) -> dict[str, Ids]:
-    """Ids by what a header of the output calls the prompt."""
+    """Return the prompts' ids, by their names in the output's headers."""
     if (config.prompt is None) == (config.fasta is None):
         raise UserError("give either prompt=LETTERS or fasta=FILE, whose records are the prompts")
     if config.prompt is not None:

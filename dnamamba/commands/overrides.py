@@ -34,7 +34,7 @@ _CALL = re.compile(r"(?:choice|range|interval|glob|sort|shuffle|tag|str|extend_l
 
 
 def as_typed(arguments: Sequence[str], *, model_is_a_path: bool) -> list[str]:
-    """The arguments with names and paths quoted, and a single name for a list put into one.
+    """Return the arguments with names and paths quoted, and a single name for a list put into one.
 
     Args:
         arguments: of the command line, flags included.
@@ -77,13 +77,13 @@ def _quoted_override(argument: str, sweep: bool, model_is_a_path: bool) -> str:
 
 
 def empty(key: str) -> str:
-    """What is said of a key whose value is empty, as of a shell's variable that is not set."""
+    """Describe a key without a value, as from a shell's variable that is not set."""
     what = "a path" if key in PATHS | {"model"} else "a value"
     return f"{key}: is empty; give {what} or leave the key out"
 
 
 def split(text: str) -> list[str]:
-    """The text cut at its commas, but not at those within quotes, brackets or `${}`."""
+    """Return the text cut at its commas, but not at those within quotes, brackets or `${}`."""
     parts, depth, quote, before = [""], 0, "", ""
     for letter in text:
         if quote:
@@ -103,13 +103,13 @@ def split(text: str) -> list[str]:
 
 
 def map_keys(text: str) -> list[str]:
-    """The keys of `{0: a.fa, 1: b.fa}` as they are written."""
+    """Return the keys of `{0: a.fa, 1: b.fa}` as they are written."""
     inside = text.strip().removeprefix("{").removesuffix("}")
     return [part.partition(":")[0].strip() for part in split(inside) if part.strip()]
 
 
 def quoted(text: str) -> str:
-    """The text in quotes that Hydra takes off again; null, a quoted text and Hydra's functions stay."""
+    """Quote a text for Hydra, which takes quotes off again; null, quoted text and functions stay."""
     text = text.strip()
     if _is_ours(text):
         return text
@@ -119,7 +119,7 @@ def quoted(text: str) -> str:
 
 
 def _is_ours(text: str) -> bool:
-    """What must reach Hydra as it is."""
+    """Return whether an argument must reach Hydra unchanged."""
     text = text.strip()
     return text.lower() == "null" or _unquoted(text) != text or _CALL.match(text) is not None
 
@@ -132,7 +132,7 @@ def _quoted_list(text: str) -> str:
 
 
 def _quoted_map(text: str) -> str:
-    """`{a: one.fa, b: [two.fa, three.fa]}` with its paths in quotes."""
+    """Return `{a: one.fa, b: [two.fa, three.fa]}` with its paths in quotes."""
     entries = []
     for part in filter(str.strip, split(text.strip().removeprefix("{").removesuffix("}"))):
         name, _, value = part.partition(":")

@@ -19,7 +19,7 @@ LARGEST = 1 << 30
 def sheet_columns(
     path: Path, wanted: Callable[[Sequence[str]], Collection[str]]
 ) -> tuple[list[str], dict[str, list[str]], list[int], list[str]]:
-    """The header of the first sheet, the wanted columns as text, the numbers of the rows, and lines to say.
+    """Read the first sheet: header, the wanted columns as text, numbers of the rows, and notes to print.
 
     A formula counts as the value that Excel saved for it.
 
@@ -106,7 +106,7 @@ def _check_size(path: Path) -> None:
 
 
 def _filled(sheet: Any) -> Iterator[tuple[int, list[str]]]:
-    """The rows with a cell, and their numbers.
+    """Yield the rows with a cell, and their numbers.
 
     Rows are as wide as their last cell: by what the file says of its size, a cell at the end of the sheet
     would fill all 17 billion before it.

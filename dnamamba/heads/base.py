@@ -135,7 +135,7 @@ class Head:
         raise NotImplementedError(f"{type(self).__name__}.metrics")
 
     def notes(self, logits: Tensor, labels: Tensor) -> list[str]:
-        """Say what a metric leaves out of a set of sequences, one sentence each.
+        """Say what a metric leaves out of these sequences, one sentence each.
 
         Args:
             logits, labels: as in `metrics`.
@@ -173,7 +173,7 @@ class Head:
         raise NotImplementedError(f"{type(self).__name__}.written")
 
     def picture(self, logits: Tensor, labels: Tensor, title: str) -> Figure | None:
-        """Draw what the model makes of a set of sequences; None draws nothing.
+        """Draw the model's predictions for these sequences; None draws nothing.
 
         Args:
             logits, labels: as in `metrics`.

@@ -1,4 +1,4 @@
-"""One of several classes."""
+"""Classification: one of several classes per sequence."""
 
 from __future__ import annotations
 

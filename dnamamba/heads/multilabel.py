@@ -1,4 +1,4 @@
-"""Any of several labels, each a question of its own."""
+"""Multilabel classification: any of several labels, each predicted by itself."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Multilabel(Head):
     """Binary cross-entropy, the mean over the labels; labels are 0 or 1, float32 [n, C].
 
     A label is predicted where its logit is above 0, its probability above one half. Accuracy, F1, AUROC and
-    AUPRC are means over the labels, MCC is of the counts of all of them together. A label that none of the
+    AUPRC are means over the labels, MCC is computed from the counts of all labels. A label that none of the
     sequences has counts in no metric, one that all of them have in all but AUROC.
     """
 

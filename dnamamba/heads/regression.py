@@ -1,4 +1,4 @@
-"""A number."""
+"""Regression: one number per sequence."""
 
 from __future__ import annotations
 

@@ -176,7 +176,7 @@ class Records:
         return Plan([i for i, problem in enumerate(problems) if problem is None], problems, record, events)
 
     def site(self, row: VcfRow, can: Plan) -> Site:
-        """The site of what can be scored of a row: of `plan`, with `alts`."""
+        """Build the site of a row's alleles that can be scored: those of `plan`, with `alts`."""
         alts = [can.events.get(i) or row.alts[i] for i in can.alts]
         known = [alt for alt in alts if alt is not None]
         if not any(isinstance(alt, Event) for alt in known):

@@ -24,7 +24,7 @@ Strand = Literal["forward", "both"]
 STRANDS: tuple[Strand, ...] = get_args(Strand)
 LEARNT = ("attention", "positions")
 # What a model's file has no word for where it is as ever: older versions read such a file.
-_NEW = {"context": "forward", "conv": 0, "length": None}
+_NEW = {"context": "forward", "conv": 0, "length": None, "tasks": None}
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class DecoderConfig:
             that at each base a causal backbone has read both sides.
         conv: dilated convolutions over the hidden states before they are pooled.
         length: of every sequence, in bases, where `mode` is `positions`.
+        tasks: of `multitask`, each target's name, kind, number of logits, shift and scale.
 
     Raises:
         UserError: a value is out of range; the message names it.
@@ -62,6 +63,7 @@ class DecoderConfig:
     context: str = "forward"
     conv: int = 0
     length: int | None = None
+    tasks: list[dict[str, Any]] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", tuple(self.labels))

@@ -145,7 +145,7 @@ class Finetuning(Recipe):
         )
 
     def question(self, data: DataModule, mode: str) -> DecoderConfig:
-        """What is asked of the data's sequences, and how it is read.
+        """Return the head's configuration from the data's labels and the settings.
 
         Args:
             data: has the labels.
@@ -188,7 +188,7 @@ def in_epochs(train: TrainConfig, data: DataModule) -> list[str]:
 def pretrained_model(
     model: Model | ModelConfig | str | Path | None, alphabet: str | None
 ) -> tuple[dict[str, Tensor] | None, ModelConfig, str]:
-    """The backbone's weights, None where they are drawn; the shape; and what to call the source.
+    """Return the backbone's weights, None where they are drawn; the shape; and what to call the source.
 
     Raises:
         UserError: there is no model there, or it is of another alphabet than `data.alphabet` asks for.

@@ -54,22 +54,34 @@ class Report(Protocol):
     title: str
 
     def introduction(self) -> Sequence[str]:
-        """Lines to read before the first step."""
+        """Return lines to print before the first step."""
 
     def validation(self, metrics: dict[str, float]) -> str:
-        """What to say of a validation while training."""
+        """Describe a validation in a line, while training."""
 
     def finish(
         self, console: Console, folder: Path, outcomes: dict[str, Outcome], facts: dict[str, Any]
     ) -> dict[str, Any]:
-        """Write results and pictures into `folder`, print a table, and return the results."""
+        """Write results and pictures into `folder`, print a table, and return the results.
+
+        Args:
+            console: to print to.
+            folder: of the run.
+            outcomes: by split.
+            facts: steps and seconds of the training.
+        """
 
 
 class Fit(Protocol):
     """A way to find the weights, other than by gradient (`training/fits`)."""
 
     def fit(self, trainer: lightning.Trainer, task: Task, data: DataModule, console: Console) -> None:
-        """Give the model its weights."""
+        """Give the model its weights.
+
+        Args:
+            trainer, task, data: of the run.
+            console: shows the progress.
+        """
 
     def before_scoring(self, task: Task, split: str) -> None:
         """Give the model what it is scored with on a split."""
@@ -148,7 +160,7 @@ class Run:
         self._by_graphs = by_graphs(self.train, self.model, self.objective, self.data, self.trainer)
 
     def execute(self) -> Result | None:
-        """Train, save, score, report.
+        """Train, save, score and report.
 
         Returns:
             The result; None in a process that is not the run's first.
@@ -246,7 +258,7 @@ class Run:
             (self.folder / LOCK).unlink(missing_ok=True)
 
     def _log_at(self, step: int) -> None:
-        """The step of what is logged outside the training, where Lightning goes by its last."""
+        """Set the step of what is logged outside the training, where Lightning takes its last."""
         self.trainer.fit_loop.epoch_loop._batches_that_stepped = step
 
     def _begin(self, resumed: Resumed | None) -> None:
@@ -271,7 +283,7 @@ class Run:
                 logger.log_metrics(row, step)
 
     def _score(self, task: Task) -> dict[str, Outcome]:
-        """The metrics of every example of every split that is held out."""
+        """Return the metrics of every example of every split that is held out."""
         outcomes = {}
         if self.fit is None:
             # Which Lightning counts otherwise where a resumed run has no step left.
@@ -287,6 +299,6 @@ class Run:
 
 
 def size_of(model: Any) -> str:
-    """The family and size of a model, as a person reads it."""
+    """Return the family and size of a model, as a person reads it."""
     number = sum(parameter.numel() for parameter in model.parameters())
     return f"{model.config.family.rpartition('.')[2].capitalize()} with {number:,} parameters"

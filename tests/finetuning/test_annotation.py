@@ -151,7 +151,7 @@ def test_unusable_prediction_is_refused(trained: Path, settings: dict[str, objec
         ("decoder.mode=last", "decoder.mode: has no meaning for an answer per base or bin"),
         ("decoder.strand=both", "decoder.strand: has no meaning"),
         ("task.fit=closed", "fit=closed|task.fit"),
-        ("task.monitor=auroc", "task.monitor=auroc is none of loss, accuracy, f1, mcc, auprc"),
+        ("task.monitor=auroc", "task.monitor: expected one of loss, accuracy, f1, mcc, auprc (got auroc)"),
         ("train.chunk_bases=32", "train.chunk_bases: decoder.context=both"),
         ("data.annotation=null", "data.annotation: a FASTA and an annotation go together"),
         ("data.valid=[]", "data.valid: nothing is held out for it"),
