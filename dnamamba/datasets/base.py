@@ -160,6 +160,15 @@ class DataModule(lightning.LightningDataModule):
         return [1] * len(labels), len(labels)
 
     @property
+    def training_sequences(self) -> int | None:
+        """How many there are to train on; None where they are drawn without end."""
+        return None
+
+    def run_for(self, steps: int) -> None:
+        """Make the run one of so many steps; only where `training_sequences` is a number."""
+        raise NotImplementedError(f"{type(self).__name__}.run_for")
+
+    @property
     def common_length(self) -> int | None:
         """Bases of every sequence that is read, of all splits; None where they differ."""
         return None
