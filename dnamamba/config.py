@@ -22,6 +22,7 @@ from dnamamba.commands.experiments import conf_dir, register_experiments
 from dnamamba.commands.help import page
 from dnamamba.commands.mistakes import one_line, report
 from dnamamba.commands.overrides import LISTS, MAPS, MODEL_PATH, NAMES, as_typed, empty, map_keys
+from dnamamba.commands.pages import show
 from dnamamba.commands.resumed import own_configuration
 from dnamamba.commands.sweep import Headline, note
 from dnamamba.commands.sweep import report as report_sweep
@@ -189,7 +190,7 @@ def command(run: Callable[[DictConfig], Headline | None], name: str) -> None:
     and a signal ends them all. Any other exception is ours and keeps its traceback.
     """
     if {"--help", "-h"} & set(sys.argv[1:]):
-        print(page(name, sys.argv[1:]))
+        show(page(name, sys.argv[1:]))
         return
     failed = started = False
 

@@ -6,6 +6,8 @@ from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
 
+from dnamamba.commands.pages import show
+
 COMMANDS = {
     "pretrain": "pretrain a language model on a genome",
     "finetune": "fine-tune a model on labelled sequences",
@@ -30,7 +32,7 @@ def main() -> None:
     """Run the command that the first argument names: the console script `dnamamba`."""
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("--help", "-h"):
-        print(_page())
+        show(_page())
         return
     if name not in COMMANDS:
         close = get_close_matches(name, COMMANDS, n=1)
