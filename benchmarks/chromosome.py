@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 
 from dnamamba.commands.embed import EmbedConfig, embed_to_file
 from dnamamba.commands.tracks import TracksConfig, tracks_to_bigwig
-from dnamamba.data.intervals import Interval, parse_region
+from dnamamba.data.intervals import Interval
 from dnamamba.data.reader import RecordReader
+from dnamamba.data.regions import parse_region
 from dnamamba.inference import streaming
 from dnamamba.reports.figures import GRID, HELD_OUT, MUTED, SURFACE, save_figure
 
@@ -54,7 +55,7 @@ class GpuClock:
         streaming._copied = timed_copied
 
     def seconds(self) -> float:
-        """Since the last call."""
+        """Return the seconds since the last call."""
         torch.cuda.synchronize()
         total = sum(a.elapsed_time(b) for a, b in zip(self._begin, self._end, strict=True)) / 1e3
         self._begin.clear()
@@ -92,12 +93,12 @@ def measure(
 
 
 def soft_masked(fasta: Path, record: str) -> NDArray[np.bool_]:
-    """Which bases of a record are in lower case."""
+    """Return which bases of a record are in lower case."""
     return np.concatenate([letters >= ord("a") for letters in RecordReader(fasta).letters(record)])
 
 
 def by_repeat(track: Path, record: str, mask: NDArray[np.bool_]) -> list[dict[str, object]]:
-    """Bits per base in repeats and outside, over the whole record."""
+    """Return bits per base in repeats and outside, over the whole record."""
     file = pyBigWig.open(str(track))
     total, count = np.zeros(2), np.zeros(2, dtype=np.int64)
     for start in range(0, mask.size, BLOCK):
@@ -122,7 +123,7 @@ def by_repeat(track: Path, record: str, mask: NDArray[np.bool_]) -> list[dict[st
 
 
 def smoothed(bits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The mean over `SMOOTH` bases around each, of those that have a value."""
+    """Return the mean over `SMOOTH` bases around each, of those that have a value."""
     there = np.isfinite(bits)
     kernel = np.ones(SMOOTH)
     number = np.convolve(there, kernel, mode="same")
@@ -132,7 +133,7 @@ def smoothed(bits: NDArray[np.float64]) -> NDArray[np.float64]:
 def draw(
     track: Path, region: Interval, mask: NDArray[np.bool_], rows: list[dict[str, object]], model: str
 ) -> Figure:
-    """The smoothed bits per base along a region, with its repeats marked below."""
+    """Return the smoothed bits per base along a region, with its repeats marked below."""
     bits = -pyBigWig.open(str(track)).values(*region, numpy=True).astype(float)
     line = smoothed(bits)
     figure = Figure(figsize=(11, 4.2), layout="constrained", facecolor=SURFACE)

@@ -65,7 +65,7 @@ def build(name: str, device: str) -> LanguageModel:
 
 
 def random_bases(length: int, device: str) -> Tensor:
-    """uint8 [1, length + 1]."""
+    """Return random bases, uint8 [1, length + 1]."""
     generator = torch.Generator(device).manual_seed(1)
     return torch.randint(0, 4, (1, length + 1), generator=generator, device=device, dtype=torch.uint8)
 
@@ -76,7 +76,7 @@ def cross_entropy(logits: Tensor, bases: Tensor) -> Tensor:
 
 
 def add_gradients(model: LanguageModel, tokens: Tensor, chunk: int, autocast: bool = True) -> Tensor:
-    """Forward and backward of the mean loss over a sequence; returns it."""
+    """Run forward and backward of the mean loss over a sequence, and return the loss."""
     inputs, targets = tokens[:, :-1], tokens[:, 1:]
     bases = targets.numel()
     with torch.autocast("cuda", torch.bfloat16, enabled=autocast and tokens.is_cuda):
@@ -114,7 +114,7 @@ def graphs_of(model: LanguageModel, tokens: Tensor, chunk: int) -> Callable[[], 
 def results_of(
     model: LanguageModel, tokens: Tensor, chunk: int, autocast: bool = True, graphs: bool = False
 ) -> list[Tensor]:
-    """The loss and every parameter's gradient."""
+    """Return the loss and every parameter's gradient."""
     loss = graphs_of(model, tokens, chunk)() if graphs else add_gradients(model, tokens, chunk, autocast)
     gradients = [parameter.grad for parameter in model.parameters()]
     model.zero_grad(set_to_none=True)
@@ -166,7 +166,7 @@ def measure_gpu(part: Part, chunk: int, graphs: bool) -> tuple[float, float]:
 
 
 def median_of(step: Callable[[], None], steps: int) -> float:
-    """Milliseconds by events."""
+    """Return the median milliseconds of calls, by CUDA events."""
     laps = []
     for _ in range(steps):
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))

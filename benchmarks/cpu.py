@@ -52,7 +52,7 @@ def tokens(batch: int, length: int) -> Tensor:
 
 
 def train_step(model: nn.Module, bases: Tensor) -> None:
-    """Forward, next-base cross-entropy, backward."""
+    """Run forward, next-base cross-entropy and backward."""
     logits = model(bases).logits
     F.cross_entropy(logits[:, :-1].flatten(0, 1), bases[:, 1:].flatten()).backward()
     model.zero_grad(set_to_none=True)
@@ -113,7 +113,7 @@ def measure_speed(models: dict[str, nn.Module], shapes: Iterable[tuple[int, int]
 
 
 def transformers_model() -> nn.Module:
-    """The same sizes in transformers, which runs a PyTorch loop where its CUDA kernels are not installed."""
+    """Build the same sizes in transformers, whose loop is PyTorch's where its CUDA kernels are missing."""
     from transformers import MambaConfig as PeerConfig
     from transformers import MambaForCausalLM, logging
 
@@ -137,7 +137,7 @@ def lines_of(path: str) -> list[str]:
 
 
 def resident_peak() -> float:
-    """Peak resident memory of this process in MiB."""
+    """Return peak resident memory of this process in MiB."""
     for line in lines_of("/proc/self/status"):
         if line.startswith("VmHWM"):
             return int(line.split()[1]) / 2**10
@@ -171,7 +171,7 @@ def measure_memory(backend: str, lengths: Iterable[int], threads: int) -> list[R
 
 
 def surroundings() -> dict[str, str]:
-    """What a number means nothing without."""
+    """Return versions and processor, without which a time means nothing."""
     names = [
         line.split(":")[1].strip() for line in lines_of("/proc/cpuinfo") if line.startswith("model name")
     ]

@@ -34,7 +34,7 @@ HEADER = ["family", "parameters", "batch", "length", "step_ms", "step_gib", "for
 
 
 def median_of(call: Callable[[], None], device: str, repeats: int) -> tuple[float, float]:
-    """Milliseconds of a call, after one that does not count, and the peak GiB; 0 on a CPU."""
+    """Return the median milliseconds of a call, after one warm-up, and the peak GiB; 0 on a CPU."""
     call()
     on_gpu = device == "cuda"
     if on_gpu:

@@ -76,7 +76,7 @@ def require_agreement(model: LanguageModel, device: torch.device, limit: float =
 
 
 def timed(make_block: Callable[[], object], device: torch.device, repeats: int) -> float:
-    """Seconds a base, median over blocks."""
+    """Return the median seconds per base over blocks."""
     times = []
     for _ in range(repeats + 1):
         _wait(device)
@@ -126,7 +126,7 @@ def _row(
 
 
 def unmasked(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, **options: Any) -> Any:
-    """Attention over all that is in the cache; causal where a prompt is read."""
+    """Attend to all that is in the cache; causally while a prompt is read."""
     y = F.scaled_dot_product_attention(
         query, key, value, is_causal=query.shape[2] > 1, scale=options.get("scaling")
     )
@@ -134,7 +134,7 @@ def unmasked(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, 
 
 
 def llama(parameters: int, width: int, blocks: int, longest: int, device: torch.device) -> Any:
-    """A Llama with as many parameters as ours; a Transformer block for two of Mamba, as the paper counts."""
+    """Build a Llama with as many parameters as ours: one Transformer block per two of Mamba (the paper)."""
     from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM, logging
 
     logging.set_verbosity_error()

@@ -90,7 +90,7 @@ def gate() -> None:
 
 
 def weights(shape: torch.Size) -> Tensor:
-    """What outputs count for in a loss, as bf16 can say it: gradients begin without a rounding."""
+    """Return the weights of outputs in a loss, exact in bf16, so that gradients begin without rounding."""
     return (
         torch.randn(shape, generator=torch.Generator("cuda").manual_seed(1), device="cuda")
         .bfloat16()
@@ -180,7 +180,7 @@ def copy_rate() -> float:
 
 
 def picture(rows: list[Row], path: Path) -> None:
-    """Forward plus backward against L at B = 1, E = 1,024."""
+    """Draw forward plus backward against L at B = 1, E = 1,024."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")

@@ -99,12 +99,12 @@ class Worker:
         self.ranks = ranks_of_context(gpus, gpus, device.type)
 
     def tokens(self, length: int, seed: int = 0) -> Tensor:
-        """uint8 [1, length + 1], the same on all ranks for one seed."""
+        """Return tokens, uint8 [1, length + 1], the same on all ranks for one seed."""
         draw = torch.Generator().manual_seed(seed)
         return torch.randint(0, 4, (1, length + 1), generator=draw, dtype=torch.uint8).to(self.device)
 
     def build(self, name: str, how: str) -> tuple[LanguageModel, nn.Module]:
-        """A model, and what is called for it."""
+        """Build a model, and return it with the function that adds its gradients."""
         torch.manual_seed(0)
         width, depth = MODELS[name]
         model = LanguageModel(MambaConfig(d_model=width, n_layer=depth, vocab_size=8)).to(self.device)
@@ -120,7 +120,7 @@ class Worker:
         return model, DistributedDataParallel(model)
 
     def add_gradients(self, model: nn.Module, tokens: Tensor, case: Case, autocast: bool = True) -> Tensor:
-        """Forward and backward of the mean loss of what this rank reads; returns it."""
+        """Run forward and backward of this rank's share of the mean loss, and return it."""
         inputs, targets = tokens[:, :-1], tokens[:, 1:]
         parts = self.gpus if case.how == "context" else 1
 
@@ -141,7 +141,7 @@ class Worker:
         return loss.detach()
 
     def measure(self, case: Case) -> list[float]:
-        """Median and slowest milliseconds of a step, and the peak in GiB, of all ranks the largest."""
+        """Return median and slowest milliseconds of a step, and the peak in GiB, of all ranks the largest."""
         model, called = self.build(case.model, case.how)
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
         tokens = self.tokens(case.length, 1 if case.how == "context" else 1 + self.rank)
@@ -160,7 +160,7 @@ class Worker:
         return found.tolist()
 
     def errors(self, case: Case, autocast: bool) -> tuple[float, float]:
-        """How far loss and gradients on all ranks are from those of one: relative, the largest."""
+        """Return the largest relative difference between loss and gradients on all ranks and on one."""
         tokens = self.tokens(case.length)
         alone, called_alone = self.build(case.model, "alone")
         together, called = self.build(case.model, "context")
@@ -174,7 +174,7 @@ class Worker:
         return float((ours / self.gpus - loss).abs() / loss), worst
 
     def wait(self) -> None:
-        """Until everyone's work is done."""
+        """Wait until all processes have ended."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
         dist.barrier()
@@ -189,7 +189,7 @@ class Worker:
 
 
 def work(rank: int, gpus: int, store: str, on_gpu: bool, cases: list[Case], path: Path) -> None:
-    """One process of a count; the first writes each row as soon as there is one."""
+    """Work as one process of several; the first writes each row as soon as there is one."""
     device = torch.device("cuda", rank) if on_gpu else torch.device("cpu")
     if on_gpu:
         torch.cuda.set_device(device)
@@ -223,7 +223,7 @@ def work(rank: int, gpus: int, store: str, on_gpu: bool, cases: list[Case], path
 
 
 def table(rows: list[list[str]]) -> list[list[str]]:
-    """The rows with their speed relative to the same case of the first count."""
+    """Return the rows with their speed relative to the same case of the first count."""
     first: dict[tuple[str, ...], float] = {}
     found = []
     for row in rows:

@@ -24,7 +24,7 @@ GROWTH = [("1.4M", 1, 2**k) for k in range(16, 20)]
 def measure(
     name: str, batch: int, length: int, checkpointing: bool, steps: int
 ) -> tuple[float, float, float]:
-    """Milliseconds a training step, its peak GiB, and milliseconds a forward pass without gradients."""
+    """Return milliseconds and peak GiB of a training step, and milliseconds of a forward pass."""
     torch.manual_seed(0)
     width, depth = MODELS[name]
     model = LanguageModel(MambaConfig(d_model=width, n_layer=depth, vocab_size=8)).cuda()

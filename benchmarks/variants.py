@@ -29,7 +29,7 @@ Variant = tuple[str, int, str, str]
 
 
 def snvs(genome: Genome, count: int) -> list[Variant]:
-    """At known bases of the longest record, sorted."""
+    """Draw single-base variants at known bases of the longest record, sorted."""
     name = max(genome.lengths, key=lambda name: genome.lengths[name])
     draw = np.random.default_rng(0)
     known = np.flatnonzero(genome.fetch(name) < 4)

@@ -41,12 +41,12 @@ class Prepared(NamedTuple):
 
     @classmethod
     def in_folder(cls, folder: Path, name: str) -> Prepared:
-        """The paths for a genome of this name."""
+        """Return the paths for a genome of this name."""
         endings = ("fa.gz", "fa.gz.fai", "fa.gz.gzi", "chromosomes.tsv")
         return cls(*(folder / f"{name}.{ending}" for ending in endings))
 
     def newer_than(self, source: Path) -> bool:
-        """Whether all of them are there and were made after a file."""
+        """Return whether all of them exist and are newer than a file."""
         made = source.stat().st_mtime_ns
         return all(path.exists() and path.stat().st_mtime_ns >= made for path in self)
 

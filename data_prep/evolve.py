@@ -38,7 +38,7 @@ class Rates:
 
     @classmethod
     def scaled(cls, relative: Substitutions, cpg_share: float) -> Rates:
-        """Rates with the mean `relative.per_site` where that share of the sites is in a CpG."""
+        """Return rates with the mean `relative.per_site` where that share of the sites is in a CpG."""
         transition = np.array([relative.transition, relative.cpg_transition])
         transversion = np.array([relative.transversion, relative.cpg_transversion])
         mean = np.array([1 - cpg_share, cpg_share]) @ (transition + transversion)
@@ -47,7 +47,7 @@ class Rates:
 
 
 def in_cpg(ids: Ids, place: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether sites are a C before a G or a G after a C."""
+    """Return whether sites are a C before a G or a G after a C."""
     before = np.where(place > 0, ids[place - 1], _N)
     after = np.where(place + 1 < ids.size, ids[np.minimum(place + 1, ids.size - 1)], _N)
     here = ids[place]
@@ -55,7 +55,7 @@ def in_cpg(ids: Ids, place: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def cpg_sites(ids: Ids) -> int:
-    """How many sites of a sequence are in a CpG."""
+    """Return how many sites of a sequence are in a CpG."""
     return 2 * int(np.count_nonzero((ids[:-1] == _C) & (ids[1:] == _G)))
 
 
@@ -76,7 +76,7 @@ def evolve(
     families: Mapping[str, Ids],
     rng: np.random.Generator,
 ) -> tuple[Ids, Counter[str]]:
-    """The sequence at the end of a branch, and how many changes of each kind were made.
+    """Return the sequence at the end of a branch, and how many changes of each kind were made.
 
     Args:
         ids: uint8 [length], at the beginning of the branch; not written to.
@@ -127,7 +127,7 @@ def _substitute(ids: Ids, time: float, rates: Rates, rng: np.random.Generator, c
 
 
 def _places(ids: Ids, expected: float, rng: np.random.Generator) -> list[int]:
-    """Places for a Poisson number of changes; none next to N or at the ends."""
+    """Draw positions of a Poisson number of changes; none next to N or at the ends."""
     place = rng.integers(1, max(2, ids.size), size=rng.poisson(expected))
     place = place[place < ids.size]
     return [int(p) for p in place[(ids[place] < _N) & (ids[place - 1] < _N)]]

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
 from data_prep.lock import Lock, Recorded
+from data_prep.published import published_md5
 from data_prep.sources import RemoteFile, check_url
 from dnamamba.data.progress import reading
 from dnamamba.errors import UserError
@@ -93,7 +94,7 @@ def _receive_all(file: RemoteFile, part: Path, sleep: Callable[[float], None]) -
 
 
 def _receive(file: RemoteFile, part: Path) -> None:
-    """One attempt: the rest of the file, appended to the part, or all of it."""
+    """Make one attempt: append the rest of the file to the part, or fetch all of it."""
     tag = _tag_of(part)
     have = _size(part) if tag.exists() else 0
     headers = {"User-Agent": "dnamamba", "Accept-Encoding": "identity"}
@@ -166,7 +167,7 @@ class _Range(NamedTuple):
 
 
 def _range_of(response: Any) -> _Range:
-    """What the header Content-Range says: `bytes 10-19/20`, or `bytes */20` where nothing is sent."""
+    """Parse the header Content-Range: `bytes 10-19/20`, or `bytes */20` if nothing is sent."""
     found = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", response.headers["Content-Range"] or "")
     if not found:
         return _Range(-1, None)
@@ -207,10 +208,12 @@ def _check(path: Path, file: RemoteFile, lock: Lock, advice: str) -> Recorded:
             done(len(piece))
     found = Recorded(size, sha256.hexdigest())
     first = lock.get(file.url)
+    listed = published_md5(path)
     checks = [
         ("bytes", size, file.size, "published"),
         ("SHA-256", found.sha256, file.sha256, "published"),
         ("MD5", md5.hexdigest(), file.md5, "published"),
+        ("MD5", md5.hexdigest(), listed and listed[0], f"in {listed and listed[1]}"),
         ("SHA-256", found.sha256, first and first.sha256, f"in {lock.path}"),
     ]
     for what, actual, expected, where in checks:
@@ -240,7 +243,7 @@ def _forget(part: Path) -> None:
 
 
 def _tag_of(part: Path) -> Path:
-    """Where the server's name for this version of the file is kept."""
+    """Return the file that keeps the server's name for this version."""
     return part.with_name(f"{part.name}.etag")
 
 

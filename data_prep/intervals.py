@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
 def split_by_chromosome(
     genome: Genome, *, valid: Sequence[str], test: Sequence[str], length: int = SEGMENT_LENGTH
 ) -> Splits:
-    """Segments of `length` bases of a genome, split by chromosomes or by intervals such as `chr9:0-5000000`.
+    """Cut a genome into segments of `length` bases, split by chromosomes or intervals (`chr9:0-5000000`).
 
     Raises:
         UserError: a chromosome that is unknown, bases that are named twice or not there, a split without a
@@ -111,7 +111,7 @@ def write_split_intervals(path: Path, splits: Splits, names: Sequence[str]) -> N
 
 
 def summary(splits: Splits) -> str:
-    """The number of segments and bases of each split, in a line."""
+    """Return the number of segments and bases of each split, in a line."""
     return "; ".join(
         f"{name} {len(intervals):,} segments, {sum(interval.length for interval in intervals):,} bases"
         for name, intervals in splits._asdict().items()
@@ -119,7 +119,7 @@ def summary(splits: Splits) -> str:
 
 
 def _region(text: str, genome: Genome) -> Interval:
-    """A whole chromosome, or `name:start-end`."""
+    """Parse a whole chromosome, or `name:start-end`."""
     name, _, bounds = text.rpartition(":")
     numbers = re.fullmatch(r"([0-9]{1,18})-([0-9]{1,18})", bounds)
     if text in genome.lengths or not numbers:
@@ -136,7 +136,7 @@ def _region(text: str, genome: Genome) -> Interval:
 
 
 def _without(record: Interval, holes: Iterable[Interval]) -> Iterable[Interval]:
-    """What is left of a record without some of its intervals, which are sorted and do not overlap."""
+    """Return a record without some of its intervals, which are sorted and do not overlap."""
     start = record.start
     for hole in holes:
         if hole.name == record.name:

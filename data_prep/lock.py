@@ -39,7 +39,7 @@ class Lock:
                 ) from None
 
     def get(self, url: str) -> Recorded | None:
-        """What was first downloaded from a URL."""
+        """Return the record of the first download from a URL."""
         return self._entries.get(url)
 
     def record(self, url: str, recorded: Recorded) -> None:

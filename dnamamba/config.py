@@ -23,10 +23,13 @@ from dnamamba.commands.help import page
 from dnamamba.commands.mistakes import one_line, report
 from dnamamba.commands.overrides import LISTS, MAPS, MODEL_PATH, NAMES, as_typed, empty, map_keys
 from dnamamba.commands.resumed import own_configuration
+from dnamamba.commands.sweep import Headline, note
+from dnamamba.commands.sweep import report as report_sweep
 from dnamamba.commands.unused import check_unused
 from dnamamba.commands.yaml_files import check_folders
 from dnamamba.errors import Interrupted, Terminated, UserError, signal_of
 from dnamamba.escaping import printable
+from dnamamba.reached import forget, stopped_line
 from dnamamba.shortages import shortage
 
 T = TypeVar("T")
@@ -174,8 +177,10 @@ def _last_unit(cfg: DictConfig, overrides: Sequence[str]) -> None:
                 OmegaConf.update(cfg, other, None)
 
 
-def command(run: Callable[[DictConfig], None], name: str) -> None:
+def command(run: Callable[[DictConfig], Headline | None], name: str) -> None:
     """Compose `name`.yaml with the command line's overrides and call `run`; the body of every entry point.
+
+    What `run` returns goes to Hydra, whose sweepers may choose by it; a sweep ends with a table of it.
 
     A user's mistake ends in one line on standard error and status 1, a signal in 128 and its number: 130
     for Ctrl-C, 143 for SIGTERM. Neither leaves an empty run folder behind. In a sweep a mistake ends its job
@@ -186,9 +191,10 @@ def command(run: Callable[[DictConfig], None], name: str) -> None:
         return
     failed = started = False
 
-    def job(cfg: DictConfig) -> None:
+    def job(cfg: DictConfig) -> float | None:
         nonlocal failed, started
         started = True
+        forget()
         # By which SLURM says that the time is nearly up. A training asks for it as long as it can be stopped;
         # what only has a picture left to draw, or never asks, would die of it.
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
@@ -197,7 +203,7 @@ def command(run: Callable[[DictConfig], None], name: str) -> None:
             overrides = HydraConfig.get().overrides.task
             cfg = own_configuration(settled(cfg, overrides), overrides)
             check_unused(cfg, overrides)
-            run(cfg)
+            return note(run(cfg))
         except (UserError, OmegaConfBaseException) as error:
             remove_if_unused(output_dir())
             report(one_line(error))
@@ -210,7 +216,7 @@ def command(run: Callable[[DictConfig], None], name: str) -> None:
             if process_number() > 0:
                 # Launchers kill the others where one has failed, and process 0 may still have a job to queue.
                 sys.exit(0)
-            message = str(stop) or "interrupted before the first step"
+            message = str(stop) or stopped_line()
             print(f"dnamamba: {printable(message)}", file=sys.stderr)
             sys.exit(stop.status if isinstance(stop, Interrupted) else 128 + signal_of(stop))
         except Exception as error:
@@ -220,6 +226,7 @@ def command(run: Callable[[DictConfig], None], name: str) -> None:
             remove_if_unused(output_dir())
             report(line)
             failed = True
+        return None
 
     job.__module__, job.__name__ = run.__module__, name
     # Hydra would print its own, longer report of a mistake; this makes it hand the exception to us instead.
@@ -247,13 +254,15 @@ def command(run: Callable[[DictConfig], None], name: str) -> None:
         report("the command line is nested too deeply")
         failed = True
     except ValueError as error:  # Hydra's own, of a group that is null or a number
-        if started:
+        if started and not failed:  # once a job has failed, a sweeper may find nothing to choose from
             raise
         report(one_line(error))
         failed = True
     except KeyboardInterrupt as stop:
-        print("dnamamba: interrupted before the first step", file=sys.stderr)
+        print(f"dnamamba: {stopped_line()}", file=sys.stderr)
         sys.exit(128 + signal_of(stop))
+    finally:
+        report_sweep()
     if failed:
         sys.exit(1)
     _leave_the_other_processes()

@@ -5,12 +5,13 @@
 
 from omegaconf import DictConfig
 
-from dnamamba.commands.paths import check_paths
+from dnamamba.commands.paths import check_given, check_paths
 from dnamamba.config import command, typed
 
 
 def run(cfg: DictConfig) -> None:
     """Embed as `cfg` says."""
+    check_given(cfg)
     check_paths(cfg, "model", "fasta", "bed")
     from dnamamba.commands.embed import EmbedConfig, embed_to_file  # imports torch
 

@@ -46,5 +46,5 @@ class Terminated(KeyboardInterrupt):
 
 
 def signal_of(stop: KeyboardInterrupt) -> signal.Signals:
-    """The signal that ended a command: SIGINT, of Ctrl-C, unless it says another."""
+    """Return the signal that ended a command: SIGINT, of Ctrl-C, unless it says another."""
     return stop.number if isinstance(stop, Terminated) else signal.SIGINT

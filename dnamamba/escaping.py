@@ -25,7 +25,7 @@ _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?(n
 
 
 def printable(text: str) -> str:
-    """The text as it may be shown: what a terminal would obey, or not show, as an escape such as `\\x1b`.
+    """Return a text for a terminal: what it would obey, or not show, becomes an escape such as `\\x1b`.
 
     >>> printable("a\\x1b[1mb")
     'a\\\\x1b[1mb'
@@ -38,14 +38,14 @@ def printable(text: str) -> str:
 
 
 def bounded(text: str) -> str:
-    """The text, of at most about `LONGEST` characters: of a longer one the begin and the end."""
+    """Return the text, of at most about `LONGEST` characters: of a longer one the begin and the end."""
     if len(text) <= LONGEST:
         return text
     return f"{text[: LONGEST - _END]} [...] {text[-_END:]}"
 
 
 def drawable(text: str, longest: int = 200) -> str:
-    """The text for a picture: printable, at most about `longest` characters a line; line ends stay."""
+    """Return the text for a picture: printable, at most about `longest` characters a line; line ends stay."""
     return "\n".join(_short(printable(line), longest) for line in text.split("\n"))
 
 
@@ -55,7 +55,7 @@ def _short(line: str, longest: int) -> str:
 
 
 def cell(value: object) -> str:
-    """The text of a cell of a TSV table: one line, nothing a terminal obeys, no formula.
+    """Return the text of a cell of a TSV table: one line, nothing a terminal obeys, no formula.
 
     What a spreadsheet would compute, such as `=1+1`, gets an apostrophe before it, which spreadsheets take
     for "this is text". Numbers stay as they are, and so do `+` and `-` alone.

@@ -2,11 +2,14 @@
 
 from omegaconf import DictConfig
 
+from dnamamba.commands.paths import check_given, check_paths
 from dnamamba.config import command, typed
 
 
 def run(cfg: DictConfig) -> None:
     """Export as `cfg` says."""
+    check_given(cfg)
+    check_paths(cfg, "model")
     from dnamamba.commands.export import ExportConfig, export_to_folder  # imports torch
 
     export_to_folder(typed(cfg, ExportConfig, ""))

@@ -67,6 +67,20 @@ def _lock(path: Path) -> int:
 
 
 @contextmanager
+def new_folder(path: Path) -> Iterator[None]:
+    """Make a folder for what is about to be written; on an error it is removed again if it was left empty."""
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # it is not empty
+            for folder in made:
+                folder.rmdir()
+        raise
+
+
+@contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A path next to `path` to write to, of the same suffix; renamed at the end, removed on an error.
 

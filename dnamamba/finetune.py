@@ -2,15 +2,22 @@
 
 from omegaconf import DictConfig
 
-from dnamamba.commands.paths import check_paths
+from dnamamba.commands.paths import check_given, check_paths
+from dnamamba.commands.sweep import Headline
 from dnamamba.config import command, output_dir, remove_if_unused
 
+FILES = (
+    *(f"data.{key}" for key in ("folder", "classes", "fasta", "labels", "bed", "table")),
+    *(f"data.{key}" for key in ("species", "valid_species", "test_species", "homology")),
+    "ckpt_path",
+)
 
-def run(cfg: DictConfig) -> None:
+
+def run(cfg: DictConfig) -> Headline | None:
     """Fine-tune, predict or plan as `cfg` says, into Hydra's output folder."""
-    if cfg.mode != "plan" and cfg.model != "scratch":
-        check_paths(cfg, "model")
-    check_paths(cfg, *(f"data.{key}" for key in ("folder", "fasta", "labels", "bed", "table")))
+    if cfg.mode != "plan":
+        check_given(cfg)
+        check_paths(cfg, *([] if cfg.model == "scratch" else ["model"]), *FILES)
     # torch and Lightning take seconds: only once the configuration is right
     if cfg.mode == "predict":
         from dnamamba.commands.predict_mode import predict
@@ -22,9 +29,10 @@ def run(cfg: DictConfig) -> None:
         print_finetuning_plan(cfg)
         remove_if_unused(output_dir())
     else:
-        from dnamamba.commands.finetune import finetune
+        from dnamamba.commands.finetune import finetune_and_judge
 
-        finetune(cfg, output_dir())
+        return finetune_and_judge(cfg, output_dir())[1]
+    return None
 
 
 def main() -> None:

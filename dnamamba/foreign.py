@@ -40,12 +40,12 @@ class Foreign(NamedTuple):
 
 
 def layouts() -> dict[str, Layout]:
-    """Every layout by its name."""
+    """Import and return every layout, by name."""
     return {layout.name: layout for home in HOMES for layout in import_module(home).LAYOUTS}
 
 
 def read_foreign(folder: Path, document: dict[str, Any]) -> Foreign:
-    """The model in a folder whose `config.json` is not ours.
+    """Return the model in a folder whose `config.json` is not ours.
 
     Args:
         folder: with the weights, in one file or several.
@@ -118,7 +118,7 @@ def write_foreign(
 
 
 def _alphabet(folder: Path) -> str | None:
-    """What dnamamba.json says of the letters; None where there is none."""
+    """Return the alphabet that dnamamba.json names; None without that file."""
     path = folder / OURS
     if not path.is_file():
         return None
@@ -132,7 +132,7 @@ def _alphabet(folder: Path) -> str | None:
 
 
 def _tensors(folder: Path) -> tuple[dict[str, Tensor], Path]:
-    """All tensors of a folder, and the file that they are from.
+    """Return all tensors of a folder, and the file that they are from.
 
     Raises:
         UserError: there are none, a part is missing, or two sets of files differ.
@@ -187,7 +187,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _need_same(safe: dict[str, Tensor], old: dict[str, Tensor], folder: Path) -> None:
-    """Both files may be there; what they both have must be the same, and one must not have more tensors.
+    """Refuse two weight files that differ in a tensor or in which tensors they have.
 
     safetensors leaves out what shares memory with another tensor: what only the older file has must equal
     some tensor of the other.

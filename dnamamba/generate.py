@@ -2,12 +2,13 @@
 
 from omegaconf import DictConfig
 
-from dnamamba.commands.paths import check_paths
+from dnamamba.commands.paths import check_given, check_paths
 from dnamamba.config import command, typed
 
 
 def run(cfg: DictConfig) -> None:
     """Generate as `cfg` says."""
+    check_given(cfg, ("prompt", "fasta"))
     check_paths(cfg, "model", "fasta")
     from dnamamba.commands.generate import GenerateConfig, generate_to_fasta  # imports torch
 

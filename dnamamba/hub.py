@@ -13,7 +13,7 @@ _SAFE, _OLD = ["*.safetensors"], ["pytorch_model*.bin"]
 
 
 def is_name(path: str) -> bool:
-    """Whether a text has the form `owner/name` and is not a path here; what begins with a folder here is not.
+    """Return whether a text has the form `owner/name` and does not begin with a folder that exists here.
 
     >>> is_name("state-spaces/mamba-130m"), is_name("/data/model"), is_name("model")
     (True, False, False)
@@ -22,7 +22,7 @@ def is_name(path: str) -> bool:
 
 
 def fetched(name: str) -> Path:
-    """The folder of a repository's newest or named revision; downloaded once, it is found offline.
+    """Return the folder of a repository's newest or named revision; downloaded once, it is found offline.
 
     Raises:
         UserError: huggingface_hub is not installed, or the repository can't be had.

@@ -1,5 +1,6 @@
 """`python -m dnamamba.info`: versions, devices, which kernels would run and why, and a test of them."""
 
+import signal
 import sys
 
 PAGE = """usage: dnamamba info
@@ -20,9 +21,14 @@ def main() -> None:
     if sys.argv[1:]:
         print(f"dnamamba: error: {sys.argv[1]}: info has no settings; leave it out", file=sys.stderr)
         sys.exit(1)
-    from dnamamba.commands.environment import report  # imports torch
+    try:
+        from dnamamba.commands.environment import report  # imports torch
 
-    sys.exit(0 if report() else 1)
+        agrees = report()
+    except KeyboardInterrupt:
+        print("dnamamba: stopped before all kernels were tested", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+    sys.exit(0 if agrees else 1)
 
 
 if __name__ == "__main__":

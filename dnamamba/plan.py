@@ -15,7 +15,7 @@ def run(cfg: DictConfig) -> None:
 
 
 def main() -> None:
-    """The console script `dnamamba-plan`."""
+    """Run the console script `dnamamba-plan`."""
     command(run, "plan")
 
 

@@ -9,7 +9,7 @@ from dnamamba.errors import UserError
 
 
 def imported(path: str, kind: type, key: str) -> Any:
-    """The class at an import path that the user has written, such as `my_package.models.GruConfig`.
+    """Return the class at an import path that the user has written, such as `my_package.models.GruConfig`.
 
     Args:
         path: module and name, joined by a dot.
@@ -31,7 +31,7 @@ def imported(path: str, kind: type, key: str) -> Any:
 
 
 def untrusted_module(name: str, known: Mapping[str, str]) -> str:
-    """The module that a name from a file would import and nobody has; "" where there is none.
+    """Return the module that a name from a file would import and nobody has; "" where there is none.
 
     Args:
         name: one of `known`, or an import path.

@@ -5,12 +5,13 @@
 
 from omegaconf import DictConfig
 
-from dnamamba.commands.paths import check_paths
+from dnamamba.commands.paths import check_given, check_paths
 from dnamamba.config import command, typed
 
 
 def run(cfg: DictConfig) -> None:
     """Predict as `cfg` says."""
+    check_given(cfg, ("fasta", "table"))
     check_paths(cfg, "model", "fasta", "bed", "table", "labels", "vcf")
     from dnamamba.commands.predict import PredictConfig, predict_to_file  # imports torch
 

@@ -2,15 +2,19 @@
 
 from omegaconf import DictConfig
 
+from dnamamba.commands.paths import check_given, check_paths
+from dnamamba.commands.sweep import Headline
 from dnamamba.config import command, output_dir
 
 
-def run(cfg: DictConfig) -> None:
+def run(cfg: DictConfig) -> Headline | None:
     """Pretrain as `cfg` says, into Hydra's output folder."""
+    check_given(cfg)
+    check_paths(cfg, "data.fasta", "data.intervals", "ckpt_path")
     # torch and Lightning take seconds: only once the configuration is right
-    from dnamamba.commands.pretrain import pretrain
+    from dnamamba.commands.pretrain import pretrain_and_judge
 
-    pretrain(cfg, output_dir())
+    return pretrain_and_judge(cfg, output_dir())[1]
 
 
 def main() -> None:

@@ -2,12 +2,13 @@
 
 from omegaconf import DictConfig
 
-from dnamamba.commands.paths import check_paths
+from dnamamba.commands.paths import check_given, check_paths
 from dnamamba.config import command, typed
 
 
 def run(cfg: DictConfig) -> None:
     """Score as `cfg` says."""
+    check_given(cfg, ("vcf", "region"))
     check_paths(cfg, "model", "fasta", "vcf")
     from dnamamba.commands.score import ScoreConfig, score  # imports torch
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 
 def shortage(error: BaseException) -> str | None:
-    """One line for a run that ended for want of memory or shared memory; None of any other error.
+    """Describe a lack of memory or shared memory in a line; None for any other error.
 
     >>> shortage(MemoryError("Unable to allocate 32.0 TiB"))
     'too little memory (Unable to allocate 32.0 TiB); use smaller batches, or a machine with more'
@@ -38,7 +38,7 @@ def _of_shared_memory(error: BaseException) -> bool:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error, and those on whose account it was raised."""
+    """Yield the error, and those on whose account it was raised."""
     seen: set[int] = set()
     now: BaseException | None = error
     while now is not None and id(now) not in seen:

@@ -1,8 +1,8 @@
-"""Run notebooks, and write what a reader sees: Markdown with pictures beside it.
+"""Run notebooks, and write what a reader sees: Markdown with pictures next to it.
 
     python notebooks/render.py OUT [NOTEBOOK ...]
 
-Without NOTEBOOKs, all that lie beside this file, for docs/notebooks. They run in a folder of their own, which
+Without NOTEBOOKs, all next to this file, for docs/notebooks. They run in a folder of their own, which
 is removed; a cell that fails ends it with its traceback, and nothing of that notebook is written. The
 notebooks themselves are not touched: they are kept without outputs. pip install nbclient ipykernel.
 """
@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
     parser.add_argument("out", type=Path, help="folder for the Markdown and the pictures")
-    parser.add_argument("notebooks", type=Path, nargs="*", help="default: all beside this file")
+    parser.add_argument("notebooks", type=Path, nargs="*", help="default: all next to this file")
     options = parser.parse_args()
     # A cell's `python` is the one that runs this.
     os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
@@ -46,7 +46,7 @@ def run(notebook: nbformat.NotebookNode, folder: str) -> None:
 
 
 def write(notebook: nbformat.NotebookNode, name: str, out: Path, *, folder: str) -> None:
-    """`name`.md and `name`_1.png, ... in `out`; paths below `folder`, where it ran, are made relative."""
+    """Write `name`.md and `name`_1.png, ... to `out`; paths below `folder`, where it ran, become relative."""
     parts = []
     pictures = 0
     for cell in notebook.cells:

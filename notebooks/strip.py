@@ -2,7 +2,7 @@
 
     python notebooks/strip.py [NOTEBOOK ...]
 
-Without NOTEBOOKs, all that lie beside this file. Cells keep their ids.
+Without NOTEBOOKs, all that lie next to this file. Cells keep their ids.
 """
 
 import sys
@@ -17,7 +17,7 @@ METADATA = {
 
 
 def stripped(text: str) -> str:
-    """The notebook in `text` as it is kept in git."""
+    """Return the notebook in `text` as it is kept in git."""
     notebook = nbformat.reads(text, as_version=4)
     notebook.metadata = METADATA
     for cell in notebook.cells:

@@ -56,7 +56,7 @@ class Trial:
 
 
 def trials(table: str) -> list[Trial]:
-    """Every reader free and frozen; of three of them other rates, epochs and strands."""
+    """Return the settings to run: every reader with free and frozen backbone, three with other rates too."""
     base = Trial(table, "mean")
     made = [replace(base, reader=reader, frozen=frozen) for frozen in (False, True) for reader in READERS]
     for reader in ("mean", "attention-both", "positions"):
@@ -97,7 +97,7 @@ def _training_sequences(data: LabelledConfig) -> int:
 
 
 def baselines(table: str, out: Path) -> list[dict[str, object]]:
-    """What the first trial of a table wrote of the simple models."""
+    """Return what the first trial of a table wrote of the simple models."""
     found = json.loads((out / trials(table)[0].name / "metrics.json").read_text())
     rows = []
     for name, scores in found["baselines"].items():

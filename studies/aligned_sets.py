@@ -44,7 +44,7 @@ class Transcript(NamedTuple):
     exons: list[tuple[int, int]]
 
     def junctions(self) -> Iterator[tuple[str, int]]:
-        """`donor` or `acceptor`, and the first base behind the junction on the forward strand."""
+        """Yield `donor` or `acceptor`, and the first base behind the junction on the forward strand."""
         for (_, end), (start, _) in zip(self.exons, self.exons[1:], strict=False):
             first, second = ("donor", "acceptor") if self.strand == "+" else ("acceptor", "donor")
             yield first, end
@@ -52,7 +52,7 @@ class Transcript(NamedTuple):
 
 
 def transcripts(path: Path, chromosomes: set[str]) -> list[Transcript]:
-    """Those of the chromosomes that there are."""
+    """Return the chromosomes that exist."""
     found = []
     with path.open(newline="") as file:
         for row in csv.DictReader(file, delimiter="\t"):
@@ -80,7 +80,7 @@ class Sets:
         self.rng = np.random.default_rng(seed)
 
     def window(self, chromosome: str, place: int, before: int, after: int, strand: str) -> str | None:
-        """The letters around the base that follows `place`, in upper case; None where one is not known."""
+        """Return the letters around the base that follows `place`, in upper case; None if one is unknown."""
         if strand == "-":
             before, after = after, before
         ids = self.chromosomes[chromosome][max(0, place - before) : place + after]
@@ -90,7 +90,7 @@ class Sets:
         return DNA.decode(ids).upper()
 
     def splice(self, found: list[Transcript], decoys: bool) -> Iterator[tuple[str, int, str, str]]:
-        """Chromosome, place, label and letters of junctions, and of as many places that are none."""
+        """Yield chromosome, place, label and letters of junctions, and of as many places without one."""
         taken = {name: np.zeros(ids.size, dtype=bool) for name, ids in self.chromosomes.items()}
         seen = set()
         for one in found:
@@ -115,7 +115,7 @@ class Sets:
             yield one.chromosome, place, "neither", letters
 
     def promoters(self, found: list[Transcript]) -> Iterator[tuple[str, int, str, str]]:
-        """Chromosome, place, label and letters of starts, and of as many places far from all of them."""
+        """Yield chromosome, place, label and letters of starts, and of as many places far from all starts."""
         near = {name: np.zeros(ids.size, dtype=bool) for name, ids in self.chromosomes.items()}
         seen = set()
         for one in found:
@@ -136,14 +136,14 @@ class Sets:
 
 
 def split_of(chromosome: str, place: int) -> str:
-    """By place, so that no gene is in two splits."""
+    """Split by position, so that no gene is in two splits."""
     if chromosome != "X":
         return "train"
     return "valid" if place < VALID_END else "test"
 
 
 def write(path: Path, rows: list[tuple[str, int, str, str]], most: int, rng: np.random.Generator) -> None:
-    """A table that `data.table` reads; each split has at most `most` rows, each label its share of them."""
+    """Write a table for `data.table`; each split has at most `most` rows, each label its share of them."""
     by_split: dict[str, list[list[str]]] = {}
     for number in rng.permutation(len(rows)):
         chromosome, place, label, letters = rows[number]

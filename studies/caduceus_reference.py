@@ -76,14 +76,14 @@ def rms_norm_fn(
     residual_in_fp32: bool = False,
     eps: float = 1e-5,
 ) -> Any:
-    """The norm of x + residual, and that sum with `prenorm`."""
+    """Return the norm of x + residual, and that sum with `prenorm`."""
     total = x if residual is None else x + residual
     normed = total * torch.rsqrt(total.square().mean(-1, keepdim=True) + eps) * weight
     return (normed, total) if prenorm else normed
 
 
 class Block(nn.Module):
-    """Add, norm, mix; the residual goes on beside."""
+    """Add, norm, mix; the residual stream is carried along."""
 
     def __init__(
         self, dim: int, mixer_cls: Any, norm_cls: Any, fused_add_norm: bool, residual_in_fp32: bool
@@ -119,7 +119,7 @@ def stand_in() -> None:
 
 
 def write(folder: Path, changes: dict[str, Any]) -> None:
-    """A folder of one variant: random weights, and what the published code makes of them."""
+    """Write a folder of one variant: random weights, and the outputs of the published code."""
     from caduceus.configuration_caduceus import CaduceusConfig
     from caduceus.modeling_caduceus import CaduceusForMaskedLM
 

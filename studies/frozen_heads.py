@@ -56,7 +56,7 @@ class Read(nn.Module):
         self.head = nn.Linear(self.readout.size if self.readout else pooled_size(mode, width), labels)
 
     def forward(self, hidden: Tensor, bases: Tensor) -> Tensor:
-        """Logits [B, C]."""
+        """Return logits [B, C]."""
         if self.readout is None:
             return self.head(pool(self.mode, hidden, bases, None))
         return self.head(self.readout(hidden, bases, None))
@@ -87,14 +87,14 @@ class States:
             self.splits[split] = [torch.cat(columns) for columns in zip(*parts, strict=True)]
 
     def batch(self, split: str, rows: Tensor, context: str) -> tuple[Tensor, Tensor, Tensor]:
-        """Some rows of a split."""
+        """Return some rows of a split."""
         hidden, bases, labels = (column[rows] for column in self.splits[split])
         width = self.width * (2 if context == "both" else 1)
         return hidden[..., :width].float(), bases, labels
 
 
 def fit(states: States, head: Head, mode: str, context: str, conv: int, rate: float) -> dict[str, object]:
-    """The epoch of the least validation loss: its logits and its number."""
+    """Return the epoch of the least validation loss: its logits and its number."""
     torch.manual_seed(0)
     hidden, _, labels = states.splits["train"]
     width = states.width * (2 if context == "both" else 1)
@@ -127,7 +127,7 @@ def fit(states: States, head: Head, mode: str, context: str, conv: int, rate: fl
 
 
 def scores(head: Head, logits: dict[str, Tensor], labels: dict[str, Tensor]) -> dict[str, object]:
-    """The columns of the results that logits have."""
+    """Return the columns of the results that logits have."""
     found = {split: head.metrics(logits[split].double(), labels[split]) for split in logits}
     low, high = bootstrap(head, logits["test"].double(), labels["test"], 500).intervals["accuracy"]
     values = {split: round(metrics["accuracy"], 4) for split, metrics in found.items()}

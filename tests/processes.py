@@ -1,8 +1,9 @@
 """`python -m dnamamba.<command>` in a process of its own, without the seconds that torch and Lightning take.
 
 A server has imported both and forks, so that a command begins at once. Its arguments, folder, environment,
-output, signals and exit status are its own, as those of a process that Python starts. What is read when a
-library is imported (`OMP_NUM_THREADS`) is the server's. Processes that a command starts begin as ever.
+PYTHONPATH, output, signals and exit status are its own, as those of a process that Python starts. What is
+read when a library is imported (`OMP_NUM_THREADS`) is the server's. Processes that a command starts begin as
+ever.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import multiprocessing
 import os
 import runpy
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -23,7 +25,16 @@ _SERVER.set_forkserver_preload(["lightning", "matplotlib.pyplot", "hydra", "rich
 
 
 class Command:
-    """A running command, with the methods of `subprocess.Popen` that tests use."""
+    """A running command, with the methods of `subprocess.Popen` that tests use.
+
+    Args:
+        module: what is run, or `-c`: the first argument is then a program's text.
+        arguments: of the command.
+        folder: its working directory; this process's by default.
+        environment: what it has besides this process's.
+        new_session: whether it leads a group of its own.
+        stdout: a file descriptor to write to, instead of what `communicate` returns.
+    """
 
     def __init__(
         self,
@@ -32,12 +43,14 @@ class Command:
         folder: Path | None = None,
         environment: Mapping[str, str] | None = None,
         new_session: bool = False,
+        stdout: int | None = None,
     ) -> None:
-        self.args = ["python", "-m", module, *arguments]
+        self.args = ["python", *(["-m"] if module != "-c" else []), module, *arguments]
         self._said: tuple[list[str], list[str]] = ([], [])
         pipes = [os.pipe() for _ in self._said]
         whole = {**os.environ, **(environment or {})}
-        given = (module, arguments, str(folder or Path.cwd()), whole, new_session, [end for _, end in pipes])
+        ends = [stdout or pipes[0][1], pipes[1][1]]
+        given = (module, arguments, str(folder or Path.cwd()), whole, new_session, ends)
         self._process = _Started(target=_become, args=given)
         self._process.start()
         self._readers = []
@@ -94,7 +107,7 @@ def _become(
     new_session: bool,
     ends: list[DupFd],
 ) -> None:
-    """Run a module as Python's `-m` does."""
+    """Run a module as Python's `-m` does, or a text as `-c` does."""
     if new_session:
         os.setsid()
     for number, end in enumerate(ends, start=1):
@@ -106,8 +119,41 @@ def _become(
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
+    sys.path[:0] = [folder, *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
     sys.argv = [module, *arguments]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    if module == "-c":
+        text = sys.argv.pop(1)
+        exec(compile(text, "<string>", "exec"), {"__name__": "__main__"})
+    else:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def slurm(rank: int, port: int) -> dict[str, str]:
+    """The environment that `srun` gives one of a job's two processes."""
+    job = {"SLURM_JOB_ID": "4711", "SLURM_JOB_NAME": "train", "SLURM_NNODES": "1", "SLURM_NODEID": "0"}
+    of_two = {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_STEP_NUM_TASKS": "2"}
+    place = {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)}
+    return {**job, **of_two, **place, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens at."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def run_two(
+    module: str, *arguments: str, folder: Path, strategy: str = "ddp"
+) -> "subprocess.CompletedProcess[str]":
+    """Run a training of two processes to its end, as SLURM starts them; their outputs one after the other."""
+    two = (*arguments, "trainer.devices=2", f"trainer.strategy={strategy}")
+    port = free_port()
+    started = [Command(module, *two, folder=folder, environment=slurm(rank, port)) for rank in range(2)]
+    said = [command.communicate() for command in started]
+    failed = [command.returncode for command in started if command.returncode]
+    out, err = ("".join(each) for each in zip(*said, strict=True))
+    return subprocess.CompletedProcess(started[0].args, int(failed[0] or 0) if failed else 0, out, err)
 
 
 def _read(number: int, said: list[str]) -> None:

@@ -13,11 +13,21 @@ PACKAGE = Path(dnamamba.__file__).parent
 
 CONFIGURING = tuple(
     f"commands.{name}"
-    for name in ("entry", "experiments", "help", "mistakes", "overrides", "resumed", "unused", "yaml_files")
+    for name in (
+        "entry",
+        "experiments",
+        "help",
+        "mistakes",
+        "overrides",
+        "resumed",
+        "sweep",
+        "unused",
+        "yaml_files",
+    )
 )
 # From the ground up. A file belongs to the longest name that it begins with, and imports nothing above it.
 LAYERS = (
-    ("escaping", "errors", "files", "optional", "plugins", "shortages", "terminal"),
+    ("escaping", "errors", "files", "optional", "plugins", "reached", "shortages", "terminal"),
     ("kernels", "data", "reports.figures"),
     ("heads",),
     ("models", "compat"),
@@ -32,7 +42,7 @@ LAYERS = (
     ("commands",),
     (
         *("pretrain", "finetune", "plan", "embed", "score", "tracks", "generate", "benchmark", "predict"),
-        *("export", "info", "__main__"),
+        *("export", "prepare", "info", "__main__"),
     ),
 )
 ENTRIES = LAYERS[-1]

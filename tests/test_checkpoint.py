@@ -73,9 +73,13 @@ def test_a_run_checkpoint_loads(model: LanguageModel, tmp_path: Path) -> None:
     assert same_weights(load(tmp_path / "last.ckpt"), model)
 
 
-def test_saving_again_replaces_the_folder(model: LanguageModel, tmp_path: Path) -> None:
-    save_model(LanguageModel(MambaConfig(8, 1)), tmp_path / "model")
-    save_model(model, tmp_path / "model")
+def test_saving_again_overwrites_only_where_asked(model: LanguageModel, tmp_path: Path) -> None:
+    first = LanguageModel(MambaConfig(8, 1))
+    save_model(first, tmp_path / "model")
+    with pytest.raises(UserError, match=r"model: there is a model already; .* overwrite=True\)$"):
+        save_model(model, tmp_path / "model")
+    assert same_weights(load(tmp_path / "model"), first)
+    save_model(model, tmp_path / "model", overwrite=True)
     assert same_weights(load(tmp_path / "model"), model)
     assert os.listdir(tmp_path) == ["model"]
 
@@ -90,7 +94,7 @@ def test_a_full_disk_leaves_the_old_folder(
 
     monkeypatch.setattr(checkpoint_module, "save_file", full)
     with pytest.raises(UserError, match=r"can't write the model folder .*: No space left on device"):
-        save_model(LanguageModel(MambaConfig(8, 1)), tmp_path / "model")
+        save_model(LanguageModel(MambaConfig(8, 1)), tmp_path / "model", overwrite=True)
     assert same_weights(load(tmp_path / "model"), model)
     assert os.listdir(tmp_path) == ["model"]
 
@@ -108,7 +112,7 @@ def test_failed_rename_restores_the_old_folder(
 
     monkeypatch.setattr(os, "replace", refuse_the_new)
     with pytest.raises(UserError, match=r"can't write the model folder .*: Input/output error"):
-        save_model(LanguageModel(MambaConfig(8, 1)), tmp_path / "model")
+        save_model(LanguageModel(MambaConfig(8, 1)), tmp_path / "model", overwrite=True)
     assert same_weights(load(tmp_path / "model"), model)
     assert os.listdir(tmp_path) == ["model"]
 

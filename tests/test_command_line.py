@@ -1,5 +1,6 @@
 """`python -m dnamamba.pretrain` as typed: exit codes, one line a mistake, kills and resumes, the wheel."""
 
+import json
 import os
 import signal
 import subprocess
@@ -95,10 +96,24 @@ def test_run_from_any_folder_ends_with_its_paths(folder: Path, genome: Path) -> 
 
 
 def test_a_sweep_makes_a_folder_a_job(folder: Path, genome: Path) -> None:
-    done = run(folder, "--multirun", *own(genome), "train.max_steps=1", "train.seed=0,1")
+    swept = "train.learning_rate=1e-3,4e-2"
+    done = run(folder, "--multirun", *own(genome), "train.max_steps=1", "train.seed=0", swept)
     assert done.returncode == 0, done.stderr
     (sweep,) = (folder / "logs/pretrain/multiruns").iterdir()
-    assert {path.parent.name for path in sweep.glob("*/results.json")} == {"0", "1"}
+    found = {
+        path.parent.name: json.loads(path.read_text())["bits_per_base"]["valid"]
+        for path in sweep.glob("*/results.json")
+    }
+    best, worst = sorted(found, key=found.__getitem__)
+    assert {best, worst} == {"0", "1"}
+    rates = {"0": "0.001", "1": "0.04"}
+    assert (sweep / "sweep.tsv").read_text().splitlines() == [
+        "rank\tjob\ttrain.learning_rate\tbits_per_base\tfolder",
+        f"1\t{best}\t{rates[best]}\t{found[best]!r}\t{best}",
+        f"2\t{worst}\t{rates[worst]}\t{found[worst]!r}\t{worst}",
+    ]
+    assert (sweep / "sweep.png").stat().st_size > 5000
+    assert "bits_per_base on validation (lower is better)" in done.stdout
 
 
 def test_mistake_in_sweep_ends_its_job_only(folder: Path, genome: Path) -> None:
@@ -107,6 +122,9 @@ def test_mistake_in_sweep_ends_its_job_only(folder: Path, genome: Path) -> None:
     assert done.stderr == "dnamamba: error: train.seed must lie between 0 and 4294967295, not -1\n"
     (sweep,) = (folder / "logs/pretrain/multiruns").iterdir()
     assert [path.parent.name for path in sweep.glob("*/results.json")] == ["1"]
+    header, row = (sweep / "sweep.tsv").read_text().splitlines()
+    assert header.split("\t")[:3] == ["rank", "job", "train.seed"]
+    assert row.split("\t")[:3] == ["1", "1", "1"]
 
 
 def test_a_mistake_leaves_what_was_in_the_folder(folder: Path) -> None:
@@ -237,13 +255,16 @@ def test_the_wheel_has_all_it_needs(tmp_path: Path, folder: Path) -> None:
     assert "dnamamba/conf/finetune.yaml" in names
     assert "dnamamba/data/yeast/S288C.fa.gz" in names
     assert "dnamamba/data/yeast/model/model.safetensors" in names
-    assert not [name for name in names if name.startswith(("tests", "conf", "data_prep"))]
+    assert "dnamamba/py.typed" in names
+    assert "data_prep/sources.toml" in names
+    assert not [name for name in names if name.startswith(("tests", "conf"))]
     path = str(tmp_path / "installed")
     overrides = ("train.max_steps=1", "data.max_length=64", "data.batch_size=2", "train.global_batch_size=2")
     small = ("data.valid=[]", "data.test=[]", "model.n_layer=1", "data.markov_orders=[]")
     done = run_anew(folder, *overrides, *small, PYTHONPATH=path)
     assert done.returncode == 0, done.stderr
-    where = "import dnamamba, dnamamba.config as c; print(dnamamba.__file__, c.conf_dir())"
+    where = "import dnamamba, dnamamba.config as c, data_prep; "
+    where += "print(dnamamba.__file__, c.conf_dir(), data_prep.__file__)"
     found = subprocess.run(
         [sys.executable, "-c", where],
         cwd=folder,
@@ -253,6 +274,16 @@ def test_the_wheel_has_all_it_needs(tmp_path: Path, folder: Path) -> None:
         text=True,
     ).stdout.split()
     assert all(each.startswith(path) for each in found)
+    prepare = [sys.executable, "-m", "data_prep.download", "hg38_ucsc", "--list"]
+    listed = subprocess.run(
+        prepare,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": path},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert "size      983,659,424 bytes" in listed.stdout
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,14 @@
 """`python -m dnamamba.info`: true facts, and a self-test that notices a wrong kernel."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 
 from dnamamba.commands import environment
+from tests import processes
 
 
 def test_the_report() -> None:
-    done = subprocess.run([sys.executable, "-m", "dnamamba.info"], capture_output=True, text=True)
+    done = processes.run("dnamamba.info")
     assert done.returncode == 0
     assert all(line.startswith("compiling the CPU kernels") for line in done.stderr.splitlines())
     assert torch.__version__ in done.stdout

@@ -1,9 +1,12 @@
-"""Runs of two processes (gloo, on the CPU): the same samples, the same losses, one folder, stopped as one."""
+"""Runs of two processes (gloo, on the CPU): the same samples, the same losses, one folder, stopped as one.
+
+Runs compared with one process cross every border in 15 steps: two of length, one of validation, four
+micro-batches a step. Those that are stopped take 60, so that a stop falls into each stage.
+"""
 
 import os
 import re
 import signal
-import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +25,7 @@ from tests.test_stages import fake_scontrol
 
 PRETRAIN = "dnamamba.pretrain"
 LENGTHS = [8] * 20 + [16] * 20 + [32] * 20
+SHORT = ("train.max_steps=15", "data.length_warmup.steps=5", "train.validate_every=6")
 SELDOM = "train.checkpoint_every=60"  # nobody stops these
 
 
@@ -51,23 +55,23 @@ def overrides(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
 def alone(tmp_path_factory: pytest.TempPathFactory, overrides: tuple[str, ...]) -> Path:
     """The folder of one process."""
     base = tmp_path_factory.mktemp("alone")
-    done = run(base, *overrides, SELDOM, "hydra.run.dir=run")
+    done = run(base, *overrides, *SHORT, SELDOM, "hydra.run.dir=run")
     assert done.returncode == 0, done.stderr
     return base / "run"
 
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory, overrides: tuple[str, ...]) -> Path:
-    """The folder of two processes that nothing interrupts, started by Lightning."""
+    """The folder of two processes that nothing interrupts."""
     return run_two(tmp_path_factory.mktemp("together"), overrides, "ddp")
 
 
 def run_two(base: Path, overrides: tuple[str, ...], strategy: str, *more: str) -> Path:
-    done = run(base, *overrides, SELDOM, "trainer.devices=2", f"trainer.strategy={strategy}", *more)
+    own = (*overrides, SELDOM, "hydra.run.dir=run", *more)
+    done = processes.run_two(PRETRAIN, *own, folder=base, strategy=strategy)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("results    ") == 1
-    (folder,) = (base / "logs/pretrain/runs").iterdir()
-    return folder
+    return base / "run"
 
 
 def column(folder: Path, name: str) -> list[float]:
@@ -75,7 +79,7 @@ def column(folder: Path, name: str) -> list[float]:
 
 
 def check_same(found: Path, expected: Path) -> None:
-    assert column(found, "train/length") == LENGTHS
+    assert column(found, "train/length") == LENGTHS[::4]
     for name in ("train/loss", "val/bits_per_base", "test/bits_per_base"):
         assert column(found, name) == pytest.approx(column(expected, name), rel=1e-5), name
     weights = load(found).state_dict()
@@ -83,15 +87,20 @@ def check_same(found: Path, expected: Path) -> None:
         assert weights[name].numpy() == pytest.approx(tensor.numpy(), abs=1e-4), name
 
 
-def test_two_processes_train_as_one_does(alone: Path, together: Path) -> None:
-    """One process takes four micro-batches a step, two take two each."""
-    check_same(together, alone)
+def test_two_processes_train_as_one_does(alone: Path, overrides: tuple[str, ...], tmp_path: Path) -> None:
+    """One process takes four micro-batches a step, two that Lightning starts take two each."""
+    two = ("trainer.devices=2", "trainer.strategy=ddp")
+    done = run(tmp_path, *overrides, *SHORT, SELDOM, *two)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("results    ") == 1
+    (folder,) = (tmp_path / "logs/pretrain/runs").iterdir()
+    check_same(folder, alone)
 
 
 def test_fsdp_of_two_processes_trains_as_one_does(
     alone: Path, overrides: tuple[str, ...], tmp_path: Path
 ) -> None:
-    check_same(run_two(tmp_path, overrides, "fsdp"), alone)
+    check_same(run_two(tmp_path, overrides, "fsdp", *SHORT), alone)
 
 
 CONTEXT = ("trainer=context", "trainer.accelerator=cpu", "trainer.precision=32-true")
@@ -101,14 +110,14 @@ CONTEXT = ("trainer=context", "trainer.accelerator=cpu", "trainer.precision=32-t
 def test_context_of_two_processes_trains_as_one_does(
     chunk: str, alone: Path, overrides: tuple[str, ...], tmp_path: Path
 ) -> None:
-    check_same(run_two(tmp_path, overrides, "ddp", *CONTEXT, f"train.chunk_bases={chunk}"), alone)
+    check_same(run_two(tmp_path, overrides, "ddp", *SHORT, *CONTEXT, f"train.chunk_bases={chunk}"), alone)
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_chunks_of_two_processes_train_as_one_does(
     strategy: str, alone: Path, overrides: tuple[str, ...], tmp_path: Path
 ) -> None:
-    check_same(run_two(tmp_path, (*overrides, "train.chunk_bases=24"), strategy), alone)
+    check_same(run_two(tmp_path, overrides, strategy, *SHORT, "train.chunk_bases=24"), alone)
 
 
 TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", PRETRAIN)
@@ -146,21 +155,8 @@ def start() -> Iterator[Start]:
 
 def srun(start: Start, *overrides: str) -> list[Command]:
     """Two processes as SLURM starts them."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    job = {
-        "SLURM_JOB_ID": "4711",
-        "SLURM_JOB_NAME": "train",
-        "SLURM_NTASKS": "2",
-        "SLURM_NTASKS_PER_NODE": "2",
-        "SLURM_NNODES": "1",
-    }
-    step = {"SLURM_STEP_NUM_TASKS": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    return [
-        start(PRETRAIN, *overrides, **job, **step, SLURM_NODEID="0", SLURM_PROCID=rank, SLURM_LOCALID=rank)
-        for rank in ("0", "1")
-    ]
+    port = processes.free_port()
+    return [start(PRETRAIN, *overrides, **processes.slurm(rank, port)) for rank in range(2)]
 
 
 def test_two_processes_killed_in_any_stage_resume_exactly(

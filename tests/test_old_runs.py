@@ -49,6 +49,7 @@ def test_an_old_finetuning_resumes_to_the_old_result(tmp_path: Path) -> None:
         "scratch.d_model=8",
         "scratch.n_layer=1",
         "task.bootstrap=5",
+        "task.baselines=false",
         "data.valid_examples=8",
         "train.max_steps=6",
         f"ckpt_path={OLD / 'fine'}",

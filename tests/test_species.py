@@ -220,10 +220,10 @@ def test_an_experiment_of_the_paper(configure: Callable[..., DictConfig], name: 
 
 
 def test_a_plan_is_printed_and_leaves_nothing(tmp_path: Path) -> None:
-    given = ("mode=plan", "experiment=apes/2p20_1m4", "model=scratch")
-    files = ("data.species.human=a.fa", "data.species.gorilla=b.fa")
-    done = processes.run("dnamamba.finetune", *given, *files, folder=tmp_path)
+    done = processes.run("dnamamba.finetune", "mode=plan", "experiment=apes/2p20_1m4", folder=tmp_path)
     assert done.returncode == 0, done.stderr
+    assert "is not there: planned with the shape of `scratch`, d_model=128, n_layer=12" in done.stdout
+    assert "1,400,448 parameters" in done.stdout
     assert "1,048,576" in done.stdout
     assert "10,240 steps" in done.stdout
     assert not list(tmp_path.glob("logs/finetune/runs/*"))
@@ -231,7 +231,8 @@ def test_a_plan_is_printed_and_leaves_nothing(tmp_path: Path) -> None:
 
 def test_what_cannot_be_planned(configure: Callable[..., DictConfig]) -> None:
     with pytest.raises(UserError, match=r"^data\.max_length must be a number to plan with"):
-        plan_finetuning(configure())
+        plan_finetuning(configure("data.table=x.csv"))
+    assert [stage.length for stage in plan_finetuning(configure()).stages] == [256]
     with pytest.raises(UserError, match=r"^trainer\.num_nodes must be a number of at least 1"):
         plan_finetuning(configure("data.max_length=512", "trainer.num_nodes=0"))
     planned = plan_finetuning(configure("data.max_length=512", "train.max_steps=7"))

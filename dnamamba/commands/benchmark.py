@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dnamamba.errors import UserError
+from dnamamba.errors import Interrupted, UserError, signal_of
 from dnamamba.plugins import load_plugins
 from dnamamba.suite import find_suite, run_benchmark
 
@@ -39,4 +39,9 @@ def benchmark(config: BenchmarkConfig, folder: Path) -> dict[str, Any]:
     """
     load_plugins(config.plugins or [])
     suite = find_suite(config.name)
-    return run_benchmark(suite, config.model, folder, device=config.device, seed=config.seed)
+    try:
+        return run_benchmark(suite, config.model, folder, device=config.device, seed=config.seed)
+    except KeyboardInterrupt as stop:
+        raise Interrupted(
+            f"stopped before all protocols were measured; what is finished lies in {folder}", signal_of(stop)
+        ) from None

@@ -24,6 +24,7 @@ from dnamamba.inference.partial import Partial, tidy
 from dnamamba.inference.progress import bases_read
 from dnamamba.inference.streaming import Reader
 from dnamamba.plugins import load_plugins
+from dnamamba.reached import so_far
 from dnamamba.terminal import Console
 
 
@@ -106,7 +107,7 @@ def embed_to_file(config: EmbedConfig) -> None:
         ) from error
     except KeyboardInterrupt as stop:
         raise Interrupted(
-            f"stopped; the same command resumes from {partial.folder}", signal_of(stop)
+            f"stopped {so_far()}; the same command resumes from {partial.folder}", signal_of(stop)
         ) from None
     finally:
         partial.close()

@@ -1,5 +1,6 @@
 """One name for every command, `dnamamba <command>`; and Hydra's flags in any order with overrides."""
 
+import signal
 import sys
 from difflib import get_close_matches
 from importlib import import_module
@@ -16,6 +17,7 @@ COMMANDS = {
     "export": "write a model as a folder of transformers, mamba_ssm or Caduceus",
     "benchmark": "run a benchmark of a model, with baselines and published numbers",
     "plan": "print what a pretraining run would do, before it starts",
+    "prepare": "download or verify a published genome, and make it ready to train on",
     "info": "print versions and devices, and test the kernels",
 }
 WITH_VALUE = {"--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p"}
@@ -37,7 +39,11 @@ def main() -> None:
     del sys.argv[1]
     # Lightning starts the other processes of a run as `python -m <__main__'s name>` with these arguments.
     sys.modules["__main__"].__spec__ = find_spec(f"dnamamba.{name}")
-    import_module(f"dnamamba.{name}").main()
+    try:
+        import_module(f"dnamamba.{name}").main()
+    except KeyboardInterrupt:  # before the command could say more, as while torch is loaded
+        print("dnamamba: stopped before the first result; nothing was written", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
 
 
 def overrides_first(arguments: list[str]) -> list[str]:

@@ -15,7 +15,7 @@ _CHANGES = ("data", "train", "scratch")  # groups that a row may change
 
 
 def conf_dir() -> Path:
-    """The folder of configuration files: the wheel's own, else the checkout's.
+    """Return the folder of configuration files: the wheel's own, else the checkout's.
 
     Raises:
         UserError: neither is there.
@@ -29,14 +29,14 @@ def conf_dir() -> Path:
 
 @cache
 def paper() -> dict[str, dict[str, Any]]:
-    """The rows of conf/paper.yaml by name."""
+    """Return the rows of conf/paper.yaml by name."""
     with (conf_dir() / "paper.yaml").open() as file:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C ten times as fast
         return yaml.load(file, Loader=loader)
 
 
 def experiment_names(command: str | None = None) -> list[str]:
-    """Every choice of `experiment=`: files of conf/experiment, and rows of conf/paper.yaml.
+    """Return every choice of `experiment=`: files of conf/experiment, and rows of conf/paper.yaml.
 
     Args:
         command: only those that its command, such as `finetune`, can take; `plan` takes those of `pretrain`.
@@ -52,12 +52,12 @@ def experiment_names(command: str | None = None) -> list[str]:
 
 
 def settings_command(command: str) -> str:
-    """The command whose settings a command takes: its own, but `plan` those of `pretrain`."""
+    """Return the command whose settings a command takes: its own, but `plan` those of `pretrain`."""
     return "pretrain" if command == "plan" else command
 
 
 def command_of(text: str) -> str | None:
-    """The command that the opening comment of a configuration file is for; None for any."""
+    """Return the command that the opening comment of a configuration file is for; None for any."""
     found = re.search(r"^#(?: Command: |   python -m dnamamba\.)(\w+)", text, re.MULTILINE)
     return found[1] if found else None
 
@@ -71,7 +71,7 @@ def register_experiments() -> None:
 
 
 def published(name: str | None) -> str | None:
-    """What the paper reports of an experiment, in a line; None where it reports nothing.
+    """Return the paper's result of an experiment, in a line; None without one.
 
     >>> published("hg38/size_1m4")
     'published: perplexity 2.925 (HyenaDNA 2.959, Transformer++ 2.98)'
@@ -85,7 +85,7 @@ def published(name: str | None) -> str | None:
 
 
 def measured(name: str | None) -> str | None:
-    """What we measured of an experiment, in a line; None where nothing.
+    """Return our measurement of an experiment, in a line; None without one.
 
     >>> measured("hg38/human_125m_2p20")
     'measured: perplexity 2.6 (validation), 2.775 (test); 3 seeds, H100, 2026-11-27, docs/human_h200.md'

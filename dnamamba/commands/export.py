@@ -44,7 +44,7 @@ def export_to_folder(config: ExportConfig) -> None:
 
 
 def model_card(model: LanguageModel, source: Path, licence: str | None) -> str:
-    """The text of README.md: what the model is, and what its run's folder says of data and results.
+    """Return the text of README.md: what the model is, and what its run's folder says of data and results.
 
     Args:
         model: to be described.
@@ -69,7 +69,7 @@ def model_card(model: LanguageModel, source: Path, licence: str | None) -> str:
 
 
 def _run_facts(source: Path) -> dict[str, str]:
-    """Data, context and held-out results of a pretraining, as its folder has them."""
+    """Read data, context and held-out results of a pretraining from its folder."""
     facts: dict[str, str] = {}
     settings: dict[str, Any] = {}
     if (source / "config.yaml").is_file():

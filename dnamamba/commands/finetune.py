@@ -1,11 +1,13 @@
 """What `dnamamba finetune` does: a configuration to a run."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from dnamamba.commands.settings import (
+    as_typed_notes,
     callbacks_of,
     check_groups,
     data_config,
@@ -13,10 +15,11 @@ from dnamamba.commands.settings import (
     model_config,
     print_published,
 )
+from dnamamba.commands.sweep import Headline
 from dnamamba.config import typed
 from dnamamba.datasets.base import DataConfig
 from dnamamba.errors import UserError
-from dnamamba.models import ModelConfig
+from dnamamba.models import ModelConfig, SequenceModel
 from dnamamba.objectives.task_config import TaskConfig
 from dnamamba.training.config import FinetuneTrainConfig, TrainerConfig
 from dnamamba.training.finetuning import Finetuning, Pooling
@@ -32,13 +35,26 @@ def finetune(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     Returns:
         What metrics.json holds; nothing in a process that is not the run's first.
     """
+    return finetune_and_judge(cfg, folder)[0]
+
+
+def finetune_and_judge(cfg: DictConfig, folder: Path) -> tuple[dict[str, Any], Headline | None]:
+    """`finetune`, and the number to choose among runs by: `task.monitor` on validation, or for the loss the
+    head's own metric."""
     if cfg.mode != "train":
         raise UserError(f"mode must be train, predict or plan, not {cfg.mode!r}")
-    result = settings_of(cfg, folder).run()
+    run = settings_of(cfg, folder).build()
+    run.notes = as_typed_notes(cfg)
+    result = run.execute()
     if result is None:
-        return {}
+        return {}, None
     print_published()
-    return result.results
+    assert isinstance(result.model, SequenceModel)
+    head, valid = result.model.decoder.head, result.results["valid"]
+    metric = cfg.task.monitor if cfg.task.monitor in valid else head.headline
+    value = valid[metric]["value"]
+    lower = metric in head.lower_is_better
+    return result.results, Headline(metric, math.nan if value is None else value, lower)
 
 
 def settings_of(cfg: DictConfig, folder: Path) -> Finetuning:

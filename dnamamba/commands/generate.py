@@ -9,7 +9,8 @@ from rich.progress import track
 from dnamamba.data.alphabet import Alphabet, Ids, get_alphabet
 from dnamamba.data.embedded import YEAST_MODEL
 from dnamamba.data.fasta import Genome
-from dnamamba.data.intervals import parse_region
+from dnamamba.data.regions import parse_region
+from dnamamba.data.synonyms import Synonyms
 from dnamamba.errors import UserError
 from dnamamba.escaping import printable
 from dnamamba.files import replacing
@@ -18,6 +19,7 @@ from dnamamba.inference.generation import BLOCK, encode_prompt, generate_blocks
 from dnamamba.inference.output import output_path
 from dnamamba.inference.sampling import Sampling
 from dnamamba.plugins import load_plugins
+from dnamamba.reached import Reached
 from dnamamba.terminal import Console
 
 LINE = 80  # letters
@@ -70,7 +72,11 @@ def generate_to_fasta(config: GenerateConfig) -> None:
             transient=True,
             disable=not console.is_terminal,
         )
-        rows = np.concatenate(list(shown), axis=1)
+        reached, drawn_blocks = Reached(config.length, "bases of each sequence"), []
+        for block in shown:
+            drawn_blocks.append(block)
+            reached(block.shape[1])
+        rows = np.concatenate(drawn_blocks, axis=1)
     seconds = time.perf_counter() - began
     drawn = f"seed={config.seed} temperature={config.temperature:g}"
     drawn += "".join(
@@ -104,5 +110,8 @@ def _prompts(config: GenerateConfig, alphabet: Alphabet) -> dict[str, Ids]:
         if empty is not None:
             raise UserError(f"{config.fasta}, record {empty}: the prompt is empty")
         return {name: genome.fetch(name) for name in genome.names}
-    region = parse_region(config.region, genome.lengths)
+    synonyms = Synonyms(genome.lengths)
+    region = parse_region(config.region, genome.lengths, synonyms)
+    for line in synonyms.said():
+        Console(stderr=True).print(f"dnamamba: {line}", soft_wrap=True)
     return {f"{region.name}:{region.start + 1}-{region.end}": genome.fetch(*region)}

@@ -28,7 +28,7 @@ class Setting(NamedTuple):
 
 
 def page(command: str, overrides: Sequence[str] = ()) -> str:
-    """The help page of a command, for the groups that the overrides choose.
+    """Return the help page of a command, for the groups that the overrides choose.
 
     Args:
         command: the name of a file at the root of conf/.
@@ -51,7 +51,7 @@ def page(command: str, overrides: Sequence[str] = ()) -> str:
 
 
 def opening(text: str) -> list[str]:
-    """The comment that a configuration file begins with, as plain lines."""
+    """Return the comment that a configuration file begins with, as plain lines."""
     lines = []
     for line in text.splitlines():
         if not line.startswith("#"):
@@ -62,7 +62,7 @@ def opening(text: str) -> list[str]:
 
 
 def settings(text: str, before: str = "") -> Iterator[Setting]:
-    """The keys of a configuration file, in its order; a meaning stands behind its key, or in lines above it.
+    """Yield the keys of a configuration file, in its order; a comment behind or above explains each.
 
     >>> list(settings("a: 1  # one\\nb:     # two\\n  c: x  # three\\n"))[2]
     Setting(name='b.c', default='x', meaning='three')
@@ -83,13 +83,13 @@ def settings(text: str, before: str = "") -> Iterator[Setting]:
 
 
 def _body(text: str) -> list[str]:
-    """The lines of a configuration file after its opening comment."""
+    """Return the lines of a configuration file after its opening comment."""
     lines = text.splitlines()
     return list(dropwhile(lambda line: line.startswith("#"), lines))
 
 
 def chosen(command: str, overrides: Sequence[str] = ()) -> dict[str, str | None]:
-    """The groups of a command's configuration, each with the file that is taken of it."""
+    """Return the groups of a command's configuration, each with the file that is taken of it."""
     text = (conf_dir() / f"{command}.yaml").read_text()
     found: dict[str, str | None] = {}
     if command == "plan":

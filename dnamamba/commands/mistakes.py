@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from typing import Any
 
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 
 from dnamamba.commands.experiments import experiment_names
@@ -21,12 +21,18 @@ def report(message: str) -> None:
 def one_line(error: Exception) -> str:
     """Hydra spreads a mistake over several lines and an exception's causes; keep what the user can act on."""
     text = str(error)
+    if isinstance(error, OverrideParseException):
+        key, sign, value = error.override.partition("=")
+        if sign and "'" not in value:
+            return f"{key}: Hydra's grammar does not take {value!r} as text; write \"{key}='{value}'\""
     if isinstance(error, HydraException) and error.__cause__ is not None:
         text = f"{text} {error.__cause__}"
     text = re.sub(r"To append to your config use \S+", "", " ".join(text.split()))
     text = re.sub(r" *Available options in 'experiment':.*", _experiments(), text)
     for tail in ("Config search path:", "full_key:", "object_type="):
         text = text.partition(tail)[0]
+    if "hydra/sweeper/optuna" in text:
+        text += "; pip install 'dnamamba[sweep]'"
     return " ".join(text.split()) + _did_you_mean(error)
 
 

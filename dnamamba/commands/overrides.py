@@ -10,14 +10,15 @@ from collections.abc import Sequence
 from dnamamba.errors import UserError
 
 PATHS = {"fasta", "bed", "vcf", "out", "ckpt_path", "data.fasta", "data.intervals", "data.folder"}
-PATHS |= {"data.labels", "data.bed", "data.table", "table", "labels"}
+PATHS |= {"data.labels", "data.bed", "data.table", "table", "labels", "hydra.run.dir", "hydra.sweep.dir"}
 TEXTS = PATHS | {"region", "prompt", "label"}
 TEXTS |= {f"{group}.{key}" for group in ("regions", "data.regions") for key in ("feature", "name", "label")}
 MODEL_PATH = "_path_"
 """Since conf/ has a group `model`, Hydra takes `model=x` for a choice among its files, but a map for a value:
 a path travels as `model={_path_: x}`."""
 LISTS = {"data.train", "data.valid", "data.test", "data.label_names"}
-MAPS = {"data.classes", "task.class_weights", "data.homology", "data.valid_species", "data.test_species"}
+MAPS_OF_PATHS = {f"data.{key}" for key in ("classes", "species", "homology", "valid_species", "test_species")}
+MAPS = {"task.class_weights", *(MAPS_OF_PATHS - {"data.species"})}
 NAMES = {"region", *LISTS, *MAPS}
 """Keys whose values, or whose own keys, are names: a number there is a name that YAML has rewritten."""
 COLUMNS = {f"data.columns.{key}" for key in ("id", "sequence", "label", "split", "group")}
@@ -60,7 +61,9 @@ def _quoted_override(argument: str, sweep: bool, model_is_a_path: bool) -> str:
             return argument
         parts = split(value) if sweep else [value]
         return "model=" + ",".join(f"{{{MODEL_PATH}: {quoted(part)}}}" for part in parts)
-    if name in TEXTS:
+    if name in MAPS_OF_PATHS and value.strip().startswith("{"):
+        return f"{key}={_quoted_map(value)}"
+    if name in TEXTS or (name.rpartition(".")[0] in MAPS_OF_PATHS and not value.strip().startswith("[")):
         parts = split(value) if sweep else [value]
         return f"{key}=" + ",".join(map(quoted, parts))
     if name in LISTS:
@@ -125,6 +128,16 @@ def _quoted_list(text: str) -> str:
     if not (text.startswith("[") and text.endswith("]")):
         return text if _is_ours(text) or text.startswith("${") else f"[{quoted(text)}]"
     return "[" + ",".join(quoted(part) for part in split(text[1:-1]) if part.strip()) + "]"
+
+
+def _quoted_map(text: str) -> str:
+    """`{a: one.fa, b: [two.fa, three.fa]}` with its paths in quotes."""
+    entries = []
+    for part in filter(str.strip, split(text.strip().removeprefix("{").removesuffix("}"))):
+        name, _, value = part.partition(":")
+        as_list = value.strip().startswith("[")
+        entries.append(f"{name.strip()}: {_quoted_list(value) if as_list else quoted(value)}")
+    return "{" + ", ".join(entries) + "}"
 
 
 def _unquoted(text: str) -> str:

@@ -1,16 +1,38 @@
-"""Files that a command is given, looked for before torch is imported: a wrong name is told at once."""
+"""What a command is given, looked at before torch is imported: what is missing is told at once."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from dnamamba.commands.unused import absent
 from dnamamba.errors import UserError
 from dnamamba.hub import is_name
+
+RUNS = ("last", "auto")  # words of ckpt_path
+
+
+def check_given(cfg: DictConfig, *one_of: Sequence[str]) -> None:
+    """Look for the settings that must be given.
+
+    Args:
+        cfg: the composed configuration, with `???` for each of them.
+        one_of: keys of which one must be given, named where anything is missing.
+
+    Raises:
+        UserError: naming all that are missing, so that nobody learns of them one by one.
+    """
+    missing = sorted(key for key in OmegaConf.missing_keys(cfg) if not key.startswith("hydra"))
+    if not missing:
+        return
+    for keys in one_of:
+        if all(OmegaConf.select(cfg, key) is None for key in keys):
+            missing.append(" or ".join(keys))
+    raise UserError(f"{', '.join(missing)}: must be given")
 
 
 def check_paths(cfg: DictConfig, *keys: str) -> None:
@@ -21,15 +43,25 @@ def check_paths(cfg: DictConfig, *keys: str) -> None:
     Raises:
         UserError: naming the key and what lies in its folder instead.
     """
-    for key in keys:
-        value = None if absent(cfg, key) else OmegaConf.select(cfg, key)
-        if not isinstance(value, str) or os.path.exists(os.path.expanduser(value)):
+    for key, value in ((key, value) for each in keys for key, value in _paths(cfg, each)):
+        if os.path.exists(os.path.expanduser(value)):
             continue
-        if key == "model" and is_name(value):
+        if (key == "model" and is_name(value)) or (key == "ckpt_path" and value in RUNS):
             continue
         raise UserError(
             f"{key}: {'no model at' if key == 'model' else 'no such file,'} {value}{_near(value)}"
         )
+
+
+def _paths(cfg: DictConfig, key: str) -> Iterator[tuple[str, str]]:
+    """The paths that a key holds, in a map or in lists of them too, each with its own name."""
+    value = None if absent(cfg, key) else OmegaConf.select(cfg, key)
+    if isinstance(value, DictConfig):
+        for inner in map(str, value):
+            yield from _paths(cfg, f"{key}.{inner}")
+    for path in value if isinstance(value, ListConfig) else [value]:
+        if isinstance(path, str):
+            yield key, path
 
 
 def _near(value: str) -> str:

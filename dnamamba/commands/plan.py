@@ -10,6 +10,7 @@ from dnamamba.commands import finetune
 from dnamamba.commands.settings import data_config, model_config, print_published
 from dnamamba.config import typed
 from dnamamba.errors import UserError
+from dnamamba.hub import is_name
 from dnamamba.models import ModelConfig
 from dnamamba.planning.plan import Plan, plan_run, show_plan
 from dnamamba.terminal import Console
@@ -50,6 +51,7 @@ def plan_pretraining(cfg: DictConfig) -> Plan:
         processes_of(cfg.trainer),
         context_size=int(cfg.trainer.get("context_size", 1)),
         device=options.device,
+        on_cpu=cfg.trainer.accelerator == "cpu",
         training_segments=options.training_segments,
     )
 
@@ -78,17 +80,38 @@ def plan_finetuning(cfg: DictConfig) -> Plan:
     Raises:
         UserError: the settings do not go together, or say too little of the sequences' length.
     """
+    cfg = cfg.copy()
+    species = cfg.data.get("species")
+    if species is not None and not any(species.values()):
+        cfg.data.species = dict.fromkeys(species, "(not given)")
+    if absent_model(cfg):
+        cfg.model = finetune.SCRATCH
     data = data_config(cfg.data)
     model = finetune.model_of(cfg, data)
     shape = model if isinstance(model, ModelConfig) else pretrained_model(model, data.alphabet)[1]
     data = replace(data, alphabet=shape.alphabet)  # type: ignore[type-var]
-    return plan_run(data, shape, typed(cfg.train, FinetuneTrainConfig, "train"), processes_of(cfg.trainer))
+    train = typed(cfg.train, FinetuneTrainConfig, "train")
+    on_cpu = cfg.trainer.accelerator == "cpu"
+    return plan_run(data, shape, train, processes_of(cfg.trainer), on_cpu=on_cpu)
+
+
+def absent_model(cfg: DictConfig) -> bool:
+    """Whether the model of a fine-tuning is not there yet, such as one that is to be pretrained first."""
+    path = cfg.model
+    if not isinstance(path, str) or path == finetune.SCRATCH or is_name(path):
+        return False
+    return not Path(path).expanduser().exists()
 
 
 def print_finetuning_plan(cfg: DictConfig) -> None:
     """Print `plan_finetuning` as a table."""
     console = Console()
     show_plan(plan_finetuning(cfg), console)
+    if absent_model(cfg):
+        shape = ", ".join(f"{key}={value}" for key, value in cfg.scratch.items())
+        console.print(
+            f"model={cfg.model} is not there: planned with the shape of `scratch`, {shape}", soft_wrap=True
+        )
     print_published()
     if cfg.task.fit == "closed":
         console.print(

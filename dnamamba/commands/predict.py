@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from dnamamba.commands.predict_positions import predict_positions
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.data.fasta import NUCLEOTIDE, Genome
 from dnamamba.data.regions import RegionsConfig
@@ -25,6 +26,7 @@ from dnamamba.inference.device import load_any_on
 from dnamamba.inference.effects import Windows
 from dnamamba.inference.inputs import Inputs, read_inputs
 from dnamamba.inference.output import output_path
+from dnamamba.inference.position_files import GFF
 from dnamamba.inference.predict_vcf import predict_vcf
 from dnamamba.inference.prediction import Predictions, collected, read_predictions
 from dnamamba.inference.prediction_files import (
@@ -41,6 +43,8 @@ from dnamamba.inference.prediction_files import (
 from dnamamba.inference.prediction_truth import table_inputs, table_labels, targets
 from dnamamba.inference.progress import bases_read
 from dnamamba.inference.score_vcf import Records, check
+from dnamamba.inference.variants import SYMBOLIC_BASES, spelled_up_to
+from dnamamba.models import PositionModel
 from dnamamba.plugins import load_plugins
 from dnamamba.terminal import Console
 
@@ -69,6 +73,7 @@ class PredictConfig:
     strand: str | None = None
     label: str | None = None
     evaluate: bool | None = None
+    symbolic: int = SYMBOLIC_BASES
     batch_size: int = BATCH
     device: str = "auto"
     precision: str = "auto"
@@ -114,13 +119,20 @@ def predict_to_file(config: PredictConfig, piece: int | None = None) -> Path:
         UserError: the model, a file to read, a label or the output can't be used; nothing was written.
     """
     console, errors = Console(), Console(stderr=True)
-    suffixes = TABLES if config.vcf is not None else SUFFIXES
+    suffixes = TABLES if config.vcf is not None else (*SUFFIXES, *GFF)
     out = output_path(config.out, suffixes, config.overwrite)
     check_format(out)
     if out.suffix in (".bed", *BIGWIG) and config.table is not None:
         raise UserError(f"out={config.out}: sequences of a table have no place in a genome; write .tsv")
     load_plugins(config.plugins)
-    loaded = need_sequence_model(load_any_on(config.model, config.device), config.model)
+    found_model = load_any_on(config.model, config.device)
+    if isinstance(found_model, PositionModel):
+        return predict_positions(config, found_model, out, piece, console)
+    loaded = need_sequence_model(found_model, config.model)
+    if out.suffix in GFF:
+        raise UserError(
+            f"out={config.out}: the model answers once per sequence; write {' or '.join(SUFFIXES)}"
+        )
     answers = Answers(
         with_strand(loaded, config.strand),
         label=config.label,
@@ -224,12 +236,14 @@ def _variants(
     assert config.fasta is not None
     assert config.window is not None
     vcf = Vcf(path)
-    records = Records(Genome(config.fasta, answers.reader.alphabet), config.regions.unknown)
+    windows = Windows(config.window or 0, strand="forward")
+    symbolic = spelled_up_to(config.symbolic, answers.reader.model, windows)
+    records = Records(Genome(config.fasta, answers.reader.alphabet), config.regions.unknown, symbolic)
     checked = check(vcf, records, lambda line: errors.print(f"dnamamba: {line}", soft_wrap=True))
     for line in records.synonyms.said():
         errors.print(f"dnamamba: {line}", soft_wrap=True)
     with bases_read(console, "predicting", checked.rows) as advance:
-        columns = predict_vcf(answers, vcf, records, Windows(config.window, strand="forward"), advance)
+        columns = predict_vcf(answers, vcf, records, windows, advance)
     with replacing(out) as beside:
         write_table(columns, beside, out.suffix)
     for reason, count in sorted(checked.unscored.items()):

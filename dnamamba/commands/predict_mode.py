@@ -57,17 +57,18 @@ def predict(cfg: DictConfig, folder: Path, piece: int = PIECE) -> Path:
             is too long for the family, or an answer that is not finite; nothing was written.
     """
     check_groups(cfg, GROUPS, OTHERS)
-    if cfg.model is None:
-        raise UserError("mode=predict needs model=PATH, the folder of a fine-tuning run")
     keys = [key for key in READ if key in cfg.data]
     data = typed(OmegaConf.masked_copy(cfg.data, keys), PredictData, "data")
     given = tuple(key for key in ("bed", "fasta", "table") if getattr(data, key) is not None)
     if given not in SOURCES:
         where = "" if "table" in cfg.data else ", and data=labelled, the data group that has it"
+        also = "model=PATH, the folder of a fine-tuning run, and " if cfg.model is None else ""
         raise UserError(
-            f"mode=predict needs data.fasta=FILE, the sequences to label{where}; data.bed may go with it; or "
-            "data.table=FILE"
+            f"mode=predict needs {also}data.fasta=FILE, the sequences to label{where}; data.bed may go with "
+            "it; or data.table=FILE"
         )
+    if cfg.model is None:
+        raise UserError("mode=predict needs model=PATH, the folder of a fine-tuning run")
     if cfg.trainer.accelerator in ("cuda", "gpu") and not torch.cuda.is_available():
         raise UserError(
             "trainer.accelerator: there is no CUDA GPU here that torch can use; choose trainer=cpu"

@@ -6,6 +6,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from dnamamba.commands.settings import (
+    as_typed_notes,
     callbacks_of,
     check_groups,
     data_config,
@@ -13,6 +14,7 @@ from dnamamba.commands.settings import (
     model_config,
     print_published,
 )
+from dnamamba.commands.sweep import Headline
 from dnamamba.config import typed
 from dnamamba.training.config import TrainConfig, TrainerConfig
 from dnamamba.training.pretraining import NEXT_BASE, Pretraining
@@ -27,11 +29,20 @@ def pretrain(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     Returns:
         What results.json holds; nothing in a process that is not the run's first.
     """
-    result = settings_of(cfg, folder).run()
+    return pretrain_and_judge(cfg, folder)[0]
+
+
+def pretrain_and_judge(cfg: DictConfig, folder: Path) -> tuple[dict[str, Any], Headline | None]:
+    """`pretrain`, and the number to choose among runs by: of the validation, None without one."""
+    run = settings_of(cfg, folder).build()
+    run.notes = as_typed_notes(cfg)
+    result = run.execute()
     if result is None:
-        return {}
+        return {}, None
     print_published()
-    return result.results
+    metric = run.objective.meter().headline
+    found = result.results[metric].get("valid")
+    return result.results, None if found is None else Headline(metric, found, lower_is_better=True)
 
 
 def settings_of(cfg: DictConfig, folder: Path) -> Pretraining:

@@ -16,7 +16,7 @@ CONFIGURATION = "config.yaml"
 
 
 def own_configuration(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    """The configuration of the run that `ckpt_path` names by its folder, changed by the overrides.
+    """Return the configuration of the run that `ckpt_path` names by its folder, changed by the overrides.
 
     Args:
         cfg: as composed from the command line.

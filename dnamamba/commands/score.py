@@ -1,7 +1,7 @@
 """What `python -m dnamamba.score` does: a VCF file scored, or every base of a region mutated."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,8 @@ from dnamamba.checkpoint import Model
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.data.embedded import YEAST_FASTA, YEAST_MODEL
 from dnamamba.data.fasta import Genome
-from dnamamba.data.intervals import parse_region
+from dnamamba.data.regions import parse_region
+from dnamamba.data.synonyms import Synonyms
 from dnamamba.data.variants import Vcf
 from dnamamba.errors import UserError
 from dnamamba.files import replacing, replacing_together
@@ -24,8 +25,9 @@ from dnamamba.inference.saturation import saturate, write_table
 from dnamamba.inference.score_tables import SUFFIXES as TABLES
 from dnamamba.inference.score_tables import check_format
 from dnamamba.inference.score_vcf import SUFFIXES, Records, check, quantity, score_vcf
-from dnamamba.inference.variants import REF_MISMATCH
+from dnamamba.inference.variants import REF_MISMATCH, SYMBOLIC_BASES, spelled_up_to
 from dnamamba.plugins import load_plugins
+from dnamamba.reached import Reached
 from dnamamba.reports.figures import draw
 from dnamamba.reports.saturation import saturation_figure
 from dnamamba.terminal import Console
@@ -49,6 +51,7 @@ class ScoreConfig:
     overwrite: bool
     label: str | None = None
     unknown: str = "error"
+    symbolic: int = SYMBOLIC_BASES
     plugins: list[str] | None = None
 
 
@@ -83,7 +86,7 @@ def _score_vcf(
     if out.exists() and out.samefile(vcf.path):
         raise UserError(f"out={config.out} is the file to score: choose another name")
     quantity(model, config.label)
-    records = Records(genome, config.unknown)
+    records = Records(genome, config.unknown, spelled_up_to(config.symbolic, model, windows))
     with errors.status(f"checking {vcf.path.name}"):
         checked = check(vcf, records, lambda line: errors.print(f"dnamamba: {line}", soft_wrap=True))
     for line in records.synonyms.said():
@@ -94,7 +97,7 @@ def _score_vcf(
             f"dnamamba: REF is not the FASTA's in {hidden:,} of {checked.rows:,} rows", soft_wrap=True
         )
     began = time.perf_counter()
-    with _bar(console, "scoring", checked.rows) as advance, replacing(out) as beside:
+    with _bar(console, "scoring", checked.rows, "rows") as advance, replacing(out) as beside:
         score_vcf(model, vcf, records, windows, config.bases_per_batch, beside, advance, config.label)
     seconds = time.perf_counter() - began
     reasons = "".join(f", {count:,} {reason}" for reason, count in sorted(checked.unscored.items()))
@@ -107,9 +110,12 @@ def _score_vcf(
 def _saturate(config: ScoreConfig, model: Model, genome: Genome, windows: Windows, out: Path) -> None:
     console = Console()
     assert config.region is not None
-    region = parse_region(config.region, genome.lengths)
+    synonyms = Synonyms(genome.lengths)
+    region = parse_region(config.region, genome.lengths, synonyms)
+    for line in synonyms.said():
+        Console(stderr=True).print(f"dnamamba: {line}", soft_wrap=True)
     picture = output_path(str(out.with_suffix(".png")), (".png",), config.overwrite)
-    with _bar(console, "mutating", region.length) as advance:
+    with _bar(console, "mutating", region.length, "bases") as advance:
         result = saturate(model, genome, region, windows, config.bases_per_batch, advance, config.label)
     count = 3 * int(np.isfinite(result.llr[:, 0]).sum())
     said = quantity(model, config.label).column
@@ -126,9 +132,9 @@ def _saturate(config: ScoreConfig, model: Model, genome: Genome, windows: Window
 
 
 @contextmanager
-def _bar(console: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
+def _bar(console: Console, what: str, total: int, unit: str) -> Iterator[Reached]:
     """A progress bar on a terminal, and a function to move it on."""
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(what, total=total)
-        yield lambda done: progress.advance(task, done)
+        yield Reached(total, unit, lambda done: progress.advance(task, done))

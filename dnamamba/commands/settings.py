@@ -15,9 +15,15 @@ from dnamamba.datasets.base import DataConfig, DataModule
 from dnamamba.errors import UserError
 from dnamamba.models import ModelConfig
 from dnamamba.models.families import family_config
+from dnamamba.optional import need
 from dnamamba.plugins import load_plugins
 
 CSV = "lightning.pytorch.loggers.CSVLogger"  # which every run has anyway
+PACKAGES = {
+    "lightning.pytorch.loggers.TensorBoardLogger": "tensorboard",
+    "lightning.pytorch.loggers.WandbLogger": "wandb",
+}
+"""What a logger needs, which is also the name of the extra that brings it."""
 GENOME = "dnamamba.datasets.genome.GenomeData"
 # Where data sets lay until version 0.1; configurations of then name them so.
 MOVED = {
@@ -42,6 +48,19 @@ def check_groups(cfg: DictConfig, groups: Sequence[str], others: Sequence[str]) 
     if not isinstance(cfg.ckpt_path, str | None):
         raise UserError(f"ckpt_path must be a path or `last`, not {cfg.ckpt_path!r}")
     load_plugins(list(cfg.get("plugins") or []))
+
+
+def as_typed_notes(cfg: DictConfig) -> dict[str, str]:
+    """What Hydra keeps of a command line, by the path in the run's folder; nothing outside a command.
+
+    Hydra itself would write it before the run knows that the folder is another's.
+    """
+    if not HydraConfig.initialized():
+        return {}
+    hydra = HydraConfig.instance().cfg
+    assert hydra is not None
+    texts = {"config": cfg, "hydra": hydra, "overrides": hydra.hydra.overrides.task}
+    return {f".hydra/{name}.yaml": OmegaConf.to_yaml(value) for name, value in texts.items()}
 
 
 def data_config(group: DictConfig) -> DataConfig:
@@ -87,14 +106,20 @@ def print_published() -> None:
 
 
 def loggers_of(group: DictConfig | None, folder: Path) -> list[Any]:
-    """Lightning's loggers besides metrics.csv: the `logger` group.
+    """Lightning's loggers besides metrics.csv: the `logger` group, each by a name.
 
     Raises:
         UserError: one can't be built, for example since its package is not installed.
     """
-    if not group or group.get("_target_") in (None, CSV):
-        return []
-    return [_built(group, "logger", save_dir=str(folder))]
+    if group and "_target_" in group:  # as configurations of version 0.1 have it, csv among them
+        group = OmegaConf.create({} if group["_target_"] == CSV else {"logger": group})
+    built = []
+    for name, each in (group or {}).items():
+        target = each.get("_target_") if isinstance(each, DictConfig) else None
+        if target in PACKAGES:
+            need(PACKAGES[target], PACKAGES[target], f"logger={name!s}")
+        built.append(_built(each, f"logger.{name!s}", save_dir=str(folder)))
+    return built
 
 
 def callbacks_of(group: DictConfig | None) -> list[Any]:

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dnamamba.commands.predict import PredictConfig, predict_to_file
 from dnamamba.data.regions import RegionsConfig
 from dnamamba.errors import Interrupted, UserError, signal_of
 from dnamamba.files import replacing_together
@@ -18,9 +19,10 @@ from dnamamba.inference.output import named, output_path
 from dnamamba.inference.progress import bases_read
 from dnamamba.inference.streaming import Reader
 from dnamamba.inference.tracks import QUANTITIES, read_track
-from dnamamba.models import SequenceModel
+from dnamamba.models import PositionModel, SequenceModel
 from dnamamba.optional import need
 from dnamamba.plugins import load_plugins
+from dnamamba.reached import so_far
 from dnamamba.terminal import Console
 
 SUFFIXES = (".bw", ".bigwig", ".bigWig")
@@ -34,14 +36,17 @@ class TracksConfig:
     fasta: str
     bed: str | None
     out: str
-    quantity: str
-    strand: str
+    quantity: str | None
+    strand: str | None
     context: int
     device: str
     precision: str
     overwrite: bool
     plugins: list[str] | None = None
     regions: RegionsConfig = field(default_factory=RegionsConfig)
+    window: int | None = None
+    stride: int | None = None
+    label: str | None = None
 
 
 def tracks_to_bigwig(config: TracksConfig) -> None:
@@ -56,11 +61,20 @@ def tracks_to_bigwig(config: TracksConfig) -> None:
     need("pyBigWig", "tracks", config.out)
     load_plugins(config.plugins or [])
     model = load_any_on(config.model, config.device)
-    if isinstance(model, SequenceModel):
+    if isinstance(model, PositionModel):
         raise UserError(
-            f"{config.model} is a fine-tuned model without probabilities of bases; for a sliding track of "
-            "its answer use dnamamba predict window=N stride=M out=FILE.bw"
+            f"model: {config.model} answers at every base (got a model of data=annotation); use dnamamba "
+            "predict out=FILE.bw"
         )
+    if isinstance(model, SequenceModel):
+        predict_to_file(_of_answers(config))
+        return
+    for key in ("window", "stride", "label"):
+        if getattr(config, key) is not None:
+            raise UserError(
+                f"{key}: {config.model} is pretrained, and answers no question window by window (got "
+                f"{getattr(config, key)}); leave it out"
+            )
     reader = Reader(model, precision=config.precision)
     source = config.fasta if config.bed is None else (config.fasta, config.bed)
     inputs = read_inputs(source, reader.alphabet, config.regions)
@@ -84,7 +98,7 @@ def tracks_to_bigwig(config: TracksConfig) -> None:
             for region in regions:
                 folder = Path(os.path.expanduser(config.out)).parent
                 for start, values in read_track(
-                    reader, inputs, region, strand=config.strand, context=config.context,
+                    reader, inputs, region, strand=config.strand or "forward", context=config.context,
                     folder=folder, advance=advance,
                 ):  # fmt: skip
                     for quantity, writer in writers.items():
@@ -92,18 +106,53 @@ def tracks_to_bigwig(config: TracksConfig) -> None:
     except OSError as error:
         raise UserError(f"can't write {config.out}: {error.strerror}") from error
     except KeyboardInterrupt as stop:
-        raise Interrupted(f"stopped; {config.out} was not written", signal_of(stop)) from None
+        raise Interrupted(f"stopped {so_far()}; {config.out} was not written", signal_of(stop)) from None
     seconds = time.perf_counter() - began
     for path in outputs.values():
         console.print(f"{total:,} bases in {seconds:.1f} s: {path}", soft_wrap=True)
 
 
+def _of_answers(config: TracksConfig) -> PredictConfig:
+    """The same of a fine-tuned model: its answer to windows along the genome, or to each region.
+
+    Raises:
+        UserError: a setting of a pretrained model's track, or no windows.
+    """
+    for key, given in (("quantity", config.quantity), ("context", config.context or None)):
+        if given is not None:
+            raise UserError(
+                f"{key}: {config.model} is fine-tuned, and its track is of its answer (got {given}); leave "
+                "it out"
+            )
+    if config.window is None and config.bed is None:
+        raise UserError(
+            f"window: {config.model} is fine-tuned, and answers for windows; give window=N, about as many "
+            "bases as the sequences it was fine-tuned on, and stride=M to let them overlap"
+        )
+    return PredictConfig(
+        model=config.model,
+        out=config.out,
+        fasta=config.fasta,
+        bed=config.bed,
+        regions=config.regions,
+        window=config.window,
+        stride=config.stride,
+        strand=config.strand,
+        label=config.label,
+        device=config.device,
+        precision=config.precision,
+        overwrite=config.overwrite,
+        plugins=config.plugins or [],
+    )
+
+
 def _outputs(config: TracksConfig) -> dict[str, Path]:
     """A file by quantity; with both, its name goes before the suffix."""
-    if config.quantity in QUANTITIES:
-        return {config.quantity: output_path(config.out, SUFFIXES, config.overwrite)}
-    if config.quantity != "both":
-        raise UserError(f"quantity must be one of {', '.join(QUANTITIES)}, both, not {config.quantity!r}")
+    quantity = config.quantity or QUANTITIES[0]
+    if quantity in QUANTITIES:
+        return {quantity: output_path(config.out, SUFFIXES, config.overwrite)}
+    if quantity != "both":
+        raise UserError(f"quantity must be one of {', '.join(QUANTITIES)}, both, not {quantity!r}")
     out = named(config.out, SUFFIXES)
     names = {quantity: out.with_name(f"{out.stem}.{quantity}{out.suffix}") for quantity in QUANTITIES}
     return {q: output_path(str(name), SUFFIXES, config.overwrite) for q, name in names.items()}

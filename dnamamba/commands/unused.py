@@ -84,7 +84,7 @@ def check_unused(cfg: DictConfig, overrides: Sequence[str]) -> None:
 
 
 def absent(cfg: DictConfig, key: str) -> bool:
-    """Whether a configuration has no such key, which is then another command's, or no value for it yet."""
+    """Return whether a configuration lacks a key (which is another command's) or its value."""
     group, _, last = key.rpartition(".")
     node = OmegaConf.select(cfg, group) if group else cfg
     return not isinstance(node, DictConfig) or last not in node or OmegaConf.is_missing(node, last)

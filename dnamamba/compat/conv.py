@@ -122,7 +122,7 @@ def _is_silu(activation: str | None) -> bool:
 
 
 def _packed(x: Tensor, weight: Tensor, bias: Tensor | None, seq_idx: Tensor, silu: bool) -> Tensor:
-    """The convolution as a sum over taps, each of which reads its own sequence alone."""
+    """Convolve packed sequences as a sum over taps, each of which reads its own sequence alone."""
     kind, taps, length = state_dtype(x.dtype), weight.shape[1], x.shape[2]
     with without_autocast(x.device):
         inputs, filters = x.to(kind), weight.to(kind)

@@ -72,7 +72,7 @@ def mamba_inner_fn(
 
 
 def _along(tensor: Tensor, bias: Tensor | None, norm: Tensor | None, eps: float) -> Tensor:
-    """[B, L, N] with its bias and norm, as [B, N, L]."""
+    """Add bias and norm to [B, L, N], and return [B, N, L]."""
     if bias is not None:
         tensor = tensor + bias.to(tensor.dtype)
     if norm is not None:

@@ -114,7 +114,7 @@ def _add_norm(
     residual_in_fp32: bool = False,
     is_rms_norm: bool = False,
 ) -> Any:
-    """The norm of x + residual, and with `prenorm` that sum too."""
+    """Return the norm of x + residual, and with `prenorm` that sum too."""
     total = x if residual is None else x.to(residual.dtype) + residual
     if residual_in_fp32:
         total = total.float()
@@ -202,7 +202,7 @@ def stand_in_for_mamba_ssm() -> None:
 
 
 def _module(name: str) -> ModuleType:
-    """The module of this name, a package; made and hung into its parent where it is not there."""
+    """Return the module of this name, made as an attribute of its parent package if it is missing."""
     if name not in sys.modules:
         made = ModuleType(name, "dnamamba's stand-in.")
         made.__path__ = []

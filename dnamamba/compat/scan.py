@@ -57,7 +57,7 @@ def _by_group(
     delta_bias: Tensor | None,
     delta_softplus: bool,
 ) -> tuple[Tensor, Tensor]:
-    """One scan for each group of channels that share B and C."""
+    """Scan each group of channels that share B and C by one call."""
     channels = u.shape[1]
     B, C = (each if each.dim() == 4 else each[:, None] for each in (B, C))
     groups = max(B.shape[1], C.shape[1])
@@ -97,7 +97,7 @@ def _by_position(
     delta_bias: Tensor | None,
     delta_softplus: bool,
 ) -> tuple[Tensor, Tensor]:
-    """The recurrence as it is written, for a B or C that each channel has its own of."""
+    """Scan position by position, for a B or C of each channel's own."""
     kind = state_dtype(u.dtype)
     with without_autocast(u.device):
         step = delta.to(kind)
@@ -121,7 +121,7 @@ def _by_position(
 
 
 def _each_channel(tensor: Tensor, u: Tensor) -> Tensor:
-    """B or C as [B, E, N, L], whatever it is given as."""
+    """Expand B or C to [B, E, N, L] from any of its layouts."""
     batch, channels, length = u.shape
     if tensor.dim() == 2:
         return tensor[None, :, :, None].expand(batch, -1, -1, length)
@@ -193,5 +193,5 @@ def selective_state_update(
 
 
 def _heads(tensor: Tensor, kind: torch.dtype) -> Tensor:
-    """[B, E] as [B, 1, E], what has heads as it is."""
+    """Return [B, E] as [B, 1, E]; inputs with heads unchanged."""
     return (tensor if tensor.dim() == 3 else tensor[:, None]).to(kind)

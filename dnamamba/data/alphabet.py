@@ -59,7 +59,7 @@ class Alphabet:
         return f"Alphabet({self.name!r}, size={self.size})"
 
     def encode(self, letters: bytes | str | NDArray[np.uint8]) -> Ids:
-        """Ids of letters: uint8, of the shape of the array given (`[length]` for bytes and str).
+        """Return ids of letters: uint8, of the shape of the array given (`[length]` for bytes and str).
 
         Raises:
             UserError: a character of a str that no byte can hold (beyond Latin-1).
@@ -78,11 +78,11 @@ class Alphabet:
         return self.to_id[letters]
 
     def decode(self, ids: NDArray[Any]) -> str:
-        """The letters of ids of shape `[length]`, one a position, padding ('.') included."""
+        """Return the letters of ids of shape `[length]`, one a position, padding ('.') included."""
         return self.to_letter[ids].tobytes().decode("latin-1")
 
     def reverse_complement(self, ids: Ids, axis: int = -1) -> Ids:
-        """The other strand, read in its own direction along `axis`; a new array of the same shape."""
+        """Return the other strand, read in its own direction along `axis`; a new array of the same shape."""
         return self.complement[np.flip(ids, axis=axis)]
 
 
@@ -108,7 +108,7 @@ def _bytes() -> Alphabet:
 
 
 def _specials_first(name: str, size: int, first: int, *, pad: int, mask: int, unknown: int) -> Alphabet:
-    """Another package's tokenizer of single bases: A, C, G, T are `first` and the next three ids."""
+    """Build another package's tokenizer of single bases: A, C, G, T are `first` and the next three ids."""
     bases = np.arange(first, first + 4)
     to_id = np.full(256, unknown, dtype=np.uint8)
     for letter, base in zip(b"ACGTU", (*bases, bases[3]), strict=True):
@@ -136,7 +136,7 @@ TEXT = "text"
 
 
 def get_alphabet(name: str) -> Alphabet:
-    """The alphabet of that name.
+    """Return the alphabet of that name.
 
     `dna`: A C G T N = 0..4, padding 5, size 8; case-folded, U reads as T and any other letter as N.
     `bytes`: 256 ids, every byte its own; 0 is padding.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -28,6 +28,7 @@ class Feature(NamedTuple):
         kind: the third column, such as `gene`.
         strand: `+`, `-` or `.`.
         attributes: the ninth column; of several values for one key the first, as it stands.
+        phase: the eighth column as it stands.
     """
 
     number: int
@@ -35,6 +36,7 @@ class Feature(NamedTuple):
     kind: str
     strand: str
     attributes: dict[str, str]
+    phase: str = "."
 
 
 def is_annotation(path: str | Path) -> bool:
@@ -55,6 +57,23 @@ def features(path: str | Path, kind: str | None) -> Iterator[Feature]:
             lists the kinds there are.
     """
     kinds: Counter[str] = Counter()
+    yield from features_of_kinds(path, () if kind is None else (kind,), kinds)
+    if kind is None or kind not in kinds:
+        wrong = "which rows is not said" if kind is None else f"no row is a {kind!r}"
+        raise UserError(f"regions.feature: {wrong}; {path} has {counted(kinds)}")
+
+
+def features_of_kinds(path: str | Path, wanted: Container[str], kinds: Counter[str]) -> Iterator[Feature]:
+    """The rows of some kinds, in the file's order.
+
+    Args:
+        path: as of `features`.
+        wanted: third columns.
+        kinds: is told how many rows of each kind there are, wanted or not.
+
+    Raises:
+        UserError: the file or a row can't be read.
+    """
     for number, line in enumerate(text_lines(path), start=1):
         if line.startswith(("##FASTA", ">")):
             break
@@ -67,12 +86,13 @@ def features(path: str | Path, kind: str | None) -> Iterator[Feature]:
                 "is this GFF3 or GTF?"
             )
         kinds[fields[2]] += 1
-        if fields[2] == kind:
+        if fields[2] in wanted:
             yield _feature(fields, number, f"{path}, row {number}")
-    if kind is None or kind not in kinds:
-        known = ", ".join(f"{name} ({count:,})" for name, count in kinds.most_common(12)) or "no rows"
-        wrong = "which rows is not said" if kind is None else f"no row is a {kind!r}"
-        raise UserError(f"regions.feature: {wrong}; {path} has {known}")
+
+
+def counted(kinds: Counter[str]) -> str:
+    """Kinds of rows and how many there are of each, the most frequent 12."""
+    return ", ".join(f"{name} ({count:,})" for name, count in kinds.most_common(12)) or "no rows"
 
 
 def _feature(fields: list[str], number: int, where: str) -> Feature:
@@ -82,7 +102,8 @@ def _feature(fields: list[str], number: int, where: str) -> Feature:
     if fields[6] not in _STRANDS:
         raise UserError(f"{where}: the strand must be +, -, . or ? (got {fields[6]!r}); mend column 7")
     interval = Interval(unquote(fields[0]), int(first) - 1, int(last))
-    return Feature(number, interval, fields[2], _STRANDS[fields[6]], _attributes(fields[8], where))
+    attributes = _attributes(fields[8], where)
+    return Feature(number, interval, fields[2], _STRANDS[fields[6]], attributes, fields[7].strip())
 
 
 def _attributes(text: str, where: str) -> dict[str, str]:

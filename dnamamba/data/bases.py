@@ -6,7 +6,7 @@ from dnamamba.errors import UserError
 def windows_of(
     windows: int | None, bases: int | None, length: int, default: int, keys: tuple[str, str]
 ) -> int:
-    """Windows of `length` bases; given in bases, as many as fit and at least one.
+    """Return windows of `length` bases; given in bases, as many as fit and at least one.
 
     Args:
         windows, bases: as set; at most one of the two.

@@ -30,7 +30,7 @@ _ANY = "?" * 16  # a digest, to a glob
 
 
 def fingerprint(source: Path) -> str:
-    """16 digits of the file's size, modification time and content: of all of it up to 1 MB, else of samples.
+    """Hash the file's size, modification time and content (samples of it above 1 MB) to 16 digits.
 
     Raises:
         OSError: it can't be read.
@@ -45,7 +45,7 @@ def fingerprint(source: Path) -> str:
 
 
 def cached(source: Path, suffix: str, make: Callable[[Path], object], *, large: bool = False) -> Path:
-    """The file with this suffix that is made from `source`; made now if it isn't there or is damaged.
+    """Return the file with this suffix that is made from `source`; made now if it isn't there or is damaged.
 
     `make` writes it under a temporary name, which is then renamed: another process sees all of it or nothing.
     It gets the source's modification time. What was made from earlier versions of the source is removed.
@@ -88,7 +88,13 @@ def cached(source: Path, suffix: str, make: Callable[[Path], object], *, large: 
 
 
 def kept(source: Path, suffix: str, *, large: bool = False) -> Path | None:
-    """What `cached` has made of the file as it is now, if it is there and, unless `large`, as it was made."""
+    """Return what `cached` made of the file as it is now, if it exists and (unless `large`) is unchanged.
+
+    Args:
+        source: the user's file.
+        suffix: of the kept file.
+        large: do not verify the content of the kept file.
+    """
     return _whole(_folder() / f"{_stem(source)}-{fingerprint(source)}", suffix, large)
 
 
@@ -132,7 +138,7 @@ def _flush(path: Path) -> None:
 
 @contextmanager
 def _beside(folder: Path, suffix: str) -> Iterator[Path]:
-    """A hidden file to write, locked for as long as this process lives; removed at the end if it is there."""
+    """Yield a hidden file to write, locked while this process lives, removed at the end if it exists."""
     while True:
         handle, name = tempfile.mkstemp(prefix=".", suffix=suffix, dir=folder)
         try:

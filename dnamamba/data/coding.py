@@ -16,7 +16,7 @@ LABELS = ("coding", "intergenic")
 
 
 def coding_windows(length: int, into: Collector) -> None:
-    """Windows of yeast's forward strand, equally many of either class on every chromosome.
+    """Add windows of yeast's forward strand, equally many of either class on every chromosome.
 
     `coding` lies within one exon of an annotated coding sequence, of either strand; `intergenic` within a
     interval that no coding sequence covers, introns included in the cover. Intervals are tiled from their

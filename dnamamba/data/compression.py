@@ -30,7 +30,7 @@ class Compression(Enum):
 
 
 def compression_of(path: Path) -> Compression:
-    """What the first bytes say; the name does not count.
+    """Detect the compression by the first bytes; the name does not count.
 
     Raises:
         UserError: compressed otherwise.
@@ -73,7 +73,7 @@ def expand(path: Path, to: Path) -> None:
 
 
 def bgzf_blocks(path: Path) -> list[tuple[int, int]]:
-    """Where each block of a BGZF file begins, in the file and in its text. Verifies every checksum.
+    """Find where each block of a BGZF file begins, in the file and in its text, verifying checksums.
 
     Raises:
         UserError: the file is truncated or corrupt.
@@ -94,13 +94,19 @@ def bgzf_blocks(path: Path) -> list[tuple[int, int]]:
 
 
 def gzi_bytes(blocks: list[tuple[int, int]]) -> bytes:
-    """The `.gzi` file of the blocks, which by definition leaves out the first, at 0, and the empty last."""
+    """Return the blocks' `.gzi` file, which by definition leaves out the first, at 0, and the empty last."""
     inner = blocks[1:-1]
     return struct.pack(f"<Q{2 * len(inner)}Q", len(inner), *(number for block in inner for number in block))
 
 
 def text_pieces(path: Path, compression: Compression, what: str) -> Iterator[bytes]:
-    """The text of a plain or BGZF file, in pieces; `what` is done with them, the progress bar says."""
+    """Yield the text of a plain or BGZF file, in pieces; `what` is the progress bar's text.
+
+    Args:
+        path: the file.
+        compression: from `compression_of`.
+        what: the progress bar's text.
+    """
     with path.open("rb") as file, reading(what, path.stat().st_size) as done:
         text: Any = bgzf.BgzfReader(fileobj=file, mode="rb") if compression is Compression.BGZF else file
         position = 0
@@ -112,7 +118,7 @@ def text_pieces(path: Path, compression: Compression, what: str) -> Iterator[byt
 
 @contextmanager
 def writing(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write text into; BGZF where the name ends in `.gz` or `.bgz`."""
+    """Open a file to write text into; BGZF if the name ends in `.gz` or `.bgz`."""
     with path.open("wb") as file:
         if path.suffix in (".gz", ".bgz"):
             with bgzf.BgzfWriter(fileobj=file) as compressed:
@@ -122,7 +128,7 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
 
 
 def damaged(path: Path, error: Exception) -> UserError:
-    """The error to raise for one of `DAMAGE`."""
+    """Return the error to raise for one of `DAMAGE`."""
     return UserError(f"{path} is truncated or corrupt: {_one_line(error)}")
 
 

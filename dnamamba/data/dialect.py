@@ -17,7 +17,7 @@ _DECIMAL = re.compile(r"[+-]?[0-9]+(,[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
 def opened(path: Path) -> TextIO:
-    """A text file, plain or gzip by its name; UTF-16 where a byte order mark says so, else UTF-8."""
+    """Open a text file, plain or gzip by its name; UTF-16 with its byte order mark, else UTF-8."""
     raw: Any = (gzip.open if path.suffix.lower() == ".gz" else open)(path, "rb")
     try:
         encoding = _MARKS.get(raw.peek(2)[:2], "utf-8-sig")
@@ -28,7 +28,7 @@ def opened(path: Path) -> TextIO:
 
 
 def delimiter_of(line: str, own: str, required: Sequence[str]) -> str:
-    """What separates the columns of a header: `own`, unless only another one shows all the required ones.
+    """Return the separator of a header: `own`, unless only another one gives all required columns.
 
     Args:
         line: the header.
@@ -46,7 +46,7 @@ def delimiter_of(line: str, own: str, required: Sequence[str]) -> str:
 
 
 def matched(header: Iterable[str], names: Iterable[str]) -> dict[str, str]:
-    """The columns of a header that names mean: as they are, else the only one that differs by case alone."""
+    """Find the columns that names mean: the same name, else the only one that differs by case alone."""
     found = {}
     columns = list(header)
     for name in names:
@@ -59,7 +59,7 @@ def matched(header: Iterable[str], names: Iterable[str]) -> dict[str, str]:
 
 
 def with_points(cells: Sequence[str]) -> list[str] | None:
-    """Numbers written with a decimal comma, with a point; None where the cells are anything else."""
+    """Rewrite decimal commas of numbers as points; None if the cells are anything else."""
     numbers = [cell for cell in cells if cell]
     if not any("," in cell for cell in numbers) or not all(map(_DECIMAL.fullmatch, numbers)):
         return None

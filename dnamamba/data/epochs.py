@@ -44,7 +44,7 @@ class HeldOut(NamedTuple):
 
 
 def samples_of(interval_length: int, length: int) -> int:
-    """Samples of `length` targets that an interval gives in an epoch."""
+    """Count the samples of `length` targets that an interval gives in an epoch."""
     return interval_length // length or 2
 
 
@@ -115,7 +115,7 @@ class EpochWindows:
         return HeldOut(samples, bases)
 
     def draw(self, index: Int64s) -> Windows:
-        """The windows of the samples with these numbers, `[B]`: a pure function of them and of the seed."""
+        """Return the windows of the samples with these numbers, `[B]`, which with the seed decide."""
         epoch, place = np.divmod(index.astype(np.int64), self.samples)
         number = permuted(place, self.samples, random_bits(self.seed, _ORDER_STREAM, epoch))
         strand = np.zeros(index.shape, dtype=np.int8)
@@ -125,7 +125,7 @@ class EpochWindows:
         return Windows(*self._windows(sample, strand), strand)
 
     def _windows(self, number: Int64s, strand: NDArray[np.int8]) -> tuple[Int64s, Int64s, Int64s]:
-        """Record, start and length of samples, counted along the intervals in their order."""
+        """Return record, start and length of samples, counted along the intervals in their order."""
         row = np.searchsorted(self._samples_before, number, side="right") - 1
         piece = number - self._samples_before[row]
         first_target = self._start[row] + piece * self.length
@@ -142,7 +142,7 @@ class EpochWindows:
         return record, start, end - start
 
     def _overlaps(self) -> Iterator[Int64s]:
-        """Held-out targets of each sample, in pieces: an epoch may be long."""
+        """Yield held-out targets of each sample, in pieces: an epoch may be long."""
         total = int(self._samples_before[-1])
         for first in range(0, total, _PIECE):
             number = np.arange(first, min(first + _PIECE, total), dtype=np.int64)
@@ -156,7 +156,7 @@ class EpochWindows:
             yield most
 
     def _without_held_out(self) -> Int64s | None:
-        """The numbers of the samples that have no held-out target; None if that is all of them."""
+        """Return the numbers of the samples that have no held-out target; None if that is all of them."""
         clean = np.concatenate([overlap == 0 for overlap in self._overlaps()])
         if clean.all():
             return None
@@ -188,7 +188,7 @@ class _Coverage:
         self._before = np.concatenate(([0], np.cumsum(self._length)))
 
     def before(self, record: Int64s, position: Int64s) -> Int64s:
-        """Covered bases of the chromosomes before `record` and of its own before `position`."""
+        """Count covered bases of the chromosomes before `record` and of its own before `position`."""
         place = self._origin[record] + position
         row = np.searchsorted(self._start, place, side="right") - 1
         if not self._start.size:

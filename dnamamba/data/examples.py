@@ -47,7 +47,7 @@ class Examples:
         return len(self.names)
 
     def __getitem__(self, number: int) -> Ids:
-        """The bases of a sequence: uint8 [length], a view."""
+        """Return the bases of a sequence: uint8 [length], a view."""
         return self.ids[self.offsets[number] : self.offsets[number + 1]]
 
     @property
@@ -82,7 +82,17 @@ class Collector:
         group: str = "",
         place: Interval | None = None,
     ) -> None:
-        """One sequence; `where` names it in a message, and a label of None says that it needs none."""
+        """Add one sequence; `where` names it in a message, and a label of None says that it needs none.
+
+        Args:
+            letters: uint8 [length], bytes of the file.
+            name: of the sequence.
+            where: the file and row, for messages.
+            label: as written; None: it needs none.
+            split: `train`, `valid`, `test` or empty.
+            group: sequences of one group stay in one split.
+            place: its interval of a genome, if it has one.
+        """
         if not letters.size:
             self._empty = self._empty[0] + 1, self._empty[1] or where
         if label == "":
@@ -102,7 +112,7 @@ class Collector:
             self.places.append(place)
 
     def examples(self, *, needs_label: bool = True) -> Examples:
-        """All of them.
+        """Return all examples added so far.
 
         Raises:
             UserError: there are none, some are empty, have no label, or hold letters that are not bases.
@@ -136,12 +146,18 @@ class Collector:
 
 
 def letters_of(path: str | Path) -> Genome:
-    """A FASTA file whose records are letters as they stand, so that strange ones can be named."""
+    """Open a FASTA file with its letters unchanged, so that strange ones can be named."""
     return Genome(path, get_alphabet("bytes"))
 
 
 def from_classes(files: Mapping[str, Sequence[str | Path]], into: Collector, split: str = "") -> None:
-    """A FASTA file, or several, a class; the group of a sequence is its file's name without the suffix."""
+    """Add FASTA files by class; the group of a sequence is its file's name without the suffix.
+
+    Args:
+        files: FASTA files by class.
+        into: takes the sequences.
+        split: of all of them, or empty.
+    """
     for label, paths in files.items():
         for path in map(Path, paths):
             genome = letters_of(path)
@@ -151,7 +167,7 @@ def from_classes(files: Mapping[str, Sequence[str | Path]], into: Collector, spl
 
 
 def from_folder(folder: str | Path, into: Collector) -> None:
-    """A folder of classes, each a folder of FASTA files or one FASTA file; or one level up, of splits.
+    """Add a folder of classes, each a folder of FASTA files or one file; or a folder of such splits.
 
     Raises:
         UserError: there is no such folder, or it holds what is neither split nor class.
@@ -169,7 +185,13 @@ def from_folder(folder: str | Path, into: Collector) -> None:
 def from_label_table(
     fasta: str | Path, labels: str | Path, columns: Mapping[str, str], into: Collector
 ) -> None:
-    """One FASTA file, and a table of id, label and perhaps split and group.
+    """Add a FASTA file's sequences, labelled by a table of id, label and perhaps split and group.
+
+    Args:
+        fasta: the sequences.
+        labels: the table's path.
+        columns: the table's names of our columns.
+        into: takes the sequences.
 
     Raises:
         UserError: an id is there twice, a label has no sequence or a sequence no label.
@@ -209,7 +231,13 @@ def from_label_table(
 
 
 def from_table(path: str | Path, columns: Mapping[str, str], into: Collector) -> None:
-    """A table of sequence, label and perhaps id, split and group."""
+    """Add the sequences of a table of sequence, label and perhaps id, split and group.
+
+    Args:
+        path: CSV, TSV, Excel or Parquet.
+        columns: the table's names of our columns.
+        into: takes the sequences.
+    """
     table = read_table(path, ("sequence", "label"), ("id", "split", "group"), columns)
     into.notes += table.notes
     for row, line in enumerate(table.rows):
@@ -230,9 +258,15 @@ def _as_bytes(text: str, where: str) -> bytes:
 
 
 def from_regions(fasta: str | Path, path: str | Path, how: RegionsConfig, into: Collector) -> list[str]:
-    """Intervals of a FASTA file that a BED, GFF3 or GTF file labels; `-` is the reverse complement.
+    """Add intervals of a FASTA file labelled by a BED, GFF3 or GTF file; `-` is the reverse complement.
 
     The group of a sequence is its record, so that chromosomes can be held out.
+
+    Args:
+        fasta: the genome.
+        path: the BED, GFF3 or GTF file.
+        how: which rows, and what of each.
+        into: takes the sequences.
 
     Returns:
         Lines to say on how they were read.

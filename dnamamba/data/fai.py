@@ -51,7 +51,7 @@ def index_fasta(pieces: Iterable[bytes], source: str) -> list[IndexedRecord]:
 
 
 def index_with_checksums(pieces: Iterable[bytes], source: str) -> tuple[list[IndexedRecord], list[int]]:
-    """The index of `index_fasta`, and the CRC-32 of the letters of each record; raises alike."""
+    """Return the index of `index_fasta`, and the CRC-32 of the letters of each record; raises alike."""
     records: dict[str, _Record] = {}
     current: _Record | None = None
     long: LongLine | None = None
@@ -112,7 +112,7 @@ _NO_HEADER = "no header; a FASTA begins with a line that begins with '>'"
 
 
 def whole_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The same text in pieces that end where a line ends; the last line gets an end if it has none."""
+    """Yield the same text in pieces that end where a line ends; the last line gets an end if it has none."""
     held: list[bytes] = []
     for piece in pieces:
         cut = piece.rfind(b"\n") + 1
@@ -191,13 +191,13 @@ class _Record:
 
 
 def fai_text(records: Iterable[IndexedRecord]) -> str:
-    """The `.fai` file of the records."""
+    """Return the `.fai` file of the records."""
     fields: Iterable[tuple[Any, ...]] = records
     return "".join("\t".join(map(str, row)) + "\n" for row in fields)
 
 
 def fai_lengths(path: Path) -> dict[str, int]:
-    """Bases of each record, of a `.fai` file that somebody else made.
+    """Return the bases of each record, from a `.fai` file of another program.
 
     Raises:
         UserError: the file can't be read, a row is not one of an index, or the plain FASTA next to it has no
@@ -237,7 +237,7 @@ def _plain_fasta(fai: Path) -> Path | None:
 
 
 def _is_at(fasta: Path, row: IndexedRecord) -> bool:
-    """Whether the line before a record's first base is its header, and its last base ends a line."""
+    """Return whether the line before a record's first base is its header, and its last base ends a line."""
     lines = (row.length - 1) // row.line_bases
     end = row.offset + row.length + lines * (row.line_bytes - row.line_bases)
     header = b""

@@ -35,6 +35,7 @@ class Genome:
     Args:
         path: the FASTA file, or a pipe, of which a copy is made.
         alphabet: how letters become ids.
+        advice: what to do, under the alphabet `dna`, where a record is not DNA.
 
     Raises:
         UserError: naming the file, the record or the line. No file or an empty one: at once. Not FASTA, or
@@ -42,7 +43,13 @@ class Genome:
             from `load` and `fetch`.
     """
 
-    def __init__(self, path: str | os.PathLike[str], alphabet: Alphabet) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        alphabet: Alphabet,
+        advice: str = "it takes a model of the alphabet bytes",
+    ) -> None:
+        self.advice = advice
         self.path = Path(os.path.expanduser(path))
         self.alphabet = alphabet
         self._records: dict[str, Ids] = {}
@@ -145,7 +152,7 @@ class Genome:
         if foreign > _FOREIGN_SHARE * ids.size:
             raise UserError(
                 f"{self.path}, record {name}: {foreign:,} of {ids.size:,} letters are not nucleotide codes, "
-                f"the first {first_foreign}; if this is protein or text, set data.alphabet=bytes"
+                f"the first {first_foreign}; if this is protein or text, {self.advice}"
             )
         ids.flags.writeable = False
         return ids

@@ -72,7 +72,7 @@ def _from_returns(pieces: Iterable[bytes], source: str) -> Iterator[bytes]:
 
 
 def chunks(pieces: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
-    """The same text as (whole lines, True), or (part of a line longer than `LONG`, False).
+    """Yield the same text as (whole lines, True), or (part of a line longer than `LONG`, False).
 
     The last line gets an end if it has none.
     """
@@ -114,6 +114,11 @@ class Lines(NamedTuple):
     def of(cls, text: bytes, source: str, line_number: int) -> Lines:
         """Take whole lines apart.
 
+        Args:
+            text: whole lines.
+            source: the file, for messages.
+            line_number: of the first line, from 1.
+
         Raises:
             UserError: a control character before a letter of the same line, a comment, or white space before
                 a `>`: what they stand for is anybody's guess.
@@ -153,13 +158,19 @@ class Lines(NamedTuple):
         return self._replace(bases=bases, spaced=spaced)
 
     def between(self, begin: int, end: int) -> Lines:
-        """Rows `begin` to `end`, not included."""
+        """Return rows `begin` to `end`, not included."""
         rows = slice(begin, end)
         start, bases, size, first_byte, spaced = self
         return Lines(start[rows], bases[rows], size[rows], first_byte[rows], spaced[rows])
 
     def check_ascii(self, text: bytes, where: str, line_number: int) -> None:
-        """Refuse the first line that is not ASCII."""
+        """Refuse the first line that is not ASCII.
+
+        Args:
+            text: whole lines.
+            where: the file, for messages.
+            line_number: of the first line, from 1.
+        """
         for row, (start, size) in enumerate(zip(self.start.tolist(), self.size.tolist(), strict=True)):
             if not text[start : start + size].isascii():
                 raise UserError(f"{where}: line {line_number + row} is not ASCII text")
@@ -193,7 +204,7 @@ class LongLine:
             raise UserError(f"{where}: a header or comment of more than {LONG:,} bytes")
 
     def add(self, part: bytes) -> bytes:
-        """The letters of a part.
+        """Return the letters of a part.
 
         Raises:
             UserError: as `Lines`, or a byte beyond ASCII.
@@ -216,7 +227,7 @@ class LongLine:
         return letters
 
     def lines(self) -> Lines:
-        """The line, at its end."""
+        """Return the line, at its end."""
         spaced = self._spaced or self._trailing not in (b"\n", b"\r\n")
         return Lines(
             np.zeros(1, dtype=np.int64),
@@ -228,7 +239,7 @@ class LongLine:
 
 
 def even_text(pieces: Iterable[bytes], source: str) -> Iterator[bytes]:
-    """A text that `index_fasta` has found uneven, with every record on one line and no white space in it."""
+    """Yield a text of uneven lines with every record on one line, without white space."""
     before = b""
     for text, whole in chunks(Text.of(pieces, source).pieces):
         if not whole:

@@ -64,7 +64,7 @@ SPLIT_NAMES = {
 
 
 def stem_of(path: Path) -> str:
-    """The name without the suffixes of FASTA and of compression; all other dots are part of it.
+    """Return the name without the suffixes of FASTA and of compression; all other dots are part of it.
 
     >>> stem_of(Path("data/E.coli.K-12.fna.gz"))
     'E.coli.K-12'
@@ -75,7 +75,7 @@ def stem_of(path: Path) -> str:
 
 
 def split_folders(folder: Path) -> dict[str, Path]:
-    """The folders of splits in a folder, by the name that each has; empty where its folders are classes.
+    """Return the folders of splits in a folder, by name; empty if its folders are classes.
 
     Raises:
         UserError: folders of splits and others, or files, are mixed.
@@ -95,7 +95,7 @@ def split_folders(folder: Path) -> dict[str, Path]:
 
 
 def classes_of(folder: Path) -> dict[str, list[Path]]:
-    """The FASTA files of each class: the files of its folder, or one file of its name.
+    """Return the FASTA files of each class: the files of its folder, or one file of its name.
 
     Raises:
         UserError: there are none; a class without a file; a file or folder that can't be read as one.
@@ -119,7 +119,7 @@ def classes_of(folder: Path) -> dict[str, list[Path]]:
 
 
 def visible(folder: Path) -> list[Path]:
-    """What lies in a folder, sorted, without hidden files.
+    """List a folder's files and folders, sorted, without hidden ones.
 
     Raises:
         UserError: it can't be read, or a name is not UTF-8, which no table of results could hold.
@@ -137,7 +137,7 @@ def visible(folder: Path) -> list[Path]:
 
 
 def is_fasta(path: Path) -> bool:
-    """Whether a file is to be read: by its name. What it is says its content.
+    """Return whether a file is to be read: by its name. What it is says its content.
 
     Raises:
         UserError: it is FASTA by another name, or neither FASTA nor what may lie next to it.
@@ -168,7 +168,7 @@ def _uncompressed(name: str) -> str:
 
 
 def _head(path: Path) -> bytes:
-    """The first bytes of the text that are not blank; where the file can't be read, none."""
+    """Return the first bytes of the text that are not blank; where the file can't be read, none."""
     try:
         with path.open("rb") as file:
             head = file.read(4096)

@@ -37,6 +37,7 @@ def read_split_intervals(path: str | Path, lengths: Mapping[str, int] | None = N
     """
     rows = list(bed_rows(path))
     for row in rows:
+        row.need_one_block(f"{path}, row {row.number}")
         split = row.others[0].strip() if row.others else ""
         if split not in Splits._fields:
             found = f"{split!r} is not a split" if split else "no 4th column"

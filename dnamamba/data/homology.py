@@ -50,7 +50,7 @@ _NUMBERED = re.compile(r"(?:chr)?(\d{1,2}|2[AaBb]|[XY])", re.ASCII)
 
 
 def homology_of(species: str, records: Iterable[str]) -> Homology:
-    """The human chromosomes of each chromosome among the records of an assembly, by the records' names.
+    """Find the human chromosomes of each chromosome of an assembly, by the records' names.
 
     Args:
         species: what the user calls it; decides what cytogenetic numbers and the gorilla's exchange mean. A
@@ -96,7 +96,7 @@ def _own_table(species: str, numbers: frozenset[str]) -> dict[str, frozenset[str
 
 
 def read_homology(path: Path) -> Homology:
-    """A table of homologous human chromosomes: tab-separated, with the columns `chromosome` and `human`.
+    """Read a table of homologous human chromosomes: tab-separated, columns `chromosome` and `human`.
 
     `data_prep.download` writes such a table. Several human chromosomes have commas between them.
 
@@ -138,7 +138,7 @@ def read_homology(path: Path) -> Homology:
 
 
 def linkage_groups(homologies: Iterable[Homology]) -> dict[str, str]:
-    """Human chromosomes that cannot be held apart: by chromosome, the name of its group.
+    """Group human chromosomes that can't be in different splits: by chromosome, its group's name.
 
     Two are in one group where a chromosome of any species has both: what is learnt of the one would be known
     of the other. With the gorilla, `5` and `17` are both in `5+17`.

@@ -245,28 +245,6 @@ def read_bed(path: str | Path) -> list[Interval]:
     return [row.interval for row in bed_rows(path)]
 
 
-def parse_region(text: str, lengths: Mapping[str, int]) -> Interval:
-    """`chrI:1001-2,000` as samtools reads it: from 1, the end included; `chrI` alone is all of it.
-
-    Raises:
-        UserError: no region, an unknown record, or bases that it does not have.
-    """
-    if text in lengths:
-        return Interval(text, 0, lengths[text])
-    name, _, bases = text.rpartition(":")
-    found = re.fullmatch(r"([0-9]{1,18})-([0-9]{1,18})", bases.replace(",", ""))
-    if not found:
-        if name not in lengths and not _BASE.match(bases):
-            raise UserError(f"region {text!r}: {unknown_record(text, lengths)}")
-        raise UserError(f"region {text!r} is not NAME:START-END, such as chrI:1001-2000")
-    if name not in lengths:
-        raise UserError(f"region {text!r}: {unknown_record(name, lengths)}")
-    start, end = int(found[1]), int(found[2])
-    if not 1 <= start <= end <= lengths[name]:
-        raise UserError(f"region {text!r}: {name} has bases 1 to {lengths[name]:,}")
-    return Interval(name, start - 1, end)
-
-
 class BedRow(NamedTuple):
     """A row of a BED file."""
 
@@ -280,17 +258,25 @@ class BedRow(NamedTuple):
         Raises:
             UserError: the row has several blocks, which nothing here joins, or an unknown strand.
         """
-        name, _, strand, *rest = (*self.others, *[""] * 3)[: max(3, len(self.others))]
+        self.need_one_block(where)
+        name, _, strand, *_ = (*self.others, *[""] * 3)
+        if strand.strip() not in ("+", "-", ".", ""):
+            raise UserError(f"{where}: the strand must be +, - or . (got {strand.strip()!r}); mend column 6")
+        return name, strand.strip() or "."
+
+    def need_one_block(self, where: str) -> None:
+        """Refuse a row of several blocks, which nothing here joins.
+
+        Raises:
+            UserError: naming it.
+        """
         # The tenth column of a narrowPeak file, which has no more, is the summit.
-        blocks = rest[3].strip() if len(self.others) + 3 >= BED12 else "1"
+        blocks = self.others[6].strip() if len(self.others) + 3 >= BED12 else "1"
         if blocks not in ("", "0", "1"):
             raise UserError(
                 f"{where}: the blocks of a BED12 are not read (got {blocks}); give a row per block, as "
                 "bedtools bed12tobed6 makes them"
             )
-        if strand.strip() not in ("+", "-", ".", ""):
-            raise UserError(f"{where}: the strand must be +, - or . (got {strand.strip()!r}); mend column 6")
-        return name, strand.strip() or "."
 
 
 def bed_rows(path: str | Path) -> Iterator[BedRow]:

@@ -39,7 +39,7 @@ class Crop:
     part: str
 
     def take(self, ids: Ids, random: int | None) -> Ids:
-        """A view of the part; `random` is 64 random bits, or None in an evaluation."""
+        """Return a view of the part; `random` is 64 random bits, or None in an evaluation."""
         spare = ids.size - self.length
         if spare <= 0:
             return ids
@@ -51,7 +51,7 @@ class Crop:
 
 
 def padded(rows: Sequence[Ids], pad_id: int, side: str) -> tuple[Ids, Int64s]:
-    """Rows in one array, uint8 [B, L], with their lengths, int64 [B].
+    """Return rows in one array, uint8 [B, L], with their lengths, int64 [B].
 
     L is that of the longest, rounded up to a multiple of 8: such lengths the fastest kernels take.
 
@@ -119,13 +119,13 @@ class LabelledStream(IterableDataset[Batch]):
             yield self.batch(np.arange(start, start + self.share, dtype=np.int64))
 
     def example_of(self, samples: Int64s) -> Int64s:
-        """Which examples these samples are: int64, of the shape of `samples`."""
+        """Return the numbers of these samples' examples: int64, of the shape of `samples`."""
         number = len(self.rows)
         key = random_bits(self.seed, _ORDER_STREAM, samples // number)
         return self.rows[permuted(samples % number, number, key)]
 
     def batch(self, samples: Int64s) -> Batch:
-        """The samples with these numbers."""
+        """Return the samples with these numbers."""
         chosen = self.example_of(samples)
         place = random_bits(self.seed, _CROP_STREAM, samples)
         strand = random_bits(self.seed, _STRAND_STREAM, samples) >> np.uint64(63)
@@ -171,7 +171,15 @@ class LabelledRows(Dataset[Batch]):
 
 
 def batch_of(rows: Sequence[Ids], values: NDArray[Any], index: Int64s, pad_id: int, side: str) -> Batch:
-    """Rows of ids, their labels and numbers, as a batch."""
+    """Return rows of ids, their labels and numbers, as a batch.
+
+    Args:
+        rows: ids of each sequence, uint8 [length].
+        values: the labels, [B] or [B, C].
+        index: int64 [B], the examples' numbers.
+        pad_id: id of the padding.
+        side: `right` or `left`.
+    """
     tokens, lengths = padded(rows, pad_id, side)
     return {
         "tokens": torch.from_numpy(tokens),

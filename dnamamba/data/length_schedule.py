@@ -55,14 +55,19 @@ class Stage:
         return self.steps * self.bases_per_step
 
     def shared(self, processes: int) -> Stage:
-        """The stage as one of so many processes sees it that read each sample together."""
+        """Return the stage as one of so many processes sees it that read each sample together."""
         mean = None if self.mean is None else self.mean / processes
         return replace(self, length=-(-self.length // processes), mean=mean)
 
     def samples(self, step: int, rank: int = 0, world_size: int = 1) -> Int64s:
-        """The numbers of the samples `[sequences / world_size]` that one process reads at a step.
+        """Return the numbers of the samples `[sequences / world_size]` that one process reads at a step.
 
         Every stage counts its own samples, from 0.
+
+        Args:
+            step: of the run.
+            rank: of the process.
+            world_size: number of processes.
         """
         assert self.sequences % world_size == 0
         share = self.sequences // world_size
@@ -87,13 +92,13 @@ class LengthSchedule:
         return sum(stage.bases for stage in self.stages)
 
     def stage_at(self, step: int) -> Stage:
-        """The stage of an optimiser step, counted from 0; beyond the last step, the last stage."""
+        """Return the stage of an optimiser step, counted from 0; beyond the last step, the last stage."""
         place = bisect_right(self.stages, step, key=lambda stage: stage.first_step) - 1
         return self.stages[max(place, 0)]
 
 
 def doublings(first: int, last: int) -> tuple[int, ...]:
-    """`first`, twice it, four times it, ... and `last`.
+    """Return `first`, twice it, four times it, ... and `last`.
 
     Raises:
         UserError: `last` is not `first` doubled some times.
@@ -115,7 +120,7 @@ def length_schedule(
     samples_per_epoch: Callable[[int], int] | None = None,
     max_steps: int | None = None,
 ) -> LengthSchedule:
-    """A schedule with one stage for each length.
+    """Return a schedule with one stage for each length.
 
     Args:
         lengths: of the stages, in order.
@@ -166,7 +171,7 @@ def length_schedule(
 def _steps_of_stages(
     steps: int | Sequence[int] | None, stages: int, max_steps: int | None
 ) -> list[int | None]:
-    """How long each stage is where steps say so, as `length_schedule` takes them."""
+    """Return the steps of each stage, as `length_schedule` takes them."""
     if steps is None or isinstance(steps, int):
         return [steps] * stages
     if max_steps is None or len(steps) != stages - 1:
@@ -176,15 +181,15 @@ def _steps_of_stages(
 
 def _wrong_list(wanted: int, found: int, max_steps: int | None) -> str:
     return (
-        f"a list of steps has a number for each of the {wanted} lengths before the last, which goes "
-        f"on to max_steps; there are {found} numbers, and max_steps is {max_steps}"
+        f"a list of steps has a number for each of the {wanted} lengths before the last, which continues "
+        f"to max_steps; there are {found} numbers, and max_steps is {max_steps}"
     )
 
 
 def sequence_schedule(
     lengths: Sequence[int], *, sequences: int, steps: int | Sequence[int], max_steps: int
 ) -> LengthSchedule:
-    """Stages of as many sequences per step at every length (Gu and Dao 2023, appendix E.3.4).
+    """Plan stages with the same number of sequences per step at every length (Gu and Dao, E.3.4).
 
     Args:
         lengths: of the stages, in order.
@@ -211,7 +216,7 @@ def sequence_schedule(
 
 
 def sequences_per_step(length: int, bases_per_step: int) -> int:
-    """Samples of a step.
+    """Count the samples of a step.
 
     Raises:
         UserError: the one number does not divide the other.
@@ -224,7 +229,7 @@ def sequences_per_step(length: int, bases_per_step: int) -> int:
 
 
 def rows_at_a_time(batch_size: int, longest: int, length: int, chunk: int | None) -> int:
-    """Samples of a micro-batch that fill as many positions as `batch_size` of the longest, or of its chunks.
+    """Count the samples of a micro-batch that fill the positions of `batch_size` longest ones (or chunks).
 
     Args:
         batch_size: of the longest samples.
@@ -244,7 +249,7 @@ class MicroBatches(NamedTuple):
 
 
 def micro_batches(sequences: int, length: int, *, world_size: int, bases_at_a_time: int) -> MicroBatches:
-    """The micro-batches of one process: as many sequences at a time as memory allows, the same in all.
+    """Return the micro-batches of one process: as many sequences at a time as memory allows, the same in all.
 
     Args:
         sequences: samples of a step, on all processes together (`Stage.sequences`).

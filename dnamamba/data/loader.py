@@ -106,7 +106,7 @@ class TiledWindows(Dataset[Batch]):
 
 
 def _longest(windows: Windows) -> int:
-    """Targets of the longest window, at least 1."""
+    """Count the targets of the longest window, at least 1."""
     return max(1, int(windows.length.max()) - 1)
 
 

@@ -37,7 +37,13 @@ class MarkovModel:
 
     @classmethod
     def fit(cls, sequences: Iterable[Ids], order: int, both_strands: bool = True) -> MarkovModel:
-        """Count the words of `order` + 1 bases in sequences `[length]`, on both strands or the one given."""
+        """Count the words of `order` + 1 bases in sequences `[length]`, on both strands or the one given.
+
+        Args:
+            sequences: ids, uint8 [length] each.
+            order: bases of context.
+            both_strands: count the reverse complements too.
+        """
         assert 0 <= order <= _MAX_ORDER, f"order {order}"
         word = order + 1
         counts = np.zeros(4**word, dtype=np.int64)
@@ -49,12 +55,12 @@ class MarkovModel:
         return cls(counts.reshape(-1, 4))
 
     def lower(self, order: int) -> MarkovModel:
-        """The model of a lower order, from the same counts: bases farther away are summed over."""
+        """Return the model of a lower order, from the same counts: bases farther away are summed over."""
         assert 0 <= order <= self.order, f"order {order} of a model of order {self.order}"
         return MarkovModel(self.counts.reshape(-1, 4**order, 4).sum(axis=0))
 
     def bits(self, tokens: Ids) -> tuple[float, int]:
-        """Bits that the targets of windows cost, and how many targets there are.
+        """Return the total bits of the windows' targets, and the number of targets.
 
         Args:
             tokens: `[B, L + 1]`. Every base of a window but the first is a target. Its context is the at most
@@ -92,7 +98,7 @@ class MarkovModel:
 
 
 def _words(sequence: Ids, word: int) -> Iterator[NDArray[np.int32]]:
-    """The codes, base 4, of the words of a sequence that have no break, a piece of the sequence at a time."""
+    """Yield the base-4 codes of a sequence's unbroken k-mers, a piece of the sequence at a time."""
     for start in range(0, sequence.size, _PIECE):
         piece = sequence[start : start + _PIECE + word - 1]
         places = piece.size - word + 1

@@ -15,7 +15,7 @@ MOST_ROWS = LONGEST_CELL = 1 << 26  # a few bytes can stand for more of either
 def parquet_columns(
     path: Path, wanted: Callable[[Sequence[str]], Collection[str]]
 ) -> tuple[list[str], dict[str, list[str]], list[int]]:
-    """The header, the wanted columns as text, and the numbers of the rows (from 1); nothing else is read.
+    """Read the header, the wanted columns as text, and the numbers of the rows (from 1); nothing else.
 
     What is missing is empty: null, NaN (which pandas writes for it) and NaT.
 
@@ -58,9 +58,9 @@ def parquet_columns(
         raise
     except (OSError, ValueError, pyarrow.ArrowException) as error:
         reason = str(error).partition("\n")[0]
-        raise UserError(f"{path} is damaged or no Parquet file ({reason})") from None
+        raise UserError(f"{path} is damaged or not a Parquet file ({reason})") from None
     if any(len(column) != number for column in columns.values()):
-        raise UserError(f"{path} is damaged or no Parquet file (columns of different lengths)")
+        raise UserError(f"{path} is damaged or not a Parquet file (columns of different lengths)")
     return header, columns, list(range(1, number + 1))
 
 

@@ -28,7 +28,7 @@ class Assignment(NamedTuple):
 
 
 def sequence_keys(examples: Examples, alphabet: Alphabet) -> UInt64s:
-    """64 bits of each sequence, uint64 [n]; the same for a sequence and its reverse complement."""
+    """Hash each sequence, uint64 [n]; the same for a sequence and its reverse complement."""
     keys = np.empty(len(examples), dtype=np.uint64)
     for number in range(len(examples)):
         forward = examples[number]
@@ -45,8 +45,9 @@ def assign(
     test: Sequence[str] | None,
     valid_fraction: float,
     test_fraction: float,
+    stratify: bool = False,
 ) -> Assignment:
-    """The split of each example: by named groups, else as the files say, else by the sequence's hash.
+    """Return the split of each example: by named groups, else as the files say, else by the sequence's hash.
 
     What the files' splits leave out, validation or test, is cut from their training examples by the hash. A
     hash puts identical sequences, and reverse complements, on one side.
@@ -56,6 +57,7 @@ def assign(
         keys: of `sequence_keys`.
         valid, test: names of groups (chromosomes) to hold out.
         valid_fraction, test_fraction: shares that a hash holds out.
+        stratify: of every label as it is written the same share, and at least one sequence of three.
 
     Raises:
         UserError: an unknown group or split, or a split that is left empty.
@@ -66,20 +68,47 @@ def assign(
         numbers, how = _as_given(examples), "the files' own split"
     else:
         numbers, how = np.zeros(len(examples), dtype=np.int8), ""
-    share = (keys >> np.uint64(11)) * 2.0**-53
-    cut = []
-    if not (numbers == 2).any():
-        numbers[(numbers == 0) & (share < test_fraction)] = 2
-        cut.append("test")
-    if not (numbers == 1).any():
-        numbers[(numbers == 0) & (share >= test_fraction) & (share < test_fraction + valid_fraction)] = 1
-        cut.append("validation")
-    if cut:
-        how = f"{how}, {' and '.join(cut)} by a hash" if how else "a hash of the sequence"
+    missing = [
+        (number, name, fraction)
+        for number, name, fraction in ((2, "test", test_fraction), (1, "validation", valid_fraction))
+        if not (numbers == number).any()
+    ]
+    if stratify:
+        _by_class(numbers, keys, examples.labels, [(number, fraction) for number, _, fraction in missing])
+    else:
+        share = (keys >> np.uint64(11)) * 2.0**-53
+        for number, _, fraction in missing:
+            least = 0.0 if number == 2 else test_fraction
+            numbers[(numbers == 0) & (share >= least) & (share < least + fraction)] = number
+    if missing:
+        cut = " and ".join(name for _, name, _ in missing)
+        how = f"{how}, {cut} by a hash" if how else "a hash of the sequence"
+        how += ", within each label" if stratify else ""
     for number, name in enumerate(SPLITS):
         if not (numbers == number).any():
             raise UserError(f"the {name} split is empty ({len(examples):,} sequences, split by {how})")
     return Assignment(numbers, how)
+
+
+def _by_class(
+    numbers: NDArray[np.int8], keys: UInt64s, labels: Sequence[str], cuts: Sequence[tuple[int, float]]
+) -> None:
+    """Give splits their share of the training examples of each label, in the order of the hash.
+
+    A sequence that is there twice stays on one side, also if its labels differ: the first counts.
+    """
+    free = np.flatnonzero(numbers == 0)
+    unique, first, inverse = np.unique(keys[free], return_index=True, return_inverse=True)
+    label_of = np.array(labels)[free][first]
+    split_of = np.zeros(unique.size, dtype=np.int8)
+    for label in np.unique(label_of):
+        members = np.flatnonzero(label_of == label)
+        start = 0
+        for number, fraction in cuts if members.size > len(cuts) else ():
+            end = start + max(1, round(fraction * members.size))
+            split_of[members[start:end]] = number
+            start = end
+    numbers[free] = split_of[inverse]
 
 
 def _by_group(
@@ -107,7 +136,9 @@ def _as_given(examples: Examples) -> NDArray[np.int8]:
         split = SPLIT_NAMES.get(written.lower())
         if split is None:
             known = ", ".join(SPLIT_NAMES)
-            raise UserError(f"sequence {examples.names[row]}: split {written!r} is none of {known}")
+            raise UserError(
+                f"sequence {examples.names[row]}: split: expected one of {known} (got {written!r})"
+            )
         numbers[row] = SPLITS.index(split)
     return numbers
 
@@ -125,7 +156,13 @@ class Shared(NamedTuple):
 
 
 def shared_sequences(examples: Examples, keys: UInt64s, split: Assignment) -> list[Shared]:
-    """Identical (or reverse-complement identical) sequences on both sides of a split."""
+    """Count sequences that are in two splits, as they are or as reverse complements.
+
+    Args:
+        examples: all sequences.
+        keys: uint64 [n], from `sequence_keys`.
+        split: of each sequence.
+    """
     found = []
     for first, second in ((0, 1), (0, 2), (1, 2)):
         rows = np.flatnonzero(split.numbers == second)
@@ -137,7 +174,7 @@ def shared_sequences(examples: Examples, keys: UInt64s, split: Assignment) -> li
 
 
 def shared_bases(examples: Examples, split: Assignment) -> list[Shared]:
-    """Intervals of a genome that overlap one of another split; a hash does not keep neighbours together."""
+    """Count a split's intervals that overlap another's; a hash does not keep neighbours together."""
     if examples.places is None:
         return []
     found = []
@@ -157,6 +194,6 @@ def shared_bases(examples: Examples, split: Assignment) -> list[Shared]:
 
 
 def _overlaps(place: Interval, others: Sequence[Interval]) -> bool:
-    """Whether an interval shares a base with one of these, which are sorted and apart from each other."""
+    """Return whether an interval shares a base with one of these, which are sorted and do not overlap."""
     before = bisect_left(others, Interval(place.name, place.end, 0)) - 1
     return before >= 0 and others[before].name == place.name and others[before].end > place.start

@@ -67,7 +67,7 @@ class RecordReader:
         self.lengths = {name: record.rlen for name, record in self._faidx.index.items()}
 
     def letters(self, name: str) -> Iterator[NDArray[np.uint8]]:
-        """The letters of a record, line ends left out, in pieces of about a megabyte: uint8 `[piece]`.
+        """Yield the letters of a record, line ends left out, in pieces of about a megabyte: uint8 `[piece]`.
 
         Raises:
             StaleError: after the last piece, they are not those that were indexed; the index is removed.
@@ -146,7 +146,7 @@ class RecordReader:
         return faidx
 
     def _index(self, path: Path) -> tuple[bytes, bytes]:
-        """The `.fai` file of a text, and the CRC-32 of each record."""
+        """Return the `.fai` file of a text, and the CRC-32 of each record."""
         try:
             pieces = text_pieces(path, self._compression, f"indexing {self.path.name}")
             records, checksums = index_with_checksums(pieces, str(self.path))

@@ -44,7 +44,7 @@ class WholeRecords:
         self.length = int(self._length.max()) - 1
 
     def draw(self, index: Int64s) -> Windows:
-        """The samples with these numbers, `[B]`: a pure function of them and of the seed."""
+        """Return the samples with these numbers, `[B]`: a pure function of them and of the seed."""
         samples = self._record.size
         epoch, place = np.divmod(index.astype(np.int64), samples)
         number = permuted(place, samples, random_bits(self.seed, _ORDER_STREAM, epoch))

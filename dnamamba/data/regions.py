@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,42 @@ from dnamamba.data.synonyms import Synonyms
 from dnamamba.errors import UserError
 
 UNKNOWN = ("error", "skip")
+_BASE = re.compile(r"[0-9]{1,18}")
 _NAMES = ("ID", "gene_id", "Name")  # attributes that name a feature where none is asked for
+
+
+def parse_region(text: str, lengths: Mapping[str, int], synonyms: Synonyms | None = None) -> Interval:
+    """`chrI:1001-2,000` as samtools reads it: from 1, the end included; `chrI` alone is all of it.
+
+    Args:
+        text: as typed.
+        lengths: bases of each record.
+        synonyms: finds the record that a name means, and can say so; None: any synonym is taken.
+
+    Raises:
+        UserError: no region, an unknown record, or bases that it does not have.
+
+    >>> parse_region("1:1,001-2000", {"chr1": 5000})
+    Interval(name='chr1', start=1000, end=2000)
+    """
+    synonyms = synonyms or Synonyms(lengths)
+    if text in lengths:
+        return Interval(text, 0, lengths[text])
+    name, _, bases = text.rpartition(":")
+    found = re.fullmatch(r"([0-9]{1,18})-([0-9]{1,18})", bases.replace(",", ""))
+    record = synonyms.find(name if found else text)
+    if not found:
+        if record is not None:
+            return Interval(record, 0, lengths[record])
+        if name not in lengths and not _BASE.match(bases):
+            raise UserError(f"region {text!r}: {unknown_record(text, lengths)}")
+        raise UserError(f"region {text!r} is not NAME:START-END, such as chrI:1001-2000")
+    if record is None:
+        raise UserError(f"region {text!r}: {unknown_record(name, lengths)}")
+    start, end = int(found[1]), int(found[2])
+    if not 1 <= start <= end <= lengths[record]:
+        raise UserError(f"region {text!r}: {record} has bases 1 to {lengths[record]:,}")
+    return Interval(record, start - 1, end)
 
 
 @dataclass

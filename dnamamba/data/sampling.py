@@ -32,11 +32,11 @@ class Windows(NamedTuple):
     strand: NDArray[np.int8]  # 0 forward, 1 reverse complement
 
     def take(self, rows: slice | Int64s) -> Windows:
-        """Some of the windows."""
+        """Return some of the windows."""
         return Windows(self.record[rows], self.start[rows], self.length[rows], self.strand[rows])
 
     def regions(self, names: Sequence[str]) -> list[str]:
-        """The windows as text such as `chrV:1000-2025(-)`: 0-based, end not included."""
+        """Return the windows as text such as `chrV:1000-2025(-)`: 0-based, end not included."""
         return [
             f"{names[record]}:{start}-{start + length}({'-' if strand else '+'})"
             for record, start, length, strand in zip(*(column.tolist() for column in self), strict=True)
@@ -44,7 +44,7 @@ class Windows(NamedTuple):
 
 
 def record_names(intervals: Iterable[Interval]) -> tuple[str, ...]:
-    """The names that `Windows.record` counts: those of the intervals, each once, in order."""
+    """Return the names that `Windows.record` counts: those of the intervals, each once, in order."""
     return tuple(dict.fromkeys(interval.name for interval in intervals))
 
 
@@ -62,7 +62,7 @@ class WindowSampler(Protocol):
     ragged: bool
 
     def draw(self, index: Int64s) -> Windows:
-        """The windows of the samples with these numbers, `[B]`."""
+        """Return the windows of the samples with these numbers, `[B]`."""
 
 
 class RandomWindows:
@@ -109,7 +109,7 @@ class RandomWindows:
         return int(self._starts_before[-1])
 
     def draw(self, index: Int64s) -> Windows:
-        """The windows of the samples with these numbers, `[B]`."""
+        """Return the windows of the samples with these numbers, `[B]`."""
         # The remainder favours the smallest starts by one part in 2^64 / number_of_starts: 2^-32 at 4 Gb.
         place = (random_bits(self.seed, _START_STREAM, index) % np.uint64(self.number_of_starts)).astype(
             np.int64
@@ -127,7 +127,7 @@ class RandomWindows:
 
 
 def tiled_windows(intervals: Iterable[Interval], length: int) -> Windows:
-    """Windows in which every base of every interval but its first is a target exactly once, in order.
+    """Return windows in which every base of every interval but its first is a target exactly once, in order.
 
     Each begins on the last target of the one before; the last of an interval may be short. An interval of one
     base has no target and no window.
@@ -143,7 +143,7 @@ def tiled_windows(intervals: Iterable[Interval], length: int) -> Windows:
 
 
 def gather(genome: Bases, names: Sequence[str], windows: Windows, length: int) -> Ids:
-    """The bases of windows: uint8 `[B, length + 1]`, short ones padded at their end.
+    """Return the bases of windows: uint8 `[B, length + 1]`, short ones padded at their end.
 
     Args:
         genome: where the records are.
@@ -154,7 +154,7 @@ def gather(genome: Bases, names: Sequence[str], windows: Windows, length: int) -
     alphabet = genome.alphabet
     tokens = np.full((windows.start.size, length + 1), alphabet.pad_id, dtype=np.uint8)
     records = {index: genome.fetch(names[index]) for index in np.unique(windows.record).tolist()}
-    # A copy of contiguous bytes per row beats one fancy index, which takes eight bytes of index a base.
+    # A copy of contiguous bytes per row beats one fancy index, which takes eight bytes of index per base.
     rows = zip(*(column.tolist() for column in windows), strict=True)
     for row, (record, start, size, strand) in enumerate(rows):
         bases = records[record][start : start + size]

@@ -74,7 +74,13 @@ class SpeciesGenomes:
         return name if name not in self._home else f"{species}:{path.parent.name}/{path.name}:{record}"
 
     def fetch(self, name: str, start: int = 0, end: int | None = None) -> Ids:
-        """The ids of bases `start` to `end` of a record: uint8 `[end - start]`, a view."""
+        """Return the ids of bases `start` to `end` of a record: uint8 `[end - start]`, a view.
+
+        Args:
+            name: of the record.
+            start: 0-based.
+            end: not included; None: the record's end.
+        """
         if not self.remove_n:
             genome, record = self._home[name]
             return genome.fetch(record, start, end)
@@ -90,7 +96,7 @@ class SpeciesGenomes:
             genome.load()
 
     def length(self, name: str) -> int:
-        """Bases of a record."""
+        """Return bases of a record."""
         if self.remove_n:
             return int(self.fetch(name).size)
         genome, record = self._home[name]
@@ -122,7 +128,7 @@ class CleanStretches:
         self._known: dict[tuple[Interval, int], tuple[Interval, ...]] = {}
 
     def loci(self, split: str, length: int) -> tuple[Locus, ...]:
-        """The loci where every species has an interval of `length` bases.
+        """Return the loci where every species has an interval of `length` bases.
 
         Raises:
             UserError: there is none; the message says which species has too little.

@@ -23,7 +23,7 @@ def split_by_chromosome(
     test: Iterable[str],
     by_bases: bool,
 ) -> SpeciesSplits:
-    """Whole chromosomes are held out, with all that descends from the same human ones.
+    """Hold out whole chromosomes, with all that are homologous to the same human ones.
 
     Args:
         genomes: what to split.
@@ -84,7 +84,7 @@ def split_by_chromosome(
 
 
 def _homologies(species: str, files: Mapping[Path, Mapping[str, str]], table: Path | None) -> Homology:
-    """By record: from a table, from the one that `data_prep.download` put next to it, or by its name."""
+    """Return homologies by record: from a table, the one next to the FASTA, or by the record's name."""
     found: dict[str, frozenset[str]] = {}
     for path, names in files.items():
         beside = path.with_name(f"{path.name.partition('.')[0]}.chromosomes.tsv")
@@ -117,7 +117,7 @@ def split_by_record(
     shares: tuple[float, float],
     by_bases: bool,
 ) -> SpeciesSplits:
-    """Records of the same id are the same locus, and whole loci are held out.
+    """Hold out whole loci: records of the same id are one locus.
 
     Args:
         genomes: what to split.
@@ -174,7 +174,12 @@ def split_by_record(
 
 
 def hashed_split(identity: str, valid_share: float, test_share: float) -> str:
-    """The split of an id, by its hash alone."""
+    """Return the split of an id, by its hash alone.
+
+    Args:
+        identity: the id.
+        valid_share, test_share: of all ids.
+    """
     place = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8], "big") / 2**64
     if place < test_share:
         return "test"
@@ -187,7 +192,7 @@ def split_by_file(
     *,
     valid_share: float,
 ) -> SpeciesSplits:
-    """Files are held out: a split's files are one locus, drawn from by the base.
+    """Hold out files: a split's files are one locus, drawn from by the base.
 
     Args:
         genomes: of all files.

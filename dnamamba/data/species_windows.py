@@ -69,7 +69,7 @@ class SpeciesWindows:
         self._odds = weights / weights[-1]
 
     def draw(self, index: Int64s) -> tuple[Int64s, Windows]:
-        """Species `[B]` and windows of the samples with these numbers."""
+        """Draw species `[B]` and windows of the samples with these numbers."""
         species, windows = self._draw(index, _PLACE_STREAM)
         if self.max_n > 0:
             rows = np.arange(index.size)
@@ -82,11 +82,11 @@ class SpeciesWindows:
         return species, windows
 
     def tokens(self, windows: Windows) -> Ids:
-        """The bases of windows, uint8 `[B, length]`."""
+        """Return the bases of windows, uint8 `[B, length]`."""
         return gather(self.genomes, self.names, windows, self.length - 1)
 
     def regions(self, windows: Windows) -> list[str]:
-        """The windows as text such as `human:chr7:1000-2024(+)`."""
+        """Return the windows as text such as `human:chr7:1000-2024(+)`."""
         return windows.regions(self.names)
 
     def _draw(self, index: Int64s, place_stream: int) -> tuple[Int64s, Windows]:
@@ -119,5 +119,5 @@ class SpeciesWindows:
 
 
 def _uniform(seed: int, stream: int, index: Int64s, below: Int64s | np.int64) -> Int64s:
-    """Whole numbers from 0 to below `below`; small ones are favoured by 2^-32 at most, at 4 Gb."""
+    """Draw whole numbers from 0 to below `below`; small ones are favoured by 2^-32 at most, at 4 Gb."""
     return (random_bits(seed, stream, index) % below.astype(np.uint64)).astype(np.int64)

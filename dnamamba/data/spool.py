@@ -15,7 +15,7 @@ from dnamamba.errors import UserError
 
 
 def spooled(path: Path, at_exit: Callable[[Path], None] | None = None) -> Path:
-    """The file itself, or a copy of all that a pipe gives, which goes with the process.
+    """Return the file itself, or a copy of all that a pipe gives, which goes with the process.
 
     Args:
         path: of a file or a pipe.

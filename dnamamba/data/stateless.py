@@ -14,7 +14,7 @@ _ROUNDS = 8
 
 
 def random_bits(seed: int, stream: int, index: Int64s) -> UInt64s:
-    """64 random bits for each index: that place in a sequence of SplitMix64 (Steele et al. 2014).
+    """Return 64 random bits per index: that place in a sequence of SplitMix64 (Steele et al. 2014).
 
     Args:
         seed: any integer; its low 64 bits count.
@@ -26,7 +26,7 @@ def random_bits(seed: int, stream: int, index: Int64s) -> UInt64s:
 
 
 def permuted(place: Int64s, size: int, key: UInt64s) -> Int64s:
-    """Where a random permutation of 0 ... `size` - 1 sends each place; each key is a permutation of its own.
+    """Map each place by a random permutation of 0 ... `size` - 1, one permutation per key.
 
     A Feistel network permutes the smallest power of two that is large enough; a place that it sends to `size`
     or beyond is sent on until it is back inside (cycle walking, Black and Rogaway 2002). Fewer than half of
@@ -49,7 +49,7 @@ def permuted(place: Int64s, size: int, key: UInt64s) -> Int64s:
 
 
 def _feistel(place: UInt64s, bits: int, key: UInt64s) -> UInt64s:
-    """A permutation of the numbers of `bits` bits for each key."""
+    """Return a permutation of the numbers of `bits` bits for each key."""
     right_bits = np.uint64((bits + 1) // 2)
     left_mask = np.uint64((1 << bits // 2) - 1)
     right_mask = np.uint64((1 << (bits + 1) // 2) - 1)

@@ -9,7 +9,7 @@ from torch.utils.data import get_worker_info
 
 
 def worker_steps(start_step: int) -> Iterator[int]:
-    """The steps from `start_step` on that this process prepares, without end: every W-th, of W workers.
+    """Yield the steps from `start_step` on that this process prepares, without end: every W-th, of W workers.
 
     The DataLoader takes turns between its workers, so that the stream is the same whatever their number.
     """

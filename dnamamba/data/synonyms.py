@@ -69,7 +69,7 @@ ACCESSIONS: dict[str, str] = {
 
 
 def meaning(name: str) -> str:
-    """What a record's name stands for, the same for all of its synonyms.
+    """Return the chromosome that a record's name means, the same for all synonyms.
 
     >>> meaning("chr01"), meaning("NC_000001.11"), meaning("chrM"), meaning("scaffold_7")
     ('1', '1', 'mt', 'scaffold_7')
@@ -101,7 +101,7 @@ class Synonyms:
         self.used: dict[str, str] = {}
 
     def find(self, name: str) -> str | None:
-        """The record of this name or of a synonym; None where there is none, or more than one."""
+        """Return the record of this name or of a synonym; None where there is none, or more than one."""
         if name in self._records:
             return name
         found = self._by_meaning.get(meaning(name))
@@ -110,7 +110,7 @@ class Synonyms:
         return found
 
     def said(self) -> list[str]:
-        """A line on the names matched so far, for the user; nothing where all were the FASTA's own."""
+        """Describe the names matched so far in a line; nothing if all were the FASTA's own."""
         if not self.used:
             return []
         pairs = [f"{name} is {record}" for name, record in list(self.used.items())[:3]]

@@ -23,7 +23,7 @@ LONGEST_LINE = 1 << 26
 
 
 class Table(NamedTuple):
-    """Columns of text, each of one value a row; an empty cell is an empty text."""
+    """Columns of text, each of one value per row; an empty cell is an empty text."""
 
     columns: dict[str, list[str]]
     rows: list[int]  # the number of each row's line in a text file (from 1), or of the row
@@ -33,7 +33,7 @@ class Table(NamedTuple):
 def read_table(
     path: str | Path, required: Sequence[str], optional: Sequence[str] = (), named: Mapping[str, str] = {}
 ) -> Table:
-    """The columns `required`, and those of `optional` that are there.
+    """Return the columns `required`, and those of `optional` that are there.
 
     Args:
         path: a file whose suffix tells its kind.
@@ -58,7 +58,7 @@ def read_table(
     notes: list[str] = []
 
     def wanted(header: Sequence[str]) -> set[str]:
-        """Which columns of a header are read; from here on they are called what the header calls them."""
+        """Return the columns of a header that are read, by the names that the header gives them."""
         there.update(
             {name: found for name, own in there.items() if (found := matched(header, [own]).get(own))}
         )
@@ -91,7 +91,7 @@ def read_table(
 def _text(
     path: Path, own: str, required: Sequence[str], wanted: Callable[[Sequence[str]], Collection[str]]
 ) -> tuple[list[str], dict[str, list[str]], list[int], list[str]]:
-    """The header, the wanted columns, each row's line, and lines to say; no other cell is kept."""
+    """Return the header, the wanted columns, each row's line, and lines to say; no other cell is kept."""
     # A sequence may be a chromosome of a small genome; the module's own limit is 131,072 characters.
     limit = csv.field_size_limit(LONGEST_LINE)
     rows: list[int] = []
@@ -138,7 +138,7 @@ def _text(
 
 
 def _until_filled(lines: Iterator[str]) -> Iterator[str]:
-    """The lines up to the first one that is not blank."""
+    """Yield the lines up to the first one that is not blank."""
     for line in lines:
         yield line
         if line.strip():
@@ -146,7 +146,7 @@ def _until_filled(lines: Iterator[str]) -> Iterator[str]:
 
 
 def _bounded(file: TextIO, path: Path) -> Iterator[str]:
-    """The lines of a file, none longer than `LONGEST_LINE`: a small gzip file may hold one of gigabytes."""
+    """Yield the lines of a file, none over `LONGEST_LINE`: a small gzip file may hold gigabytes in one."""
     number = 0
     while line := file.readline(LONGEST_LINE + 1):
         number += 1
@@ -158,7 +158,7 @@ def _bounded(file: TextIO, path: Path) -> Iterator[str]:
 
 
 def _checked(reader: Any, path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The rows that are not blank, and the number of the line where each ends."""
+    """Yield the rows that are not blank, and the number of the line where each ends."""
     while True:
         try:
             row = next(reader)

@@ -32,7 +32,7 @@ class Targets(NamedTuple):
     values: NDArray[Any]
 
     def counts(self, rows: NDArray[np.bool_]) -> list[int]:
-        """Sequences of each class or label among some rows; of a number, all of them."""
+        """Count the sequences of each class or label among some rows; for numbers, all of them."""
         values = self.values[rows]
         if self.reads == "class":
             return np.bincount(values, minlength=len(self.names)).tolist()
@@ -41,7 +41,7 @@ class Targets(NamedTuple):
         return [len(values)]
 
     def identity(self) -> bytes:
-        """What a resumed run must find again; numbers as float32, as checkpoints had them at first."""
+        """Return what a resumed run must find again; numbers as float32, as checkpoints had them at first."""
         if self.reads != "number":
             return self.values.tobytes()
         with np.errstate(over="ignore"):
@@ -55,7 +55,7 @@ def targets_of(
     declared: Sequence[str] | None,
     split: Assignment,
 ) -> Targets:
-    """Numbers for labels.
+    """Turn labels into numbers.
 
     Args:
         reads: one of `READS`, what `dnamamba.heads.base.Head.reads` is.
@@ -127,7 +127,7 @@ def _check_spelling(names: Sequence[str]) -> None:
 
 def _check_classes(targets: Targets, split: Assignment) -> None:
     if targets.reads == "class" and len(targets.names) < 2:
-        raise UserError(f"there is one class only, {_shown(targets.names)}: nothing to tell apart")
+        raise UserError(f"only one class, {_shown(targets.names)}: a classification needs two or more")
     if not targets.names:
         raise UserError("no sequence has a label")
     for number, name in enumerate(SPLITS):

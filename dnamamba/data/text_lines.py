@@ -17,7 +17,7 @@ LONGEST_LINE = 1 << 20
 
 
 def text_lines(path: str | Path) -> Iterator[str]:
-    """The lines of a file without their ends; a byte order mark is skipped.
+    """Yield the lines of a file without their ends; a byte order mark is skipped.
 
     Args:
         path: of the file, or of a pipe.

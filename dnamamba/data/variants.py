@@ -113,7 +113,7 @@ class Vcf:
         self.names = [names[0][1:], *names[1:]]
 
     def rows(self) -> Iterator[VcfRow]:
-        """All rows, in the file's order.
+        """Yield all rows, in the file's order.
 
         Raises:
             UserError: naming the line that is not a row, or the file if it is truncated or corrupt; of BGZF
@@ -159,7 +159,7 @@ class Vcf:
 
     @contextmanager
     def _lines(self) -> Iterator[Iterator[bytes]]:
-        """The lines of the text, ends included; damage anywhere is one line that names the file."""
+        """Yield the text's lines, ends included; damage anywhere is an error that names the file."""
         try:
             with self._file.open("rb") as file:
                 text: IO[bytes] = file
@@ -176,7 +176,7 @@ class Vcf:
             raise UserError(f"{self.path}: {error.strerror}") from None
 
     def _bounded(self, text: IO[bytes]) -> Iterator[bytes]:
-        """Lines, none longer than `LONGEST_LINE`: a small gzip file may hold one of gigabytes."""
+        """Yield lines, none longer than `LONGEST_LINE`: a small gzip file may hold one of gigabytes."""
         number = 0
         while line := text.readline(LONGEST_LINE + 1):
             number += 1

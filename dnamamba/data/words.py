@@ -1,6 +1,6 @@
 """Sequences as fixed vectors: what a linear model reads of DNA.
 
-Bases are 0 to 3 of A, C, G, T; whatever is larger is not a base, and in no word.
+Bases are 0 to 3 of A, C, G, T; whatever is larger is not a base, and in no k-mer.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ _ROWS = 1024
 
 
 def word_shares(rows: Sequence[Bases], size: int) -> Floats:
-    """The share of each word of `size` bases among those of a row, float32 [n, 4 ** size].
+    """Return the share of each word of `size` bases among those of a row, float32 [n, 4 ** size].
 
     The first base of a word is the most significant; a row without a word is zeros.
     """
@@ -28,12 +28,12 @@ def word_shares(rows: Sequence[Bases], size: int) -> Floats:
 
 
 def one_hot(rows: Sequence[Bases]) -> Floats:
-    """Which base is where, float32 [n, 4 * L], of rows of one length L; what is not a base is four zeros."""
+    """Encode rows of one length L as one-hot float32 [n, 4 * L]; what is not a base is four zeros."""
     return (np.stack(rows)[:, :, None] == np.arange(4)).reshape(len(rows), -1).astype(np.float32)
 
 
 def _counts(rows: Sequence[Bases], size: int) -> NDArray[np.int64]:
-    """How often each word is in each row, int64 [n, 4 ** size]."""
+    """Count each k-mer in each row, int64 [n, 4 ** size]."""
     bases = np.concatenate(rows).astype(np.int64)
     lengths = np.array([row.size for row in rows])
     row = np.repeat(np.arange(len(rows)), lengths)

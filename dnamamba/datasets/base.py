@@ -55,7 +55,7 @@ class DataConfig:
     def planned(
         self, *, global_batch_size: int, max_steps: int | None, world_size: int, training_segments: int
     ) -> LengthSchedule:
-        """The stages of a run, from the settings and at most an index or an interval file.
+        """Return the stages of a run, from the settings and at most an index or an interval file.
 
         Args:
             global_batch_size: sequences of the longest stage that a step reads.
@@ -71,7 +71,14 @@ class DataConfig:
     def build(
         self, seed: int, *, global_batch_size: int, max_steps: int | None, world_size: int
     ) -> "DataModule":
-        """Open the data; see `DataModule`."""
+        """Open the data; see `DataModule`.
+
+        Args:
+            seed: of the order of samples.
+            global_batch_size: windows or sequences per step, over all processes.
+            max_steps: of the run; None: to the end of the last stage.
+            world_size: number of processes.
+        """
         return self.module(
             self, seed, global_batch_size=global_batch_size, max_steps=max_steps, world_size=world_size
         )
@@ -158,7 +165,7 @@ class DataModule(lightning.LightningDataModule):
         return None
 
     def decoder(self, mode: str) -> DecoderConfig:
-        """The question that the labels ask, answered by pooling `mode`.
+        """Return the question that the labels ask, answered by pooling `mode`.
 
         Raises:
             UserError: there are no labels.
@@ -166,23 +173,23 @@ class DataModule(lightning.LightningDataModule):
         raise UserError(f"data: {self.label} has no labels to fine-tune on")
 
     def describe(self, step: int, index: Int64s) -> list[str]:
-        """Names of a step's training samples, by their numbers."""
+        """Return names of a step's training samples, by their numbers."""
         raise NotImplementedError(f"{type(self).__name__}.describe")
 
     def names(self, split: str, index: Int64s) -> list[str]:
-        """Names of the examples of `valid` or `test`, by the `index` of their batches."""
+        """Return names of the examples of `valid` or `test`, by the `index` of their batches."""
         return [f"{split}_{number}" for number in index.tolist()]
 
     def micro_batch(self, batch: Batch) -> int:
-        """How many sequences of a training batch a device takes at a time."""
+        """Return how many sequences of a training batch a device takes at a time."""
         raise NotImplementedError(f"{type(self).__name__}.micro_batch")
 
     def held_out_loaders(self) -> Iterator[tuple[str, DataLoader]]:
-        """Every example of `valid`, then of `test`, each on one process and once."""
+        """Return loaders of `valid`, then of `test`, each example on one process and once."""
         raise NotImplementedError(f"{type(self).__name__}.held_out_loaders")
 
     def training_batches(self, most: int, bases: int) -> Iterator[Batch]:
-        """Training examples for simple models that are fitted as baselines of a fine-tuning, by one process.
+        """Yield training examples for the baselines of a fine-tuning, which one process fits.
 
         Args:
             most: examples that will be read; there may be fewer.
@@ -196,7 +203,7 @@ class DataModule(lightning.LightningDataModule):
                 return
 
     def baselines(self, split: str, *, watched: bool = False) -> dict[int, float]:
-        """Bits per base of Markov models by order, on every example of a split or on those watched."""
+        """Return Markov models' bits per base by order, on a whole split or what training scores."""
         return {}
 
     @property
@@ -208,7 +215,7 @@ class DataModule(lightning.LightningDataModule):
         return "steps at each length: " + ", ".join(f"{stage.length:,}: {stage.steps:,}" for stage in stages)
 
     def loader(self, dataset: Any, workers: int) -> DataLoader:
-        """Torch's loader of a data set whose items are batches.
+        """Return Torch's loader of a data set whose items are batches.
 
         Raises:
             UserError: /dev/shm has no room for the batches that loader processes pass on.
@@ -225,7 +232,7 @@ class DataModule(lightning.LightningDataModule):
         )
 
     def place(self) -> tuple[int, int, int]:
-        """Rank, number of processes and optimiser step of the trainer that asks; 0, 1, 0 without one.
+        """Return rank, number of processes and optimiser step of the trainer that asks; 0, 1, 0 without one.
 
         Processes that share their batches count as one.
         """
@@ -255,17 +262,17 @@ def need_shared_memory(dataset: Any, workers: int) -> None:
 
 
 def leave_signals_to_the_main_process(_: int) -> None:
-    """Ctrl-C reaches the workers too; the main process still needs them to end its step."""
+    """Ignore Ctrl-C in a worker: the main process still needs it to end its step."""
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
 def filled(config: Any, alphabet: str) -> Any:
-    """The same settings with the model's alphabet where none was given."""
+    """Return the same settings with the model's alphabet where none was given."""
     return dataclasses.replace(config, alphabet=config.alphabet or alphabet)
 
 
 def longest(config: Any) -> int | None:
-    """Bases of the longest window of a data set's settings; None where only the data know it."""
+    """Return the bases of the longest window of a data set's settings; None if only the data tell."""
     length = getattr(config, "max_length", None)
     return length if isinstance(length, int) else None

@@ -56,7 +56,7 @@ class Head:
 
     @classmethod
     def check(cls, decoder: DecoderConfig) -> None:
-        """That the question can be asked.
+        """Check that the head has labels enough, all different.
 
         Raises:
             UserError: it has too few labels, or one of them twice.
@@ -75,14 +75,14 @@ class Head:
         return 0.0, 1.0
 
     def check_smoothing(self, smoothing: float) -> None:
-        """That labels can be smoothed.
+        """Check that labels can be smoothed.
 
         Raises:
             UserError: they can't.
         """
 
     def class_weights(self, given: Any, counts: list[int], total: int) -> Tensor | None:
-        """The weight of each label in the loss, float32 [C]; None weighs all the same.
+        """Return the weight of each label in the loss, float32 [C]; None weighs all the same.
 
         Args:
             given: None; `balanced`; or a weight of each label, by name.
@@ -90,7 +90,7 @@ class Head:
             total: training sequences.
 
         Raises:
-            UserError: `given` is none of these.
+            UserError: `given` is something else.
         """
         if given is None:
             return None
@@ -107,11 +107,11 @@ class Head:
         return torch.tensor([float(weights[label]) for label in self.labels])
 
     def balanced(self, counts: list[int], total: int) -> list[float]:
-        """Weights with which rare labels count as much as frequent ones."""
+        """Return weights with which rare labels count as much as frequent ones."""
         raise NotImplementedError(f"{type(self).__name__}.balanced")
 
     def loss(self, logits: Tensor, labels: Tensor, weights: Tensor | None, smoothing: float) -> Tensor:
-        """The loss of each sequence, [B].
+        """Return the loss of each sequence, [B].
 
         Args:
             logits: [B, C].
@@ -122,11 +122,11 @@ class Head:
         raise NotImplementedError(f"{type(self).__name__}.loss")
 
     def predict(self, logits: Tensor) -> Tensor:
-        """Probabilities, or numbers in the unit of the labels: [B, C], in the precision of the logits."""
+        """Return probabilities, or numbers in the labels' unit: [B, C], in the precision of the logits."""
         raise NotImplementedError(f"{type(self).__name__}.predict")
 
     def metrics(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
-        """Every metric of `scores`; NaN where the set of sequences defines none.
+        """Compute every metric of `scores`; NaN where the set of sequences defines none.
 
         Args:
             logits: float64 [n, C].
@@ -135,7 +135,7 @@ class Head:
         raise NotImplementedError(f"{type(self).__name__}.metrics")
 
     def notes(self, logits: Tensor, labels: Tensor) -> list[str]:
-        """What of a set of sequences a metric leaves out, one sentence each.
+        """Say what a metric leaves out of a set of sequences, one sentence each.
 
         Args:
             logits, labels: as in `metrics`.
@@ -143,11 +143,11 @@ class Head:
         return []
 
     def confusion(self, logits: Tensor, labels: Tensor) -> list | None:
-        """Counts of true against predicted labels; None of an answer that is not a label."""
+        """Count true against predicted labels, see `metrics`; None of an answer that is not a label."""
         return None
 
     def columns(self) -> list[str]:
-        """Names of the columns of `cells`."""
+        """Return names of the columns of `cells`."""
         return [
             "predicted",
             *(f"p_{label}" for label in self.labels),
@@ -155,7 +155,7 @@ class Head:
         ]
 
     def cells(self, logits: Tensor) -> list[str]:
-        """What a model makes of one sequence, as text: the answer, its probabilities and its logits.
+        """Return a sequence's prediction as text: the answer, its probabilities and its logits.
 
         The numbers have all their digits. A probability near 1 has few to tell it from another; logits have.
 
@@ -165,11 +165,11 @@ class Head:
         return [self.answer(logits), *texts(self.predict(logits)), *texts(logits)]
 
     def answer(self, logits: Tensor) -> str:
-        """What the logits [C] of one sequence say, as its label would be written."""
+        """Return the prediction from the logits [C] of one sequence, written as its label would be."""
         raise NotImplementedError(f"{type(self).__name__}.answer")
 
     def written(self, label: Tensor) -> str:
-        """The label of one sequence, [] or [C], as it was written."""
+        """Return the label of one sequence, [] or [C], as it was written."""
         raise NotImplementedError(f"{type(self).__name__}.written")
 
     def picture(self, logits: Tensor, labels: Tensor, title: str) -> Figure | None:
@@ -183,11 +183,11 @@ class Head:
 
 
 def texts(values: Tensor) -> list[str]:
-    """Numbers as text with the digits that give the same float64 again."""
+    """Write numbers [n] as text with the digits that give the same float64 again."""
     return [repr(value) for value in values.double().tolist()]
 
 
 def named(labels: Sequence[str], most: int = 8) -> str:
-    """Labels as they stand in a message, the first `most` of them; what a terminal would obey is escaped."""
+    """Write the first `most` labels for a message, escaping what a terminal would obey."""
     rest = f" and {len(labels) - most:,} more" if len(labels) > most else ""
     return ", ".join(map(repr, labels[:most])) + rest

@@ -33,12 +33,20 @@ class Draws(NamedTuple):
     incomplete: int
 
     def summary(self) -> Bootstrap:
-        """The intervals."""
+        """Return the intervals."""
         return Bootstrap({name: interval(values) for name, values in self.values.items()}, self.incomplete)
 
 
 def bootstrap(head: Head, logits: Tensor, labels: Tensor, samples: int, seed: int = 0) -> Bootstrap:
-    """The intervals of `draw`."""
+    """Return the intervals of `draw`.
+
+    Args:
+        head: computes the metrics.
+        logits: [n, C].
+        labels: [n] or [n, C].
+        samples: number of draws.
+        seed: of the draws.
+    """
     return draw(head, logits, labels, samples, seed).summary()
 
 
@@ -70,6 +78,6 @@ def draw(head: Head, logits: Tensor, labels: Tensor, samples: int, seed: int = 0
 
 
 def interval(values: Tensor) -> tuple[float, float]:
-    """The 2.5 % and 97.5 % quantiles of draws, float64 [samples]; NaN if none is a number."""
+    """Return the 2.5 % and 97.5 % quantiles of draws, float64 [samples]; NaN if none is a number."""
     low, high = values.nanquantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
     return low, high

@@ -32,19 +32,19 @@ class Classification(Head):
     linear = "logistic"
 
     def balanced(self, counts: list[int], total: int) -> list[float]:
-        """Every class counts the same; 1 on average over the sequences."""
+        """Return weights with which every class counts the same; 1 on average over the sequences."""
         return [total / (len(counts) * count) for count in counts]
 
     def loss(self, logits: Tensor, labels: Tensor, weights: Tensor | None, smoothing: float) -> Tensor:
-        """Cross-entropy, [B]."""
+        """Return the cross-entropy, [B]. See `Head.loss`."""
         return F.cross_entropy(logits, labels, weight=weights, label_smoothing=smoothing, reduction="none")
 
     def predict(self, logits: Tensor) -> Tensor:
-        """Probabilities of the classes."""
+        """Return probabilities of the classes."""
         return logits.softmax(-1)
 
     def metrics(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
-        """Accuracy, macro F1, Matthews correlation, macro AUROC and AUPRC."""
+        """Return accuracy, macro F1, Matthews correlation, macro AUROC and AUPRC."""
         counts = self._counts(logits, labels)
         true = torch.arange(len(self.labels)) == labels[:, None]
         auroc, auprc = rankings(log_odds(logits), true)
@@ -57,7 +57,7 @@ class Classification(Head):
         }
 
     def notes(self, logits: Tensor, labels: Tensor) -> list[str]:
-        """Classes without a sequence."""
+        """Name classes without a sequence."""
         present = torch.bincount(labels, minlength=len(self.labels)) > 0
         absent = [label for label, there in zip(self.labels, present.tolist(), strict=True) if not there]
         notes = [f"no sequence of class {named(absent)}: left out of f1, auroc and auprc"] if absent else []
@@ -66,19 +66,19 @@ class Classification(Head):
         return notes
 
     def confusion(self, logits: Tensor, labels: Tensor) -> list:
-        """Counts, [true][predicted]."""
+        """Return counts, [true][predicted]."""
         return self._counts(logits, labels).tolist()
 
     def answer(self, logits: Tensor) -> str:
-        """The most probable class."""
+        """Return the most probable class."""
         return self.labels[int(logits.argmax())]
 
     def written(self, label: Tensor) -> str:
-        """The name of the class."""
+        """Return the name of the class."""
         return self.labels[int(label)]
 
     def picture(self, logits: Tensor, labels: Tensor, title: str) -> Figure:
-        """The confusion matrix."""
+        """Draw the confusion matrix. See `Head.picture`."""
         from dnamamba.reports.figures import confusion_matrix
 
         return confusion_matrix(self.confusion(logits, labels), self.labels, title)

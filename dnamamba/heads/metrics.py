@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def confusion_counts(predicted: Tensor, labels: Tensor, size: int) -> Tensor:
-    """How often which class was taken for which, int64 [true, predicted].
+    """Count true against predicted classes, int64 [true, predicted].
 
     Args:
         predicted, labels: int64 [n], below `size`.
@@ -21,7 +21,7 @@ def confusion_counts(predicted: Tensor, labels: Tensor, size: int) -> Tensor:
 
 
 def f1(counts: Tensor) -> Tensor:
-    """F1 of each class against all others, float64 [..., C]; NaN of a class without an example.
+    """Return F1 of each class against all others, float64 [..., C]; NaN of a class without an example.
 
     Args:
         counts: int64 [..., C, C], see `confusion_counts`.
@@ -32,7 +32,7 @@ def f1(counts: Tensor) -> Tensor:
 
 
 def matthews(counts: Tensor) -> float:
-    """Matthews correlation of two or more classes; 0 where all is predicted to be one class.
+    """Return Matthews correlation of two or more classes; 0 where all is predicted to be one class.
 
     NaN where all examples are of one class: there is nothing to correlate with.
 
@@ -53,7 +53,7 @@ def matthews(counts: Tensor) -> float:
 
 
 def log_odds(logits: Tensor) -> Tensor:
-    """log p - log(1 - p) of each class, [n, C], from logits [n, C] and without rounding p to 1."""
+    """Return log p - log(1 - p) of each class, [n, C], from logits [n, C] and without rounding p to 1."""
     top = logits.argmax(-1, keepdim=True)
     below = logits - logits.gather(-1, top)
     shares = below.exp()
@@ -64,7 +64,7 @@ def log_odds(logits: Tensor) -> Tensor:
 
 
 def rankings(scores: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
-    """AUROC and AUPRC of each column, both float64 [C].
+    """Return AUROC and AUPRC of each column, both float64 [C].
 
     AUROC is NaN where all examples are true or none is, AUPRC where none is.
 
@@ -78,7 +78,7 @@ def rankings(scores: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def ranking(scores: Tensor, true: Tensor) -> tuple[float, float]:
-    """The area under the ROC curve, and average precision; equal scores are one threshold.
+    """Return the area under the ROC curve, and average precision; equal scores are one threshold.
 
     The first is the share of pairs of a true and another example in which the true one scores higher, pairs
     of equal scores counted one half; the second the mean over the true examples of the precision among those
@@ -107,12 +107,12 @@ def ranking(scores: Tensor, true: Tensor) -> tuple[float, float]:
 
 
 def mean_of_defined(values: Tensor) -> float:
-    """The mean of those that are not NaN; NaN of none."""
+    """Return the mean of values [n] that are not NaN; NaN if all are."""
     return values.nanmean().item()
 
 
 def pearson(predicted: Tensor, truth: Tensor) -> float:
-    """The correlation of two lists of numbers, float64 [n]; NaN where one of them does not vary."""
+    """Return the correlation of two lists of numbers, float64 [n]; NaN where one of them does not vary."""
     if _constant(predicted) or _constant(truth):
         return math.nan
     p, y = (_centred(values) for values in (predicted, truth))
@@ -121,19 +121,19 @@ def pearson(predicted: Tensor, truth: Tensor) -> float:
 
 
 def spearman(predicted: Tensor, truth: Tensor) -> float:
-    """The correlation of the ranks; equal numbers have the mean of their ranks."""
+    """Return the correlation of the ranks of two lists, float64 [n]; equal numbers share their mean rank."""
     return pearson(ranks(predicted), ranks(truth))
 
 
 def ranks(values: Tensor) -> Tensor:
-    """Ranks from 1, float64 [n]; equal values have the mean of theirs."""
+    """Return ranks from 1, float64 [n]; equal values have the mean of theirs."""
     _, inverse, counts = values.unique(return_inverse=True, return_counts=True)
     last = counts.cumsum(0).double()
     return (last - (counts.double() - 1) / 2)[inverse]
 
 
 def r_squared(predicted: Tensor, truth: Tensor) -> float:
-    """The share of the variance of `truth` that is explained; NaN where it has none."""
+    """Return the explained share of the variance of `truth`, both float64 [n]; NaN if it does not vary."""
     if _constant(truth):
         return math.nan
     varies = _centred(truth)
@@ -142,12 +142,12 @@ def r_squared(predicted: Tensor, truth: Tensor) -> float:
 
 
 def rmse(predicted: Tensor, truth: Tensor) -> float:
-    """The root of the mean squared error."""
+    """Return the root of the mean squared error of two lists, float64 [n]."""
     return math.sqrt((predicted - truth).square().mean().item())
 
 
 def _centred(values: Tensor) -> Tensor:
-    """What is left without the mean. The second pass takes away what rounding left of the first."""
+    """Subtract the mean. The second pass takes away what rounding left of the first."""
     centred = values - values.mean()
     return centred - centred.mean()
 

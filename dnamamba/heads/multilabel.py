@@ -32,21 +32,21 @@ class Multilabel(Head):
     linear = "logistic"
 
     def balanced(self, counts: list[int], total: int) -> list[float]:
-        """The presence of a label counts as much as its absence."""
+        """Return the presence of a label counts as much as its absence."""
         return [(total - count) / count for count in counts]
 
     def loss(self, logits: Tensor, labels: Tensor, weights: Tensor | None, smoothing: float) -> Tensor:
-        """Mean binary cross-entropy, [B]."""
+        """Return the mean binary cross-entropy, [B]. See `Head.loss`."""
         smoothed = labels * (1 - smoothing) + smoothing / 2
         losses = F.binary_cross_entropy_with_logits(logits, smoothed, pos_weight=weights, reduction="none")
         return losses.mean(1)
 
     def predict(self, logits: Tensor) -> Tensor:
-        """The probability of each label."""
+        """Return the probability of each label."""
         return logits.sigmoid()
 
     def metrics(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
-        """Accuracy, F1, AUROC and AUPRC as means over the labels; Matthews correlation of all."""
+        """Return accuracy, F1, AUROC and AUPRC as means over the labels; Matthews correlation of all."""
         occurs = (labels > 0).any(0)
         counts = self._counts(logits, labels)[occurs]
         if not len(counts):
@@ -62,7 +62,7 @@ class Multilabel(Head):
         }
 
     def notes(self, logits: Tensor, labels: Tensor) -> list[str]:
-        """Labels that no sequence has, or every one."""
+        """Name labels that no sequence has, or every one."""
         number = (labels > 0).sum(0).tolist()
         pairs = list(zip(self.labels, number, strict=True))
         never = [label for label, count in pairs if not count]
@@ -73,24 +73,24 @@ class Multilabel(Head):
         return notes
 
     def confusion(self, logits: Tensor, labels: Tensor) -> list:
-        """Counts, [label][true][predicted]."""
+        """Return counts, [label][true][predicted]."""
         return self._counts(logits, labels).tolist()
 
     def answer(self, logits: Tensor) -> str:
-        """Names of the labels that are predicted."""
+        """Return names of the labels that are predicted."""
         return self.written(logits > 0)
 
     def written(self, label: Tensor) -> str:
-        """Names of the labels, joined by `;`."""
+        """Return names of the labels, joined by `;`."""
         return ";".join(name for name, value in zip(self.labels, label.tolist(), strict=True) if value)
 
     def picture(self, logits: Tensor, labels: Tensor, title: str) -> Figure:
-        """How often each label was found, missed, and seen where it is not."""
+        """Plot how often each label was found, missed, and predicted in error. See `Head.picture`."""
         from dnamamba.reports.figures import confusion_matrix
 
         return confusion_matrix(self.confusion(logits, labels), self.labels, title)
 
     def _counts(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """int64 [C, 2, 2]."""
+        """Count true against predicted per label, int64 [C, 2, 2]."""
         columns = zip(logits.T, labels.T, strict=True)
         return torch.stack([confusion_counts((z > 0).long(), (y > 0).long(), 2) for z, y in columns])

@@ -4,6 +4,7 @@ from typing import Any
 
 from dnamamba.errors import UserError
 from dnamamba.heads.base import Head
+from dnamamba.heads.positions import PositionHead
 from dnamamba.plugins import imported, untrusted_module
 
 HEADS = {
@@ -11,6 +12,21 @@ HEADS = {
     "multilabel": "dnamamba.heads.multilabel.Multilabel",
     "regression": "dnamamba.heads.regression.Regression",
 }
+POSITION_HEADS = {
+    "base_classes": "dnamamba.heads.base_classes.BaseClasses",
+    "signal": "dnamamba.heads.signal.Signal",
+}
+
+
+def position_head(kind: str) -> type[PositionHead]:
+    """The class of a head that answers at every position.
+
+    Raises:
+        UserError: there is no such head.
+    """
+    if kind not in POSITION_HEADS:
+        raise UserError(f"decoder.kind must be one of {', '.join(POSITION_HEADS)} (got {kind!r})")
+    return imported(POSITION_HEADS[kind], PositionHead, "decoder.kind")
 
 
 def head_class(kind: str, key: str = "decoder.kind") -> type[Head]:

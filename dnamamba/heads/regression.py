@@ -31,7 +31,7 @@ class Regression(Head):
 
     @classmethod
     def unit(cls, targets: NDArray[np.generic]) -> tuple[float, float]:
-        """Mean and standard deviation of the training targets."""
+        """Return mean and standard deviation of the training targets."""
         exact = targets.astype(np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
             # A checkpoint of before targets were float64 has the mean and spread of float32 numbers, and is
@@ -53,22 +53,22 @@ class Regression(Head):
             raise UserError("task.label_smoothing: a regression has no labels to smooth")
 
     def class_weights(self, given: Any, counts: list[int], total: int) -> None:
-        """Refuse any."""
+        """Refuse any. See `Head.class_weights`."""
         if given is not None:
             raise UserError("task.class_weights: a regression has no classes")
 
     def loss(self, logits: Tensor, labels: Tensor, weights: Tensor | None, smoothing: float) -> Tensor:
-        """The squared error of the standardised number, [B]."""
+        """Return the squared error of the standardised number, [B]. See `Head.loss`."""
         # Standardised before it is rounded to the precision of the logits: 10,000.3 has few digits there.
         wanted = ((labels - self.decoder.shift) / self.decoder.scale).to(logits.dtype)
         return (logits - wanted).square().mean(1)
 
     def predict(self, logits: Tensor) -> Tensor:
-        """The number, in the unit of the labels."""
+        """Return the number, in the unit of the labels."""
         return self.decoder.shift + self.decoder.scale * logits
 
     def metrics(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
-        """Correlations, the share of variance explained, and the root of the mean squared error."""
+        """Return correlations, the share of variance explained, and the root of the mean squared error."""
         predicted, truth = self.predict(logits)[:, 0], labels[:, 0]
         return {
             "pearson": pearson(predicted, truth),
@@ -78,7 +78,7 @@ class Regression(Head):
         }
 
     def notes(self, logits: Tensor, labels: Tensor) -> list[str]:
-        """Numbers that do not differ."""
+        """Name columns of numbers that do not differ."""
         if labels.min() == labels.max():
             return [f"all {len(labels):,} target(s) are equal: pearson, spearman and r2 are undefined"]
         predicted = self.predict(logits)
@@ -87,23 +87,23 @@ class Regression(Head):
         return []
 
     def columns(self) -> list[str]:
-        """The number alone."""
+        """Return the number alone."""
         return ["predicted"]
 
     def cells(self, logits: Tensor) -> list[str]:
-        """The number, with all its digits."""
+        """Return the number, with all its digits."""
         return [self.answer(logits)]
 
     def answer(self, logits: Tensor) -> str:
-        """The number, with all its digits."""
+        """Return the number, with all its digits."""
         return texts(self.predict(logits.double()))[0]
 
     def written(self, label: Tensor) -> str:
-        """The number, with all its digits."""
+        """Return the number, with all its digits."""
         return texts(label)[0]
 
     def picture(self, logits: Tensor, labels: Tensor, title: str) -> Figure:
-        """Predicted against measured numbers."""
+        """Plot predicted against measured numbers. See `Head.picture`."""
         from dnamamba.reports.figures import regression_scatter
 
         return regression_scatter(labels[:, 0].tolist(), self.predict(logits)[:, 0].tolist(), title)

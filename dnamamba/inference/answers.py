@@ -19,7 +19,7 @@ from dnamamba.inference.device import precision_of
 from dnamamba.inference.likelihood import View
 from dnamamba.inference.streaming import Reader
 from dnamamba.kernels.exact import exact
-from dnamamba.models import SequenceModel
+from dnamamba.models import PositionModel, SequenceModel
 
 Key = TypeVar("Key")
 BATCH = 32  # sequences read together
@@ -32,8 +32,13 @@ def need_sequence_model(model: Model, name: str = "this") -> SequenceModel:
     Raises:
         UserError: it is a pretrained one, which predicts bases.
     """
+    if isinstance(model, PositionModel):
+        raise UserError(
+            f"{name} answers at every base or bin, not once per sequence: read a FASTA with it by "
+            "dnamamba predict"
+        )
     if not isinstance(model, SequenceModel):
-        raise UserError(f"{name} is a pretrained model that answers no question: fine-tune it first")
+        raise UserError(f"{name} is a pretrained model without a head: fine-tune it first")
     return model
 
 

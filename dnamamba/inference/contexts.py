@@ -45,7 +45,7 @@ class EmbeddingConfig:
             raise UserError(f"stride={self.stride} needs a window: it says how far apart windows begin")
         if self.pool_every is not None and (self.window is not None or self.pooling == "none"):
             raise UserError(
-                "pool_every pools one context in stretches: it goes with neither window nor pooling=none"
+                "pool_every divides one context into bins: use it without window and without pooling=none"
             )
 
 
@@ -62,12 +62,12 @@ class Table(NamedTuple):
     strand: NDArray[np.object_]
 
     def rows(self, keep: NDArray[np.bool_]) -> Table:
-        """Some of the rows."""
+        """Return some of the rows."""
         record, start, end, name, strand = self
         return Table(record[keep], start[keep], end[keep], name[keep], strand[keep])
 
     def regions(self) -> list[Region]:
-        """The same by rows."""
+        """Return the same by rows."""
         return [Region(*row) for row in zip(*(column.tolist() for column in self), strict=True)]
 
 
@@ -109,7 +109,7 @@ class Plan:
         self.first_row = np.concatenate(([0], np.cumsum(rows)))
 
     def where(self, context: int) -> str:
-        """A context as a region is written: chr1:1-100."""
+        """Write a context as a region: chr1:1-100."""
         record = self.regions[self.region[context]].record
         return Region(record, int(self.start[context]), int(self.end[context])).where
 
@@ -119,7 +119,7 @@ class Plan:
         return int(self.first_row[-1])
 
     def table(self) -> Table:
-        """What each row was pooled from; with pooling "none" each context, whose rows are its bases."""
+        """Return the region of each row; with pooling "none" that of each context, whose rows are bases."""
         context = np.arange(len(self.region))
         start, end = self.start, self.end
         if self.config.pool_every is not None:
@@ -144,7 +144,7 @@ def _mirrored(
     start: NDArray[np.int64],
     end: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Intervals within `first` to `last`, those of the minus strand counted from `last`."""
+    """Return intervals within `first` to `last`, those of the minus strand counted from `last`."""
     return np.where(minus, first + last - end, start), np.where(minus, first + last - start, end)
 
 
@@ -165,7 +165,7 @@ def check_missing(missing: str, pooling: str) -> None:
 def rows_to_keep(
     values: NDArray[np.float32], table: Table, missing: str
 ) -> tuple[NDArray[np.bool_], str | None]:
-    """Which rows the result holds, and one line about those that have no known base.
+    """Return which rows the result holds, and one line about those that have no known base.
 
     Args:
         values: [rows, D]; of a row without a known base NaN.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dnamamba.checkpoint import Model, load
 from dnamamba.errors import UserError
-from dnamamba.models import LanguageModel, SequenceModel
+from dnamamba.models import LanguageModel
 
 
 def load_on(path: str | Path, device: str) -> LanguageModel:
@@ -28,7 +28,7 @@ def need_language_model(model: Model, name: str = "this") -> LanguageModel:
     Raises:
         UserError: it is a fine-tuned one, which answers another question.
     """
-    if isinstance(model, SequenceModel):
+    if not isinstance(model, LanguageModel):
         raise UserError(f"{name} is a fine-tuned model without probabilities of bases: give a pretrained one")
     return model
 

@@ -36,7 +36,7 @@ from dnamamba.inference.answers import Answers
 from dnamamba.inference.device import need_finite
 from dnamamba.inference.likelihood import Likelihood, View, likelihood
 from dnamamba.inference.streaming import Reader
-from dnamamba.models import SequenceModel
+from dnamamba.models import PositionModel, SequenceModel
 
 STRANDS = {"both": (False, True), "forward": (False,), "reverse": (True,)}  # reverse or not
 SITES = 1024  # sorted into batches together
@@ -129,6 +129,10 @@ def judge(model: Model, bases_per_batch: int | None = None, label: str | None = 
         answers = Answers(model, label=label, precision="fp32", piece=bases_per_batch)
         answers.label_number()
         return answers
+    if isinstance(model, PositionModel):
+        raise UserError(
+            "model: it answers at every base or bin, not once per window; give a model of sequences"
+        )
     if label is not None:
         raise UserError(f"label: a pretrained model has none (got {label!r}); give a fine-tuned one")
     return likelihood(Reader(model, precision="fp32", piece=bases_per_batch), "score")

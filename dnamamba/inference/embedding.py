@@ -97,7 +97,7 @@ def embed(
     missing: str = "nan",
     return_regions: bool = False,
 ) -> Floats | list[Floats] | Embeddings:
-    """Embeddings of sequences, of the records of a FASTA file, or of regions of it.
+    """Return embeddings of sequences, of the records of a FASTA file, or of regions of it.
 
     Each sequence or region is one context, however long: what does not fit at once is streamed with the
     recurrent state carried, in constant memory. Pooling looks at known bases only, neither N nor padding;
@@ -109,7 +109,7 @@ def embed(
         source: a list of sequences (letters, or ids as uint8), a FASTA file, or (FASTA file, BED file).
         layer: whose hidden states: 0 is the embedding, k the residual stream after block k, and the last
             (or -1) what the head reads, after the final norm. Negative numbers count from the end.
-        pooling: `mean` over positions, the `last` position, or `none`: a vector a base.
+        pooling: `mean` over positions, the `last` position, or `none`: one vector per base.
         strand: `forward`, or `both`: the average with a reading of the reverse complement, which is the same
             for a sequence and its reverse complement.
         window: cut each region into windows of that many bases, each a context and a row of its own; the
@@ -174,7 +174,7 @@ def read_embeddings(
     done: Iterable[int] = (),
     advance: Callable[[int], None] = _ignore,
 ) -> Iterator[Part]:
-    """The rows of a plan, in the order in which it is quickest to make them.
+    """Yield the rows of a plan, in the order in which it is quickest to make them.
 
     Args:
         reader: the model.
@@ -210,7 +210,7 @@ def _ids(inputs: Inputs, plan: Plan, context: int) -> Ids:
 def _batches(
     todo: Int64s, length: Int64s, budget: int, batch_size: int | str, alike: bool
 ) -> Iterator[Int64s]:
-    """Contexts of like length together, at most `batch_size` of them, or as many as `budget` bases hold.
+    """Yield contexts of similar length together, at most `batch_size`, or as many as `budget` bases hold.
 
     With `alike`, of the same length: what is not causal would see the padding.
     """
@@ -294,7 +294,7 @@ def _read_long(
 
 
 def _values(rows: Pooled, where: list[str]) -> Floats:
-    """float32 [rows, D], NaN without a known base; `where` names each row, should it not be finite."""
+    """Return float32 [rows, D], NaN without a known base; `where` names each row, should it not be finite."""
     values: Floats = rows.values(nothing=math.nan).float().numpy()
     wrong = ~np.isfinite(values).all(1) & (rows.count.numpy() > 0)
     if wrong.any():
@@ -304,7 +304,7 @@ def _values(rows: Pooled, where: list[str]) -> Floats:
 
 
 def _hidden(reader: Reader, ids: Ids, reverse: bool, layer: int) -> Iterator[tuple[int, int, Floats]]:
-    """Hidden states of intervals of ids, in the order of the forward strand within each."""
+    """Yield hidden states of intervals of ids, in the order of the forward strand within each."""
     stream = reader.stream(ids, reverse=reverse, layer=layer)
     for (start, end), (hidden,) in fetched(((p.start, p.end), (p.output[0].float(),)) for p in stream):
         yield start, end, hidden[::-1] if reverse else hidden

@@ -70,7 +70,16 @@ def generate(
 def generate_blocks(
     model: LanguageModel, prompts: Sequence[Ids], length: int, sampling: Sampling, seed: int, batch: int
 ) -> Iterator[Ids]:
-    """What `generate` makes, as ids, `BLOCK` bases of all at a time: uint8 [sequences, <= BLOCK]."""
+    """Yield what `generate` makes, as ids, `BLOCK` bases of all at a time: uint8 [sequences, <= BLOCK].
+
+    Args:
+        model: causal and recurrent.
+        prompts: ids, uint8 [length] each.
+        length: bases of each new sequence.
+        sampling: temperature, top_k and top_p.
+        seed: of the noise.
+        batch: sequences of each prompt.
+    """
     need(need_language_model(model).backbone, ("causal", "recurrent"), "generate")
     for name, number in (("length", length), ("batch", batch), ("prompts", len(prompts))):
         if number < 1:
@@ -82,10 +91,15 @@ def generate_blocks(
 
 
 def row_seeds(seed: int, prompts: Sequence[Ids], batch: int) -> list[int]:
-    """A seed of the noise for each sequence: of the seed, its prompt and which copy of that prompt it is.
+    """Derive each sequence's seed of the noise, from the seed, its prompt and the number of its copy.
 
     Sequences of different prompts, in one run or in two, then share no noise; what else a run makes changes
     nothing.
+
+    Args:
+        seed: of the run.
+        prompts: ids, uint8 [length] each.
+        batch: sequences of each prompt.
 
     Raises:
         UserError: the seed is not a whole number in range.
@@ -108,7 +122,7 @@ def row_seeds(seed: int, prompts: Sequence[Ids], batch: int) -> list[int]:
 
 
 def encode_prompt(text: str, alphabet: Alphabet) -> Ids:
-    """The ids of a prompt's letters.
+    """Return the ids of a prompt's letters.
 
     Raises:
         UserError: there are none, or one is not a nucleotide code.
@@ -124,7 +138,7 @@ def encode_prompt(text: str, alphabet: Alphabet) -> Ids:
 
 
 def drawable(alphabet: Alphabet) -> Ids:
-    """The ids that may be drawn: letters that stand for a known base, so that a FASTA file can hold them."""
+    """Return the ids that may be drawn: those of known bases, so that a FASTA file can hold them."""
     letters = (chr(alphabet.to_letter[i]) for i in range(alphabet.size))
     known = [letter.isascii() and letter.isalpha() and letter not in "Nn" for letter in letters]
     return np.flatnonzero(np.array(known) & alphabet.scored[: alphabet.size]).astype(np.uint8)
@@ -132,7 +146,7 @@ def drawable(alphabet: Alphabet) -> Ids:
 
 @torch.no_grad()
 def read_prompt(model: LanguageModel, prompt: Ids) -> tuple[Tensor, State]:
-    """The final hidden state [1, D] at the last of ids [L], and the recurrent state after it."""
+    """Return the final hidden state [1, D] at the last of ids [L], and the recurrent state after it."""
     backbone = model.backbone
     pieces = (
         torch.tensor(prompt[None, start : start + PROMPT_PIECE], device=backbone.device)
@@ -143,7 +157,7 @@ def read_prompt(model: LanguageModel, prompt: Ids) -> tuple[Tensor, State]:
 
 
 class SamplingLoop:
-    """Draws a base of each sequence, reads it, and so on: fixed memory, one CUDA graph a base on a GPU.
+    """Draws a base of each sequence, reads it, and so on: fixed memory, one CUDA graph per base on a GPU.
 
     Args:
         model: the language model.
@@ -180,7 +194,7 @@ class SamplingLoop:
 
     @torch.no_grad()
     def block(self) -> Ids:
-        """The next `BLOCK` bases of all sequences, uint8 [rows, BLOCK]."""
+        """Return the next `BLOCK` bases of all sequences, uint8 [rows, BLOCK]."""
         each = self._noise.shape[1] // len(self._generators)
         shape = (BLOCK, each, self._noise.shape[2])
         self._noise.copy_(torch.cat([gumbel(shape, generator) for generator in self._generators], 1))
@@ -205,7 +219,7 @@ class SamplingLoop:
 
 
 def captured(step: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """One call of `step` as a CUDA graph. It has run by then: what it changed must be set anew."""
+    """Capture one call of `step` as a CUDA graph. It has run by then: what it changed must be set anew."""
     with torch.cuda.device(device):
         aside = torch.cuda.Stream()
         aside.wait_stream(torch.cuda.current_stream())

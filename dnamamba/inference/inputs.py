@@ -72,7 +72,12 @@ class Inputs:
         self._sequences = sequences
 
     def ids(self, record: str, start: int, end: int) -> Ids:
-        """uint8 [end - start], read-only."""
+        """Return the ids of an interval, uint8 [end - start], read-only.
+
+        Args:
+            record: its name.
+            start, end: 0-based, `end` not included.
+        """
         if isinstance(self._sequences, Genome):
             return self._sequences.fetch(record, start, end)
         return self._sequences[record][start:end]
@@ -83,14 +88,14 @@ class Inputs:
             self._sequences.load(records)
 
     def length(self, record: str) -> int:
-        """Bases of a whole record."""
+        """Return bases of a whole record."""
         if isinstance(self._sequences, Genome):
             return self._sequences.lengths[record]
         return self._sequences[record].size
 
 
 def read_inputs(source: Source, alphabet: Alphabet, how: RegionsConfig = AS_THEY_ARE) -> Inputs:
-    """Whatever a user gives.
+    """Read any form of input that a user may give.
 
     Args:
         source: a FASTA file or a `Genome` (its records, whole); a pair of that and a BED, GFF3 or GTF file
@@ -121,7 +126,7 @@ def read_inputs(source: Source, alphabet: Alphabet, how: RegionsConfig = AS_THEY
 
 
 def need_alphabet(genome: Genome, alphabet: Alphabet) -> None:
-    """Nothing, where the genome is in the model's `alphabet`.
+    """Check that a genome was read in the model's `alphabet`.
 
     Raises:
         UserError: it was read in another.
@@ -143,7 +148,7 @@ def _genome(source: Path | Genome, alphabet: Alphabet) -> Genome:
 
 
 def alphabet_letters(text: str) -> Ids:
-    """The bytes of a text, one a character, '?' for those beyond Latin-1."""
+    """Return the bytes of a text, one a character, '?' for those beyond Latin-1."""
     return np.frombuffer(text.encode("latin-1", "replace"), dtype=np.uint8)
 
 
@@ -173,7 +178,7 @@ def _regions(bed: Bed, genome: Genome, how: RegionsConfig) -> Inputs:
 
 
 def in_order(inputs: Inputs) -> list[Region]:
-    """The regions in a bigWig's order.
+    """Return the regions in a bigWig's order.
 
     Raises:
         UserError: two of them overlap: a base has one value.

@@ -50,7 +50,7 @@ class Likelihood:
         self._bases = base_table(reader.alphabet.name).to(reader.device)
 
     def bases(self, ids: Ids, *, reverse: bool = False) -> Iterator[tuple[int, int, Floats]]:
-        """Start, end and values, float32 [2, n] in bits, of intervals of ids [L], in the order of reading.
+        """Yield start, end and values, float32 [2, n] in bits, of intervals of ids [L], in reading order.
 
         The values are the log2 probability of the base that is there and the entropy of the prediction,
         within an interval in forward order; NaN where the base is unknown or nothing was read.
@@ -62,7 +62,7 @@ class Likelihood:
         raise NotImplementedError(f"{type(self).__name__}.bases")
 
     def alleles(self, views: Sequence[View]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Log-likelihoods in nats [rows] and mean embeddings [rows, D] of each allele between its flanks.
+        """Return log-likelihoods in nats [rows] and mean embeddings [rows, D] of alleles and their flanks.
 
         Args:
             views: of one length of first flank; a row is an allele, the first view's first.
@@ -89,7 +89,7 @@ class CausalLikelihood(Likelihood):
 
     @torch.no_grad()
     def _bits(self, logits: Tensor, before: Tensor | None, tokens: Tensor) -> Tensor:
-        """[2, n] of tokens [n]: `logits` [n, V] come after each, `before` [1, V] ahead of the first."""
+        """Score tokens [n] as [2, n]: `logits` [n, V] come after each, `before` [1, V] ahead of the first."""
         first = torch.full_like(logits[:1], math.nan) if before is None else before
         predicted = torch.cat([first, logits[:-1]]).float().log_softmax(-1)
         likelihood = predicted.gather(1, tokens.long()[:, None])[:, 0]
@@ -115,7 +115,7 @@ class CausalLikelihood(Likelihood):
         return self._tails(tokens, seen.of(rows, self.reader.model.backbone))
 
     def _flank(self, tokens: Ids) -> "_Seen":
-        """What the alleles need of the flank before them."""
+        """Read the flank before the alleles, and return what they need of it."""
         seen = _Seen.nothing(len(tokens), self.reader.model.backbone)
         for piece, hidden, state in self.reader.read(self._pieces(tokens)):
             log_p = self._log_p(hidden[:, -1])
@@ -135,7 +135,7 @@ class CausalLikelihood(Likelihood):
         return likelihood.cpu().numpy(), embedding.cpu().numpy()
 
     def _pieces(self, tokens: Ids) -> Iterator[Tensor]:
-        """Tokens [rows, l] along the length, as many at once as memory holds."""
+        """Yield tokens [rows, l] along the length, as many at once as memory holds."""
         whole = max(tokens.shape[1], 1)
         width = (
             max(self.reader.piece // len(tokens), SHORTEST_PIECE) if self.reader.longest is None else whole
@@ -144,7 +144,7 @@ class CausalLikelihood(Likelihood):
             yield self.reader.to_device(tokens[:, start : start + width])
 
     def _log_p(self, hidden: Tensor) -> Tensor:
-        """Log-probabilities [.., V] of the next base, in the parameters' dtype whatever autocast says."""
+        """Return log-probabilities [.., V] of the next base, in the parameters' dtype under any autocast."""
         with without_autocast(self.reader.device):
             return self.reader.unembed(hidden).log_softmax(-1)
 
@@ -171,19 +171,19 @@ class _Seen(NamedTuple):
 
     @classmethod
     def nothing(cls, rows: int, backbone: Backbone) -> "_Seen":
-        """Before the first base."""
+        """Return the state before the first base."""
         like = torch.zeros(rows, dtype=backbone.dtype, device=backbone.device)
         vocabulary, width = backbone.config.padded_vocab_size, backbone.config.width
         return cls(like.new_zeros(rows, vocabulary), None, like, like.new_zeros(rows, width))
 
     def of(self, rows: Tensor, backbone: Backbone) -> "_Seen":
-        """These rows of it, each as often as it is named."""
+        """Return these rows of the state, each as often as it is named."""
         state = None if self.state is None else backbone.take(self.state, rows)
         return _Seen(self.log_p[rows], state, self.known[rows], self.hidden[rows])
 
 
 def likelihood(reader: Reader, who: str) -> Likelihood:
-    """The likelihood that a model has.
+    """Return the likelihood that a model has.
 
     Args:
         reader: the model.

@@ -72,7 +72,7 @@ class MaskedLikelihood(Likelihood):
         return likelihood.astype(np.float64), self._embeddings(whole)
 
     def _each(self, rows: Sequence[Ids], places: Sequence[int]) -> NDArray[np.float64]:
-        """Log-probabilities [rows, V] at the masked place of each row."""
+        """Return log-probabilities [rows, V] at the masked place of each row."""
         made = np.zeros((len(rows), self.reader.config.padded_vocab_size))
         for some in self._alike(rows):
             tokens = np.stack([rows[i] for i in some])
@@ -82,7 +82,7 @@ class MaskedLikelihood(Likelihood):
         return made
 
     def _embeddings(self, rows: Sequence[Ids]) -> NDArray[np.float64]:
-        """Mean final hidden states [rows, D] at the known bases of each row, nothing masked."""
+        """Return mean final hidden states [rows, D] at the known bases of each row, nothing masked."""
         made = np.zeros((len(rows), self.reader.config.width))
         for some in self._alike(rows):
             tokens = self.reader.to_device(np.stack([rows[i] for i in some]))
@@ -92,7 +92,7 @@ class MaskedLikelihood(Likelihood):
         return made
 
     def _alike(self, rows: Sequence[Ids]) -> Iterator[list[int]]:
-        """Numbers of rows of one length, as many as are read together: none may read padding."""
+        """Yield numbers of rows of one length, as many as are read together: none may read padding."""
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
         some: list[int] = []
         for i in order:
@@ -106,7 +106,7 @@ class MaskedLikelihood(Likelihood):
 
     @torch.no_grad()
     def _told(self, tokens: Ids, masks: NDArray[np.bool_]) -> Tensor:
-        """Log-probabilities [number of masks, V] at the masked places of tokens [rows, L], row after row."""
+        """Return log-probabilities [masks, V] at the masked places of tokens [rows, L], row after row."""
         masked = self.reader.to_device(np.where(masks, np.uint8(self.reader.alphabet.mask_id), tokens))
         hidden, _ = self.reader.hidden(masked)
         return self.reader.unembed(hidden[torch.from_numpy(masks).to(hidden.device)]).log_softmax(-1)

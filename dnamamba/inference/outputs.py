@@ -44,13 +44,15 @@ def check_format(path: Path, pooling: str) -> None:
     """Refuse what can't be written before any work is done.
 
     Raises:
-        UserError: the package that writes the format is not installed, or it can't hold a vector a base.
+        UserError: the package that writes the format is not installed, or it can't hold a vector per base.
     """
     package = _PACKAGES[path.suffix]
     if package:
         need(package, "embed", path.name)
     if pooling == "none" and path.suffix in (".parquet", ".h5ad", ".csv", ".tsv"):
-        raise UserError(f"{path.suffix} holds a vector a region: with pooling=none write .npz, .h5 or .zarr")
+        raise UserError(
+            f"{path.suffix} holds a vector per region: with pooling=none write .npz, .h5 or .zarr"
+        )
 
 
 def write_result(result: Result, path: Path) -> None:
@@ -80,7 +82,7 @@ def _blocks(values: NDArray[np.float32]) -> Iterator[slice]:
 
 
 def _text_blocks(column: NDArray[np.generic]) -> tuple[int, Iterator[tuple[slice, NDArray[np.str_]]]]:
-    """The width of NumPy's text for a column of strings, and its parts, of some megabytes each."""
+    """Yield the width of NumPy's text for a column of strings, and its parts, of some megabytes each."""
     width = max(1, max(map(len, column.tolist()), default=1))
     rows = max(1, _TEXT // (4 * width))
     parts = (slice(start, start + rows) for start in range(0, len(column), rows))
@@ -88,7 +90,7 @@ def _text_blocks(column: NDArray[np.generic]) -> tuple[int, Iterator[tuple[slice
 
 
 def _npz(result: Result, path: Path) -> None:
-    """As `np.savez` writes it, but text in parts, and compressed where one name widens all."""
+    """Write as `np.savez` does, but text in parts, and compressed where one name widens all."""
     arrays: dict[str, NDArray[Any]] = {"info": np.array(json.dumps(result.info)), "embeddings": result.values}
     with zipfile.ZipFile(path, "w") as file:
         for name, array in {**arrays, **_columns(result)}.items():
@@ -172,7 +174,7 @@ def _h5ad(result: Result, path: Path) -> None:
 
 
 def _distinct(names: list[str]) -> list[str]:
-    """The same names, later ones of a kind numbered: a region may come twice in a BED file."""
+    """Return the same names, later ones of a kind numbered: a region may come twice in a BED file."""
     seen: dict[str, int] = {}
     result = []
     for name in names:
@@ -182,7 +184,7 @@ def _distinct(names: list[str]) -> list[str]:
 
 
 def _text(result: Result, path: Path) -> None:
-    """A row per region; the columns e0, e1, ... have the digits that give the same float32 again."""
+    """Write a row per region; the columns e0, e1, ... have the digits that give the same float32 again."""
     columns = _columns(result)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = TsvWriter(file, "," if path.suffix == ".csv" else "\t")

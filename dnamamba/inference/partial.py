@@ -85,13 +85,13 @@ class Partial:
             self._checksums[part.context] = checksum
 
     def values(self) -> NDArray[np.float32]:
-        """All rows, float32 [rows, D], read from the disk as they are used."""
+        """Return all rows, float32 [rows, D], read from the disk as they are used."""
         shape = (self._plan.rows, self._row_bytes // 4)
         # As a plain array, which is what AnnData writes.
         return np.asarray(np.memmap(self.folder / "values.f32", dtype=np.float32, mode="r", shape=shape))
 
     def kept(self, keep: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Some of the rows, in a file of their own: what is left when others are dropped.
+        """Copy some of the rows to a file of their own, to drop the others.
 
         Raises:
             OSError: they can't be written.
@@ -105,7 +105,7 @@ class Partial:
         return np.asarray(np.memmap(path, dtype=np.float32, mode="r", shape=shape))
 
     def place(self, name: str) -> Path:
-        """Where to make the output, without what an earlier run may have left there.
+        """Return the path to make the output at, without leftovers of an earlier run.
 
         Raises:
             OSError: there is no room for it. HDF5 would crash on a disk that fills up under it.
@@ -139,7 +139,7 @@ class Partial:
             os.close(handle)
 
     def _need_space(self, size: int) -> None:
-        """The rows are on the disk twice before the end: here, and in the output."""
+        """Require space for the rows twice: before the end they are here and in the output."""
         values = self.folder / "values.f32"
         there = values.stat().st_size if values.exists() else 0
         free = shutil.disk_usage(self.out.parent).free

@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from dnamamba.data.fasta import Genome
 from dnamamba.data.variants import Vcf, VcfRow
 from dnamamba.inference.answers import Answers
 from dnamamba.inference.device import need_finite
 from dnamamba.inference.effects import Windows
 from dnamamba.inference.score_vcf import Plan, Records
-from dnamamba.inference.variants import site_of
 
 _ROWS = 256  # of a file, read together
 
@@ -23,7 +21,7 @@ _ROWS = 256  # of a file, read together
 def predict_vcf(
     answers: Answers, vcf: Vcf, records: Records, windows: Windows, advance: Callable[[int], None]
 ) -> dict[str, list[Any]]:
-    """The columns of a table with a row per alternative allele.
+    """Return the columns of a table with a row per alternative allele.
 
     Each has the answer and the values of every label (probabilities, or numbers) for the window with REF and
     the one with ALT, and their difference; nothing where `unscored` says why. Strands and shifts of the
@@ -50,7 +48,7 @@ def predict_vcf(
     }
     rows = ((row, records.plan(row, f"{vcf.path}, line {row.number}")) for row in vcf.rows())
     while some := list(islice(rows, _ROWS)):
-        logits = _logits(answers, records.genome, windows, some)
+        logits = _logits(answers, records, windows, some)
         for row, can in some:
             for number, alt in enumerate(row.columns[4].decode("utf-8", "replace").split(",")):
                 problem = can.problems[number] if can.problems else can.unscored
@@ -77,18 +75,16 @@ def predict_vcf(
 
 
 def _logits(
-    answers: Answers, genome: Genome, windows: Windows, some: list[tuple[VcfRow, Plan]]
+    answers: Answers, records: Records, windows: Windows, some: list[tuple[VcfRow, Plan]]
 ) -> Iterator[np.ndarray]:
-    """Logits [2, C] of REF and ALT for each allele that can be read, in order."""
+    """Yield logits [2, C] of REF and ALT for each allele that can be read, in order."""
     views, owners = [], []
     for row, can in some:
         if not can.alts:
             continue
-        alts = [alt for i in can.alts if (alt := row.alts[i]) is not None]
-        site = site_of(genome, can.record, row.position, row.ref, alts)
-        made = list(windows.views(site, genome))
+        made = list(windows.views(records.site(row, can), records.genome))
         views += made
-        owners.append((f"{row.name}:{row.position}", len(made), len(alts)))
+        owners.append((f"{row.name}:{row.position}", len(made), len(can.alts)))
     if not views:
         return
     _, logits = answers.alleles(views)

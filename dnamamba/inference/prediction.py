@@ -84,7 +84,7 @@ def predict(
 def read_predictions(
     answers: Answers, inputs: Inputs, plan: Plan, advance: Callable[[int], None] = lambda bases: None
 ) -> Iterator[tuple[list[Region], NDArray[np.float64]]]:
-    """Regions and their logits [n, C], some at a time, in order.
+    """Yield regions and their logits [n, C], some at a time, in order.
 
     Args:
         answers: the model.
@@ -118,7 +118,7 @@ class _Place(NamedTuple):
 
 
 def collected(head: Head, parts: Iterator[tuple[list[Region], NDArray[np.float64]]]) -> Predictions:
-    """All parts as one result."""
+    """Join all parts to one result."""
     regions: list[Region] = []
     logits = [np.empty((0, len(head.labels)))]
     for some, rows in parts:

@@ -21,7 +21,7 @@ from dnamamba.inference.inputs import Inputs, Region
 
 
 def table_inputs(path: str | Path, columns: dict[str, str], alphabet: Alphabet) -> Inputs:
-    """The sequences of a table, with their labels where it has some.
+    """Return the sequences of a table, with their labels where it has some.
 
     Args:
         path: CSV, TSV, Excel or Parquet.
@@ -48,7 +48,7 @@ def table_inputs(path: str | Path, columns: dict[str, str], alphabet: Alphabet) 
 
 
 def table_labels(path: str | Path, regions: Sequence[Region]) -> list[str]:
-    """The label of each record, by a table of `id` and `label`.
+    """Return the label of each record, by a table of `id` and `label`.
 
     Raises:
         UserError: the table can't be read, names an id twice, or lacks one.
@@ -67,7 +67,7 @@ def table_labels(path: str | Path, regions: Sequence[Region]) -> list[str]:
 
 
 def targets(head: Head, labels: Sequence[str | None], names: Sequence[str]) -> Tensor:
-    """Labels as the head's metrics take them: [n] or [n, C] of its `dtype`.
+    """Return labels as the head's metrics take them: [n] or [n, C] of its `dtype`.
 
     Args:
         head: of the model.

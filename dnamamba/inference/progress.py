@@ -1,14 +1,16 @@
 """A bar of bases read, where somebody watches."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from dnamamba.reached import Reached
+
 
 @contextmanager
-def bases_read(console: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
+def bases_read(console: Console, what: str, total: int) -> Iterator[Reached]:
     """Give a function to call with the number of bases read since the last call."""
     with Progress(
         TextColumn("{task.description}"),
@@ -21,4 +23,4 @@ def bases_read(console: Console, what: str, total: int) -> Iterator[Callable[[in
         disable=not console.is_terminal,
     ) as progress:
         task = progress.add_task(what, total=total, bases=f"{total:,}")
-        yield lambda bases: progress.advance(task, bases)
+        yield Reached(total, "bases", lambda bases: progress.advance(task, bases))

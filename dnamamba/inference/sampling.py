@@ -37,7 +37,7 @@ class Sampling:
             raise UserError(f"top_p must be above 0 and at most 1, not {self.top_p}")
 
     def draw(self, logits: Tensor, allowed: Tensor, noise: Tensor) -> Tensor:
-        """Ids [B], int64, drawn by the Gumbel-max rule: softmax without a loop, a search or a host.
+        """Return ids [B], int64, drawn by the Gumbel-max rule: softmax without a loop, a search or a host.
 
         Args:
             logits: [B, V].
@@ -63,5 +63,5 @@ class Sampling:
 
 
 def gumbel(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Standard Gumbel numbers, fp32, on the CPU: the same for a seed wherever the model lies."""
+    """Return standard Gumbel numbers, fp32, on the CPU: the same for a seed wherever the model lies."""
     return -torch.empty(shape).exponential_(generator=generator).log()

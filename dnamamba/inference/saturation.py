@@ -81,7 +81,13 @@ def saturate(
 
 
 def write_table(result: Saturation, path: Path, value: str = "llr") -> None:
-    """A line for each change: record, position from 1, reference, alternative, `value`, distance."""
+    """Write a line per change: record, position from 1, reference, alternative, `value`, distance.
+
+    Args:
+        result: the scores of a region.
+        path: .tsv, .csv or .parquet.
+        value: name of the score's column.
+    """
     with table(path, [b"chrom", b"pos", b"ref", b"alt", value.encode(), b"distance"]) as add:
         for i, ref in enumerate(result.letters):
             for j, alt in enumerate(BASES):

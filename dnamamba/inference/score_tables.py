@@ -108,7 +108,7 @@ def _text(column: bytes) -> str:
 
 
 def _tsv_cell(column: bytes) -> bytes:
-    """As `dnamamba.escaping.cell`; most columns need nothing, and there may be thousands of genotypes."""
+    """Escape as `dnamamba.escaping.cell`, but fast: most columns need nothing, and there may be thousands."""
     if column[:1] in b"=@+-" or not (column.isascii() and column.decode().isprintable()):
         return cell(column.decode("utf-8", "surrogateescape")).encode()
     return column

@@ -11,6 +11,7 @@ from dnamamba.data.compression import writing
 from dnamamba.data.fasta import Genome
 from dnamamba.data.intervals import unknown_record
 from dnamamba.data.regions import UNKNOWN
+from dnamamba.data.symbolic import Event, event_of
 from dnamamba.data.synonyms import Synonyms
 from dnamamba.data.variants import Vcf, VcfRow
 from dnamamba.errors import UserError
@@ -19,7 +20,18 @@ from dnamamba.inference.answers import Answers
 from dnamamba.inference.effects import SITES, Effects, Site, Windows, judge, score_sites
 from dnamamba.inference.score_tables import SUFFIXES as TABLES
 from dnamamba.inference.score_tables import table
-from dnamamba.inference.variants import REF_MISMATCH, UNKNOWN_RECORD, Unscored, check_alts, check_ref, site_of
+from dnamamba.inference.variants import (
+    REF_MISMATCH,
+    SYMBOLIC,
+    SYMBOLIC_BASES,
+    UNKNOWN_RECORD,
+    Unscored,
+    check_alts,
+    check_event,
+    check_ref,
+    site_of,
+    spelled_site,
+)
 
 SUFFIXES = (".vcf", ".vcf.gz", *TABLES)
 LLR, EFFECT = b"DNAMAMBA_LLR", b"DNAMAMBA_EFFECT"
@@ -56,7 +68,7 @@ LIKELIHOOD = Quantity(
 
 
 def quantity(model: Model, label: str | None = None) -> Quantity:
-    """What `model` says of a variant; see `dnamamba.inference.effects`.
+    """Describe what `model` says of a variant; see `dnamamba.inference.effects`.
 
     Raises:
         UserError: a label that the model does not have, or several and none was named.
@@ -78,7 +90,7 @@ def _info(said: Quantity) -> bytes:
         f'##INFO=<ID={said.info.decode()},Number=A,Type=Float,Description="{said.meaning}">\n'
         f'##INFO=<ID={DISTANCE.decode()},Number=A,Type=Float,Description="{said.distance}">\n'
         f'##INFO=<ID={UNSCORED.decode()},Number=1,Type=String,Description="Why there is no score: '
-        'ref_mismatch, unknown_base, symbolic or unknown_record">\n'
+        'ref_mismatch, unknown_base, symbolic, too_long or unknown_record">\n'
     ).encode()
 
 
@@ -89,11 +101,13 @@ class Plan(NamedTuple):
         alts: which of its alternative alleles, by number.
         problems: what keeps each of them from being scored, if so; of a row without any, the row's own.
         record: of the FASTA, where it lies.
+        events: what those alleles do that are symbolic, by number.
     """
 
     alts: list[int]
     problems: list[Unscored | None]
     record: str
+    events: dict[int, Event] = {}  # noqa: RUF012  # never changed
 
     @property
     def unscored(self) -> Unscored | None:
@@ -115,19 +129,23 @@ class Records:
     Args:
         genome: the FASTA.
         unknown: rows on other records: `error`, or `skip`, which leaves them without a score.
+        symbolic: the most bases of a `<DEL>`, `<DUP>` or `<INV>` that is spelled out.
 
     Raises:
-        UserError: another word.
+        UserError: another word, or a negative number.
     """
 
-    def __init__(self, genome: Genome, unknown: str = "error") -> None:
+    def __init__(self, genome: Genome, unknown: str = "error", symbolic: int = SYMBOLIC_BASES) -> None:
+        if symbolic < 0:
+            raise UserError(f"symbolic: must be at least 0 bases (got {symbolic}); 0 spells out nothing")
+        self.symbolic = symbolic
         if unknown not in UNKNOWN:
             raise UserError(f"unknown: must be {' or '.join(UNKNOWN)} (got {unknown!r})")
         self.genome, self.unknown = genome, unknown
         self.synonyms = Synonyms(genome.lengths)
 
     def plan(self, row: VcfRow, where: str) -> Plan:
-        """What can be scored of a row.
+        """Return what can be scored of a row.
 
         Raises:
             UserError: its record is not in the FASTA.
@@ -142,9 +160,29 @@ class Records:
         found = check_ref(genome, record, row.position, row.ref)
         if found and (found.reason == REF_MISMATCH or not row.alts):
             return Plan([], [found] * each, record)
-        # What is symbolic can't be scored whatever REF is: often N, whose base nobody needs to know.
-        problems = [check_alts([alt]) if alt is None else found or check_alts([alt]) for alt in row.alts]
-        return Plan([i for i, problem in enumerate(problems) if problem is None], problems, record)
+        problems: list[Unscored | None] = []
+        events: dict[int, Event] = {}
+        for number, alt in enumerate(row.alts):
+            if alt is not None:
+                problems.append(found or check_alts([alt]))
+                continue
+            # Of a symbolic allele REF is often N: its base is the FASTA's.
+            event = event_of(row, number)
+            if isinstance(event, str):
+                problems.append(Unscored(SYMBOLIC, event))
+                continue
+            problems.append(check_event(genome, record, row.position, event, self.symbolic))
+            events[number] = event
+        return Plan([i for i, problem in enumerate(problems) if problem is None], problems, record, events)
+
+    def site(self, row: VcfRow, can: Plan) -> Site:
+        """The site of what can be scored of a row: of `plan`, with `alts`."""
+        alts = [can.events.get(i) or row.alts[i] for i in can.alts]
+        known = [alt for alt in alts if alt is not None]
+        if not any(isinstance(alt, Event) for alt in known):
+            letters = [alt for alt in known if isinstance(alt, str)]
+            return site_of(self.genome, can.record, row.position, row.ref, letters)
+        return spelled_site(self.genome, can.record, row.position, row.ref, known)
 
 
 def check(vcf: Vcf, records: Records, report: Callable[[str], None]) -> Checked:
@@ -223,7 +261,7 @@ def score_vcf(
     said = quantity(model, label)
     with _rows(out, vcf, said, lambda: _vcf_header(vcf, model, windows, said)) as write:
         for some in _read_together(vcf, records):
-            sites = [_site(records, row, can) for row, can in some if can.alts]
+            sites = [records.site(row, can) for row, can in some if can.alts]
             effects = score_sites(model, records.genome, sites, windows, bases_per_batch, label)
             for row, can in some:
                 write(row, can, next(effects) if can.alts else None)
@@ -244,11 +282,6 @@ def _read_together(vcf: Vcf, records: Records) -> Iterator[list[tuple[VcfRow, Pl
             some, sites, size = [], 0, 0
     if some:
         yield some
-
-
-def _site(records: Records, row: VcfRow, can: Plan) -> Site:
-    alts = [alt for i in can.alts if (alt := row.alts[i]) is not None]
-    return site_of(records.genome, can.record, row.position, row.ref, alts)
 
 
 @contextmanager
@@ -298,7 +331,7 @@ def _vcf_line(said: Quantity, row: VcfRow, can: Plan, effects: Effects | None) -
 
 
 def _table_rows(row: VcfRow, can: Plan, effects: Effects | None) -> Iterator[list[bytes]]:
-    """The cells of each alternative allele, or one row of them where there is none."""
+    """Yield the cells of each alternative allele, or one row of them where there is none."""
     scores = _by_allele(row, can, effects) if effects is not None else [[""] * max(1, len(row.alts))] * 2
     for i, (allele, value, distance) in enumerate(zip(row.columns[4].split(b","), *scores, strict=True)):
         problem = can.problems[i] if can.problems else None
@@ -308,7 +341,7 @@ def _table_rows(row: VcfRow, can: Plan, effects: Effects | None) -> Iterator[lis
 
 
 def _by_allele(row: VcfRow, can: Plan, effects: Effects) -> list[list[str]]:
-    """Log-likelihood ratios and distances as text, empty for alleles without."""
+    """Return log-likelihood ratios and distances as text, empty for alleles without."""
     texts = []
     for values in effects:
         text = [""] * len(row.alts)

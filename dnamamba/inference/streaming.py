@@ -102,7 +102,7 @@ class Reader:
             )
 
     def blocks(self, layer: int) -> int:
-        """How many blocks run for a layer: 0 is the embedding, the last (or -1) what the head reads.
+        """Return how many blocks run for a layer: 0 is the embedding, the last (or -1) what the head reads.
 
         Raises:
             UserError: there is no such layer.
@@ -123,13 +123,19 @@ class Reader:
         )
 
     def hidden(self, tokens: Tensor, state: State | None = None, *, layer: int = -1) -> tuple[Tensor, State]:
-        """Hidden states [B, L, D] of tokens [B, L] on the device, after `state`, and the state after them."""
+        """Return hidden states [B, L, D] of tokens [B, L], read after `state`, and the new state.
+
+        Args:
+            tokens: [B, L] on the device.
+            state: before the first token; None: zeros.
+            layer: 0 the embedding, k after block k, -1 the final output.
+        """
         ((_, hidden, after),) = self.read([tokens], state, layer=layer)
         return hidden, after
 
     @torch.no_grad()
     def unembed(self, hidden: Tensor) -> Tensor:
-        """Logits [..., V] of final hidden states [..., D], in the dtype of the parameters.
+        """Return logits [..., V] of final hidden states [..., D], in the dtype of the parameters.
 
         The head runs outside autocast: a logit in bfloat16 would cost a likelihood its third digit.
         """
@@ -138,7 +144,7 @@ class Reader:
             return self.model.head(hidden.to(self.model.backbone.dtype))
 
     def to_device(self, ids: Ids) -> Tensor:
-        """A copy of ids on the device; the host does not wait for it."""
+        """Return a copy of ids on the device; the host does not wait for it."""
         if self.device.type != "cuda":
             return torch.from_numpy(np.array(ids))
         pinned = torch.empty(ids.shape, dtype=torch.uint8, pin_memory=True)
@@ -175,7 +181,7 @@ class Reader:
             yield Piece(start, end, tokens, self.unembed(hidden) if logits else hidden)
 
     def tokens(self, ids: Ids, *, reverse: bool = False, align: int | None = None) -> Iterator[Tensor]:
-        """Ids [L] as pieces [1, l] on the device, in the order of reading; the arguments as of `stream`."""
+        """Yield ids [L] as pieces [1, l] on the device, in reading order; arguments as in `stream`."""
         for start, end in self._cuts(ids.size, reverse, align):
             part = ids[start:end]
             yield self.to_device(self.alphabet.reverse_complement(part) if reverse else part)[None]
@@ -188,7 +194,7 @@ class Reader:
 def fetched(
     results: Iterable[tuple[Key, tuple[Tensor, ...]]],
 ) -> Iterator[tuple[Key, tuple[NDArray[Any], ...]]]:
-    """Results on the host, one behind the device: it computes the next while the caller has this one."""
+    """Yield results on the host while the device computes the next one."""
     waiting: deque[tuple[Key, tuple[Tensor, ...], torch.cuda.Event | None]] = deque()
     for key, tensors in results:
         waiting.append((key, *_copied(tensors)))

@@ -27,7 +27,7 @@ Floats = NDArray[np.float32]
 
 
 class Track(NamedTuple):
-    """One value a base, in bits; NaN where the base is N or nothing was read before it.
+    """One value per base, in bits; NaN where the base is N or nothing was read before it.
 
     Attributes:
         log_likelihood: log2 of the probability given to the base that is there, float32 [L]; minus its mean
@@ -47,7 +47,7 @@ def tracks(
     context: int = 0,
     precision: str = "auto",
 ) -> list[Track]:
-    """Tracks of sequences, of the records of a FASTA file, or of regions of it; each is read as one context.
+    """Compute tracks of sequences, a FASTA file's records or its regions; each is read as one context.
 
     Args:
         model: runs where its parameters lie.
@@ -83,7 +83,7 @@ def read_track(
     folder: Path | None = None,
     advance: Callable[[int], None] = lambda bases: None,
 ) -> Iterator[tuple[int, Floats]]:
-    """The track of a region in pieces, from its start to its end, in constant memory.
+    """Yield the track of a region in pieces, from its start to its end, in constant memory.
 
     Args:
         reader: a language model.
@@ -169,7 +169,7 @@ def _average(forward: Floats, backward: Floats) -> Floats:
 def _scores(
     found: Likelihood, ids: Ids, region: Region, *, reverse: bool
 ) -> Iterator[tuple[int, int, Floats]]:
-    """Start, end and values [2, n] of intervals of ids, in the order of reading; within each, forward.
+    """Yield start, end and values [2, n] of intervals of ids, in the order of reading; within each, forward.
 
     Raises:
         UserError: a value is not finite where a known base was predicted.

@@ -9,19 +9,21 @@ import numpy as np
 from dnamamba.checkpoint import Model
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.data.fasta import Genome
+from dnamamba.data.symbolic import Event, haplotype
 from dnamamba.errors import UserError
 from dnamamba.inference.effects import Effects, Site, Windows, judge, score_sites
 from dnamamba.inference.inputs import need_alphabet
 
 REF_MISMATCH, UNKNOWN_BASE, SYMBOLIC = "ref_mismatch", "unknown_base", "symbolic"
-UNKNOWN_RECORD = "unknown_record"
+SYMBOLIC_BASES = 10_000  # of a symbolic allele that is spelled out, at most, unless more are asked for
+UNKNOWN_RECORD, TOO_LONG = "unknown_record", "too_long"
 
 
 class Unscored(NamedTuple):
     """Why there is no score.
 
     Attributes:
-        reason: `ref_mismatch`, `unknown_base`, `symbolic` or `unknown_record`.
+        reason: `ref_mismatch`, `unknown_base`, `symbolic`, `too_long` or `unknown_record`.
         text: the same for a person.
     """
 
@@ -40,7 +42,7 @@ def score_variants(
     bases_per_batch: int | None = None,
     label: str | None = None,
 ) -> Effects:
-    """Effects of variants: log-likelihood ratios (or answers) and distances, as `effects.py` defines them.
+    """Score variants: log-likelihood ratios (or predictions) and distances, as `effects.py` defines them.
 
     Args:
         model: it runs where its parameters lie, in their precision unless under autocast. bf16 is not
@@ -91,9 +93,16 @@ def _given_variant(variant: Sequence[Any], number: int) -> tuple[str, int, str, 
 
 
 def site_of(genome: Genome, name: str, position: int, ref: str, alts: Iterable[str]) -> Site:
-    """The site of a variant that was checked; the reference allele is the genome's own, case included.
+    """Return the site of a variant that was checked; the reference allele is the genome's own, case included.
 
     Where the alphabet keeps case, the other alleles have that of REF's first base: a change of case is none.
+
+    Args:
+        genome: the reference.
+        name: of the record.
+        position: of REF's first base, from 1.
+        ref: its letters.
+        alts: letters of each alternative allele.
     """
     start = position - 1
     there = genome.fetch(name, start, start + len(ref))
@@ -101,10 +110,66 @@ def site_of(genome: Genome, name: str, position: int, ref: str, alts: Iterable[s
     return Site(name, start, (there, *(genome.alphabet.encode(in_case(alt)) for alt in alts)))
 
 
+def spelled_site(genome: Genome, name: str, position: int, ref: str, alts: Sequence[str | Event]) -> Site:
+    """The site of a variant with symbolic alleles, all of them spelled out.
+
+    REF is as long as the longest deletion or inversion needs, with the base before it; an allele that was
+    spelled out already is followed by the reference's bases up to there.
+
+    Args:
+        genome: the reference.
+        name: of the record.
+        position: of REF's first base, from 1.
+        ref: as the row has it.
+        alts: letters, or what a symbolic allele does.
+    """
+    start, end = position - 1, position - 1 + len(ref)
+    changed = [alt.end for alt in alts if isinstance(alt, Event) and alt.kind != "DUP"]
+    there = genome.fetch(name, start, max([end, *changed]))
+    (_, *spelled) = site_of(
+        genome, name, position, ref, [alt for alt in alts if isinstance(alt, str)]
+    ).alleles
+    given, alleles = iter(spelled), []
+    for alt in alts:
+        if isinstance(alt, Event):
+            segment = genome.fetch(name, alt.start, alt.end)
+            alleles.append(haplotype(alt, there, start, segment, genome.alphabet))
+        else:
+            alleles.append(np.concatenate([next(given), there[len(ref) :]]))
+    return Site(name, start, (there, *alleles))
+
+
+def spelled_up_to(symbolic: int, model: Model, windows: Windows) -> int:
+    """The most bases of a symbolic allele: as asked for, but no more than the model's family can read."""
+    reach = model.backbone.max_length
+    return symbolic if reach is None else max(0, min(symbolic, reach - windows.window))
+
+
+def check_event(genome: Genome, name: str, position: int, event: Event, longest: int) -> Unscored | None:
+    """Why a symbolic allele can't be scored; None if it can."""
+    if event.end > genome.lengths[name]:
+        said = f"an ALT ends at {event.end:,}, but {name} has {genome.lengths[name]:,} bases"
+        return Unscored(REF_MISMATCH, said)
+    if event.length > longest:
+        return Unscored(TOO_LONG, f"an ALT changes {event.length:,} bases, more than symbolic={longest}")
+    if position < 1:
+        return Unscored(UNKNOWN_BASE, "POS is the telomere")
+    letters = genome.alphabet.decode(genome.fetch(name, position - 1, event.end)).upper()
+    if not set(letters) <= set("ACGT"):
+        return Unscored(UNKNOWN_BASE, f"the FASTA has other letters than A, C, G and T up to {event.end:,}")
+    return None
+
+
 def check_ref(genome: Genome, name: str, position: int, ref: str) -> Unscored | None:
-    """Why a REF at `position` (from 1) can't be scored; None if it can.
+    """Return why a REF at `position` (from 1) can't be scored; None if it can.
 
     Positions 0 and N + 1 are the telomeres (VCF 4.3, section 1.6.1): legal, and without a base to compare.
+
+    Args:
+        genome: the reference.
+        name: of the record.
+        position: of REF's first base, from 1.
+        ref: its letters.
 
     Raises:
         UserError: an unknown record.
@@ -131,7 +196,7 @@ def check_ref(genome: Genome, name: str, position: int, ref: str) -> Unscored | 
 
 
 def check_alts(alts: Iterable[str | None]) -> Unscored | None:
-    """Why one of the alternative alleles can't be scored; None if all can."""
+    """Return why one of the alternative alleles can't be scored; None if all can."""
     for alt in alts:
         if alt is None:
             return Unscored(SYMBOLIC, "an ALT is not spelled out")

@@ -46,6 +46,11 @@ def resolve(backend: str, device: torch.device, dtype: torch.dtype) -> Backend:
     It is `"chunked"` for fp64, on other devices, without Numba, and on a CPU under torch.compile or a
     dispatch mode, which must see torch's operations.
 
+    Args:
+        backend: the name of one, or `auto`.
+        device: of the inputs.
+        dtype: of the inputs.
+
     Raises:
         ValueError: `backend` is neither `"auto"` nor one of `BACKENDS`.
         RuntimeError: `"triton"` or `"numba"` was requested where it can't run.
@@ -78,7 +83,7 @@ def _require_known(backend: str) -> None:
 
 @cache
 def _why_no_numba() -> str | None:
-    """What went wrong when Numba was imported; None where it is there."""
+    """Return why Numba can't be imported; None if it can."""
     try:
         import numba  # noqa: F401
     except ImportError as error:  # not installed, or not for this NumPy

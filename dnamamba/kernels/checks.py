@@ -10,6 +10,13 @@ def require_tensor(name: str, tensor: Tensor, shape: Sequence[int], like: Tensor
 
     `source` names the argument that `like` is and that `shape` follows from.
 
+    Args:
+        name: of the argument, for the message.
+        tensor: the argument.
+        shape: that it must have.
+        like: on whose device it must be.
+        source: where `shape` comes from, for the message.
+
     Raises:
         ValueError: naming the argument, what it is and what it should be.
     """

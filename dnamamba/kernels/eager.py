@@ -17,7 +17,7 @@ from dnamamba.kernels.ranks import Ranks
 
 
 def watched() -> bool:
-    """Whether calls are looked at on their way: by torch.compile, fake tensors, torch.func, a dispatch mode.
+    """Return whether torch.compile, fake tensors, torch.func or a dispatch mode intercepts calls.
 
     Then they must be those of the operators, in the backward too.
     """
@@ -29,7 +29,7 @@ def watched() -> bool:
 
 
 def operator(name: str, function: Callable[..., Any]) -> Any:
-    """`function` as a custom operator, without the `ranks` that it may take last: a graph holds no processes.
+    """Register `function` as a custom operator, without its last argument `ranks`: graphs hold no processes.
 
     Args:
         name: of the operator in `dnamamba`.
@@ -57,16 +57,21 @@ def refuse_ranks(ranks: Ranks | None) -> None:
 
 
 def ranks_of(ctx: Any) -> Ranks | None:
-    """The ranks in the context of a `differentiable` function; those of an operator have none."""
+    """Return the ranks in the context of a `differentiable` function; those of an operator have none."""
     return getattr(ctx, "ranks", None)
 
 
 def differentiable(
     forward: Callable[..., Any], setup_context: Callable[..., None], backward: Callable[..., Any]
 ) -> Callable[..., Any]:
-    """`forward` with the backward of its custom operator, as `register_autograd` takes them.
+    """Return `forward` with the backward of its custom operator, as `register_autograd` takes them.
 
     What it is given as `ranks` is in the context of both, and goes to `forward` if there are any.
+
+    Args:
+        forward: the operator's function.
+        setup_context: keeps what the backward needs.
+        backward: gradients of the inputs from those of the outputs.
     """
 
     class Eager(torch.autograd.Function):

@@ -9,7 +9,7 @@ _WITHOUT = ("mps",)  # types of devices without float64
 
 
 def exact_device(device: torch.device | str) -> torch.device:
-    """Where float64 is computed of tensors on `device`: there, or on the CPU.
+    """Return the device that computes float64 for tensors on `device`: that one, or the CPU.
 
     >>> exact_device("cuda"), exact_device("mps")
     (device(type='cuda'), device(type='cpu'))
@@ -19,15 +19,15 @@ def exact_device(device: torch.device | str) -> torch.device:
 
 
 def exact(x: Tensor) -> Tensor:
-    """The tensor in float64, on its `exact_device`; gradients pass."""
+    """Return a tensor of any shape in float64, on its `exact_device`; gradients pass."""
     return x.to(exact_device(x.device)).double()
 
 
 def exact_zeros(*shape: int, device: torch.device | str) -> Tensor:
-    """Zeros in float64, on the `exact_device` of `device`."""
+    """Return zeros in float64, on the `exact_device` of `device`."""
     return torch.zeros(*shape, dtype=torch.float64, device=exact_device(device))
 
 
 def rounded(x: Tensor, like: Tensor) -> Tensor:
-    """What was computed in float64, in the dtype of `like` and then on its device."""
+    """Return a float64 result of any shape in the dtype of `like` and then on its device."""
     return x.to(like.dtype).to(like.device)

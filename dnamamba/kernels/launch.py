@@ -17,7 +17,7 @@ _compiled: dict[tuple[Any, ...], tuple[Any, list[Any]]] = {}
 
 
 def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, **flags: Any) -> None:
-    """`kernel[grid](*arguments, **flags)`; the flags have every constexpr, all behind the arguments."""
+    """Run `kernel[grid](*arguments, **flags)`; the flags have every constexpr, all behind the arguments."""
     if not isinstance(kernel, triton.JITFunction) or kernel.pre_run_hooks:
         kernel[grid](*arguments, **flags)  # the interpreter's, or one that triton's own launch must see
         return
@@ -34,7 +34,7 @@ def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, **flags: Any) ->
 
 
 def _kind(argument: Any) -> Any:
-    """All that triton compiles for on CUDA: dtype and alignment; a one, a multiple of 16, more than 32 bits.
+    """Return what triton compiles for on CUDA: dtype, alignment; equal to 1, divisible by 16, over 32 bits.
 
     Numbers are sizes, none below 0, or floats.
     """
@@ -48,5 +48,5 @@ def _kind(argument: Any) -> Any:
 
 
 def power_of_two(size: int) -> int:
-    """The least one that is no less than `size`; triton's own function takes longer."""
+    """Return the smallest power of two not below `size`; triton's own function takes longer."""
     return 1 << (size - 1).bit_length()

@@ -4,20 +4,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Above it softplus(x) is x: log1p(exp(-40)) = 4e-18 lies below half an ulp of 40 even in fp64.
+# Above it softplus(x) is x: log1p(exp(-40)) = 4e-18 is below half an ulp of 40 even in fp64.
 SOFTPLUS_LINEAR_FROM = 40.0
 
 
 def state_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The dtype in which a recurrence over inputs of `dtype` is computed: fp32, or fp64 for fp64."""
+    """Return the dtype in which a recurrence over inputs of `dtype` is computed: fp32, or fp64 for fp64."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def softplus(x: Tensor) -> Tensor:
-    """log(1 + exp(x)), to the precision of `x` everywhere."""
+    """Return log(1 + exp(x)) elementwise, to the precision of `x` everywhere."""
     return F.softplus(x, threshold=SOFTPLUS_LINEAR_FROM)
 
 
 def without_autocast(device: torch.device) -> torch.autocast:
-    """A context in which autocast changes no dtype: a recurrence chooses its own."""
+    """Return a context in which autocast changes no dtype: a recurrence chooses its own."""
     return torch.autocast(device_type=device.type, enabled=False)

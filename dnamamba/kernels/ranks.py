@@ -41,18 +41,18 @@ class Ranks:
         return dist.get_world_size(self.group)
 
     def part(self, x: Tensor) -> Tensor:
-        """This rank's part [B, L / size, ...] of [B, L, ...]."""
+        """Return this rank's part [B, L / size, ...] of [B, L, ...]."""
         return x.unflatten(1, (self.size, -1))[:, self.rank]
 
     def gather(self, x: Tensor) -> Tensor:
-        """Everyone's `x`, of one dimension or more: [size, *x.shape], in the order of the ranks."""
+        """Return everyone's `x`, of one dimension or more: [size, *x.shape], in the order of the ranks."""
         found = x.new_empty(self.size, *x.shape)
         _gather(found.flatten(0, 1), x.contiguous(), self.group)
         return found
 
 
 def rows_before(rows: Tensor, first: Tensor | None, kept: int, ranks: Ranks) -> tuple[Tensor, Tensor]:
-    """What stands before a rank's part, and at the end of the sequence.
+    """Return the rows before a rank's part, and those at the end of the sequence.
 
     Args:
         rows: [B, R, E], the last rows of this rank's part: `kept`, or all of a shorter part.
@@ -65,7 +65,7 @@ def rows_before(rows: Tensor, first: Tensor | None, kept: int, ranks: Ranks) -> 
     """
     if first is None:
         first = rows.new_zeros(rows.shape[0], kept, rows.shape[2])
-    # Where parts are short, rows of several ranks stand before one.
+    # Where parts are short, the rows before a part are those of several ranks.
     line = torch.cat([first.to(rows.dtype), *ranks.gather(rows)], dim=1)
     start = ranks.rank * rows.shape[1]
     return line[:, start : start + kept], line[:, -kept:]
@@ -74,7 +74,14 @@ def rows_before(rows: Tensor, first: Tensor | None, kept: int, ranks: Ranks) -> 
 def rows_before_backward(
     before: Tensor, last: Tensor | None, count: int, ranks: Ranks
 ) -> tuple[Tensor, Tensor]:
-    """The gradients of `rows_before`'s `rows`, of which there are `count`, and `first`."""
+    """Return the gradients of `rows_before`'s `rows`, of which there are `count`, and `first`.
+
+    Args:
+        before: [B, kept, E], the gradient of the rows before this rank's part.
+        last: [B, kept, E], the gradient of the sequence's last rows, or None.
+        count: rows of this rank's part that were given.
+        ranks: that hold the sequence.
+    """
     kept = before.shape[1]
     line = before.new_zeros(before.shape[0], kept + ranks.size * count, before.shape[2])
     for rank, of_rank in enumerate(ranks.gather(before)):

@@ -17,13 +17,13 @@ LOG2E = tl.constexpr(1.4426950408889634)
 
 
 def fast_math(dtype: torch.dtype) -> bool:
-    """Whether kernels on inputs of `dtype` use the approximate GPU instructions."""
+    """Return whether kernels on inputs of `dtype` use the approximate GPU instructions."""
     return dtype.itemsize < 4 and not triton.knobs.runtime.interpret
 
 
 @triton.jit
 def exp2(x, FAST: tl.constexpr):
-    """2^x; zero below the normal numbers.
+    """Compute 2^x; zero below the normal numbers.
 
     Otherwise than FAST it is 2^i 2^f with i = round(x); of 2^f a polynomial of degree 6 on [-1/2, 1/2],
     fitted for the least relative error (2e-9 before rounding).
@@ -43,7 +43,7 @@ def exp2(x, FAST: tl.constexpr):
 
 @triton.jit
 def reciprocal(x, FAST: tl.constexpr):
-    """1 / x; zero for an infinite x."""
+    """Compute 1 / x; zero for an infinite x."""
     if FAST:
         return tl.inline_asm_elementwise(
             "rcp.approx.ftz.f32 $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1
@@ -54,13 +54,13 @@ def reciprocal(x, FAST: tl.constexpr):
 
 @triton.jit
 def sigmoid(x, FAST: tl.constexpr):
-    """1 / (1 + exp(-x))."""
+    """Compute 1 / (1 + exp(-x))."""
     return reciprocal(1.0 + exp2(-x * LOG2E, FAST), FAST)
 
 
 @triton.jit
 def log1p_over(b_e):
-    """log(1 + e) / e for e in [0, 1]: a polynomial, fitted; relative error 9e-6, for half precision."""
+    """Compute log(1 + e) / e for e in [0, 1] by a fitted polynomial; error 9e-6, for half precision."""
     b_p = 0.10122200846672058 - b_e * 0.023869043216109276
     b_p = 0.32520657777786255 + b_e * (-0.21004843711853027 + b_e * b_p)
     return 0.9999915957450867 + b_e * (-0.4993613362312317 + b_e * b_p)
@@ -68,7 +68,7 @@ def log1p_over(b_e):
 
 @triton.jit
 def softplus(x, FAST: tl.constexpr):
-    """log(1 + exp(x)) with its relative precision everywhere; e = exp(-|x|) is at most 1.
+    """Compute log(1 + exp(x)) with its relative precision everywhere; e = exp(-|x|) is at most 1.
 
     For full precision, with s = e / (2 + e): log(1 + e) = 2 atanh(s), and s is at most 1/3, where a short
     polynomial in s^2 (fitted; relative error 1.5e-8) gives atanh.
@@ -88,7 +88,7 @@ def softplus(x, FAST: tl.constexpr):
 
 @triton.jit
 def load_rows(p_row, stride, o_col, m_col, rows, COUNT: tl.constexpr, EVEN: tl.constexpr):
-    """COUNT rows of a matrix as a tuple of vectors, all in flight together.
+    """Load COUNT rows of a matrix as a tuple of vectors, all requested together.
 
     From the `rows`-th row on they are zero; EVEN promises that there are COUNT.
     """

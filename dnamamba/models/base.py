@@ -39,7 +39,7 @@ class Recurrence(Protocol):
         """Give these rows a state of as many sequences, or of one for all of them."""
 
     def head(self, hidden: Tensor) -> Tensor:
-        """Logits [B, V] of final hidden states [B, D]."""
+        """Return logits [B, V] of final hidden states [B, D]."""
 
     def step(self, tokens: Tensor) -> Tensor:
         """Read one token of each sequence, [B]; return the logits [B, V] of the next."""
@@ -93,16 +93,16 @@ class ModelConfig:
         return -(-self.vocab_size // 8) * 8
 
     def step_cost(self) -> StepCost | None:
-        """What a training step takes, or None where nobody has measured the family."""
+        """Return the cost of a training step, or None if the family was not measured."""
         return None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON and checkpoints; the family is written with them."""
+        """Return plain values, for JSON and checkpoints; the family is written with them."""
         return dataclasses.asdict(self)  # type: ignore[call-overload]
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The inverse of `to_dict`.
+        """Return the inverse of `to_dict`.
 
         Raises:
             UserError: a key is unknown or missing, or a value is of another type or out of range; the message
@@ -112,7 +112,7 @@ class ModelConfig:
         return cls(**values)
 
     def differences(self, other: "ModelConfig") -> list[str]:
-        """What differs from `other`, one `name: ours, theirs` per setting."""
+        """Return what differs from `other`, one `name: ours, theirs` per setting."""
         if self.family != other.family:
             return [f"family: {self.family}, {other.family}"]
         return [
@@ -133,6 +133,8 @@ class Backbone(nn.Module):
         equivariant: whether the reverse complement of the input gives the reverse of the output.
         masked: whether it is trained to tell the base under the alphabet's `mask_id` from both sides.
         divisible: whether `ranks` may be set.
+        capturable: whether a CUDA graph can hold `forward`, backward and `after`, and a state of zeros is the
+            beginning of a sequence.
         max_length: the longest input, or None.
         adapters: names of the linear layers that LoRA may wrap.
         undecayed: last parts of the names of parameters that weight decay must leave alone.
@@ -146,6 +148,7 @@ class Backbone(nn.Module):
     equivariant: bool = False
     masked: bool = False
     divisible: ClassVar[bool] = False
+    capturable: ClassVar[bool] = False
     max_length: int | None = None
     adapters: ClassVar[tuple[str, ...]] = ()
     undecayed: ClassVar[tuple[str, ...]] = ()
@@ -158,27 +161,45 @@ class Backbone(nn.Module):
     def forward(
         self, tokens: Tensor, state: State | None = None, *, blocks: int | None = None
     ) -> BackboneOutput:
-        """Read tokens, [B, L] of any integer dtype, after `state`; with `blocks`, stop after that many."""
+        """Read tokens, [B, L] of any integer dtype, after `state`; with `blocks`, stop after that many.
+
+        Args:
+            tokens: [B, L].
+            state: from an earlier call; None: before the first base. Refused unless `recurrent`.
+            blocks: how many blocks to run; None: all, and the final norm.
+        """
         raise NotImplementedError(f"{type(self).__name__}.forward")
 
+    def after(self, tokens: Tensor, state: State | None = None) -> State:
+        """Return the state after these tokens, as `forward` returns it, without gradients.
+
+        A family whose last blocks make something else than states can leave that out.
+
+        Args:
+            tokens: [B, L].
+            state: from an earlier call; None: before the first base.
+        """
+        with torch.no_grad():
+            return self(tokens, state).state
+
     def unembed(self, hidden: Tensor) -> Tensor:
-        """Logits [..., V] of final hidden states [..., D]."""
+        """Return logits [..., V] of final hidden states [..., D]."""
         raise NotImplementedError(f"{type(self).__name__}.unembed")
 
     def blocks(self) -> Sequence[nn.Module]:
-        """The blocks from the embedding upwards: units of FSDP, layer decay and `layer=`."""
+        """Return the blocks from the embedding upwards: units of FSDP, layer decay and `layer=`."""
         raise NotImplementedError(f"{type(self).__name__}.blocks")
 
     def take(self, state: State, rows: Tensor) -> State:
-        """The state of these rows, int64 [n], each as often as it is named."""
+        """Return the state of these rows, int64 [n], each as often as it is named."""
         raise NotImplementedError(f"{type(self).__name__}.take")
 
     def detach(self, state: State) -> State:
-        """The same state, cut off from the graph."""
+        """Return the same state, cut off from the graph."""
         raise NotImplementedError(f"{type(self).__name__}.detach")
 
     def recurrence(self, rows: int, dtype: torch.dtype) -> Recurrence:
-        """The step-by-step form for `rows` sequences; only of a causal and recurrent family."""
+        """Return the step-by-step form for `rows` sequences; only of a causal and recurrent family."""
         raise NotImplementedError(f"{type(self).__name__}.recurrence")
 
     @property
@@ -192,7 +213,7 @@ class Backbone(nn.Module):
         return next(self.parameters()).dtype
 
     def depth_of(self, name: str) -> int:
-        """How high a parameter lies: 0 in the embedding, i + 1 in block i, above all blocks elsewhere.
+        """Return a parameter's depth: 0 in the embedding, i + 1 in block i, above all blocks elsewhere.
 
         Args:
             name: of the parameter, from the backbone on.

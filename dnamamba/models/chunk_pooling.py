@@ -22,18 +22,20 @@ class PoolingWeights:
     Args:
         mode: `last`, `mean` or `next`.
         bases: uint8 [B, L], the numbers of `dnamamba.models.pooling.base_table` at each position.
-        lengths: int64 [B], real positions of each row, whatever lies behind them; None: all.
+        lengths: int64 [B], real positions of each row; positions behind them are ignored. None: all.
+        dtype: of weights that are not 0 or 1, and of the sums that they make.
     """
 
     mode: str
     bases: Tensor
     lengths: Tensor | None = None
+    dtype: torch.dtype = torch.float32
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "bases", within(self.bases, self.lengths))
 
     def __call__(self, span: slice) -> Tensor:
-        """Weights [B, P, T], float64 or bool, of the positions of a span; P is 4 of mode `next`, else 1."""
+        """Weights [B, P, T], of `dtype` or bool, for a span of positions; P is 4 in mode `next`, else 1."""
         position = torch.arange(span.start, span.stop, device=self.bases.device)
         if self.mode == "last":
             return (position == self._last[:, None])[:, None]
@@ -44,15 +46,15 @@ class PoolingWeights:
         return (following[:, None] == kinds[:, None]) / self._count[:, None, None]
 
     def _of(self, span: slice) -> Tensor:
-        """The bases of a span, `UNKNOWN` beyond the end."""
+        """Return the bases of a span, `UNKNOWN` beyond the end."""
         found = self.bases[:, span]
         beyond = span.stop - span.start - found.shape[1]
         return torch.nn.functional.pad(found, (0, beyond), value=UNKNOWN)
 
     @cached_property
     def _count(self) -> Tensor:
-        """float64 [B], known bases."""
-        return (self.bases != UNKNOWN).sum(1).clamp(min=1).double()
+        """[B], of `dtype`: known bases."""
+        return (self.bases != UNKNOWN).sum(1).clamp(min=1).to(self.dtype)
 
     @cached_property
     def _last(self) -> Tensor:
@@ -62,7 +64,7 @@ class PoolingWeights:
 
 
 def pooled(hidden: Tensor, weights: Tensor) -> Tensor:
-    """The weighted sums of hidden states [B, T, D] side by side: [B, P * D], at least float32."""
+    """Return the weighted sums of hidden states [B, T, D] side by side: [B, P * D], at least float32."""
     kind = torch.promote_types(hidden.dtype, torch.float32)
     # Autocast would add up a whole sequence in half precision.
     with torch.autocast(hidden.device.type, enabled=False):

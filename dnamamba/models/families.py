@@ -1,4 +1,4 @@
-"""Which class a family's name stands for: those of the package by name, those of a user by import path.
+"""Find the class of a family by its name: those of the package by a short name, a user's by import path.
 
 A name from a file imports nothing that the user has not named: `plugins` first lists the modules to trust.
 """
@@ -17,7 +17,7 @@ FAMILIES = {
 
 
 def family_config(family: str, key: str = "model.family") -> type[ModelConfig]:
-    """The configuration class of a family that the user has named.
+    """Return the configuration class of a family that the user has named.
 
     Raises:
         UserError: there is no such family.
@@ -31,10 +31,10 @@ def family_config(family: str, key: str = "model.family") -> type[ModelConfig]:
 
 
 def family_of_file(family: Any, source: str) -> type[ModelConfig]:
-    """The configuration class of a family that a model's file names: the package's, or one already imported.
+    """Find the configuration class that a model's file names: the package's, or one already imported.
 
     Raises:
-        UserError: the file names a module that nobody has imported; the message says how to trust it.
+        UserError: the file names a module that was not imported; the message says how to trust it.
     """
     if not isinstance(family, str):
         raise UserError(f"{source}: the family must be a name (got {family!r})")

@@ -39,13 +39,17 @@ class LanguageModel(nn.Module):
         self.backbone = config.build(backend)
 
     def forward(self, tokens: Tensor, state: State | None = None) -> LanguageModelOutput:
-        """Logits [B, L, V] for tokens [B, L], after `state` if one is given.
+        """Return logits [B, L, V] for tokens [B, L], after `state` if one is given.
 
         Of a recurrent family, two calls with the state carried equal one call on the whole sequence.
         """
         hidden, state = self.backbone(tokens, state)
         return LanguageModelOutput(self.backbone.unembed(hidden), state)
 
+    def after(self, tokens: Tensor, state: State | None = None) -> State:
+        """Return the state after tokens [B, L] alone, see `Backbone.after`."""
+        return self.backbone.after(tokens, state)
+
     def head(self, hidden: Tensor) -> Tensor:
-        """Logits [..., V] of final hidden states [..., D]."""
+        """Return logits [..., V] of final hidden states [..., D]."""
         return self.backbone.unembed(hidden)

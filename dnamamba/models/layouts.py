@@ -65,7 +65,12 @@ def require(document: dict[str, Any], expected: dict[str, Any]) -> None:
 
 
 def number(document: dict[str, Any], key: str, default: Any = None) -> Any:
-    """A value of a `config.json`.
+    """Return a value of a `config.json`.
+
+    Args:
+        document: the `config.json`.
+        key: in it.
+        default: where the key is missing; None: it must be there.
 
     Raises:
         UserError: it is missing, or of another type than the default.
@@ -122,7 +127,7 @@ def ours_of(found: dict[str, Tensor], names: Names, source: str) -> tuple[dict[s
 
 
 def theirs_of(weights: dict[str, Tensor], names: Names) -> dict[str, Tensor]:
-    """The inverse of `ours_of`: the tensors of a file, of which those that repeat others share memory."""
+    """Invert `ours_of`: return the tensors of a file; those that repeat others share memory."""
     made = dict(names.constants)
     for ours, theirs in names.ours.items():
         for name in theirs if names.repeated else theirs[:1]:
@@ -131,7 +136,7 @@ def theirs_of(weights: dict[str, Tensor], names: Names) -> dict[str, Tensor]:
 
 
 def alphabet_of(vocab_size: int, alphabet: str | None) -> str:
-    """The alphabet of a model of so many ids: the one that is known, or the only one that it can be.
+    """Return the alphabet of a model of so many ids: the one that is known, or the only one that it can be.
 
     Raises:
         UserError: the number says nothing.

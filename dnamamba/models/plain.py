@@ -10,7 +10,7 @@ _PLAIN = (bool, int, float, str, NoneType)
 
 
 def check_plain(schema: type, values: Any, what: str) -> dict[str, Any]:
-    """The values, if each is of the type that its field has; of other types than plain ones nothing is asked.
+    """Check that each value has its field's type, and return the values; only plain types are checked.
 
     >>> check_plain(dataclasses.make_dataclass("Point", [("x", float)]), {"x": 1}, "point")
     {'x': 1}
@@ -45,7 +45,7 @@ def check_plain(schema: type, values: Any, what: str) -> dict[str, Any]:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of a type; a whole number is a float too, and a truth value is not a number."""
+    """Return whether a value is of a type; a whole number is a float too, a truth value is not a number."""
     if get_origin(hint) in (Union, UnionType):
         return any(_fits(value, one) for one in get_args(hint))
     if get_origin(hint) in (tuple, list):

@@ -22,7 +22,7 @@ OTHER, UNKNOWN = BASES, BASES + 1
 
 
 def base_table(alphabet: str) -> Tensor:
-    """uint8 [256], id to 0 to 3 of A, C, G, T in either case; `UNKNOWN` of N and padding; else `OTHER`."""
+    """Return uint8 [256]: 0 to 3 for ids of A, C, G, T in either case, `UNKNOWN` for N, else `OTHER`."""
     # By NumPy: a model that is built on the device meta, to be given its weights, needs it all the same.
     letters = get_alphabet(alphabet)
     table = np.where(letters.scored, OTHER, UNKNOWN).astype(np.uint8)
@@ -33,14 +33,14 @@ def base_table(alphabet: str) -> Tensor:
 
 
 def within(bases: Tensor, lengths: Tensor | None) -> Tensor:
-    """The bases [B, L] with `UNKNOWN` behind each row's real positions, int64 [B]; None: all are real."""
+    """Set bases [B, L] behind each row's real positions, int64 [B], to `UNKNOWN`; None: all are real."""
     if lengths is None:
         return bases
     return bases.masked_fill(torch.arange(bases.shape[1], device=bases.device) >= lengths[:, None], UNKNOWN)
 
 
 def pool(mode: str, hidden: Tensor, bases: Tensor, lengths: Tensor | None) -> Tensor:
-    """Hidden states [B, L, D], padded on the right, as one vector a row: [B, D], of mode `next` [B, 4 * D].
+    """Pool hidden states [B, L, D], padded on the right: [B, D], with mode `next` [B, 4 * D].
 
     A row without a known base is zeros.
 
@@ -62,7 +62,7 @@ def pool(mode: str, hidden: Tensor, bases: Tensor, lengths: Tensor | None) -> Te
 
 
 def part(mode: str, hidden: Tensor, bases: Tensor, before: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """What a piece adds to the pooled vector of each row.
+    """Return what a piece adds to each row's pooled vector.
 
     Args:
         mode: one of `MODES`.
@@ -91,7 +91,14 @@ def part(mode: str, hidden: Tensor, bases: Tensor, before: Tensor | None = None)
 
 
 def part_bins(mode: str, hidden: Tensor, bases: Tensor, size: int, lead: int = 0) -> tuple[Tensor, Tensor]:
-    """`part` of every `size` positions of [1, L, D]; `lead` positions are missing before the first.
+    """Return `part` of every `size` positions of [1, L, D]; `lead` positions are missing before the first.
+
+    Args:
+        mode: one of `MODES` other than `next`.
+        hidden: [1, L, D].
+        bases: [1, L], the numbers of `base_table`.
+        size: positions of a bin.
+        lead: positions of the first bin that were read before.
 
     Returns:
         As `part`, [bins, D] and [bins].
@@ -121,7 +128,13 @@ class Pooled:
         self.count = torch.zeros(rows, dtype=torch.int64, device=self._value.device)
 
     def add(self, value: Tensor, count: Tensor, first: int = 0) -> None:
-        """Add what `part` gave for rows `first`, `first` + 1, ...; later pieces are read later."""
+        """Add what `part` gave for rows `first`, `first` + 1, ...; later pieces are read later.
+
+        Args:
+            value: [n, width], from `part`.
+            count: int64 [n], known bases, from `part`.
+            first: the row that `value[0]` goes to.
+        """
         rows = slice(first, first + len(count))
         value, count = exact(value), count.to(self._value.device)
         if self._last:
@@ -131,7 +144,7 @@ class Pooled:
         self.count[rows] += count
 
     def values(self, nothing: float) -> Tensor:
-        """float64 [rows, width]; `nothing` in the rows without a known base."""
+        """Return float64 [rows, width]; `nothing` in the rows without a known base."""
         count = self.count[:, None]
         value = self._value if self._last else self._value / count.clamp(min=1)
         return value.masked_fill(count == 0, nothing)
@@ -150,7 +163,7 @@ class PooledPieces:
         self._before: Tensor | None = None
 
     def add(self, hidden: Tensor, bases: Tensor) -> None:
-        """The next piece: [B, l, D], and its bases [B, l] as `pool` takes them."""
+        """Add the next piece: [B, l, D], and its bases [B, l] as `pool` takes them."""
         value, count = part(self._mode, hidden, bases, self._before)
         if self._pooled is None:
             self._pooled = Pooled(self._mode, len(value), value.shape[1], value.device)
@@ -158,14 +171,14 @@ class PooledPieces:
         self._before = hidden[:, -1]
 
     def result(self) -> Tensor:
-        """The pooled vector of all pieces so far, in their dtype; zeros where no base is known."""
+        """Return the pooled vector of all pieces so far, in their dtype; zeros where no base is known."""
         assert self._pooled is not None, "no piece was given"
         assert self._before is not None
         return self._pooled.values(nothing=0.0).to(self._before.dtype).to(self._before.device)
 
 
 def _sums(hidden: Tensor, groups: Tensor) -> Tensor:
-    """Sums of hidden [B, L, D] by group, bool [B, G, L], side by side: [B, G * D], at least float32."""
+    """Sum hidden [B, L, D] by group, bool [B, G, L]: [B, G * D], at least float32."""
     kind = torch.promote_types(hidden.dtype, torch.float32)
     # Autocast would add up a whole sequence in half precision.
     with torch.autocast(hidden.device.type, enabled=False):

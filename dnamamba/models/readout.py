@@ -37,7 +37,10 @@ class Convolutions(nn.Module):
 
     def forward(self, hidden: Tensor, known: Tensor) -> Tensor:
         """Hidden states [B, L, W], zeros where `known` [B, L] is False, as [B, L, CONV_WIDTH]."""
-        x = self.projection(hidden)
+        return self.mix(self.projection(hidden), known)
+
+    def mix(self, x: Tensor, known: Tensor) -> Tensor:
+        """The same of what was projected already, [B, L, CONV_WIDTH]."""
         for norm, layer in zip(self.norms, self.layers, strict=True):
             inner = norm(x) * known[..., None]
             x = x + F.gelu(layer(inner.transpose(1, 2)).transpose(1, 2))
@@ -57,14 +60,20 @@ class Attention(nn.Module):
         self.where = nn.Linear(WAVES, QUERIES, bias=False)
 
     def forward(self, hidden: Tensor, known: Tensor, lengths: Tensor | None) -> Tensor:
-        """[B, QUERIES * W] of hidden states [B, L, W]; zeros of a row without a known base."""
+        """Weight hidden states [B, L, W] to means [B, QUERIES * W]; zeros for a row without a known base.
+
+        Args:
+            hidden: [B, L, W].
+            known: bool [B, L], False at N and padding.
+            lengths: int64 [B], real positions of each row; None: all L.
+        """
         scores = self.what(hidden) + self.where(self._waves(hidden, lengths))
         weights = scores.masked_fill(~known[..., None], torch.finfo(scores.dtype).min).softmax(1)
         weights = weights * known[..., None]
         return torch.einsum("blq,bld->bqd", weights, hidden.to(weights.dtype)).flatten(1)
 
     def _waves(self, hidden: Tensor, lengths: Tensor | None) -> Tensor:
-        """Cosines of a position's place between the ends of its row, [B or 1, L, WAVES]."""
+        """Return cosines of each position's distance between the ends of its row, [B or 1, L, WAVES]."""
         place = torch.arange(hidden.shape[1], device=hidden.device, dtype=self.where.weight.dtype)[None]
         last = hidden.shape[1] - 1 if lengths is None else (lengths - 1)[:, None]
         share = place / (max(1, last) if isinstance(last, int) else last.clamp(min=1))
@@ -84,7 +93,7 @@ class Positions(nn.Module):
         self.projection = nn.Linear(width, CHANNELS)
 
     def forward(self, hidden: Tensor, known: Tensor) -> Tensor:
-        """[B, L * CHANNELS]."""
+        """Return the learned channels of all positions, [B, L * CHANNELS]."""
         return (self.projection(hidden) * known[..., None]).flatten(1)
 
 
@@ -116,7 +125,7 @@ class Readout(nn.Module):
             self.size = pooled_size(mode, width)
 
     def forward(self, hidden: Tensor, bases: Tensor, lengths: Tensor | None) -> Tensor:
-        """[B, size] of hidden states [B, L, W], padded on the right.
+        """Read hidden states [B, L, W], padded on the right: [B, size].
 
         Args:
             hidden: padding included.
@@ -142,5 +151,5 @@ class Readout(nn.Module):
 
 
 def pooled_size(mode: str, width: int) -> int:
-    """Numbers that `pooling.pool` makes of hidden states of this width."""
+    """Return the width of what `pooling.pool` makes from hidden states of this width."""
     return BASES * width if mode == "next" else width

@@ -98,13 +98,13 @@ class DecoderConfig:
         return self.conv > 0 or self.mode in LEARNT
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON and checkpoints."""
+        """Return plain values, for JSON and checkpoints."""
         values = {**dataclasses.asdict(self), "labels": list(self.labels)}
         return {key: value for key, value in values.items() if key not in _NEW or value != _NEW[key]}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "DecoderConfig":
-        """The inverse of `to_dict`.
+        """Return the inverse of `to_dict`.
 
         Raises:
             UserError: a key is unknown or missing, or a value is of another type or out of range.
@@ -151,7 +151,7 @@ class SequenceModel(nn.Module):
         padding: Literal["right", "left"] = "right",
         chunk: int | None = None,
     ) -> Tensor:
-        """Logits [B, C], float32; of a regression its scaled outputs.
+        """Return logits [B, C], float32; of a regression its scaled outputs.
 
         Padding changes nothing: neither logits nor gradients depend on its side, amount or ids.
 
@@ -166,7 +166,7 @@ class SequenceModel(nn.Module):
     def features(
         self, tokens: Tensor, lengths: Tensor | None = None, *, padding: Literal["right", "left"] = "right"
     ) -> Tensor:
-        """What the head reads: [B, head.in_features]; of both strands, where logits are, the mean.
+        """Return what the head reads, [B, head.in_features]; with two strands their mean, if that is read.
 
         Args:
             tokens, lengths, padding: as in `forward`.
@@ -176,7 +176,7 @@ class SequenceModel(nn.Module):
     def weighted(
         self, tokens: Tensor, lengths: Tensor | None = None, *, padding: Literal["right", "left"] = "right"
     ) -> tuple[Tensor, PoolingWeights]:
-        """Rows padded on the right, as far as the longest goes, and what each position counts in the pooling.
+        """Return rows padded on the right, up to the longest, and each position's weight in the pooling.
 
         Args:
             tokens, lengths, padding: as in `forward`.
@@ -185,14 +185,15 @@ class SequenceModel(nn.Module):
             if padding == "left":
                 tokens = _to_the_left(tokens, lengths)
             tokens = tokens[:, : int(lengths.max())]
-        return tokens, PoolingWeights(self.decoder.mode, self._bases(tokens), lengths)
+        dtype = torch.promote_types(self.backbone.dtype, torch.float32)
+        return tokens, PoolingWeights(self.decoder.mode, self._bases(tokens), lengths, dtype)
 
     def answer(self, pooled: Tensor) -> Tensor:
-        """Logits [B, C] of pooled hidden states [B, head.in_features] of one strand."""
+        """Return logits [B, C] of pooled hidden states [B, head.in_features] of one strand."""
         return self._mean_answer([pooled])
 
     def read(self, pieces: Iterable[Tensor], other: Iterable[Tensor] | None = None) -> Tensor:
-        """Logits [B, C] of sequences given piece by piece, [B, l] each: memory is that of one piece.
+        """Return logits [B, C] of sequences given piece by piece, [B, l] each: memory is that of one piece.
 
         Equals one call on the whole, up to rounding; without gradients. A pooling that is learnt and
         `context=both` need all hidden states at once: memory is then that of the sequence.
@@ -224,7 +225,7 @@ class SequenceModel(nn.Module):
         padding: Literal["right", "left"],
         chunk: int | None = None,
     ) -> list[Tensor]:
-        """The pooled hidden states of each strand that the answer is of."""
+        """Return the pooled hidden states of each strand that the answer is of."""
         # With all padding on the right, causality alone keeps it away from every real position.
         if lengths is not None and padding == "left":
             tokens = _to_the_left(tokens, lengths)
@@ -236,7 +237,7 @@ class SequenceModel(nn.Module):
         return [self._pool(strand, lengths) for strand in strands]
 
     def _pool(self, tokens: Tensor, lengths: Tensor | None) -> Tensor:
-        """The pooled hidden states of rows padded on the right: [B, head.in_features].
+        """Return the pooled hidden states of rows padded on the right: [B, head.in_features].
 
         What is not causal would read the padding: it gets rows of one length at a time, without any.
         """
@@ -247,11 +248,11 @@ class SequenceModel(nn.Module):
         return torch.cat(pooled)[torch.cat(groups).argsort()]
 
     def _states(self, tokens: Tensor) -> Tensor:
-        """Hidden states [B, L, D] of tokens [B, L]."""
+        """Return hidden states [B, L, D] of tokens [B, L]."""
         return self.backbone(tokens).hidden
 
     def _hidden(self, tokens: Tensor, lengths: Tensor | None, states: Callable[[Tensor], Tensor]) -> Tensor:
-        """What is pooled of rows padded on the right: [B, L, D], with `context=both` [B, L, 2 * D].
+        """Return the states to pool of rows padded on the right: [B, L, D], or [B, L, 2 * D] of both strands.
 
         Args:
             tokens, lengths: as in `forward`.
@@ -266,7 +267,7 @@ class SequenceModel(nn.Module):
         return torch.cat([one, other if lengths is None else _to_the_left(other, lengths)], 2)
 
     def _vectors(self, hidden: Tensor, tokens: Tensor, lengths: Tensor | None) -> Tensor:
-        """What the head reads of hidden states [B, L, W]: [B, head.in_features].
+        """Return what the head reads of hidden states [B, L, W]: [B, head.in_features].
 
         Raises:
             UserError: a sequence has another length than `decoder.length`.
@@ -285,7 +286,7 @@ class SequenceModel(nn.Module):
         return self.readout(hidden, self._bases(tokens), lengths)
 
     def _mean_answer(self, pooled: list[Tensor]) -> Tensor:
-        """The mean of the strands' logits, in the precision of the weights.
+        """Return the mean of the strands' logits, in the precision of the weights.
 
         Windows may differ by less of their pooled vectors than a half precision of autocast can tell.
         """
@@ -294,7 +295,7 @@ class SequenceModel(nn.Module):
         return torch.stack(logits).mean(0)
 
     def _bases(self, tokens: Tensor) -> Tensor:
-        """What `pool` needs to know of the tokens: uint8 [B, L]."""
+        """Return what `pool` needs to know of the tokens: uint8 [B, L]."""
         return self.bases[tokens.int()]
 
     def _other_strand(self, tokens: Tensor, lengths: Tensor | None) -> Tensor:
@@ -305,7 +306,7 @@ class SequenceModel(nn.Module):
         return _to_the_left(complements, lengths)
 
     def _read(self, pieces: Iterable[Tensor], lengths: Tensor | None = None) -> Tensor:
-        """The pooled hidden states of a strand given piece by piece, padded on the right."""
+        """Return the pooled hidden states of a strand given piece by piece, padded on the right."""
         pooling, done = PooledPieces(self.decoder.mode), 0
         for tokens, hidden, _ in read_pieces(self.backbone, pieces):
             pooling.add(hidden, within(self._bases(tokens), None if lengths is None else lengths - done))
@@ -313,7 +314,7 @@ class SequenceModel(nn.Module):
         return pooling.result()
 
     def _read_whole(self, pieces: list[Tensor]) -> Tensor:
-        """Logits of sequences whose hidden states are all kept; the other strand follows from the one."""
+        """Return the logits of sequences whose hidden states are all kept; one strand gives the other."""
         tokens, size = torch.cat(pieces, 1), max(piece.shape[1] for piece in pieces)
 
         def states(rows: Tensor) -> Tensor:
@@ -326,7 +327,7 @@ class SequenceModel(nn.Module):
 
 
 def _to_the_left(rows: Tensor, lengths: Tensor) -> Tensor:
-    """Rows [B, L] or [B, L, D], turned so that what was padded on their left is padded on their right."""
+    """Turn rows [B, L] or [B, L, D] so that padding on their left comes to be on their right."""
     width = rows.shape[1]
     position = (torch.arange(width, device=rows.device) + (width - lengths)[:, None]) % width
     if rows.dim() == 3:

@@ -25,6 +25,7 @@ class Chunks(NamedTuple):
         targets_of: what the term of a span of positions needs to know, on the device.
         term_of: of the output of a span and these targets; a scalar, or with `loss_of` any tensor.
         loss_of: of the sum of the terms; None: the loss is that sum.
+        after: of tokens and a state, the state behind them, without gradients; None: `model` says it too.
     """
 
     model: nn.Module
@@ -32,6 +33,7 @@ class Chunks(NamedTuple):
     targets_of: Callable[[slice], Tensor]
     term_of: Callable[[Tensor, Tensor], Tensor]
     loss_of: Callable[[Tensor], Tensor] | None = None
+    after: Callable[[Tensor, Any], Any] | None = None
 
 
 class Meter(nn.Module):
@@ -54,7 +56,7 @@ class Meter(nn.Module):
         raise NotImplementedError(f"{type(self).__name__}.update")
 
     def compute(self) -> dict[str, Tensor | float]:
-        """Every metric of all batches since the last reset, the same in all processes."""
+        """Return every metric of all batches since the last reset, the same in all processes."""
         raise NotImplementedError(f"{type(self).__name__}.compute")
 
     def reset(self) -> None:
@@ -70,18 +72,21 @@ class Objective(nn.Module):
         divisible: whether loss and metrics of tokens [B, L + 1] are sums over contiguous parts of them, each
             with the first base of the next one, when the model's state crosses from part to part.
         chunks_of_backbone: whether `chunks` has a part of the model read, which FSDP can't share out.
+        capturable: whether a CUDA graph can hold the `term_of` of `chunks`: it has no memory, and everything
+            that it needs of a batch comes through its arguments.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
     divisible: ClassVar[bool] = False
     chunks_of_backbone: ClassVar[bool] = False
+    capturable: ClassVar[bool] = False
 
     def loss_sum(self, model: nn.Module, batch: Batch) -> Tensor:
-        """The losses of a micro-batch, in nats, added up over its targets."""
+        """Return the losses of a micro-batch, in nats, added up over its targets."""
         raise NotImplementedError(f"{type(self).__name__}.loss_sum")
 
     def check_chunks(self) -> None:
-        """That the loss can be added up over chunks of sequences, see `chunks`.
+        """Check that the loss can be added up over chunks of sequences, see `chunks`.
 
         Raises:
             UserError: it can't.
@@ -104,7 +109,7 @@ class Objective(nn.Module):
         raise NotImplementedError(f"{type(self).__name__}.chunks")
 
     def number_of_targets(self, batch: Batch) -> Tensor:
-        """How many targets of a batch count, an integer tensor on its device."""
+        """Count the targets of a batch that enter the loss, an integer tensor on its device."""
         raise NotImplementedError(f"{type(self).__name__}.number_of_targets")
 
     def meter(self) -> Meter:
@@ -112,16 +117,16 @@ class Objective(nn.Module):
         raise NotImplementedError(f"{type(self).__name__}.meter")
 
     def logged(self, loss: Tensor, batch: Batch) -> dict[str, Tensor | float]:
-        """What else to log of a training step, by name without `train/`; `loss` is the step's, per target."""
+        """Return what else to log of a step, by name without `train/`; `loss` is a scalar, per target."""
         return {}
 
     def unchanged(self) -> dict[str, Any]:
-        """Plain values that a resumed run must find again."""
+        """Return plain values that a resumed run must find again."""
         return {}
 
 
 def shown(metrics: dict[str, Any]) -> dict[str, float]:
-    """The same metrics as plain numbers."""
+    """Return the same metrics as plain numbers."""
     return {
         name: value.item() if isinstance(value, torch.Tensor) else value for name, value in metrics.items()
     }

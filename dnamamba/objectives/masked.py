@@ -72,7 +72,7 @@ class MaskedBases(Objective):
         self.register_buffer("bases", torch.from_numpy(alphabet.encode("ACGT").copy()), persistent=False)
 
     def masked(self, batch: Batch) -> Masked:
-        """The batch as the model reads it, and its targets."""
+        """Return the batch as the model reads it, and its targets."""
         tokens = batch["tokens"][:, :-1]
         draw = uniform(self.seed, batch["index"], tokens.shape[1])
         chosen = (draw(0) < self.rate) & self.scored[tokens.int()]
@@ -82,7 +82,7 @@ class MaskedBases(Objective):
         return Masked(read, tokens.long().masked_fill(~chosen, IGNORED))
 
     def loss_sum(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Cross-entropy in nats, added up over the chosen bases."""
+        """Return cross-entropy in nats, added up over the chosen bases."""
         tokens, targets = self.masked(batch)
         logits = cast(LanguageModel, model)(tokens).logits
         return F.cross_entropy(
@@ -90,19 +90,19 @@ class MaskedBases(Objective):
         )
 
     def number_of_targets(self, batch: Batch) -> Tensor:
-        """The chosen bases."""
+        """Count the chosen bases."""
         return (self.masked(batch).targets != IGNORED).sum()
 
     def meter(self) -> "MaskedMeter":
-        """Perplexity, bits per base and accuracy of the chosen bases."""
+        """Return a meter of perplexity, bits per base and accuracy of the chosen bases."""
         return MaskedMeter(self)
 
     def logged(self, loss: Tensor, batch: Batch) -> dict[str, Tensor | float]:
-        """Bits per masked base, and the length of the step's windows."""
+        """Return bits per masked base of the scalar `loss`, and the length of the step's windows."""
         return {"bits_per_masked_base": loss / math.log(2), "length": float(batch["tokens"].shape[1] - 1)}
 
     def unchanged(self) -> dict[str, Any]:
-        """The share and the seed."""
+        """Return the share and the seed."""
         return {"rate": self.rate, "seed": self.seed}
 
 
@@ -131,7 +131,7 @@ class MaskedMeter(Meter):
         self.accuracy.update(logits.flatten(0, 1), targets.flatten())
 
     def compute(self) -> dict[str, Any]:
-        """Perplexity, bits per base and accuracy of all chosen bases."""
+        """Return perplexity, bits per base and accuracy of all chosen bases."""
         perplexity = self.perplexity.compute()
         return {
             "perplexity": perplexity,
@@ -146,7 +146,7 @@ class MaskedMeter(Meter):
 
 
 def uniform(seed: int, index: Tensor, length: int) -> Any:
-    """Random numbers of samples, each a function of seed, sample, place and draw alone, on any device.
+    """Return random numbers of samples, each a function of seed, sample, place and draw alone, on any device.
 
     SplitMix64 as in `dnamamba.data.stateless`, in the whole numbers of torch, which wrap around.
 
@@ -176,7 +176,7 @@ _GOLDEN = _signed(0x9E3779B97F4A7C15)
 
 
 def _shifted(bits: Tensor, by: int) -> Tensor:
-    """int64, moved right with zeros from the left."""
+    """Shift int64 right, with zeros from the left."""
     return (bits >> by) & (2 ** (64 - by) - 1)
 
 

@@ -21,7 +21,7 @@ _COUNTED_AT_A_TIME = 2**22
 
 
 def targets_of(tokens: Tensor, scored: Tensor) -> Tensor:
-    """The next base at each position, int64 [B, L]; `IGNORED` where it is N or padding.
+    """Return the next base at each position, int64 [B, L]; `IGNORED` where it is N or padding.
 
     Args:
         tokens: uint8 [B, L + 1].
@@ -32,7 +32,7 @@ def targets_of(tokens: Tensor, scored: Tensor) -> Tensor:
 
 
 def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """In nats, added up over the targets that count."""
+    """Return the cross-entropy in nats, added up over the targets that count."""
     return F.cross_entropy(
         logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum"
     )
@@ -48,7 +48,7 @@ class NextBase(Objective):
     """
 
     needs = ("causal",)
-    divisible = True
+    divisible = capturable = True
     scored: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
@@ -58,12 +58,12 @@ class NextBase(Objective):
         self.register_buffer("scored", scored, persistent=False)
 
     def loss_sum(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Cross-entropy in nats, added up over the targets that count."""
+        """Return cross-entropy in nats, added up over the targets that count."""
         logits = cast(LanguageModel, model)(batch["tokens"][:, :-1]).logits
         return _cross_entropy(logits, targets_of(batch["tokens"], self.scored))
 
     def chunks(self, model: nn.Module, batch: Batch, multiple: int = 1) -> Chunks:
-        """The same, a sum over chunks; what follows the last target of all rows is not read."""
+        """See `Objective.chunks`; what follows the last target of all rows is not read."""
         tokens = batch["tokens"]
         counts = torch.cat([part.any(0) for part in self._counted(tokens)])
         after = int(counts.flip(0).to(torch.uint8).argmax()) if bool(counts.any()) else 0
@@ -74,22 +74,23 @@ class NextBase(Objective):
             tokens[:, :-1],
             lambda span: targets_of(tokens[:, span.start : span.stop + 1], self.scored),
             _cross_entropy,
+            after=cast(LanguageModel, model).after,
         )
 
     def number_of_targets(self, batch: Batch) -> Tensor:
-        """The bases but the first of each window, N and padding left out."""
+        """Count the bases except the first of each window, N and padding left out."""
         return torch.stack([part.sum() for part in self._counted(batch["tokens"])]).sum()
 
     def _counted(self, tokens: Tensor) -> Iterator[Tensor]:
-        """Whether each target of tokens [B, L + 1] counts, bool [B, l], by pieces."""
+        """Yield whether each target of tokens [B, L + 1] counts, bool [B, l], by pieces."""
         return (self.scored[part.int()] for part in tokens[:, 1:].split(_COUNTED_AT_A_TIME, 1))
 
     def meter(self) -> "NextBaseMeter":
-        """Perplexity, bits per base and accuracy."""
+        """Return a meter of perplexity, bits per base and accuracy."""
         return NextBaseMeter(self.scored, self.classes)
 
     def logged(self, loss: Tensor, batch: Batch) -> dict[str, Tensor | float]:
-        """Bits per base, and the length of the step's windows."""
+        """Return bits per base of the scalar `loss`, and the length of the step's windows."""
         return {"bits_per_base": loss / math.log(2), "length": float(batch["tokens"].shape[1] - 1)}
 
 
@@ -125,7 +126,7 @@ class NextBaseMeter(Meter):
             self.accuracy.update(logits.float().flatten(0, 1), targets.flatten())
 
     def compute(self) -> dict[str, Any]:
-        """Perplexity, bits per base and accuracy of all windows."""
+        """Return perplexity, bits per base and accuracy of all windows."""
         perplexity = self.perplexity.compute()
         return {
             "perplexity": perplexity,

@@ -41,7 +41,7 @@ class SequenceObjective(Objective):
         UserError: a setting that has no meaning for the question.
     """
 
-    chunks_of_backbone = True
+    chunks_of_backbone = capturable = True
     weights: Tensor | None
 
     def __init__(
@@ -53,24 +53,30 @@ class SequenceObjective(Objective):
         self.head.check_smoothing(config.label_smoothing)
         known = ("loss", *self.head.scores)
         if config.monitor not in known:
-            raise UserError(f"task.monitor={config.monitor} is none of {', '.join(known)}")
+            raise UserError(f"task.monitor: expected one of {', '.join(known)} (got {config.monitor})")
         self.config = config
         self.padding = cast(Literal["right", "left"], padding)
         self.register_buffer("weights", weights, persistent=False)
 
     def answers(self, model: nn.Module, batch: Batch, chunk: int | None = None) -> Tensor:
-        """Logits [B, C] of a batch, read by `chunk` positions at a time if one is given."""
+        """Return logits [B, C] of a batch, read by `chunk` positions at a time if one is given.
+
+        Args:
+            model: a `SequenceModel`.
+            batch: `tokens` [B, L] and perhaps `lengths` [B].
+            chunk: positions read at a time, without gradients; None: all together.
+        """
         return cast(SequenceModel, model)(
             batch["tokens"], batch.get("lengths"), padding=self.padding, chunk=chunk
         )
 
     def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The loss of each sequence, [B]."""
+        """Return the loss of each sequence, [B]."""
         weights = None if self.weights is None else self.weights.to(logits.device)
         return self.head.loss(logits, labels, weights, self.config.label_smoothing)
 
     def loss_sum(self, model: nn.Module, batch: Batch) -> Tensor:
-        """The losses of a micro-batch, added up."""
+        """Return the losses of a micro-batch, added up."""
         return self.losses(self.answers(model, batch), batch["labels"]).sum()
 
     def check_chunks(self) -> None:
@@ -84,7 +90,7 @@ class SequenceObjective(Objective):
             )
 
     def chunks(self, model: nn.Module, batch: Batch, multiple: int = 1) -> Chunks:
-        """The same, of pooled vectors that are sums over chunks."""
+        """See `Objective.chunks`; a pooled vector is a sum over chunks."""
         sequences = cast(SequenceModel, model)
         tokens, weights = sequences.weighted(batch["tokens"], batch.get("lengths"), padding=self.padding)
         return Chunks(
@@ -96,11 +102,11 @@ class SequenceObjective(Objective):
         )
 
     def number_of_targets(self, batch: Batch) -> Tensor:
-        """Sequences of a batch."""
+        """Count the sequences of a batch."""
         return torch.tensor(len(batch["tokens"]), device=batch["tokens"].device)
 
     def meter(self) -> "SequenceMeter":
-        """Loss and metrics of the head."""
+        """Return a meter of the head's loss and metrics."""
         return SequenceMeter(self)
 
 
@@ -131,7 +137,7 @@ class SequenceMeter(Meter):
             metric.update(column)
 
     def compute(self) -> dict[str, Any]:
-        """The loss and every metric of the head, of all processes' sequences in order; NaN if undefined.
+        """Return the loss and every metric of the head, over all processes' sequences in order; or NaN.
 
         The loss is computed as in training, in float32; the metrics in float64.
         """

@@ -61,7 +61,7 @@ class TaskConfig:
             )
 
     def _check_closed(self) -> None:
-        """That nothing is asked for that has no meaning for a head that is computed."""
+        """Refuse settings that have no meaning for a head that is computed."""
         for key in ("lora_rank", "label_smoothing"):
             if getattr(self, key):
                 raise UserError(f"task.{key} has no meaning with task.fit=closed: nothing is trained")

@@ -47,7 +47,7 @@ class Device:
         seconds: a base, block and inner channel, of a training step (bf16) where few sequences are cut into
             chunks, and where there are enough sequences to fill the device.
         filled_by: sequences * inner channels that fill the device.
-        block_seconds: a block, however little it reads.
+        block_seconds: seconds per block, however little it reads.
         checkpointing: how many times as long a step is with activation checkpointing.
     """
 
@@ -69,7 +69,7 @@ DEVICES = {
 
 
 def step_bytes(cost: StepCost, parameters: int, *, at_a_time: int, a_step: int, checkpointing: bool) -> float:
-    """Peak memory of a training step of one process.
+    """Estimate the peak bytes of a training step of one process.
 
     Args:
         cost: of the family and shape, see `ModelConfig.step_cost`.
@@ -86,7 +86,16 @@ def step_bytes(cost: StepCost, parameters: int, *, at_a_time: int, a_step: int, 
 def step_seconds(
     cost: StepCost, device: Device, *, sequences: int, length: int, accumulate: int, checkpointing: bool
 ) -> float:
-    """Duration of a step of one process: `accumulate` micro-batches of `sequences` of `length` bases."""
+    """Estimate a process's seconds per step: `accumulate` micro-batches, `sequences` of `length` bases.
+
+    Args:
+        cost: of the family and shape.
+        device: one of `DEVICES`.
+        sequences: per micro-batch.
+        length: bases of a sequence.
+        accumulate: micro-batches per step.
+        checkpointing: whether activations are computed again in the backward pass.
+    """
     filled = sequences * cost.sweep >= device.filled_by
     work = sequences * length * cost.blocks * cost.sweep
     seconds = work * device.seconds[filled] + cost.blocks * device.block_seconds
@@ -103,7 +112,7 @@ def chunked_bytes(
     a_step: int,
     on_cpu: bool = False,
 ) -> float:
-    """Peak memory of a training step by chunks (`dnamamba.training.chunks`) of one process.
+    """Estimate the peak bytes of a training step by chunks (`dnamamba.training.chunks`) of one process.
 
     Args:
         cost: of the family and shape, see `ModelConfig.step_cost`.
@@ -138,7 +147,7 @@ def chunked_seconds(
     accumulate: int,
     truncated: bool = False,
 ) -> float:
-    """Duration of a step by chunks of one process, on a GPU.
+    """Estimate the seconds of a step by chunks of one process, on a GPU.
 
     Args:
         cost: of the family and shape.
@@ -169,7 +178,7 @@ def largest_chunk(
     memory_gib: float,
     on_cpu: bool = False,
 ) -> int | None:
-    """The chunk for `train.chunk_bases=auto`: the largest power of two whose step fits a device.
+    """Return the chunk for `train.chunk_bases=auto`: the largest power of two whose step fits a device.
 
     Args:
         cost, parameters, sequences, length, a_step, on_cpu: as in `chunked_bytes`.
@@ -189,7 +198,7 @@ def largest_chunk(
 
 
 def _chunks(length: int) -> Iterator[int]:
-    """`length`, and the powers of two below it, from the largest."""
+    """Yield `length`, and the powers of two below it, from the largest."""
     yield length
     chunk = 1 << (length - 1).bit_length() - 1 if length > 1 else 0
     while chunk >= _SHORTEST_CHUNK:

@@ -1,7 +1,5 @@
 """What a run will do, before it does it: stages, steps, bases, memory and time."""
 
-import shutil
-import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -24,6 +22,7 @@ from dnamamba.planning.cost import (
     step_bytes,
     step_seconds,
 )
+from dnamamba.planning.devices import CPU, device_at_hand
 from dnamamba.training.chunk_size import check_chunk, fitting_chunk
 from dnamamba.training.config import TrainConfig
 from dnamamba.training.context import check_parts
@@ -88,7 +87,7 @@ class Plan:
         return sum(times) if times else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, totals included."""
+        """Return plain values, totals included."""
         totals = {name: getattr(self, name) for name in ("steps", "bases", "memory_gib", "seconds")}
         return {**asdict(self), **totals}
 
@@ -105,7 +104,7 @@ def plan(
     device_name: str = "",
     device_memory_gib: float | None = None,
 ) -> Plan:
-    """The plan of a run, pretraining or fine-tuning; nothing is trained and no GPU is touched.
+    """Plan a run, pretraining or fine-tuning; nothing is trained and no GPU is touched.
 
     Args:
         stages: of the run.
@@ -149,7 +148,7 @@ def plan(
             last.shared(context_size),
             share * last.length,
             device_memory_gib,
-            on_cpu=False,
+            on_cpu=device_name == CPU,
         )
     cost = model.step_cost()
     rows = []
@@ -169,7 +168,7 @@ def plan(
         if cost is not None:
             # Tokens come whole to every process.
             tokens = size * accumulate * stage.length
-            needed = _bytes(cost, parameters, part, size, tokens, chunk, train)
+            needed = _bytes(cost, parameters, part, size, tokens, chunk, train, device_name == CPU)
         if cost is not None and device is not None:
             seconds = stage.steps * _seconds(cost, device, part, size, accumulate, chunk, train)
         rows.append(
@@ -197,14 +196,19 @@ def _bytes(
     a_step: int,
     chunk: int | None,
     train: TrainConfig,
+    on_cpu: bool,
 ) -> float:
     """Peak memory of a process: steps of `a_step` bases, micro-batches of `size` sequences of a stage."""
-    if chunk is None:
+    if chunk is None and not on_cpu:
         checkpointing = train.activation_checkpointing
         return step_bytes(
             cost, parameters, at_a_time=size * stage.length, a_step=a_step, checkpointing=checkpointing
         )
-    return chunked_bytes(cost, parameters, sequences=size, length=stage.length, chunk=chunk, a_step=a_step)
+    length = stage.length
+    chunk = chunk or length
+    return chunked_bytes(
+        cost, parameters, sequences=size, length=length, chunk=chunk, a_step=a_step, on_cpu=on_cpu
+    )
 
 
 def _seconds(
@@ -216,7 +220,7 @@ def _seconds(
     chunk: int | None,
     train: TrainConfig,
 ) -> float:
-    """Duration of a step of a stage; where sequences differ in length, of those of the mean length."""
+    """Estimate the seconds of a stage's step; sequences of different lengths count as of the mean length."""
     length = stage.length if stage.mean is None else round(stage.mean)
     if chunk is None:
         checkpointing = train.activation_checkpointing
@@ -237,9 +241,10 @@ def plan_run(
     *,
     context_size: int = 1,
     device: str | None = None,
+    on_cpu: bool = False,
     training_segments: int = 0,
 ) -> Plan:
-    """The plan of the run that these settings describe; of the data at most an index is read.
+    """Plan the run that these settings describe; of the data at most an index is read.
 
     Memory and time are those of a pretraining step; fine-tuning reads as many bases through the same blocks.
 
@@ -250,6 +255,7 @@ def plan_run(
         processes: of all machines.
         context_size: those of them that read a sequence together.
         device: one that was measured, by name; None for the one at hand.
+        on_cpu: whether that is the CPU.
         training_segments: of an interval file that is not there yet.
 
     Raises:
@@ -263,7 +269,7 @@ def plan_run(
         training_segments=training_segments,
     )
     train.schedule(schedule.max_steps)
-    name, memory_gib = device_at_hand(device)
+    name, memory_gib = device_at_hand(device, on_cpu=on_cpu)
     return plan(
         schedule.stages,
         model,
@@ -291,22 +297,26 @@ def show_plan(made: Plan, console: Console) -> None:
             f"{row.micro_batches:,} x {row.micro_batch:,}",
             f"{row.steps:,}",
             f"{row.bases / 1e9:,.2f}",
-            gib(row.memory_gib),
-            duration(row.seconds),
+            "-" if row.memory_gib is None else gib(row.memory_gib),
+            "-" if row.seconds is None else duration(row.seconds),
         )
     console.print(table)
     together = f", {made.context_size} for each sequence" if made.context_size > 1 else ""
+    memory = "memory not measured" if made.memory_gib is None else f"{gib(made.memory_gib)} GiB each"
+    time = "time not measured" if made.seconds is None else f"{duration(made.seconds)} of training steps"
     lines = [
         f"{made.parameters:,} parameters; {made.steps:,} steps, {made.bases / 1e9:,.4g} G bases "
         f"({made.bases:,})",
-        f"estimated on {made.processes} x {made.device}{together}: {gib(made.memory_gib)} GiB each, "
-        f"{duration(made.seconds)} of training steps",
+        f"estimated on {made.processes} x {made.device}{together}: {memory}, {time}",
     ]
+    if made.device == CPU:
+        lines.append("time depends on the CPU: a run with train.max_steps=20 tells it")
     if made.chunk_bases is not None:
         lines.insert(1, f"read by chunks of {made.chunk_bases:,} bases (train.chunk_bases)")
     if (made.memory_gib or 0) > (made.device_memory_gib or float("inf")):
         lines.append(
-            f"that is more than its {made.device_memory_gib:.0f} GiB: set a smaller data.batch_size, or "
+            f"that is more than {'half the memory here, ' if made.device == CPU else 'its '}"
+            f"{made.device_memory_gib:.0f} GiB: set a smaller data.batch_size, or "
             "train.chunk_bases=auto"
         )
     for line in lines:
@@ -314,12 +324,12 @@ def show_plan(made: Plan, console: Console) -> None:
 
 
 def gib(memory: float | None) -> str:
-    """GiB as a person says them."""
+    """Format GiB for a person."""
     return "not measured" if memory is None else f"{memory:.1f}"
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as a person says them."""
+    """Format seconds for a person."""
     if seconds is None:
         return "not measured"
     if seconds < 120:
@@ -328,19 +338,3 @@ def duration(seconds: float | None) -> str:
     if minutes < 120:
         return f"{minutes:.0f} min"
     return f"{minutes / 60:.1f} h" if minutes < 48 * 60 else f"{minutes / 60 / 24:.1f} days"
-
-
-def device_at_hand(name: str | None) -> tuple[str, float | None]:
-    """The device to plan for, and its memory in GiB if it is at hand."""
-    if name is not None:
-        if name not in DEVICES:
-            raise UserError(f"plan.device must be one that was measured ({', '.join(DEVICES)}), not {name!r}")
-        return name, None
-    # torch would begin to use the GPU to say as much.
-    if shutil.which("nvidia-smi"):
-        query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
-        found = subprocess.run(query, capture_output=True, text=True, check=False)
-        if found.returncode == 0 and found.stdout.strip():
-            gpu, mebibytes = found.stdout.splitlines()[0].rsplit(",", 1)
-            return gpu.strip(), float(mebibytes) / 1024
-    return "h200", None

@@ -20,9 +20,9 @@ def compare(
     baselines: dict[str, dict[str, Any]],
     theirs: dict[str, dict[str, Tensor]],
 ) -> dict[str, Any]:
-    """Which is better by the head's headline, as plain values and as a sentence; nothing without baselines.
+    """Say which is better by the head's first metric, as values and a sentence; nothing without baselines.
 
-    The model's lead over the best baseline of the test has an interval of its own: the two are resampled
+    The difference between model and best baseline has an interval of its own: the two are resampled
     together. One of them is better where it holds no 0.
 
     Args:
@@ -47,11 +47,11 @@ def compare(
         words = f"the model is better than every baseline, by {lead:.4f} over {best} ({both}; {bounds})"
     elif high < 0:
         words = (
-            f"a baseline is better than the model: {best}, by {-lead:.4f} ({both}; the model's lead has "
-            f"a {bounds})"
+            f"a baseline is better than the model: {best}, by {-lead:.4f} ({both}; model minus baseline: "
+            f"{bounds})"
         )
     else:
-        words = f"the model and {best} can't be told apart ({both}; the model's lead has a {bounds})"
+        words = f"the model and {best} do not differ significantly ({both}; model minus baseline: {bounds})"
     return {
         "best_baseline": best,
         "lead": {"metric": name, "value": lead, "low": _finite(low), "high": _finite(high)},
@@ -60,7 +60,7 @@ def compare(
 
 
 def metrics_table(results: dict[str, Any]) -> Table:
-    """The model's metrics, and under each those of the baselines."""
+    """Return the model's metrics, and under each those of the baselines."""
     baselines = results.get("baselines", {})
     title = f"test, {results['test']['examples']:,} sequences"
     # 80 columns hold it with the baselines only without a frame.
@@ -86,7 +86,7 @@ def metrics_table(results: dict[str, Any]) -> Table:
 
 
 def shown(value: float | None, digits: int = 4) -> str:
-    """A number as a person reads it."""
+    """Format a number for a person."""
     return "undefined" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 

@@ -43,7 +43,7 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 
 
 def smoothed(values: list[float], weight: float = 0.9) -> list[float]:
-    """Exponential moving average, without the bias towards its beginning."""
+    """Return the exponential moving average, without the bias towards its beginning."""
     average, total, result = 0.0, 0.0, []
     for value in values:
         average = weight * average + (1 - weight) * value
@@ -55,7 +55,7 @@ def smoothed(values: list[float], weight: float = 0.9) -> list[float]:
 def learning_curve(
     metrics: list[dict[str, float]], bases_per_step: int, baselines: dict[int, float], title: str
 ) -> Figure:
-    """Bits per base against bases read, with Markov models as the marks to pass.
+    """Plot bits per base against bases read, with Markov models for comparison.
 
     Args:
         metrics: rows of metrics.csv.
@@ -121,7 +121,7 @@ def _axes(figure: Figure, title: str) -> Axes:
 
 
 def score_curve(metrics: list[dict[str, float]], score: str, kept_step: int, title: str) -> Figure:
-    """Loss and one metric of a fine-tuning against its steps.
+    """Plot loss and one metric of a fine-tuning against its steps.
 
     Args:
         metrics: rows of metrics.csv.
@@ -162,7 +162,7 @@ def score_curve(metrics: list[dict[str, float]], score: str, kept_step: int, tit
 
 
 def confusion_matrix(counts: list, labels: Sequence[str], title: str) -> Figure:
-    """Counts of true against predicted classes, shaded by the share of the true class.
+    """Plot the counts of true against predicted classes, shaded by the share of the true class.
 
     Args:
         counts: [true][predicted]; or, of several labels each its own question, [label][true][predicted],
@@ -202,7 +202,12 @@ def confusion_matrix(counts: list, labels: Sequence[str], title: str) -> Figure:
 
 
 def regression_scatter(truth: list[float], predicted: list[float], title: str) -> Figure:
-    """Predicted against measured numbers, with the line on which they are equal."""
+    """Plot predicted against measured numbers, with the line on which they are equal.
+
+    Args:
+        truth, predicted: in the unit of the labels, one per example.
+        title: above the plot.
+    """
     figure = Figure(figsize=(5.6, 5.2), layout="constrained", facecolor=SURFACE)
     axes = _axes(figure, title)
     axes.scatter(truth, predicted, s=10, color=HELD_OUT, alpha=0.6, linewidths=0)

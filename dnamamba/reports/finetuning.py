@@ -22,10 +22,15 @@ from dnamamba.reports.figures import read_metrics, save_figure, score_curve
 def score_all(
     decoder: DecoderConfig, scored: dict[str, Scored], samples: int
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Metrics of each split, with 95 % intervals of those of the test; the test's metrics in each draw.
+    """Compute each split's metrics, those of the test with 95 % intervals, and the test's of each draw.
 
     None stands for a metric that the sequences of a split do not define; `notes` says why, and what else is
     left out.
+
+    Args:
+        decoder: names the head.
+        scored: logits and labels of each split.
+        samples: bootstrap draws.
     """
     head = decoder.head
     results: dict[str, Any] = {"task": decoder.kind, "labels": list(decoder.labels)}
@@ -51,14 +56,21 @@ def score_all(
 
 
 def _finite(value: float) -> float | None:
-    """The value; None, which JSON can hold, if it is not a number."""
+    """Return the value; None, which JSON can hold, if it is not a number."""
     return value if math.isfinite(value) else None
 
 
 def write_predictions(
     path: Path, decoder: DecoderConfig, data: DataModule, scored: dict[str, Scored]
 ) -> None:
-    """A row per example: its name, its split, its label and what the model makes of it."""
+    """Write a row per example: its name, its split, its label and the model's prediction.
+
+    Args:
+        path: the TSV.
+        decoder: names the head.
+        data: has the examples' names.
+        scored: logits and labels of each split.
+    """
     head = decoder.head
     with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = TsvWriter(file)
@@ -72,7 +84,15 @@ def write_predictions(
 def draw_pictures(
     folder: Path, decoder: DecoderConfig, results: dict[str, Any], scored: dict[str, Scored], label: str
 ) -> None:
-    """The head's picture of the test, and the learning curve where steps were logged."""
+    """Draw the head's picture of the test, and the learning curve if steps were logged.
+
+    Args:
+        folder: of the run.
+        decoder: names the head.
+        results: what metrics.json holds.
+        scored: logits and labels of each split.
+        label: of the run, for titles.
+    """
     head, test = decoder.head, scored["test"]
     number, reached = results["test"]["examples"], results["test"][head.headline]
     value, low, high = (shown(reached[key], 3) for key in ("value", "low", "high"))
@@ -88,7 +108,13 @@ def draw_pictures(
 
 
 def show(console: Console, results: dict[str, Any], folder: Path) -> None:
-    """The run's metrics, what they leave out, and where every file is."""
+    """Print the run's metrics, what they leave out, and the path of every file.
+
+    Args:
+        console: to print to.
+        results: what metrics.json holds.
+        folder: of the run.
+    """
     console.print(metrics_table(results))
     for line in results.get("baseline_notes", ()):
         console.print(line, soft_wrap=True, highlight=False)
@@ -145,18 +171,18 @@ class FinetuningReport:
         self.chosen = chosen
 
     def introduction(self) -> Sequence[str]:
-        """The model, the data, its stages."""
+        """Return the model, the data, its stages."""
         lines = [self.name, f"{self.data.label}: {self.data.summary}", *self.data.notes, *self.chosen]
         return [*lines, self.data.stages] if self.data.stages else lines
 
     def validation(self, metrics: dict[str, float]) -> str:
-        """Every metric of a validation."""
+        """Return every metric of a validation."""
         return "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
 
     def finish(
         self, console: Console, folder: Path, outcomes: dict[str, Any], facts: dict[str, Any]
     ) -> dict[str, Any]:
-        """Write metrics.json, predictions.tsv and pictures; print a table."""
+        """Write metrics.json, predictions.tsv and pictures; print a table. See `Report.finish`."""
         scored = {split: outcome.scored for split, outcome in outcomes.items()}
         with console.status("bootstrapping"):
             results, draws = score_all(self.decoder, scored, self.task.bootstrap)
@@ -181,7 +207,7 @@ class FinetuningReport:
         return results
 
     def _compare(self, console: Console, results: dict[str, Any], draws: dict[str, Tensor]) -> dict[str, Any]:
-        """The keys `baselines`, `baseline_notes` and `verdict` of metrics.json."""
+        """Return the keys `baselines`, `baseline_notes` and `verdict` of metrics.json."""
         fitted = self.baselines.fit(console)
         found, theirs = {}, {}
         with console.status("bootstrapping the baselines"):

@@ -32,7 +32,7 @@ class PretrainingReport:
         self.watched: dict[int, float] = {}
 
     def introduction(self) -> Sequence[str]:
-        """The model, the data and its stages.
+        """Return the model, the data and its stages.
 
         Scores the Markov models on what is watched: here, so that a run that is refused has not fitted them,
         and their spinner does not meet the progress bar.
@@ -42,14 +42,14 @@ class PretrainingReport:
         return [*lines, self.data.stages] if self.data.stages else lines
 
     def validation(self, metrics: dict[str, float]) -> str:
-        """What a validation found, with what Markov models would have scored."""
+        """Return a validation's score with those of the Markov models."""
         markov = "".join(f", Markov {order} {value:.3f}" for order, value in self.watched.items())
         return f"{metrics[self.headline]:.4f}{markov}"
 
     def finish(
         self, console: Console, folder: Path, outcomes: dict[str, Any], facts: dict[str, Any]
     ) -> dict[str, Any]:
-        """Write results.json and learning_curve.png; print a table for each split."""
+        """Write results.json and learning_curve.png; print a table for each split. See `Report.finish`."""
         results: dict[str, Any] = {self.headline: {}, "markov_bits_per_base": {}}
         for split, outcome in outcomes.items():
             for name, value in outcome.metrics.items():
@@ -69,7 +69,7 @@ class PretrainingReport:
         return results
 
     def _draw(self, folder: Path, results: dict[str, Any]) -> None:
-        """The learning curve in bits per base, where there is one."""
+        """Draw the learning curve in bits per base, if there is one."""
         metrics = folder / "metrics.csv"
         rows = read_metrics(metrics) if metrics.is_file() else []
         if not any("train/bits_per_base" in row for row in rows):
@@ -83,7 +83,7 @@ class PretrainingReport:
         save_figure(curve, folder / "learning_curve.png")
 
     def _show(self, console: Console, results: dict[str, Any], folder: Path) -> None:
-        """The result compared with the Markov models, and where everything lies."""
+        """Print the result compared with the Markov models, and the path of every file."""
         ours = self.name.partition(" ")[0]
         for split, value in results[self.headline].items():
             table = Table(title=f"{split} (lower is better)", title_justify="left")

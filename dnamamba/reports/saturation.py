@@ -18,7 +18,7 @@ BASE_COLORS = {"A": "#2f9e44", "C": "#1c5cab", "G": "#d98a00", "T": "#c92a2a"}
 def saturation_figure(
     letters: str, llr: NDArray[np.float64], name: str, first: int, what: str = "LLR (nats)"
 ) -> Figure:
-    """What each change of a region does: the reference as letters, and all changes as a map below.
+    """Plot the effects of a region's changes: the reference as letters, all changes as a map below.
 
     A letter is as high as the mean log-likelihood ratio of its three replacements is low: upright, the model
     expects this base; below the line, it would sooner have another.
@@ -79,7 +79,7 @@ def saturation_figure(
 
 
 def _letter(axes: Axes, letter: str, position: float, height: float) -> None:
-    """A letter that fills its place from 0 to `height`, upside down below the line."""
+    """Draw a letter that fills its place from 0 to `height`, upside down below the line."""
     path = TextPath((0, 0), letter, size=1, prop=FontProperties(family="DejaVu Sans", weight="bold"))
     box = path.get_extents()
     place = Bbox.from_extents(position - 0.46, 0, position + 0.46, height)

@@ -33,7 +33,7 @@ class Source:
     address: str
 
     def verified(self) -> Path:
-        """The file, whole and unchanged.
+        """Return the file, whole and unchanged.
 
         Raises:
             UserError: it is missing, can't be read, or has another checksum.
@@ -128,15 +128,15 @@ class Suite:
     bootstrap: ClassVar[int] = 1000
 
     def data(self) -> DataConfig:
-        """The data with their splits, for `probe` and `finetune`; called after `sources` are verified."""
+        """Return the data with their splits, for `probe` and `finetune`; `sources` are verified before."""
         raise NotImplementedError(f"{type(self).__name__}.data")
 
     def zero_shot(self, model: LanguageModel, seed: int) -> Row:
-        """What an untrained-for-this model scores, in evaluation mode on its device, without gradients."""
+        """Score the model as it is, in evaluation mode on its device, without gradients."""
         raise NotImplementedError(f"{type(self).__name__}.zero_shot")
 
     def baselines(self, seed: int) -> Sequence[Row]:
-        """What `zero_shot` is compared with; `probe` and `finetune` have a majority class anyway."""
+        """Return the baselines of `zero_shot`; `probe` and `finetune` have a majority class anyway."""
         return ()
 
 

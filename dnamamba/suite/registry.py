@@ -11,7 +11,7 @@ SUITES = {
 
 
 def find_suite(name: str) -> Suite:
-    """The suite of a name, or at an import path such as `my_module.MySuite`.
+    """Return the suite of a name, or at an import path such as `my_module.MySuite`.
 
     Raises:
         UserError: there is none, or it lacks a name, a metric or protocols.

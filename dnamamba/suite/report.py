@@ -21,6 +21,14 @@ def write_report(
 ) -> dict[str, Any]:
     """Write benchmark.tsv, benchmark.png and benchmark.json into `folder`, each whole or absent; print.
 
+    Args:
+        suite: the benchmark.
+        model: its name or path.
+        seed, device: of the run.
+        rows: of the table.
+        folder: of the run.
+        console: to print to.
+
     Returns:
         What benchmark.json holds.
     """
@@ -53,7 +61,7 @@ def write_report(
 
 
 def published_rows(suite: Suite) -> list[Row]:
-    """The published numbers as rows of the table."""
+    """Return the published numbers as rows of the table."""
     return [
         Row(
             f"published {number.protocol}",
@@ -69,7 +77,13 @@ def published_rows(suite: Suite) -> list[Row]:
 
 
 def show(console: Console, suite: Suite, rows: Sequence[Row]) -> None:
-    """Print the table, and below it the notes."""
+    """Print the table, and below it the notes.
+
+    Args:
+        console: to print to.
+        suite: the benchmark.
+        rows: of the table.
+    """
     table = Table(title=f"{suite.name}, {suite.metric} on the test split", title_justify="left")
     for column in ("protocol", "model", suite.metric, "95 % interval", "examples", "seconds"):
         table.add_column(column, justify="left" if column in ("protocol", "model") else "right")
@@ -91,7 +105,7 @@ def show(console: Console, suite: Suite, rows: Sequence[Row]) -> None:
 
 
 def picture(suite: Suite, rows: Sequence[Row]) -> Figure:
-    """Each value with its interval, a line each, in the order of the table."""
+    """Draw each value with its interval, a line each, in the order of the table."""
     shown = [row for row in rows if row.value is not None]
     figure = Figure(figsize=(8, 1.4 + 0.4 * len(shown)), layout="constrained", facecolor=SURFACE)
     axes = figure.subplots()

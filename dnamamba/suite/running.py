@@ -14,7 +14,7 @@ from dnamamba.checkpoint import Model, load, model_hash
 from dnamamba.data.embedded import YEAST_MODEL
 from dnamamba.datasets.base import DataModule, filled, longest
 from dnamamba.errors import UserError
-from dnamamba.files import replacing
+from dnamamba.files import locked, replacing
 from dnamamba.inference.device import need_language_model
 from dnamamba.models import LanguageModel
 from dnamamba.models.base import need
@@ -59,7 +59,7 @@ def run_benchmark(
 
     Raises:
         UserError: a file of the suite is missing or changed, the model can't be used, it can run none of
-            the protocols, or the folder holds another benchmark; nothing was written.
+            the protocols, or the folder holds another benchmark or is in use; nothing was written.
     """
     check_suite(suite)
     place = _place(device)
@@ -74,19 +74,23 @@ def run_benchmark(
     if refused is not None and set(suite.protocols) == {"zero_shot"}:
         raise UserError(refused)
     folder, console = Path(folder), Console(quiet=quiet)
-    _own(folder, {"benchmark": suite.name, "model_sha256": model_hash(model), "seed": seed, "device": place})
-    rows: list[Row] = []
-    labelled = [protocol for protocol in suite.protocols if protocol != "zero_shot"]
-    if "zero_shot" in suite.protocols:
-        with console.status("zero_shot"):
-            rows += _zero_shot(suite, model, name, place, seed, refused)
-    for protocol in labelled:
-        console.print(protocol)
-        rows.append(_trained(suite, given, model, name, protocol, folder / protocol, place, seed, quiet))
-    if labelled:
-        with console.status("majority class"):
-            rows.append(_majority(suite, model, seed))
-    return write_report(suite, name, seed, place, rows, folder, console)
+    with locked(folder):
+        _own(
+            folder,
+            {"benchmark": suite.name, "model_sha256": model_hash(model), "seed": seed, "device": place},
+        )
+        rows: list[Row] = []
+        labelled = [protocol for protocol in suite.protocols if protocol != "zero_shot"]
+        if "zero_shot" in suite.protocols:
+            with console.status("zero_shot"):
+                rows += _zero_shot(suite, model, name, place, seed, refused)
+        for protocol in labelled:
+            console.print(protocol)
+            rows.append(_trained(suite, given, model, name, protocol, folder / protocol, place, seed, quiet))
+        if labelled:
+            with console.status("majority class"):
+                rows.append(_majority(suite, model, seed))
+        return write_report(suite, name, seed, place, rows, folder, console)
 
 
 def _own(folder: Path, settings: dict[str, Any]) -> None:
@@ -108,7 +112,6 @@ def _own(folder: Path, settings: dict[str, Any]) -> None:
             )
         return
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         with replacing(path) as beside:
             beside.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
@@ -165,7 +168,10 @@ def _trained(
     seed: int,
     quiet: bool,
 ) -> Row:
-    """The row of `probe` or `finetune`. A probe's head is computed for classes and trained otherwise."""
+    """Return the row of `probe` or `finetune`.
+
+    A probe's head is computed for classes and trained otherwise.
+    """
     data = suite.data()
     task = TaskConfig(bootstrap=suite.bootstrap, baselines=False)
     if protocol == "probe":
@@ -192,7 +198,8 @@ def _trained(
     if suite.metric not in test:
         known = ", ".join(key for key, value in test.items() if isinstance(value, dict))
         raise UserError(
-            f"{type(suite).__name__}.metric: is none of this task (got {suite.metric!r}); choose of {known}"
+            f"{type(suite).__name__}.metric: not a metric of its task (got {suite.metric!r}); "
+            f"choose one of {known}"
         )
     found = test[suite.metric]
     # What is in two splits flatters a score: it is printed with it.
@@ -219,7 +226,7 @@ def _opened(suite: Suite, model: Model, seed: int) -> DataModule:
 
 
 def _majority(suite: Suite, model: Model, seed: int) -> Row:
-    """What the most frequent class of the training split scores on the test split."""
+    """Score the most frequent class of the training split on the test split."""
     data = _opened(suite, model, seed)
     decoder = data.decoder("mean")
     labels = torch.cat([batch["labels"] for batch in dict(data.held_out_loaders())["test"]]).numpy()

@@ -33,11 +33,11 @@ class YeastBits(Suite):
     )
 
     def data(self) -> GenomeConfig:
-        """The default data of a pretraining; its test split is what is scored."""
+        """Return the default data of a pretraining; its test split is what is scored."""
         return GenomeConfig()
 
     def zero_shot(self, model: LanguageModel, seed: int) -> Row:
-        """Next-base cross-entropy of every base but the first of each window, in bits."""
+        """Score the next-base cross-entropy of every base but the first of each window, in bits."""
         data, place, costs, counts = self._opened(seed), model.backbone.device, [], []
         scored = torch.from_numpy(data.alphabet.scored.copy()).to(place)
         for batch in dict(data.held_out_loaders())["test"]:
@@ -49,7 +49,7 @@ class YeastBits(Suite):
         return self._row("zero_shot", "", np.concatenate(costs), np.concatenate(counts), seed)
 
     def baselines(self, seed: int) -> Sequence[Row]:
-        """Markov models of both strands of the training chromosomes, by order."""
+        """Return Markov models of both strands of the training chromosomes, by order."""
         data = self._opened(seed)
         windows = np.concatenate([batch["tokens"].numpy() for batch in dict(data.held_out_loaders())["test"]])
         training = [data.genome.fetch(*interval) for interval in data.splits.train]

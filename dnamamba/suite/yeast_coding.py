@@ -30,5 +30,5 @@ class YeastCoding(Suite):
     )
 
     def data(self) -> LabelledConfig:
-        """The default data of a fine-tuning."""
+        """Return the default data of a fine-tuning."""
         return LabelledConfig()

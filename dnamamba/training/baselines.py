@@ -44,7 +44,7 @@ class Split(NamedTuple):
     examples: Tensor
 
     def part(self, most: int) -> "Split":
-        """At most `most` of them, evenly spaced."""
+        """Return at most `most` of them, evenly spaced."""
         if len(self.rows) <= most:
             return self
         chosen = np.linspace(0, len(self.rows) - 1, most).astype(np.int64)
@@ -108,7 +108,7 @@ class Baselines:
         self._fitted_once: Fitted | None = None
 
     def fit(self, console: Console) -> Fitted:
-        """The baselines that these sequences allow."""
+        """Return the baselines that these sequences allow."""
         if self._fitted_once is None:
             # Loaders draw from the global generator, which the run's weights come from.
             with _alone(self.data), torch.inference_mode(False), torch.random.fork_rng(devices=[]):
@@ -116,7 +116,7 @@ class Baselines:
         return self._fitted_once
 
     def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The head's loss of each sequence, [n]."""
+        """Return the head's loss of each sequence, [n]."""
         weights = None if self.weights is None else self.weights.to(logits.dtype)
         return self.head.loss(logits, labels, weights, 0.0)
 
@@ -147,7 +147,7 @@ class Baselines:
             return Fitted(constant, words, self._positions(train, splits), valid=valid)
 
     def _constant(self, train: Split, splits: dict[str, Split]) -> Baseline:
-        """The best answer that does not look at the sequence."""
+        """Return the best answer that does not look at the sequence."""
 
         def nothing(rows: list[Bases]) -> Floats:
             return np.zeros((len(rows), 0), dtype=np.float32)
@@ -156,7 +156,7 @@ class Baselines:
         return self._answers(self.head.constant, {}, model, nothing, train, splits)
 
     def _words(self, train: Split, splits: dict[str, Split]) -> Baseline:
-        """Words of the length that is best on validation; longer ones are tried while they gain."""
+        """Return k-mer features of the length that is best on validation; longer ones while they gain."""
         best: tuple[float, int, Linear, Split] | None = None
         for size in WORDS:
             part = train.part(self._most(4**size))
@@ -170,17 +170,17 @@ class Baselines:
         return self._answers(name, {"k": size}, model, lambda rows: word_shares(rows, size), part, splits)
 
     def _positions(self, train: Split, splits: dict[str, Split]) -> Baseline:
-        """Which base is where."""
+        """Return one-hot features of the base at each position."""
         part = train.part(self._most(4 * train.rows[0].size))
         model, _ = self._fitted(one_hot, part, splits["valid"])
         return self._answers(f"one-hot {self.head.linear}", {}, model, one_hot, part, splits)
 
     def _most(self, features: int) -> int:
-        """Training sequences of so many features that a fit may read."""
+        """Return how many training sequences of so many features a fit may read."""
         return max(1, MOST_VALUES // (features * len(self.head.labels)))
 
     def _fitted(self, features: Any, train: Split, valid: Split) -> tuple[Linear, float]:
-        """A linear model and its validation loss; of a large validation a part chooses."""
+        """Return a linear model and its validation loss; of a large validation a part chooses."""
         valid = valid.part(len(train.rows))
         pairs = [(torch.from_numpy(features(of.rows)), of.labels) for of in (train, valid)]
         return fit_linear(pairs[0], pairs[1], len(self.head.labels), self.losses)
@@ -194,7 +194,7 @@ class Baselines:
         train: Split,
         splits: dict[str, Split],
     ) -> Baseline:
-        """What a fitted model makes of every held-out sequence, some at a time."""
+        """Predict with a fitted model for every held-out sequence, some at a time."""
 
         def answer(rows: list[Bases]) -> Tensor:
             parts = (torch.from_numpy(features(rows[i : i + 4096])) for i in range(0, len(rows), 4096))
@@ -205,7 +205,7 @@ class Baselines:
         return Baseline(name, settings, scored, answer)
 
     def _gather(self, batches: Any, sequences: int, bases: int, cut: bool = False) -> Split | None:
-        """The sequences of batches in the order of their numbers; None if they have too many bases.
+        """Return the sequences of batches in the order of their numbers; None if they have too many bases.
 
         Args:
             batches: see `dnamamba.objectives.base.Batch`.
@@ -235,7 +235,7 @@ class Baselines:
 
 @contextmanager
 def _alone(data: DataModule) -> Iterator[None]:
-    """Every example comes to this process, whatever the run's processes are: the first one fits alone."""
+    """Give every example to this process, whatever the run's processes are: the first one fits alone."""
     trainer, data.trainer = data.trainer, None
     try:
         yield

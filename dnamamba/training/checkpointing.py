@@ -105,21 +105,21 @@ class LastCheckpoint(lightning.Callback):
         self._trainer = trainer
 
     def setup(self, trainer: lightning.Trainer, module: lightning.LightningModule, stage: str) -> None:
-        """Every process of the run is there."""
+        """Note that every process of the run has started."""
         self.gathered.set()
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        """From here on a stop has a step to wait for."""
+        """Take the signals; from here on a stop waits for the end of a step."""
         self.take_signals(trainer)
         self._training = True
 
     def on_validation_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        """While training, and when the held-out records are scored."""
+        """Take the signals, while training and when the held-out records are scored."""
         self.take_signals(trainer)
         self._publish(trainer)  # a validation may outlive the time between SIGTERM and SIGKILL
 
     def on_test_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        """As for a validation."""
+        """Take the signals, as for a validation."""
         self.take_signals(trainer)
 
     def on_train_batch_end(
@@ -193,7 +193,7 @@ class LastCheckpoint(lightning.Callback):
         self._end_if_stopped()
 
     def _agree(self, trainer: lightning.Trainer) -> signal.Signals | None:
-        """The signal that any process was sent; SIGTERM, the largest, where there are several.
+        """Return the signal that any process was sent; SIGTERM, the largest, where there are several.
 
         So a job that is cancelled after its SIGUSR1 is not queued again.
         """
@@ -207,13 +207,13 @@ class LastCheckpoint(lightning.Callback):
             raise self._interrupted(self._agreed, where)
 
     def _interrupted(self, number: signal.Signals, where: str) -> Interrupted:
-        """What ends the run; of several processes the first asks SLURM for another."""
+        """Return the error that ends the run; the first of several processes asks SLURM to requeue it."""
         assert self._trainer is not None
         queued = requeue() if number == signal.SIGUSR1 and self._trainer.is_global_zero else ""
         return Interrupted(f"stopped by {number.name} {where}{queued}", number)
 
     def asked(self) -> bool:
-        """Whether Python has seen a signal; one that waits in a library has not."""
+        """Return whether Python has seen a signal; one that waits in a library has not."""
         return self._asked is not None
 
     def restore_signals(self) -> None:

@@ -22,7 +22,7 @@ SURE = 3.0
 def choose(
     mode: str, data: DataModule, baselines: Baselines | None, console: Console, *, may_learn: bool = True
 ) -> tuple[str, list[str]]:
-    """The pooling, and a sentence on each choice; `data.reverse_complement` is decided if it is open.
+    """Return the pooling, and a sentence on each choice; `data.reverse_complement` is decided if it is open.
 
     Args:
         mode: of the `decoder` group; `auto` is `positions` where one-hot vectors lose less than words, else
@@ -65,18 +65,18 @@ def choose(
 
 
 def _losses(baselines: Baselines, one: Baseline) -> Tensor:
-    """Of each validation sequence, [n]."""
+    """Return the loss of each validation sequence, [n]."""
     found = one.scored["valid"]
     return baselines.losses(found.logits, found.labels)
 
 
 def _difference(values: Tensor) -> tuple[float, float]:
-    """The mean of differences [n], and how many standard errors it is from 0."""
+    """Return the mean of differences [n], and how many standard errors it is from 0."""
     mean, error = values.mean().item(), values.std().item() / math.sqrt(len(values))
     return mean, mean / error if error > 0 else 0.0
 
 
 def _other_strand(row: Bases) -> Bases:
-    """The reverse complement; what is not a base stays."""
+    """Return the reverse complement; what is not a base stays."""
     bases = torch.from_numpy(row)
     return torch.where(bases < 4, 3 - bases, bases).flip(0).numpy()

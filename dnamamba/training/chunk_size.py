@@ -17,7 +17,7 @@ from dnamamba.training.config import TrainConfig
 
 
 def check_chunk(train: TrainConfig, longest: int) -> None:
-    """That a chunk is not longer than all sequences of a run.
+    """Refuse a chunk that is longer than every sequence of a run.
 
     Args:
         train: the `train` group.
@@ -42,7 +42,7 @@ def fitting_chunk(
     memory_gib: float,
     on_cpu: bool,
 ) -> int | None:
-    """The chunk of `train.chunk_bases=auto`; None where whole sequences fit.
+    """Return the chunk of `train.chunk_bases=auto`; None where whole sequences fit.
 
     Args:
         config: the family and shape.
@@ -82,7 +82,7 @@ def fitting_chunk(
 def chunk_of(
     train: TrainConfig, model: Any, objective: Objective, data: DataModule, trainer: lightning.Trainer
 ) -> int | None:
-    """The positions of a sequence that a run reads at a time; None where it reads sequences whole.
+    """Return the positions of a sequence that a run reads at a time; None where it reads sequences whole.
 
     `train.chunk_bases` is what a device reads of them: those that share a sequence read as many each.
 
@@ -127,8 +127,42 @@ def chunk_of(
     return None if found is None else found * size
 
 
+def by_graphs(
+    train: TrainConfig, model: Any, objective: Objective, data: DataModule, trainer: lightning.Trainer
+) -> bool:
+    """Return whether a run reads chunks by CUDA graphs: `train.chunk_graphs`; `auto` wherever they can be.
+
+    Args:
+        train: the `train` group.
+        model: what is trained.
+        objective: what it is trained for.
+        data: what is read, its `chunk` set.
+        trainer: for the device and the strategy.
+
+    Raises:
+        UserError: true, and something of the run does not go with them.
+    """
+    frozen = not any(parameter.requires_grad for parameter in model.backbone.parameters())
+    obstacles = {
+        "sequences are read whole (train.chunk_bases)": data.chunk is None,
+        "the run is not on a CUDA GPU": trainer.strategy.root_device.type != "cuda",
+        "trainer=fsdp moves the weights": isinstance(trainer.strategy, ModelParallelStrategy),
+        "the processes of a sequence talk to each other within a chunk": data.context_size > 1,
+        "train.backpropagation=truncated reads chunks another way": train.backpropagation == "truncated",
+        "nothing of the backbone is trained": frozen,
+        f"the family {model.config.family} is not capturable": not model.backbone.capturable,
+        f"the objective {type(objective).__name__} is not capturable": not objective.capturable,
+    }
+    found = [obstacle for obstacle, stands in obstacles.items() if stands]
+    if found and train.chunk_graphs is True:
+        raise UserError(
+            f"train.chunk_graphs: chunks can't be CUDA graphs where {found[0]} (got true); set auto or false"
+        )
+    return train.chunk_graphs is not False and not found
+
+
 def memory_at_hand(device: torch.device) -> float:
-    """GiB that a run may take: of a GPU all, of a computer half."""
+    """Return the GiB that a run may take: all of a GPU, half of a computer's."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory / GIB
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2 / GIB

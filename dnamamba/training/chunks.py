@@ -28,9 +28,11 @@ import torch
 from torch import Tensor, nn
 
 from dnamamba.errors import UserError
+from dnamamba.kernels.exact import exact, rounded
 
 Targets = Callable[[slice], Tensor]
 Term = Callable[[Tensor, Tensor], Tensor]
+After = Callable[[Tensor, Any], Any]
 
 
 def chunked_backward(
@@ -41,6 +43,7 @@ def chunked_backward(
     term_of: Term,
     loss_of: Callable[[Tensor], Tensor] | None = None,
     *,
+    after: After | None = None,
     truncated: bool = False,
     backward: Callable[[Tensor], Any] = Tensor.backward,
     no_sync: Callable[[], AbstractContextManager[Any]] = nullcontext,
@@ -67,6 +70,7 @@ def chunked_backward(
         term_of: the term, given the model's output [B, T, ...] and these targets: a scalar, or with `loss_of`
             a tensor of the same shape for all chunks. With `loss_of` it has no parameters of its own.
         loss_of: the scalar loss, given the sum of all terms. A head's parameters get their gradients here.
+        after: of tokens and a state, the state behind them; by default what the model says of it.
         truncated: carry the state but no adjoint over borders (truncated backpropagation through time).
         backward: goes back from a scalar. It may scale it, by one number for all chunks.
         no_sync: entered around every chunk but the one whose backward comes last, so that processes exchange
@@ -80,7 +84,7 @@ def chunked_backward(
     """
     if chunk < 1:
         raise UserError(f"train.chunk_bases: a chunk has at least one base (got {chunk}); set 1 or more")
-    reading = _Reading(model, tokens, targets_of, term_of)
+    reading = Reading(model, tokens, targets_of, term_of, after)
     spans = spans_of(tokens.shape[1], chunk)
     frozen = not any(parameter.requires_grad for parameter in model.parameters())
     with autocast_without_cache():
@@ -90,26 +94,26 @@ def chunked_backward(
         if frozen:
             assert loss_of is not None
             loss = loss_of(total)
-            _go_back(backward, loss, [], [])
+            go_back(backward, loss, [], [])
             return loss.detach()
         return _in_reverse(reading, spans, states, total, loss_of, truncated, backward, no_sync)
 
 
 def spans_of(length: int, chunk: int) -> list[slice]:
-    """The chunks of a sequence; what is over makes a short first one, as the last is read only once."""
+    """Cut a sequence into chunks; the rest is a short first one, because the last is read only once."""
     edges = sorted({0, *range(length % chunk, length + 1, chunk)})
     return [slice(start, stop) for start, stop in pairwise(edges)]
 
 
 def leaves_of(state: Any) -> list[Tensor]:
-    """The tensors of a state, in order; of None, none."""
+    """Return the tensors of a state, in order; of None, none."""
     if state is None:
         return []
     return [state] if isinstance(state, Tensor) else [leaf for part in state for leaf in leaves_of(part)]
 
 
 def with_leaves(state: Any, leaves: Iterator[Tensor]) -> Any:
-    """A state of the same form with these tensors."""
+    """Return a state of the same form with these tensors."""
     if state is None or isinstance(state, Tensor):
         return None if state is None else next(leaves)
     parts = [with_leaves(part, leaves) for part in state]
@@ -124,22 +128,26 @@ class _Chunk(NamedTuple):
     after: list[Tensor]
 
 
-class _Reading(NamedTuple):
+class Reading(NamedTuple):
     """What is read, and what is made of it."""
 
     model: nn.Module
     tokens: Tensor
     targets_of: Targets
     term_of: Term
+    after: After | None = None
 
     @torch.no_grad()
     def borders(self, spans: list[slice], *, terms: bool) -> tuple[list[Any], Any]:
-        """The state before each span and after the last, and the sum of their terms if `terms` (else 0)."""
+        """Return the states before each span and after the last, and the sum of terms (0 without `terms`)."""
         states: list[Any] = [None]
         total: Any = 0
         kept: list[Tensor] = []
         for number, span in enumerate(spans):
-            output, state = self.model(self.tokens[:, span], states[-1])
+            if terms or self.after is None:
+                output, state = self.model(self.tokens[:, span], states[-1])
+            else:
+                state = self.after(self.tokens[:, span], states[-1])
             # All in one place: small tensors that stay between large ones that go would split the memory.
             kept = kept or [leaf.new_empty(len(spans), *leaf.shape) for leaf in leaves_of(state)]
             rows = [leaf[number] for leaf in kept]
@@ -147,11 +155,17 @@ class _Reading(NamedTuple):
             states.append(with_leaves(state, iter(rows)))
             if terms:
                 # In fp64: a chromosome is thousands of chunks.
-                total = total + self.term_of(output, self.targets_of(span)).double()
+                total = total + exact(self.term_of(output, self.targets_of(span)))
         return states, total
 
     def chunk(self, span: slice, state: Any, *, adjoint: bool) -> _Chunk:
-        """Read a span with gradients, and with those of the state before it if `adjoint`."""
+        """Read a span with gradients, and with those of the state before it if `adjoint`.
+
+        Args:
+            span: its positions.
+            state: before it.
+            adjoint: whether the gradient of that state is wanted.
+        """
         before = [leaf.detach().requires_grad_(adjoint) for leaf in leaves_of(state)]
         with torch.enable_grad():
             output, after = self.model(self.tokens[:, span], with_leaves(state, iter(before)))
@@ -159,7 +173,7 @@ class _Reading(NamedTuple):
 
 
 def _in_one_pass(
-    reading: _Reading,
+    reading: Reading,
     spans: list[slice],
     backward: Callable[[Tensor], Any],
     no_sync: Callable[[], AbstractContextManager[Any]],
@@ -174,13 +188,13 @@ def _in_one_pass(
                 term = reading.term_of(output, reading.targets_of(span))
             state = with_leaves(state, iter([leaf.detach() for leaf in leaves_of(state)]))
             del output
-            _go_back(backward, term, [], [])
-            total = total + term.detach().double()
-    return total.to(term.dtype)
+            go_back(backward, term, [], [])
+            total = total + exact(term.detach())
+    return rounded(total, term)
 
 
 def _in_reverse(
-    reading: _Reading,
+    reading: Reading,
     spans: list[slice],
     states: list[Any],
     total: Any,
@@ -203,24 +217,24 @@ def _in_reverse(
             chunk = reading.chunk(span, states.pop(), adjoint=not truncated)
             if loss_of is None:
                 back = chunk.term
-                total = total + chunk.term.detach().double()
+                total = total + exact(chunk.term.detach())
             else:
                 if weight is None:
-                    total = (total + chunk.term.detach().double()).to(chunk.term.dtype)
-                    loss, weight = _loss_and_weight(loss_of, total)
+                    total = rounded(total + exact(chunk.term.detach()), chunk.term)
+                    loss, weight = loss_and_weight(loss_of, total)
                 back = (chunk.term * weight).sum()
                 if is_last:
                     # Here and not before, so that the head's gradients are exchanged with all others.
                     back = back + loss
-            _go_back(backward, back, chunk.after, adjoint)
+            go_back(backward, back, chunk.after, adjoint)
             adjoint = [leaf.grad for leaf in chunk.before] if not truncated else []
-            dtype = back.dtype
+            term = chunk.term.detach()
             del chunk, back
-    return total.to(dtype) if loss_of is None else loss.detach()
+    return rounded(total, term) if loss_of is None else loss.detach()
 
 
-def _loss_and_weight(loss_of: Callable[[Tensor], Tensor], total: Tensor) -> tuple[Tensor, Tensor]:
-    """The loss, with its graph, and its derivative with respect to the sum of all terms."""
+def loss_and_weight(loss_of: Callable[[Tensor], Tensor], total: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the scalar loss, with its graph, and its derivative with respect to the sum of all terms."""
     total = total.requires_grad_()
     with torch.enable_grad():
         loss = loss_of(total)
@@ -229,10 +243,17 @@ def _loss_and_weight(loss_of: Callable[[Tensor], Tensor], total: Tensor) -> tupl
     return loss, weight
 
 
-def _go_back(
+def go_back(
     backward: Callable[[Tensor], Any], loss: Tensor, states: list[Tensor], adjoint: list[Tensor | None]
 ) -> None:
-    """Go back from a loss and, where there is an adjoint, from the state that a chunk left behind."""
+    """Go back from a loss and, where there is an adjoint, from the state that a chunk left behind.
+
+    Args:
+        backward: runs the backward pass of a scalar.
+        loss: the chunk's share, a scalar.
+        states: after the chunk, with their graph.
+        adjoint: the gradients of these states.
+    """
     if adjoint:
         loss = _WithAdjoint.apply(loss, adjoint, *states)
     with torch.autocast(loss.device.type, enabled=False):

@@ -27,6 +27,7 @@ class TrainConfig:
         "bases_per_step",
         "activation_checkpointing",
         "compile",
+        "chunk_graphs",
         "log_every",
         "validate_every",
         "checkpoint_every",
@@ -47,6 +48,7 @@ class TrainConfig:
     activation_checkpointing: bool = False
     compile: bool = False
     chunk_bases: Any = None  # int, auto or None: OmegaConf has no such union
+    chunk_graphs: Any = "auto"  # bool or auto
     backpropagation: str = "exact"
     log_every: int = 5
     validate_every: int = 100
@@ -67,11 +69,15 @@ class TrainConfig:
         self._check_chunks()
 
     def _check_chunks(self) -> None:
-        """That the settings of reading by chunks go together."""
+        """Refuse settings of reading by chunks that do not go together."""
         chunk = self.chunk_bases
         if chunk not in (None, "auto") and (type(chunk) is not int or chunk < 1):
             raise UserError(
                 f"train.chunk_bases: expected a number of bases, auto or null (got {chunk!r}); set 1 or more"
+            )
+        if self.chunk_graphs not in (True, False, "auto") or type(self.chunk_graphs) is int:
+            raise UserError(
+                f"train.chunk_graphs: expected true, false or auto (got {self.chunk_graphs!r}); set one of them"
             )
         if self.backpropagation not in BACKPROPAGATION:
             raise UserError(
@@ -98,7 +104,7 @@ class TrainConfig:
         return self.global_batch_size
 
     def in_sequences(self, length: int | None) -> Self:
-        """The same settings with `global_batch_size` as a number.
+        """Return the same settings with `global_batch_size` as a number.
 
         Args:
             length: bases of the longest window; None where the data alone know it.
@@ -116,7 +122,7 @@ class TrainConfig:
         return replace(self, global_batch_size=windows_of(*given, length or 1, self.sequences, keys))
 
     def schedule(self, max_steps: int) -> Schedule:
-        """The learning rate of each step of a run of `max_steps`."""
+        """Return the learning rate of each step of a run of `max_steps`."""
         return Schedule(max_steps, self.learning_rate, self.final_learning_rate, self.warmup_fraction)
 
 

@@ -19,7 +19,7 @@ from dnamamba.objectives.base import Batch, Chunks, Objective
 
 
 def ranks_of_context(size: int, processes: int, device: str) -> Ranks:
-    """The `size` processes that read a sequence with this one; every process of the run asks at once.
+    """Return the `size` processes that read a sequence with this one; every process of the run asks at once.
 
     Args:
         size: processes of a sequence.
@@ -31,14 +31,20 @@ def ranks_of_context(size: int, processes: int, device: str) -> Ranks:
 
 
 def even_batch(batch: Batch, size: int, pad_id: int) -> Batch:
-    """The same batch with `tokens` [B, L + 1] padded on the right until `size` divides L."""
+    """Return the same batch with `tokens` [B, L + 1] padded on the right until `size` divides L.
+
+    Args:
+        batch: with `tokens` [B, L + 1].
+        size: ranks of a sequence.
+        pad_id: id of the padding.
+    """
     tokens = batch["tokens"]
     missing = (1 - tokens.shape[1]) % size
     return {**batch, "tokens": F.pad(tokens, (0, missing), value=pad_id)} if missing else batch
 
 
 def batch_part(batch: Batch, ranks: Ranks) -> Batch:
-    """The same batch with this rank's part of its `tokens`: [B, L / ranks + 1] of [B, L + 1].
+    """Return the same batch with this rank's part of its `tokens`: [B, L / ranks + 1] of [B, L + 1].
 
     The base after a part is the target of its last one, and the first base of the next part.
     """
@@ -118,13 +124,15 @@ class InParts(nn.Module):
         self.ranks = ranks
 
     def forward(self, tokens: Tensor, state: Any = None) -> Any:
-        """What the model makes of this rank's part of the tokens [B, L]."""
+        """Run the model on this rank's part of the tokens [B, L]."""
         return self.model(self.ranks.part(tokens), state)
 
 
 def chunks_in_parts(chunks: Chunks, ranks: Ranks) -> Chunks:
-    """The same sum over chunks, each of them read by all ranks together."""
+    """Return the same sum over chunks, each of them read by all ranks together."""
+    after = chunks.after
     return chunks._replace(
         model=InParts(chunks.model, ranks),
         targets_of=lambda span: ranks.part(chunks.targets_of(span)),
+        after=None if after is None else lambda tokens, state: after(ranks.part(tokens), state),
     )

@@ -13,6 +13,7 @@ from dnamamba.checkpoint import Model, load
 from dnamamba.data.embedded import YEAST_MODEL
 from dnamamba.datasets.base import DataConfig, DataModule, filled, longest
 from dnamamba.datasets.labelled import LabelledConfig
+from dnamamba.datasets.positions import PositionsData
 from dnamamba.errors import UserError
 from dnamamba.models import DecoderConfig, ModelConfig, SequenceModel
 from dnamamba.models.base import need_reach
@@ -27,6 +28,7 @@ from dnamamba.training.fits.closed_form import ClosedForm, check_closed, check_q
 from dnamamba.training.keep_best import KeepBest
 from dnamamba.training.lora import add_adapters, merge_adapters
 from dnamamba.training.module import trainable
+from dnamamba.training.position_run import position_run
 from dnamamba.training.pretraining import fixed
 from dnamamba.training.run import Result, Run, size_of
 from dnamamba.training.trainer import build_trainer
@@ -122,6 +124,21 @@ class Finetuning:
                 world_size=trainer.world_size,
             )
         data.console = console
+        if isinstance(data, PositionsData):
+            return position_run(
+                folder,
+                data,
+                shape,
+                pretrained,
+                source,
+                pooling=self.pooling,
+                task=task,
+                train=train,
+                trainer=trainer,
+                configuration=self.configuration,
+                ckpt_path=self.ckpt_path,
+                console=console,
+            )
         # What a user may have got wrong is said before simple models take half a minute.
         decoder = self.question(data, "mean" if self.pooling.mode == AUTO else self.pooling.mode)
         if closed:

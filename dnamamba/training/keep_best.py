@@ -33,7 +33,7 @@ class KeepBest(lightning.Callback):
         self.weights: dict[str, Tensor] = {}
 
     def on_validation_end(self, trainer: lightning.Trainer, module: Any) -> None:
-        """Compare."""
+        """Compare this validation with the best before."""
         if trainer.state.fn != "fit":
             return
         value = self.sign * trainer.callback_metrics[f"val/{self.monitor}"].item()
@@ -53,7 +53,7 @@ class KeepBest(lightning.Callback):
             give_weights(model, self.weights)
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain values and tensors, for the checkpoint."""
+        """Return plain values and tensors, for the checkpoint."""
         return {"best": self.best, "step": self.step, "waited": self.waited, "weights": self.weights}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

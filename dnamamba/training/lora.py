@@ -3,10 +3,10 @@
 from torch import nn
 
 from dnamamba.errors import UserError
-from dnamamba.models import SequenceModel
+from dnamamba.models import PositionModel, SequenceModel
 
 
-def add_adapters(model: SequenceModel, rank: int, alpha: int) -> None:
+def add_adapters(model: SequenceModel | PositionModel, rank: int, alpha: int) -> None:
     """Freeze the backbone but for adapters of this rank on each of its projections.
 
     Raises:
@@ -23,7 +23,7 @@ def add_adapters(model: SequenceModel, rank: int, alpha: int) -> None:
     inject_adapter_in_model(config, model.backbone)
 
 
-def merge_adapters(model: SequenceModel) -> None:
+def merge_adapters(model: SequenceModel | PositionModel) -> None:
     """Add what the adapters have learnt to the projections, and take the adapters away."""
     from peft.tuners.lora import LoraLayer
 

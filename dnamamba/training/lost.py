@@ -15,7 +15,7 @@ _NCCL = re.compile(r"remote process exited|network error|Connection \w+ by peer|
 
 
 def lost_by(error: RuntimeError) -> str | None:
-    """How another process was lost, in the library's words; None of any other error."""
+    """Return how another process was lost, in the library's words; None for any other error."""
     text = str(error)
     if isinstance(error, dist.DistError):
         found = _NCCL.search(text)

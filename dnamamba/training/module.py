@@ -14,12 +14,13 @@ import lightning
 import torch
 from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
 
 from dnamamba.errors import UserError
 from dnamamba.kernels.ranks import Ranks
 from dnamamba.objectives.base import Batch, Objective, shown
+from dnamamba.training.chunk_graphs import ChunkGraphs
 from dnamamba.training.chunks import chunked_backward
 from dnamamba.training.config import TrainConfig
 from dnamamba.training.context import batch_part, chunks_in_parts, even_batch, ranks_of_context
@@ -51,6 +52,7 @@ class Task(lightning.LightningModule):
         context_size: neighbouring processes that are given the same batches, of which each reads a part.
         pad_id: token that makes sequences even for them.
         chunk: positions to read at a time, in training and of held-out data; None reads sequences whole.
+        graphs: whether chunks are read by CUDA graphs while training.
 
     Attributes:
         meter: of held-out data.
@@ -70,6 +72,7 @@ class Task(lightning.LightningModule):
         context_size: int = 1,
         pad_id: int = 0,
         chunk: int | None = None,
+        graphs: bool = False,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -77,6 +80,7 @@ class Task(lightning.LightningModule):
         self.objective = objective
         self.meter = objective.meter()
         self.meter.chunk = self.chunk = chunk
+        self.graphs = ChunkGraphs(chunk) if graphs and chunk is not None else None
         self.train_config = train
         self.schedule = train.schedule(max_steps)
         self.layer_decay = layer_decay
@@ -97,7 +101,8 @@ class Task(lightning.LightningModule):
             self.model.backbone.ranks = self.meter.ranks = self.ranks
 
     def teardown(self, stage: str) -> None:
-        """Leave a model that reads whole sequences."""
+        """Leave a model that reads whole sequences, and no graphs that hold memory."""
+        self.graphs = None if self.graphs is None else ChunkGraphs(self.graphs.chunk)
         if self.context_size > 1:
             self.model.backbone.ranks = None
 
@@ -109,9 +114,12 @@ class Task(lightning.LightningModule):
         for block in self.model.backbone.blocks():
             fully_shard(block, mesh=mesh)
         fully_shard(self.model, mesh=mesh)
+        for module in (self.model, *self.model.backbone.blocks()):
+            if hasattr(module, "after"):
+                register_fsdp_forward_method(module, "after")
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW; its learning rate is set step by step."""
+        """Build AdamW; its learning rate is set step by step."""
         train = self.train_config
         return adamw(
             self.model,
@@ -122,7 +130,7 @@ class Task(lightning.LightningModule):
         )
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        """One optimiser step; returns its loss in nats per target, over all processes."""
+        """Take one optimiser step, and return its loss in nats per target, over all processes."""
         batch = self._even(batch)
         self._check_finite()
         step = self.global_step
@@ -170,15 +178,15 @@ class Task(lightning.LightningModule):
             self.log(f"{prefix}/{name}", value)
 
     def _even(self, batch: Batch) -> Batch:
-        """The batch, its sequences padded on the right to make equal parts."""
+        """Return the batch, its sequences padded on the right to make equal parts."""
         return batch if self.ranks is None else even_batch(batch, self.context_size, self.pad_id)
 
     def _mine(self, batch: Batch) -> Batch:
-        """What this process reads of a batch."""
+        """Return the part of a batch that this process reads."""
         return batch if self.ranks is None else batch_part(batch, self.ranks)
 
     def _accumulate(self, batch: Batch) -> Tensor:
-        """Gradients of the mean loss over the targets of a step, of all processes; returns our share of it.
+        """Add gradients of the mean loss over a step's targets, of all processes; return our share of it.
 
         Processes average their gradients, and so their numbers of targets: each divides by the same.
         """
@@ -195,7 +203,7 @@ class Task(lightning.LightningModule):
         return total
 
     def _add_gradients(self, part: Batch, targets: Tensor, alone: bool) -> Tensor:
-        """Gradients of a micro-batch; returns its share of the loss, detached.
+        """Add gradients of a micro-batch, and return its share of the loss, detached.
 
         Args:
             part: the micro-batch.
@@ -212,7 +220,14 @@ class Task(lightning.LightningModule):
         chunks = self.objective.chunks(self.model, part, self.context_size)
         if self.ranks is not None:
             chunks = chunks_in_parts(chunks, self.ranks)
-        model, tokens, targets_of, term_of, loss_of = chunks
+        no_sync = strategy.block_backward_sync if exchanges else nullcontext  # type: ignore[attr-defined]
+
+        def backward(loss: Tensor) -> None:
+            self.manual_backward(loss / targets)
+
+        if self.graphs is not None:
+            return self.graphs(chunks, backward=backward, no_sync=no_sync) / targets
+        model, tokens, targets_of, term_of, loss_of, after = chunks
         found = chunked_backward(
             model,
             tokens,
@@ -220,9 +235,10 @@ class Task(lightning.LightningModule):
             targets_of,
             term_of,
             loss_of,
+            after=after,
             truncated=self.train_config.backpropagation == "truncated",
-            backward=lambda loss: self.manual_backward(loss / targets),
-            no_sync=strategy.block_backward_sync if exchanges else nullcontext,  # type: ignore[attr-defined]
+            backward=backward,
+            no_sync=no_sync,
         )
         return found / targets
 

@@ -53,7 +53,7 @@ class Schedule:
         return round(self.warmup_fraction * self.max_steps)
 
     def __call__(self, step: int) -> float:
-        """The learning rate of optimiser step `step`, counted from 0."""
+        """Return the learning rate of optimiser step `step`, counted from 0."""
         if step < self.warmup_steps:
             return self.learning_rate * (step + 1) / self.warmup_steps
         progress = (step - self.warmup_steps) / max(1, self.max_steps - 1 - self.warmup_steps)
@@ -62,7 +62,7 @@ class Schedule:
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, layer_decay: float = 1.0) -> list[dict]:
-    """Weights that decay apart from those that never do; frozen ones are in no group.
+    """Group weights that decay apart from those that never do; frozen ones are in no group.
 
     Biases and norms never decay, nor what the backbone names in `undecayed`: decaying Mamba's A_log would
     pull every state's time constant to the same value, and D's skip to nothing.
@@ -89,7 +89,7 @@ def parameter_groups(model: nn.Module, weight_decay: float, layer_decay: float =
 
 
 def layer_scale(name: str, backbone: Any, decay: float) -> float:
-    """The learning rate of a parameter, relative to the head's: decay ** (blocks between it and the head).
+    """Return a parameter's relative learning rate: decay ** (blocks between it and the head).
 
     Args:
         name: of the parameter in the model.
@@ -110,6 +110,13 @@ def adamw(
     betas: tuple[float, float],
     layer_decay: float = 1.0,
 ) -> torch.optim.AdamW:
-    """AdamW over `parameter_groups`, in one fused kernel per device."""
+    """Build AdamW over `parameter_groups`, in one fused kernel per device.
+
+    Args:
+        model: whose trainable parameters are updated.
+        schedule: of the learning rate.
+        weight_decay, betas: of AdamW.
+        layer_decay: learning rate of a block relative to the one above.
+    """
     groups = parameter_groups(model, weight_decay, layer_decay)
     return torch.optim.AdamW(groups, lr=schedule.learning_rate, betas=betas, fused=True)

@@ -136,12 +136,17 @@ class Pretraining:
 
 
 def fixed(config: Any) -> list[str]:
-    """Names of the fields that a resumed run must find again: all but the `free` ones."""
+    """Return names of the fields that a resumed run must find again: all but the `free` ones."""
     return [name for name in asdict(config) if name not in config.free]
 
 
 def build_objective(path: str, options: dict[str, Any], config: ModelConfig) -> Objective:
-    """The objective at an import path, for models of this shape.
+    """Return the objective at an import path, for models of this shape.
+
+    Args:
+        path: import path of the class.
+        options: its further settings.
+        config: of the model.
 
     Raises:
         UserError: there is none, or it does not take these options.
@@ -154,7 +159,7 @@ def build_objective(path: str, options: dict[str, Any], config: ModelConfig) -> 
 
 
 def fitting_model(config: ModelConfig, alphabet: str | None) -> ModelConfig:
-    """The same shape, checked against the alphabet of the data.
+    """Return the same shape, checked against the alphabet of the data.
 
     Raises:
         UserError: they are of different alphabets, or there are more letters than the model has ids.

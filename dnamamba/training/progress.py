@@ -7,9 +7,13 @@ from typing import Any
 import lightning
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
 from dnamamba.objectives.base import Batch
+from dnamamba.training.bars import PERIOD, columns, left
+
+SILENCE = 600.0
+"""Seconds without a line in a log, at most, once a step has ended."""
 
 
 class Throughput(lightning.Callback):
@@ -51,7 +55,7 @@ def _wait_for(device: torch.device) -> None:
 
 
 class ProgressReport(lightning.Callback):
-    """A progress bar on a terminal; elsewhere a line every tenth of the run.
+    """A progress bar on a terminal; elsewhere a line every tenth of the run, and every `SILENCE` seconds.
 
     Args:
         console: where to write.
@@ -63,19 +67,18 @@ class ProgressReport(lightning.Callback):
         self.console = console
         self.validation = validation
         self.progress = Progress(
-            TextColumn(title),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            TextColumn("{task.fields[metrics]}"),
+            *columns(title),
             console=console,
             disable=not console.is_terminal,
+            speed_estimate_period=PERIOD,
         )
         self._bar = self.progress.add_task("", total=None, metrics="")
 
     def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
         """Show the bar, at the step a resumed run begins with."""
         self.progress.update(self._bar, total=trainer.max_steps, completed=trainer.global_step)
+        self._first, self._began = trainer.global_step, time.monotonic()
+        self._said = self._began
         if trainer.is_global_zero:
             self.progress.start()
 
@@ -89,9 +92,16 @@ class ProgressReport(lightning.Callback):
         if self.console.is_terminal and trainer._logger_connector.should_update_logs:
             self.progress.update(self._bar, metrics=_shown(trainer.callback_metrics))
         every = max(1, trainer.max_steps // 10)
-        if not self.console.is_terminal and trainer.global_step % every == 0:
+        now = time.monotonic()
+        due = trainer.global_step % every == 0 or now - self._said >= SILENCE
+        if not self.console.is_terminal and due:
+            self._said = now
             numbers = _shown(trainer.callback_metrics)
-            self.console.print(f"step {trainer.global_step:,} of {trainer.max_steps:,}  {numbers}")
+            done, total = trainer.global_step - self._first, trainer.max_steps - self._first
+            rest = f"  {left(now - self._began, done, total)}" if 0 < done < total else ""
+            self.console.print(
+                f"step {trainer.global_step:,} of {trainer.max_steps:,}  {numbers}{rest}", soft_wrap=True
+            )
 
     def on_validation_end(self, trainer: lightning.Trainer, module: Any) -> None:
         """Print what a validation during training found."""
@@ -114,10 +124,10 @@ def _shown(metrics: Mapping[str, torch.Tensor]) -> str:
     return "  ".join(
         f"{label} {metrics[key]:{style}}"
         for label, key, style in (
-            ("length", "train/length", ",.0f"),
             ("loss", "train/loss", ".3f"),
             ("bits/base", "train/bits_per_base", ".3f"),
             ("bases/s", "train/bases_per_second", ",.0f"),
+            ("length", "train/length", ",.0f"),
         )
         if key in metrics
     )

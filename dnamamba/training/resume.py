@@ -14,7 +14,11 @@ from dnamamba.reports.figures import read_metrics
 from dnamamba.training.checkpointing import ENDED, LAST, UNVALIDATED
 
 # Settings that older checkpoints do not have, and what those runs did.
-BEFORE = {"train.backpropagation": "exact", "data.regions": asdict(RegionsConfig())}
+BEFORE = {
+    "train.backpropagation": "exact",
+    "data.regions": asdict(RegionsConfig()),
+    "data.stratify": False,
+}
 OUTCOMES = ("results.json", "metrics.json")  # the last that a pretraining, a fine-tuning writes
 
 

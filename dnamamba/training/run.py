@@ -22,7 +22,7 @@ from dnamamba.objectives.base import Objective
 from dnamamba.reports.figures import read_metrics
 from dnamamba.terminal import Console
 from dnamamba.training.checkpointing import NEXT, LastCheckpoint
-from dnamamba.training.chunk_size import chunk_of
+from dnamamba.training.chunk_size import by_graphs, chunk_of
 from dnamamba.training.config import TrainConfig
 from dnamamba.training.gathering import announce, ending_on_signals
 from dnamamba.training.keep_best import KeepBest
@@ -31,6 +31,7 @@ from dnamamba.training.module import Task
 from dnamamba.training.progress import ProgressReport, Throughput
 from dnamamba.training.resume import Resumed, checkpoint_to_resume
 from dnamamba.training.saving import save_trained
+from dnamamba.training.scoring import ScoringProgress
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ class Run:
         contents: plain values that checkpoints hold.
         unchanged: which keys of `contents` a resumed run must find again, by group.
         configuration: the text of config.yaml, or None.
+        notes: other texts that the folder takes, by their path in it.
         ckpt_path: what to resume, see `checkpoint_to_resume`.
         layer_decay: the learning rate of a block relative to that of the one above it.
         keep_best: keeps the weights of the best validation; None keeps the last.
@@ -127,6 +129,7 @@ class Run:
     contents: dict[str, Any]
     unchanged: Mapping[str, Sequence[str]]
     configuration: str | None = None
+    notes: Mapping[str, str] = field(default_factory=dict)
     ckpt_path: str | None = None
     layer_decay: float = 1.0
     keep_best: KeepBest | None = None
@@ -143,6 +146,7 @@ class Run:
                 f"{self.train.chunk_bases}); leave it null"
             )
         self.data.chunk = chunk_of(self.train, self.model, self.objective, self.data, self.trainer)
+        self._by_graphs = by_graphs(self.train, self.model, self.objective, self.data, self.trainer)
 
     def execute(self) -> Result | None:
         """Train, save, score, report.
@@ -176,6 +180,7 @@ class Run:
             context_size=self.context_size,
             pad_id=data.alphabet.pad_id,
             chunk=data.chunk,
+            graphs=self._by_graphs,
         )
         best = [] if self.keep_best is None else [self.keep_best]
         last = LastCheckpoint(
@@ -186,12 +191,13 @@ class Run:
             waits=bool(best),
         )
         progress = ProgressReport(self.console, self.report.title, self.report.validation)
-        trainer.callbacks.extend([Throughput(), progress, *best, last])  # type: ignore[attr-defined]
+        trainer.callbacks.extend([Throughput(), progress, ScoringProgress(self.console), *best, last])  # type: ignore[attr-defined]
         for line in self.report.introduction():
             self.console.print(line, soft_wrap=True)
         if data.chunk is not None:
             how = self.train.backpropagation
-            self.console.print(f"read by chunks of {data.chunk:,} bases, {how} gradients")
+            graphs = ", by CUDA graphs" if self._by_graphs else ""
+            self.console.print(f"read by chunks of {data.chunk:,} bases, {how} gradients{graphs}")
 
         began = time.perf_counter()
         if self.fit is not None:
@@ -212,7 +218,7 @@ class Run:
             for finish in self.finishers:
                 finish(self.model)
             save_trained(self.model, folder / "model", trainer.is_global_zero)
-            with one_line_if_lost(last.path), self.console.status("scoring the held-out data"):
+            with one_line_if_lost(last.path):
                 outcomes = self._score(task)
         finally:
             last.restore_signals()
@@ -257,9 +263,12 @@ class Run:
         for place in (self.folder, checkpoints):
             remove_leftovers(place)
         (checkpoints / NEXT).unlink(missing_ok=True)  # it never became the last
-        if self.configuration is not None:
-            with replacing(self.folder / "config.yaml") as beside:
-                beside.write_text(self.configuration, encoding="utf-8", errors="surrogateescape")
+        texts = {} if self.configuration is None else {"config.yaml": self.configuration}
+        for name, text in {**texts, **self.notes}.items():
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as beside:
+                beside.write_text(text, encoding="utf-8", errors="surrogateescape")
         for row in earlier:
             step = int(row.pop("step"))
             row |= {name: int(row[name]) for name in ("epoch",) if name in row}

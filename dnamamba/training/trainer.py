@@ -33,7 +33,7 @@ def build_trainer(
     loggers: Sequence[Logger] = (),
     callbacks: Sequence[lightning.Callback] = (),
 ) -> lightning.Trainer:
-    """The trainer of a run in `folder`; one of its batches is an optimiser step.
+    """Return the trainer of a run in `folder`; one of its batches is an optimiser step.
 
     Args:
         config: the `trainer` group.
@@ -106,7 +106,7 @@ def build_trainer(
 
 
 def _starter(trainer: TrainerConfig) -> list[ClusterEnvironment]:
-    """Who starts the processes of a run inside a SLURM job; elsewhere Lightning finds out by itself.
+    """Return what starts the processes in a SLURM job; elsewhere Lightning finds out by itself.
 
     It goes by the tasks that the job asked for: without srun, it would wait for them forever. And in a job
     called `bash` or `interactive`, as salloc's is, it would take each of srun's processes for another run.

@@ -11,7 +11,7 @@ from dnamamba.commands.experiments import conf_dir
 from dnamamba.commands.help import opening, page, settings
 from dnamamba.config import composed
 
-NAMES = [name for name in COMMANDS if name != "info"]
+NAMES = [name for name in COMMANDS if name not in ("info", "prepare")]  # which have no configuration
 FILES = sorted(path for path in conf_dir().rglob("*.yaml") if "experiment" not in path.parts)
 
 

@@ -2,8 +2,10 @@
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from dnamamba.commands.mistakes import one_line
 from dnamamba.commands.overrides import as_typed, map_keys
 from dnamamba.config import _check_names, _check_no_empty, composed
 from dnamamba.errors import UserError
@@ -31,6 +33,13 @@ from dnamamba.errors import UserError
         ("fasta=it's.fa", "it's.fa"),
         ("fasta=end\\", "end\\"),
         ("fasta='as before'", "as before"),
+        ("hydra.run.dir=runs/a (1)", "runs/a (1)"),
+        ("data.species.human=~/a (1).fa", "~/a (1).fa"),
+        (
+            "data.species={human: a (1).fa, ape: [b, c (d).fa], x: null}",
+            {"human": "a (1).fa", "ape": ["b", "c (d).fa"], "x": None},
+        ),
+        ("data.classes={a: 1.10}", {"a": "1.10"}),
         ("train.seed=12", 12),
     ],
 )
@@ -96,3 +105,12 @@ def test_single_name_is_a_list_of_one() -> None:
 
 def test_keys_of_a_map_are_read_as_written() -> None:
     assert map_keys("{0: a.fa, 1_2: [b.fa, c.fa], x: 3}") == ["0", "1_2", "x"]
+
+
+def test_what_hydra_cannot_read_is_shown_quoted() -> None:
+    with pytest.raises(HydraException) as error:
+        composed("pretrain", ["logger.name=runs (1)/a"])
+    assert one_line(error.value) == (
+        "logger.name: Hydra's grammar does not take 'runs (1)/a' as text; write \"logger.name='runs (1)/a'\""
+    )
+    composed("pretrain", ["logger.name='runs (1)/a'"])

@@ -1,12 +1,15 @@
 """A file that is not there: what its name may have been meant for."""
 
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
 from dnamamba import UserError
-from dnamamba.commands.paths import check_paths
+from dnamamba.commands.paths import check_given, check_paths
+from dnamamba.config import composed
 
 
 def test_a_folder_called_like_home_is_told_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,3 +31,71 @@ def test_a_name_of_the_hub_is_not_taken_for_a_missing_folder(
     (tmp_path / "runs").mkdir()
     with pytest.raises(UserError, match=r"^model: no model at runs/first"):
         check_paths(OmegaConf.create({"model": "runs/first"}), "model")
+
+
+def test_every_file_of_a_map_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "genome (1).fa").write_text(">a\nACGT\n")
+    species = {"human": "genome (1).fa", "mouse": ["genome (1).fa", "genome (2).fa"], "cow": None}
+    config = OmegaConf.create({"data": {"species": species}})
+    said = r"^data\.species\.mouse: no such file, genome \(2\)\.fa; did you mean genome \(1\)\.fa\?$"
+    with pytest.raises(UserError, match=said):
+        check_paths(config, "data.species")
+
+
+def test_last_and_auto_are_not_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for word in ("last", "auto"):
+        check_paths(OmegaConf.create({"ckpt_path": word}), "ckpt_path")
+    with pytest.raises(UserError, match=r"^ckpt_path: no such file, first"):
+        check_paths(OmegaConf.create({"ckpt_path": "first"}), "ckpt_path")
+
+
+@pytest.mark.parametrize(
+    ("command", "given"),
+    [
+        ("pretrain", ["data.fasta=absent.fa"]),
+        ("finetune", ["data.table=absent.fa"]),
+        ("predict", ["model=m", "out=o", "table=absent.fa"]),
+        ("embed", ["model=m", "out=o", "fasta=absent.fa"]),
+        ("score", ["out=o", "vcf=absent.fa"]),
+        ("tracks", ["model=m", "out=o", "fasta=absent.fa"]),
+        ("generate", ["out=o", "fasta=absent.fa"]),
+        ("export", ["model=absent.fa", "format=hf", "out=o"]),
+        ("benchmark", ["name=yeast_bits", "model=absent.fa"]),
+    ],
+)
+def test_a_wrong_name_is_told_before_torch_is_loaded(
+    command: str, given: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m").mkdir()
+    # What a command does once its files are there is to import its module of dnamamba.commands.
+    monkeypatch.setitem(sys.modules, f"dnamamba.commands.{command}", None)
+    run = import_module(f"dnamamba.{command}").run
+    with pytest.raises(UserError, match=r"absent\.fa"):
+        run(composed(command, given))
+
+
+@pytest.mark.parametrize(
+    ("command", "given", "missing"),
+    [
+        ("predict", [], "model, out, fasta or table"),
+        ("predict", ["table=t.csv"], "model, out"),
+        ("score", ["model=m"], "out, vcf or region"),
+        ("generate", ["prompt=A"], "out"),
+        ("generate", [], "out, prompt or fasta"),
+        ("embed", [], "fasta, model, out"),
+        ("export", ["out=o"], "format, model"),
+        ("benchmark", [], "name"),
+        ("pretrain", ["data=hg38"], "data.fasta, data.intervals"),
+    ],
+)
+def test_missing_settings_are_named_together(command: str, given: list[str], missing: str) -> None:
+    with pytest.raises(UserError) as error:
+        import_module(f"dnamamba.{command}").run(composed(command, given))
+    assert str(error.value) == f"{missing}: must be given"
+
+
+def test_one_of_several_is_left_to_the_command() -> None:
+    check_given(composed("score", ["out=o"]), ("vcf", "region"))

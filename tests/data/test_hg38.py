@@ -44,6 +44,10 @@ def test_the_splits_keep_the_order_of_the_rows(tmp_path):
         ("chr1\t1\t2\t\n", "row 4: no 4th column"),
         ("chr1\t1\t2\tdev\n", "row 4: 'dev' is not a split; the 4th column must be train, valid or test"),
         ("chr1\t2\t2\ttrain\n", "row 4: '2' to '2' is not a range"),
+        (
+            "chr1\t1\t30\ttrain\t0\t+\t1\t30\t0\t2\t5,5\t0,20\n",
+            r"row 4: the blocks of a BED12 are not read \(got 2\)",
+        ),
         ("chr3\t1\t2\ttrain\n", "row 4: no record 'chr3'; did you mean .*chr1"),
         ("chr2\t90\t501\ttrain\n", "row 4: chr2 ends at 500 and the interval at 501"),
         ("chr1\t99\t150\tvalid\n", "row 4: chr1:99-150 is for valid and shares bases with row 1, .* train"),

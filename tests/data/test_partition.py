@@ -1,5 +1,6 @@
 """Splits, sequences on both sides of one, and labels as numbers."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,44 @@ def test_hash_gives_shares_and_keeps_twins_together() -> None:
     assert np.array_equal(again.numbers[::-1], split.numbers[:4000])
 
 
+def labelled(sequences: list[str], labels: list[str], splits: list[str] | None = None) -> Examples:
+    return replace(build(sequences, splits), labels=labels)
+
+
+def test_stratified_hash_holds_out_the_same_share_of_each_label() -> None:
+    sequences, labels = random_sequences(1034), ["a"] * 1000 + ["b"] * 30 + ["c"] * 4
+    split = split_of(labelled(sequences, labels), stratify=True)
+    assert split.how == "a hash of the sequence, within each label"
+    found = {
+        name: np.bincount(split.numbers[np.array(labels) == name], minlength=3).tolist() for name in "abc"
+    }
+    assert found == {"a": [500, 200, 300], "b": [15, 6, 9], "c": [2, 1, 1]}
+    again = split_of(labelled(sequences[::-1], labels[::-1]), stratify=True)
+    assert np.array_equal(again.numbers[::-1], split.numbers)
+
+
+def test_stratified_hash_keeps_twins_together_whatever_their_labels() -> None:
+    sequences = random_sequences(100)
+    twins = [*sequences, *(reverse_complement(s) for s in sequences)]
+    split = split_of(labelled(twins, ["a", "b"] * 50 + ["b", "a"] * 50), stratify=True)
+    assert np.array_equal(split.numbers[:100], split.numbers[100:])
+    assert np.bincount(split.numbers).tolist() == [100, 40, 60]
+
+
+def test_stratified_hash_cuts_only_what_the_files_lack() -> None:
+    given_ = ["train"] * 20 + ["test"] * 2
+    split = split_of(
+        labelled(random_sequences(22), ["a"] * 10 + ["b"] * 10 + ["a", "b"], given_), stratify=True
+    )
+    assert (split.numbers[20:] == 2).all()
+    assert [
+        np.bincount(part, minlength=3).tolist() for part in (split.numbers[:10], split.numbers[10:20])
+    ] == [
+        [8, 2, 0],
+        [8, 2, 0],
+    ]
+
+
 def test_splits_as_given_and_one_that_is_missing() -> None:
     given_ = ["train"] * 300 + ["Test"] * 2
     split = split_of(build(random_sequences(302), given_))
@@ -85,7 +124,7 @@ def test_groups_go_before_the_files_own_split() -> None:
 @pytest.mark.parametrize(
     ("examples", "changes", "message"),
     [
-        (build(["AC", "GT"], ["train", "tset"]), {}, "sequence s1: split 'tset' is none of train, training"),
+        (build(["AC", "GT"], ["train", "tset"]), {}, "sequence s1: split: expected one of train, training"),
         (build(["AC", "GT"]), {"valid": ["chr1"]}, "data.valid and data.test name groups, but the data has"),
         (
             build(["AC", "GT"], groups=["chr1", "chr2"]),
@@ -160,7 +199,7 @@ def test_numbers() -> None:
     ("reads", "labels", "declared", "message"),
     [
         ("ranking", "aabbab", None, "a head reads one of class, labels, number, not 'ranking'"),
-        ("class", "aaaaaa", None, "there is one class only, a: nothing to tell apart"),
+        ("class", "aaaaaa", None, "only one class, a: a classification needs two or more"),
         ("class", "aaabab", ["a", "c"], "sequence s3: unknown label 'b'; the labels are a, c"),
         ("class", "ababab", ["a", "b", "a"], "data.label_names has a name twice: a, b, a"),
         (

@@ -8,7 +8,8 @@ import pytest
 
 from dnamamba import UserError
 from dnamamba.data.intervals import Interval
-from dnamamba.data.regions import RegionsConfig, read_regions
+from dnamamba.data.regions import RegionsConfig, parse_region, read_regions
+from dnamamba.data.synonyms import Synonyms
 
 LENGTHS = {"chr1": 1000, "chr2": 500, "chrM": 60}
 GFF3 = """##gff-version 3
@@ -131,6 +132,12 @@ def test_unknown_records_are_skipped_and_counted_when_asked(tmp_path: Path) -> N
         ("a.gff3", GFF3.replace("450", "501"), {"feature": "gene"}, "row 7: ends at 501, but record chr2"),
         ("a.gff3", GFF3.replace("ID=gene:B", "gene B"), {"feature": "gene"}, "row 7: .* is not an attribute"),
         ("a.gtf", GTF.replace("level 2;", 'level "2'), {"feature": "gene"}, "row 2: .* not an attribute"),
+        (
+            "a.bed",
+            "chr1\t0\t30\tx\t0\t+\t0\t30\t0\t2\t5,5\t0,25\n",
+            {},
+            r"row 1: the blocks of a BED12 are not read \(got 2\); give a row per block",
+        ),
         ("a.bed", "chr1\t0\t9\n", {"feature": "gene"}, r"\S+a\.bed is a BED, without features"),
         ("a.bed", "chr1\t0\t9\n", {"upstream": 5}, "row 1: no base is upstream of it; chr1 ends there"),
     ],
@@ -156,3 +163,20 @@ def test_what_can_not_be_read_is_one_line(
 def test_settings_out_of_range_are_named(how: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         RegionsConfig(**how)
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("chr1:11-20", ("chr1", 10, 20)),
+        ("1:11-20", ("chr1", 10, 20)),
+        ("NC_000002.12:1-5", ("chr2", 0, 5)),
+        ("MT", ("chrM", 0, 60)),
+    ],
+)
+def test_a_typed_region_is_found_by_synonyms(text: str, place: tuple[str, int, int]) -> None:
+    synonyms = Synonyms(LENGTHS)
+    assert parse_region(text, LENGTHS, synonyms) == Interval(*place)
+    assert list(synonyms.used.values()) == ([] if text.startswith("chr") else [place[0]])
+    with pytest.raises(UserError, match="region '1:11-2000': chr1 has bases 1 to 1,000"):
+        parse_region("1:11-2000", LENGTHS)

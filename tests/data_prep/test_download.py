@@ -1,10 +1,14 @@
 import gzip
+import hashlib
 import os
+import sys
+from urllib.parse import urlsplit
 
 import pytest
 
 from data_prep import download, sources
 from data_prep.lock import LOCK_NAME
+from dnamamba.commands import entry
 
 from .server import serving
 
@@ -84,6 +88,55 @@ def test_an_interrupt_keeps_what_there_is(servers, tmp_path, capsys, monkeypatch
     monkeypatch.setattr(download, "fetch", original)
     assert download.main(["tiny", "--out", str(tmp_path)]) == 0
     assert servers[0].requests == [None, "bytes=20-"]
+
+
+def test_files_brought_from_elsewhere_are_verified_and_prepared(servers, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(download, "LIST_OF", {urlsplit(servers[1].url).netloc: "md5sum.txt"})
+    assert download.main(["tiny", "--out", str(tmp_path), "--list"]) == 0
+    folder, printed = tmp_path / "tiny", capsys.readouterr().out
+    assert not folder.exists()
+    for said in (
+        f"  {folder}/one.fa.gz\n    from      {servers[0].url}/one.fa.gz\n",
+        f"    size      {len(FASTA):,} bytes\n",
+        f"  {folder}/md5sum.txt\n    from      {servers[1].url}/md5sum.txt, by which the file is verified",
+    ):
+        assert said in printed
+    folder.mkdir()
+    (folder / "one.fa.gz").write_bytes(FASTA)
+    (folder / "sequences.bed").write_bytes(BED[:-1])
+    (folder / "md5sum.txt").write_text(f"{hashlib.md5(BED).hexdigest()}  ./sequences.bed\n")
+    assert download.main(["tiny", "--out", str(tmp_path)]) == 1
+    assert f"is in {folder}/md5sum.txt; delete it to download it again" in capsys.readouterr().err
+    (folder / "sequences.bed").write_bytes(BED)
+    assert download.main(["tiny", "--out", str(tmp_path)]) == 0
+    assert (folder / "tiny.bed").read_text().startswith("chr1\t0\t5\ttrain\n")
+    assert [server.requests for server in servers] == [[], []]
+
+
+def test_every_published_file_is_listed(capsys):
+    assert download.main(["--list"]) == 0
+    printed = capsys.readouterr().out
+    for source in sources.load_sources().values():
+        for file in source.files:
+            assert f"genomes/{source.name}/{file.name}\n    from      {file.url}\n" in printed
+            for known in filter(None, (file.md5, file.sha256)):
+                assert known in printed
+
+
+def test_prepare_is_a_command_of_dnamamba(servers, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["dnamamba", "prepare"])
+    with pytest.raises(SystemExit) as stop:
+        entry.main()
+    assert (stop.value.code, capsys.readouterr().err) == (
+        1,
+        "error: NAME: must be given; it is one of tiny\n",
+    )
+
+
+def test_a_failed_download_leaves_no_folder(servers, tmp_path, capsys):
+    servers[0].script = [404]
+    assert download.main(["tiny", "--out", str(tmp_path / "new")]) == 1
+    assert not (tmp_path / "new").exists()
 
 
 def test_an_unknown_genome_lists_the_known(servers, capsys):

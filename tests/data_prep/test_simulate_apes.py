@@ -245,7 +245,10 @@ def test_fasta_of_n_or_of_scraps_leaves_nothing(tmp_path):
         simulate(tmp_path / "out", fasta=write_fasta(tmp_path / "n.fa", {"a": empty}))
     with pytest.raises(UserError, match=r"short\.fa: no record has 1,000 bases"):
         simulate(tmp_path / "out", fasta=write_fasta(tmp_path / "short.fa", {"a": random_ids(999)}))
-    assert not list((tmp_path / "out").glob("*"))
+    with pytest.raises(UserError, match=r"short\.fa: no record has 1,000 bases"):
+        simulate(tmp_path / "new" / "out", fasta=tmp_path / "short.fa")
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(

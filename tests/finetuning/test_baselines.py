@@ -144,7 +144,7 @@ def scores(right: int, of: int = 200) -> Scored:
             "accuracy: the model is better than every baseline, by 0.1500 over words (0.9000 against 0.7500",
         ),
         (100, "accuracy: a baseline is better than the model: words, by 0.2500 (0.5000 against 0.7500"),
-        (151, "accuracy: the model and words can't be told apart (0.7550 against 0.7500"),
+        (151, "accuracy: the model and words do not differ significantly (0.7550 against 0.7500"),
     ],
 )
 def test_the_verdict_names_the_winner(right: int, words: str) -> None:

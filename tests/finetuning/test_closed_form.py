@@ -166,7 +166,7 @@ def test_refit_adds_validation_sequences_for_test_and_model(
         ([*CLOSED, "ckpt_path=last"], "ckpt_path: task.fit=closed leaves no checkpoint to resume from"),
         (
             [*CLOSED, "trainer.devices=2", "trainer.strategy=ddp"],
-            "task.fit=closed is of one process, not of 2",
+            "task.fit=closed: runs in one process (got 2)",
         ),
     ],
 )

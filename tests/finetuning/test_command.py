@@ -45,8 +45,8 @@ def test_two_processes_equal_one_and_run_labels_sequences(folder: Path) -> None:
     (made,) = (folder / RUNS).iterdir()
     for name in ("model", "metrics.json", "predictions.tsv", "confusion_matrix.png", "learning_curve.png"):
         assert str(made / name) in done.stdout
-    both = run(folder, *own, "trainer.devices=2", "trainer.strategy=ddp", "hydra.run.dir=both")
-    assert both.returncode == 0, both.stderr
+    done = processes.run_two("dnamamba.finetune", *own, "hydra.run.dir=both", folder=folder)
+    assert done.returncode == 0, done.stderr
     expected = predictions(folder / made)
     assert predictions(folder / "both") == pytest.approx(expected, abs=2e-3)
 

@@ -57,7 +57,7 @@ GOOD = ("ACGTA,a,train", "ACGTC,b,train", "ACGTG,a,valid", "ACGTT,b,valid", "ACG
         ),
         (
             lambda d: ["task.monitor=luck"],
-            "task.monitor=luck is none of loss, accuracy, f1, mcc, auroc, aup",
+            "task.monitor: expected one of loss, accuracy, f1, mcc, auroc, aup",
         ),
         (
             lambda d: ["task.class_weights=heavy"],

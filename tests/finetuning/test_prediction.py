@@ -49,7 +49,7 @@ def test_new_sequences_however_long(
             [],
             "2 letter(s) are not nucleotide codes, the first is 'E' at position 3 of",
         ),
-        (">a\nACGT\n", "source", [], "is a pretrained model that answers no question: fine-tune it first"),
+        (">a\nACGT\n", "source", [], "is a pretrained model without a head: fine-tune it first"),
         (None, "run", [], "mode=predict needs data.fasta=FILE, the sequences to label"),
         (None, "run", ["data=species"], "to label, and data=labelled, the data group that has it"),
         (">a\nACGT\n", "run", ["data.batch_size=abc"], "data.batch_size: Value 'abc'"),

@@ -107,7 +107,7 @@ def test_what_can_not_be_asked_is_one_line() -> None:
         Answers(three).label_number()
     with pytest.raises(UserError, match=r"^batch_size: must be at least 1 \(got 0\)"):
         dnamamba.predict(three, ["ACGT"], batch_size=0)
-    with pytest.raises(UserError, match="pretrained model that answers no question"):
+    with pytest.raises(UserError, match="pretrained model without a head"):
         dnamamba.predict(LanguageModel(MambaConfig(8, 1)), ["ACGT"])  # type: ignore[arg-type]
     torch.nn.init.constant_(three.head.bias, float("inf"))
     with pytest.raises(UserError, match=r"^0:1-4: the model computes values that are not finite"):

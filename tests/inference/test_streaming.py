@@ -1,8 +1,5 @@
 """A record read in pieces equals one forward pass, in both directions, and costs no memory for its length."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -12,6 +9,7 @@ from hypothesis import strategies as st
 from dnamamba import LanguageModel, UserError, get_alphabet
 from dnamamba.inference.streaming import Reader, fetched
 from dnamamba.models.reading import spans
+from tests import processes
 
 from .conftest import random_dna
 
@@ -128,6 +126,7 @@ print(peak() - before)
 
 def test_memory_does_not_grow_with_length() -> None:
     """Eight times the bases. One pass over all of them would hold 300 MiB, its hidden states alone 32."""
-    done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
+    done = processes.run("-c", MEMORY)
+    assert done.returncode == 0, done.stderr
     kilobytes = int(done.stdout)
     assert kilobytes < 24 << 10, f"{kilobytes / 1024:.1f} MiB more"

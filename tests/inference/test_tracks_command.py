@@ -1,7 +1,5 @@
 """`python -m dnamamba.tracks`: what a bigWig holds, read by two libraries; nothing half-written."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import dnamamba
 from dnamamba import UserError, optional
 from dnamamba.inference.bigwig import bigwig
 from dnamamba.tracks import run
+from tests import processes
 
 
 @pytest.fixture
@@ -74,6 +73,10 @@ def test_regions_in_any_order(
         (("out=", "quantity=both"), "out: is empty; give a path"),
         (("out=d/.bw", "quantity=both"), "out=d/.bw must be a file's name that ends in .bw"),
         (("out=there.bw",), "out=there.bw is there already; set overwrite=true"),
+        (
+            ("out=x.bw", "window=9"),
+            "is pretrained, and answers no question window by window (got 9); leave it out",
+        ),
         (("out=x.bw", "quantity=surprise"), "quantity must be one of log_likelihood, entropy, both"),
         (("out=x.bw", "strand=-"), "strand must be one of forward, both"),
         (
@@ -133,7 +136,7 @@ except UserError as error:
 def test_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, bases: int) -> None:
     """No file may grow over 12,000 bytes. At its end libBigWig says nothing, before it aborts."""
     out = tmp_path / "x.bw"
-    done = subprocess.run([sys.executable, "-c", FULL, str(out), str(bases)], capture_output=True, text=True)
+    done = processes.run("-c", FULL, str(out), str(bases))
     assert done.stdout.startswith(f"can't write {out}: ")
     assert done.stdout.endswith("is the disk full?\n")
     assert (done.stdout.count("\n"), done.stderr, done.returncode) == (1, "", 0)

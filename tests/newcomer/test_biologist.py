@@ -143,9 +143,14 @@ def test_embeddings_and_sliding_track_lie_in_place(shell: Shell, folder: Path, c
     assert found[0]["name"] == "gene:AT1G00000"
     assert np.isfinite([float(found[0][f"e{number}"]) for number in range(16)]).all()
     status, _, err = shell(
-        "predict model=tissue fasta=genome.fa.gz window=150 stride=50 label=leaf out=leaf.bw"
+        "tracks model=tissue fasta=genome.fa.gz window=150 stride=50 label=leaf out=leaf.bw"
     )
     assert status == 0, err
+    status, _, err = shell(
+        "predict model=tissue fasta=genome.fa.gz window=150 stride=50 label=leaf out=same.bw"
+    )
+    assert status == 0, err
+    assert (folder / "same.bw").read_bytes() == (folder / "leaf.bw").read_bytes()
     big = pytest.importorskip("pyBigWig").open(str(folder / "leaf.bw"))
     gene = np.mean(big.values("Chr1", 400, 450))  # in the promoter of the first gene, of leaves
     other = np.mean(big.values("Chr1", 1400, 1450))  # of the third, of roots
@@ -167,7 +172,11 @@ def test_embeddings_and_sliding_track_lie_in_place(shell: Shell, folder: Path, c
         ("predict model=tissue fasta=genome.fa.gz bed=genes.gff3 out=x.tsv", "has gene (78), mRNA (78)"),
         (f"{PREDICT} data.max_length=9", "data.max_length: has no effect without mode=train"),
         (f"{PREDICT} decoder.strand=both", "decoder.strand: has no effect without mode=train"),
-        ("tracks model=tissue fasta=genome.fa.gz out=x.bw", "dnamamba predict window="),
+        ("tracks model=tissue fasta=genome.fa.gz out=x.bw", "window: tissue is fine-tuned, and answers for"),
+        (
+            "tracks model=tissue fasta=genome.fa.gz out=x.bw window=99 quantity=entropy",
+            "quantity: tissue is fine-tuned, and its track is of its answer (got entropy); leave it out",
+        ),
     ],
 )
 def test_a_slip_is_one_line_with_the_remedy(shell: Shell, classifier: Path, line: str, said: str) -> None:

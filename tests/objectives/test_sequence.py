@@ -83,8 +83,16 @@ def test_meter_scores_all_batches_in_example_order(decoder: DecoderConfig, sizes
     ("decoder", "task", "message"),
     [
         (NUMBER, {"label_smoothing": 0.1}, "task.label_smoothing: a regression has no labels to smooth"),
-        (NUMBER, {"monitor": "auroc"}, "task.monitor=auroc is none of loss, pearson, spearman, r2, rmse"),
-        (ABC, {"monitor": "r2"}, "task.monitor=r2 is none of loss, accuracy, f1, mcc, auroc, auprc"),
+        (
+            NUMBER,
+            {"monitor": "auroc"},
+            "task.monitor: expected one of loss, pearson, spearman, r2, rmse (got auroc)",
+        ),
+        (
+            ABC,
+            {"monitor": "r2"},
+            "task.monitor: expected one of loss, accuracy, f1, mcc, auroc, auprc (got r2)",
+        ),
     ],
 )
 def test_settings_that_the_head_does_not_have(

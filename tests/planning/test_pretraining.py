@@ -170,6 +170,19 @@ def test_the_longest_context_of_the_paper(planned: Configure) -> None:
     assert made.device == "h200"
 
 
+def test_a_plan_for_the_cpu_names_it(capsys: pytest.CaptureFixture[str]) -> None:
+    cfg = composed("plan", ["model=paper_1m4", "data.max_length=1024"])
+    made = plan_pretraining(cfg)
+    # float32, nothing fused: 27.5 bytes of each of 12 blocks and 50 more, times 256 channels.
+    bases = 16 * 1024
+    expected = 16 * made.parameters + bases * (256 * (27.5 * 12 + 50) + 3)
+    assert made.memory_gib == pytest.approx(expected / GIB)
+    assert (made.device, made.seconds) == ("CPU", None)
+    print_plan(cfg)
+    assert "estimated on 1 x CPU: 1.5 GiB each, time not measured" in capsys.readouterr().out
+    assert plan_pretraining(composed("plan", ["plan.device=h200"])).device == "h200"
+
+
 @pytest.mark.parametrize("name", [name for name in experiment_names() if not name.startswith("apes/")])
 def test_every_experiment_can_be_planned(planned: Configure, name: str, tmp_path: Path) -> None:
     index = tmp_path / "hg38.fa.fai"

@@ -224,7 +224,7 @@ def test_mistakes_are_one_line(model: LanguageModel, tmp_path: Path, users: Path
             lambda: run_benchmark(ShortBits(), model, tmp_path / "r", device="tpu"),
         ),
         (
-            r"Wrong\.metric: .*\(got 'speed'\); choose of accuracy",
+            r"Wrong\.metric: .*\(got 'speed'\); choose one of accuracy",
             lambda: run_benchmark(Wrong(), model, tmp_path / "r", device="cpu", quiet=True),
         ),
     ):

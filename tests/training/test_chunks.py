@@ -1,8 +1,6 @@
 """Gradients by chunks are those of the whole sequence, whatever the chunk."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import contextmanager
 
@@ -16,6 +14,7 @@ from dnamamba.models import LanguageModel, MambaBackbone, MambaConfig
 from dnamamba.models.chunk_pooling import PoolingWeights, pooled
 from dnamamba.models.pooling import base_table, pool
 from dnamamba.training.chunks import chunked_backward, spans_of
+from tests import processes
 
 CONFIG = MambaConfig(d_model=16, n_layer=3)
 LENGTH = 150
@@ -117,7 +116,7 @@ def test_pooled_gradients_equal_the_whole_step(mode: str, chunk: int) -> None:
     loss = loss_of(pool(mode, model(tokens).hidden, bases, lengths))
     loss.backward()
     expected = gradients_of(model, head)
-    weights = PoolingWeights(mode, bases, lengths)
+    weights = PoolingWeights(mode, bases, lengths, torch.float64)
     found = chunked_backward(model, tokens, chunk, weights, pooled, loss_of)
     assert found.item() == pytest.approx(loss.item(), rel=1e-12)
     check_equal(gradients_of(model, head), expected, 1e-12)
@@ -209,7 +208,7 @@ def test_a_frozen_model_is_read_once() -> None:
     model, head = Counting(language_model().backbone.requires_grad_(False)), nn.Linear(16, 1).double()
     tokens = windows()[:, :-1]
     lengths, bases = torch.tensor([150, 97, 2]), base_table("dna")[tokens.long()]
-    weights = PoolingWeights("mean", bases, lengths)
+    weights = PoolingWeights("mean", bases, lengths, torch.float64)
 
     def loss_of(vector: Tensor) -> Tensor:
         return head(vector).square().sum()
@@ -317,9 +316,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 def peak_memory(length: int, chunk: int) -> int:
     """What a step adds to the peak of a process of its own, in the unit of the platform."""
-    # Through a shell: Linux counts in a process's peak what its parent held when it was forked.
-    command = ["sh", "-c", '"$@"; exit $?', "sh", sys.executable, "-c", MEMORY, str(length), str(chunk)]
-    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    done = processes.run("-c", MEMORY, str(length), str(chunk))
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout)
 
 
 def test_memory_follows_the_chunk_and_not_the_length() -> None:

@@ -1,10 +1,6 @@
 """Too little memory, disk or shared memory, and devices that are not there, are one line."""
 
 import errno
-import os
-import resource
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +12,7 @@ from omegaconf import DictConfig
 from dnamamba import UserError
 from dnamamba.commands.pretrain import pretrain
 from dnamamba.shortages import shortage
+from tests import processes
 
 
 def raised(call: Callable[[], object]) -> BaseException:
@@ -95,20 +92,13 @@ def test_missing_devices_and_strategies_are_refused(
 
 
 def test_a_command_without_memory_ends_in_one_line(genome: Path, tmp_path: Path) -> None:
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
-
-    found = subprocess.run(
-        [
-            *(sys.executable, "-m", "dnamamba.pretrain", f"data.fasta={genome}", "data.valid=[two]"),
-            *("data.test=[three]", "model.d_model=100000", "model.n_layer=1"),
-            f"hydra.run.dir={tmp_path / 'run'}",
-        ],
-        capture_output=True,
-        text=True,
-        preexec_fn=limit,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        check=False,
+    program = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))\n"
+        "from dnamamba.pretrain import main; sys.argv[0] = 'dnamamba-pretrain'; main()"
+    )
+    found = processes.run(
+        *("-c", program, f"data.fasta={genome}", "data.valid=[two]", "data.test=[three]"),
+        *("model.d_model=100000", "model.n_layer=1", f"hydra.run.dir={tmp_path / 'run'}"),
     )
     assert found.returncode == 1
     assert found.stderr.startswith("dnamamba: error: too little memory (")

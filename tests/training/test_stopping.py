@@ -1,8 +1,7 @@
 """A run that is asked to end before its processes are there, by its terminal, or by who reads its output."""
 
+import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -16,6 +15,7 @@ from omegaconf import DictConfig
 from dnamamba.commands.pretrain import pretrain
 from dnamamba.errors import Interrupted
 from dnamamba.objectives.next_base import NextBase
+from tests.processes import Command
 
 TINY = (
     "model.d_model=8",
@@ -32,14 +32,9 @@ TINY = (
 )
 
 
-def start(genome: Path, folder: Path, *more: str, **how: object) -> subprocess.Popen:
-    command = [sys.executable, "-m", "dnamamba.pretrain", f"data.fasta={genome}", *TINY, *more]
-    return subprocess.Popen(
-        [*command, "data.valid=[two]", "data.test=[three]", f"hydra.run.dir={folder}"],
-        stderr=subprocess.PIPE,
-        text=True,
-        **how,
-    )
+def start(genome: Path, folder: Path, stdout: int, *more: str) -> Command:
+    held_out = ("data.valid=[two]", "data.test=[three]", f"hydra.run.dir={folder}")
+    return Command("dnamamba.pretrain", f"data.fasta={genome}", *TINY, *more, *held_out, stdout=stdout)
 
 
 def wait_for(path: Path, text: str = "") -> None:
@@ -51,26 +46,27 @@ def wait_for(path: Path, text: str = "") -> None:
 
 
 def test_absent_machine_is_named_and_not_awaited(genome: Path, tmp_path: Path) -> None:
-    with (
-        (tmp_path / "out").open("w") as out,
-        start(genome, tmp_path / "run", "trainer.num_nodes=2", stdout=out) as run,
-    ):
-        wait_for(tmp_path / "out", "waiting for 1 other machine(s) at 127.0.0.1:")
-        time.sleep(2)
-        run.terminate()
-        assert run.wait(20) == 143
-        assert "stopped by SIGTERM before every process was there" in run.stderr.read()
+    with (tmp_path / "out").open("w") as out:
+        run = start(genome, tmp_path / "run", out.fileno(), "trainer.num_nodes=2")
+    wait_for(tmp_path / "out", "waiting for 1 other machine(s) at 127.0.0.1:")
+    time.sleep(0.5)  # until it waits, which it says before
+    run.send_signal(signal.SIGTERM)
+    error = run.communicate()[1]
+    assert run.returncode == 143
+    assert "stopped by SIGTERM before every process was there" in error
     assert not (tmp_path / "run" / ".lock").exists()
 
 
 def test_a_closed_output_leaves_a_checkpoint(genome: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     last = folder / "checkpoints" / "last.ckpt"
-    with start(genome, folder, "train.max_steps=1000", stdout=subprocess.PIPE) as run:
-        wait_for(folder / "metrics.csv", "\n0,3")
-        run.stdout.close()  # the next line that it prints, every 100 steps, finds no reader
-        assert run.wait(60) == 128 + signal.SIGHUP
-        error = run.stderr.read()
+    reader, writer = os.pipe()
+    run = start(genome, folder, writer, "train.max_steps=1000")
+    os.close(writer)
+    wait_for(folder / "metrics.csv", "\n0,3")
+    os.close(reader)  # the next line that it prints, every 100 steps, finds no reader
+    error = run.communicate()[1]
+    assert run.returncode == 128 + signal.SIGHUP
     steps = torch.load(last, weights_only=True)["global_step"]
     assert f"stopped by SIGHUP after step {steps:,}; resume with ckpt_path={last}" in error
     assert 0 < steps < 1000

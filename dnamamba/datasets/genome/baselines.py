@@ -28,7 +28,14 @@ class Baselines:
         self.orders = orders
 
     def bits(self, names: Sequence[str], tiles: Windows, length: int, console: Console) -> dict[int, float]:
-        """Bits per base of each order on windows of `length` targets of the records `names`."""
+        """Return bits per base of each order on windows of `length` targets of the records `names`.
+
+        Args:
+            names: records of the split.
+            tiles: their windows.
+            length: targets of a window.
+            console: shows the progress.
+        """
         if not tiles.start.size or not self.orders:
             return {}
         with console.status("fitting Markov models"):

@@ -115,7 +115,7 @@ class GenomeConfig(DataConfig):
                 )
 
     def _check_whole_records(self) -> None:
-        """That nothing is set that only windows have."""
+        """Refuse settings that only windows have."""
         for key, value in (
             ("intervals", self.intervals),
             ("length_warmup.first_length", self.length_warmup.first_length),
@@ -170,7 +170,7 @@ class GenomeConfig(DataConfig):
         return self.valid_windows
 
     def splits(self, lengths: Mapping[str, int]) -> Splits:
-        """What trains, validates and tests, of a genome with records of these lengths.
+        """Choose the training, validation and test records, from the records' lengths.
 
         Raises:
             UserError: the interval file or the choice of records can't be used.
@@ -194,7 +194,7 @@ class GenomeConfig(DataConfig):
         return split_records(lengths, valid=valid, test=test, window=window)
 
     def samples_per_epoch(self, splits: Splits, length: int) -> int:
-        """Those of the training intervals, or as many random windows as fit in the training records."""
+        """Count the training intervals' samples, or the windows that fit in the training records."""
         if self.intervals is not None:
             return sum(samples_of(interval.length, length) for interval in splits.train)
         return max(1, sum(interval.length for interval in splits.train) // length)
@@ -208,10 +208,10 @@ class GenomeConfig(DataConfig):
         samples_per_epoch: Callable[[int], int],
         splits: Callable[[], Splits] | None = None,
     ) -> LengthSchedule:
-        """The stages of a run, each of `global_batch_size` * `max_length` bases per step; or one of records.
+        """Return the stages, each of `global_batch_size` * `max_length` bases per step; or one of records.
 
         Args:
-            global_batch_size: windows of `max_length`, or records, a step.
+            global_batch_size: windows of `max_length`, or records, per step.
             max_steps: the end of the run; None ends it with the last stage.
             world_size: number of processes.
             samples_per_epoch: of a length; asked for windows only.
@@ -251,7 +251,12 @@ class GenomeConfig(DataConfig):
     def planned(
         self, *, global_batch_size: int, max_steps: int | None, world_size: int, training_segments: int
     ) -> LengthSchedule:
-        """The stages of a run, with no more of the genome than an index or an interval file."""
+        """Return the stages of a run, with no more of the genome than an index or an interval file.
+
+        Args:
+            global_batch_size, max_steps, world_size: as in `build`.
+            training_segments: of 2^17 bases, for an interval file that is missing.
+        """
         return self.schedule(
             global_batch_size=global_batch_size,
             max_steps=max_steps,
@@ -261,7 +266,7 @@ class GenomeConfig(DataConfig):
         )
 
     def _planned_samples(self, segments: int, length: int) -> int:
-        """Samples of an epoch by the interval file, by the FASTA's index, or by a number of segments."""
+        """Count the samples of an epoch, by the interval file, the FASTA's index or a number of segments."""
         if self.intervals is not None:
             if not Path(self.intervals).expanduser().is_file():
                 return segments * samples_of(SEGMENT_LENGTH, length)
@@ -269,7 +274,7 @@ class GenomeConfig(DataConfig):
         return self.samples_per_epoch(self.splits(self._index()), length)
 
     def _index(self) -> Mapping[str, int]:
-        """Bases of each record, of the genome in the package or by the FASTA's index.
+        """Return the bases of each record, of the package's genome or by the FASTA's index.
 
         Raises:
             UserError: there is no index.
@@ -292,7 +297,7 @@ class GenomeConfig(DataConfig):
 
 
 def sample_lengths(splits: Splits) -> list[int]:
-    """Targets of each training sample where whole records are samples, at least one.
+    """Return the targets of each training sample where whole records are samples, at least one.
 
     Raises:
         UserError: no record has two bases.
@@ -304,7 +309,7 @@ def sample_lengths(splits: Splits) -> list[int]:
 
 
 def _schedule_of_records(lengths: Sequence[int], sequences: int, max_steps: int | None) -> LengthSchedule:
-    """One stage of whole records with these numbers of targets."""
+    """Return one stage of whole records with these numbers of targets."""
     if max_steps is None:
         raise UserError(
             "train.max_steps: whole records are read again and again (got null); set a number of steps"

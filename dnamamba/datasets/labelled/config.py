@@ -55,6 +55,7 @@ class LabelledConfig(DataConfig):
     test: list[str] | None = None
     valid_fraction: float = 0.1
     test_fraction: float = 0.1
+    stratify: bool = False
     duplicates: str = "report"
     valid_examples: int = 1000
     num_workers: int = 0
@@ -129,6 +130,8 @@ class LabelledConfig(DataConfig):
         return one_stage(self._longest(), global_batch_size, max_steps)
 
     def _longest(self) -> int:
+        if self.max_length is None and not self.source:
+            return YEAST_WINDOW
         if self.max_length is None:
             raise UserError("data.max_length must be a number to plan with: how long may a sequence be?")
         return self.max_length

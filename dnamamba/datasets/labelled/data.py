@@ -59,6 +59,11 @@ class LabelledData(DataModule):
         self.alphabet = get_alphabet(config.alphabet)
         self.share = global_batch_size // world_size
         self._head = head_class(config.task, "data.task")
+        if config.stratify and self._head.reads == "number":
+            raise UserError(
+                f"data.stratify: data.task={config.task} has numbers, not labels to hold out by (got true); "
+                "leave it out"
+            )
         collector = Collector(self.alphabet)
         self._label = config.collect(collector)
         self._said = collector.notes
@@ -72,6 +77,7 @@ class LabelledData(DataModule):
             test=YEAST_TEST if own else config.test,
             valid_fraction=config.valid_fraction,
             test_fraction=config.test_fraction,
+            stratify=config.stratify,
         )
         self.shared = [
             *shared_sequences(self.examples, self.keys, self.split),
@@ -148,39 +154,39 @@ class LabelledData(DataModule):
         return int(lengths[0]) if lengths.size == 1 else None
 
     def decoder(self, mode: str) -> DecoderConfig:
-        """The question that the labels ask; a regression is scaled by its training targets."""
+        """Return the question that the labels ask; a regression is scaled by its training targets."""
         unit = self._head.unit(self.targets.values[self.rows["train"]])
         return DecoderConfig(self.config.task, self.targets.names, mode, *unit)
 
     def describe(self, step: int, index: Int64s) -> list[str]:
-        """Names of a step's training samples."""
+        """Return names of a step's training samples."""
         return self.names("train", self._stream().example_of(index))
 
     def names(self, split: str, index: Int64s) -> list[str]:
-        """Names of examples."""
+        """Return names of examples."""
         return [self.examples.names[example] for example in index.tolist()]
 
     def micro_batch(self, batch: Batch) -> int:
-        """`data.batch_size`."""
+        """Return `data.batch_size`."""
         return self.config.batch_size
 
     def train_dataloader(self) -> DataLoader:
-        """The stream of training batches, a step each, from the step that the trainer has come to."""
+        """Return the stream of training batches, a step each, from the step that the trainer has come to."""
         return self.loader(self._stream(), self.config.num_workers)
 
     def val_dataloader(self) -> DataLoader:
-        """Evenly spaced validation examples: enough to watch a run by."""
+        """Return evenly spaced validation examples, for validation during training."""
         rows = self.rows["valid"]
         number = min(self.config.valid_examples, rows.size)
         return self._held_out(rows[np.linspace(0, rows.size - 1, number).astype(np.int64)])
 
     def held_out_loaders(self) -> Iterator[tuple[str, DataLoader]]:
-        """Every validation example, then every test example."""
+        """Yield every validation example, then every test example."""
         for split in SPLITS[1:]:
             yield split, self._held_out(self.rows[split])
 
     def training_batches(self, most: int, bases: int) -> Iterator[Batch]:
-        """Each training example once, as those that are held out; of too many some, evenly spaced."""
+        """Yield each training example once, as those that are held out; of too many some, evenly spaced."""
         rows = self.rows["train"]
         lengths = np.minimum(self.examples.lengths[rows], self.crop.length)
         number = max(1, min(most, rows.size, int(bases / lengths.mean())))

@@ -84,7 +84,7 @@ class SpeciesConfig(DataConfig):
         if len(files) < 2:
             raise UserError(
                 f"data.species has FASTA files of {len(files)} species ({', '.join(files) or 'none'}); "
-                "telling species apart takes at least two: data.species.NAME=FILE"
+                "a classification needs at least two: data.species.NAME=FILE"
             )
         for key in ("valid_species", "test_species", "homology"):
             for name in getattr(self, key):
@@ -101,7 +101,7 @@ class SpeciesConfig(DataConfig):
         return tuple(self.files("species"))
 
     def files(self, key: str) -> dict[str, list[Path]]:
-        """FASTA files by species, of `species`, `valid_species` or `test_species`; one that is null is none.
+        """Return FASTA files by species, of `species`, `valid_species` or `test_species`, without null ones.
 
         Raises:
             UserError: something else than a path or a list of paths.
@@ -117,7 +117,10 @@ class SpeciesConfig(DataConfig):
         return found
 
     def schedule(self, *, global_batch_size: int, max_steps: int | None, world_size: int) -> LengthSchedule:
-        """The stages of a run, each of `global_batch_size` sequences per step.
+        """Return the stages of a run, each of `global_batch_size` sequences per step.
+
+        Args:
+            global_batch_size, max_steps, world_size: as in `build`.
 
         Raises:
             UserError: numbers that do not divide.
@@ -154,7 +157,7 @@ class SpeciesConfig(DataConfig):
     def planned(
         self, *, global_batch_size: int, max_steps: int | None, world_size: int, training_segments: int
     ) -> LengthSchedule:
-        """The stages of a run; no file is read."""
+        """Return the stages of a run; no file is read. See `DataConfig.planned`."""
         return self.schedule(global_batch_size=global_batch_size, max_steps=max_steps, world_size=world_size)
 
     @property

@@ -126,40 +126,40 @@ class SpeciesData(DataModule):
         return self.longest if len(self.schedule.stages) == 1 else None
 
     def decoder(self, mode: str) -> DecoderConfig:
-        """Which species?"""
+        """Return the head's configuration: a classification of species."""
         return DecoderConfig("classification", self.labels, mode)
 
     def describe(self, step: int, index: Int64s) -> list[str]:
-        """The regions of a step's training samples, by their numbers."""
+        """Return the regions of a step's training samples, by their numbers."""
         sampler = self.windows[self.schedule.stage_at(step).number]
         return sampler.regions(sampler.draw(index)[1])
 
     def names(self, split: str, index: Int64s) -> list[str]:
-        """The regions of the windows of a fixed set."""
+        """Return the regions of the windows of a fixed set."""
         return self.fixed[split].regions(self.fixed[split].draw(index)[1])
 
     def micro_batch(self, batch: Batch) -> int:
-        """How many windows a device takes at a time: the same bases at every length."""
+        """Return how many windows a device takes at a time: the same bases at every length."""
         config = self.config
         return rows_at_a_time(config.batch_size, config.max_length, batch["tokens"].shape[1], self.chunk)
 
     def train_dataloader(self) -> DataLoader:
-        """The stream of training batches, a step each, from the step that the trainer has come to."""
+        """Return the stream of training batches, a step each, from the step that the trainer has come to."""
         rank, world_size, step = self.place()
         stream = SpeciesStream(self.schedule, self.windows, rank=rank, world_size=world_size, start_step=step)
         return self.loader(stream, self.config.num_workers)
 
     def val_dataloader(self) -> DataLoader:
-        """The windows to watch a run by: all that validate."""
+        """Return the windows to watch a run by: all that validate."""
         return self._held_out("valid")
 
     def held_out_loaders(self) -> Iterator[tuple[str, DataLoader]]:
-        """The fixed windows of each split that is held out."""
+        """Yield the fixed windows of each split that is held out."""
         for split in self.fixed:
             yield split, self._held_out(split)
 
     def training_batches(self, most: int, bases: int) -> Iterator[Batch]:
-        """Training windows of the last stage, the first that a run at that length alone would read."""
+        """Yield training windows of the last stage, the first that a run at that length alone would read."""
         number = max(1, min(most, bases // self.longest))
         windows = SpeciesSet(
             self.windows[-1], np.arange(number, dtype=np.int64), batch_size=self.config.batch_size

@@ -21,7 +21,7 @@ from dnamamba.kernels.triton_math import sigmoid
 
 @triton.jit
 def locate(i_p, tiles, blocks):
-    """Program number -> (tile, block of positions, batch row)."""
+    """Turn a program's number into (tile, block of positions, batch row)."""
     return i_p % tiles, (i_p // tiles) % blocks, (i_p // tiles // blocks).to(tl.int64)
 
 
@@ -30,7 +30,7 @@ def load_inputs(
     p_x, p_first, stride_xt, t0, i_b, o_e, m_e, L, E,
     K: tl.constexpr, COUNT: tl.constexpr, HAS_FIRST: tl.constexpr,
 ):  # fmt: skip
-    """x at t0 - (K-1) and the COUNT - 1 positions after; before the sequence, the initial state or zero."""
+    """Load x at t0 - (K-1) and the COUNT - 1 positions after; before the sequence, the initial state or 0."""
     rows = ()
     for r in tl.static_range(COUNT):
         t = t0 + r - (K - 1)
@@ -44,7 +44,7 @@ def load_inputs(
 
 @triton.jit
 def load_weights(p_weight, p_bias, o_e, m_e, K: tl.constexpr, TILE: tl.constexpr, HAS_BIAS: tl.constexpr):
-    """The K taps as a tuple, and the bias."""
+    """Load the K taps as a tuple, and the bias."""
     taps = ()
     for k in tl.static_range(K):
         taps = taps + (tl.load(p_weight + o_e * K + k, mask=m_e, other=0.0).to(tl.float32),)

@@ -42,7 +42,13 @@ def causal_conv1d_triton(
 
 
 def last_inputs(x: Tensor, initial_state: Tensor | None, count: int) -> Tensor:
-    """The last `count` inputs, [B, count, E], the initial state's among them where L is short."""
+    """Return the last `count` inputs, [B, count, E], the initial state's among them where L is short.
+
+    Args:
+        x: [B, L, E].
+        initial_state: [B, K - 1, E], the inputs before x; None: zeros.
+        count: K - 1.
+    """
     length = x.shape[1]
     if length >= count:
         return x[:, length - count :].clone()
@@ -54,7 +60,15 @@ def last_inputs(x: Tensor, initial_state: Tensor | None, count: int) -> Tensor:
 def convolve(
     x: Tensor, weight: Tensor, bias: Tensor | None, initial_state: Tensor | None, silu: bool
 ) -> Tensor:
-    """y, [B, L, E]."""
+    """Return y, [B, L, E].
+
+    Args:
+        x: [B, L, E].
+        weight: [E, K].
+        bias: [E] or None.
+        initial_state: [B, K - 1, E] or None.
+        silu: whether SiLU follows.
+    """
     batch, length, channels = x.shape
     x, weight, bias, initial_state = _rows(x), weight.contiguous(), _dense(bias), _dense(initial_state)
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
@@ -79,7 +93,12 @@ def _convolve_fake(x, weight, bias, initial_state, silu):  # type: ignore[no-unt
 def convolve_backward(
     dy: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, initial_state: Tensor | None, silu: bool
 ) -> list[Tensor]:
-    """Gradients of x, weight, bias and initial_state; of what was not given, an empty tensor."""
+    """Return gradients of x, weight, bias and initial_state; of what was not given, an empty tensor.
+
+    Args:
+        dy: [B, L, E], the gradient of y.
+        x, weight, bias, initial_state, silu: as in `convolve`.
+    """
     batch, length, channels = x.shape
     taps = weight.shape[1]
     dtypes = [t.dtype if t is not None else x.dtype for t in (weight, bias, initial_state)]
@@ -125,7 +144,7 @@ def _convolve_backward_fake(dy, x, weight, bias, initial_state, silu):  # type: 
 def _first_gradient(
     dy: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, initial_state: Tensor, silu: bool
 ) -> Tensor:
-    """The gradient of the initial state: K-1 rows, which only the first K-1 positions see."""
+    """Return the gradient of the initial state: K-1 rows, which only the first K-1 positions see."""
     taps = weight.shape[1]
     seen = min(taps - 1, x.shape[1])
     rows = torch.cat([initial_state.float(), x[:, :seen].float()], dim=1)
@@ -160,7 +179,7 @@ _differentiable_convolution = differentiable(convolve, _setup_context, _backward
 
 
 def _rows(x: Tensor) -> Tensor:
-    """`x` with its last dimension dense, as the kernels read it."""
+    """Return `x` with its last dimension dense, as the kernels read it."""
     return x if x.stride(-1) == 1 else x.contiguous()
 
 

@@ -58,7 +58,7 @@ def mamba_block(
     ssm_state: Tensor | None = None,
     ranks: Ranks | None = None,
 ) -> Block:
-    """x + mixer(rms_norm(x)), with everything between recomputed in the backward but the scan's states.
+    """Compute x + mixer(rms_norm(x)); the backward recomputes everything but the scan's states.
 
     Between forward and backward it keeps `x` and one fp32 state of the scan every 64 positions. The backward
     runs the projections and the convolution again, not the scan.
@@ -79,5 +79,29 @@ def mamba_block(
     from .triton_op import mamba_block_triton
 
     return mamba_block_triton(
+        x, weights, eps=eps, dtype=dtype, conv_state=conv_state, ssm_state=ssm_state, ranks=ranks
+    )
+
+
+def mamba_block_after(
+    x: Tensor,
+    weights: BlockWeights,
+    *,
+    eps: float,
+    dtype: torch.dtype,
+    conv_state: Tensor | None = None,
+    ssm_state: Tensor | None = None,
+    ranks: Ranks | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return both states after the block, as `mamba_block` does, without its output and gradients.
+
+    It has no gate, no second sweep of the scan and no output projection.
+
+    Args:
+        x, weights, eps, dtype, conv_state, ssm_state, ranks: as in `mamba_block`.
+    """
+    from .triton_op import block_after
+
+    return block_after(
         x, weights, eps=eps, dtype=dtype, conv_state=conv_state, ssm_state=ssm_state, ranks=ranks
     )

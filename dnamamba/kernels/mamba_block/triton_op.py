@@ -13,7 +13,7 @@ from dnamamba.kernels.launch import launch, power_of_two
 from dnamamba.kernels.precision import without_autocast
 from dnamamba.kernels.ranks import Ranks, rows_before, rows_before_backward
 from dnamamba.kernels.selective_scan.triton_launch import SEGMENT
-from dnamamba.kernels.selective_scan.triton_op import processors, scan_backward, scan_forward
+from dnamamba.kernels.selective_scan.triton_op import processors, scan_after, scan_backward, scan_forward
 
 from .api import Block, BlockWeights
 from .triton_norm import norm_forward, residual_norm_backward
@@ -25,11 +25,11 @@ class _Parts(NamedTuple):
     """What a block computes on the way to its scan, all [B, L, ..].
 
     `before` and `last` are the inputs of the convolution before this part of the sequence and at the end of
-    all of it, [B, K-1, E]; what is on one rank has no `last`.
+    all of it, [B, K-1, E]; what is on one rank has no `last`. For a state alone there is no `z`.
     """
 
     normed: Tensor
-    z: Tensor
+    z: Tensor | None
     conv: Tensor
     low: Tensor
     dt: Tensor
@@ -51,8 +51,7 @@ def mamba_block_triton(
 ) -> Block:
     """See `mamba_block`."""
     with without_autocast(x.device):
-        low = {"in_proj", "x_proj", "dt_proj", "out_proj"}
-        cast = [w.to(dtype) if name in low else w for name, w in weights._asdict().items()]
+        cast = _cast(weights, dtype)
         inputs = (x, *weights, conv_state, ssm_state)
         save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs)
         if watched():
@@ -64,14 +63,26 @@ def mamba_block_triton(
     return Block(y, conv, ssm)
 
 
+def _cast(weights: BlockWeights, dtype: torch.dtype) -> BlockWeights:
+    """Return the same with the matrices of products in `dtype`."""
+    low = {"in_proj", "x_proj", "dt_proj", "out_proj"}
+    return BlockWeights(*(w.to(dtype) if name in low else w for name, w in weights._asdict().items()))
+
+
 def _parts(
-    x: Tensor, weights: BlockWeights, conv_state: Tensor | None, eps: float, ranks: Ranks | None
+    x: Tensor,
+    weights: BlockWeights,
+    conv_state: Tensor | None,
+    eps: float,
+    ranks: Ranks | None,
+    *,
+    gate: bool = True,
 ) -> tuple[_Parts, Tensor]:
-    """The parts, and apart from them u, the convolution's input, so that it can be let go."""
+    """Return the parts, and apart from them u, the convolution's input, so that it can be let go."""
     (channels, rank), states = weights.dt_proj.shape, weights.A.shape[1]
     normed = _norm(x, weights.norm, eps, weights.in_proj.dtype)
     u = F.linear(normed, weights.in_proj[:channels])
-    z = F.linear(normed, weights.in_proj[channels:])
+    z = F.linear(normed, weights.in_proj[channels:]) if gate else None
     before, last = conv_state, None
     kept = weights.conv_weight.shape[1] - 1
     if ranks is not None and kept:
@@ -98,12 +109,43 @@ def block_forward(
     dt_proj: Tensor, dt_bias: Tensor, A: Tensor, D: Tensor, out_proj: Tensor,
     conv_state: Tensor | None, ssm_state: Tensor | None, eps: float, save: bool, ranks: Ranks | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """y, both states after the last position, and (if `save`) the scan's states before every segment."""
+    """Return y, both states after the last position, and (if `save`) the scan's before every segment.
+
+    Args:
+        x: [B, L, D].
+        norm ... out_proj: the fields of `BlockWeights`.
+        conv_state: [B, K - 1, E] or None.
+        ssm_state: [B, E, N] or None.
+        eps: of the norm.
+        save: whether a backward will follow.
+        ranks: that hold the sequence.
+    """
     weights = BlockWeights(norm, in_proj, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A, D, out_proj)
     p, u = _parts(x, weights, conv_state, eps, ranks)
     conv_last = last_inputs(u, conv_state, conv_weight.shape[1] - 1) if p.last is None else p.last
     y, last, saved = scan_forward(p.conv, p.dt, A, p.B, p.C, D, p.z, dt_bias, ssm_state, True, save, ranks)
     return x + F.linear(y, out_proj), conv_last, last, saved
+
+
+def block_after(
+    x: Tensor,
+    weights: BlockWeights,
+    *,
+    eps: float,
+    dtype: torch.dtype,
+    conv_state: Tensor | None,
+    ssm_state: Tensor | None,
+    ranks: Ranks | None = None,
+) -> tuple[Tensor, Tensor]:
+    """See `mamba_block_after`."""
+    with without_autocast(x.device):
+        w = _cast(weights, dtype)
+        if watched():
+            refuse_ranks(ranks)
+            return block_forward_op(x, *w, conv_state, ssm_state, eps, False)[1:3]
+        p, u = _parts(x, w, conv_state, eps, ranks, gate=False)
+        conv = last_inputs(u, conv_state, w.conv_weight.shape[1] - 1) if p.last is None else p.last
+        return conv, scan_after(p.conv, p.dt, w.A, p.B, w.dt_bias, ssm_state, True, ranks)
 
 
 block_forward_op = operator("mamba_block_forward", block_forward)
@@ -132,7 +174,14 @@ def block_backward(
     conv_state: Tensor | None, ssm_state: Tensor | None, saved: Tensor, eps: float,
     ranks: Ranks | None = None,
 ) -> list[Tensor]:  # fmt: skip
-    """Gradients of x, the ten weights and both states before; of a state not given, an empty tensor."""
+    """Return the gradients of x, the ten weights and both initial states; empty for a state not given.
+
+    Args:
+        dy: [B, L, D], the gradient of y.
+        dconv, dlast: the gradients of both last states, or None.
+        x ... ssm_state, eps, ranks: as in `block_forward`.
+        saved: from `block_forward`.
+    """
     weights = BlockWeights(norm, in_proj, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A, D, out_proj)
     p, u = _parts(x, weights, conv_state, eps, ranks)
     del u  # while memory is short; it is one product to have it again

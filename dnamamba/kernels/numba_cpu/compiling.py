@@ -17,7 +17,7 @@ _KERNELS = Path(__file__).parents[1]
 
 @cache
 def _folder() -> Path:
-    """Where compiled kernels lie: a folder for these sources under NUMBA_CACHE_DIR or the user's cache.
+    """Return the folder of compiled kernels, for these sources, in NUMBA_CACHE_DIR or the user's cache.
 
     Numba itself looks at the one file that a function is in, not at what it is inlined from.
     """

@@ -9,21 +9,21 @@ from .vectors import constant, exp, part_above_zero
 
 @numba.njit(inline="always")
 def sigmoid(x: Any) -> Any:
-    """1 / (1 + exp(-x))."""
+    """Compute 1 / (1 + exp(-x))."""
     one = constant(1.0)
     return one / (one + exp(constant(0.0) - x))
 
 
 @numba.njit(inline="always")
 def silu_slope(x: Any, gate: Any) -> Any:
-    """The derivative of silu at x, `gate` being sigmoid(x)."""
+    """Return the derivative of silu at x, `gate` being sigmoid(x)."""
     one = constant(1.0)
     return gate * (one + x * (one - gate))
 
 
 @numba.njit(inline="always")
 def softplus(x: Any) -> Any:
-    """log(1 + exp(x)), with its relative precision kept where it is small.
+    """Return log(1 + exp(x)), with its relative precision kept where it is small.
 
     log1p(e) = 2 atanh(s) with s = e / (2 + e) <= 1/3, by its series; e is exp(-|x|).
     """

@@ -13,13 +13,14 @@ def padded(size: int) -> int:
 
 
 def array(x: Tensor, *sizes: int) -> Any:
-    """`x` as an array without a copy if it can be, else copied and filled up with zeros to `sizes`.
+    """Return `x` as an array without a copy if it can be, else copied and filled up with zeros to `sizes`.
 
     Weights, of at most two dimensions, are always copied: an array pins its tensor's memory, and FSDP frees
     that of the weights that it has gathered.
 
     Args:
-        sizes: of the last dimensions.
+        x: a tensor of any shape.
+        sizes: of the last dimensions of the array.
     """
     x = x.detach()
     activation = x.ndim > 2
@@ -36,10 +37,10 @@ def array(x: Tensor, *sizes: int) -> Any:
 
 
 def like(x: Tensor, size: int) -> Tensor:
-    """New memory for what belongs to `x`, its last dimension filled up to `size`."""
+    """Return new memory in the shape of `x` [..., n], its last dimension filled up: [..., size]."""
     return x.new_empty((*x.shape[:-1], size), dtype=torch.float32)
 
 
 def back(x: Tensor, to: Tensor) -> Tensor:
-    """The part of `x` that is in the shape of `to`, in its dtype."""
+    """Return the first rows, columns, ... of `x` [..., size] in the shape and dtype of `to` [..., n]."""
     return x[tuple(slice(size) for size in to.shape)].to(to.dtype)

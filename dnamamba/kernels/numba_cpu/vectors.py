@@ -56,7 +56,7 @@ def _load(builder: Any, address: Any) -> Any:
 
 @intrinsic
 def load(typing: Any, array: Any, offset: Any) -> Any:
-    """The 16 floats of `array` from `offset` on, counted in elements from its first."""
+    """Return the 16 floats of `array` from `offset` on, counted in elements from its first."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return _load(builder, _address(context, builder, signature.args[0], *arguments))
@@ -79,7 +79,7 @@ def store(typing: Any, array: Any, offset: Any, value: Any) -> Any:
 
 @intrinsic
 def spread(typing: Any, array: Any, offset: Any) -> Any:
-    """One float of `array` in all lanes."""
+    """Return one float of `array` in all lanes."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return _splat(builder, builder.load(_address(context, builder, signature.args[0], *arguments)))
@@ -89,7 +89,7 @@ def spread(typing: Any, array: Any, offset: Any) -> Any:
 
 @intrinsic
 def constant(typing: Any, value: Any) -> Any:
-    """A number in all lanes."""
+    """Return a number in all lanes."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return _splat(builder, arguments[0])
@@ -134,7 +134,7 @@ def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
 
 @intrinsic
 def exp(typing: Any, x: Any) -> Any:
-    """exp(x), to 1.2e-7 of its value; 0 below -87.7 (1e-38), infinite above 88.3; NaN stays NaN."""
+    """Return exp(x), to 1.2e-7 of its value; 0 below -87.7 (1e-38), infinite above 88.3; NaN stays NaN."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         (x,) = arguments
@@ -157,7 +157,7 @@ def exp(typing: Any, x: Any) -> Any:
 
 @intrinsic
 def part_above_zero(typing: Any, x: Any) -> Any:
-    """max(x, 0); NaN stays NaN."""
+    """Return max(x, 0); NaN stays NaN."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         (x,) = arguments
@@ -168,7 +168,7 @@ def part_above_zero(typing: Any, x: Any) -> Any:
 
 @intrinsic
 def sums_of_lanes(typing: Any, array: Any, offset: Any) -> Any:
-    """The sums of 16 vectors that follow each other in `array`, sum i in lane i.
+    """Return the sums of 16 vectors that follow each other in `array`, sum i in lane i.
 
     Each of four rounds folds pairs of vectors into one, half of whose lanes belong to either: 45 instructions
     where one sum after the other would take 128.

@@ -52,7 +52,13 @@ class ParameterGradients(NamedTuple):
 
 
 def sum_over_channels(weights_RTE: Tensor, tile: Tensor, out: Tensor) -> None:
-    """Write the sums over e of weights[e] tile[n, e] into `out` [R, T, N], of any dtype."""
+    """Write the sums over e of weights[e] tile[n, e] into `out` [R, T, N], of any dtype.
+
+    Args:
+        weights_RTE: [R, T, E].
+        tile: [R, T, N, E].
+        out: [R, T, N], written.
+    """
     rows, steps, states, channels = tile.shape
     sums = torch.bmm(weights_RTE.view(-1, 1, channels), tile.view(-1, states, channels).mT)
     out.copy_(sums.view(rows, steps, states))
@@ -73,7 +79,13 @@ def recur_back(adjoints: Tile, decay: Tile, adjoint: Tensor) -> None:
 
 
 def d_ungated(dy: Tensor, z: Tensor | None, out: Tensor) -> None:
-    """Write the gradient of the ungated sum into `out`."""
+    """Write the gradient of the ungated sum into `out`.
+
+    Args:
+        dy: [R, T, E], the gradient of the gated output.
+        z: [R, T, E], the gate, or None.
+        out: [R, T, E], written.
+    """
     if z is None:
         out.copy_(dy)
     else:
@@ -149,7 +161,14 @@ def walk_back(
 def summarise_back(
     rows: Rows, dy: Tensor, parameters: Parameters, workspace: Workspace
 ) -> tuple[Tensor, Tensor]:
-    """Walk back from a zero adjoint: return that before the first step and the decay over all, [R, N, E]."""
+    """Walk back from a zero adjoint: return that before the first step and the decay over all, [R, N, E].
+
+    Args:
+        rows: inputs of the segments, [R, steps, ...].
+        dy: [R, steps, E].
+        parameters: of the scan.
+        workspace: buffers for a chunk.
+    """
     A_NE = parameters.A_NE
     count, length, channels = dy.shape
     first = A_NE.new_zeros(count, *A_NE.shape)
@@ -176,7 +195,12 @@ def backward_piece(
     gradients: Rows,
     sums: ParameterGradients,
 ) -> None:
-    """Walk back over a piece; `adjoint` is [R, N, E] for sequences side by side, [1, N, E] for segments."""
+    """Walk back over a piece; `adjoint` is [R, N, E] for sequences side by side, [1, N, E] for segments.
+
+    Args:
+        rows, dy, parameters, workspace, kept, gradients, sums: as in `walk_back`.
+        adjoint: the derivative with respect to the state after the piece; replaced by that before it.
+    """
     count = dy.shape[0]
     if count == adjoint.shape[0]:
         leaving = adjoint

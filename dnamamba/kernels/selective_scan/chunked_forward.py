@@ -86,7 +86,14 @@ class Workspace:
 
 
 def step_size(dt: Tensor, parameters: Parameters, before: Tensor, delta: Tensor) -> None:
-    """Write dt + bias into `before` and the step size into `delta`; the two may be one buffer."""
+    """Write dt + bias into `before` and the step size into `delta`; the two may be one buffer.
+
+    Args:
+        dt: [R, T, E].
+        parameters: of the scan.
+        before: [R, T, E], written: the input of softplus.
+        delta: [R, T, E], written.
+    """
     if parameters.dt_bias is None:
         before.copy_(dt)
     else:
@@ -98,17 +105,35 @@ def step_size(dt: Tensor, parameters: Parameters, before: Tensor, delta: Tensor)
 
 
 def decay_over(delta: Tensor, A_NE: Tensor, decay: Tensor) -> Tensor:
-    """Write exp(delta A) into `decay` [..., N, E]."""
+    """Write exp(delta A) into `decay` [..., N, E].
+
+    Args:
+        delta: [..., E].
+        A_NE: [N, E].
+        decay: [..., N, E], written and returned.
+    """
     return torch.mul(delta.unsqueeze(-2), A_NE, out=decay).exp_()
 
 
 def outer(over_channels: Tensor, over_states: Tensor, out: Tensor) -> None:
-    """Write the outer products of [R, T, E] and [R, T, N] into `out` [R, T, N, E]."""
+    """Write the outer products of [R, T, E] and [R, T, N] into `out` [R, T, N, E].
+
+    Args:
+        over_channels: [R, T, E].
+        over_states: [R, T, N].
+        out: [R, T, N, E], written.
+    """
     torch.mul(over_channels.unsqueeze(-2), over_states.unsqueeze(-1), out=out)
 
 
 def sum_over_states(weights_RTN: Tensor, tile: Tensor, out: Tensor) -> None:
-    """Write the sums over n of weights[n] tile[n, e] into `out` [R, T, E]."""
+    """Write the sums over n of weights[n] tile[n, e] into `out` [R, T, E].
+
+    Args:
+        weights_RTN: [R, T, N].
+        tile: [R, T, N, E].
+        out: [R, T, E], written.
+    """
     rows, steps, states, channels = tile.shape
     weights = weights_RTN.to(tile.dtype).reshape(rows * steps, 1, states)
     torch.bmm(weights, tile.view(-1, states, channels), out=out.view(-1, 1, channels))
@@ -126,12 +151,12 @@ def recur(states: Tile, decay: Tile, state: Tensor) -> Tensor:
 
 
 def in_dtype_of(buffer: Tensor, x: Tensor) -> Tensor:
-    """Return `x` in the dtype of `buffer`: itself, or a copy in `buffer`."""
+    """Return `x` [R, T, E] in the dtype of `buffer`: itself, or a copy in `buffer`."""
     return x if x.dtype == buffer.dtype else buffer.copy_(x)
 
 
 def gate(z: Tensor, out: Tensor) -> Tensor:
-    """Write silu(z) into `out`, computed in its dtype."""
+    """Write silu(z) into `out`, both [R, T, E], computed in its dtype."""
     return aten.silu.out(in_dtype_of(out, z), out=out)
 
 
@@ -163,7 +188,13 @@ def advance(
 
 
 def summarise(rows: Rows, parameters: Parameters, workspace: Workspace) -> tuple[Tensor, Tensor]:
-    """Sweep from a zero state and return the last state and the decay over all steps, both [R, N, E]."""
+    """Sweep from a zero state and return the last state and the decay over all steps, both [R, N, E].
+
+    Args:
+        rows: inputs of the segments, [R, steps, ...].
+        parameters: of the scan.
+        workspace: buffers for a chunk.
+    """
     count, length, channels = rows.u.shape
     A_NE = parameters.A_NE
     last = A_NE.new_zeros(count, *A_NE.shape)
@@ -196,7 +227,12 @@ def carry(state: Tensor, last: Tensor, whole: Tensor, order: Iterable[int]) -> T
 def forward_piece(
     rows: Rows, parameters: Parameters, state: Tensor, workspace: Workspace, y: Tensor, kept: Tensor
 ) -> None:
-    """Sweep over a piece; `state` is [R, N, E] for sequences side by side, [1, N, E] for segments of one."""
+    """Sweep over a piece; `state` is [R, N, E] for sequences side by side, [1, N, E] for segments of one.
+
+    Args:
+        rows, parameters, workspace, y, kept: as in `advance`.
+        state: the state before the piece; replaced by that after it.
+    """
     count = rows.u.shape[0]
     if count == state.shape[0]:
         advance(rows, parameters, state, workspace, y, kept)

@@ -38,7 +38,14 @@ class Piece(NamedTuple):
 
 
 def plan(batch: int, length: int, channels: int, states: int) -> Plan:
-    """Choose the cut from the sizes alone, so that it is the same on every machine."""
+    """Choose the cut from the sizes alone, so that it is the same on every machine.
+
+    Args:
+        batch: sequences B.
+        length: positions L.
+        channels: E.
+        states: N per channel.
+    """
     step = channels * states
     side_by_side = max(1, FILL_STEP // step)
     if batch * step < SINGLE_PASS_FROM:
@@ -51,7 +58,13 @@ def plan(batch: int, length: int, channels: int, states: int) -> Plan:
 
 
 def pieces(cut: Plan, batch: int, length: int) -> Iterator[Piece]:
-    """Yield pieces that cover the batch; what the segments leave over is a last piece of its own."""
+    """Yield pieces that cover the batch; what the segments leave over is a last piece of its own.
+
+    Args:
+        cut: from `plan`.
+        batch: sequences B.
+        length: positions L.
+    """
     even = length - length % cut.segments
     for first in range(0, batch, cut.sequences):
         sequences = slice(first, min(first + cut.sequences, batch))

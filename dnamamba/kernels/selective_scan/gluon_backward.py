@@ -46,7 +46,7 @@ def backward_summary(
     stride_Cb, stride_Ct, L, tiles, chunks, T,
     ROWS: gl.constexpr, HAS_Z: gl.constexpr, HAS_BIAS: gl.constexpr, SOFTPLUS: gl.constexpr,
 ):  # fmt: skip
-    """Write what each chunk alone hands back where the chunk before it looks, and its sum of deltas."""
+    """Write the adjoint that each chunk alone gives to the chunk before it, and its sum of deltas."""
     s_dt = two_blocks(p_dt, ROWS, WIDTH)
     s_dy = two_blocks(p_dy, ROWS, WIDTH)
     s_z = two_blocks(p_dt, ROWS, WIDTH)

@@ -8,7 +8,7 @@ Triton in which a kernel says itself where its values lie, and that is what thes
 
 - Rows are copied into shared memory a block ahead, by instructions that no warp waits for. Loaded into
   registers, every pair of steps waited for them.
-- B and C become fp32 once a block. A row of them is then read by all lanes at once, four states a load.
+- B and C become fp32 once per block. A row of them is then read by all lanes at once, 4 states per load.
 - Sums over channels begin on the tensor cores (`add_quads`).
 
 A tile of [N, WIDTH] has a channel in each lane and its states in that lane's registers, a row [1, WIDTH] a
@@ -38,7 +38,7 @@ RIGHT = gl.constexpr(gl.DotOperandLayout(1, PRODUCT, 1))
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """A kernel that is compiled once for all sizes and strides."""
+    """Return a kernel that is compiled once for all sizes and strides."""
     sizes = [
         name
         for name, parameter in inspect.signature(function).parameters.items()
@@ -49,20 +49,20 @@ def kernel(function: Callable[..., Any]) -> Any:
 
 @gluon.jit
 def locate(tiles, chunks):
-    """This program's tile, chunk and batch row, the first changing fastest; neighbours share rows."""
+    """Return this program's tile, chunk and batch row, the first changing fastest; neighbours share rows."""
     i_p = gl.program_id(0)
     return i_p % tiles, (i_p // tiles) % chunks, (i_p // tiles // chunks).to(gl.int64)
 
 
 @gluon.jit
 def first_tile(i_g, tiles, groups):
-    """Where a group of tiles begins; the first groups have one more where they can't be even."""
+    """Return a group's first tile; the first groups have one tile more if the number is not even."""
     return i_g * (tiles // groups) + gl.minimum(i_g, tiles % groups)
 
 
 @gluon.jit
 def tile_offsets(e0, E):
-    """Offsets of a tile's row, [1, WIDTH], and of its states in [N, E] and in [E, N]."""
+    """Return the offsets of a tile's row, [1, WIDTH], and of its states in [N, E] and in [E, N]."""
     o_e = (e0 + gl.arange(0, WIDTH, gl.SliceLayout(0, TILE)))[None, :]
     o_n = gl.arange(0, N, gl.SliceLayout(1, TILE))[:, None]
     return o_e, o_n * E + o_e, o_e * N + o_n
@@ -70,13 +70,13 @@ def tile_offsets(e0, E):
 
 @gluon.jit
 def two_blocks(p_rows, ROWS: gl.constexpr, COLS: gl.constexpr):
-    """Shared memory for two blocks of ROWS rows as they are in memory: one is read, the other filled."""
+    """Allocate shared memory for two blocks of ROWS rows: one is read while the other is filled."""
     return gl.allocate_shared_memory(p_rows.dtype.element_ty, [2, ROWS, COLS], DENSE_2D)
 
 
 @gluon.jit
 def load_row(p_row, o_e, PRESENT: gl.constexpr):
-    """A parameter of a tile's channels; zeros if it is not PRESENT."""
+    """Load a parameter of a tile's channels; zeros if it is not PRESENT."""
     b_row = gl.zeros([1, WIDTH], gl.float32, TILE)
     if PRESENT:
         b_row += gl.load(p_row + o_e).to(gl.float32)
@@ -85,7 +85,7 @@ def load_row(p_row, o_e, PRESENT: gl.constexpr):
 
 @gluon.jit
 def row_offsets(E, ROWS: gl.constexpr):
-    """Offsets of a block of ROWS rows of a tile, each lane with its share of the copy."""
+    """Return the offsets of a tile's block of ROWS rows, each lane with its share of the copy."""
     COPY: gl.constexpr = gl.BlockedLayout([1, ROWS], [ROWS, 32 // ROWS], [1, 1], [1, 0])
     o_row = gl.arange(0, ROWS, gl.SliceLayout(1, COPY))
     return o_row[:, None] * E + gl.arange(0, WIDTH, gl.SliceLayout(0, COPY))[None, :]
@@ -117,25 +117,25 @@ def widen(states, low):
 
 @gluon.jit
 def row(rows, i: gl.constexpr):
-    """Row i in fp32."""
+    """Load row i in fp32."""
     return rows.slice(i, 1, dim=0).load(TILE).to(gl.float32)
 
 
 @gluon.jit
 def column(states, i: gl.constexpr):
-    """Row i of B or C, after `widen`, as a column."""
+    """Load row i of B or C, after `widen`, as a column."""
     return states.slice(i, 1, dim=0).permute([1, 0]).load(TILE)
 
 
 @gluon.jit
 def add_states(b_x):
-    """The sum over states, as a row."""
+    """Return the sum over states, as a row."""
     return gl.sum(b_x, axis=0)[None, :]
 
 
 @gluon.jit
 def step_size(b_dt, b_bias, SOFTPLUS: gl.constexpr):
-    """delta of one step."""
+    """Return delta of one step."""
     b_delta = b_dt + b_bias
     if SOFTPLUS:
         b_delta = softplus(b_delta, True)
@@ -144,7 +144,7 @@ def step_size(b_dt, b_bias, SOFTPLUS: gl.constexpr):
 
 @gluon.jit
 def routes():
-    """The right-hand side of `add_quads`: row k has its one in column k // 4."""
+    """Return the right-hand side of `add_quads`: row k has its one in column k // 4."""
     o_k = gl.arange(0, 32, gl.SliceLayout(1, RIGHT))
     o_column = gl.arange(0, 8, gl.SliceLayout(0, RIGHT))
     return gl.where((o_k // 4)[:, None] == o_column[None, :], 1.0, 0.0)
@@ -152,7 +152,7 @@ def routes():
 
 @gluon.jit
 def add_quads(b_x, b_routes):
-    """[N, WIDTH] -> [1, 8, N]: sums over every four neighbouring channels, in TF32.
+    """Sum [N, WIDTH] over every four neighbouring channels, in TF32: [1, 8, N].
 
     The registers of a tile are, read as the left-hand side of a product, [16, 32]: the row is a quad of lanes
     (8) and the highest bit of the state (2), the column the other bits of the state (8) and the lane within

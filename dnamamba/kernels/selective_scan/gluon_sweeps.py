@@ -24,12 +24,12 @@ _ALIGNMENT, _UNIT = 16, 8  # bytes of an address; elements of a stride of B and 
 
 
 def takes(inputs: ScanInputs) -> bool:
-    """Whether these kernels compute this scan: a question of device, dtypes and sizes, not of strides."""
+    """Return whether these kernels compute this scan, by device, dtypes and sizes, not by strides."""
     return runs_on(inputs.u.device) and fits(inputs)
 
 
 def fits(inputs: ScanInputs) -> bool:
-    """Whether dtypes and sizes are those of these kernels."""
+    """Return whether dtypes and sizes are those of these kernels."""
     _, length, channels = inputs.u.shape
     along = (inputs.dt, inputs.B, inputs.C, inputs.u if inputs.z is None else inputs.z)
     return (
@@ -43,7 +43,7 @@ def fits(inputs: ScanInputs) -> bool:
 
 @cache
 def runs_on(device: torch.device) -> bool:
-    """Whether `device` is an NVIDIA GPU with asynchronous copies and TF32 products: Ampere or later."""
+    """Return whether `device` is an NVIDIA GPU with asynchronous copies and TF32 (Ampere or later)."""
     return (
         device.type == "cuda"
         and torch.version.hip is None
@@ -53,7 +53,7 @@ def runs_on(device: torch.device) -> bool:
 
 
 def prepare(inputs: ScanInputs) -> ScanInputs:
-    """`inputs` as these kernels read them: rows dense, addresses and strides of copies aligned."""
+    """Return `inputs` as these kernels read them: rows dense, addresses and strides of copies aligned."""
     return inputs.arranged(prepare_rows, _aligned, prepare_states)
 
 
@@ -64,17 +64,29 @@ def prepare_rows(x: Tensor) -> Tensor:
 
 
 def prepare_states(x: Tensor) -> Tensor:
-    """[.., E, N], dense: a lane has a channel's states in its registers."""
+    """Return [.., E, N], dense: a lane has a channel's states in its registers."""
     return x.contiguous()
 
 
 def new_states(like: Tensor, batch: int, channels: int, states: int) -> Tensor:
-    """Memory for [B, E, N] that lie so."""
+    """Allocate [B, E, N] in the layout of `prepare_states`.
+
+    Args:
+        like: gives dtype and device.
+        batch, channels, states: B, E and N.
+    """
     return like.new_empty(batch, channels, states)
 
 
 def forward_summary(inputs: ScanInputs, state: States, total: Tensor, cut: LaunchConfig) -> None:
-    """Write every chunk's drive into `state` and its sum of deltas into `total`."""
+    """Write every chunk's drive into `state` and its sum of deltas into `total`.
+
+    Args:
+        inputs: from `prepare`.
+        state: written, [B, saved, N, E].
+        total: [B, chunks, E], written.
+        cut: the chunks and tiles.
+    """
     u, dt, A, B, _, _, _, dt_bias, softplus = inputs
     launch(
         forward_kernel, (len(u) * cut.chunks * cut.tiles,),
@@ -88,7 +100,17 @@ def forward_output(
     inputs: ScanInputs, first: Tensor | None, state: States, y: Tensor, last: Tensor, cut: LaunchConfig,
     save: bool,
 ) -> None:  # fmt: skip
-    """Write `y`, the `last` state, and if `save` the states before every segment."""
+    """Write `y`, the `last` state, and if `save` the states before every segment.
+
+    Args:
+        inputs: from `prepare`.
+        first: [B, E, N], the state before the sequence, or None.
+        state: the state before every chunk; those before segments are written if `save`.
+        y: [B, L, E], written.
+        last: [B, E, N], written.
+        cut: the chunks and tiles.
+        save: whether a backward will follow.
+    """
     u, dt, A, B, C, D, z, dt_bias, softplus = inputs
     launch(
         output_kernel, (len(u) * cut.chunks * cut.tiles,),
@@ -102,7 +124,15 @@ def forward_output(
 def backward_summary(
     inputs: ScanInputs, dy: Tensor, adjoint: Tensor, total: Tensor, cut: LaunchConfig
 ) -> None:
-    """Write what every chunk alone hands back into `adjoint` and its sum of deltas into `total`."""
+    """Write the adjoint that every chunk alone passes back into `adjoint`, its sum of deltas into `total`.
+
+    Args:
+        inputs: from `prepare`.
+        dy: [B, L, E], the gradient of y.
+        adjoint: [B, chunks, N, E], written.
+        total: [B, chunks, E], written.
+        cut: the chunks and tiles.
+    """
     _, dt, A, _, C, _, z, dt_bias, softplus = inputs
     launch(
         backward_kernel, (len(dt) * cut.chunks * cut.tiles,),
@@ -115,7 +145,16 @@ def backward_summary(
 def backward_gradient(
     inputs: ScanInputs, dy: Tensor, dlast: Tensor | None, state: States, out: Gradients, cut: LaunchConfig
 ) -> None:
-    """Write all of `out`."""
+    """Write all of `out`.
+
+    Args:
+        inputs: from `prepare`.
+        dy: [B, L, E], the gradient of y.
+        dlast: [B, E, N], the gradient of the last state, or None.
+        state: the states before every segment.
+        out: written.
+        cut: the chunks and tiles.
+    """
     u, dt, A, B, C, D, z, dt_bias, softplus = inputs
     launch(
         gradient_kernel, (len(u) * cut.chunks * cut.groups,),
@@ -128,7 +167,7 @@ def backward_gradient(
 
 
 def _aligned(x: Tensor) -> Tensor:
-    """B or C as the kernels copy and count it: within a sequence in 32 bits."""
+    """Return B or C as the kernels copy and count it: within a sequence in 32 bits."""
     strides = [x.stride(d) for d in (0, 1)]
     even = x.stride(-1) == 1 and x.data_ptr() % _ALIGNMENT == 0 and not any(s % _UNIT for s in strides)
     if even and x.shape[1] * x.stride(1) < 2**31:
@@ -137,5 +176,5 @@ def _aligned(x: Tensor) -> Tensor:
 
 
 def _strides(*tensors: Tensor) -> tuple[int, ...]:
-    """Batch and position strides of each, in units of elements that the kernels count in."""
+    """Return the batch and position strides of each, in the elements that the kernels count."""
     return tuple(x.stride(d) // _UNIT for x in tensors for d in (0, 1))

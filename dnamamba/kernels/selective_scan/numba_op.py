@@ -120,7 +120,7 @@ def _arrays(
     z: Tensor | None,
     dt_bias: Tensor | None,
 ) -> list[Any]:
-    """u, dt, z, B, C, A [N, E], D, bias of dt; a missing z is u, which is not looked at, the others 0."""
+    """Return u, dt, z, B, C, A [N, E], D, bias of dt; u stands in for a missing z, 0 for the others."""
     E, N = padded(u.shape[2]), padded(A.shape[1])
     at_u = array(u, E)
     none = u.new_zeros(E, dtype=torch.float32).numpy()

@@ -1,9 +1,9 @@
-"""The selective scan of a sequence that lies on several ranks.
+"""The selective scan of a sequence that is divided among several ranks.
 
 What a part of a sequence does to the state that it receives is `decay h + drive`, with decay = exp(A total)
 and total the sum of its deltas. So each rank reads its part from a zero state for these two, [B, E] and
 [B, E, N]; all ranks get all of them; and each scans its part from the state that they make of those before
-it. The adjoint of the state crosses in the same way, in reverse: what a part alone hands back is its drive.
+it. The adjoint of the state crosses in the same way, in reverse: what a part alone passes back is its drive.
 
     Source: the chunks of arXiv 2312.00752's parallel scan (Blelloch 1990, "Prefix sums and their
     applications"), with a rank in place of a chunk.
@@ -24,7 +24,7 @@ from .api import Scan
 
 
 def carried(total: Tensor, drive: Tensor, A_NE: Tensor, first: Tensor | None, *, reverse: bool) -> Tensor:
-    """The state after P parts of a sequence, [B, N, E].
+    """Return the state after P parts of a sequence, [B, N, E].
 
     Args:
         total: [B, P, E], each part's sum of deltas.
@@ -43,7 +43,7 @@ def carried(total: Tensor, drive: Tensor, A_NE: Tensor, first: Tensor | None, *,
 def across(
     total: Tensor, drive: Tensor, A_NE: Tensor, first: Tensor | None, ranks: Ranks, *, reverse: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """The state before this rank's part, and the state after all parts; both [B, N, E].
+    """Return the state before this rank's part, and the state after all parts; both [B, N, E].
 
     Args:
         total: [B, E], the sum of this part's deltas.

@@ -36,7 +36,13 @@ class ScanInputs(NamedTuple):
         columns: Callable[[Tensor], Tensor],
         states: Callable[[Tensor], Tensor],
     ) -> "ScanInputs":
-        """The same with `rows` of u, dt and z, `columns` of B and C, and `states` of A."""
+        """Return the same with `rows` of u, dt and z, `columns` of B and C, and `states` of A.
+
+        Args:
+            rows: applied to u, dt and z, [B, L, E].
+            columns: applied to B and C, [B, L, N].
+            states: applied to A, [E, N].
+        """
         z = None if self.z is None else rows(self.z)
         return self._replace(
             u=rows(self.u), dt=rows(self.dt), z=z, B=columns(self.B), C=columns(self.C), A=states(self.A)

@@ -3,7 +3,7 @@
 # mypy: ignore-errors
 """Backward kernels of the selective scan.
 
-With g[t] the gradient of h[t] and q[t] = exp(delta[t] A) g[t] what step t hands back to step t-1
+With g[t] the gradient of h[t] and q[t] = exp(delta[t] A) g[t] what step t passes back to step t-1
 (v[t] = dy[t] silu(z[t]) is the gradient of the ungated output; sums run over n or e as the shapes ask):
 
     g[t]      = C[t] v[t] + q[t+1]
@@ -45,7 +45,7 @@ def backward_summary(
     HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr,
     SOFTPLUS: tl.constexpr, EVEN: tl.constexpr, FAST: tl.constexpr,
 ):  # fmt: skip
-    """Write what each chunk alone hands back where the chunk before it looks, and its sum of deltas.
+    """Write the adjoint that each chunk alone gives to the chunk before it, and its sum of deltas.
 
     That of the first chunk goes where the last one looks, which is nobody's.
     """
@@ -105,7 +105,7 @@ def backward_summary(
 
 @triton.jit
 def exchange(b_low, b_high, BIT: tl.constexpr):
-    """One halving step of `sum_channels`: channels with BIT take the high rows, the others the low ones."""
+    """Do a halving step of `sum_channels`: channels with BIT take the high rows, the others the low ones."""
     o_col = tl.arange(0, b_low.shape[1])
     m_high = ((o_col & BIT) != 0)[None, :]
     b_send = tl.where(m_high, b_low, b_high)
@@ -115,7 +115,7 @@ def exchange(b_low, b_high, BIT: tl.constexpr):
 
 @triton.jit
 def sum_channels(b_first, b_second):
-    """Sums over the channels of two [N, TILE] tiles, each sum in another channel's place (see `sum_rows`).
+    """Sum two [N, TILE] tiles over channels, each sum in another channel's place (see `sum_rows`).
 
     Every step pairs channels that differ in one bit; each keeps half of the rows and gives the other half
     away. That is one exchange for each of the 2N sums, where a reduction that leaves its result in all
@@ -137,7 +137,7 @@ def sum_channels(b_first, b_second):
 
 @triton.jit
 def sum_rows(N: tl.constexpr, TILE: tl.constexpr):
-    """Which of the 2N rows (the first tile's, then the second's) `sum_channels` leaves in each place."""
+    """Return which of the 2N rows (first tile, then second) `sum_channels` leaves in each place."""
     o_place = tl.arange(0, 2 * N)
     o_col = o_place % TILE
     o_row = o_place // TILE
@@ -157,7 +157,7 @@ def store_sums(p_sums, b_first, b_second, o_row, rows, add):
 
 @triton.jit
 def first_tile(i_g, tiles, groups):
-    """Where a group of tiles begins; the first groups have one more where they can't be even."""
+    """Return a group's first tile; the first groups have one tile more if the number is not even."""
     return i_g * (tiles // groups) + tl.minimum(i_g, tiles % groups)
 
 

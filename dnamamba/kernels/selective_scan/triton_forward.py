@@ -8,8 +8,8 @@ For every channel e and state n, with delta[t] = softplus(dt[t] + dt_bias):
     h[t] = exp(delta[t] A) h[t-1] + delta[t] B[t] u[t]
     y[t] = (sum over n of C[t] h[t] + D u[t]) silu(z[t])
 
-A program is one warp that holds a tile of states x channels in registers and walks time. Where B x E alone
-does not fill the device, L is cut into chunks that run side by side. The state that a chunk hands on is
+A program is one warp that holds a tile of states x channels in registers and loops over time. Where B x E
+alone does not fill the device, L is cut into chunks that run at the same time. The state after a chunk is
 linear in the one it receives, `decay h + drive`, so that three kernels do it:
 
     forward_summary   each chunk from a zero state: its drive, and the sum of its deltas (decay = exp(A sum))
@@ -35,25 +35,25 @@ from dnamamba.kernels.triton_math import LOG2E, exp2, load_rows, sigmoid, softpl
 
 @triton.jit
 def locate(i_p, tiles, chunks):
-    """Program number -> (tile, chunk, batch row), the first changing fastest; neighbours share rows."""
+    """Turn a program's number into (tile, chunk, batch row), the first changing fastest."""
     return i_p % tiles, (i_p // tiles) % chunks, (i_p // tiles // chunks).to(tl.int64)
 
 
 @triton.jit
 def locate_forward(i_p, tiles, batch):
-    """As `locate`, but the chunk changes slowest: the short ones, the last of every sequence, begin last."""
+    """Locate as `locate` does, but with the chunk changing slowest: the short, last chunks begin last."""
     return i_p % tiles, i_p // tiles // batch, ((i_p // tiles) % batch).to(tl.int64)
 
 
 @triton.jit
 def place(i_c, long, size, short):
-    """How much lies before chunk i_c: of the first `long` chunks each has `size`, of the others `short`."""
+    """Return the positions before chunk i_c: the first `long` chunks have `size` each, the others `short`."""
     return i_c * size - tl.maximum(i_c - long, 0) * (size - short)
 
 
 @triton.jit
 def step_size(b_dt, b_bias, m_t, SOFTPLUS: tl.constexpr, EVEN: tl.constexpr, FAST: tl.constexpr):
-    """delta of one step: zero outside the sequence, where it must leave the state alone."""
+    """Return delta of one step; it is zero outside the sequence, where the state must not change."""
     b_delta = b_dt.to(tl.float32) + b_bias
     if SOFTPLUS:
         b_delta = softplus(b_delta, FAST)
@@ -112,7 +112,7 @@ def forward_summary(
 
 @triton.jit
 def compose(decay_1, drive_1, decay_2, drive_2):
-    """The two maps h -> decay h + drive, first 1 and then 2, as one."""
+    """Compose two maps h -> decay h + drive, first 1 and then 2."""
     return decay_1 * decay_2, drive_1 * decay_2 + drive_2
 
 
@@ -121,7 +121,7 @@ def fetch_summaries(
     i_r, p_total, p_state, o_e, o_col, m_col, E, rows, chunks, long, slots,
     N: tl.constexpr, ROWS: tl.constexpr, REVERSE: tl.constexpr,
 ):  # fmt: skip
-    """Rows i_r to i_r + ROWS of the carry's scan: sums of delta, drives, and where their states go.
+    """Load rows i_r to i_r + ROWS of the carry's scan: sums of delta, drives, and where their states go.
 
     There are as many `rows` as chunks, or one more, for what comes after them all.
     """

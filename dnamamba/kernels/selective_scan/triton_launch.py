@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-# A saved state stands before every SEGMENT-th position; the backward rebuilds the states in between.
+# A state is saved before every SEGMENT-th position; the backward rebuilds the states in between.
 SEGMENT = 64
 
 # One warp a program: 512 states of a warp are 16 registers of a thread, and a channel's states stay in at
@@ -53,6 +53,10 @@ class LaunchConfig:
 def launch_config(batch: int, length: int, channels: int, states: int, processors: int = 132) -> LaunchConfig:
     """Cut a scan over [batch, length, channels] with `states` states for a device of `processors`.
 
+    Args:
+        batch, length, channels, states: B, L, E and N.
+        processors: multiprocessors of the device.
+
     Raises:
         ValueError: `states` is not one of SUPPORTED_STATES.
     """
@@ -84,10 +88,15 @@ def launch_config(batch: int, length: int, channels: int, states: int, processor
 
 
 def forward_config(cut: LaunchConfig, batch: int, length: int, processors: int = 132) -> LaunchConfig:
-    """`cut` with short chunks at the end, for the forward.
+    """Return `cut` with short chunks at the end, for the forward.
 
     A multiprocessor seems to serve some programs first: those of one wave do not end together. With equal
     chunks the last ones run nearly alone, and mostly wait, for as long as a chunk takes.
+
+    Args:
+        cut: from `launch_config`.
+        batch, length: B and L.
+        processors: multiprocessors of the device.
     """
     if cut.chunks == 1 or cut.chunk == SEGMENT:
         return cut
@@ -96,6 +105,12 @@ def forward_config(cut: LaunchConfig, batch: int, length: int, processors: int =
 
 
 def with_short_chunks(cut: LaunchConfig, length: int, short: int) -> LaunchConfig:
-    """`cut` with at least `short` short chunks: they also take what is left of the sequence."""
+    """Return `cut` with at least `short` short chunks, which also take the rest of the sequence.
+
+    Args:
+        cut: from `launch_config`.
+        length: L.
+        short: the least number of short chunks.
+    """
     long = (length - short * SEGMENT) // cut.chunk
     return replace(cut, long=long, chunks=long - (long * cut.chunk - length) // SEGMENT)

@@ -65,9 +65,14 @@ def scan_forward(
     save: bool,
     ranks: Ranks | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """y, the last state, and (if `save`) the states before every segment.
+    """Return y, the last state, and (if `save`) the states before every segment.
 
     With `ranks`, the initial and the last state are those of the whole sequence.
+
+    Args:
+        u ... dt_softplus: as in `selective_scan`, [B, L, E] and so on.
+        save: whether a backward will follow.
+        ranks: that hold the sequence.
     """
     inputs = ScanInputs(u, dt, A, B, C, _dense(D), z, _dense(dt_bias), dt_softplus)
     sweeps = gluon_sweeps if gluon_sweeps.takes(inputs) else triton_sweeps
@@ -98,6 +103,35 @@ def scan_forward(
     return y, after.contiguous(), saved_states
 
 
+def scan_after(
+    u: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    dt_bias: Tensor | None,
+    initial_state: Tensor | None,
+    dt_softplus: bool,
+    ranks: Ranks | None = None,
+) -> Tensor:
+    """Compute the last state alone, [B, E, N]: summaries of chunks, and no second sweep for outputs.
+
+    Args:
+        u ... dt_softplus, ranks: as in `scan_forward`.
+    """
+    # A state does not depend on C.
+    inputs = ScanInputs(u, dt, A, B, B, None, None, _dense(dt_bias), dt_softplus)
+    sweeps = gluon_sweeps if gluon_sweeps.takes(inputs) else triton_sweeps
+    inputs = sweeps.prepare(inputs)
+    batch, length, channels = u.shape
+    units = processors(u.device)
+    cut = forward_config(launch_config(batch, length, channels, A.shape[1], units), batch, length, units)
+    drives = u.new_empty(batch, cut.chunks, A.shape[1], channels, dtype=torch.float32)
+    state = States(drives, cut.chunks, 1)
+    total = drives.new_empty(batch, cut.chunks, channels)
+    sweeps.forward_summary(inputs, state, total, cut)
+    return triton_sweeps.across(inputs, total, initial_state, state, cut, ranks, reverse=False)[1]
+
+
 scan_forward_op = operator("selective_scan_forward", scan_forward)
 
 
@@ -124,10 +158,17 @@ def scan_backward(
     save_y: bool,
     ranks: Ranks | None = None,
 ) -> list[Tensor]:
-    """Gradients of u, dt, A, B, C, D, z, dt_bias and initial_state, then y again if `save_y`.
+    """Return gradients of u, dt, A, B, C, D, z, dt_bias and initial_state, then y again if `save_y`.
 
     What was not given, or not asked for, is an empty tensor. y takes a z. With `ranks`, `dlast` and the
     gradient of the initial state are those of the whole sequence.
+
+    Args:
+        dy: [B, L, E], the gradient of y.
+        dlast: [B, E, N], the gradient of the last state, or None.
+        u ... dt_softplus, ranks: as in `scan_forward`.
+        saved_states: from `scan_forward`.
+        save_y: whether y is wanted again.
     """
     assert z is not None or not save_y, "y is written again together with dz, where there is a gate"
     inputs = ScanInputs(u, dt, A, B, C, _dense(D), z, _dense(dt_bias), dt_softplus)
@@ -211,7 +252,7 @@ _differentiable_scan = differentiable(scan_forward, _setup_context, _backward)
 
 @cache
 def processors(device: torch.device) -> int:
-    """Multiprocessors of `device`; one where there is none, under the interpreter."""
+    """Count the multiprocessors of `device`; 1 under the interpreter, where there are none."""
     if device.type != "cuda":
         return 1
     return torch.cuda.get_device_properties(device).multi_processor_count

@@ -51,7 +51,7 @@ def across(
     p_A, p_parts, p_first, p_before, p_after, stride_e, stride_n, batch, E, ranks, rank,
     N: tl.constexpr, COLS: tl.constexpr, HAS_FIRST: tl.constexpr, REVERSE: tl.constexpr, FAST: tl.constexpr,
 ):  # fmt: skip
-    """The states before this rank's part and after all parts, [B, E, N], from `p_parts` [ranks, B, 1 + N, E].
+    """Compute the states before this rank's part and after all, [B, E, N], from [ranks, B, 1 + N, E].
 
     The first state is [B, E, N]. If REVERSE, the last rank comes first.
     """

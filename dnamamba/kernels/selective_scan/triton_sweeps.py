@@ -28,7 +28,7 @@ _SUM_ROWS, _SUM_COLUMNS = 256, 32
 
 
 def prepare(inputs: ScanInputs) -> ScanInputs:
-    """`inputs` as these kernels read them: every last dimension dense, but A turned."""
+    """Return `inputs` as these kernels read them: every last dimension dense, but A turned."""
     return inputs.arranged(prepare_rows, prepare_rows, prepare_states)
 
 
@@ -37,17 +37,29 @@ def prepare_rows(x: Tensor) -> Tensor:
 
 
 def prepare_states(x: Tensor) -> Tensor:
-    """[.., E, N] that lie as [.., N, E]: neighbouring channels in neighbouring lanes."""
+    """Return [.., E, N], in memory [.., N, E], so that neighbouring lanes have neighbouring channels."""
     return x.transpose(-1, -2).contiguous().transpose(-1, -2)
 
 
 def new_states(like: Tensor, batch: int, channels: int, states: int) -> Tensor:
-    """Memory for [B, E, N] that lie so."""
+    """Allocate [B, E, N] in the layout of `prepare_states`.
+
+    Args:
+        like: gives dtype and device.
+        batch, channels, states: B, E and N.
+    """
     return like.new_empty(batch, states, channels).transpose(-1, -2)
 
 
 def forward_summary(inputs: ScanInputs, state: States, total: Tensor, cut: LaunchConfig) -> None:
-    """Write every chunk's drive into `state` and its sum of deltas into `total`."""
+    """Write every chunk's drive into `state` and its sum of deltas into `total`.
+
+    Args:
+        inputs: from `prepare`.
+        state: written, [B, saved, N, E].
+        total: [B, chunks, E], written.
+        cut: the chunks and tiles.
+    """
     u, dt, A, B, _, _, _, dt_bias, softplus = inputs
     launch(
         forward_kernel, (u.shape[0] * cut.chunks * cut.tiles,),
@@ -61,7 +73,17 @@ def forward_output(
     inputs: ScanInputs, first: Tensor | None, state: States, y: Tensor, last: Tensor, cut: LaunchConfig,
     save: bool,
 ) -> None:  # fmt: skip
-    """Write `y`, the `last` state, and if `save` the states before every segment."""
+    """Write `y`, the `last` state, and if `save` the states before every segment.
+
+    Args:
+        inputs: from `prepare`.
+        first: [B, E, N], the state before the sequence, or None.
+        state: the state before every chunk; those before segments are written if `save`.
+        y: [B, L, E], written.
+        last: [B, E, N], written.
+        cut: the chunks and tiles.
+        save: whether a backward will follow.
+    """
     u, dt, A, B, C, D, z, dt_bias, softplus = inputs
     launch(
         output_kernel, (u.shape[0] * cut.chunks * cut.tiles,),
@@ -76,7 +98,15 @@ def forward_output(
 def backward_summary(
     inputs: ScanInputs, dy: Tensor, adjoint: Tensor, total: Tensor, cut: LaunchConfig
 ) -> None:
-    """Write what every chunk alone hands back into `adjoint` and its sum of deltas into `total`."""
+    """Write the adjoint that every chunk alone passes back into `adjoint`, its sum of deltas into `total`.
+
+    Args:
+        inputs: from `prepare`.
+        dy: [B, L, E], the gradient of y.
+        adjoint: [B, chunks, N, E], written.
+        total: [B, chunks, E], written.
+        cut: the chunks and tiles.
+    """
     u, dt, A, _, C, _, z, dt_bias, softplus = inputs
     launch(
         backward_kernel, (u.shape[0] * cut.chunks * cut.tiles,),
@@ -89,7 +119,16 @@ def backward_summary(
 def backward_gradient(
     inputs: ScanInputs, dy: Tensor, dlast: Tensor | None, state: States, out: Gradients, cut: LaunchConfig
 ) -> None:
-    """Write all of `out`."""
+    """Write all of `out`.
+
+    Args:
+        inputs: from `prepare`.
+        dy: [B, L, E], the gradient of y.
+        dlast: [B, E, N], the gradient of the last state, or None.
+        state: the states before every segment.
+        out: written.
+        cut: the chunks and tiles.
+    """
     u, dt, A, B, C, D, z, dt_bias, softplus = inputs
     batch, length, channels = u.shape
     window = _WINDOWS[u.dtype.itemsize >= 4]
@@ -117,7 +156,16 @@ def carry(
     *,
     reverse: bool,
 ) -> None:
-    """Turn the drives in `state` into states, in place; `first` lies as A does."""
+    """Turn the drives in `state` into states, in place; `first` has the memory layout of A.
+
+    Args:
+        inputs: from `prepare`.
+        total: [B, chunks, E], each chunk's sum of deltas.
+        first: [B, E, N], the state before the sequence, or None.
+        state: the drives on entry.
+        cut: the chunks and tiles.
+        reverse: from the last chunk to the first, for adjoints.
+    """
     channels, states = inputs.A.shape
     rows = _rows(cut.chunks)
     launch(
@@ -135,13 +183,18 @@ def across(
     first: Tensor | None,
     state: States,
     cut: LaunchConfig,
-    ranks: Ranks,
+    ranks: Ranks | None,
     *,
     reverse: bool,
 ) -> tuple[Tensor, Tensor]:
-    """The states before this rank's part and after all parts, [B, E, N], from the drives in `state`.
+    """Return the states before this rank's part and after all parts, [B, E, N], from the drives in `state`.
 
-    `first` is [B, E, N], before all parts.
+    Without `ranks` there is one part.
+
+    Args:
+        inputs, total, state, cut, reverse: as in `carry`.
+        first: [B, E, N], the state before all parts, or None.
+        ranks: that hold the sequence.
     """
     channels, states = inputs.A.shape
     grid = (-(-channels * states // _CARRY_COLUMNS), total.shape[0])
@@ -154,18 +207,26 @@ def across(
         channels, cut.chunks, cut.long, state.saved, state.slots,
         ROWS=_rows(cut.chunks + 1), **flags, num_warps=4, num_stages=1,
     )  # fmt: skip
+    parts = ranks.gather(part) if ranks else part.unsqueeze(0)
     before, after = total.new_empty(2, total.shape[0], channels, states)
     launch(
         across_kernel, grid,
-        inputs.A, ranks.gather(part), None if first is None else first.contiguous(), before, after,
-        *inputs.A.stride(), total.shape[0], channels, ranks.size, ranks.rank,
+        inputs.A, parts, None if first is None else first.contiguous(), before, after,
+        *inputs.A.stride(), total.shape[0], channels, len(parts), ranks.rank if ranks else 0,
         HAS_FIRST=first is not None, **flags, num_warps=1,
     )  # fmt: skip
     return before, after
 
 
 def last_sums(out: Gradients, dA: Tensor, dB: Tensor, dC: Tensor, dD: Tensor, dbias: Tensor) -> None:
-    """Sum the groups' dB and dC, and the chunks' dA, dD and dbias; of what is empty, nothing."""
+    """Sum the groups' dB and dC, and the chunks' dA, dD and dbias; of what is empty, nothing.
+
+    Args:
+        out: the sums of each group and chunk.
+        dA: [E, N] as [N, E] in memory, written.
+        dB, dC: [B, L, N], written.
+        dD, dbias: [E] or empty, written.
+    """
     batch, chunks, states, channels = out.dA.shape
     size, tiles = dB.numel(), -(-channels // _SUM_COLUMNS)
     blocks = -(-size // _SUM_BLOCK)
@@ -180,12 +241,12 @@ def last_sums(out: Gradients, dA: Tensor, dB: Tensor, dC: Tensor, dD: Tensor, db
 
 
 def _rows(number: int) -> int:
-    """Rows of a carry's scan that are read at a time."""
+    """Return rows of a carry's scan that are read at a time."""
     return max(2, min(_CARRY_ROWS, power_of_two(number)))
 
 
 def _flags(inputs: ScanInputs, cut: LaunchConfig) -> dict[str, object]:
-    """What every kernel is compiled for."""
+    """Return what every kernel is compiled for."""
     return {
         "N": inputs.A.shape[1],
         "TILE": cut.channels,
@@ -195,5 +256,5 @@ def _flags(inputs: ScanInputs, cut: LaunchConfig) -> dict[str, object]:
 
 
 def _strides(*tensors: Tensor | None) -> tuple[int, ...]:
-    """Batch and position strides of each."""
+    """Return batch and position strides of each."""
     return tuple(s for x in tensors for s in ((0, 0) if x is None else (x.stride(0), x.stride(1))))

@@ -89,7 +89,8 @@ class CaduceusBackbone(Backbone):
     ) -> BackboneOutput:
         """Read tokens, [B, L] of any integer dtype; with `blocks`, stop after that many of them.
 
-        Hidden states are [B, L, D], of PS [B, L, 2 D]; the final norm comes only after the last block.
+        Hidden states are [B, L, D], of PS [B, L, 2 D]; the final norm comes only after the last block. See
+        `Backbone.forward`.
         """
         assert state is None, "a model that reads both ways has no state"
         tokens = tokens.int()
@@ -108,7 +109,7 @@ class CaduceusBackbone(Backbone):
         return BackboneOutput(_side_by_side(x) if self.equivariant else x, None)
 
     def unembed(self, hidden: Tensor) -> Tensor:
-        """Logits [..., V] of final hidden states: a product with the embedding, which is tied.
+        """Return logits [..., V] of final hidden states [..., D], by the tied embedding.
 
         Of PS, the sum of what the two strands say: that of the second is of complementary bases.
         """
@@ -119,12 +120,12 @@ class CaduceusBackbone(Backbone):
         return F.linear(ahead, self.embedding.weight) + F.linear(other.flip(-1), complementary)
 
     def blocks(self) -> Sequence[nn.Module]:
-        """The `CaduceusBlock`s, first to last."""
+        """Return the `CaduceusBlock`s, first to last."""
         return list(self.layers)
 
 
 def complement_table(config: CaduceusConfig) -> Tensor:
-    """int32 [V], id to id of the other strand; an id without a partner, such as U's, stands for itself."""
+    """Return int32 [V]: the id on the other strand for each id; an id without a complement maps to itself."""
     # By NumPy: a model that is built on the device meta, to be given its weights, needs it all the same.
     table = get_alphabet(config.alphabet).complement[: config.padded_vocab_size].astype(np.int32)
     own = np.arange(len(table), dtype=np.int32)
@@ -132,12 +133,12 @@ def complement_table(config: CaduceusConfig) -> Tensor:
 
 
 def _side_by_side(x: Tensor) -> Tensor:
-    """Sequences and their reverse complements [2 B, L, D] as [B, L, 2 D]."""
+    """Return sequences and their reverse complements [2 B, L, D] as [B, L, 2 D]."""
     ahead, other = x.chunk(2)
     return torch.cat([ahead, other.flip(1, 2)], dim=-1)
 
 
 def _exchanged(x: Tensor) -> Tensor:
-    """[2 B, L, D] with each strand in the other's place, direction and order of channels."""
+    """Return [2 B, L, D] with each strand in the other's place, direction and order of channels."""
     ahead, other = x.chunk(2)
     return torch.cat([other, ahead]).flip(1, 2)

@@ -57,5 +57,5 @@ class CaduceusConfig(MambaConfig):
         return CaduceusBackbone(self, backend)
 
     def step_cost(self) -> StepCost | None:  # type: ignore[override]
-        """Nobody has measured it."""
+        """Return None: the family was not measured."""
         return None

@@ -46,7 +46,7 @@ def _config(document: dict[str, Any], alphabet: str | None) -> ModelConfig:
 
 
 def _alphabet(document: dict[str, Any], size: int, alphabet: str | None) -> str:
-    """The alphabet in which complementary ids are complementary bases."""
+    """Return the alphabet in which complementary ids are complementary bases."""
     pairs = document.get("complement_map")
     if alphabet is None and isinstance(pairs, dict):
         for name, first in (("characters", 7), ("mlm", 3)):
@@ -56,7 +56,7 @@ def _alphabet(document: dict[str, Any], size: int, alphabet: str | None) -> str:
 
 
 def _check_complement(pairs: Any, config: CaduceusConfig) -> None:
-    """Refuse complements of ids other than the alphabet's; ids that are left out stand for themselves."""
+    """Refuse complements of ids other than the alphabet's; an id that is left out is its own complement."""
     expected = complement_table(config).tolist()
     given = pairs if isinstance(pairs, dict) else {}
     found = [given.get(str(i), i) for i in range(len(expected))]
@@ -91,7 +91,7 @@ def _document(config: ModelConfig) -> dict[str, Any]:
 
 
 def _names(config: ModelConfig) -> Names:
-    """Published names: what is shared is stored once or under every name; norms are wrapped if not fused."""
+    """Return published names; shared tensors are stored once or repeated; norms are wrapped if not fused."""
     caduceus = cast(CaduceusConfig, config)
     equivariant = caduceus.equivariant
     top, inner = "caduceus.backbone.", ".submodule" if equivariant else ""

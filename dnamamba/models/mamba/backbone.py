@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from dnamamba.kernels import resolve
-from dnamamba.kernels.mamba_block import mamba_block
+from dnamamba.kernels.mamba_block import mamba_block, mamba_block_after
 from dnamamba.kernels.ranks import Ranks
 from dnamamba.models.base import Backbone, BackboneOutput
 from dnamamba.models.mamba.config import MambaConfig
@@ -29,24 +29,39 @@ class MambaBlock(nn.Module):
     def forward(
         self, x: Tensor, state: MixerState | None = None, ranks: Ranks | None = None
     ) -> tuple[Tensor, MixerState]:
-        if resolve(self.mixer.backend, x.device, x.dtype) == "triton" and not self.mixer.wrapped:
-            return self._fused(x, state, ranks)
+        if self._is_fused(x):
+            # One operator, which keeps less for the backward.
+            y, conv, ssm = mamba_block(**self._inputs(x, state, ranks))
+            return y, MixerState(conv, ssm)
         mixed, state = self.mixer(self.norm(x), state, ranks)
         return x + mixed, state
 
-    def _fused(self, x: Tensor, state: MixerState | None, ranks: Ranks | None) -> tuple[Tensor, MixerState]:
-        """The same block as one operator, which keeps less for the backward."""
+    def after(self, x: Tensor, state: MixerState | None = None, ranks: Ranks | None = None) -> MixerState:
+        """Return the state after [B, L, D] alone, without gradients on a GPU.
+
+        Args:
+            x: [B, L, D].
+            state: before x; None: zeros.
+            ranks: that hold the sequence.
+        """
+        if self._is_fused(x):
+            return MixerState(*mamba_block_after(**self._inputs(x, state, ranks)))
+        return self.mixer.after(self.norm(x), state, ranks)
+
+    def _is_fused(self, x: Tensor) -> bool:
+        return resolve(self.mixer.backend, x.device, x.dtype) == "triton" and not self.mixer.wrapped
+
+    def _inputs(self, x: Tensor, state: MixerState | None, ranks: Ranks | None) -> dict[str, Any]:
         autocast = torch.is_autocast_enabled(x.device.type)
-        y, conv, ssm = mamba_block(
-            x,
-            self.mixer.block_weights(self.norm.weight),
-            eps=self.norm.eps or torch.finfo(x.dtype).eps,
-            dtype=torch.get_autocast_dtype(x.device.type) if autocast else x.dtype,
-            conv_state=None if state is None else state.conv,
-            ssm_state=None if state is None else state.ssm,
-            ranks=ranks,
-        )
-        return y, MixerState(conv, ssm)
+        return {
+            "x": x,
+            "weights": self.mixer.block_weights(self.norm.weight),
+            "eps": self.norm.eps or torch.finfo(x.dtype).eps,
+            "dtype": torch.get_autocast_dtype(x.device.type) if autocast else x.dtype,
+            "conv_state": None if state is None else state.conv,
+            "ssm_state": None if state is None else state.ssm,
+            "ranks": ranks,
+        }
 
 
 class MambaBackbone(Backbone):
@@ -61,7 +76,7 @@ class MambaBackbone(Backbone):
             inside it. Parameter names do not change.
     """
 
-    causal = recurrent = divisible = True
+    causal = recurrent = divisible = capturable = True
     adapters = ("in_proj", "x_proj", "dt_proj", "out_proj")
     undecayed = ("A_log", "D")
 
@@ -83,7 +98,7 @@ class MambaBackbone(Backbone):
         """Read tokens, [B, L] of any integer dtype (uint8 as stored), after `state` if one is given.
 
         With `blocks`, stop after that many of them: the residual stream there, and the final norm only after
-        the last.
+        the last. See `Backbone.forward`.
         """
         x = self.embedding(tokens.int())
         states = []
@@ -98,20 +113,32 @@ class MambaBackbone(Backbone):
         hidden = self.norm_f(x) if len(states) == len(self.layers) else x
         return BackboneOutput(hidden, tuple(states))
 
+    @torch.no_grad()
+    def after(self, tokens: Tensor, state: State | None = None) -> State:
+        """See `Backbone.after`; of the last block, only what makes its state is computed."""
+        x = self.embedding(tokens.int())
+        states = []
+        blocks = cast(list[MambaBlock], list(self.layers))
+        before = list(state or [None] * len(blocks))
+        for layer, start in zip(blocks[:-1], before, strict=False):
+            x, behind = layer(x, start, self.ranks)
+            states.append(behind)
+        return (*states, blocks[-1].after(x, before[-1], self.ranks))
+
     def unembed(self, hidden: Tensor) -> Tensor:
-        """Logits [..., V] of final hidden states [..., D]: a product with the embedding, which is tied."""
+        """Return logits [..., V] of final hidden states [..., D], by the tied embedding."""
         return F.linear(hidden, self.embedding.weight)
 
     def blocks(self) -> Sequence[nn.Module]:
-        """The `MambaBlock`s, first to last."""
+        """Return the `MambaBlock`s, first to last."""
         return list(self.layers)
 
     def take(self, state: State, rows: Tensor) -> State:
-        """The state of these rows, each as often as it is named."""
+        """Return the state of these rows, int64 [rows], each as often as it is named."""
         return tuple(MixerState(layer.conv[rows], layer.ssm[rows]) for layer in state)
 
     def detach(self, state: State) -> State:
-        """The same values, cut off from the graph: truncated backpropagation through time."""
+        """Return the same values, cut off from the graph: truncated backpropagation through time."""
         return tuple(MixerState(layer.conv.detach(), layer.ssm.detach()) for layer in state)
 
     def recurrence(self, rows: int, dtype: torch.dtype) -> Any:

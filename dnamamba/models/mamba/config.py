@@ -92,7 +92,7 @@ class MambaConfig(ModelConfig):
         return -(-self.vocab_size // self.vocab_multiple) * self.vocab_multiple
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values; without `vocab_multiple` where it is 8: files and hashes stay as they were."""
+        """Return plain values; without `vocab_multiple` where it is 8: files and hashes stay as they were."""
         values = super().to_dict()
         if self.vocab_multiple == 8:
             del values["vocab_multiple"]
@@ -120,7 +120,7 @@ class MambaConfig(ModelConfig):
         return MambaBackbone(self, backend)
 
     def step_cost(self) -> StepCost:
-        """Measured in docs/kernels.md."""
+        """Return the cost of a training step, as measured in docs/kernels.md."""
         return StepCost(sweep=self.d_inner, blocks=self.n_layer)
 
 

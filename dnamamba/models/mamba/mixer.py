@@ -74,7 +74,7 @@ class MambaMixer(nn.Module):
         return any(type(projection) is not nn.Linear for projection in projections)
 
     def block_weights(self, norm: Tensor) -> BlockWeights:
-        """The parameters as the fused block takes them, with the weight of the norm before the mixer."""
+        """Return the parameters that the fused block takes, with the norm before the mixer, [D]."""
         return BlockWeights(
             norm=norm,
             in_proj=self.in_proj.weight,
@@ -105,13 +105,25 @@ class MambaMixer(nn.Module):
         y, state = self.along(u, z, state, ranks)
         return self.out_proj(y), state
 
-    def along(
-        self, u: Tensor, z: Tensor, state: MixerState | None = None, ranks: Ranks | None = None
-    ) -> tuple[Tensor, MixerState]:
-        """What lies between the two projections: convolution, SiLU, scan and gate.
+    def after(self, x: Tensor, state: MixerState | None = None, ranks: Ranks | None = None) -> MixerState:
+        """The state after [B, L, D] alone: neither gate nor output projection.
 
         Args:
-            u, z: [B, L, E], the two halves of what in_proj makes.
+            x, state, ranks: as in `forward`.
+        """
+        if type(self.in_proj) is nn.Linear:
+            u = F.linear(x, self.in_proj.weight[: self.config.d_inner])
+        else:
+            u = self.in_proj(x).chunk(2, dim=-1)[0]
+        return self.along(u, None, state, ranks)[1]
+
+    def along(
+        self, u: Tensor, z: Tensor | None, state: MixerState | None = None, ranks: Ranks | None = None
+    ) -> tuple[Tensor, MixerState]:
+        """Apply what is between the two projections: convolution, SiLU, scan and gate.
+
+        Args:
+            u, z: [B, L, E], the two halves of what in_proj makes; without z nothing is gated.
             state: what came before; None is the beginning of a sequence.
             ranks: processes that each hold an equal part of the sequence.
 

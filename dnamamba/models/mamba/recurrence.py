@@ -44,7 +44,7 @@ class MambaRecurrence:
 
     @torch.no_grad()
     def head(self, hidden: Tensor) -> Tensor:
-        """Logits [B, V] of final hidden states [B, D], in the dtype of the parameters."""
+        """Return logits [B, V] of final hidden states [B, D], in the dtype of the parameters."""
         with without_autocast(hidden.device):
             return F.linear(hidden.to(self._embedding.dtype), self._embedding)
 
@@ -68,7 +68,7 @@ def _weights(block: MambaBlock, dtype: torch.dtype) -> tuple[BlockWeights, float
 
 
 def _mix(x: Tensor, weights: BlockWeights, state: MixerState, backend: str) -> Tensor:
-    """The mixer at one position: [B, D] to [B, D]."""
+    """Return the mixer at one position: [B, D] to [B, D]."""
     (_, rank), states = weights.dt_proj.shape, weights.A.shape[1]
     u, z = F.linear(x.to(weights.in_proj.dtype), weights.in_proj).chunk(2, dim=-1)
     u = causal_conv1d_step(state.conv, u, weights.conv_weight, weights.conv_bias, backend=backend)

@@ -22,7 +22,7 @@ class MixerState(NamedTuple):
 
 
 State = tuple[MixerState, ...]
-"""One `MixerState` a block, first block first."""
+"""One `MixerState` per block, first block first."""
 
 
 def initial_state(
@@ -32,7 +32,7 @@ def initial_state(
     device: torch.device | str | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> State:
-    """The state before the first base: zeros.
+    """Return the state before the first base: zeros.
 
     Args:
         config: the model's shape.

@@ -23,7 +23,7 @@ _DRAWN = {"dt_min", "dt_max", "dt_init", "dt_scale", "dt_init_floor", "use_fast_
 
 
 def ssm_settings(document: dict[str, Any]) -> dict[str, Any]:
-    """Our names for mamba_ssm's `ssm_cfg`, of a Mamba-1 block.
+    """Return our names for mamba_ssm's `ssm_cfg`, of a Mamba-1 block.
 
     Raises:
         UserError: a setting that our block does not have.
@@ -41,7 +41,7 @@ def ssm_settings(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def ssm_document(config: MambaConfig) -> dict[str, Any]:
-    """The inverse of `ssm_settings`."""
+    """Return the inverse of `ssm_settings`."""
     names = ("d_state", "d_conv", "expand", "dt_rank", "dt_min", "dt_max", "dt_init_floor")
     return {name: getattr(config, name) for name in names}
 
@@ -164,7 +164,7 @@ def _hf_document(config: ModelConfig) -> dict[str, Any]:
 
 
 def _names(config: ModelConfig, embedding: tuple[str, ...], *, repeated: bool) -> Names:
-    """Both packages' names differ from ours in the embedding alone; the head repeats it."""
+    """Return both packages' names, which differ from ours in the embedding alone; the head repeats it."""
     ours = {"backbone.embedding.weight": embedding, "backbone.norm_f.weight": ("backbone.norm_f.weight",)}
     for i in range(config.depth):
         for part in ("norm.weight", *(f"mixer.{name}" for name in MIXER)):

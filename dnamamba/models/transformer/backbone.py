@@ -53,7 +53,7 @@ class SwiGLU(nn.Module):
         self.down = nn.Linear(config.d_hidden, config.d_model, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, L, D], each position by itself."""
+        """Transform [B, L, D], each position by itself."""
         gate, up = self.gate_up(x).chunk(2, dim=-1)
         return self.down(F.silu(gate) * up)
 
@@ -106,7 +106,7 @@ class TransformerBackbone(Backbone):
     def forward(
         self, tokens: Tensor, state: State | None = None, *, blocks: int | None = None
     ) -> BackboneOutput:
-        """Read tokens, [B, L] of any integer dtype; with `blocks`, stop after that many of them."""
+        """Read tokens, [B, L] of any integer dtype. See `Backbone.forward`."""
         assert state is None, "this family has no state"
         x = self.embedding(tokens.int())
         turns = turns_of(tokens.shape[1], self.config, x)
@@ -118,16 +118,22 @@ class TransformerBackbone(Backbone):
         return BackboneOutput(self.norm_f(x) if done == len(self.layers) else x, None)
 
     def unembed(self, hidden: Tensor) -> Tensor:
-        """Logits [..., V] of final hidden states [..., D]: a product with the embedding, which is tied."""
+        """Return logits [..., V] of final hidden states [..., D], by the tied embedding."""
         return F.linear(hidden, self.embedding.weight)
 
     def blocks(self) -> Sequence[nn.Module]:
-        """The `TransformerBlock`s, first to last."""
+        """Return the `TransformerBlock`s, first to last."""
         return list(self.layers)
 
 
 def turns_of(length: int, config: TransformerConfig, like: Tensor) -> Turns:
-    """The positions' angles: position times base^(-2i / d_head), computed in float64."""
+    """Return the positions' angles [L, d_head / 2]: position times base^(-2i / d_head), in float64.
+
+    Args:
+        length: positions L.
+        config: of the model.
+        like: gives dtype and device.
+    """
     place = torch.arange(length, dtype=torch.float64, device=like.device)
     index = torch.arange(0, config.d_head, 2, dtype=torch.float64, device=like.device)
     angle = place[:, None] * config.rotary_base ** (-index / config.d_head)
@@ -135,7 +141,7 @@ def turns_of(length: int, config: TransformerConfig, like: Tensor) -> Turns:
 
 
 def turned(x: Tensor, turns: Turns) -> Tensor:
-    """[B, heads, L, d_head] with each pair of channels i and i + d_head / 2 turned by its angle."""
+    """Return [B, heads, L, d_head] with each pair of channels i and i + d_head / 2 turned by its angle."""
     first, second = x.chunk(2, dim=-1)
     cos, sin = turns
     return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1).to(x.dtype)

@@ -40,7 +40,7 @@ class Head(NamedTuple):
 
 
 def check_closed(ckpt_path: str | None, processes: int) -> None:
-    """That a run asks for nothing that a pass of one process can't do.
+    """Check that a run asks for nothing that a pass of one process can't do.
 
     Raises:
         UserError: it does; the message names the key.
@@ -48,11 +48,11 @@ def check_closed(ckpt_path: str | None, processes: int) -> None:
     if ckpt_path is not None:
         raise UserError("ckpt_path: task.fit=closed leaves no checkpoint to resume from")
     if processes > 1:
-        raise UserError(f"task.fit=closed is of one process, not of {processes}")
+        raise UserError(f"task.fit=closed: runs in one process (got {processes}); set trainer.devices=1")
 
 
 def check_question(decoder: DecoderConfig) -> None:
-    """That the question is a classification, and that the head alone has something to learn.
+    """Check that the task is a classification, and that the pooling has no weights to train.
 
     Raises:
         UserError: it is another question, or the pooling would have to be trained.
@@ -69,7 +69,7 @@ def check_question(decoder: DecoderConfig) -> None:
 def fit_heads(
     trainer: lightning.Trainer, task: Task, data: DataModule, steps: int, console: Console
 ) -> dict[str, Head]:
-    """Linear discriminants of what the model's head reads (`Discriminant`); the model gets the one to save.
+    """Fit linear discriminants of what the head reads (`Discriminant`); the model gets the one to save.
 
     The training batches are those of as many steps of training. With `task.refit` the validation windows are
     added, each once, when the head that is validated has been found without them.
@@ -131,7 +131,12 @@ class ClosedForm:
         self.heads: dict[str, Head] = {}
 
     def fit(self, trainer: lightning.Trainer, task: Task, data: DataModule, console: Console) -> None:
-        """Compute the heads; the model gets the one that is saved."""
+        """Compute the heads; the model gets the one that is saved.
+
+        Args:
+            trainer, task, data: of the run.
+            console: shows the progress.
+        """
         self.heads = fit_heads(trainer, task, data, data.schedule.max_steps, console)
 
     def before_scoring(self, task: Task, split: str) -> None:
@@ -155,7 +160,7 @@ def _add(found: Discriminant, trainer: lightning.Trainer, task: Task, batches: I
 
 
 def _shown(batches: Iterable[Batch], number: int, unit: str, console: Console) -> Iterator[Batch]:
-    """The first `number` batches, with a bar on a terminal; elsewhere a line every tenth of the pass."""
+    """Yield the first `number` batches, with a bar on a terminal, elsewhere a line every tenth."""
     progress = Progress(
         TextColumn("reading"),
         BarColumn(),

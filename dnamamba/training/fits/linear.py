@@ -37,7 +37,7 @@ class Linear:
     penalty: float
 
     def logits(self, features: Tensor) -> Tensor:
-        """Float64 [n, C] of features [n, d]."""
+        """Return float64 [n, C] of features [n, d]."""
         # Not of standardised features: that would copy them.
         scaled = self.rate[:, None] * self.weight
         return (features @ scaled + (self.bias - self.mean @ scaled)).double()
@@ -50,7 +50,7 @@ def fit_linear(
     loss: Loss,
     penalties: tuple[float, ...] = PENALTIES,
 ) -> tuple[Linear, float]:
-    """The model whose penalty is best on the validation sequences, and its mean loss there.
+    """Return the model whose penalty is best on the validation sequences, and its mean loss there.
 
     Args:
         train, valid: features, float32 [n, d], and labels.

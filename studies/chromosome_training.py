@@ -1,8 +1,8 @@
 """Does context beyond 2^17 bases help a model that is trained on it? Exact and truncated gradients compared.
 
-    python benchmarks/chromosome_training.py prepare CHR20.fa.gz CHRX.fa.gz     # no GPU needed
-    python benchmarks/chromosome_training.py run                                # on a GPU
-    python benchmarks/chromosome_training.py report
+    python studies/chromosome_training.py prepare CHR20.fa.gz CHRX.fa.gz     # no GPU needed
+    python studies/chromosome_training.py run                                # on a GPU
+    python studies/chromosome_training.py report
 
 The 1.4M model of docs/models that was trained up to 2^17 bases is trained further, for some steps of as many
 bases in every run: `exact`, one sequence of `--length` bases by chunks; `truncated`, the same, with gradients
@@ -49,7 +49,7 @@ COLUMNS = ("run", "seed", "from", "to", "bases", "perplexity", "perplexity_2p17"
 
 
 def prepare(chromosomes: list[Path], out: Path) -> None:
-    """One FASTA of chr20, chrX up to the held-out part, and that part, in upper case."""
+    """Write one FASTA of chr20, chrX up to the held-out part, and that part, in upper case."""
     out.mkdir(parents=True, exist_ok=True)
     first, second = (letters_of(path) for path in chromosomes)
     records = {"20": first, "X": second[:HELD_OUT], "held_out": second[HELD_OUT:END]}
@@ -61,14 +61,14 @@ def prepare(chromosomes: list[Path], out: Path) -> None:
 
 
 def letters_of(path: Path) -> bytes:
-    """The only record of a FASTA file, upper case."""
+    """Return the only record of a FASTA file, upper case."""
     with gzip.open(path, "rb") as file:
         next(file)
         return b"".join(line.strip().upper() for line in file)
 
 
 def pretraining(way: str, arguments: argparse.Namespace) -> Pretraining:
-    """A run from random weights; `train` gives it the model's."""
+    """Build a run with random weights; `train` replaces them with the model's."""
     length: Any = arguments.length if arguments.length == "chromosome" else int(arguments.length)
     at_once = length if isinstance(length, int) else HELD_OUT
     long: dict[str, Any] = {"max_length": length, "batch_size": 1}
@@ -105,7 +105,7 @@ def pretraining(way: str, arguments: argparse.Namespace) -> Pretraining:
 
 
 def train(way: str, arguments: argparse.Namespace) -> Path:
-    """The folder of a finished run, which is made where it is not there."""
+    """Train a run if it is not finished yet, and return its folder."""
     made = pretraining(way, arguments)
     folder = Path(made.folder)
     if not (folder / "results.json").is_file():
@@ -116,7 +116,7 @@ def train(way: str, arguments: argparse.Namespace) -> Path:
 
 
 def nats_of(model: Any, tokens: Tensor, chunk: int) -> Iterator[Tensor]:
-    """Cross-entropy of each base but the first of [1, L], read as one sequence: float32 [l] per chunk."""
+    """Yield the nats of each base but the first of [1, L], read as one sequence: float32 [l] per chunk."""
     done = 0
     precision = torch.autocast(tokens.device.type, torch.bfloat16, enabled=tokens.is_cuda)
     for read in read_pieces(model.backbone, tokens[:, :-1].split(chunk, 1), precision=precision):
@@ -128,7 +128,7 @@ def nats_of(model: Any, tokens: Tensor, chunk: int) -> Iterator[Tensor]:
 
 
 def short_context(model: Any, tokens: Tensor) -> Tensor:
-    """Nats of each base with 2^16 to 2^17 bases before it; NaN where there are fewer: float32 [L - 1]."""
+    """Return each base's nats after 2^16 to 2^17 bases, float32 [L - 1]; NaN where there are fewer."""
     half = WINDOW // 2
     found = torch.full((tokens.shape[1] - 1,), math.nan, device=tokens.device)
     for start in range(0, tokens.shape[1] - 1 - half, half):
@@ -139,12 +139,12 @@ def short_context(model: Any, tokens: Tensor) -> Tensor:
 
 
 def by_position(model: Any, tokens: Tensor, beginnings: int, chunk: int) -> list[dict[str, float]]:
-    """Mean perplexity at positions between two of EDGES, with all before and with a short context.
+    """Return the mean perplexity between EDGES, with all bases before and with a short context.
 
     Args:
         model: a language model, on the device of the tokens.
         tokens: uint8 [1, L], the held-out sequence.
-        beginnings: places to begin at, evenly spaced; each sequence goes on to the end.
+        beginnings: places to begin at, evenly spaced; each sequence continues to the end.
         chunk: positions read at a time.
     """
     length = tokens.shape[1] - 1

@@ -1,6 +1,6 @@
 """A table and a picture of the runs that `species.py` left, compared with 5-mers, chance and the paper.
 
-    python benchmarks/species_table.py FOLDER CSV PNG
+    python studies/species_table.py FOLDER CSV PNG
 
 Intervals are bootstraps over blocks of 2^17 bases of a locus, all species of a block together: windows
 overlap, and resampling them one by one would make the intervals too narrow.
@@ -41,7 +41,7 @@ def main() -> int:
 
 
 def table(folder: Path) -> list[dict[str, object]]:
-    """A row a finished run."""
+    """Return a row per finished run."""
     rows: list[dict[str, object]] = []
     for task in TASKS:
         metrics = folder / task.name / "metrics.json"
@@ -73,7 +73,7 @@ def table(folder: Path) -> list[dict[str, object]]:
 
 
 def outcomes(predictions: Path) -> tuple[np.ndarray, list[str]]:
-    """Whether each test window was told right, bool [n], and the block of a locus that it begins in."""
+    """Return which test windows were classified correctly, bool [n], and each one's block of its locus."""
     right, blocks = [], []
     with predictions.open(newline="") as file:
         for row in csv.DictReader(file, delimiter="\t"):
@@ -87,7 +87,7 @@ def outcomes(predictions: Path) -> tuple[np.ndarray, list[str]]:
 
 
 def block_bootstrap(right: np.ndarray, blocks: list[str], seed: int = 0) -> tuple[float, float]:
-    """The 2.5 % and 97.5 % quantiles of the accuracy over draws of blocks with replacement."""
+    """Return the 2.5 % and 97.5 % quantiles of the accuracy over draws of blocks with replacement."""
     names, block = np.unique(blocks, return_inverse=True)
     windows = np.bincount(block)
     hits = np.bincount(block, weights=right)
@@ -98,7 +98,7 @@ def block_bootstrap(right: np.ndarray, blocks: list[str], seed: int = 0) -> tupl
 
 
 def write_csv(rows: list[dict[str, object]], path: Path) -> None:
-    """The table as a file, and as Markdown on the screen."""
+    """Write the table to a file, and print it as Markdown."""
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
@@ -122,7 +122,7 @@ LABELS = {
 
 
 def picture(rows: list[dict[str, object]]) -> Figure:
-    """Accuracy against length: ENCODE left, apes right; with chance, 5-mers and the paper."""
+    """Draw accuracy against length: ENCODE left, apes right; with chance, 5-mers and the paper."""
     figure = Figure(figsize=(10, 5), layout="constrained", facecolor=SURFACE)
     panels = (
         ("ENCODE: trained on ENm001, tested on ENm002", ("encode5", "primates6", "primates6_closed")),

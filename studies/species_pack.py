@@ -1,7 +1,7 @@
 """Carry the real sequences of the species tasks to a machine without them, in one small file.
 
-    python benchmarks/species_pack.py pack DNA OUT.fa.xz      # DNA holds great_apes_chr22/ and encode/
-    python benchmarks/species_pack.py unpack OUT.fa.xz FOLDER
+    python studies/species_pack.py pack DNA OUT.fa.xz      # DNA holds great_apes_chr22/ and encode/
+    python studies/species_pack.py unpack OUT.fa.xz FOLDER
 
 The pack is FASTA in xz: upper case, segments of the same locus one after the other, so that four apes cost
 little more than one. Unpacked it is FOLDER/SET/SPECIES.fa, with records `SPECIES|ID` (those of a simulated
@@ -53,7 +53,7 @@ def pack(dna: Path, out: Path) -> None:
 
 
 def records(dna: Path) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """Every record as SET/SPECIES|ID and its letters, orthologous ones together."""
+    """Yield every record as SET/SPECIES|ID and its letters, orthologous ones together."""
     apes = {species: dict(read_fasta(dna / "great_apes_chr22" / f"{species}.fa")) for species in APES}
     ids = {species: {name.partition("|")[2]: name for name in of} for species, of in apes.items()}
     for identity in ids["human"]:
@@ -68,7 +68,7 @@ def records(dna: Path) -> Iterator[tuple[str, NDArray[np.uint8]]]:
 
 
 def read_fasta(path: Path) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """First words of headers and letters; unlike `dnamamba.Genome`, names may be there twice."""
+    """Yield first words of headers and letters; unlike `dnamamba.Genome`, names may occur twice."""
     for text in path.read_bytes().split(b">")[1:]:
         header, _, lines = text.partition(b"\n")
         yield header.split()[0].decode(), np.frombuffer(lines.translate(None, b"\r\n"), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""What benchmarks/human.py makes of its runs: means over seeds, and changes seed by seed."""
+"""What studies/human.py makes of its runs: means over seeds, and changes seed by seed."""
 
 from pathlib import Path
 from types import ModuleType
@@ -9,7 +9,7 @@ import pytest
 @pytest.fixture
 def human(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The program, with the others that it imports."""
-    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "benchmarks")
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "studies")
     import human_report
 
     return human_report

@@ -1,8 +1,8 @@
 """Pretraining on 125 Mb of a human genome: perplexity by length and by size, compared with the paper's.
 
-    python benchmarks/human.py prepare CHR20.fa.gz CHRX.fa.gz --out human
-    python benchmarks/human.py run --data human --out logs/human --gpus 0,1
-    python benchmarks/human.py report --out logs/human
+    python studies/human.py prepare CHR20.fa.gz CHRX.fa.gz --out human
+    python studies/human.py run --data human --out logs/human --gpus 0,1
+    python studies/human.py report --out logs/human
 
 `prepare` needs no GPU and makes human_125m.fa.gz (36 MB) and human_125m.bed. `run` takes each of RUNS, one
 at a time on every GPU named; it may be stopped (`--minutes` does) and given again: what is done stays done,
@@ -49,7 +49,7 @@ BASES = 69_999_930  # of a chromosome, the rest is left away: where TEST ends
 
 
 def prepare(chromosomes: list[Path], folder: Path) -> None:
-    """One FASTA, upper case, chrX cut behind the test interval, and its interval file.
+    """Write one FASTA, upper case, chrX cut behind the test interval, and its interval file.
 
     The records are called 20 and X, as Ensembl and NCBI's GRCh37 name them.
     """
@@ -75,7 +75,7 @@ def files_of(data: Path) -> tuple[str, str]:
 
 
 def pretrain(settings: Iterable[str], folder: Path, gpu: str, end: float = math.inf) -> int:
-    """One run on one GPU, in `folder`, logged next to it. Stopped, with a checkpoint, at `end`."""
+    """Start one run on one GPU, in `folder`, logged next to it; stop it, with a checkpoint, at `end`."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "dnamamba.pretrain", *settings, f"hydra.run.dir={folder.absolute()}"]
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -92,7 +92,7 @@ def pretrain(settings: Iterable[str], folder: Path, gpu: str, end: float = math.
 def run(
     data: Path, out: Path, gpus: list[str], names: list[str], minutes: float, settings: list[str]
 ) -> None:
-    """Every run that is not done yet, one at a time on each GPU."""
+    """Run every run that is not done yet, one at a time on each GPU."""
     end = time.monotonic() + 60 * minutes
     console = Console(markup=False)
     waiting: Queue[str] = Queue()

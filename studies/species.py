@@ -1,7 +1,7 @@
 """Fine-tune on real species on GPUs: ENCODE regions, great apes of chromosome 22, and a context of 2^20.
 
-    python benchmarks/species.py run FOLDER --data DATA --model LOG2_LENGTH=MODEL [...] [OVERRIDE ...]
-    python benchmarks/species.py longest FOLDER --model 20=MODEL [OVERRIDE ...]
+    python studies/species.py run FOLDER --data DATA --model LOG2_LENGTH=MODEL [...] [OVERRIDE ...]
+    python studies/species.py longest FOLDER --model 20=MODEL [OVERRIDE ...]
 
 DATA is what `species_pack.py unpack` makes. A task starts from the model of its own length, else from that of
 the next shorter one, else of the shortest. `run` keeps every GPU of --gpus busy with one run at a time, skips
@@ -56,7 +56,7 @@ class Task:
         return f"{self.group}_2p{self.log2}"
 
     def command(self, data: Path, model: str, folder: Path) -> list[str]:
-        """The command line of the run."""
+        """Return the command line of the run."""
         length = 1 << self.log2
         settings = [
             f"model={model}",
@@ -143,7 +143,7 @@ def main() -> int:
 
 
 def nearest(models: dict[int, str], log2: int) -> str:
-    """The model of a length, else of the next shorter one, else of the shortest."""
+    """Return the model of a length, else of the next shorter one, else of the shortest."""
     shorter = [known for known in models if known <= log2]
     return models[max(shorter)] if shorter else models[min(models)]
 

@@ -1,6 +1,6 @@
 """How much context helps a trained model: bits per base of the same bases, in windows of many lengths.
 
-    python benchmarks/context.py --fasta GENOME.fa.gz --intervals GENOME.bed --out logs/context RUN [RUN ...]
+    python studies/context.py --fasta GENOME.fa.gz --intervals GENOME.bed --out logs/context RUN [RUN ...]
 
 Every base of a split is a target once at every length, so the numbers of a row differ by context alone.
 A table, context_SPLIT.csv and context_SPLIT.png.
@@ -30,7 +30,7 @@ BASES_AT_A_TIME = 2**20
 
 @torch.inference_mode()
 def bits_per_base(model: LanguageModel, genome: Genome, intervals: Iterable[Interval], length: int) -> float:
-    """Cross-entropy of every base of the intervals but their first, in windows of `length`."""
+    """Return the bits per base of the intervals in windows of `length`; their first bases do not count."""
     device = model.backbone.embedding.weight.device
     scored = torch.from_numpy(genome.alphabet.scored.copy()).to(device)
     names, tiles = record_names(intervals), tiled_windows(intervals, length)

@@ -1,4 +1,4 @@
-"""Tables and pictures of what `benchmarks/human.py run` left: `python benchmarks/human.py report`."""
+"""Tables and pictures of what `studies/human.py run` left: `python studies/human.py report`."""
 
 import csv
 import json
@@ -25,14 +25,14 @@ PAPER_BY_SIZE = {
 
 
 def bases_per_second(folder: Path) -> float:
-    """The median of what a run logged."""
+    """Return the median of what a run logged."""
     with (folder / "metrics.csv").open(newline="") as file:
         rows = [row.get("train/bases_per_second") for row in csv.DictReader(file)]
     return statistics.median(float(row) for row in rows if row)
 
 
 def results_of(out: Path) -> list[dict]:
-    """A row a finished run, in the order of RUNS."""
+    """Return a row per finished run, in the order of RUNS."""
     rows = []
     for name in RUNS:
         folder = out / name
@@ -73,7 +73,7 @@ def show(title: str, rows: list[dict]) -> None:
 
 
 def report(out: Path) -> None:
-    """The tables, on the screen and of all runs as human.csv, and two pictures."""
+    """Print the tables, write all runs to human.csv, and draw two pictures."""
     rows = results_of(out)
     if not rows:
         sys.exit(f"no finished run in {out}")
@@ -89,7 +89,7 @@ def report(out: Path) -> None:
 
 
 def means(rows: list[dict]) -> list[dict]:
-    """A row a length: the mean perplexity, and the change from the next shorter length in percent.
+    """Return a row per length: the mean perplexity, and the change from the next shorter length in percent.
 
     The change is that of each seed: up to where their lengths part, two runs of a seed are the same run. Its
     +- is the standard error over the seeds.
@@ -113,12 +113,12 @@ def means(rows: list[dict]) -> list[dict]:
 
 
 def by_seed(rows: list[dict], length: int | None, split: str) -> dict[str, float]:
-    """Perplexity of a length on a split, by the seed of the run."""
+    """Return perplexity of a length on a split, by the seed of the run."""
     return {row["run"].rpartition("_")[2]: row[split] for row in rows if row["length"] == length}
 
 
 def pictures(rows: list[dict], out: Path) -> None:
-    """Perplexity against length and against size, of what was run."""
+    """Draw the perplexity of the runs against length and against size."""
     by_size = [row for row in rows if row["run"].endswith(SHORT) and row["length"] == 2**10]
     by_length = [row for row in rows if not row["run"].endswith(SHORT)]
     for chosen, key, paper, label, of_paper, name in (
@@ -130,7 +130,7 @@ def pictures(rows: list[dict], out: Path) -> None:
 
 
 def draw(rows: list[dict], key: str, paper: dict[int, float], label: str, of_paper: str, path: Path) -> None:
-    """Ours, a dot a run and a line through the means, and the paper's: other data, other numbers of bases."""
+    """Draw our runs as dots with a line through the means, and the paper's, of other data and more bases."""
     sys.path.insert(0, str(ROOT))
     from matplotlib.figure import Figure
 

@@ -1,0 +1,219 @@
+"""What the data sets that ask something of every base or bin have in common: windows, splits, loaders."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from torch.utils.data import DataLoader
+
+from dnamamba.data.alphabet import get_alphabet
+from dnamamba.data.embedded import YEAST_FASTA, YEAST_TEST, YEAST_VALID
+from dnamamba.data.fasta import Genome
+from dnamamba.data.intervals import Interval, Splits, split_records, without_n
+from dnamamba.data.length_schedule import LengthSchedule
+from dnamamba.data.position_windows import (
+    Batch,
+    IntervalSet,
+    PositionStream,
+    Targets,
+    WindowSet,
+    aligned,
+    drawn,
+)
+from dnamamba.data.sampling import RandomWindows
+from dnamamba.data.stateless import Int64s
+from dnamamba.datasets.base import HELD_OUT, DataConfig, DataModule
+from dnamamba.datasets.labelled.config import one_stage
+from dnamamba.errors import UserError
+from dnamamba.models import PositionConfig, PositionModel
+
+
+class PositionsConfig(DataConfig):
+    """The settings that such data sets share; a subclass is a frozen dataclass with these fields."""
+
+    free: ClassVar[tuple[str, ...]] = ("num_workers", "valid_windows")
+
+    fasta: str | None
+    alphabet: str | None
+    max_length: int
+    batch_size: int
+    reverse_complement: bool
+    valid: list[str] | None
+    test: list[str] | None
+    valid_windows: int
+    num_workers: int
+
+    @property
+    def bin(self) -> int:
+        """Bases that have an answer together."""
+        raise NotImplementedError(f"{type(self).__name__}.bin")
+
+    def check(self) -> None:
+        """That the shared settings can be used.
+
+        Raises:
+            UserError: one can't; the message names it.
+        """
+        for key, least in (("max_length", 1), ("batch_size", 1), ("valid_windows", 1), ("num_workers", 0)):
+            if getattr(self, key) < least:
+                raise UserError(f"data.{key}: must be at least {least} (got {getattr(self, key)})")
+        if self.max_length % self.bin:
+            raise UserError(
+                f"data.max_length: a window is not a whole number of bins of {self.bin} bases (got "
+                f"{self.max_length}); set a multiple"
+            )
+
+    @property
+    def bases_at_a_time(self) -> int:
+        """`batch_size` windows."""
+        return self.batch_size * self.max_length
+
+    def planned(
+        self, *, global_batch_size: int, max_steps: int | None, world_size: int, training_segments: int
+    ) -> LengthSchedule:
+        """One stage, of windows of `max_length`."""
+        return one_stage(self.max_length, global_batch_size, max_steps)
+
+
+class PositionsData(DataModule):
+    """Random windows to train on, whole held-out records to test on.
+
+    A subclass says what is asked (`targets_of`, `question`). Arguments and errors as of `DataModule`.
+    """
+
+    def __init__(
+        self,
+        config: Any,
+        seed: int,
+        *,
+        global_batch_size: int,
+        max_steps: int | None,
+        world_size: int,
+    ) -> None:
+        super().__init__(
+            config, seed, global_batch_size=global_batch_size, max_steps=max_steps, world_size=world_size
+        )
+        if global_batch_size % world_size:
+            raise UserError(
+                f"train.global_batch_size={global_batch_size} is not a multiple of {world_size} device(s)"
+            )
+        assert config.alphabet is not None
+        self.config, self.seed = config, seed
+        self.reverse_complement = config.reverse_complement
+        self.alphabet = get_alphabet(config.alphabet)
+        self.genome = Genome(config.fasta or YEAST_FASTA, self.alphabet)
+        self.schedule = one_stage(config.max_length, global_batch_size, max_steps)
+        own = config.fasta is None and config.valid is None and config.test is None
+        splits: Splits = split_records(
+            self.genome.lengths,
+            valid=YEAST_VALID if own else config.valid,
+            test=YEAST_TEST if own else config.test,
+            window=config.max_length,
+        )
+        self.splits = Splits(*(aligned(part, config.bin) for part in splits))
+        for split in HELD_OUT:
+            if not getattr(self.splits, split):
+                raise UserError(f"data.{split}: nothing is held out for it; name records, such as [chr1]")
+        self.genome.load()
+        self.targets: Targets = self.targets_of()
+        intervals = without_n(self.splits.train, self.genome, config.max_length)
+        self.sampler = RandomWindows(
+            intervals, config.max_length - 1, seed, reverse_complement=config.reverse_complement
+        )
+
+    def targets_of(self) -> Targets:
+        """What is asked of `self.genome`; called once."""
+        raise NotImplementedError(f"{type(self).__name__}.targets_of")
+
+    def question(self, context: str, conv: int) -> PositionConfig:
+        """What is asked of each base or bin, read by these settings of the `decoder` group."""
+        raise NotImplementedError(f"{type(self).__name__}.question")
+
+    def begin(self, model: PositionModel) -> None:
+        """Give weights that are not drawn what the training data say of them."""
+
+    @property
+    def label(self) -> str:
+        """The name of the genome's file."""
+        return "yeast" if self.config.fasta is None else Path(self.config.fasta).name
+
+    @property
+    def summary(self) -> str:
+        """Bases of each split and how they are read."""
+        splits = "; ".join(
+            f"{split} {sum(one.length for one in intervals):,} bases ({_shown(intervals)})"
+            for split, intervals in self.splits._asdict().items()
+        )
+        return f"windows of {self.config.max_length:,} bases; {splits}"
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The bases, what is asked of them, and how they are split."""
+        digest = hashlib.sha256(str(self.splits).encode())
+        for name in self.genome.lengths:
+            digest.update(self.genome.fetch(name).data)
+            digest.update(np.ascontiguousarray(self.targets.values[name]).data)
+        lengths = self.genome.lengths
+        return {"records": len(lengths), "bases": sum(lengths.values()), "split": digest.hexdigest()[:16]}
+
+    def describe(self, step: int, index: Int64s) -> list[str]:
+        """The regions of a step's training samples, by their numbers."""
+        return drawn(self.sampler, self.targets.bin, index).regions(self.sampler.names)
+
+    def intervals(self, split: str) -> tuple[Interval, ...]:
+        """What is held out for `valid` or `test`, in the order of its batches' numbers."""
+        return getattr(self.splits, split)
+
+    def micro_batch(self, batch: Batch) -> int:
+        """`data.batch_size`."""
+        return self.config.batch_size
+
+    def train_dataloader(self) -> DataLoader:
+        """The stream of training batches, a step each, from the step that the trainer has come to."""
+        rank, world_size, step = self.place()
+        stream = PositionStream(
+            self.genome,
+            self.targets,
+            self.sampler,
+            self.schedule.stages[0],
+            rank=rank,
+            world_size=world_size,
+            start_step=step,
+        )
+        return self.loader(stream, self.config.num_workers)
+
+    def val_dataloader(self) -> DataLoader:
+        """Evenly spaced windows of what validates: enough to watch a run by; short records are read whole."""
+        rank, world_size, _ = self.place()
+        if all(one.length < self.config.max_length for one in self.splits.valid):
+            return self._whole("valid")
+        windows = WindowSet(
+            self.genome,
+            self.targets,
+            self.splits.valid,
+            self.config.max_length,
+            most=self.config.valid_windows,
+            batch_size=self.config.batch_size,
+            rank=rank,
+            world_size=world_size,
+        )
+        return self.loader(windows, self.config.num_workers)
+
+    def held_out_loaders(self) -> Iterator[tuple[str, DataLoader]]:
+        """Every held-out record, whole."""
+        for split in HELD_OUT:
+            yield split, self._whole(split)
+
+    def _whole(self, split: str) -> DataLoader:
+        rank, world_size, _ = self.place()
+        records = IntervalSet(
+            self.genome, self.targets, self.intervals(split), rank=rank, world_size=world_size
+        )
+        return self.loader(records, self.config.num_workers)
+
+
+def _shown(intervals: Sequence[Interval]) -> str:
+    names = list(dict.fromkeys(one.name for one in intervals))
+    return ", ".join(names) if len(names) <= 3 else f"{len(names)} records"

@@ -1,0 +1,134 @@
+"""One of several classes per base: genes, exons, codon positions, splice sites."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dnamamba.errors import UserError
+from dnamamba.heads.metrics import confusion_counts, f1, log_odds, matthews, mean_of_defined, ranking
+from dnamamba.heads.positions import PositionHead
+
+if TYPE_CHECKING:
+    from dnamamba.models.positions import PositionConfig
+
+IGNORED = 255
+_ROWS = 1 << 20  # bases whose scores are worked out at a time
+
+
+class BaseClasses(PositionHead):
+    """Cross-entropy over classes; targets are uint8, of which `IGNORED` counts nowhere.
+
+    F1 and AUPRC are means over the classes that the bases have, each class against all others.
+    """
+
+    scores = ("accuracy", "f1", "mcc", "auprc")
+    headline = "f1"
+
+    @classmethod
+    def check(cls, decoder: PositionConfig) -> None:
+        """See `PositionHead.check`."""
+        if (
+            not isinstance(decoder.chain, bool)
+            or decoder.bin != 1
+            or decoder.loss != "cross_entropy"
+            or len(decoder.labels) < 2
+        ):
+            raise UserError(
+                "decoder: classes are asked of every base (bin=1, loss=cross_entropy), two or more"
+            )
+
+    def loss_sum(self, logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+        """Cross-entropy in nats, each base's times the weight of its class."""
+        return F.cross_entropy(
+            logits.float().flatten(0, -2),
+            targets.long().flatten(),
+            weight=weights,
+            ignore_index=IGNORED,
+            reduction="sum",
+        )
+
+    def number(self, targets: Tensor) -> Tensor:
+        """Bases that have a class."""
+        return (targets != IGNORED).sum()
+
+    def predict(self, logits: Tensor) -> Tensor:
+        """Probabilities of the classes."""
+        return logits.softmax(-1)
+
+    def metrics(self, logits: Tensor, targets: Tensor) -> dict[str, float]:
+        """Accuracy, macro F1, Matthews correlation and macro AUPRC."""
+        counts = self.confusion(logits, targets)
+        total = int(counts.sum())
+        return {
+            "accuracy": int(counts.diagonal().sum()) / total if total else math.nan,
+            "f1": mean_of_defined(f1(counts)),
+            "mcc": matthews(counts),
+            "auprc": mean_of_defined(torch.tensor(list(self._auprc(logits, targets)), dtype=torch.float64)),
+        }
+
+    def per_label(self, logits: Tensor, targets: Tensor) -> list[dict[str, Any]]:
+        """Bases, precision, recall, F1 and AUPRC of each class; NaN where there is none to divide by."""
+        counts = self.confusion(logits, targets).double()
+        right, true, called = counts.diagonal(), counts.sum(1), counts.sum(0)
+        columns = {
+            "bases": true.long(),
+            "precision": right / called,
+            "recall": right / true,
+            "f1": f1(counts.long()),
+            "auprc": torch.tensor(list(self._auprc(logits, targets)), dtype=torch.float64),
+        }
+        return [
+            {"label": label, **{name: values[place].item() for name, values in columns.items()}}
+            for place, label in enumerate(self.labels)
+        ]
+
+    def confusion(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Counts, int64 [true, predicted]."""
+        there = targets != IGNORED
+        return confusion_counts(logits.argmax(-1)[there], targets[there].long(), len(self.labels))
+
+    def statistics(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """See `PositionHead.statistics`: the confusion counts."""
+        return self.confusion(logits, targets).flatten().double()
+
+    def from_statistics(self, sums: Tensor) -> dict[str, Tensor]:
+        """See `PositionHead.from_statistics`; AUPRC is not a function of counts."""
+        counts = sums.reshape(len(sums), len(self.labels), -1)
+        return {
+            "accuracy": counts.diagonal(dim1=1, dim2=2).sum(1) / counts.sum((1, 2)),
+            "f1": f1(counts).nanmean(1),
+        }
+
+    def class_weights(self, given: Any, counts: list[int], total: int) -> Tensor | None:
+        """See `PositionHead.class_weights`: `balanced`, `root` (its square root), or a weight per class."""
+        if given is None:
+            return None
+        if given in ("balanced", "root"):
+            shares = torch.tensor(counts, dtype=torch.float64).clamp(min=1) / total
+            weights = shares ** (-1 if given == "balanced" else -0.5)
+            # 1 on average over the bases, so that the learning rate keeps its meaning.
+            return (weights / (weights * shares).sum()).float()
+        if not isinstance(given, dict) or {str(label) for label in given} != set(self.labels):
+            raise UserError(
+                "task.class_weights: must be null, balanced, root or a weight for each of "
+                f"{', '.join(self.labels)} (got {given!r})"
+            )
+        named = {str(label): value for label, value in given.items()}
+        if not all(isinstance(one, int | float) and 0 < one < math.inf for one in named.values()):
+            raise UserError(f"task.class_weights: must be positive numbers (got {given!r})")
+        return torch.tensor([float(named[label]) for label in self.labels])
+
+    def _auprc(self, logits: Tensor, targets: Tensor) -> Iterator[float]:
+        """Of each class; ranked by log odds in float64, which tells apart what a probability rounds to 1."""
+        there = targets != IGNORED
+        logits, targets = logits[there], targets[there]
+        for label in range(len(self.labels)):
+            parts = [log_odds(part.double())[:, label] for part in logits.split(_ROWS)]
+            scores = torch.cat(parts) if parts else torch.empty(0, dtype=torch.float64)
+            yield ranking(scores, targets == label)[1] if len(scores) else math.nan

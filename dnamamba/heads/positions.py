@@ -1,0 +1,102 @@
+"""The contract of a head that answers at every base or bin: its loss and its metrics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from dnamamba.models.positions import PositionConfig
+
+
+class PositionHead:
+    """One kind of answer per position; it has no weights.
+
+    Args:
+        decoder: the question.
+
+    Attributes:
+        scores: names of the metrics, in the order of `metrics`; `loss` comes with them.
+        lower_is_better: those of `scores`, and `loss`, that a better model has less of.
+        headline: the metric that a result is known by.
+        divisible: whether the loss is a sum over positions, whichever of them are read together.
+    """
+
+    scores: ClassVar[tuple[str, ...]]
+    lower_is_better: ClassVar[tuple[str, ...]] = ("loss",)
+    headline: ClassVar[str]
+
+    def __init__(self, decoder: PositionConfig) -> None:
+        self.decoder = decoder
+        self.labels = decoder.labels
+
+    @classmethod
+    def check(cls, decoder: PositionConfig) -> None:
+        """That the question can be asked.
+
+        Raises:
+            UserError: a setting has no meaning for it.
+        """
+
+    @property
+    def divisible(self) -> bool:
+        """See the class."""
+        return True
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that the model gives per position, C."""
+        return len(self.labels)
+
+    def loss_sum(self, logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+        """The losses of all positions that count, added up.
+
+        Args:
+            logits: float32 [B, n, C].
+            targets: of the positions, [B, n] or [B, n, T].
+            weights: of the labels in the loss, float32; None: all the same.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.loss_sum")
+
+    def number(self, targets: Tensor) -> Tensor:
+        """How many of them count, an integer tensor on their device."""
+        raise NotImplementedError(f"{type(self).__name__}.number")
+
+    def predict(self, logits: Tensor) -> Tensor:
+        """Probabilities, or numbers in the unit of the tracks: [..., labels]."""
+        raise NotImplementedError(f"{type(self).__name__}.predict")
+
+    def metrics(self, logits: Tensor, targets: Tensor) -> dict[str, float]:
+        """Every metric of `scores`, in float64; NaN where the positions define none.
+
+        Args:
+            logits: float32 [n, C].
+            targets: [n] or [n, T].
+        """
+        raise NotImplementedError(f"{type(self).__name__}.metrics")
+
+    def per_label(self, logits: Tensor, targets: Tensor) -> list[dict[str, Any]]:
+        """Metrics of each label, with its name under `label`; arguments as of `metrics`."""
+        raise NotImplementedError(f"{type(self).__name__}.per_label")
+
+    def statistics(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Numbers of a block of positions, float64 [k], whose sums over blocks say some of the metrics."""
+        raise NotImplementedError(f"{type(self).__name__}.statistics")
+
+    def from_statistics(self, sums: Tensor) -> dict[str, Tensor]:
+        """Those metrics, float64 [S] each, of sums of `statistics`, float64 [S, k]."""
+        raise NotImplementedError(f"{type(self).__name__}.from_statistics")
+
+    def class_weights(self, given: Any, counts: list[int], total: int) -> Tensor | None:
+        """The weight of each label in the loss, float32; None: all the same.
+
+        Args:
+            given: `task.class_weights`.
+            counts: training positions of each label.
+            total: training positions.
+
+        Raises:
+            UserError: `given` has no meaning here.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.class_weights")

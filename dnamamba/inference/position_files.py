@@ -1,0 +1,203 @@
+"""Answers at every base or bin of whole records, as files: segments (GFF3, BED, TSV) or bigWig."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dnamamba.data.base_classes import group_of
+from dnamamba.data.fasta import Genome
+from dnamamba.errors import UserError
+from dnamamba.escaping import TsvWriter
+from dnamamba.heads.base_classes import BaseClasses
+from dnamamba.heads.segments import Segment, segments
+from dnamamba.inference.bigwig import bigwig
+from dnamamba.inference.device import need_finite, precision_of
+from dnamamba.models import PositionModel
+from dnamamba.models.position_reading import PIECE, read_positions
+
+GFF = (".gff3", ".gff")
+BIGWIG = (".bw", ".bigwig", ".bigWig")
+PIECE_GPU = 1 << 18
+Floats = NDArray[np.float32]
+
+
+class PositionAnswers:
+    """A model that answers at every base or bin, reading.
+
+    Args:
+        model: runs where its parameters lie.
+        precision: of the matrix products, see `dnamamba.inference.device.precision_of`.
+        piece: bases read at once; by default what suits the device.
+
+    Raises:
+        UserError: an unknown precision.
+    """
+
+    def __init__(self, model: PositionModel, precision: str = "auto", piece: int | None = None) -> None:
+        self.model, self.decoder = model.eval(), model.decoder
+        self.piece = piece or (PIECE_GPU if model.backbone.device.type == "cuda" else PIECE)
+        self._precision = precision_of(model, precision)
+
+    def values(self, genome: Genome, record: str, folder: Path | None = None) -> Floats:
+        """Probabilities of the classes, or numbers of the tracks, of a record: float32 [bins, labels].
+
+        The record is one context, read in pieces with the state carried over.
+
+        Args:
+            genome: has the record.
+            record: its name.
+            folder: takes a file of the other strand's part, while it is needed.
+
+        Raises:
+            UserError: an answer is not finite.
+        """
+        tokens = torch.from_numpy(np.array(genome.fetch(record)))
+        if not tokens.numel():
+            return np.empty((0, len(self.decoder.labels)), dtype=np.float32)
+        found = read_positions(self.model, tokens, self.piece, precision=self._precision, folder=folder)
+        logits = torch.cat([part.logits.float() for part in found])
+        need_finite(logits.cpu().numpy(), record)
+        logits = self.model.decoded(logits).cpu()
+        return self.decoder.head.predict(logits).float().numpy()
+
+
+def chosen_labels(model: PositionModel, label: str | None) -> dict[str, list[int]]:
+    """Which outputs each bigWig is the sum of: one per label, or of the label (or feature, `CDS+`) named.
+
+    Raises:
+        UserError: the model has no such label.
+    """
+    labels = model.decoder.labels
+    groups: dict[str, list[int]] = {name: [place] for place, name in enumerate(labels)}
+    if label is None:
+        return groups
+    for place, name in enumerate(labels):
+        feature, strand = group_of(name)
+        joined = feature + strand.replace(".", "")
+        if joined not in labels:
+            groups.setdefault(joined, []).append(place)
+    if label not in groups:
+        raise UserError(f"label: the model has {', '.join(groups)} (got {label!r})")
+    return {label: groups[label]}
+
+
+def files_of(out: Path, names: Sequence[str]) -> dict[str, Path]:
+    """A bigWig of each name: `out` itself of one, else `genes.CDS1+.bw` and so on."""
+    if len(names) == 1:
+        return {names[0]: out}
+    return {name: out.with_name(f"{out.stem}.{name.replace('/', '_')}{out.suffix}") for name in names}
+
+
+def write_bigwigs(answers: PositionAnswers, genome: Genome, files: dict[Path, list[int]]) -> None:
+    """Write bigWigs of all records, each the sum of some outputs.
+
+    Args:
+        answers: the model.
+        genome: what is read.
+        files: the outputs that each file adds up.
+
+    Raises:
+        UserError: an answer is not finite, or a file can't be written.
+    """
+    size, lengths = answers.decoder.bin, genome.lengths
+    with ExitStack() as stack:
+        writers = {path: stack.enter_context(bigwig(path, lengths)) for path in files}
+        for record in sorted(lengths):
+            values = answers.values(genome, record, next(iter(files)).parent)
+            for path, places in files.items():
+                track = values[:, places].sum(1)
+                writers[path].add(record, 0, np.repeat(track, size)[: lengths[record]])
+
+
+def called_segments(
+    answers: PositionAnswers, genome: Genome
+) -> Iterator[tuple[str, list[tuple[Segment, float]]]]:
+    """Of each record, its segments and the mean probability of each one's feature.
+
+    Raises:
+        UserError: the model does not tell classes apart, or an answer is not finite.
+    """
+    if not isinstance(answers.decoder.head, BaseClasses):
+        raise UserError("out: a model of tracks calls no segments; write .bw or .tsv")
+    labels = answers.decoder.labels
+    groups = [group_of(label) for label in labels]
+    for record in genome.lengths:
+        values = answers.values(genome, record)
+        best = values.argmax(1).astype(np.uint8)
+        rows = []
+        for one in segments(best, labels):
+            places = [place for place, group in enumerate(groups) if group == (one.kind, one.strand)]
+            rows.append((one, float(values[one.start : one.end, places].sum(1, dtype=np.float64).mean())))
+        yield record, rows
+
+
+def write_segments(answers: PositionAnswers, genome: Genome, path: Path, suffix: str) -> int:
+    """Write segments as GFF3, BED or TSV; returns how many there are.
+
+    Args:
+        answers: the model.
+        genome: what is read.
+        path: the file.
+        suffix: of its name: one of `GFF`, `.bed` or `.tsv`.
+
+    Raises:
+        UserError: see `called_segments`.
+    """
+    number = 0
+    with path.open("w", newline="", encoding="utf-8") as file:
+        _begin(file, genome, suffix)
+        writer = TsvWriter(file)
+        for record, rows in called_segments(answers, genome):
+            for one, score in rows:
+                number += 1
+                writer.writerow(_row(record, one, score, number, answers.decoder.labels, suffix))
+    return number
+
+
+def _begin(file: TextIO, genome: Genome, suffix: str) -> None:
+    if suffix in GFF:
+        file.write("##gff-version 3\n")
+        for name, length in genome.lengths.items():
+            file.write(f"##sequence-region {name} 1 {length}\n")
+    elif suffix == ".tsv":
+        TsvWriter(file).writerow(["record", "start", "end", "feature", "strand", "probability"])
+
+
+def _row(
+    record: str, one: Segment, score: float, number: int, labels: Sequence[str], suffix: str
+) -> Sequence[object]:
+    if suffix in GFF:
+        phase, name = one.phase(labels), f"ID={one.kind}{number}"
+        return record, "dnamamba", one.kind, one.start + 1, one.end, f"{score:.4f}", one.strand, phase, name
+    if suffix == ".bed":
+        return record, one.start, one.end, one.kind, round(1000 * score), one.strand
+    return record, one.start, one.end, one.kind, one.strand, repr(score)
+
+
+def write_bins(answers: PositionAnswers, genome: Genome, path: Path) -> int:
+    """Write the numbers of every bin as TSV; returns how many bins there are.
+
+    Args:
+        answers: a model of tracks.
+        genome: what is read.
+        path: the file.
+
+    Raises:
+        UserError: an answer is not finite.
+    """
+    number, size = 0, answers.decoder.bin
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = TsvWriter(file)
+        writer.writerow(["record", "start", "end", *answers.decoder.labels])
+        for record, length in genome.lengths.items():
+            for place, row in enumerate(answers.values(genome, record).tolist()):
+                writer.writerow([record, place * size, min((place + 1) * size, length), *map(repr, row)])
+                number += 1
+    return number

@@ -1,0 +1,14 @@
+"""`dnamamba prepare NAME`: a published genome, downloaded or brought from elsewhere, ready to train on."""
+
+import sys
+
+
+def main() -> None:
+    """The command `dnamamba prepare`, which is `python -m data_prep.download`."""
+    from data_prep.download import main as download  # imports NumPy and pyfaidx
+
+    sys.exit(download(program="dnamamba prepare"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,277 @@
+"""The results of a fine-tuning per position: metrics per label, segments, baselines, and which is better."""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from dnamamba.datasets.base import HELD_OUT
+from dnamamba.files import replacing
+from dnamamba.heads.base_classes import BaseClasses
+from dnamamba.heads.positions import PositionHead
+from dnamamba.heads.segments import agreement, called, segments
+from dnamamba.objectives.positions import PositionsScored
+from dnamamba.reports.comparison import MODEL, shown
+from dnamamba.reports.figures import confusion_matrix, read_metrics, save_figure, score_curve
+
+BLOCK = 10_000  # positions that are resampled together: neighbours are not independent
+SEED = 0
+
+
+def resample(head: PositionHead, scored: PositionsScored, samples: int) -> dict[str, Tensor]:
+    """Metrics of a split's blocks drawn with replacement, float64 [samples] each; always the same draws."""
+    blocks = [
+        head.statistics(*part)
+        for logits, targets in zip(
+            scored.logits.split(scored.sizes), scored.targets.split(scored.sizes), strict=True
+        )
+        for part in zip(logits.split(BLOCK), targets.split(BLOCK), strict=True)
+    ]
+    generator = torch.Generator().manual_seed(SEED)
+    drawn = torch.randint(len(blocks), (samples, len(blocks)), generator=generator)
+    times = torch.stack([torch.bincount(row, minlength=len(blocks)) for row in drawn]).double()
+    return head.from_statistics(times @ torch.stack(blocks))
+
+
+def scores(head: PositionHead, scored: PositionsScored, draws: dict[str, Tensor]) -> dict[str, Any]:
+    """Metrics of a split: over all, with intervals where there are `draws`; per label; segments."""
+    metrics = head.metrics(scored.logits, scored.targets)
+    found: dict[str, Any] = {"positions": int(head.number(scored.targets))}
+    for name, value in metrics.items():
+        found[name] = {"value": _finite(value)}
+        if name in draws:
+            low, high = _interval(draws[name])
+            found[name] |= {"low": low, "high": high}
+    found["per_label"] = [_plain(row) for row in head.per_label(scored.logits, scored.targets)]
+    if isinstance(head, BaseClasses):
+        found["confusion"] = head.confusion(scored.logits, scored.targets).tolist()
+        found["segments"] = agreement(*_segments(scored, head.labels))
+    return found
+
+
+def _segments(scored: PositionsScored, labels: Sequence[str]) -> tuple[list[Any], list[Any]]:
+    best = scored.logits.argmax(-1).to(torch.uint8).split(scored.sizes)
+    true = scored.targets.split(scored.sizes)
+    pairs = [(b.numpy(), t.numpy()) for b, t in zip(best, true, strict=True)]
+    return (
+        [segments(called(b, t), labels) for b, t in pairs],
+        [segments(t, labels) for _, t in pairs],
+    )
+
+
+def _interval(values: Tensor) -> tuple[float | None, float | None]:
+    there = values[~values.isnan()]
+    if not len(there):
+        return None, None
+    low, high = torch.quantile(there, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    return low, high
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: _finite(value) if isinstance(value, float) else value for key, value in row.items()}
+
+
+def verdict(
+    head: PositionHead,
+    results: dict[str, Any],
+    draws: dict[str, Tensor],
+    baselines: dict[str, dict[str, Any]],
+    theirs: dict[str, dict[str, Tensor]],
+) -> dict[str, Any]:
+    """Which is better on the test by the head's headline, as plain values and as a sentence.
+
+    Args:
+        head: has the headline.
+        results: of the model, as in metrics.json.
+        draws: the model's resampled metrics.
+        baselines, theirs: the same of each baseline, by name.
+    """
+    name = head.headline
+    values = {one: found["test"][name]["value"] for one, found in baselines.items()}
+    known = {one: value for one, value in values.items() if value is not None}
+    own = results["test"][name]["value"]
+    if not known or own is None:
+        return {"verdict": f"{name} of the model or of all baselines is undefined"} if baselines else {}
+    best = max(known, key=lambda one: known[one])
+    lead = own - known[best]
+    low, high = _interval(draws[name] - theirs[best][name])
+    both = (
+        f"{shown(own)} against {shown(known[best])}; 95 % interval of the lead {shown(low)} to {shown(high)}"
+    )
+    if low is not None and low > 0:
+        words = f"the model is better than every baseline, by {lead:.4f} over {best} ({both})"
+    elif high is not None and high < 0:
+        words = f"a baseline is better than the model: {best}, by {-lead:.4f} ({both})"
+    else:
+        words = f"the model and {best} can't be told apart ({both})"
+    return {
+        "best_baseline": best,
+        "lead": {"metric": name, "value": lead, "low": low, "high": high},
+        "verdict": f"{name}: {words}",
+    }
+
+
+def tables(results: dict[str, Any], metrics: Sequence[str]) -> list[Table]:
+    """The test's metrics of the model and its baselines; per label; of classes, segments."""
+    models = {MODEL: results, **results.get("baselines", {})}
+    overall = Table(box=box.SIMPLE_HEAD, title="test", title_justify="left")
+    for name in ("model", *metrics, "95 % interval of " + results["headline"]):
+        overall.add_column(name, justify="left" if name == "model" else "right")
+    for name, found in models.items():
+        test, head = found["test"], found["test"][results["headline"]]
+        limits = f"{shown(head.get('low'))} to {shown(head.get('high'))}"
+        overall.add_row(name, *(shown(test[metric]["value"]) for metric in metrics), limits)
+    made = [overall]
+    for key, title in (("per_label", "per label"), ("segments", "segments, exact and overlapping by half")):
+        rows = results["test"].get(key) or []
+        flat = [_flat(row) for row in rows]
+        if not flat:
+            continue
+        table = Table(box=box.SIMPLE_HEAD, title=f"test, {title}", title_justify="left")
+        for name in flat[0]:
+            table.add_column(name, justify="right" if name not in ("label", "feature") else "left")
+        for row in flat:
+            table.add_row(*(_cell(value) for value in row.values()))
+        made.append(table)
+    return made
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    """Groups within a row as columns of their own."""
+    flat: dict[str, Any] = {}
+    for key, value in row.items():
+        if isinstance(value, dict):
+            flat |= {f"{key} {name}": number for name, number in value.items()}
+        else:
+            flat[key] = value
+    return flat
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{value:,}" if isinstance(value, int) else shown(value, 3)
+
+
+class PositionReport:
+    """The report of a run whose objective answers at every base or bin.
+
+    Args:
+        name: the model, its size and its source.
+        head: of the run.
+        data: what was read.
+        task: the `task` group.
+        best: knows which step's weights were kept.
+        baselines: fits simple models on the same data; None fits none.
+        remarks: lines to read before the first step.
+    """
+
+    title = "fine-tuning"
+
+    def __init__(
+        self,
+        name: str,
+        head: PositionHead,
+        data: Any,
+        task: Any,
+        best: Any,
+        baselines: Callable[[Any], Sequence[Any]] | None,
+        remarks: Sequence[str] = (),
+    ) -> None:
+        self.name, self.head, self.data, self.task = name, head, data, task
+        self.best, self.baselines, self.remarks = best, baselines, remarks
+
+    def introduction(self) -> Sequence[str]:
+        """The model, the data."""
+        return [self.name, f"{self.data.label}: {self.data.summary}", *self.data.notes, *self.remarks]
+
+    def validation(self, metrics: dict[str, float]) -> str:
+        """Every metric of a validation."""
+        return "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+
+    def finish(
+        self, console: Console, folder: Path, outcomes: dict[str, Any], facts: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Write metrics.json and pictures; print tables."""
+        head, scored = self.head, {split: outcome.scored for split, outcome in outcomes.items()}
+        steps = facts["steps"]
+        results: dict[str, Any] = {
+            "task": head.decoder.kind,
+            "labels": list(head.labels),
+            "headline": head.headline,
+            "steps": steps,
+            "kept_step": self.best.step if self.task.keep_best and self.best.weights else steps,
+            "training_seconds": facts["training_seconds"],
+            "data": {"label": self.data.label, "summary": self.data.summary, "notes": list(self.data.notes)},
+        }
+        with console.status("bootstrapping"):
+            draws = resample(head, scored["test"], self.task.bootstrap)
+            for split in HELD_OUT:
+                results[split] = scores(head, scored[split], draws if split == "test" else {})
+        if self.baselines is not None:
+            results |= self._compare(console, results, scored, draws)
+        self._draw(folder, results)
+        # Last: where it is, a resumed run finds that nothing is left to do.
+        with replacing(folder / "metrics.json") as beside:
+            beside.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        for table in tables(results, head.scores):
+            console.print(table)
+        if "verdict" in results:
+            console.print(results["verdict"], soft_wrap=True, highlight=False)
+        for label, file in (
+            ("checkpoint", "checkpoints/last.ckpt"),
+            ("model", "model"),
+            ("metrics", "metrics.json"),
+            *(("picture", path.name) for path in sorted(folder.glob("*.png"))),
+        ):
+            if (folder / file).exists():
+                console.print(f"{label:<12}{folder / file}", soft_wrap=True, highlight=False)
+        return results
+
+    def _compare(
+        self,
+        console: Console,
+        results: dict[str, Any],
+        scored: dict[str, PositionsScored],
+        draws: dict[str, Tensor],
+    ) -> dict[str, Any]:
+        """The keys `baselines` and `verdict` of metrics.json."""
+        assert self.baselines is not None
+        found, theirs = {}, {}
+        for one in self.baselines(console):
+            with console.status(f"scoring {one.name}"):
+                own = {split: scored[split]._replace(logits=one.logits[split]) for split in HELD_OUT}
+                theirs[one.name] = resample(self.head, own["test"], self.task.bootstrap)
+                found[one.name] = one.settings | {
+                    split: scores(self.head, own[split], theirs[one.name] if split == "test" else {})
+                    for split in HELD_OUT
+                }
+        if not found:
+            return {"verdict": "no baselines: the genome is too large for them"}
+        return {"baselines": found, **verdict(self.head, results, draws, found, theirs)}
+
+    def _draw(self, folder: Path, results: dict[str, Any]) -> None:
+        head, test = self.head, results["test"]
+        reached = test[head.headline]
+        value, low, high = (shown(reached.get(key), 3) for key in ("value", "low", "high"))
+        title = f"{self.data.label}\ntest {head.headline} {value} ({low} to {high})"
+        if "confusion" in test:
+            figure = confusion_matrix(test["confusion"], head.labels, title)
+            save_figure(figure, folder / "confusion_matrix.png")
+        metrics = folder / "metrics.csv"
+        rows = read_metrics(metrics) if metrics.is_file() else []
+        if any("train/loss" in row for row in rows):
+            save_figure(
+                score_curve(rows, head.headline, results["kept_step"], title), folder / "learning_curve.png"
+            )

@@ -1,0 +1,66 @@
+"""What a sweep ends with, and what its jobs give to Hydra."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from dnamamba.commands import sweep
+from dnamamba.commands.mistakes import one_line
+from dnamamba.commands.sweep import FILE, Headline, Sweep, finished, note, report
+from dnamamba.config import composed
+
+
+def job(folder: Path, number: int, value: float, *overrides: str, lower: bool = False) -> None:
+    home = folder / str(number)
+    (home / ".hydra").mkdir(parents=True)
+    (home / ".hydra" / "overrides.yaml").write_text(json.dumps(list(overrides)))
+    (home / ".hydra" / "hydra.yaml").write_text(f"hydra: {{job: {{num: {number}}}}}\n")
+    (home / FILE).write_text(json.dumps(Headline("accuracy", value, lower)._asdict()))
+
+
+@pytest.mark.parametrize(("lower", "order"), [(False, [10, 2, 0, 1]), (True, [0, 2, 10, 1])])
+def test_jobs_are_sorted_by_headline_with_nan_last(tmp_path: Path, lower: bool, order: list[int]) -> None:
+    for number, value in ((0, 0.1), (1, math.nan), (2, 0.5), (10, 0.9)):
+        job(tmp_path, number, value, "a=1", lower=lower)
+    assert [each.number for each in finished(tmp_path)] == order
+
+
+def test_a_table_has_what_was_swept_as_it_was_typed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job(tmp_path, 0, 0.5, "model={_path_: 'runs/a'}", "data.table='x.csv'", "train.seed=3")
+    job(tmp_path, 1, 0.75, "model={_path_: 'runs/b'}", "data.table='x.csv'", "train.seed=3")
+    overrides = {"task": ["model={_path_: 'runs/a'},{_path_: 'runs/b'}", "train.seed=3,4"]}
+    config = {"hydra": {"sweep": {"dir": str(tmp_path)}, "overrides": overrides}}
+    Sweep().on_multirun_start(OmegaConf.create(config))
+    report()
+    assert (tmp_path / "sweep.tsv").read_text() == (
+        "rank\tjob\tmodel\ttrain.seed\taccuracy\tfolder\n1\t1\truns/b\t3\t0.75\t1\n2\t0\truns/a\t3\t0.5\t0\n"
+    )
+    assert "accuracy on validation (higher is better)" in capsys.readouterr().out
+    report()
+    assert not capsys.readouterr().out, "a sweep is reported once"
+
+
+def test_the_number_goes_to_hydra_and_into_the_jobs_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = OmegaConf.create({"mode": "MULTIRUN", "runtime": {"output_dir": str(tmp_path)}})
+    config.mode = sweep.RunMode.MULTIRUN
+    monkeypatch.setattr(sweep.HydraConfig, "get", lambda: config)
+    assert note(Headline("pearson", 0.25, lower_is_better=False)) == 0.25
+    assert json.loads((tmp_path / FILE).read_text()) == {
+        "name": "pearson",
+        "value": 0.25,
+        "lower_is_better": False,
+    }
+    assert note(None) is None
+
+
+def test_a_sweeper_that_is_not_installed_names_its_extra() -> None:
+    with pytest.raises(Exception, match="optuna") as error:
+        composed("pretrain", ["hydra/sweeper=optuna"])
+    assert one_line(error.value).endswith("; pip install 'dnamamba[sweep]'")
