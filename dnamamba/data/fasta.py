@@ -50,6 +50,8 @@ class Genome:
         advice: str = "it takes a model of the alphabet bytes",
     ) -> None:
         self.advice = advice
+        if not os.fspath(path).strip():  # which `Path` takes for the working directory
+            raise UserError("fasta: the path is empty; name a FASTA file")
         self.path = Path(os.path.expanduser(path))
         self.alphabet = alphabet
         self._records: dict[str, Ids] = {}

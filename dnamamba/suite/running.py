@@ -67,7 +67,7 @@ def run_benchmark(
         source.verified()
     name, given = "the package's yeast model" if model is None else str(model), model
     if isinstance(model, str | Path | None):
-        model = load(model or YEAST_MODEL)
+        model = load(YEAST_MODEL if model is None else model)
     else:
         name = f"a {model.config.family.rpartition('.')[2]} in memory"
     refused = _refusal(suite, model, name) if "zero_shot" in suite.protocols else None

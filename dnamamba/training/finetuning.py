@@ -30,7 +30,7 @@ from dnamamba.training.lora import add_adapters, merge_adapters
 from dnamamba.training.module import trainable
 from dnamamba.training.position_run import position_run
 from dnamamba.training.pretraining import fixed
-from dnamamba.training.run import Result, Run, size_of
+from dnamamba.training.run import Result, Run, run_folder, size_of
 from dnamamba.training.trainer import build_trainer
 
 
@@ -100,7 +100,7 @@ class Finetuning:
         Raises:
             UserError: a setting, a file, the model or the checkpoint can't be used; the message names it.
         """
-        train, task, folder = self.train.in_sequences(longest(self.data)), self.task, Path(self.folder)
+        train, task, folder = self.train.in_sequences(longest(self.data)), self.task, run_folder(self.folder)
         console = Console(quiet=self.quiet)
         if train.max_steps is None:
             raise UserError("train.max_steps must be a number: fine-tuning has no other end")
@@ -233,7 +233,7 @@ def pretrained_model(
         return None, model, "random weights"
     source = "the package's yeast model" if model is None else str(model)
     if isinstance(model, str | Path | None):
-        model = load(model or YEAST_MODEL)
+        model = load(YEAST_MODEL if model is None else model)
     else:
         source = "a model in memory"
     if alphabet is not None and alphabet != model.config.alphabet:

@@ -19,7 +19,7 @@ from dnamamba.reports.pretraining import PretrainingReport
 from dnamamba.terminal import Console
 from dnamamba.training.config import TrainConfig, TrainerConfig
 from dnamamba.training.context import check_context
-from dnamamba.training.run import Result, Run, size_of
+from dnamamba.training.run import Result, Run, run_folder, size_of
 from dnamamba.training.trainer import build_trainer
 
 NEXT_BASE = "dnamamba.objectives.next_base.NextBase"
@@ -83,7 +83,7 @@ class Pretraining:
         Raises:
             UserError: a setting, a file or the checkpoint can't be used; the message names it.
         """
-        train, folder = self.train.in_sequences(longest(self.data)), Path(self.folder)
+        train, folder = self.train.in_sequences(longest(self.data)), run_folder(self.folder)
         console = Console(quiet=self.quiet)
         config = fitting_model(self.model, self.data.alphabet)
         objective = build_objective(self.objective, self.objective_options, config)

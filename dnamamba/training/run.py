@@ -291,6 +291,17 @@ class Run:
         return outcomes
 
 
+def run_folder(folder: str | Path) -> Path:
+    """The folder of a run.
+
+    Raises:
+        UserError: the name is empty, which `Path` would take for the working directory.
+    """
+    if not str(folder).strip():
+        raise UserError("folder: is empty; name the folder of the run")
+    return Path(folder)
+
+
 def size_of(model: Any) -> str:
     """The family and size of a model, as a person reads it."""
     number = sum(parameter.numel() for parameter in model.parameters())
