@@ -36,7 +36,7 @@ LAYERS = (
     ("objectives",),
     ("datasets", "reports"),
     ("config", "planning.cost", *CONFIGURING),
-    ("training",),
+    ("training", "tasks"),
     ("planning",),
     ("inference",),
     ("suite",),
