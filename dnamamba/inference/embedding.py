@@ -104,6 +104,11 @@ def embed(
     where there is none, the vector is NaN. Padding and the rest of a batch change nothing. A region whose
     strand is `-` is read as its reverse complement, and its windows, bins or bases come in that order.
 
+    >>> from dnamamba import embed, load
+    >>> from dnamamba.data.embedded import YEAST_MODEL
+    >>> embed(load(YEAST_MODEL), ["ACGTACGT", "GGGTTTN"]).shape
+    (2, 64)
+
     Args:
         model: pretrained or fine-tuned; it runs where its parameters lie.
         source: a list of sequences (letters, or ids as uint8), a FASTA file, or (FASTA file, BED file).
