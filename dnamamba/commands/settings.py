@@ -142,7 +142,7 @@ def callbacks_of(group: DictConfig | None) -> list[Any]:
     return [_built(each, f"callbacks.{name!s}") for name, each in (group or {}).items()]
 
 
-def _takes(target: str | None, name: str) -> bool:
+def _takes(target: Any, name: str) -> bool:
     """Whether a class at an import path has an argument of that name; a path that leads nowhere has none."""
     try:
         return name in signature(get_class(target)).parameters

@@ -29,4 +29,4 @@ def compiled(model: nn.Module, wanted: bool) -> Iterator[None]:
             "set train.compile=false, or install a C++ compiler where that is what it lacks"
         ) from error
     finally:
-        model._compiled_call_impl = None  # type: ignore[assignment]  # as torch leaves it in a copy
+        model._compiled_call_impl = None  # as torch leaves it in a copy
