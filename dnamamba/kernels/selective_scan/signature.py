@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 class ScanArguments(NamedTuple):
-    """The arguments of `selective_scan`, checked, in the order in which `torch.autograd.Function`s take them."""
+    """The arguments of `selective_scan`, checked, in the order in which autograd functions take them."""
 
     u: Tensor
     dt: Tensor
