@@ -22,6 +22,7 @@ CONFIGURING = tuple(
         "resumed",
         "sweep",
         "unused",
+        "pages",
         "yaml_files",
     )
 )
@@ -35,13 +36,14 @@ LAYERS = (
     ("objectives",),
     ("datasets", "reports"),
     ("config", "planning.cost", *CONFIGURING),
-    ("training",),
+    ("training", "tasks"),
     ("planning",),
     ("inference",),
     ("suite",),
     ("commands",),
     (
         *("pretrain", "finetune", "plan", "embed", "score", "tracks", "generate", "benchmark", "predict"),
+        *("attribute",),
         *("export", "prepare", "info", "__main__"),
     ),
 )
@@ -65,7 +67,7 @@ HOME_OF = {
     "h5py": {"inference"},
     "zarr": {"inference"},
     "anndata": {"inference"},
-    "pyBigWig": {"inference"},
+    "pyBigWig": {"data", "inference"},
 }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from dnamamba.commands.settings import (
+    as_typed_notes,
     check_groups,
     data_config,
     model_config,
@@ -17,7 +18,7 @@ from dnamamba.commands.sweep import Headline
 from dnamamba.config import typed
 from dnamamba.datasets.base import DataConfig
 from dnamamba.errors import UserError
-from dnamamba.models import ModelConfig, SequenceModel
+from dnamamba.models import ModelConfig, PositionModel, SequenceModel
 from dnamamba.objectives.task_config import TaskConfig
 from dnamamba.training.config import FinetuneTrainConfig
 from dnamamba.training.finetuning import Finetuning, Pooling
@@ -37,16 +38,19 @@ def finetune(cfg: DictConfig, folder: Path) -> dict[str, Any]:
 
 
 def finetune_and_judge(cfg: DictConfig, folder: Path) -> tuple[dict[str, Any], Headline | None]:
-    """`finetune`, and the number to choose among runs by: `task.monitor` on validation, or for the loss the
-    head's own metric."""
+    """Run `finetune`, and return its results and the number to choose runs by.
+
+    That is `task.monitor` on validation, or for the loss the head's own metric.
+    """
     if cfg.mode != "train":
         raise UserError(f"mode must be train, predict or plan, not {cfg.mode!r}")
     run = settings_of(cfg, folder).build()
+    run.notes = as_typed_notes(cfg)
     result = run.execute()
     if result is None:
         return {}, None
     print_published()
-    assert isinstance(result.model, SequenceModel)
+    assert isinstance(result.model, SequenceModel | PositionModel)
     head, valid = result.model.decoder.head, result.results["valid"]
     metric = cfg.task.monitor if cfg.task.monitor in valid else head.headline
     value = valid[metric]["value"]
@@ -55,7 +59,7 @@ def finetune_and_judge(cfg: DictConfig, folder: Path) -> tuple[dict[str, Any], H
 
 
 def settings_of(cfg: DictConfig, folder: Path) -> Finetuning:
-    """The typed settings of a configuration.
+    """Return the typed settings of a configuration.
 
     Raises:
         UserError: a key is unknown or a value can't be used; the message names the key.
@@ -73,7 +77,7 @@ def settings_of(cfg: DictConfig, folder: Path) -> Finetuning:
 
 
 def model_of(cfg: DictConfig, data: DataConfig) -> str | ModelConfig | None:
-    """Where the pretrained model lies; None for the package's; or the shape to draw weights for.
+    """Return the pretrained model's path; None for the package's; or the shape to draw weights for.
 
     Raises:
         UserError: something else.

@@ -90,8 +90,11 @@ class PredictConfig:
             raise UserError("labels: a table of id and label goes with fasta alone; leave it out")
         if self.bed is None and self.vcf is None and self.regions != RegionsConfig():
             raise UserError("regions: says how bed is read, which is not given; give it")
-        if self.vcf is not None and self.regions != RegionsConfig(unknown=self.regions.unknown):
-            raise UserError("regions: of a vcf, only regions.unknown is read; leave the rest out")
+        of_vcf = RegionsConfig(unknown=self.regions.unknown, circular=self.regions.circular)
+        if self.vcf is not None and self.regions != of_vcf:
+            raise UserError(
+                "regions: of a vcf, regions.unknown and regions.circular are read; leave the rest out"
+            )
         if self.table is None and any(self.columns.values()):
             raise UserError("columns: names columns of a table, which is not given; give it")
         if self.vcf is not None and (self.window is None or self.stride is not None):
@@ -150,6 +153,8 @@ def predict_to_file(config: PredictConfig, piece: int | None = None) -> Path:
     inputs, labels = _inputs(config, answers)
     for note in inputs.notes:
         errors.print(f"dnamamba: {note}", soft_wrap=True)
+    if out.suffix in (".bed", *BIGWIG):
+        inputs.need_linear(f"a {out.suffix} file")
     truth = None
     if labels is not None:
         names = [name_of(region, config.whole) for region in inputs.regions]
@@ -178,7 +183,7 @@ def _inputs(config: PredictConfig, answers: Answers) -> tuple[Inputs, Sequence[s
     alphabet = answers.reader.alphabet
     if config.table is not None:
         columns = {ours: theirs for ours, theirs in config.columns.items() if theirs is not None}
-        inputs = table_inputs(config.table, columns, alphabet)
+        inputs = table_inputs(config.table, columns, alphabet, answers.head)
         named = inputs.labels is not None and any(inputs.labels)
     else:
         assert config.fasta is not None
@@ -238,7 +243,9 @@ def _variants(
     vcf = Vcf(path)
     windows = Windows(config.window or 0, strand="forward")
     symbolic = spelled_up_to(config.symbolic, answers.reader.model, windows)
-    records = Records(Genome(config.fasta, answers.reader.alphabet), config.regions.unknown, symbolic)
+    genome = Genome(config.fasta, answers.reader.alphabet)
+    genome.close(config.regions.circular, "regions.circular")
+    records = Records(genome, config.regions.unknown, symbolic)
     checked = check(vcf, records, lambda line: errors.print(f"dnamamba: {line}", soft_wrap=True))
     for line in records.synonyms.said():
         errors.print(f"dnamamba: {line}", soft_wrap=True)

@@ -17,6 +17,7 @@ from dnamamba.data.intervals import unknown_record
 from dnamamba.data.progress import reading
 from dnamamba.data.reader import RecordReader, StaleError
 from dnamamba.data.spool import spooled
+from dnamamba.data.synonyms import Synonyms
 from dnamamba.errors import UserError
 
 # Above this share of letters that stand for no nucleotide, a record is not DNA.
@@ -37,6 +38,9 @@ class Genome:
         alphabet: how letters become ids.
         advice: what to do, under the alphabet `dna`, where a record is not DNA.
 
+    Attributes:
+        circular: names of records without ends, see `close`.
+
     Raises:
         UserError: naming the file, the record or the line. No file or an empty one: at once. Not FASTA, or
             damaged: from any use; and another file than at the first use. Not DNA under the alphabet `dna`:
@@ -50,6 +54,9 @@ class Genome:
         advice: str = "it takes a model of the alphabet bytes",
     ) -> None:
         self.advice = advice
+        self.circular: frozenset[str] = frozenset()
+        if not os.fspath(path).strip():  # which `Path` takes for the working directory
+            raise UserError("fasta: the path is empty; name a FASTA file")
         self.path = Path(os.path.expanduser(path))
         self.alphabet = alphabet
         self._records: dict[str, Ids] = {}
@@ -74,8 +81,53 @@ class Genome:
         """The first word of each header, in the order of the file."""
         return tuple(self.lengths)
 
+    def close(self, names: Iterable[str], key: str) -> None:
+        """Take these records for circles: what goes past the end of one is read from its beginning.
+
+        Args:
+            names: of the records, or synonyms of them.
+            key: that gave them, for messages.
+
+        Raises:
+            UserError: an unknown record.
+        """
+        synonyms = Synonyms(self.lengths)
+        found = {name: synonyms.find(name) for name in names}
+        for name, record in found.items():
+            if record is None:
+                raise UserError(f"{key}: {self.path} has {unknown_record(name, self.lengths)}")
+        self.circular |= {record for record in found.values() if record is not None}
+
+    def flanks(self, name: str, start: int, end: int, before: int, after: int) -> tuple[Ids, Ids]:
+        """Return the bases before `start` and after `end`, at most so many; fewer where the record ends.
+
+        In a circular record they continue at its other end, but never overlap.
+
+        Args:
+            name: of the record.
+            start, end: 0-based, `end` not included.
+            before, after: how many bases are wanted.
+        """
+        size = self.lengths[name]
+        if name not in self.circular:
+            left = self.fetch(name, max(0, start - before), start)
+            return left, self.fetch(name, end, min(size, end + after))
+        rest = size - (end - start)
+        if before + after > rest:
+            before = min(before, max(rest // 2, rest - after))
+            after = min(after, rest - before)
+        first, last = (start - before) % size, end % size
+        return self.fetch(name, first, first + before), self.fetch(name, last, last + after)
+
     def fetch(self, name: str, start: int = 0, end: int | None = None) -> Ids:
-        """The ids of bases `start` to `end` (0-based, not included): uint8 `[end - start]`, a read-only view.
+        """Return the ids of bases `start` to `end` (0-based, not included): uint8 `[end - start]`, read-only.
+
+        Of a circular record `end` may lie up to a whole round after `start`, past the record's own end.
+
+        Args:
+            name: of the record.
+            start: 0-based.
+            end: not included; None: the record's end.
 
         Raises:
             UserError: an unknown record, or a range outside it.
@@ -83,6 +135,11 @@ class Genome:
         self.load([name])
         ids = self._records[name]
         end = ids.size if end is None else end
+        if name in self.circular and start >= 0 and ids.size < end <= start + ids.size:
+            first = start % ids.size
+            round_ = np.concatenate([ids[first:], ids])[: end - start]
+            round_.flags.writeable = False
+            return round_
         if not 0 <= start <= end <= ids.size:
             raise UserError(
                 f"{self.path}, record {name}: no bases {start} to {end} in a length of {ids.size}"
@@ -103,7 +160,7 @@ class Genome:
                 self._records[name] = self._read(name, done)
 
     def pieces(self, name: str) -> Iterator[Ids]:
-        """The ids of a record, about a megabyte at a time as they come from the file; none are kept.
+        """Yield the ids of a record, about a megabyte at a time as they come from the file; none are kept.
 
         Raises:
             UserError: an unknown record.
@@ -128,7 +185,7 @@ class Genome:
             return self._read_once(name, done)
 
     def _new_reader(self) -> RecordReader:
-        """What the cache had was damaged, or the file changed unnoticed: see which."""
+        """Open the file anew after an error: the cache was damaged, or the file changed."""
         self._open_reader = None
         reader = self._reader()
         if reader.lengths != self.lengths:
@@ -188,7 +245,7 @@ class Genome:
 
 
 def _readable(path: Path) -> Path:
-    """The file to read, which is a copy if `path` is a pipe."""
+    """Return the file to read, which is a copy if `path` is a pipe."""
     try:
         if path.is_dir():
             raise UserError(f"{path} is a folder, not a FASTA file")

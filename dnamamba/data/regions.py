@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ _NAMES = ("ID", "gene_id", "Name")  # attributes that name a feature where none 
 
 
 def parse_region(text: str, lengths: Mapping[str, int], synonyms: Synonyms | None = None) -> Interval:
-    """`chrI:1001-2,000` as samtools reads it: from 1, the end included; `chrI` alone is all of it.
+    """Parse `chrI:1001-2,000` as samtools does: from 1, the end included; `chrI` alone is all of it.
 
     Args:
         text: as typed.
@@ -57,13 +57,15 @@ class RegionsConfig:
     """Which rows of a BED, GFF3 or GTF file are regions, and which bases of each are read.
 
     Args:
-        feature: of GFF3 and GTF, the third column, such as gene; a must there.
+        feature: the third column of GFF3 and GTF, such as gene; required there.
         name: what names a region: an attribute; of a BED the number of a column. None: ID or gene_id; 4.
         label: what labels it, likewise; None: nothing; of a BED column 4.
         upstream: bases before the region's beginning, by strand, read instead of the region.
         downstream: with upstream, bases from the region's beginning on.
         flank: bases added at both ends.
         unknown: rows on records that the FASTA lacks: `error`, or `skip`, which counts them.
+        circular: records without ends: windows continue at the other end; a region may end past the last
+            base, as in GFF3.
 
     Raises:
         UserError: a value is out of range; the message names it.
@@ -76,6 +78,7 @@ class RegionsConfig:
     downstream: int = 0
     flank: int = 0
     unknown: str = "error"
+    circular: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for key in ("upstream", "downstream", "flank"):
@@ -115,22 +118,23 @@ class RegionRow(NamedTuple):
 
 
 class Regions(NamedTuple):
-    """The rows of a file, and lines to say on how they were read."""
+    """The rows of a file, lines to say on how they were read, and the records that are circular."""
 
     rows: list[RegionRow]
     notes: list[str]
+    circular: frozenset[str]
 
 
 def read_regions(
     path: str | Path, lengths: Mapping[str, int], fasta: str | Path, how: RegionsConfig = AS_THEY_ARE
 ) -> Regions:
-    """The regions that a BED (also narrowPeak and broadPeak), GFF3 or GTF file names, in its order.
+    """Return the regions that a BED (also narrowPeak and broadPeak), GFF3 or GTF file names, in its order.
 
     Windows that `how` makes are cut where the record ends; what the file itself says must lie within.
 
     Args:
         path: plain, gzip or BGZF; its name says GFF3 or GTF, anything else is a BED.
-        lengths: bases of each record of the FASTA.
+        lengths: bases of each record in the FASTA.
         fasta: its name, for messages.
         how: which rows, and what of them.
 
@@ -140,6 +144,7 @@ def read_regions(
     if not is_annotation(path) and how.feature is not None:
         raise UserError(f"regions.feature: {path} is a BED, without features (got {how.feature!r})")
     rows = _annotated(path, how) if is_annotation(path) else _bed(path, how)
+    circular = _circles(lengths, fasta, how.circular)
     synonyms, kept = Synonyms(lengths), []
     lost: dict[str, int] = {}
     for row in rows:
@@ -150,15 +155,26 @@ def read_regions(
             lost[row.interval.name] = lost.get(row.interval.name, 0) + 1
             continue
         place = row.interval._replace(name=record)
-        if place.end > lengths[record]:
+        round_ = record in circular and place.start < lengths[record] and place.length <= lengths[record]
+        if place.end > lengths[record] and not round_:
             raise UserError(
                 f"{row.where}: ends at {place.end:,}, but record {record} of {fasta} has "
                 f"{lengths[record]:,} bases"
             )
-        kept.append(row._replace(interval=_window(place, row, lengths[record], how)))
+        kept.append(row._replace(interval=_window(place, row, lengths[record], how, record in circular)))
     if not kept:
         raise UserError(f"{path}: no regions" + (f" on records of {fasta}" if lost else ""))
-    return Regions(kept, [*_said(lost), *synonyms.said()])
+    return Regions(kept, [*_said(lost), *synonyms.said()], circular)
+
+
+def _circles(lengths: Mapping[str, int], fasta: str | Path, names: Sequence[str]) -> frozenset[str]:
+    """Return the records that are said to be circular."""
+    synonyms = Synonyms(lengths)
+    found = {name: synonyms.find(name) for name in names}
+    for name, record in found.items():
+        if record is None:
+            raise UserError(f"regions.circular: {fasta} has {unknown_record(name, lengths)}")
+    return frozenset(record for record in found.values() if record is not None)
 
 
 def _said(lost: dict[str, int]) -> list[str]:
@@ -169,15 +185,21 @@ def _said(lost: dict[str, int]) -> list[str]:
     return [f"{sum(lost.values()):,} regions skipped, on records that the FASTA lacks: {shown}{more}"]
 
 
-def _window(place: Interval, row: RegionRow, length: int, how: RegionsConfig) -> Interval:
-    """The bases to read, within the record."""
+def _window(
+    place: Interval, row: RegionRow, length: int, how: RegionsConfig, circular: bool = False
+) -> Interval:
+    """Return the bases to read, within the record; of a circular one up to a whole round, past its end."""
     name, start, end = place
     if how.upstream is not None:
         if row.strand == "-":
             start, end = end - how.downstream, end + how.upstream
         else:
             start, end = start - how.upstream, start + how.downstream
-    start, end = max(0, start - how.flank), min(length, end + how.flank)
+    start, end = start - how.flank, end + how.flank
+    if circular:
+        start, end = start % length, start % length + min(end - start, length)
+    else:
+        start, end = max(0, start), min(length, end)
     if start >= end:
         raise UserError(f"{row.where}: no base is upstream of it; {name} ends there")
     return Interval(name, start, end)
@@ -212,7 +234,7 @@ def _bed(path: str | Path, how: RegionsConfig) -> Iterator[RegionRow]:
 
 
 def _column(key: str, given: str | None) -> int | None:
-    """The number of a BED's column after the third, from 0; None for the fourth where it is there."""
+    """Return the number of a BED's column after the third, from 0; None for the fourth where it is there."""
     if given is None:
         return None
     if not given.isdigit() or int(given) < 4:

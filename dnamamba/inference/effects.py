@@ -1,10 +1,10 @@
 """Effects of variants: how much less likely a model finds the alternative allele, or what it answers to it.
 
 A variant's window is the reference around it: `window` bases, the first base of REF in the middle, and as
-many more as REF is longer than one base; it ends where the record does. Every allele stands between the same
-two flanks, so that an alternative window is longer or shorter than the reference window by what the allele
-is. For each strand, read in its own direction, with ll the sum of log p(base | all bases of the window before
-it) over the window's bases A, C, G and T but the very first:
+many more as REF is longer than one base; it ends where the record does, unless that is circular. Every
+allele stands between the same two flanks, so that an alternative window is longer or shorter than the
+reference window by what the allele is. For each strand, read in its own direction, with ll the sum of
+log p(base | all bases of the window before it) over the window's bases A, C, G and T but the very first:
 
     LLR = ll(alternative window) - ll(reference window)    nats; below 0: the alternative is less likely
     distance = |e(alternative window) - e(reference window)|    Euclidean; e is the mean of the final
@@ -74,7 +74,7 @@ class Windows:
     """How a variant is looked at.
 
     Args:
-        window: bases of the window of a single-base variant.
+        window: bases of a single-base variant's window.
         shifts: by how many bases later in its window the variant lies than in the middle; averaged.
         strand: `both` (averaged), `forward` or `reverse`.
 
@@ -98,14 +98,13 @@ class Windows:
             raise UserError(f"strand must be {', '.join(STRANDS)}, not {self.strand!r}")
 
     def views(self, site: Site, genome: Genome) -> Iterator[View]:
-        """The site as each strand of each of its windows reads it."""
+        """Yield the site as each strand of its windows reads it."""
         flip = genome.alphabet.reverse_complement
         end = site.start + len(site.alleles[0])
         for shift in self.shifts:
             before = self.window // 2 + shift
             after = self.window - 1 - before
-            left = genome.fetch(site.name, max(0, site.start - before), site.start)
-            right = genome.fetch(site.name, end, min(genome.lengths[site.name], end + after))
+            left, right = genome.flanks(site.name, site.start, end, before, after)
             for reverse in STRANDS[self.strand]:
                 if reverse:
                     yield View(flip(right), tuple(flip(allele) for allele in site.alleles), flip(left))
@@ -114,7 +113,7 @@ class Windows:
 
 
 def judge(model: Model, bases_per_batch: int | None = None, label: str | None = None) -> Likelihood | Answers:
-    """What says how alleles differ: the likelihood of a pretrained model, the answers of a fine-tuned one.
+    """Return what compares alleles: a pretrained model's likelihood, a fine-tuned one's predictions.
 
     Args:
         model: it runs where its parameters lie, under the caller's autocast.
@@ -146,7 +145,7 @@ def score_sites(
     bases_per_batch: int | None = None,
     label: str | None = None,
 ) -> Iterator[Effects]:
-    """The effects of each site's alternative alleles, in order, a few sites at a time.
+    """Yield the effects of each site's alternative alleles, in order, a few sites at a time.
 
     Args:
         model: it runs where its parameters lie, under the caller's autocast.
@@ -181,7 +180,7 @@ def score_sites(
 
 
 def _effects(found: Likelihood | Answers, views: Sequence[View]) -> list[Effects]:
-    """The effects of views of one length of first flank, averaged over nothing."""
+    """Return the effects of views whose first flanks have one length, averaged over nothing."""
     value, vector = found.alleles(views)
     effects, row = [], 0
     for view in views:
@@ -193,7 +192,7 @@ def _effects(found: Likelihood | Answers, views: Sequence[View]) -> list[Effects
 
 
 def _batches(views: Sequence[View], budget: int) -> Iterator[list[int]]:
-    """Which views to read together: of one length of first flank, and alike in what follows it."""
+    """Yield which views to read together: first flanks of one length, followed by similar lengths."""
     batch: list[int] = []
     rows = 0
     for i in sorted(range(len(views)), key=lambda i: (len(views[i].before), _longest(views[i]))):

@@ -87,6 +87,19 @@ class Inputs:
         if isinstance(self._sequences, Genome):
             self._sequences.load(records)
 
+    def need_linear(self, what: str) -> None:
+        """Refuse regions that go past the end of a circular record, where places have no such thing.
+
+        Raises:
+            UserError: naming the first of them.
+        """
+        for region in self.regions:
+            if region.end > self.length(region.record):
+                raise UserError(
+                    f"regions.circular: {region.where} goes past the end of {region.record}, which {what} "
+                    "can't show; write a table, or leave such regions out"
+                )
+
     def length(self, record: str) -> int:
         """Return bases of a whole record."""
         if isinstance(self._sequences, Genome):
@@ -155,6 +168,7 @@ def alphabet_letters(text: str) -> Ids:
 def _regions(bed: Bed, genome: Genome, how: RegionsConfig) -> Inputs:
     if isinstance(bed, str | os.PathLike):
         found = read_regions(os.fspath(bed), genome.lengths, genome.path, how)
+        genome.close(found.circular, "regions.circular")
         rows = [Region(*row.interval, row.name, "-" if row.strand == "-" else "+") for row in found.rows]
         return Inputs(rows, genome, genome.alphabet, found.notes, [row.label for row in found.rows])
     synonyms, regions = Synonyms(genome.lengths), []

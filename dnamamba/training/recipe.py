@@ -12,7 +12,7 @@ from dnamamba.datasets.base import DataConfig, DataModule, filled, longest
 from dnamamba.models import ModelConfig
 from dnamamba.terminal import Console
 from dnamamba.training.config import TrainConfig, TrainerConfig
-from dnamamba.training.run import Result, Run
+from dnamamba.training.run import Result, Run, run_folder
 from dnamamba.training.trainer import build_trainer
 
 
@@ -57,14 +57,23 @@ class Recipe(ABC):
         """
 
     def begun(self) -> tuple[TrainConfig, lightning.Trainer, Console]:
-        """The steps, in sequences; Lightning's trainer; a console. Random numbers are those of the seed."""
+        """Return the steps, in sequences; Lightning's trainer; a console.
+
+        Random numbers are those of the seed.
+        """
         train = self.train.in_sequences(longest(self.data))
-        trainer = build_trainer(self.trainer, train, Path(self.folder), self.loggers, self.callbacks)
+        trainer = build_trainer(self.trainer, train, run_folder(self.folder), self.loggers, self.callbacks)
         lightning.seed_everything(train.seed, verbose=False)
         return train, trainer, Console(quiet=self.quiet or not trainer.is_global_zero)
 
     def opened(self, train: TrainConfig, shape: ModelConfig, console: Console) -> DataModule:
-        """The data, in the alphabet of a model of this shape."""
+        """Return the data, in the alphabet of a model of this shape.
+
+        Args:
+            train: settings of the steps.
+            shape: of the model.
+            console: shows the progress.
+        """
         data = filled(self.data, shape.alphabet).build(
             train.seed,
             global_batch_size=train.sequences_per_step,
@@ -78,7 +87,7 @@ class Recipe(ABC):
     def kept(
         self, train: TrainConfig, shape: ModelConfig, data: DataModule, settings: dict[str, Any]
     ) -> tuple[dict[str, Any], dict[str, list[str]]]:
-        """What the checkpoints of every run hold, and which of it a resumed run must find again, by group.
+        """List what checkpoints of every run hold, and what a resumed run must find again, by group.
 
         Args:
             train: the steps, in sequences.
@@ -97,5 +106,5 @@ class Recipe(ABC):
 
 
 def fixed(config: Any) -> list[str]:
-    """Names of the fields that a resumed run must find again: all but the `free` ones."""
+    """Return names of the fields that a resumed run must find again: all but the `free` ones."""
     return [name for name in asdict(config) if name not in config.free]
