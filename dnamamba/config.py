@@ -28,8 +28,9 @@ from dnamamba.commands.sweep import Headline, note
 from dnamamba.commands.sweep import report as report_sweep
 from dnamamba.commands.unused import check_unused
 from dnamamba.commands.yaml_files import check_folders
-from dnamamba.errors import Interrupted, Terminated, UserError, signal_of
+from dnamamba.errors import Interrupted, UserError, signal_of
 from dnamamba.escaping import printable
+from dnamamba.processes import end_whole, leave_the_other_processes, process_number, processes_started
 from dnamamba.reached import forget, stopped_line
 from dnamamba.shortages import shortage
 
@@ -201,7 +202,7 @@ def command(run: Callable[[DictConfig], Headline | None], name: str) -> None:
         # By which SLURM says that the time is nearly up. A training asks for it as long as it can be stopped;
         # what only has a picture left to draw, or never asks, would die of it.
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-        _end_whole()
+        end_whole()
         try:
             overrides = HydraConfig.get().overrides.task
             cfg = own_configuration(settled(cfg, overrides), overrides)
@@ -271,49 +272,7 @@ def command(run: Callable[[DictConfig], Headline | None], name: str) -> None:
         report_sweep()
     if failed:
         sys.exit(1)
-    _leave_the_other_processes()
-
-
-def _end_whole() -> None:
-    """Raise where SIGTERM or a closed terminal would end this process with files half written.
-
-    What a shell or a scheduler lets it ignore, such as nohup's SIGHUP, stays ignored; a process that this one
-    forks ends as it would without.
-    """
-    main = os.getpid()
-
-    def stop(number: int, frame: object) -> None:
-        if os.getpid() != main:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-            return
-        for each in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(each, signal.SIG_IGN)
-        raise Terminated(signal.Signals(number))
-
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, stop)
-
-
-def _leave_the_other_processes() -> None:
-    """End torch's threads between processes while Python lives: one that holds a tensor can abort it."""
-    distributed = sys.modules.get("torch.distributed")
-    if distributed is not None and distributed.is_available() and distributed.is_initialized():
-        distributed.destroy_process_group()
-
-
-def process_number() -> int:
-    """Which process of a run this is, started by Lightning, torchrun or SLURM; 0 where it is alone."""
-    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
-        if name in os.environ:
-            return int(os.environ[name])
-    return 0
-
-
-def processes_started() -> int:
-    """How many processes of a run torchrun, srun or Lightning started; 1 where this one is alone."""
-    return max(int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"))
+    leave_the_other_processes()
 
 
 def _share_one_folder() -> None:
