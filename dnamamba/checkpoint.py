@@ -96,8 +96,9 @@ def save_weights(model: Model, state: dict[str, Tensor], folder: Path) -> None:
             document[DIGEST] = _digest(document, tensors)
             config.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
             tensors.chmod(config.stat().st_mode & 0o777)  # safetensors makes it private
-    except OSError as error:
-        raise UserError(f"can't write the model folder {folder}: {error.strerror}") from error
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"can't write the model folder {folder}: {reason}") from error
 
 
 def _digest(document: dict[str, Any], weights: Path) -> str:

@@ -252,8 +252,8 @@ def command(run: Callable[[DictConfig], Headline | None], name: str) -> None:
         sys.argv[1:] = as_typed(arguments, model_is_a_path=name not in MODEL_IS_A_SHAPE)
         register_experiments()
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(job)()
-    except (UserError, HydraException, OmegaConfBaseException, OSError, YAMLError) as error:
-        report(one_line(error))
+    except (UserError, HydraException, OmegaConfBaseException, OSError, YAMLError, MemoryError) as error:
+        report(shortage(error) or one_line(error))
         failed = True
     except RecursionError:
         if started:
