@@ -69,7 +69,7 @@ class Signal(PositionHead):
         return (losses if weights is None else losses * weights).sum()
 
     def losses(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the loss of each bin and track, [..., T], 0 where nothing was measured; not of `multinomial`."""
+        """Return the loss of each bin and track, [..., T], 0 where nothing was measured."""
         there = ~targets.isnan()
         y = self.scaled(targets.nan_to_num(0.0))
         mean = self._mean(logits)
