@@ -43,7 +43,7 @@ def read_signal(
     missing: str = "leave_out",
     unknown: str = "error",
 ) -> Signal:
-    """The means of a bigWig or bedGraph file over bins.
+    """Return the means of a bigWig or bedGraph file over bins.
 
     Args:
         path: its name says bigWig; anything else is a bedGraph, plain or gzip.
@@ -111,7 +111,7 @@ def _binned(file: Any, name: str, length: int, size: int) -> Floats:
 
 
 def means(sums: NDArray[Any], counts: NDArray[Any], size: int) -> Floats:
-    """The mean of each bin, float32 [bins], NaN of one without a value.
+    """Return the mean of each bin, float32 [bins], NaN of one without a value.
 
     Args:
         sums, counts: float64 [L], of each base its value (0 where there is none) and whether it has one.

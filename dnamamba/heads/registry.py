@@ -20,7 +20,7 @@ POSITION_HEADS = {
 
 
 def position_head(kind: str) -> type[PositionHead]:
-    """The class of a head that answers at every position.
+    """Return the class of a head that answers at every position.
 
     Raises:
         UserError: there is no such head.

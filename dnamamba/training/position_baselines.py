@@ -153,7 +153,7 @@ def _bins(data: PositionsData, intervals: tuple[Interval, ...]) -> tuple[list[Ba
 
 
 def around_bins(bases: Bases, places: NDArray[np.int64], size: int) -> list[Bases]:
-    """The bases of some bins with `FLANK_OF_BIN` to either side, as many as the record has."""
+    """Return the bases of some bins with `FLANK_OF_BIN` to either side, as many as the record has."""
     starts = places * size
     return [bases[max(0, start - FLANK_OF_BIN) : start + size + FLANK_OF_BIN] for start in starts.tolist()]
 

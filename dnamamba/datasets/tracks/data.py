@@ -22,7 +22,7 @@ class TracksData(PositionsData):
     config_class = TracksConfig
 
     def targets_of(self) -> Targets:
-        """All tracks side by side; NaN where one was not measured."""
+        """Return all tracks side by side; NaN where one was not measured."""
         config: TracksConfig = self.config
         self.said: list[str] = []
         found = []
@@ -61,7 +61,7 @@ class TracksData(PositionsData):
         return order
 
     def question(self, context: str, conv: int) -> PositionConfig:
-        """What is the mean of each track over a bin?"""
+        """Ask for the mean of each track over a bin."""
         config: TracksConfig = self.config
         asked = PositionConfig(
             "signal",
