@@ -277,7 +277,15 @@ def leave_signals_to_the_main_process(_: int) -> None:
 
 
 def filled(config: Any, alphabet: str) -> Any:
-    """Return the same settings with the model's alphabet where none was given."""
+    """Return the same settings with the model's alphabet where none was given.
+
+    Raises:
+        UserError: a text among them is empty; a path would then mean the working directory, or a default.
+    """
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, str) and not value.strip():
+            raise UserError(f"data.{field.name}: is empty; give a value or leave the key out")
     return dataclasses.replace(config, alphabet=config.alphabet or alphabet)
 
 

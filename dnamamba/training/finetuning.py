@@ -199,7 +199,7 @@ def pretrained_model(
         return None, model, "random weights"
     source = "the package's yeast model" if model is None else str(model)
     if isinstance(model, str | Path | None):
-        model = load(model or YEAST_MODEL)
+        model = load(YEAST_MODEL if model is None else model)
     else:
         source = "a model in memory"
     if alphabet is not None and alphabet != model.config.alphabet:
