@@ -42,6 +42,7 @@ LAYERS = (
     ("commands",),
     (
         *("pretrain", "finetune", "plan", "embed", "score", "tracks", "generate", "benchmark", "predict"),
+        *("attribute",),
         *("export", "prepare", "info", "__main__"),
     ),
 )
@@ -65,7 +66,7 @@ HOME_OF = {
     "h5py": {"inference"},
     "zarr": {"inference"},
     "anndata": {"inference"},
-    "pyBigWig": {"inference"},
+    "pyBigWig": {"data", "inference"},
 }
 
 

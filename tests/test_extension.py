@@ -17,16 +17,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
 from dnamamba import UserError, load
-from dnamamba.commands.benchmark import benchmark
+from dnamamba.commands.benchmark import BenchmarkConfig, benchmark
 from dnamamba.datasets.base import DataConfig
 from dnamamba.inference.embedding import embed
 from dnamamba.models import DecoderConfig, ModelConfig, SequenceModel
 from dnamamba.objectives.task_config import TaskConfig
-from dnamamba.planning.plan import gib, plan_run
+from dnamamba.planning.plan import plan_run
+from dnamamba.planning.show import gib
 from dnamamba.training import baselines
 from dnamamba.training.config import FinetuneTrainConfig, TrainConfig
 from dnamamba.training.finetuning import Finetuning
@@ -267,7 +267,7 @@ def test_pretrained_model_is_tuned_embedded_refused_and_benchmarked(
 
     # Benchmarked.
     settings = {"name": "user_suite.TableSuite", "model": "run", "device": "cpu", "seed": 0}
-    results = benchmark(OmegaConf.create({**settings, "plugins": ["user_gru", "user_head"]}), home / "bench")
+    results = benchmark(BenchmarkConfig(**settings, plugins=["user_gru", "user_head"]), home / "bench")
     rows = {row["protocol"]: row for row in results["rows"]}
     assert rows["zero_shot"]["value"] == 1.0
     for protocol in ("probe", "finetune"):

@@ -1,7 +1,7 @@
 """Runs of two processes (gloo, on the CPU): the same samples, the same losses, one folder, stopped as one.
 
-Runs compared with one process cross every border in 15 steps: two of length, one of validation, four
-micro-batches a step. Those that are stopped take 60, so that a stop falls into each stage.
+Runs compared with one process cross every border in 15 steps: two of length, two of validation,
+four micro-batches a step. Those that are stopped take 60, so that a stop falls into each stage.
 """
 
 import os

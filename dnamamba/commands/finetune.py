@@ -18,7 +18,7 @@ from dnamamba.commands.sweep import Headline
 from dnamamba.config import typed
 from dnamamba.datasets.base import DataConfig
 from dnamamba.errors import UserError
-from dnamamba.models import ModelConfig, SequenceModel
+from dnamamba.models import ModelConfig, PositionModel, SequenceModel
 from dnamamba.objectives.task_config import TaskConfig
 from dnamamba.training.config import FinetuneTrainConfig, TrainerConfig
 from dnamamba.training.finetuning import Finetuning, Pooling
@@ -49,7 +49,7 @@ def finetune_and_judge(cfg: DictConfig, folder: Path) -> tuple[dict[str, Any], H
     if result is None:
         return {}, None
     print_published()
-    assert isinstance(result.model, SequenceModel)
+    assert isinstance(result.model, SequenceModel | PositionModel)
     head, valid = result.model.decoder.head, result.results["valid"]
     metric = cfg.task.monitor if cfg.task.monitor in valid else head.headline
     value = valid[metric]["value"]

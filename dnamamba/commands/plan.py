@@ -12,7 +12,8 @@ from dnamamba.config import typed
 from dnamamba.errors import UserError
 from dnamamba.hub import is_name
 from dnamamba.models import ModelConfig
-from dnamamba.planning.plan import Plan, plan_run, show_plan
+from dnamamba.planning.plan import Plan, plan_run
+from dnamamba.planning.show import show_plan
 from dnamamba.terminal import Console
 from dnamamba.training.config import FinetuneTrainConfig, TrainConfig
 from dnamamba.training.finetuning import pretrained_model
@@ -50,6 +51,7 @@ def plan_pretraining(cfg: DictConfig) -> Plan:
         typed(cfg.train, TrainConfig, "train"),
         processes_of(cfg.trainer),
         context_size=int(cfg.trainer.get("context_size", 1)),
+        shared_weights=cfg.trainer.get("strategy") == "fsdp",
         device=options.device,
         on_cpu=cfg.trainer.accelerator == "cpu",
         training_segments=options.training_segments,

@@ -10,6 +10,7 @@ from typing import Any
 
 from dnamamba.data.parquet import check_header
 from dnamamba.errors import UserError
+from dnamamba.optional import need
 
 LARGEST = 1 << 30
 """Bytes of a workbook's parts, unpacked."""
@@ -64,6 +65,28 @@ def sheet_columns(
     }
     notes = [f"{path}: the first of {len(names)} sheets is read, {names[0]}"] if len(names) > 1 else []
     return header, columns, [number for number, _ in filled[1:]], notes
+
+
+def sheet_rows(path: Path, first: int) -> list[tuple[Any, ...]]:
+    """The rows of the first sheet as they are typed, from row `first` (from 1) on.
+
+    Raises:
+        UserError: openpyxl is not installed, or the file is damaged.
+    """
+    need("openpyxl", "excel", str(path))
+    import openpyxl
+
+    _check_size(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+            rows = list(book.worksheets[0].iter_rows(min_row=first, values_only=True))
+            book.close()
+    except Exception as error:  # openpyxl raises many types for a damaged file
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path} is damaged or not an Excel workbook ({reason})") from None
+    return rows
 
 
 def _check_size(path: Path) -> None:

@@ -65,7 +65,7 @@ class PositionConfig:
         if not 0 <= self.conv <= 10:
             raise UserError(f"decoder.conv must lie between 0 and 10 convolutions (got {self.conv})")
         if not 1 <= self.bin <= LARGEST_BIN:
-            raise UserError(f"data.bin: must lie between 1 and {LARGEST_BIN} bases (got {self.bin})")
+            raise UserError(f"data.bin_size: must lie between 1 and {LARGEST_BIN} bases (got {self.bin})")
         if self.window < 1 or self.window % self.bin:
             raise UserError(
                 f"data.max_length: a window is not a whole number of bins of {self.bin} bases (got "

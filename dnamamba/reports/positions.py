@@ -21,18 +21,20 @@ from dnamamba.objectives.positions import PositionsScored
 from dnamamba.reports.comparison import MODEL, shown
 from dnamamba.reports.figures import confusion_matrix, read_metrics, save_figure, score_curve
 
-BLOCK = 10_000  # positions that are resampled together: neighbours are not independent
+BLOCK = 10_000  # bases that are resampled together: neighbours are not independent
+LEAST_BLOCKS = 50  # of a test that has fewer, blocks are shorter
 SEED = 0
 
 
 def resample(head: PositionHead, scored: PositionsScored, samples: int) -> dict[str, Tensor]:
     """Metrics of a split's blocks drawn with replacement, float64 [samples] each; always the same draws."""
+    length = max(1, min(BLOCK // head.decoder.bin, sum(scored.sizes) // LEAST_BLOCKS))
     blocks = [
         head.statistics(*part)
         for logits, targets in zip(
             scored.logits.split(scored.sizes), scored.targets.split(scored.sizes), strict=True
         )
-        for part in zip(logits.split(BLOCK), targets.split(BLOCK), strict=True)
+        for part in zip(logits.split(length), targets.split(length), strict=True)
     ]
     generator = torch.Generator().manual_seed(SEED)
     drawn = torch.randint(len(blocks), (samples, len(blocks)), generator=generator)

@@ -77,7 +77,7 @@ class TrainConfig:
             )
         if self.chunk_graphs not in (True, False, "auto") or type(self.chunk_graphs) is int:
             raise UserError(
-                f"train.chunk_graphs: expected true, false or auto (got {self.chunk_graphs!r}); set one of them"
+                f"train.chunk_graphs: expected true, false or auto (got {self.chunk_graphs!r}); set one"
             )
         if self.backpropagation not in BACKPROPAGATION:
             raise UserError(

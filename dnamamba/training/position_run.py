@@ -23,9 +23,11 @@ from dnamamba.training.config import TrainConfig
 from dnamamba.training.keep_best import KeepBest
 from dnamamba.training.lora import add_adapters, merge_adapters
 from dnamamba.training.module import trainable
-from dnamamba.training.position_baselines import class_baselines
+from dnamamba.training.position_baselines import class_baselines, signal_baselines
 from dnamamba.training.recipe import Recipe, fixed
 from dnamamba.training.run import Run, size_of
+
+BASELINES = {"base_classes": class_baselines, "signal": signal_baselines}
 
 
 def position_run(
@@ -85,7 +87,7 @@ def position_run(
     )
     finishers: list[Callable[[Any], None]] = [merge_adapters] if task.lora_rank else []
     name = f"{size_of(model)}, {trainable(model):,} of them trainable, from {source}"
-    baselines = partial(class_baselines, data, head) if task.baselines else None
+    baselines = partial(BASELINES[decoder.kind], data, head) if task.baselines else None
     contents, unchanged = recipe.kept(train, shape, data, asdict(data.config))
     return Run(
         Path(recipe.folder),

@@ -13,6 +13,7 @@ class TableSuite(Suite):
     protocols = ("zero_shot", "probe", "finetune")
     needs = ()
     bootstrap = 50
+    linear = False
     train = FinetuneTrainConfig(max_steps=4, global_batch_size=4, validate_every=4, checkpoint_every=4)
 
     def data(self):

@@ -16,6 +16,7 @@ from dnamamba.data.examples import (
 from dnamamba.data.labelled import CROPS
 from dnamamba.data.length_schedule import LengthSchedule, sequence_schedule
 from dnamamba.data.regions import RegionsConfig
+from dnamamba.data.target_cells import check_kinds
 from dnamamba.datasets.base import DataConfig
 from dnamamba.errors import UserError
 
@@ -44,6 +45,7 @@ class LabelledConfig(DataConfig):
     table: str | None = None
     columns: dict[str, str | None] = field(default_factory=lambda: dict.fromkeys(COLUMNS))
     task: str = "classification"
+    targets: dict[str, str] | None = None
     label_names: list[str] | None = None
     alphabet: str | None = None
     max_length: int | None = None
@@ -79,8 +81,25 @@ class LabelledConfig(DataConfig):
             ways = "; or ".join(" and ".join(f"data.{key}" for key in keys) for keys in SOURCES)
             given = ", ".join(f"data.{key}" for key in self.source)
             raise UserError(f"{given} do not go together: give {ways}")
+        if self.targets is not None:
+            self._check_targets()
         if self.bed is None and self.regions != RegionsConfig():
             raise UserError("data.regions: says how data.bed is read, which is not given; give it")
+
+    def _check_targets(self) -> None:
+        """Refuse targets that are not columns of a table."""
+        assert self.targets is not None
+        if not self.targets or (self.table is None and self.labels is None):
+            raise UserError(
+                "data.targets: names columns of data.table or data.labels and the kind of each, such as "
+                f"{{expression: regression}} (got {self.targets})"
+            )
+        if self.task != "classification" or self.label_names is not None or self.stratify:
+            raise UserError(
+                "data.targets: has the kind of each target; leave out data.task, data.label_names and "
+                "data.stratify"
+            )
+        check_kinds(self.targets)
 
     @property
     def source(self) -> tuple[str, ...]:
@@ -103,7 +122,7 @@ class LabelledConfig(DataConfig):
             case ("fasta", "labels"):
                 assert self.fasta is not None
                 assert self.labels is not None
-                from_label_table(self.fasta, self.labels, columns, into)
+                from_label_table(self.fasta, self.labels, columns, into, self.targets)
                 return Path(self.fasta).name
             case ("fasta", "bed"):
                 assert self.fasta is not None
@@ -112,7 +131,7 @@ class LabelledConfig(DataConfig):
                 return Path(self.bed).name
             case ("table",):
                 assert self.table is not None
-                from_table(self.table, columns, into)
+                from_table(self.table, columns, into, self.targets)
                 return Path(self.table).name
             case _:
                 coding_windows(YEAST_WINDOW, into)
