@@ -11,13 +11,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "dnamamba"
-ROOMS = ("compat", "objectives")  # the others follow
 PAGES = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")} - {ROOT / "CHANGELOG.md"})
 SETTINGS = sorted(ROOT.glob("conf/**/*.yaml"))
 
 IDIOMS = {
     r"\bwhat came of\b": "the result of",
-    r"\bgo(es|ing)? on (from|with|to)\b": "resume, continue",
+    r"\bgo(es|ing)? on (from|with|at|to)\b": "resume, continue",
     r"\b(?<!there )(is|are|was|were) no (multiple|number|file|folder|model|letter|gzip|FASTA|BED)": (
         "X is not a Y, or expected Y, got X"
     ),
@@ -49,8 +48,7 @@ class Function(NamedTuple):
 
 @cache
 def trees() -> tuple[tuple[Path, ast.Module], ...]:
-    files = sorted(path for room in ROOMS for path in (PACKAGE / room).rglob("*.py"))
-    return tuple((path, ast.parse(path.read_text("utf-8"))) for path in files)
+    return tuple((path, ast.parse(path.read_text("utf-8"))) for path in sorted(PACKAGE.rglob("*.py")))
 
 
 def prose(path: Path, tree: ast.Module) -> Iterator[tuple[int, str]]:

@@ -29,7 +29,7 @@ class Throughput(lightning.Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Batch, index: int
     ) -> None:
-        """Count; log at the logger's pace."""
+        """Count steps and bases; log at the logger's pace."""
         if self._since is not None:
             rows, width = batch["tokens"].shape
             self._bases += rows * (width - 1) * trainer.world_size // module.context_size
@@ -49,7 +49,7 @@ class Throughput(lightning.Callback):
 
 
 def _wait_for(device: torch.device) -> None:
-    """What was queued is not yet done: a clock read now would be early."""
+    """Wait for queued work: a clock read before its end would be early."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -120,7 +120,7 @@ class ProgressReport(lightning.Callback):
 
 
 def _shown(metrics: Mapping[str, torch.Tensor]) -> str:
-    """The numbers of a step that a person watches."""
+    """Return the numbers of a step that a person watches."""
     return "  ".join(
         f"{label} {metrics[key]:{style}}"
         for label, key, style in (

@@ -160,7 +160,7 @@ class Run:
         self._by_graphs = by_graphs(self.train, self.model, self.objective, self.data, self.trainer)
 
     def execute(self) -> Result | None:
-        """Train, save, score and report.
+        """Return train, save, score and report.
 
         Returns:
             The result; None in a process that is not the run's first.
