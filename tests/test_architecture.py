@@ -22,6 +22,7 @@ CONFIGURING = tuple(
         "resumed",
         "sweep",
         "unused",
+        "pages",
         "yaml_files",
     )
 )
