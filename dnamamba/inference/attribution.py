@@ -1,4 +1,4 @@
-"""Which bases of a region an answer hangs on: gradients, integrated gradients, in-silico mutagenesis.
+"""Attribution of a prediction to the bases of a region: gradients, integrated gradients, mutagenesis.
 
 The answer is that of one sequence: the region with its context. It is a pretrained model's log-likelihood of
 the sequence in nats, or a fine-tuned model's answer to a label in the unit of `Answers.values`.
