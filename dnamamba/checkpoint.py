@@ -116,6 +116,8 @@ def load(path: str | Path) -> Model:
         UserError: there is nothing there, or it is damaged; the message names the file and what is wrong.
     """
     name, path = str(path), Path(os.path.expanduser(path))
+    if not name.strip():  # which `Path` takes for the working directory
+        raise UserError("model: the path is empty; name a run's folder, an exported folder or a checkpoint")
     if not path.exists() and is_name(name):
         path = fetched(name)
     if path.is_file():

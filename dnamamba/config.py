@@ -93,7 +93,7 @@ def _check_names(values: DictConfig, key: str, name: str) -> None:
         values[key] = value = OmegaConf.create([value])
     found = list(value) if isinstance(value, DictConfig | ListConfig) else [value]
     for each in found:
-        if isinstance(each, bool | int | float):
+        if isinstance(each, bool | int | float) or (each is None and isinstance(value, ListConfig)):
             raise UserError(
                 f"{name}: names are text, and YAML has made {each!r} of one (got {type(each).__name__}); "
                 f'write names that look like numbers or yes and no in quotes, as in "{each}"'

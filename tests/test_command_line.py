@@ -166,7 +166,7 @@ def stop(folder: Path, number: signal.Signals, step: int, end: int, *overrides: 
     )
     wait_for_step(process, folder, step)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == (-number if number == signal.SIGKILL else 128 + number), errors
     reached = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
     assert step <= reached < end
@@ -214,7 +214,7 @@ def test_stopped_and_resumed_equals_uninterrupted(
     )
     wait_for_step(process, first, step)
     os.killpg(process.pid, number)  # as a terminal does: loader workers get it too
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=120)
     if number == signal.SIGKILL:
         assert process.returncode == -signal.SIGKILL
     else:

@@ -158,9 +158,7 @@ def test_a_value_of_another_type_names_its_key(
 
 
 # Of whole chromosomes an index is needed: tests/planning plans them.
-PRETRAININGS = [
-    name for name in experiment_names() if not name.startswith("apes/") and "chromosomes" not in name
-]
+PRETRAININGS = [name for name in experiment_names("pretrain") if "chromosomes" not in name]
 # Digitised from the paper: model, and perplexity of Mamba by size, or by length.
 PERPLEXITY = {
     "size_250k": 3.075,

@@ -250,8 +250,8 @@ def check_lost(errors: str, folder: Path) -> None:
 
 
 def ended(process: Command) -> tuple[int | None, str]:
-    """The status and the last words of a process that ends within seconds."""
-    _, errors = process.communicate(timeout=20)
+    """The status and the last words of a process that ends by itself, on a busy machine within a minute."""
+    _, errors = process.communicate(timeout=60)
     return process.returncode, errors
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from dnamamba.commands.settings import (
+    as_typed_notes,
     callbacks_of,
     check_groups,
     data_config,
@@ -45,6 +46,7 @@ def finetune_and_judge(cfg: DictConfig, folder: Path) -> tuple[dict[str, Any], H
     if cfg.mode != "train":
         raise UserError(f"mode must be train, predict or plan, not {cfg.mode!r}")
     run = settings_of(cfg, folder).build()
+    run.notes = as_typed_notes(cfg)
     result = run.execute()
     if result is None:
         return {}, None

@@ -56,7 +56,7 @@ def generate_to_fasta(config: GenerateConfig) -> None:
     out = output_path(config.out, (".fa", ".fasta"), config.overwrite)
     sampling = Sampling(config.temperature, config.top_k, config.top_p)
     load_plugins(config.plugins or [])
-    model = load_on(config.model or YEAST_MODEL, config.device)
+    model = load_on(YEAST_MODEL if config.model is None else config.model, config.device)
     alphabet = get_alphabet(model.config.alphabet)
     prompts = _prompts(config, alphabet)
     began = time.perf_counter()

@@ -22,13 +22,18 @@ MAPS_OF_PATHS = {f"data.{key}" for key in ("classes", "species", "homology", "va
 MAPS = {"task.class_weights", *(MAPS_OF_PATHS - {"data.species"})}
 NAMES = {"region", *LISTS, *MAPS}
 """Keys whose values, or whose own keys, are names: a number there is a name that YAML has rewritten."""
-COLUMNS = {f"data.columns.{key}" for key in ("id", "sequence", "label", "split", "group")}
+COLUMNS = {
+    f"{where}.{key}"
+    for where in ("columns", "data.columns")
+    for key in ("id", "sequence", "label", "split", "group")
+}
 ATTRIBUTES = {
     f"{where}.{key}" for where in ("regions", "data.regions") for key in ("feature", "name", "label")
 }
 TEXTS |= COLUMNS | ATTRIBUTES
 NAMES |= COLUMNS | ATTRIBUTES
 
+_NULL = "_null_"  # stands for a map's key null
 _OPEN, _CLOSE = "([{", ")]}"
 _CALL = re.compile(r"(?:choice|range|interval|glob|sort|shuffle|tag|str|extend_list)\(.*\)$", re.DOTALL)
 
@@ -62,8 +67,8 @@ def _quoted_override(argument: str, sweep: bool, model_is_a_path: bool) -> str:
             return argument
         parts = split(value) if sweep else [value]
         return "model=" + ",".join(f"{{{MODEL_PATH}: {quoted(part)}}}" for part in parts)
-    if name in MAPS_OF_PATHS and value.strip().startswith("{"):
-        return f"{key}={_quoted_map(value)}"
+    if name in MAPS | MAPS_OF_PATHS and value.strip().startswith("{"):
+        return f"{key}={_quoted_map(value, paths=name in MAPS_OF_PATHS, names=name in MAPS)}"
     if name in TEXTS or (name.rpartition(".")[0] in MAPS_OF_PATHS and not value.strip().startswith("[")):
         parts = split(value) if sweep else [value]
         return f"{key}=" + ",".join(map(quoted, parts))
@@ -105,7 +110,8 @@ def split(text: str) -> list[str]:
 def map_keys(text: str) -> list[str]:
     """Return the keys of `{0: a.fa, 1: b.fa}` as they are written."""
     inside = text.strip().removeprefix("{").removesuffix("}")
-    return [part.partition(":")[0].strip() for part in split(inside) if part.strip()]
+    keys = [part.partition(":")[0].strip() for part in split(inside) if part.strip()]
+    return ["null" if key == _NULL else key for key in keys]
 
 
 def quoted(text: str) -> str:
@@ -128,16 +134,21 @@ def _quoted_list(text: str) -> str:
     text = text.strip()
     if not (text.startswith("[") and text.endswith("]")):
         return text if _is_ours(text) or text.startswith("${") else f"[{quoted(text)}]"
-    return "[" + ",".join(quoted(part) for part in split(text[1:-1]) if part.strip()) + "]"
+    parts = [part.strip() for part in split(text[1:-1]) if part.strip()]
+    # Nothing can't be in a list: there, null is a name.
+    return "[" + ",".join(f"'{part}'" if part.lower() == "null" else quoted(part) for part in parts) + "]"
 
 
-def _quoted_map(text: str) -> str:
-    """Return `{a: one.fa, b: [two.fa, three.fa]}` with its paths in quotes."""
+def _quoted_map(text: str, *, paths: bool, names: bool) -> str:
+    """`{a: one.fa, b: [two.fa, three.fa]}` with its paths in quotes; a name null under another, since Hydra
+    would take it for nothing."""
     entries = []
     for part in filter(str.strip, split(text.strip().removeprefix("{").removesuffix("}"))):
         name, _, value = part.partition(":")
-        as_list = value.strip().startswith("[")
-        entries.append(f"{name.strip()}: {_quoted_list(value) if as_list else quoted(value)}")
+        if paths:
+            value = _quoted_list(value) if value.strip().startswith("[") else quoted(value)
+        name = _NULL if names and name.strip() == "null" else name.strip()
+        entries.append(f"{name}: {value.strip()}")
     return "{" + ", ".join(entries) + "}"
 
 

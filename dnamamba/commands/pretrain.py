@@ -6,6 +6,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from dnamamba.commands.settings import (
+    as_typed_notes,
     callbacks_of,
     check_groups,
     data_config,
@@ -34,6 +35,7 @@ def pretrain(cfg: DictConfig, folder: Path) -> dict[str, Any]:
 def pretrain_and_judge(cfg: DictConfig, folder: Path) -> tuple[dict[str, Any], Headline | None]:
     """Run `pretrain`, and return the number to choose runs by: of the validation, None without one."""
     run = settings_of(cfg, folder).build()
+    run.notes = as_typed_notes(cfg)
     result = run.execute()
     if result is None:
         return {}, None

@@ -70,8 +70,10 @@ def score(config: ScoreConfig) -> None:
     check_format(out)
     windows = Windows(config.window, tuple(config.shifts), config.strand)
     load_plugins(config.plugins or [])
-    model = load_any_on(config.model or YEAST_MODEL, config.device)
-    genome = Genome(config.fasta or YEAST_FASTA, get_alphabet(model.config.alphabet))
+    model = load_any_on(YEAST_MODEL if config.model is None else config.model, config.device)
+    genome = Genome(
+        YEAST_FASTA if config.fasta is None else config.fasta, get_alphabet(model.config.alphabet)
+    )
     genome.close(config.circular, "circular")
     with precision_of(model, config.precision):
         if config.vcf is not None:

@@ -55,6 +55,19 @@ def check_groups(cfg: DictConfig, groups: Sequence[str], others: Sequence[str]) 
     load_plugins(list(cfg.get("plugins") or []))
 
 
+def as_typed_notes(cfg: DictConfig) -> dict[str, str]:
+    """What Hydra keeps of a command line, by the path in the run's folder; nothing outside a command.
+
+    Hydra itself would write it before the run knows that the folder is another's.
+    """
+    if not HydraConfig.initialized():
+        return {}
+    hydra = HydraConfig.instance().cfg
+    assert hydra is not None
+    texts = {"config": cfg, "hydra": hydra, "overrides": hydra.hydra.overrides.task}
+    return {f".hydra/{name}.yaml": OmegaConf.to_yaml(value) for name, value in texts.items()}
+
+
 def data_config(group: DictConfig) -> DataConfig:
     """Return the settings of the data set that `data._target_` names; without one, of a genome's windows.
 

@@ -55,6 +55,8 @@ class Genome:
     ) -> None:
         self.advice = advice
         self.circular: frozenset[str] = frozenset()
+        if not os.fspath(path).strip():  # which `Path` takes for the working directory
+            raise UserError("fasta: the path is empty; name a FASTA file")
         self.path = Path(os.path.expanduser(path))
         self.alphabet = alphabet
         self._records: dict[str, Ids] = {}

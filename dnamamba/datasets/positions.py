@@ -103,7 +103,7 @@ class PositionsData(DataModule):
         self.config, self.seed = config, seed
         self.reverse_complement = config.reverse_complement
         self.alphabet = get_alphabet(config.alphabet)
-        self.genome = Genome(config.fasta or YEAST_FASTA, self.alphabet)
+        self.genome = Genome(YEAST_FASTA if config.fasta is None else config.fasta, self.alphabet)
         self.schedule = one_stage(config.max_length, global_batch_size, max_steps)
         own = config.fasta is None and config.valid is None and config.test is None
         splits: Splits = split_records(

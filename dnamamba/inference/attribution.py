@@ -71,7 +71,7 @@ def attribute(
     context: int = 512,
     strand: str = "both",
     label: str | None = None,
-    tolerance: float = 1e-4,
+    tolerance: float = 1e-3,
     advance: Callable[[int], None] = lambda done: None,
 ) -> Attribution:
     """Say what each base of a region does to the answer to the region with its context.

@@ -297,6 +297,12 @@ def plan_run(
         UserError: the settings do not go together, or say too little of the sequences' length.
     """
     train = train.in_sequences(longest(data))
+    epochs = getattr(train, "epochs", None)
+    if epochs is not None:
+        raise UserError(
+            f"train.epochs: only the data tell how many steps that is (got {epochs:g}); set "
+            "train.max_steps to plan"
+        )
     schedule = data.planned(
         global_batch_size=train.sequences_per_step,
         max_steps=train.max_steps,

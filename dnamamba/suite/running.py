@@ -14,7 +14,7 @@ from dnamamba.checkpoint import Model, load, model_hash
 from dnamamba.data.embedded import YEAST_MODEL
 from dnamamba.datasets.base import DataModule, filled, longest
 from dnamamba.errors import UserError
-from dnamamba.files import replacing
+from dnamamba.files import locked, replacing
 from dnamamba.inference.device import need_language_model
 from dnamamba.models import LanguageModel
 from dnamamba.models.base import need
@@ -62,7 +62,7 @@ def run_benchmark(
 
     Raises:
         UserError: a file of the suite is missing or changed, the model can't be used, it can run none of
-            the protocols, or the folder holds another benchmark; nothing was written.
+            the protocols, or the folder holds another benchmark or is in use; nothing was written.
     """
     check_suite(suite)
     check_choice(suite)
@@ -71,7 +71,7 @@ def run_benchmark(
     suite.verified()
     name, given = "the package's yeast model" if model is None else str(model), model
     if isinstance(model, str | Path | None):
-        model = load(model or YEAST_MODEL)
+        model = load(YEAST_MODEL if model is None else model)
     else:
         name = f"a {model.config.family.rpartition('.')[2]} in memory"
     refused = _refusal(suite, model, name) if "zero_shot" in wanted else None
@@ -79,29 +79,30 @@ def run_benchmark(
         raise UserError(refused)
     folder, console = Path(folder), Console(quiet=quiet)
     settings = {"benchmark": suite.name, "model_sha256": model_hash(model), "seed": seed, "device": place}
-    _own(folder, settings | {"task": suite.task, "examples": suite.examples})
-    rows: list[Row] = []
-    labelled = [protocol for protocol in wanted if protocol != "zero_shot"]
-    if "zero_shot" in wanted:
-        with console.status("zero_shot"):
-            rows += _zero_shot(suite, model, name, place, seed, refused)
-    leakage: Leakage | None = None
-    if labelled:
-        with console.status("comparing the splits"):
-            leakage = audit(_opened(suite, model, seed))
-    simple: list[Row] = []
-    for protocol in labelled:
-        console.print(protocol)
-        last = suite.linear and protocol == labelled[-1]
-        row, fitted = _trained(
-            suite, given, model, name, protocol, folder / protocol, place, seed, quiet, baselines=last
-        )
-        rows.append(row)
-        simple += fitted
-    if labelled:
-        with console.status("majority class"):
-            rows += [*simple, *_majority(suite, model, seed)]
-    return write_report(suite, name, seed, place, rows, folder, console, leakage)
+    with locked(folder):
+        _own(folder, settings | {"task": suite.task, "examples": suite.examples})
+        rows: list[Row] = []
+        labelled = [protocol for protocol in wanted if protocol != "zero_shot"]
+        if "zero_shot" in wanted:
+            with console.status("zero_shot"):
+                rows += _zero_shot(suite, model, name, place, seed, refused)
+        leakage: Leakage | None = None
+        if labelled:
+            with console.status("comparing the splits"):
+                leakage = audit(_opened(suite, model, seed))
+        simple: list[Row] = []
+        for protocol in labelled:
+            console.print(protocol)
+            last = suite.linear and protocol == labelled[-1]
+            row, fitted = _trained(
+                suite, given, model, name, protocol, folder / protocol, place, seed, quiet, baselines=last
+            )
+            rows.append(row)
+            simple += fitted
+        if labelled:
+            with console.status("majority class"):
+                rows += [*simple, *_majority(suite, model, seed)]
+        return write_report(suite, name, seed, place, rows, folder, console, leakage)
 
 
 def _wanted(suite: Suite, protocols: Sequence[str] | None) -> list[str]:
@@ -133,7 +134,6 @@ def _own(folder: Path, settings: dict[str, Any]) -> None:
             )
         return
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         with replacing(path) as beside:
             beside.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     except OSError as error:

@@ -91,6 +91,7 @@ class Finetuning(Recipe):
         pretrained, shape, source = pretrained_model(self.model, self.data.alphabet)
         with console.status("reading the sequences"):
             data = self.opened(train, shape, console)
+        counted = in_epochs(train, data)
         if isinstance(data, PositionsData):
             return position_run(
                 self, data, shape, pretrained, source, self.pooling, task, train, trainer, console
@@ -105,6 +106,7 @@ class Finetuning(Recipe):
             need_reach(shape.build(), max(stage.length for stage in data.schedule.stages))
         baselines = Baselines(decoder.head, weights, data) if task.baselines else None
         mode, chosen = choose(self.pooling.mode, data, baselines, console, may_learn=not closed)
+        chosen = [*counted, *chosen]
         decoder = self.question(data, mode)
         model = SequenceModel(shape, decoder)
         if pretrained is not None:
@@ -162,6 +164,27 @@ class Finetuning(Recipe):
         return replace(asked, **asdict(self.pooling) | {"mode": mode, "length": length})
 
 
+def in_epochs(train: TrainConfig, data: DataModule) -> list[str]:
+    """Make the run as long as `train.epochs` says of these data; returns what to print of it.
+
+    Raises:
+        UserError: the training sequences have no end.
+    """
+    if not isinstance(train, FinetuneTrainConfig) or train.epochs is None:
+        return []
+    number = data.training_sequences
+    if number is None:
+        raise UserError(
+            f"train.epochs: {data.label} is drawn without end (got {train.epochs:g}); set train.max_steps"
+        )
+    steps = train.steps_of(number)
+    data.run_for(steps)
+    return [
+        f"train.epochs={train.epochs:g} of {number:,} training sequences: {steps:,} steps of "
+        f"{train.sequences_per_step:,}"
+    ]
+
+
 def pretrained_model(
     model: Model | ModelConfig | str | Path | None, alphabet: str | None
 ) -> tuple[dict[str, Tensor] | None, ModelConfig, str]:
@@ -176,7 +199,7 @@ def pretrained_model(
         return None, model, "random weights"
     source = "the package's yeast model" if model is None else str(model)
     if isinstance(model, str | Path | None):
-        model = load(model or YEAST_MODEL)
+        model = load(YEAST_MODEL if model is None else model)
     else:
         source = "a model in memory"
     if alphabet is not None and alphabet != model.config.alphabet:

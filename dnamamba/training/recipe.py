@@ -12,7 +12,7 @@ from dnamamba.datasets.base import DataConfig, DataModule, filled, longest
 from dnamamba.models import ModelConfig
 from dnamamba.terminal import Console
 from dnamamba.training.config import TrainConfig, TrainerConfig
-from dnamamba.training.run import Result, Run
+from dnamamba.training.run import Result, Run, run_folder
 from dnamamba.training.trainer import build_trainer
 
 
@@ -62,7 +62,7 @@ class Recipe(ABC):
         Random numbers are those of the seed.
         """
         train = self.train.in_sequences(longest(self.data))
-        trainer = build_trainer(self.trainer, train, Path(self.folder), self.loggers, self.callbacks)
+        trainer = build_trainer(self.trainer, train, run_folder(self.folder), self.loggers, self.callbacks)
         lightning.seed_everything(train.seed, verbose=False)
         return train, trainer, Console(quiet=self.quiet or not trainer.is_global_zero)
 

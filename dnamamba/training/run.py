@@ -119,6 +119,7 @@ class Run:
         contents: plain values that checkpoints hold.
         unchanged: which keys of `contents` a resumed run must find again, by group.
         configuration: the text of config.yaml, or None.
+        notes: other texts that the folder takes, by their path in it.
         ckpt_path: what to resume, see `checkpoint_to_resume`.
         layer_decay: the learning rate of a block relative to that of the one above it.
         keep_best: keeps the weights of the best validation; None keeps the last.
@@ -141,6 +142,7 @@ class Run:
     contents: dict[str, Any]
     unchanged: Mapping[str, Sequence[str]]
     configuration: str | None = None
+    notes: Mapping[str, str] = field(default_factory=dict)
     ckpt_path: str | None = None
     layer_decay: float = 1.0
     keep_best: KeepBest | None = None
@@ -273,9 +275,12 @@ class Run:
         for place in (self.folder, checkpoints):
             remove_leftovers(place)
         (checkpoints / NEXT).unlink(missing_ok=True)  # it never became the last
-        if self.configuration is not None:
-            with replacing(self.folder / "config.yaml") as beside:
-                beside.write_text(self.configuration, encoding="utf-8", errors="surrogateescape")
+        texts = {} if self.configuration is None else {"config.yaml": self.configuration}
+        for name, text in {**texts, **self.notes}.items():
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as beside:
+                beside.write_text(text, encoding="utf-8", errors="surrogateescape")
         for row in earlier:
             step = int(row.pop("step"))
             row |= {name: int(row[name]) for name in ("epoch",) if name in row}
@@ -296,6 +301,17 @@ class Run:
             score(task, dataloaders=loader, verbose=False)
             outcomes[split] = Outcome(task.found, task.meter.scored)
         return outcomes
+
+
+def run_folder(folder: str | Path) -> Path:
+    """The folder of a run.
+
+    Raises:
+        UserError: the name is empty, which `Path` would take for the working directory.
+    """
+    if not str(folder).strip():
+        raise UserError("folder: is empty; name the folder of the run")
+    return Path(folder)
 
 
 def size_of(model: Any) -> str:

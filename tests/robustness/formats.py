@@ -167,6 +167,23 @@ def features_truth(data: bytes) -> list[tuple[Any, ...]] | None:
     return found
 
 
+def read_synonyms(path: Path) -> list[tuple[Any, ...]]:
+    """Rows of a BED whose records another assembly's names mean."""
+    rows = read_regions(path, LENGTHS, "genome.fa", RegionsConfig(unknown="skip")).rows
+    return [(*row.interval, row.strand) for row in rows]
+
+
+def synonyms_truth(data: bytes) -> list[tuple[Any, ...]] | None:
+    """The same by a list of names; None where a file has others."""
+    found = []
+    for name, start, end, *others in bed_truth(data):
+        if name not in SYNONYMS:
+            return None
+        if SYNONYMS[name]:
+            found.append((SYNONYMS[name], start, end, (others[2].strip() if len(others) > 2 else "") or "."))
+    return found
+
+
 def bed_truth(data: bytes) -> list[tuple[Any, ...]]:
     """Lines by the format's text: tabs if there is one, else white space."""
     rows: list[tuple[Any, ...]] = []
@@ -266,6 +283,16 @@ GTF = (
     b'chr1\tx\texon\t11\t100\t.\t+\t.\tgene_id "g1"; exon_number 1;\n'
     b'chr2\tx\tgene\t1\t250\t.\t-\t.\tgene_id "g2";\n'
 )
+PEAKS = (
+    b"chr1\t0\t40\tp1\t10\t+\t3.5\t1e-3\t-1\t7\nchr2\t5\t250\t.\t0\t.\t0\t-1\t-1\t-1\n"
+    b"1.10\t1\t2\tp3\t1000\t-\t9\t2\t3\t0\n"
+)
+SYNONYMS = {"chr1": "chr1", "1": "chr1", "Chr1": "chr1", "chr01": "chr1", "NC_000001.11": "chr1", "2": "chr2"}
+SYNONYMS |= {"chr2": "chr2", "1.10": "1.10", "chr3": "", "chrM": "", "NC_000003.12": ""}
+NAMED_BED = (
+    b"1\t0\t40\nChr1\t5\t9\tx\t0\t-\nchr01\t1\t2\nNC_000001.11\t3\t4\n2\t0\t250\n"
+    b"chr3\t0\t9\nchrM\t1\t3\n1.10\t0\t90\n"
+)
 SPACED_BED = b"chr1 0 40 gene 0 +\nchr2 1 2 b 0 -\n"
 UNEVEN = b">a\nACGT\nAC\n\nACGTACGT\n>b x\nACGTACGTAC GTACGT\n"
 
@@ -325,6 +352,8 @@ def formats(folder: Path) -> list[Format]:
         Format("b.fa.gz", [bgzip(GENOME, 100), bgzip(UNEVEN)], read_fasta, records, blocks),
         Format("r.bed", [BED, SPACED_BED, windows(BED)], read_bed_file(genome), bed_truth),
         Format("r.bed.gz", [_packed(BED), bgzip(BED, 50)], read_bed_file(genome), beds, text),
+        Format("p.narrowPeak", [PEAKS, windows(PEAKS)], read_bed_file(genome), bed_truth),
+        Format("names.bed", [NAMED_BED], read_synonyms, synonyms_truth),
         Format("a.gff3", [GFF3, windows(GFF3)], read_features, features_truth),
         Format("a.gtf", [GTF], read_features, features_truth),
         Format("v.vcf", [vcf, windows(vcf)], rows, vcf_truth),

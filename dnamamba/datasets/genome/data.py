@@ -66,7 +66,9 @@ class GenomeData(DataModule):
         )
         self.config = config
         self.alphabet = get_alphabet(config.alphabet)
-        self.genome = Genome(config.fasta or YEAST_FASTA, self.alphabet, "set data.alphabet=bytes")
+        self.genome = Genome(
+            YEAST_FASTA if config.fasta is None else config.fasta, self.alphabet, "set data.alphabet=bytes"
+        )
         self.splits = config.splits(self.genome.lengths)
         self.schedule: LengthSchedule = config.schedule(
             global_batch_size=global_batch_size,

@@ -115,6 +115,15 @@ class LabelledData(DataModule):
         return self.targets.counts(self.split.numbers == 0), self.rows["train"].size
 
     @property
+    def training_sequences(self) -> int:
+        """Of the training split."""
+        return self.rows["train"].size
+
+    def run_for(self, steps: int) -> None:
+        """See `DataModule.run_for`."""
+        self.schedule = one_stage(self.crop.length, self.schedule.stages[0].sequences, steps)
+
+    @property
     def summary(self) -> str:
         """How many sequences there are, and how they are split."""
         lengths = self.examples.lengths

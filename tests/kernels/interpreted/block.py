@@ -17,9 +17,9 @@ def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(triton_sweeps, "_WINDOWS", (8, 4))
 
 
-def model(backend: str) -> LanguageModel:
+def model(backend: str, layers: int = 2) -> LanguageModel:
     torch.manual_seed(0)
-    return LanguageModel(MambaConfig(d_model=12, n_layer=2, d_state=4), backend=backend)
+    return LanguageModel(MambaConfig(d_model=12, n_layer=layers, d_state=4), backend=backend)
 
 
 def tokens(length: int) -> torch.Tensor:
@@ -86,7 +86,7 @@ def test_autocast_decides_the_dtype_between_the_parts() -> None:
 def test_a_model_compiles_into_one_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     # As on a GPU, where "auto" asks nothing of triton; a graph can't hold the question put elsewhere.
     monkeypatch.setattr("dnamamba.models.mamba.backbone.resolve", lambda backend, device, dtype: "triton")
-    net = model("triton")
+    net = model("triton", layers=1)  # the others are traced alike, for 4 s each
 
     def logits(bases: torch.Tensor) -> torch.Tensor:
         with torch.autocast("cpu", torch.bfloat16):
