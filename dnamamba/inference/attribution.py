@@ -193,7 +193,7 @@ def _answer(model: OneHotModel, found: object) -> Callable[[Tensor], Tensor]:
 def _mutated(
     found: object, ids: NDArray[np.uint8], inside: slice, reverse: bool, advance: Callable[[int], None]
 ) -> Floats:
-    """What each replacement of a base does to the answer to the whole, [length, 4]; 0 of the base itself."""
+    """Return the effect of each base's replacements on the whole's answer, [length, 4]; 0 for itself."""
     alphabet = found.reader.alphabet  # type: ignore[attr-defined]
     bases = alphabet.encode(LETTERS)
     flip = alphabet.reverse_complement

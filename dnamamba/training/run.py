@@ -304,7 +304,7 @@ class Run:
 
 
 def run_folder(folder: str | Path) -> Path:
-    """The folder of a run.
+    """Return the folder of a run.
 
     Raises:
         UserError: the name is empty, which `Path` would take for the working directory.
