@@ -62,8 +62,7 @@ def as_typed_notes(cfg: DictConfig) -> dict[str, str]:
     """
     if not HydraConfig.initialized():
         return {}
-    hydra = HydraConfig.instance().cfg
-    assert hydra is not None
+    hydra: Any = HydraConfig.instance().cfg
     texts = {"config": cfg, "hydra": hydra, "overrides": hydra.hydra.overrides.task}
     return {f".hydra/{name}.yaml": OmegaConf.to_yaml(value) for name, value in texts.items()}
 
