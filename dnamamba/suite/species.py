@@ -9,7 +9,7 @@ from dnamamba.training.config import FinetuneTrainConfig
 APES = ("human", "chimpanzee", "gorilla", "orangutan")
 TRAINED, TESTED = "ENm001", "ENm002"
 ADDRESS = (
-    "the ENCODE pilot regions of May 2005, in the test data of the aligner Cactus (a FASTA file a species)"
+    "the ENCODE pilot regions of May 2005, in the test data of the aligner Cactus (a FASTA file per species)"
 )
 # Of each mammal: its file of the region that trains, and of the one that tests.
 SHA256 = {
