@@ -43,7 +43,7 @@ class Signal(PositionHead):
 
     @classmethod
     def check(cls, decoder: PositionConfig) -> None:
-        """See `PositionHead.check`."""
+        """Refuse unknown losses and scalings. See `PositionHead.check`."""
         if decoder.loss not in LOSSES:
             raise UserError(f"data.loss: must be one of {', '.join(LOSSES)} (got {decoder.loss!r})")
         if decoder.scaling not in SCALINGS:
@@ -142,7 +142,7 @@ class Signal(PositionHead):
         return rows
 
     def statistics(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """See `PositionHead.statistics`: number, sums, squares and products of each track."""
+        """Return number, sums, squares and products of each track. See `PositionHead`."""
         y, p = targets.double(), self.predict(logits.double())
         there = ~y.isnan()
         # Less the mean of training: sums of squares of large numbers would lose the digits that differ.
@@ -152,7 +152,7 @@ class Signal(PositionHead):
         return torch.stack([column.sum(0) for column in columns]).flatten()
 
     def from_statistics(self, sums: Tensor) -> dict[str, Tensor]:
-        """See `PositionHead.from_statistics`: Pearson's correlation, the mean over tracks."""
+        """Return Pearson's correlation, the mean over tracks. See `PositionHead.from_statistics`."""
         n, y, p, yy, pp, yp = sums.reshape(len(sums), 6, -1).unbind(1)
         both = (yy * n - y * y).clamp(min=0) * (pp * n - p * p).clamp(min=0)
         return {"pearson": torch.where(both > 0, (yp * n - y * p) / both.sqrt(), math.nan).nanmean(1)}
@@ -165,7 +165,7 @@ class Signal(PositionHead):
         return means.sign() * means.square() if self.decoder.scaling == "sqrt" else means
 
     def class_weights(self, given: Any, counts: list[int], total: int) -> Tensor | None:
-        """See `PositionHead.class_weights`: a weight of each track, by name."""
+        """Return a weight of each track, by name. See `PositionHead.class_weights`."""
         if given is None:
             return None
         names = {str(key) for key in given} if isinstance(given, dict) else set()
