@@ -47,12 +47,17 @@ UNITS = (
 
 
 def output_dir() -> Path:
-    """The running command's output folder, absolute."""
+    """Return the running command's output folder, absolute."""
     return Path(HydraConfig.get().runtime.output_dir).absolute()
 
 
 def typed(group: DictConfig, schema: type[T], name: str) -> T:
-    """The group `name` of a configuration as an instance of its dataclass; `name` is "" for all of it.
+    """Return the group `name` of a configuration as an instance of its dataclass; `name` is "" for all of it.
+
+    Args:
+        group: the configuration of the group.
+        schema: its dataclass.
+        name: of the group, for messages.
 
     Raises:
         UserError: a key is unknown or missing, or its value is of another type; the message names the key.
@@ -137,7 +142,7 @@ def _text_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:
 
 
 def composed(name: str, overrides: Sequence[str] = (), conf: Path | None = None) -> DictConfig:
-    """The configuration of a command, as its command line composes it.
+    """Return the configuration of a command, as its command line composes it.
 
     Args:
         name: of a file at the root of conf/.
@@ -158,7 +163,7 @@ def composed(name: str, overrides: Sequence[str] = (), conf: Path | None = None)
 
 
 def settled(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    """The same configuration, after what Hydra's grammar has no words for.
+    """Return the same configuration, after what Hydra's grammar has no words for.
 
     Raises:
         UserError: a value is empty or two entries of a map have one name.
@@ -173,7 +178,7 @@ def settled(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
 
 
 def _last_unit(cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """Of two keys for one number, windows or bases, the one named on the command line counts."""
+    """Drop one of two keys for a number (windows or bases): the command line decides."""
     given = {override.partition("=")[0].lstrip("+") for override in overrides}
     for pair in UNITS:
         for key, other in (pair, pair[::-1]):
@@ -276,7 +281,7 @@ def command(run: Callable[[DictConfig], Headline | None], name: str) -> None:
 
 
 def _share_one_folder() -> None:
-    """Where processes are started from outside, each would name its folder by its own clock.
+    """Require one named folder of processes started from outside: each would name its own by the clock.
 
     Raises:
         UserError: the command line names no folder for all of them.

@@ -33,11 +33,11 @@ class Console(console.Console):
         super().__init__(stderr=stderr, quiet=quiet, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """A text before it is laid out; its line ends stay."""
+        """Escape a text before it is laid out; its line ends stay."""
         return super().render_str(bounded("\n".join(map(printable, text.split("\n")))), **options)
 
     def render(self, renderable: Any, options: Any = None) -> Iterable[Segment]:
-        """What is laid out already, such as a progress bar's description."""
+        """Escape what is laid out already, such as a progress bar's description."""
         for segment in super().render(renderable, options):
             if segment.control or segment.text.isprintable() or not segment.text.strip("\n"):
                 yield segment
@@ -54,7 +54,7 @@ class Console(console.Console):
         signal.raise_signal(signal.SIGHUP)
 
     def status(self, status: Any, **options: Any) -> Status:
-        """A line with a spinner; Rich itself would read markup in a text."""
+        """Show a line with a spinner; Rich itself would read markup in a text."""
         shown = Text(printable(status)) if isinstance(status, str) else status
         return super().status(shown, **options)
 

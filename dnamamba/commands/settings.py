@@ -58,7 +58,7 @@ def check_groups(cfg: DictConfig, groups: Sequence[str], others: Sequence[str]) 
 
 
 def as_typed_notes(cfg: DictConfig) -> dict[str, str]:
-    """What Hydra keeps of a command line, by the path in the run's folder; nothing outside a command.
+    """Return Hydra's notes of a command line, by their path in the run's folder; nothing outside a command.
 
     Hydra itself would write it before the run knows that the folder is another's.
     """

@@ -268,7 +268,7 @@ def score_vcf(
 
 
 def _read_together(vcf: Vcf, records: Records) -> Iterator[list[tuple[VcfRow, Plan]]]:
-    """Rows until `SITES` of them can be scored, or as many as may wait for that in memory."""
+    """Yield rows until `SITES` of them can be scored, or as many as may wait for that in memory."""
     some: list[tuple[VcfRow, Plan]] = []
     sites = size = 0
     for row in vcf.rows():

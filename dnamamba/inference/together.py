@@ -49,7 +49,7 @@ class Together:
             need(backbone, ("causal", "recurrent", "divisible"), f"context_size={self.ranks.size}")
 
     def by_first(self, work: Callable[[], T]) -> T:
-        """What the first process makes of `work`, which touches files, in all of them.
+        """Run `work`, which touches files, in the first process, and return its result in all.
 
         Raises:
             UserError: from `work`; the others end without a word.
@@ -75,7 +75,7 @@ class Together:
 
 @contextmanager
 def together(context_size: int, device: str) -> Iterator[Together]:
-    """Meet the other processes of a command, and part from them in the end.
+    """Join the other processes of a command, and leave them in the end.
 
     Args:
         context_size: how many read a sequence together: all that were started.

@@ -31,7 +31,7 @@ class Throughput(lightning.Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Batch, index: int
     ) -> None:
-        """Count; log at the logger's pace."""
+        """Count steps and bases; log at the logger's pace."""
         if self._since is not None:
             rows, width = batch["tokens"].shape
             self._bases += rows * (width - 1) * trainer.world_size // module.context_size
@@ -51,7 +51,7 @@ class Throughput(lightning.Callback):
 
 
 def _wait_for(device: torch.device) -> None:
-    """What was queued is not yet done: a clock read now would be early."""
+    """Wait for queued work: a clock read before its end would be early."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -127,7 +127,7 @@ class ProgressReport(lightning.Callback):
 
 
 def _shown(metrics: Mapping[str, torch.Tensor]) -> str:
-    """The numbers of a step that a person watches."""
+    """Return the numbers of a step that a person watches."""
     return "  ".join(
         f"{label} {metrics[key]:{style}}"
         for label, key, style in (

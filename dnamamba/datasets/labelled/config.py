@@ -145,7 +145,7 @@ class LabelledConfig(DataConfig):
     def planned(
         self, *, global_batch_size: int, max_steps: int | None, world_size: int, training_segments: int
     ) -> LengthSchedule:
-        """One stage, of sequences of `max_length`."""
+        """Return one stage, of sequences of `max_length`. See `DataConfig.planned`."""
         return one_stage(self._longest(), global_batch_size, max_steps)
 
     def _longest(self) -> int:
@@ -157,7 +157,12 @@ class LabelledConfig(DataConfig):
 
 
 def one_stage(length: int, sequences: int, max_steps: int | None) -> LengthSchedule:
-    """A run at one length.
+    """Return the schedule of a run at one length.
+
+    Args:
+        length: bases of a sequence.
+        sequences: per step.
+        max_steps: of the run.
 
     Raises:
         UserError: `max_steps` is null: examples are drawn again and again, so nothing else ends the run.
