@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -145,6 +147,15 @@ class Collector:
         )
 
 
+@contextmanager
+def _keys_of_data() -> Iterator[None]:
+    """Name the keys of errors as a fine-tuning has them: `columns` of `predict` is `data.columns` here."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(re.sub(r"(?<![\w.])(regions|columns)\.", r"data.\1.", str(error))) from None
+
+
 def letters_of(path: str | Path) -> Genome:
     """Open a FASTA file with its letters unchanged, so that strange ones can be named."""
     return Genome(path, get_alphabet("bytes"))
@@ -196,7 +207,8 @@ def from_label_table(
     Raises:
         UserError: an id is there twice, a label has no sequence or a sequence no label.
     """
-    table = read_table(labels, ("id", "label"), ("split", "group"), columns)
+    with _keys_of_data():
+        table = read_table(labels, ("id", "label"), ("split", "group"), columns)
     into.notes += table.notes
     genome = letters_of(fasta)
     row_of: dict[str, int] = {}
@@ -238,7 +250,8 @@ def from_table(path: str | Path, columns: Mapping[str, str], into: Collector) ->
         columns: the table's names of our columns.
         into: takes the sequences.
     """
-    table = read_table(path, ("sequence", "label"), ("id", "split", "group"), columns)
+    with _keys_of_data():
+        table = read_table(path, ("sequence", "label"), ("id", "split", "group"), columns)
     into.notes += table.notes
     for row, line in enumerate(table.rows):
         cells = {key: values[row] for key, values in table.columns.items()}
@@ -278,7 +291,8 @@ def from_regions(fasta: str | Path, path: str | Path, how: RegionsConfig, into: 
         raise UserError(f"data.regions.label: which attribute of {path} is the label? Name it")
     genome = letters_of(fasta)
     complement = get_alphabet("bytes").reverse_complement
-    regions = read_regions(path, genome.lengths, fasta, how)
+    with _keys_of_data():
+        regions = read_regions(path, genome.lengths, fasta, how)
     genome.close(regions.circular, "data.regions.circular")
     for row in regions.rows:
         letters = genome.fetch(*row.interval)

@@ -79,6 +79,12 @@ class LabelledConfig(DataConfig):
             ways = "; or ".join(" and ".join(f"data.{key}" for key in keys) for keys in SOURCES)
             given = ", ".join(f"data.{key}" for key in self.source)
             raise UserError(f"{given} do not go together: give {ways}")
+        for key, column in self.columns.items():
+            if column is not None and column.startswith("["):
+                raise UserError(
+                    f"data.columns.{key}: expected the name of one column (got {column}); for several labels "
+                    "join them by ; in one column, with data.task=multilabel"
+                )
         if self.bed is None and self.regions != RegionsConfig():
             raise UserError("data.regions: says how data.bed is read, which is not given; give it")
 
