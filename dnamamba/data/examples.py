@@ -17,6 +17,7 @@ from dnamamba.data.annotation import is_annotation
 from dnamamba.data.fasta import NUCLEOTIDE, Genome
 from dnamamba.data.folders import classes_of, split_folders, stem_of
 from dnamamba.data.intervals import Interval
+from dnamamba.data.region_labels import Labels
 from dnamamba.data.regions import RegionsConfig, read_regions
 from dnamamba.data.stateless import Int64s
 from dnamamba.data.tables import read_table
@@ -193,6 +194,28 @@ def from_folder(folder: str | Path, into: Collector) -> None:
         from_classes(classes_of(folder), into)
 
 
+def labels_of_regions(path: str | Path, columns: Mapping[str, str], into: Collector) -> Labels:
+    """Read a table of id and label.
+
+    Args:
+        path: CSV, TSV, Excel or Parquet.
+        columns: the table's names of our columns.
+        into: takes notes on how it was read.
+
+    Raises:
+        UserError: an id is there twice.
+    """
+    with _keys_of_data():
+        table = read_table(path, ("id", "label"), (), columns)
+    into.notes += table.notes
+    label_of: dict[str, str] = {}
+    for name, label, line in zip(table.columns["id"], table.columns["label"], table.rows, strict=True):
+        if name in label_of:
+            raise UserError(f"{path}, line {line}: id {name!r} is there twice; give each region one label")
+        label_of[name] = label
+    return Labels(path, label_of)
+
+
 def from_label_table(
     fasta: str | Path, labels: str | Path, columns: Mapping[str, str], into: Collector
 ) -> None:
@@ -270,7 +293,9 @@ def _as_bytes(text: str, where: str) -> bytes:
         ) from None
 
 
-def from_regions(fasta: str | Path, path: str | Path, how: RegionsConfig, into: Collector) -> list[str]:
+def from_regions(
+    fasta: str | Path, path: str | Path, how: RegionsConfig, into: Collector, labels: Labels | None = None
+) -> list[str]:
     """Add intervals of a FASTA file labelled by a BED, GFF3 or GTF file; `-` is the reverse complement.
 
     The group of a sequence is its record, so that chromosomes can be held out.
@@ -280,20 +305,28 @@ def from_regions(fasta: str | Path, path: str | Path, how: RegionsConfig, into: 
         path: the BED, GFF3 or GTF file.
         how: which rows, and what of each.
         into: takes the sequences.
+        labels: of regions by their names, in place of labels of the file itself; a region without one is
+            left out and counted.
 
     Returns:
         Lines to say on how they were read.
 
     Raises:
-        UserError: the row whose record or place is not there, whose strand is none, or that has blocks.
+        UserError: the row whose record or place is not there, whose strand is none, or that has blocks; or
+            no region has a label.
     """
-    if is_annotation(path) and how.label is None:
-        raise UserError(f"data.regions.label: which attribute of {path} is the label? Name it")
+    if is_annotation(path) and how.label is None and labels is None:
+        raise UserError(
+            f"data.regions.label: which attribute of {path} is the label? Name it, or give data.labels, a "
+            "table of id and label"
+        )
     genome = letters_of(fasta)
     complement = get_alphabet("bytes").reverse_complement
     with _keys_of_data():
         regions = read_regions(path, genome.lengths, fasta, how)
     genome.close(regions.circular, "data.regions.circular")
+    if labels is not None:
+        regions = labels.given_to(regions, path)
     for row in regions.rows:
         letters = genome.fetch(*row.interval)
         letters = complement(letters) if row.strand == "-" else letters
