@@ -93,6 +93,8 @@ class ProgressReport(lightning.Callback):
             self.progress.update(self._bar, metrics=_shown(trainer.callback_metrics))
         every = max(1, trainer.max_steps // 10)
         now = time.monotonic()
+        if trainer.global_step == self._first + 1:  # in which kernels are compiled
+            self._first, self._began = trainer.global_step, now
         due = trainer.global_step % every == 0 or now - self._said >= SILENCE
         if not self.console.is_terminal and due:
             self._said = now

@@ -126,8 +126,8 @@ def test_promoters_get_labels_of_the_sheet_by_gene(shell: Shell, folder: Path) -
     line = (
         "finetune model=scratch scratch.d_model=8 scratch.n_layer=1 data.fasta=genome.fa.gz "
         f"data.bed=genes.gff3 {promoters} data.columns.id=Gene data.columns.label=Expression "
-        "data.task=regression data.valid=Chr2 data.test=Chr3 train.max_steps=1 train.global_batch_size=8 data.batch_size=8 task.bootstrap=5 "
-        "task.baselines=false hydra.run.dir=joined"
+        "data.task=regression data.valid=Chr2 data.test=Chr3 train.max_steps=1 data.batch_size=8 "
+        "train.global_batch_size=8 task.bootstrap=5 task.baselines=false hydra.run.dir=joined"
     )
     status, _, err = shell(line)
     assert status == 1
