@@ -2,53 +2,15 @@
 
 import csv
 import json
-import os
-import shlex
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.newcomer.files import make
+from tests.newcomer.conftest import Shell
 
-Shell = Callable[[str], tuple[int, str, str]]
-REPOSITORY = Path(__file__).parents[2]
 PREDICT = "finetune mode=predict model=tissue data.fasta=genome.fa.gz"
 GENES = "fasta=genome.fa.gz bed=genes.gff3 regions.feature=gene regions.upstream=150"
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("newcomer")
-    make(made)
-    return made
-
-
-@pytest.fixture(scope="module")
-def shell(folder: Path) -> Iterator[Shell]:
-    """Run a command line in the folder; words with spaces stand in quotes, which a shell takes off."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.newcomer.commands"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-
-    def run(line: str) -> tuple[int, str, str]:
-        process.stdin.write(json.dumps(shlex.split(line)) + "\n")  # type: ignore[union-attr]
-        process.stdin.flush()  # type: ignore[union-attr]
-        status, out, err = json.loads(process.stdout.readline())  # type: ignore[union-attr]
-        return status, out, err
-
-    yield run
-    process.communicate(timeout=20)
 
 
 @pytest.fixture(scope="module")
