@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TypeVar
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -21,9 +21,10 @@ from dnamamba.commands.entry import overrides_first
 from dnamamba.commands.experiments import conf_dir, register_experiments
 from dnamamba.commands.help import page
 from dnamamba.commands.mistakes import one_line, report
-from dnamamba.commands.overrides import LISTS, MAPS, MODEL_PATH, NAMES, as_typed, empty, map_keys
+from dnamamba.commands.overrides import MAPS, MODEL_PATH, as_typed, empty, map_keys
 from dnamamba.commands.pages import show
 from dnamamba.commands.resumed import own_configuration
+from dnamamba.commands.schema import typed as typed
 from dnamamba.commands.sweep import Headline, note
 from dnamamba.commands.sweep import report as report_sweep
 from dnamamba.commands.unused import check_unused
@@ -49,56 +50,6 @@ UNITS = (
 def output_dir() -> Path:
     """Return the running command's output folder, absolute."""
     return Path(HydraConfig.get().runtime.output_dir).absolute()
-
-
-def typed(group: DictConfig, schema: type[T], name: str) -> T:
-    """Return the group `name` of a configuration as an instance of its dataclass; `name` is "" for all of it.
-
-    Args:
-        group: the configuration of the group.
-        schema: its dataclass.
-        name: of the group, for messages.
-
-    Raises:
-        UserError: a key is unknown or missing, or its value is of another type; the message names the key.
-    """
-    try:
-        values: Any = OmegaConf.create(OmegaConf.to_container(group, resolve=True))
-        keys = sorted(OmegaConf.missing_keys(values))
-        missing = [f"{name}.{key}" if name else key for key in keys]
-        if missing:
-            raise UserError(f"{', '.join(missing)}: must be given")
-        for key in values:
-            _check_names(values, str(key), ".".join(part for part in (name, str(key)) if part))
-        merged = OmegaConf.merge(OmegaConf.structured(schema), values)
-        return cast(T, OmegaConf.to_object(merged))
-    except OmegaConfBaseException as error:
-        where = ".".join(part for part in (name, error.full_key) if part)
-        raise UserError(f"{where}: {str(error).partition(chr(10))[0]}") from error
-
-
-def _check_names(values: DictConfig, key: str, name: str) -> None:
-    """Refuse a number, a date or a truth value where names belong: YAML has rewritten what was typed.
-
-    A single name for a list becomes a list of it.
-
-    Raises:
-        UserError: the message says to quote.
-    """
-    value = values[key]
-    if name not in NAMES:
-        for inner in map(str, value) if isinstance(value, DictConfig) else ():
-            _check_names(value, inner, f"{name}.{inner}")
-        return
-    if name in LISTS and isinstance(value, str | int | float):
-        values[key] = value = OmegaConf.create([value])
-    found = list(value) if isinstance(value, DictConfig | ListConfig) else [value]
-    for each in found:
-        if isinstance(each, bool | int | float) or (each is None and isinstance(value, ListConfig)):
-            raise UserError(
-                f"{name}: names are text, and YAML has made {each!r} of one (got {type(each).__name__}); "
-                f'write names that look like numbers or yes and no in quotes, as in "{each}"'
-            )
 
 
 def _check_no_empty(node: DictConfig | ListConfig, before: str = "") -> None:

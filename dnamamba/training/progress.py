@@ -84,7 +84,7 @@ class ProgressReport(lightning.Callback):
     def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
         """Show the bar, at the step a resumed run begins with."""
         self.progress.update(self._bar, total=trainer.max_steps, completed=trainer.global_step)
-        self._first, self._began = trainer.global_step, time.monotonic()
+        self._first, self._began, self._compiling = trainer.global_step, time.monotonic(), True
         self._said = self._began
         if trainer.is_global_zero:
             self.progress.start()
@@ -100,6 +100,9 @@ class ProgressReport(lightning.Callback):
             self.progress.update(self._bar, metrics=_shown(trainer.callback_metrics))
         every = max(1, trainer.max_steps // 10)
         now = time.monotonic()
+        if self._compiling:
+            # Kernels are compiled in the first step, which says nothing on the others.
+            self._first, self._began, self._compiling = trainer.global_step, now, False
         due = trainer.global_step % every == 0 or now - self._said >= SILENCE
         if not self._drawn and due:
             self._said = now
