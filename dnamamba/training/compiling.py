@@ -23,9 +23,10 @@ def compiled(model: nn.Module, wanted: bool) -> Iterator[None]:
     try:
         yield
     except TorchDynamoException as error:
-        reason = str(error).strip().partition("\n")[0]
+        cause = getattr(error, "inner_exception", error)  # of a backend's failure, what it raised
+        reason = str(cause).strip().partition("\n")[0]
         raise UserError(
-            f"train.compile: torch can't compile this model here (got {type(error).__name__}: {reason}); "
+            f"train.compile: torch can't compile this model here (got {type(cause).__name__}: {reason}); "
             "set train.compile=false, or install a C++ compiler where that is what it lacks"
         ) from error
     finally:
