@@ -46,17 +46,12 @@ UNITS = (
 
 
 def output_dir() -> Path:
-    """Return the running command's output folder, absolute."""
+    """The running command's output folder, absolute."""
     return Path(HydraConfig.get().runtime.output_dir).absolute()
 
 
 def typed(group: DictConfig, schema: type[T], name: str) -> T:
-    """Return the group `name` of a configuration as an instance of its dataclass; `name` is "" for all of it.
-
-    Args:
-        group: the configuration of the group.
-        schema: its dataclass.
-        name: of the group, for messages.
+    """The group `name` of a configuration as an instance of its dataclass; `name` is "" for all of it.
 
     Raises:
         UserError: a key is unknown or missing, or its value is of another type; the message names the key.
@@ -141,7 +136,7 @@ def _text_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:
 
 
 def composed(name: str, overrides: Sequence[str] = (), conf: Path | None = None) -> DictConfig:
-    """Return the configuration of a command, as its command line composes it.
+    """The configuration of a command, as its command line composes it.
 
     Args:
         name: of a file at the root of conf/.
@@ -162,7 +157,7 @@ def composed(name: str, overrides: Sequence[str] = (), conf: Path | None = None)
 
 
 def settled(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    """Return the same configuration, after what Hydra's grammar has no words for.
+    """The same configuration, after what Hydra's grammar has no words for.
 
     Raises:
         UserError: a value is empty or two entries of a map have one name.
@@ -177,7 +172,7 @@ def settled(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
 
 
 def _last_unit(cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """Drop one of two keys for a number (windows or bases): the command line decides."""
+    """Of two keys for one number, windows or bases, the one named on the command line counts."""
     given = {override.partition("=")[0].lstrip("+") for override in overrides}
     for pair in UNITS:
         for key, other in (pair, pair[::-1]):
@@ -309,7 +304,7 @@ def _leave_the_other_processes() -> None:
 
 
 def process_number() -> int:
-    """Return which process of a run this is, started by Lightning, torchrun or SLURM; 0 where it is alone."""
+    """Which process of a run this is, started by Lightning, torchrun or SLURM; 0 where it is alone."""
     for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
         if name in os.environ:
             return int(os.environ[name])
@@ -317,12 +312,12 @@ def process_number() -> int:
 
 
 def processes_started() -> int:
-    """Return how many processes of a run torchrun, srun or Lightning started; 1 where this one is alone."""
+    """How many processes of a run torchrun, srun or Lightning started; 1 where this one is alone."""
     return max(int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"))
 
 
 def _share_one_folder() -> None:
-    """Require one named folder of processes started from outside: each would name its own by the clock.
+    """Where processes are started from outside, each would name its folder by its own clock.
 
     Raises:
         UserError: the command line names no folder for all of them.
