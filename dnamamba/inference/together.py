@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-from dnamamba.config import processes_started
 from dnamamba.errors import UserError
 from dnamamba.kernels.ranks import Ranks
 from dnamamba.models.base import Backbone, need
+from dnamamba.processes import processes_started
 from dnamamba.training.lost import lost_by
 
 T = TypeVar("T")

@@ -21,9 +21,9 @@ NEAR = 0.5
 # Training sequences that a test sequence is compared with: those of its rarest words.
 _RARE, _OWNERS = 8, 8
 _MOST_HASHES = 1 << 22
-# Sequences of a stream that has no end, and the most test sequences that are looked up.
-MOST_TRAINING, MOST_TEST = 1_000_000, 5_000
-_MOST_BASES = 1 << 29
+# The most sequences that are compared: of training, of training that is drawn without end, of the test.
+MOST_TRAINING, MOST_DRAWN, MOST_TEST = 1_000_000, 4_000, 5_000
+_MOST_BASES = 1 << 27
 _TOGETHER = 1 << 22  # bases that are hashed at a time
 
 Codes = NDArray[np.uint64]
@@ -68,7 +68,8 @@ def audit(data: DataModule) -> Leakage:
     """Compare the test split of a data set with its training split."""
     table = base_table(data.alphabet.name).numpy()
     left = data.padding == "left"
-    train = _rows(data.training_batches(MOST_TRAINING, _MOST_BASES), table, left)
+    most = MOST_DRAWN if data.training_sequences is None else MOST_TRAINING
+    train = _rows(data.training_batches(most, _MOST_BASES), table, left, most)
     test = _rows(dict(data.held_out_loaders())["test"], table, left)
     if len(test) > MOST_TEST:
         test = [test[i] for i in np.linspace(0, len(test) - 1, MOST_TEST).astype(np.int64)]
@@ -170,8 +171,12 @@ def _either_strand(row: Bases) -> bytes:
     return min(row.astype(np.uint8).tobytes(), other.tobytes())
 
 
-def _rows(batches: Iterable[Any], table: NDArray[np.uint8], left: bool) -> list[Bases]:
+def _rows(
+    batches: Iterable[Any], table: NDArray[np.uint8], left: bool, most: int | None = None
+) -> list[Bases]:
+    """Return the bases of each sequence of batches, until there are `most` or too many bases."""
     rows: list[Bases] = []
+    done = 0
     for batch in batches:
         tokens = table[batch["tokens"].numpy().astype(np.int64)]
         width = tokens.shape[1]
@@ -180,4 +185,7 @@ def _rows(batches: Iterable[Any], table: NDArray[np.uint8], left: bool) -> list[
             row[width - length :] if left else row[:length]
             for row, length in zip(tokens, lengths, strict=True)
         ]
+        done += tokens.size
+        if most is not None and (len(rows) >= most or done > _MOST_BASES):
+            break
     return rows
