@@ -14,16 +14,6 @@ PACKAGE = ROOT / "dnamamba"
 PAGES = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")} - {ROOT / "CHANGELOG.md"})
 SETTINGS = sorted(ROOT.glob("conf/**/*.yaml"))
 
-# Files whose docstrings are older than the rules; a file leaves the list when it is next changed.
-OLDER = {
-    "config.py",
-    "processes.py",
-    "terminal.py",
-    "commands/schema.py",
-    "data/region_labels.py",
-    "suite/leakage.py",
-}
-
 IDIOMS = {
     r"\bwhat came of\b": "the result of",
     r"\bgo(es|ing)? on (from|with|at|to)\b": "resume, continue",
@@ -58,8 +48,7 @@ class Function(NamedTuple):
 
 @cache
 def trees() -> tuple[tuple[Path, ast.Module], ...]:
-    files = [path for path in sorted(PACKAGE.rglob("*.py")) if str(path.relative_to(PACKAGE)) not in OLDER]
-    return tuple((path, ast.parse(path.read_text("utf-8"))) for path in files)
+    return tuple((path, ast.parse(path.read_text("utf-8"))) for path in sorted(PACKAGE.rglob("*.py")))
 
 
 def prose(path: Path, tree: ast.Module) -> Iterator[tuple[int, str]]:
