@@ -37,7 +37,7 @@ def leave_the_other_processes() -> None:
 
 
 def process_number() -> int:
-    """Which process of a run this is, started by Lightning, torchrun or SLURM; 0 where it is alone."""
+    """Return which process of a run this is, started by Lightning, torchrun or SLURM; 0 where it is alone."""
     for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
         if name in os.environ:
             return int(os.environ[name])
@@ -45,5 +45,5 @@ def process_number() -> int:
 
 
 def processes_started() -> int:
-    """How many processes of a run torchrun, srun or Lightning started; 1 where this one is alone."""
+    """Return how many processes of a run torchrun, srun or Lightning started; 1 where this one is alone."""
     return max(int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"))

@@ -60,7 +60,7 @@ class Console(console.Console):
 
 
 def in_notebook() -> bool:
-    """Whether this process is the kernel of a notebook: Jupyter's, VS Code's, Colab's."""
+    """Return whether this process is the kernel of a notebook: Jupyter's, VS Code's, Colab's."""
     ipython = sys.modules.get("IPython")
     return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
 

@@ -27,6 +27,11 @@ INSTEAD = {
 def typed(group: DictConfig, schema: type[T], name: str) -> T:
     """Return the group `name` of a configuration as an instance of its dataclass; `name` is "" for all of it.
 
+    Args:
+        group: the configuration of the group.
+        schema: its dataclass.
+        name: of the group, for messages.
+
     Raises:
         UserError: a key is unknown or missing, or its value is of another type; the message names the key.
     """

@@ -160,7 +160,7 @@ def callbacks_of(group: DictConfig | None) -> list[Any]:
 
 
 def _takes(target: Any, name: str) -> bool:
-    """Whether a class at an import path has an argument of that name; a path that leads nowhere has none."""
+    """Return whether the class at an import path has an argument of that name; False without a class."""
     try:
         return name in signature(get_class(target)).parameters
     except Exception:  # whatever a user's module raises; to build the class says so

@@ -46,7 +46,7 @@ class NotebookBar(Progress):
             self._drawn_at = time.monotonic()
 
     def _line(self) -> dict[str, str]:
-        """The bar as plain text, by the type of its data."""
+        """Return the bar as plain text, by the type of its data."""
         console = Console(
             file=StringIO(), width=120, force_terminal=False, force_jupyter=False, color_system=None
         )
