@@ -16,12 +16,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from multiprocessing import forkserver
 from multiprocessing.reduction import DupFd
 from pathlib import Path
 from typing import Any
 
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["tests.offline", "lightning", "matplotlib.pyplot", "hydra", "rich.console"])
+_SERVER.set_forkserver_preload(["tests.preloaded"])
 
 
 class Command:
@@ -51,6 +52,7 @@ class Command:
         whole = {**os.environ, **(environment or {})}
         ends = [stdout or pipes[0][1], pipes[1][1]]
         given = (module, arguments, str(folder or Path.cwd()), whole, new_session, ends)
+        _serve()
         self._process = _Started(target=_become, args=given)
         self._process.start()
         self._readers = []
@@ -89,6 +91,19 @@ class Command:
                 raise subprocess.TimeoutExpired(self.args, timeout)
         out, err = ("".join(said) for said in self._said)
         return out, err
+
+
+def _serve() -> None:
+    """Start the server unless it runs. It imports this package, wherever the tests were started."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), before]))
+    try:
+        forkserver.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
 
 
 class _Started(_SERVER.Process):  # type: ignore[name-defined,misc]

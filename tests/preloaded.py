@@ -1,0 +1,19 @@
+"""What the server of `tests/processes.py` loads before it forks: libraries, and the compiler of kernels.
+
+Nothing of dnamamba: a test may run another build of it.
+"""
+
+import contextlib
+
+import hydra  # noqa: F401
+import lightning  # noqa: F401
+import matplotlib.pyplot  # noqa: F401
+import rich.console  # noqa: F401
+
+import tests.offline  # noqa: F401
+
+with contextlib.suppress(ImportError):
+    import numba
+
+    # Its first function takes the compiler most of a second.
+    numba.njit("float32(float32)", cache=False)(lambda x: x + 1)
