@@ -64,7 +64,7 @@ def as_typed_notes(cfg: DictConfig) -> dict[str, str]:
         return {}
     hydra = HydraConfig.instance().cfg
     assert hydra is not None
-    texts = {"config": cfg, "hydra": hydra, "overrides": hydra.hydra.overrides.task}
+    texts = {"config": cfg, "hydra": hydra, "overrides": OmegaConf.select(hydra, "hydra.overrides.task")}
     return {f".hydra/{name}.yaml": OmegaConf.to_yaml(value) for name, value in texts.items()}
 
 
