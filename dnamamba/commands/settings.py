@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_class, instantiate
@@ -62,8 +62,7 @@ def as_typed_notes(cfg: DictConfig) -> dict[str, str]:
     """
     if not HydraConfig.initialized():
         return {}
-    hydra = HydraConfig.instance().cfg
-    assert hydra is not None
+    hydra = cast(DictConfig, HydraConfig.instance().cfg)
     texts = {"config": cfg, "hydra": hydra, "overrides": OmegaConf.select(hydra, "hydra.overrides.task")}
     return {f".hydra/{name}.yaml": OmegaConf.to_yaml(value) for name, value in texts.items()}
 
