@@ -41,7 +41,7 @@ class Counts:
 
     Attributes:
         kills: processes that were killed.
-        before: of them, those that no run had finished before: the next had something to do.
+        before: folders whose last run had something to do, no killed one having finished.
         failures: files that differ, are missing or are left over; or how a run ended.
     """
 

@@ -27,8 +27,8 @@ def counts_of(number: int, seed: int, folder: Path, *commands: str) -> dict[str,
 
 
 def test_killed_commands_run_again_leave_the_same_files(tmp_path: Path) -> None:
-    counts = counts_of(1, 0, tmp_path, *COMMANDS)
-    assert [each["failures"] for each in counts.values()] == [[]] * len(COMMANDS)
+    counts = counts_of(1, 0, tmp_path, "pretrain", "predict", "embed")
+    assert [each["failures"] for each in counts.values()] == [[]] * 3
 
 
 @pytest.mark.robustness
