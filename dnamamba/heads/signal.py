@@ -62,14 +62,17 @@ class Signal(PositionHead):
         return len(self.labels) * (2 if self.decoder.loss == "negative_binomial" else 1)
 
     def loss_sum(self, logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
-        """Add up the losses of the bins that were measured; a track's times its weight."""
+        """Return the losses of the bins that were measured; a track's times its weight."""
         if self.decoder.loss == "multinomial":
             return self._multinomial(logits, targets, weights)
         losses = self.losses(logits, targets)
         return (losses if weights is None else losses * weights).sum()
 
     def losses(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the loss of each bin and track, [..., T], 0 where nothing was measured."""
+        """Return the loss per bin and track, [..., T]; 0 where nothing was measured.
+
+        Not for `multinomial`.
+        """
         there = ~targets.isnan()
         y = self.scaled(targets.nan_to_num(0.0))
         mean = self._mean(logits)
@@ -93,24 +96,24 @@ class Signal(PositionHead):
         return (losses if weights is None else losses * weights).sum()
 
     def number(self, targets: Tensor) -> Tensor:
-        """Bins that were measured, of all tracks."""
+        """Count the measured bins of targets [..., T], over all tracks."""
         return (~targets.isnan()).sum()
 
     def scaled(self, values: Tensor) -> Tensor:
-        """Return the signal in the unit in which it is trained."""
+        """Return the signal [..., T] in the unit of the training."""
         if self.decoder.scaling == "log":
             return values.sign() * values.abs().log1p()
         return values.sign() * values.abs().sqrt() if self.decoder.scaling == "sqrt" else values
 
     def predict(self, logits: Tensor) -> Tensor:
-        """Return numbers in the signal's own unit, [..., T]."""
+        """Return predictions in the signal's own unit, [..., T]."""
         mean = self._mean(logits)
         if self.decoder.scaling == "log":
             return mean.sign() * mean.abs().expm1()
         return mean.sign() * mean.square() if self.decoder.scaling == "sqrt" else mean
 
     def _mean(self, logits: Tensor) -> Tensor:
-        """In the unit in which it is trained."""
+        """Return the mean in the unit of the training."""
         own = logits[..., : len(self.labels)]
         means = torch.tensor(self.decoder.means, dtype=own.dtype, device=own.device)
         if self.decoder.loss == "mse":
@@ -118,7 +121,7 @@ class Signal(PositionHead):
         return own.clamp(max=_LARGEST).exp() * means.clamp(min=_SMALLEST_MEAN)
 
     def metrics(self, logits: Tensor, targets: Tensor) -> dict[str, float]:
-        """Means over tracks of Pearson's and Spearman's correlation and the root mean squared error."""
+        """Compute means over tracks of Pearson's and Spearman's correlation and root mean squared error."""
         rows = self.per_label(logits, targets)
         return {
             name: mean_of_defined(torch.tensor([row[name] for row in rows], dtype=torch.float64))
@@ -126,7 +129,7 @@ class Signal(PositionHead):
         }
 
     def per_label(self, logits: Tensor, targets: Tensor) -> list[dict[str, Any]]:
-        """Return bins, both correlations and the error of each track; NaN where the signal does not vary."""
+        """Return each track's bins, both correlations and error; NaN where the signal does not vary."""
         found = self.predict(logits.double())
         rows = []
         for place, label in enumerate(self.labels):
@@ -155,7 +158,7 @@ class Signal(PositionHead):
         return {"pearson": torch.where(both > 0, (yp * n - y * p) / both.sqrt(), math.nan).nanmean(1)}
 
     def unscaled_means(self) -> Tensor:
-        """Return the tracks' means in their own unit, near enough: float64 [T]."""
+        """Return the tracks' approximate means in their own unit: float64 [T]."""
         means = torch.tensor(self.decoder.means, dtype=torch.float64)
         if self.decoder.scaling == "log":
             return means.sign() * means.abs().expm1()
@@ -179,7 +182,7 @@ class Signal(PositionHead):
 
 
 def _negative_binomial(y: Tensor, mean: Tensor, outputs: Tensor) -> Tensor:
-    """-log P(y), with variance mean + dispersion * mean ** 2; the dispersion is softplus of its output."""
+    """Compute -log P(y), variance mean + dispersion * mean ** 2; the dispersion is softplus of its output."""
     size = 1 / (F.softplus(outputs) + 1e-4)
     log_total = (size + mean).log()
     return (
