@@ -12,6 +12,8 @@ from omegaconf import DictConfig
 from dnamamba import UserError, load
 from dnamamba.commands.finetune import finetune
 from dnamamba.commands.predict import PredictConfig, predict_to_file
+from dnamamba.commands.predict_mode import predict
+from dnamamba.config import composed
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.data.base_classes import base_classes
 from dnamamba.data.fasta import Genome
@@ -58,8 +60,6 @@ def write_genome(folder: Path) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from dnamamba.config import composed
-
     folder = tmp_path_factory.mktemp("annotation")
     fasta, gff = write_genome(folder)
     cfg = composed("finetune", [*SHORT, f"data.fasta={fasta}", f"data.annotation={gff}"])
@@ -107,6 +107,8 @@ def test_prediction_writes_segments_and_probabilities(trained: Path) -> None:
     table = (trained / "a.tsv").read_text().splitlines()
     assert len(table) == len(bed) + 1
     true = [line.split("\t") for line in (trained / "g.gff3").read_text().splitlines()[1:]]
+    cfg = composed("finetune", ["mode=predict", f"model={run}", f"data.fasta={trained / 'g.fa'}"])
+    assert predict(cfg, trained / "out").read_text().splitlines() == table
     places = {(r[0], int(r[3]), int(r[4]), r[6]) for r in true}
     hits = sum((r[0], int(r[3]), int(r[4]), r[6]) in places for r in rows)
     assert hits >= 0.8 * len(true)
