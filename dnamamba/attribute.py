@@ -15,7 +15,7 @@ def run(cfg: DictConfig) -> None:
 
 
 def main() -> None:
-    """The command `dnamamba attribute`."""
+    """Run the command `dnamamba attribute`."""
     command(run, "attribute")
 
 

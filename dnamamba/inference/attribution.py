@@ -136,7 +136,7 @@ def attribute(
 
 
 def gradient(answer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """The gradient [B, 4, L] of each row's answer [B] at weights x [B, 4, L]."""
+    """Return the gradient [B, 4, L] of each row's answer [B] at weights x [B, 4, L]."""
     with torch.enable_grad():
         point = x.detach().clone().requires_grad_()
         (found,) = torch.autograd.grad(answer(point).sum(), point)
@@ -146,7 +146,7 @@ def gradient(answer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 def integrated(
     answer: Callable[[Tensor], Tensor], x: Tensor, tolerance: float, start: Tensor | None = None
 ) -> tuple[Tensor, float]:
-    """Integrated gradients [1, 4, L] of x [1, 4, L], and by how much their sum misses the difference.
+    """Return integrated gradients [1, 4, L] of x [1, 4, L], and by how much their sum misses the difference.
 
     Gauss and Legendre's points, twice as many until the gap is small.
 

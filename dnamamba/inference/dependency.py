@@ -40,7 +40,7 @@ def dependency_map(
     strand: str = "both",
     advance: Callable[[int], None] = lambda done: None,
 ) -> Floats:
-    """The dependencies between the bases of a region, float64 [length, length]: row i on column j.
+    """Return the dependencies of the bases of a region, float64 [length, length]: row i on column j.
 
     Above the diagonal is what a base does to later ones, below it (by the reverse complement) to earlier
     ones; the diagonal, unknown bases and the triangle of a strand that is not read are NaN.

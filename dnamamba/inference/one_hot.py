@@ -70,7 +70,7 @@ class OneHotModel(nn.Module):
         self.register_buffer("bases", torch.from_numpy(alphabet.encode(LETTERS).astype(np.int64)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Answers [B, n], in the precision of the parameters, of weights [B, 4, L] of A, C, G and T.
+        """Return answers [B, n], in the precision of the parameters, of weights [B, 4, L] of A, C, G and T.
 
         Raises:
             UserError: the weights have another shape.
@@ -122,7 +122,7 @@ class OneHotModel(nn.Module):
 
 
 def turned(weights: Tensor) -> Tensor:
-    """Weights [B, L, 4] of the reverse complement: of A, C, G, T reversed the bases are complements."""
+    """Return weights [B, L, 4] of the reverse complement: of A, C, G, T reversed the bases are complements."""
     return weights.flip(1, 2)
 
 

@@ -77,7 +77,7 @@ def audit(data: DataModule) -> Leakage:
 
 
 def compare(train: Sequence[Bases], test: Sequence[Bases]) -> Leakage:
-    """What sequences of one split have in common with those of another.
+    """Count what sequences of one split have in common with those of another.
 
     Args:
         train, test: bases of each, 0 to 3; whatever is larger is not a base.
@@ -93,7 +93,7 @@ def compare(train: Sequence[Bases], test: Sequence[Bases]) -> Leakage:
 
 
 def sketches(rows: Sequence[Bases], share: float = 1.0, word: int = WORD) -> list[Codes]:
-    """The words of each row, as sorted hashes without repetition that are the same on both strands.
+    """Return the words of each row, as sorted hashes without repetition, the same on both strands.
 
     Args:
         rows: bases of each.

@@ -44,7 +44,7 @@ class MaveConfig(RowsConfig):
     task: str = "regression"
 
     def rows(self) -> Iterator[Labelled]:
-        """Every row."""
+        """Yield every row."""
         path = Path(str(self.table))
         try:
             with gzip.open(path, "rt", encoding="ascii", newline="") as file:
@@ -90,6 +90,6 @@ class Mave(Suite):
     )
 
     def data(self) -> MaveConfig:
-        """The assay's file below `files`."""
+        """Return the assay's file below `files`."""
         path = Path(self.files, FOLDER, f"{self.task}_data.csv.gz").expanduser()
         return MaveConfig(table=str(path), most=self.examples, reverse_complement=False)

@@ -57,14 +57,14 @@ class SaturationMpra(Suite):
     )
 
     def zero_shot(self, model: LanguageModel, seed: int) -> Row:
-        """The mean over experiments; an element that several of them measured is read once."""
+        """Return the mean over experiments; an element that several of them measured is read once."""
         elements, experiments = self._read()
         changes = sorted({one for group, _ in experiments.values() for one in group})
         scores = -likelihood_ratios(model, Loci(elements, model.config.alphabet), changes, WINDOW)
         return self._row("zero_shot", "", dict(zip(changes, scores.tolist(), strict=True)), experiments, seed)
 
     def baselines(self, seed: int) -> Sequence[Row]:
-        """A Markov model of the elements, and transversions."""
+        """Score a Markov model of the elements, and transversions."""
         elements, experiments = self._read()
         changes = sorted({one for group, _ in experiments.values() for one in group})
         rows = []
@@ -102,7 +102,7 @@ class SaturationMpra(Suite):
 
 
 def read_elements(path: Path) -> tuple[dict[str, str], Experiments]:
-    """The elements that the table spells, by `chromosome:first`, and the measurements by experiment.
+    """Read the elements that the table spells, by `chromosome:first`, and the measurements by experiment.
 
     Raises:
         UserError: the file is not in the published layout.
