@@ -122,11 +122,17 @@ class OneHotModel(nn.Module):
 
 
 def turned(weights: Tensor) -> Tensor:
-    """Return weights [B, L, 4] of the reverse complement: of A, C, G, T reversed the bases are complements."""
+    """Return weights [B, L, 4] of the reverse complement: A, C, G, T reversed are complements."""
     return weights.flip(1, 2)
 
 
 def one_hot_of(ids: Ids, alphabet: str, dtype: torch.dtype = torch.float32) -> Tensor:
-    """One-hot bases [1, 4, L] of ids [L]; of what is not A, C, G or T four zeros."""
+    """Return one-hot bases [1, 4, L] of ids [L]; of what is not A, C, G, T four zeros.
+
+    Args:
+        ids: uint8 [L].
+        alphabet: name of theirs.
+        dtype: of the weights.
+    """
     bases = base_table(alphabet).numpy()[ids]
     return torch.from_numpy(bases[None] == np.arange(BASES)[:, None])[None].to(dtype)
