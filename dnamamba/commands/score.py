@@ -137,13 +137,13 @@ def _saturate(config: ScoreConfig, model: Model, genome: Genome, windows: Window
 
 @contextmanager
 def bar(console: Console, what: str, total: int, unit: str) -> Iterator[Reached]:
-    """Show a progress bar on a terminal, and give a function to move it on.
+    """Show a progress bar on a terminal, and yield how far it has come.
 
     Args:
-        console: of the terminal.
-        what: is done.
-        total: of the work.
-        unit: of it.
+        console: to show it on.
+        what: the bar's text.
+        total: of the items.
+        unit: of an item, such as rows.
     """
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:

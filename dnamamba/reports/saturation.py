@@ -84,8 +84,8 @@ def draw_letter(axes: Axes, letter: str, position: float, height: float) -> None
     Args:
         axes: to draw on.
         letter: A, C, G or T.
-        position: of its middle.
-        height: of the letter.
+        position: its middle on the x axis.
+        height: in the unit of the y axis; negative: below the line.
     """
     path = TextPath((0, 0), letter, size=1, prop=FontProperties(family="DejaVu Sans", weight="bold"))
     box = path.get_extents()

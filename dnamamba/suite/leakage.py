@@ -60,7 +60,7 @@ class Leakage:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values, for JSON."""
         return asdict(self)
 
 
@@ -77,7 +77,7 @@ def audit(data: DataModule) -> Leakage:
 
 
 def compare(train: Sequence[Bases], test: Sequence[Bases]) -> Leakage:
-    """Count what sequences of one split have in common with those of another.
+    """Compare the sequences of two splits, and count what they share.
 
     Args:
         train, test: bases of each, 0 to 3; whatever is larger is not a base.
@@ -93,7 +93,7 @@ def compare(train: Sequence[Bases], test: Sequence[Bases]) -> Leakage:
 
 
 def sketches(rows: Sequence[Bases], share: float = 1.0, word: int = WORD) -> list[Codes]:
-    """Return the words of each row, as sorted hashes without repetition, the same on both strands.
+    """Return the words of each row, as sorted hashes without repetition that are the same on both strands.
 
     Args:
         rows: bases of each.
@@ -114,7 +114,7 @@ def sketches(rows: Sequence[Bases], share: float = 1.0, word: int = WORD) -> lis
 
 
 def _sketched(rows: Sequence[Bases], below: np.uint64, word: int) -> list[Codes]:
-    """The same of rows that are hashed together: what begins in one and ends in the next is no word."""
+    """Sketch rows that are hashed together; a k-mer that crosses from one to the next is left out."""
     bases = np.concatenate([*rows, np.full(word, 4, dtype=np.uint8)]).astype(np.uint64)
     row = np.repeat(np.arange(len(rows)), [one.size for one in rows])
     number = row.size
@@ -137,14 +137,14 @@ def _sketched(rows: Sequence[Bases], below: np.uint64, word: int) -> list[Codes]
 
 
 def _mixed(codes: Codes) -> Codes:
-    """Hashes of codes, one to one: the finaliser of splitmix64 (Steele et al. 2014)."""
+    """Return hashes of codes, one to one: the finaliser of splitmix64 (Steele et al. 2014)."""
     codes = (codes ^ (codes >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     codes = (codes ^ (codes >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return codes ^ (codes >> np.uint64(31))
 
 
 def _near(train: list[Codes], test: list[Codes]) -> NDArray[np.bool_]:
-    """Whether one training sketch holds at least `NEAR` of each test sketch."""
+    """Return whether one training sketch holds at least `NEAR` of each test sketch."""
     words = np.concatenate([*train, np.empty(0, dtype=np.uint64)])
     owners = np.repeat(np.arange(len(train)), [len(one) for one in train])
     order = np.argsort(words, kind="stable")

@@ -43,13 +43,13 @@ class Change(NamedTuple):
 
 
 def likelihood_ratios(model: LanguageModel, genome: Genome, changes: Sequence[Change], window: int) -> Floats:
-    """Return the log-likelihood ratio of each change in nats [n], as `dnamamba score` has it.
+    """Return each change's log-likelihood ratio in nats, both strands averaged, as `dnamamba score` does.
 
     Args:
-        model: untrained for this.
-        genome: the reference, in its alphabet.
-        changes: n of them.
-        window: bases around each.
+        model: pretrained.
+        genome: the reference.
+        changes: to score.
+        window: bases that the model reads around a change.
     """
     order = sorted(range(len(changes)), key=lambda i: changes[i][:3])
     effects = score_variants(model, genome, [changes[i] for i in order], window=window)
@@ -59,12 +59,12 @@ def likelihood_ratios(model: LanguageModel, genome: Genome, changes: Sequence[Ch
 
 
 def markov_ratios(order: int, loci: Genome, changes: Sequence[Change]) -> Floats:
-    """Return the same [n] of a Markov model that has counted both strands of all these loci.
+    """Return log-likelihood ratios of a Markov model fitted to both strands of these loci, in nats.
 
     Args:
-        order: bases before the one that is told.
-        loci: in the alphabet `dna`.
-        changes: n of them.
+        order: of the Markov model.
+        loci: the sequences.
+        changes: to score.
     """
     model = MarkovModel.fit([loci.fetch(name) for name in loci.names], order)
     found = np.empty(len(changes))
@@ -86,7 +86,7 @@ def transversions(changes: Sequence[Change]) -> Floats:
 
 
 def auroc(scores: Floats, true: NDArray[np.bool_], samples: int, seed: int) -> tuple[float, float, float]:
-    """Return the area under the ROC curve and its 95 % interval over draws of examples.
+    """Return the area under the ROC curve and its 95 % interval over draws of examples with replacement.
 
     Args:
         scores: float64 [n], higher where an example is likelier true.
@@ -103,7 +103,7 @@ def auroc(scores: Floats, true: NDArray[np.bool_], samples: int, seed: int) -> t
 def mean_spearman(
     groups: Sequence[tuple[Floats, Floats]], samples: int, seed: int
 ) -> tuple[float, float, float]:
-    """Return the mean over groups of the rank correlation, and its 95 % interval.
+    """Return the mean rank correlation over groups, and its 95 % interval over draws within groups.
 
     Args:
         groups: scores and measurements of each, float64 [n].

@@ -66,7 +66,7 @@ class MaveConfig(RowsConfig):
 
 
 def _number(row: Mapping[str, str]) -> str:
-    """What is measured; of sort-seq the mean number of the bin."""
+    """Return the measured value; for sort-seq the mean number of the bin."""
     if "y" in row:
         return row["y"]
     counts = [int(row[name]) for name in BINS]

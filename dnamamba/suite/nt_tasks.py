@@ -11,7 +11,7 @@ from dnamamba.suite.rows import Labelled, RowsConfig
 
 ADDRESS = "the data set InstaDeepAI/nucleotide_transformer_downstream_tasks of the Hugging Face Hub"
 _CITED = "JanusDNA_mlp with attention, 2.0M parameters, ten folds; the project's README of 2025-08-01"
-# MCC; the project scores the other tasks by F1 or accuracy, so that no number stands next to them here.
+# MCC; the project scores the other tasks by F1 or accuracy, so that they compare with no number here.
 MCC = {
     "H3": 0.835,
     "H3K14ac": 0.729,
