@@ -25,6 +25,7 @@ class BenchmarkConfig:
     files: str | None = None
     examples: int | None = None
     protocols: list[str] | None = None
+    linter: str | None = None
     plugins: list[str] | None = None
 
     def __post_init__(self) -> None:
@@ -45,7 +46,13 @@ def benchmark(config: BenchmarkConfig, folder: Path) -> dict[str, Any]:
     suite = find_suite(config.name, config.task, config.files or "", config.examples)
     try:
         return run_benchmark(
-            suite, config.model, folder, device=config.device, seed=config.seed, protocols=config.protocols
+            suite,
+            config.model,
+            folder,
+            device=config.device,
+            seed=config.seed,
+            protocols=config.protocols,
+            linter=config.linter,
         )
     except KeyboardInterrupt as stop:
         raise Interrupted(

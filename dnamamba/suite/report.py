@@ -26,6 +26,7 @@ def write_report(
     folder: Path,
     console: Console,
     leakage: Leakage | None = None,
+    linted: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write benchmark.tsv, benchmark.png and benchmark.json into `folder`, each whole or absent; print.
 
@@ -37,6 +38,7 @@ def write_report(
         folder: of the run.
         console: to print to.
         leakage: what the splits have in common; None where nothing was trained.
+        linted: seqleak's verdict on them, see `lint`.
 
     Returns:
         What benchmark.json holds.
@@ -55,6 +57,7 @@ def write_report(
         "rows": [asdict(row) for row in rows],
         "published": [asdict(number) for number in _published(suite)],
         "leakage": None if leakage is None else leakage.to_dict(),
+        "seqleak": linted,
     }
     table = [*rows, *published_rows(suite)]
     with (
@@ -70,6 +73,9 @@ def write_report(
     show(console, suite, table)
     if leakage is not None:
         console.print(str(leakage), soft_wrap=True, highlight=False)
+    if linted is not None:
+        line = f"seqleak {linted['version']}: {linted['status']}; {linted['summary']}"
+        console.print(line, soft_wrap=True, highlight=False)
     for file_name in ("benchmark.json", "benchmark.tsv", "benchmark.png"):
         console.print(str(folder / file_name), soft_wrap=True, highlight=False)
     return results

@@ -22,6 +22,7 @@ from dnamamba.objectives.task_config import TaskConfig
 from dnamamba.suite.base import Row, Suite, check_choice, check_suite
 from dnamamba.suite.intervals import ratio
 from dnamamba.suite.leakage import Leakage, audit
+from dnamamba.suite.linter import lint
 from dnamamba.suite.report import write_report
 from dnamamba.terminal import Console
 from dnamamba.training.config import TrainerConfig
@@ -42,6 +43,7 @@ def run_benchmark(
     seed: int = 0,
     quiet: bool = False,
     protocols: Sequence[str] | None = None,
+    linter: str | None = None,
 ) -> dict[str, Any]:
     """Run every protocol of a suite; write benchmark.json, benchmark.tsv and benchmark.png; print the table.
 
@@ -56,6 +58,7 @@ def run_benchmark(
         seed: of heads, training and intervals.
         quiet: print nothing.
         protocols: some of the suite's; None: all of them.
+        linter: `seqleak`, which checks the splits for more leaks (an extra); None: none.
 
     Returns:
         What benchmark.json holds.
@@ -67,6 +70,8 @@ def run_benchmark(
     check_suite(suite)
     check_choice(suite)
     wanted = _wanted(suite, protocols)
+    if linter not in (None, "seqleak"):
+        raise UserError(f"linter: must be seqleak or null (got {linter!r})")
     place = _place(device)
     suite.verified()
     name, given = "the package's yeast model" if model is None else str(model), model
@@ -87,9 +92,12 @@ def run_benchmark(
             with console.status("zero_shot"):
                 rows += _zero_shot(suite, model, name, place, seed, refused)
         leakage: Leakage | None = None
+        linted: dict[str, Any] | None = None
         if labelled:
             with console.status("comparing the splits"):
                 leakage = audit(_opened(suite, model, seed))
+                if linter is not None:
+                    linted = lint(_opened(suite, model, seed), seed)
         simple: list[Row] = []
         for protocol in labelled:
             console.print(protocol)
@@ -102,7 +110,7 @@ def run_benchmark(
         if labelled:
             with console.status("majority class"):
                 rows += [*simple, *_majority(suite, model, seed)]
-        return write_report(suite, name, seed, place, rows, folder, console, leakage)
+        return write_report(suite, name, seed, place, rows, folder, console, leakage, linted)
 
 
 def _wanted(suite: Suite, protocols: Sequence[str] | None) -> list[str]:
