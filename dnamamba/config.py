@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TypeVar
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -21,15 +21,17 @@ from dnamamba.commands.entry import overrides_first
 from dnamamba.commands.experiments import conf_dir, register_experiments
 from dnamamba.commands.help import page
 from dnamamba.commands.mistakes import one_line, report
-from dnamamba.commands.overrides import LISTS, MAPS, MODEL_PATH, NAMES, as_typed, empty, map_keys
+from dnamamba.commands.overrides import MAPS, MODEL_PATH, as_typed, empty, map_keys
 from dnamamba.commands.pages import show
 from dnamamba.commands.resumed import own_configuration
+from dnamamba.commands.schema import typed as typed
 from dnamamba.commands.sweep import Headline, note
 from dnamamba.commands.sweep import report as report_sweep
 from dnamamba.commands.unused import check_unused
 from dnamamba.commands.yaml_files import check_folders
-from dnamamba.errors import Interrupted, Terminated, UserError, signal_of
+from dnamamba.errors import Interrupted, UserError, signal_of
 from dnamamba.escaping import printable
+from dnamamba.processes import end_whole, leave_the_other_processes, process_number, processes_started
 from dnamamba.reached import forget, stopped_line
 from dnamamba.shortages import shortage
 
@@ -46,53 +48,8 @@ UNITS = (
 
 
 def output_dir() -> Path:
-    """The running command's output folder, absolute."""
+    """Return the running command's output folder, absolute."""
     return Path(HydraConfig.get().runtime.output_dir).absolute()
-
-
-def typed(group: DictConfig, schema: type[T], name: str) -> T:
-    """The group `name` of a configuration as an instance of its dataclass; `name` is "" for all of it.
-
-    Raises:
-        UserError: a key is unknown or missing, or its value is of another type; the message names the key.
-    """
-    try:
-        values: Any = OmegaConf.create(OmegaConf.to_container(group, resolve=True))
-        keys = sorted(OmegaConf.missing_keys(values))
-        missing = [f"{name}.{key}" if name else key for key in keys]
-        if missing:
-            raise UserError(f"{', '.join(missing)}: must be given")
-        for key in values:
-            _check_names(values, str(key), ".".join(part for part in (name, str(key)) if part))
-        merged = OmegaConf.merge(OmegaConf.structured(schema), values)
-        return cast(T, OmegaConf.to_object(merged))
-    except OmegaConfBaseException as error:
-        where = ".".join(part for part in (name, error.full_key) if part)
-        raise UserError(f"{where}: {str(error).partition(chr(10))[0]}") from error
-
-
-def _check_names(values: DictConfig, key: str, name: str) -> None:
-    """Refuse a number, a date or a truth value where names belong: YAML has rewritten what was typed.
-
-    A single name for a list becomes a list of it.
-
-    Raises:
-        UserError: the message says to quote.
-    """
-    value = values[key]
-    if name not in NAMES:
-        for inner in map(str, value) if isinstance(value, DictConfig) else ():
-            _check_names(value, inner, f"{name}.{inner}")
-        return
-    if name in LISTS and isinstance(value, str | int | float):
-        values[key] = value = OmegaConf.create([value])
-    found = list(value) if isinstance(value, DictConfig | ListConfig) else [value]
-    for each in found:
-        if isinstance(each, bool | int | float) or (each is None and isinstance(value, ListConfig)):
-            raise UserError(
-                f"{name}: names are text, and YAML has made {each!r} of one (got {type(each).__name__}); "
-                f'write names that look like numbers or yes and no in quotes, as in "{each}"'
-            )
 
 
 def _check_no_empty(node: DictConfig | ListConfig, before: str = "") -> None:
@@ -136,7 +93,7 @@ def _text_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:
 
 
 def composed(name: str, overrides: Sequence[str] = (), conf: Path | None = None) -> DictConfig:
-    """The configuration of a command, as its command line composes it.
+    """Return the configuration of a command, as its command line composes it.
 
     Args:
         name: of a file at the root of conf/.
@@ -157,7 +114,7 @@ def composed(name: str, overrides: Sequence[str] = (), conf: Path | None = None)
 
 
 def settled(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    """The same configuration, after what Hydra's grammar has no words for.
+    """Return the same configuration, after what Hydra's grammar has no words for.
 
     Raises:
         UserError: a value is empty or two entries of a map have one name.
@@ -172,7 +129,7 @@ def settled(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
 
 
 def _last_unit(cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """Of two keys for one number, windows or bases, the one named on the command line counts."""
+    """Drop one of two keys for a number (windows or bases): the command line decides."""
     given = {override.partition("=")[0].lstrip("+") for override in overrides}
     for pair in UNITS:
         for key, other in (pair, pair[::-1]):
@@ -201,7 +158,7 @@ def command(run: Callable[[DictConfig], Headline | None], name: str) -> None:
         # By which SLURM says that the time is nearly up. A training asks for it as long as it can be stopped;
         # what only has a picture left to draw, or never asks, would die of it.
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-        _end_whole()
+        end_whole()
         try:
             overrides = HydraConfig.get().overrides.task
             cfg = own_configuration(settled(cfg, overrides), overrides)
@@ -251,8 +208,8 @@ def command(run: Callable[[DictConfig], Headline | None], name: str) -> None:
         sys.argv[1:] = as_typed(arguments, model_is_a_path=name not in MODEL_IS_A_SHAPE)
         register_experiments()
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(job)()
-    except (UserError, HydraException, OmegaConfBaseException, OSError, YAMLError) as error:
-        report(one_line(error))
+    except (UserError, HydraException, OmegaConfBaseException, OSError, YAMLError, MemoryError) as error:
+        report(shortage(error) or one_line(error))
         failed = True
     except RecursionError:
         if started:
@@ -271,53 +228,11 @@ def command(run: Callable[[DictConfig], Headline | None], name: str) -> None:
         report_sweep()
     if failed:
         sys.exit(1)
-    _leave_the_other_processes()
-
-
-def _end_whole() -> None:
-    """Raise where SIGTERM or a closed terminal would end this process with files half written.
-
-    What a shell or a scheduler lets it ignore, such as nohup's SIGHUP, stays ignored; a process that this one
-    forks ends as it would without.
-    """
-    main = os.getpid()
-
-    def stop(number: int, frame: object) -> None:
-        if os.getpid() != main:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-            return
-        for each in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(each, signal.SIG_IGN)
-        raise Terminated(signal.Signals(number))
-
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, stop)
-
-
-def _leave_the_other_processes() -> None:
-    """End torch's threads between processes while Python lives: one that holds a tensor can abort it."""
-    distributed = sys.modules.get("torch.distributed")
-    if distributed is not None and distributed.is_available() and distributed.is_initialized():
-        distributed.destroy_process_group()
-
-
-def process_number() -> int:
-    """Which process of a run this is, started by Lightning, torchrun or SLURM; 0 where it is alone."""
-    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
-        if name in os.environ:
-            return int(os.environ[name])
-    return 0
-
-
-def processes_started() -> int:
-    """How many processes of a run torchrun, srun or Lightning started; 1 where this one is alone."""
-    return max(int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"))
+    leave_the_other_processes()
 
 
 def _share_one_folder() -> None:
-    """Where processes are started from outside, each would name its folder by its own clock.
+    """Require one named folder of processes started from outside: each would name its own by the clock.
 
     Raises:
         UserError: the command line names no folder for all of them.

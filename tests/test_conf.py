@@ -143,7 +143,7 @@ def test_numbers_that_do_not_go_together_are_named(
             "data.batch_size: Value 'many' of type 'str' could not be converted to Integer",
         ),
         ("data.markov_orders=[x]", "data.markov_orders[0]: Value 'x'"),
-        ("+data.fast=1", "data.fast: Key 'fast' not in 'GenomeConfig'"),
+        ("+data.fast=1", "data.fast: no such setting; data has fasta, "),
         ("data.intervals=a.bed", "data.intervals is of a genome of your own: set data.fasta as well"),
         ("data.num_workers=-1", "data.num_workers must be at least 0, not -1"),
     ],

@@ -30,11 +30,14 @@ def opened(path: Path) -> TextIO:
 def delimiter_of(line: str, own: str, required: Sequence[str]) -> str:
     """Return the separator of a header: `own`, unless only another one gives all required columns.
 
+    Where none does, and `own` gives a single column, it is the one that gives most: an error names them.
+
     Args:
         line: the header.
         own: what the file's name says.
         required: names of columns, of which case does not count.
     """
+    number: dict[str, int] = {}
     for delimiter in (own, *(other for other in _DELIMITERS if other != own)):
         try:
             cells = {cell.strip().lower() for row in csv.reader([line], delimiter=delimiter) for cell in row}
@@ -42,7 +45,8 @@ def delimiter_of(line: str, own: str, required: Sequence[str]) -> str:
             continue
         if {name.lower() for name in required} <= cells:
             return delimiter
-    return own
+        number[delimiter] = len(cells)
+    return own if number.get(own, 0) > 1 or not number else max(number, key=number.__getitem__)
 
 
 def matched(header: Iterable[str], names: Iterable[str]) -> dict[str, str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from dnamamba.data.annotation import is_annotation
 from dnamamba.data.fasta import NUCLEOTIDE, Genome
 from dnamamba.data.folders import classes_of, split_folders, stem_of
 from dnamamba.data.intervals import Interval
+from dnamamba.data.region_labels import Labels
 from dnamamba.data.regions import RegionsConfig, read_regions
 from dnamamba.data.stateless import Int64s
 from dnamamba.data.tables import read_table
@@ -146,6 +149,15 @@ class Collector:
         )
 
 
+@contextmanager
+def _keys_of_data() -> Iterator[None]:
+    """Name the keys of errors as a fine-tuning has them: `columns` of `predict` is `data.columns` here."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(re.sub(r"(?<![\w.])(regions|columns)\.", r"data.\1.", str(error))) from None
+
+
 def letters_of(path: str | Path) -> Genome:
     """Open a FASTA file with its letters unchanged, so that strange ones can be named."""
     return Genome(path, get_alphabet("bytes"))
@@ -183,6 +195,28 @@ def from_folder(folder: str | Path, into: Collector) -> None:
         from_classes(classes_of(folder), into)
 
 
+def labels_of_regions(path: str | Path, columns: Mapping[str, str], into: Collector) -> Labels:
+    """Read a table of id and label.
+
+    Args:
+        path: CSV, TSV, Excel or Parquet.
+        columns: the table's names of our columns.
+        into: takes notes on how it was read.
+
+    Raises:
+        UserError: an id is there twice.
+    """
+    with _keys_of_data():
+        table = read_table(path, ("id", "label"), (), columns)
+    into.notes += table.notes
+    label_of: dict[str, str] = {}
+    for name, label, line in zip(table.columns["id"], table.columns["label"], table.rows, strict=True):
+        if name in label_of:
+            raise UserError(f"{path}, line {line}: id {name!r} is there twice; give each region one label")
+        label_of[name] = label
+    return Labels(path, label_of)
+
+
 def from_label_table(
     fasta: str | Path,
     labels: str | Path,
@@ -202,7 +236,8 @@ def from_label_table(
     Raises:
         UserError: an id is there twice, a label has no sequence or a sequence no label.
     """
-    table = read_table(labels, ("id", *(targets or ("label",))), ("split", "group"), columns)
+    with _keys_of_data():
+        table = read_table(labels, ("id", *(targets or ("label",))), ("split", "group"), columns)
     into.notes += table.notes
     genome = letters_of(fasta)
     row_of: dict[str, int] = {}
@@ -250,7 +285,8 @@ def from_table(
         into: takes the sequences.
         targets: as of `from_label_table`.
     """
-    table = read_table(path, ("sequence", *(targets or ("label",))), ("id", "split", "group"), columns)
+    with _keys_of_data():
+        table = read_table(path, ("sequence", *(targets or ("label",))), ("id", "split", "group"), columns)
     into.notes += table.notes
     for row, line in enumerate(table.rows):
         cells = {key: values[row] for key, values in table.columns.items()}
@@ -270,7 +306,9 @@ def _as_bytes(text: str, where: str) -> bytes:
         ) from None
 
 
-def from_regions(fasta: str | Path, path: str | Path, how: RegionsConfig, into: Collector) -> list[str]:
+def from_regions(
+    fasta: str | Path, path: str | Path, how: RegionsConfig, into: Collector, labels: Labels | None = None
+) -> list[str]:
     """Add intervals of a FASTA file labelled by a BED, GFF3 or GTF file; `-` is the reverse complement.
 
     The group of a sequence is its record, so that chromosomes can be held out.
@@ -280,19 +318,28 @@ def from_regions(fasta: str | Path, path: str | Path, how: RegionsConfig, into: 
         path: the BED, GFF3 or GTF file.
         how: which rows, and what of each.
         into: takes the sequences.
+        labels: of regions by their names, in place of labels of the file itself; a region without one is
+            left out and counted.
 
     Returns:
         Lines to say on how they were read.
 
     Raises:
-        UserError: the row whose record or place is not there, whose strand is none, or that has blocks.
+        UserError: the row whose record or place is not there, whose strand is none, or that has blocks; or
+            no region has a label.
     """
-    if is_annotation(path) and how.label is None:
-        raise UserError(f"data.regions.label: which attribute of {path} is the label? Name it")
+    if is_annotation(path) and how.label is None and labels is None:
+        raise UserError(
+            f"data.regions.label: which attribute of {path} is the label? Name it, or give data.labels, a "
+            "table of id and label"
+        )
     genome = letters_of(fasta)
     complement = get_alphabet("bytes").reverse_complement
-    regions = read_regions(path, genome.lengths, fasta, how)
+    with _keys_of_data():
+        regions = read_regions(path, genome.lengths, fasta, how)
     genome.close(regions.circular, "data.regions.circular")
+    if labels is not None:
+        regions = labels.given_to(regions, path)
     for row in regions.rows:
         letters = genome.fetch(*row.interval)
         letters = complement(letters) if row.strand == "-" else letters

@@ -47,7 +47,7 @@ def read_table(
     unknown = set(named) - {*required, *optional}
     if unknown:
         known = ", ".join((*required, *optional))
-        raise UserError(f"data.columns: no column {sorted(unknown)[0]!r} is read; those read are {known}")
+        raise UserError(f"columns.{sorted(unknown)[0]}: no such column is read; those read are {known}")
     kind = next((suffix for suffix in reversed(path.suffixes) if suffix.lower() != ".gz"), "").lower()
     if not path.exists():
         raise UserError(f"{path}: no such file")

@@ -7,7 +7,8 @@ from omegaconf import OmegaConf
 
 from dnamamba.commands.mistakes import one_line
 from dnamamba.commands.overrides import as_typed, map_keys
-from dnamamba.config import _check_names, _check_no_empty, composed
+from dnamamba.commands.schema import _check_names
+from dnamamba.config import _check_no_empty, composed
 from dnamamba.errors import UserError
 
 

@@ -116,7 +116,7 @@ def test_columns_of_other_names(tmp_path: Path) -> None:
         ("t.ods", "x", {}, "t.ods: a table is known by its suffix, one of .csv"),
         ("t.csv", "s,label\nA,1\n", {"sequence": "seq"}, "t.csv: no column seq; its columns are s, label"),
         ("t.csv", "sequence,label\nA,1\n", {"split": "fold"}, "t.csv: no column fold"),
-        ("t.csv", "sequence,label\nA,1\n", {"size": "n"}, "data.columns: no column 'size' is read"),
+        ("t.csv", "sequence,label\nA,1\n", {"size": "n"}, "columns.size: no such column is read"),
     ],
 )
 def test_what_is_wrong_is_named(

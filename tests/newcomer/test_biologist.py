@@ -2,53 +2,15 @@
 
 import csv
 import json
-import os
-import shlex
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.newcomer.files import make
+from tests.newcomer.conftest import Shell
 
-Shell = Callable[[str], tuple[int, str, str]]
-REPOSITORY = Path(__file__).parents[2]
 PREDICT = "finetune mode=predict model=tissue data.fasta=genome.fa.gz"
 GENES = "fasta=genome.fa.gz bed=genes.gff3 regions.feature=gene regions.upstream=150"
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("newcomer")
-    make(made)
-    return made
-
-
-@pytest.fixture(scope="module")
-def shell(folder: Path) -> Iterator[Shell]:
-    """Run a command line in the folder; words with spaces stand in quotes, which a shell takes off."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.newcomer.commands"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-
-    def run(line: str) -> tuple[int, str, str]:
-        process.stdin.write(json.dumps(shlex.split(line)) + "\n")  # type: ignore[union-attr]
-        process.stdin.flush()  # type: ignore[union-attr]
-        status, out, err = json.loads(process.stdout.readline())  # type: ignore[union-attr]
-        return status, out, err
-
-    yield run
-    process.communicate(timeout=20)
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +81,38 @@ def test_a_sheet_of_excel_trains_a_regression(shell: Shell, folder: Path) -> Non
     errors = [float(row["predicted"]) - float(row["label"]) for row in found]
     document = json.loads((folder / "e.metrics.json").read_text())
     assert document["metrics"]["rmse"] == pytest.approx(np.sqrt(np.mean(np.square(errors))))
+
+
+def test_promoters_get_labels_of_the_sheet_by_gene(shell: Shell, folder: Path) -> None:
+    promoters = "data.regions.feature=gene data.regions.upstream=150 'data.labels=expression data.csv'"
+    line = (
+        "finetune model=scratch scratch.d_model=8 scratch.n_layer=1 data.fasta=genome.fa.gz "
+        f"data.bed=genes.gff3 {promoters} data.columns.id=Gene data.columns.label=Expression "
+        "data.task=regression data.valid=Chr2 data.test=Chr3 train.max_steps=1 data.batch_size=8 "
+        "train.global_batch_size=8 task.bootstrap=5 task.baselines=false hydra.run.dir=joined"
+    )
+    status, _, err = shell(line)
+    assert status == 1
+    assert "'AT1G00000', and 'gene:AT1G00000' in genes.gff3); set data.regions.name" in err
+    status, _, err = shell(f"{line} data.regions.name=Name")
+    assert status == 0, err
+    sheet = (folder / "expression data.csv").read_text("utf-8-sig").splitlines()[1:]
+    number_of = {
+        gene: float(number.replace(",", ".")) for gene, _, number in (row.split(";") for row in sheet)
+    }
+    genes = {}
+    for row in (folder / "genes.gff3").read_text().splitlines():
+        fields = row.split("\t")
+        if len(fields) == 9 and fields[2] == "gene":
+            start, end = int(fields[3]) - 1, int(fields[4])
+            start, end = (start - 150, start) if fields[6] == "+" else (end, end + 150)
+            name = fields[8].partition("Name=")[2].partition(";")[0]
+            genes[f"{fields[0]}:{start}-{end}({fields[6]})"] = number_of[name]
+    found = rows(folder / "joined" / "predictions.tsv")
+    assert {row["id"]: float(row["label"]) for row in found} == pytest.approx(
+        {row["id"]: genes[row["id"]] for row in found}, abs=1e-6
+    )
+    assert len(found) == 32
 
 
 def test_variants_are_scored_by_the_answer(shell: Shell, folder: Path, classifier: Path) -> None:

@@ -12,6 +12,7 @@ from dnamamba.data.examples import (
     from_label_table,
     from_regions,
     from_table,
+    labels_of_regions,
 )
 from dnamamba.data.labelled import CROPS
 from dnamamba.data.length_schedule import LengthSchedule, sequence_schedule
@@ -23,7 +24,10 @@ from dnamamba.errors import UserError
 YEAST_WINDOW = 256
 COLUMNS = ("id", "sequence", "label", "split", "group")
 # What each way of giving data needs, and what goes with it.
-SOURCES = (("folder",), ("classes",), ("fasta", "labels"), ("fasta", "bed"), ("table",))
+SOURCES = (
+    *(("folder",), ("classes",), ("fasta", "labels"), ("fasta", "bed"), ("fasta", "labels", "bed")),
+    ("table",),
+)
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,12 @@ class LabelledConfig(DataConfig):
             raise UserError(f"{given} do not go together: give {ways}")
         if self.targets is not None:
             self._check_targets()
+        for key, column in self.columns.items():
+            if column is not None and column.startswith("["):
+                raise UserError(
+                    f"data.columns.{key}: expected the name of one column (got {column}); for several labels "
+                    "join them by ; in one column, with data.task=multilabel"
+                )
         if self.bed is None and self.regions != RegionsConfig():
             raise UserError("data.regions: says how data.bed is read, which is not given; give it")
 
@@ -129,6 +139,13 @@ class LabelledConfig(DataConfig):
                 assert self.bed is not None
                 into.notes += from_regions(self.fasta, self.bed, self.regions, into)
                 return Path(self.bed).name
+            case ("fasta", "labels", "bed"):
+                assert self.fasta is not None
+                assert self.bed is not None
+                assert self.labels is not None
+                labels = labels_of_regions(self.labels, columns, into)
+                into.notes += from_regions(self.fasta, self.bed, self.regions, into, labels)
+                return Path(self.bed).name
             case ("table",):
                 assert self.table is not None
                 from_table(self.table, columns, into, self.targets)
@@ -145,7 +162,7 @@ class LabelledConfig(DataConfig):
     def planned(
         self, *, global_batch_size: int, max_steps: int | None, world_size: int, training_segments: int
     ) -> LengthSchedule:
-        """One stage, of sequences of `max_length`."""
+        """Return one stage, of sequences of `max_length`. See `DataConfig.planned`."""
         return one_stage(self._longest(), global_batch_size, max_steps)
 
     def _longest(self) -> int:
@@ -157,7 +174,12 @@ class LabelledConfig(DataConfig):
 
 
 def one_stage(length: int, sequences: int, max_steps: int | None) -> LengthSchedule:
-    """A run at one length.
+    """Return the schedule of a run at one length.
+
+    Args:
+        length: bases of a sequence.
+        sequences: per step.
+        max_steps: of the run.
 
     Raises:
         UserError: `max_steps` is null: examples are drawn again and again, so nothing else ends the run.

@@ -1,0 +1,81 @@
+"""A group of a configuration as its dataclass, or one line on what is wrong with it."""
+
+from typing import Any, TypeVar, cast
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+
+from dnamamba.commands.overrides import LISTS, NAMES
+from dnamamba.errors import UserError
+
+T = TypeVar("T")
+
+INSTEAD = {
+    "trainer.accumulate_grad_batches": "set train.global_batch_size, the sequences of a step: gradients are "
+    "accumulated over micro-batches of data.batch_size",
+    "trainer.max_steps": "set train.max_steps",
+    "trainer.max_epochs": "set train.max_steps",
+    "trainer.gradient_clip_val": "set train.gradient_clip",
+    "trainer.val_check_interval": "set train.validate_every",
+    "trainer.log_every_n_steps": "set train.log_every",
+    "trainer.num_processes": "set trainer.devices",
+    "trainer.gpus": "set trainer.devices",
+}
+"""Where Lightning's settings of other names are set here."""
+
+
+def typed(group: DictConfig, schema: type[T], name: str) -> T:
+    """Return the group `name` of a configuration as an instance of its dataclass; `name` is "" for all of it.
+
+    Raises:
+        UserError: a key is unknown or missing, or its value is of another type; the message names the key.
+    """
+    try:
+        values: Any = OmegaConf.create(OmegaConf.to_container(group, resolve=True))
+        keys = sorted(OmegaConf.missing_keys(values))
+        missing = [f"{name}.{key}" if name else key for key in keys]
+        if missing:
+            raise UserError(f"{', '.join(missing)}: must be given")
+        for key in values:
+            _check_names(values, str(key), ".".join(part for part in (name, str(key)) if part))
+        merged = OmegaConf.merge(OmegaConf.structured(schema), values)
+        return cast(T, OmegaConf.to_object(merged))
+    except UserError as error:
+        inner = str(error).partition(".")[0]
+        if name and isinstance(group.get(inner), DictConfig):  # of a group within this one
+            raise UserError(f"{name}.{error}") from None
+        raise
+    except ConfigKeyError as error:
+        where = ".".join(part for part in (name, error.full_key) if part)
+        inside = where.rpartition(".")[0]
+        known = ", ".join(getattr(error.object_type, "__dataclass_fields__", ()))
+        advice = f"{inside} has {known}" if inside else f"there are {known}"
+        advice = INSTEAD.get(where) or (advice if known else "leave it out")
+        raise UserError(f"{where}: no such setting; {advice}") from error
+    except OmegaConfBaseException as error:
+        where = ".".join(part for part in (name, error.full_key) if part)
+        raise UserError(f"{where}: {str(error).partition(chr(10))[0]}") from error
+
+
+def _check_names(values: DictConfig, key: str, name: str) -> None:
+    """Refuse a number, a date or a truth value where names belong: YAML has rewritten what was typed.
+
+    A single name for a list becomes a list of it.
+
+    Raises:
+        UserError: the message says to quote.
+    """
+    value = values[key]
+    if name not in NAMES:
+        for inner in map(str, value) if isinstance(value, DictConfig) else ():
+            _check_names(value, inner, f"{name}.{inner}")
+        return
+    if name in LISTS and isinstance(value, str | int | float):
+        values[key] = value = OmegaConf.create([value])
+    found = list(value) if isinstance(value, DictConfig | ListConfig) else [value]
+    for each in found:
+        if isinstance(each, bool | int | float) or (each is None and isinstance(value, ListConfig)):
+            raise UserError(
+                f"{name}: names are text, and YAML has made {each!r} of one (got {type(each).__name__}); "
+                f'write names that look like numbers or yes and no in quotes, as in "{each}"'
+            )
