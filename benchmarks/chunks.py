@@ -7,9 +7,9 @@ A step is forward, next-base cross-entropy and backward of one sequence of rando
 autocast over fp32 parameters, with fused AdamW, and with `--graphs` also by CUDA graphs of chunks. Before
 anything is timed, gradients by chunks must be as near to those of a more exact whole step (fp32 on a GPU,
 fp64 on a CPU) as the whole step itself is. Every row is the median of some steps after one to warm up (on a
-CPU, one step), and the peak of memory: on a GPU what torch had handed out (with graphs, all that it held, as
-their own memory counts only there), on a CPU what a process of its own grew by. What the device can't hold
-has no numbers. Each part takes less than ten minutes on one H100.
+CPU, one step), and the peak of memory: on a GPU what torch had handed out, and all that it held (the memory
+of graphs counts only there), on a CPU what a process of its own grew by. What the device can't hold has no
+numbers. Each part takes less than ten minutes on one H100.
 """
 
 import argparse
@@ -28,12 +28,12 @@ from cpu import resident_peak
 from torch import Tensor
 
 from dnamamba.models import LanguageModel, MambaConfig
+from dnamamba.objectives.base import Chunks
 from dnamamba.training.chunk_graphs import ChunkGraphs
 from dnamamba.training.chunks import chunked_backward
 
 MODELS = {"1.4M": (128, 12), "7M": (256, 16), "40.7M": (512, 24)}
 WHOLE = 0
-IGNORED = 255
 
 
 class Part(NamedTuple):
@@ -72,41 +72,39 @@ def random_bases(length: int, device: str) -> Tensor:
 
 def cross_entropy(logits: Tensor, bases: Tensor) -> Tensor:
     classes, targets = logits.float().flatten(0, 1), bases.long().flatten()
-    return F.cross_entropy(classes, targets, ignore_index=IGNORED, reduction="sum")
+    return F.cross_entropy(classes, targets, reduction="sum")
 
 
 def add_gradients(model: LanguageModel, tokens: Tensor, chunk: int, autocast: bool = True) -> Tensor:
     """Run forward and backward of the mean loss over a sequence, and return the loss."""
     inputs, targets = tokens[:, :-1], tokens[:, 1:]
-    bases = targets.numel()
     with torch.autocast("cuda", torch.bfloat16, enabled=autocast and tokens.is_cuda):
         if chunk != WHOLE:
-            return chunked_backward(
-                model,
-                inputs,
-                chunk,
-                lambda span: targets[:, span],
-                lambda logits, part: cross_entropy(logits, part) / bases,
-            )
-        loss = cross_entropy(model(inputs).logits, targets) / bases
+            *sums, after = chunks_of(model, tokens)
+            return chunked_backward(*sums[:2], chunk, *sums[2:], after=after)
+        loss = cross_entropy(model(inputs).logits, targets) / targets.numel()
     loss.backward()
     return loss.detach()
 
 
-def graphs_of(model: LanguageModel, tokens: Tensor, chunk: int) -> Callable[[], Tensor]:
-    """The same by CUDA graphs of a chunk."""
-    inputs, bases = tokens[:, :-1], tokens[:, 1:].numel()
-    targets = F.pad(tokens[:, 1:], (0, chunk), value=IGNORED)
+def chunks_of(model: LanguageModel, tokens: Tensor) -> Chunks:
+    """The mean loss over a sequence as a sum over chunks."""
+    targets = tokens[:, 1:]
+    bases = targets.numel()
 
     def mean_loss(logits: Tensor, part: Tensor) -> Tensor:
         return cross_entropy(logits, part) / bases
 
-    with torch.autocast("cuda", torch.bfloat16):
-        graphs = ChunkGraphs(model, inputs[:, :chunk], targets[:, :chunk], mean_loss)
+    return Chunks(model, tokens[:, :-1], lambda span: targets[:, span], mean_loss, None, model.after)
+
+
+def graphs_of(model: LanguageModel, tokens: Tensor, chunk: int) -> Callable[[], Tensor]:
+    """The same by CUDA graphs of a chunk."""
+    graphs, chunks = ChunkGraphs(chunk), chunks_of(model, tokens)
 
     def add() -> Tensor:
         with torch.autocast("cuda", torch.bfloat16):
-            return graphs(inputs, lambda span: targets[:, span])
+            return graphs(chunks)
 
     return add
 
@@ -145,8 +143,8 @@ def relative(found: Tensor, expected: Tensor) -> float:
     return float((found.double() - expected.double()).norm() / expected.double().norm())
 
 
-def measure_gpu(part: Part, chunk: int, graphs: bool) -> tuple[float, float]:
-    """Median milliseconds of a step, and its peak GiB."""
+def measure_gpu(part: Part, chunk: int, graphs: bool) -> tuple[float, float, float]:
+    """Median milliseconds of a step, its peak GiB, and the GiB that torch held then."""
     model, tokens = build(part.model, "cuda"), random_bases(part.length, "cuda")
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
 
@@ -161,8 +159,7 @@ def measure_gpu(part: Part, chunk: int, graphs: bool) -> tuple[float, float]:
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     milliseconds = median_of(step, part.steps)
-    peak = torch.cuda.max_memory_reserved() if graphs else torch.cuda.max_memory_allocated()
-    return milliseconds, peak / 2**30
+    return milliseconds, torch.cuda.max_memory_allocated() / 2**30, torch.cuda.max_memory_reserved() / 2**30
 
 
 def median_of(step: Callable[[], None], steps: int) -> float:
@@ -192,12 +189,12 @@ def print_one_cpu_step(part: Part, chunk: int) -> None:
     print(1000 * statistics.median(laps), (resident_peak() - before) / 2**10)
 
 
-def measure_cpu(name: str, chunk: int, threads: int) -> tuple[float, float]:
-    """The same, of a process of its own."""
+def measure_cpu(name: str, chunk: int, threads: int) -> tuple[float, float, float]:
+    """Milliseconds and GiB of a process of its own."""
     command = [sys.executable, __file__, "--threads", str(threads), "--one-step", name, str(chunk)]
     answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     milliseconds, gibibytes = map(float, answer.split())
-    return milliseconds, gibibytes
+    return milliseconds, gibibytes, gibibytes
 
 
 def measure(name: str, threads: int, graphs: bool) -> list[dict[str, object]]:
@@ -213,8 +210,8 @@ def measure(name: str, threads: int, graphs: bool) -> list[dict[str, object]]:
         try:
             measured = measure_cpu(name, chunk, threads) if on_cpu else measure_gpu(part, chunk, graphed)
         except torch.OutOfMemoryError:
-            measured = float("nan"), float("nan")
-        milliseconds, gibibytes = measured
+            measured = (float("nan"),) * 3
+        milliseconds, gibibytes, held = measured
         whole = milliseconds if chunk == WHOLE else whole
         rows.append(
             {
@@ -226,6 +223,7 @@ def measure(name: str, threads: int, graphs: bool) -> list[dict[str, object]]:
                 "step_ms": round(milliseconds, 1),
                 "over_whole": round(milliseconds / whole, 3),
                 "peak_gib": round(gibibytes, 3),
+                "held_gib": round(held, 3),
                 "device": f"CPU, {threads} threads" if on_cpu else torch.cuda.get_device_name(),
                 "torch": torch.__version__,
             }

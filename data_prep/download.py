@@ -84,7 +84,7 @@ def _parser(sources: Mapping[str, Source], program: str) -> argparse.ArgumentPar
 
 
 def listing(source: Source, folder: Path) -> str:
-    """What to fetch elsewhere for a genome, and where in `folder` it belongs: a block of lines per file."""
+    """List what to fetch elsewhere for a genome, and its place in `folder`: a block of lines per file."""
     lines = [f"{source.name}: {source.species}, {source.assembly} ({source.accession})"]
     for file in source.files:
         listed = LIST_OF.get(urlsplit(file.url).netloc)

@@ -13,7 +13,7 @@ _LINE = re.compile(r"([0-9a-fA-F]{32}) [ *](?:\./)?(\S+)")
 
 
 def published_md5(path: Path) -> tuple[str, Path] | None:
-    """The MD5 of a file in a list next to it, and the list; None where no list names the file.
+    """Return the MD5 of a file in a list next to it, and the list; None where no list names the file.
 
     Raises:
         UserError: the list can't be read.

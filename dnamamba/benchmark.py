@@ -1,4 +1,4 @@
-"""`python -m dnamamba.benchmark`: what a model is worth on a benchmark. See conf/benchmark.yaml."""
+"""`python -m dnamamba.benchmark`: a model's scores on a benchmark. See conf/benchmark.yaml."""
 
 from omegaconf import DictConfig
 
@@ -16,7 +16,7 @@ def run(cfg: DictConfig) -> None:
 
 
 def main() -> None:
-    """The command `dnamamba benchmark`."""
+    """Run the command `dnamamba benchmark`."""
     command(run, "benchmark")
 
 

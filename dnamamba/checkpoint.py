@@ -116,6 +116,8 @@ def load(path: str | Path) -> Model:
         UserError: there is nothing there, or it is damaged; the message names the file and what is wrong.
     """
     name, path = str(path), Path(os.path.expanduser(path))
+    if not name.strip():  # which `Path` takes for the working directory
+        raise UserError("model: the path is empty; name a run's folder, an exported folder or a checkpoint")
     if not path.exists() and is_name(name):
         path = fetched(name)
     if path.is_file():
@@ -243,7 +245,7 @@ def _model_config(family: Any, values: Any, path: Path) -> ModelConfig:
 
 
 def _decoder(values: Any, path: Path) -> Question | None:
-    """What a fine-tuned model answers; None: nothing. Only questions per position have a window."""
+    """Return the head's configuration of a fine-tuned model, or None; only one per position has a window."""
     try:
         if isinstance(values, dict) and "window" in values:
             return PositionConfig.from_dict(values)
@@ -268,7 +270,7 @@ def _read_document(path: Path) -> dict[str, Any]:
 
 
 def _empty(config: ModelConfig, decoder: Question | None) -> Model:
-    """A model that waits for its weights."""
+    """Build a model without weights."""
     if decoder is None:
         return LanguageModel(config)
     if isinstance(decoder, PositionConfig):

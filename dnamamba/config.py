@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -22,6 +21,7 @@ from dnamamba.commands.experiments import conf_dir, register_experiments
 from dnamamba.commands.help import page
 from dnamamba.commands.mistakes import one_line, report
 from dnamamba.commands.overrides import MAPS, MODEL_PATH, as_typed, empty, map_keys
+from dnamamba.commands.pages import show
 from dnamamba.commands.resumed import own_configuration
 from dnamamba.commands.schema import typed as typed
 from dnamamba.commands.sweep import Headline, note
@@ -33,8 +33,9 @@ from dnamamba.escaping import printable
 from dnamamba.reached import forget, stopped_line
 from dnamamba.shortages import shortage
 
-T = TypeVar("T")
 STARTED = time.time() - 1  # file systems round times
+RUNS = ("pretrain", "finetune", "benchmark")  # commands with a folder of their own
+TOGETHER = ("embed", "tracks")  # commands that read a sequence by several processes, see `context_size`
 MODEL_IS_A_SHAPE = ("pretrain", "plan")  # commands whose `model` is a choice among files of conf/model
 UNITS = (
     ("data.batch_size", "data.bases_per_batch"),
@@ -143,7 +144,7 @@ def command(run: Callable[[DictConfig], Headline | None], name: str) -> None:
     and a signal ends them all. Any other exception is ours and keeps its traceback.
     """
     if {"--help", "-h"} & set(sys.argv[1:]):
-        print(page(name, sys.argv[1:]))
+        show(page(name, sys.argv[1:]))
         return
     failed = started = False
 
@@ -195,7 +196,10 @@ def command(run: Callable[[DictConfig], Headline | None], name: str) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        _share_one_folder()
+        if name in RUNS:
+            _share_one_folder()
+        elif name not in TOGETHER:
+            _refuse_several(name)
         check_folders(sys.argv)
         arguments = overrides_first(sys.argv[1:])
         sys.argv[1:] = as_typed(arguments, model_is_a_path=name not in MODEL_IS_A_SHAPE)
@@ -281,6 +285,20 @@ def _share_one_folder() -> None:
         f"{several} processes of one run need one folder: set hydra.run.dir=<folder>, and ckpt_path=auto to "
         "resume in it when the job is queued again"
     )
+
+
+def _refuse_several(name: str) -> None:
+    """Refuse several processes of a command that would each do all of its work.
+
+    Raises:
+        UserError: there are several.
+    """
+    several = processes_started()
+    if several > 1:
+        raise UserError(
+            f"{name}: reads many short sequences, each faster by one process than by several together (got "
+            f"{several} processes); start one for each part of the input"
+        )
 
 
 def remove_if_unused(folder: Path) -> None:

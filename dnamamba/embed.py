@@ -19,7 +19,7 @@ def run(cfg: DictConfig) -> None:
 
 
 def main() -> None:
-    """The console script `dnamamba-embed`."""
+    """Run the console script `dnamamba-embed`."""
     command(run, "embed")
 
 

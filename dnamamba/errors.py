@@ -1,4 +1,4 @@
-"""The two ways a run ends early that are not our fault."""
+"""Errors of a user, and stops by a signal: the two ways a run ends early without a fault of ours."""
 
 import signal
 

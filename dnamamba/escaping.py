@@ -55,7 +55,7 @@ def _short(line: str, longest: int) -> str:
 
 
 def cell(value: object) -> str:
-    """Return the text of a cell of a TSV table: one line, nothing a terminal obeys, no formula.
+    """Return the text for a cell in a TSV table: one line, nothing a terminal obeys, no formula.
 
     What a spreadsheet would compute, such as `=1+1`, gets an apostrophe before it, which spreadsheets take
     for "this is text". Numbers stay as they are, and so do `+` and `-` alone.

@@ -16,7 +16,7 @@ def run(cfg: DictConfig) -> None:
 
 
 def main() -> None:
-    """The console script `dnamamba-export`."""
+    """Run the console script `dnamamba-export`."""
     command(run, "export")
 
 

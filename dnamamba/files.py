@@ -82,7 +82,7 @@ def new_folder(path: Path) -> Iterator[None]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path next to `path` to write to, of the same suffix; renamed at the end, removed on an error.
+    """Yield a temporary path next to `path` to write to; renamed at the end, removed on an error.
 
     It is on the disk before it has its name. What a killed process of this machine left there is removed.
     """
@@ -99,7 +99,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_together(paths: Sequence[Path]) -> Iterator[list[Path]]:
-    """`replacing` for files of one folder that belong together: none has its name before all are whole.
+    """Replace files of one folder together: none has its name before all are whole.
 
     Who is killed between the first renaming and the last leaves a list, by which `complete` does the rest.
     """
@@ -148,7 +148,7 @@ def _rename_listed(listed: Path) -> None:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """`replacing` for a folder of files, which is made here; an older folder gives way at the end.
+    """Make a folder of files under a temporary name; at the end it replaces an older one.
 
     Between the two renames of that there is a moment without `path`; who is killed in it leaves the older one
     under a hidden name, and the next call gives it back.
@@ -192,7 +192,7 @@ def remove_leftovers(folder: Path, name: str | None = None) -> None:
 
 
 def _beside(path: Path) -> Path:
-    """Where this process writes what will be `path`."""
+    """Return the temporary path of this process for `path`."""
     return path.with_name(f".{os.getpid()}-{_host()}.{path.name}")
 
 

@@ -1,4 +1,4 @@
-"""`python -m dnamamba.finetune`: teach a model what a sequence is, or ask it. See conf/finetune.yaml."""
+"""`python -m dnamamba.finetune`: fine-tune a model on labelled sequences. See conf/finetune.yaml."""
 
 from omegaconf import DictConfig
 
@@ -36,7 +36,7 @@ def run(cfg: DictConfig) -> Headline | None:
 
 
 def main() -> None:
-    """The console script `dnamamba-finetune`."""
+    """Run the console script `dnamamba-finetune`."""
     command(run, "finetune")
 
 

@@ -16,7 +16,7 @@ def run(cfg: DictConfig) -> None:
 
 
 def main() -> None:
-    """The console script `dnamamba-generate`."""
+    """Run the console script `dnamamba-generate`."""
     command(run, "generate")
 
 

@@ -3,6 +3,8 @@
 import signal
 import sys
 
+from dnamamba.commands.pages import show
+
 PAGE = """usage: dnamamba info
 
 Print versions, devices, and which kernel runs on each device and why; test every kernel against float64.
@@ -14,9 +16,9 @@ which takes some seconds."""
 
 
 def main() -> None:
-    """The console script `dnamamba-info`. Exits with 1 if a backend does not agree with the reference."""
+    """Run the console script `dnamamba-info`. Exits with 1 if a backend differs from the reference."""
     if {"--help", "-h"} & set(sys.argv[1:]):
-        print(PAGE)
+        show(PAGE)
         return
     if sys.argv[1:]:
         print(f"dnamamba: error: {sys.argv[1]}: info has no settings; leave it out", file=sys.stderr)

@@ -19,7 +19,7 @@ def run(cfg: DictConfig) -> None:
 
 
 def main() -> None:
-    """The console script `dnamamba-predict`."""
+    """Run the console script `dnamamba-predict`."""
     command(run, "predict")
 
 

@@ -4,7 +4,7 @@ import sys
 
 
 def main() -> None:
-    """The command `dnamamba prepare`, which is `python -m data_prep.download`."""
+    """Run the command `dnamamba prepare`, which is `python -m data_prep.download`."""
     from data_prep.download import main as download  # imports NumPy and pyfaidx
 
     sys.exit(download(program="dnamamba prepare"))

@@ -18,7 +18,7 @@ def run(cfg: DictConfig) -> Headline | None:
 
 
 def main() -> None:
-    """The console script `dnamamba-pretrain`."""
+    """Run the console script `dnamamba-pretrain`."""
     command(run, "pretrain")
 
 

@@ -39,12 +39,12 @@ def forget() -> None:
 
 
 def so_far() -> str:
-    """Where the command is, as in "stopped after 4 of 10 rows"."""
+    """Describe how far the command is, as in "stopped after 4 of 10 rows"."""
     return f"after {_latest[0]}" if _latest else "before the first result"
 
 
 def stopped_line() -> str:
-    """What is said of a command that was stopped, and has no checkpoint to resume from.
+    """Describe where a command without a checkpoint was stopped.
 
     >>> Reached(10, "rows")(4)
     >>> stopped_line()

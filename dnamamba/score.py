@@ -16,7 +16,7 @@ def run(cfg: DictConfig) -> None:
 
 
 def main() -> None:
-    """The console script `dnamamba-score`."""
+    """Run the console script `dnamamba-score`."""
     command(run, "score")
 
 

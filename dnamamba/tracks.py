@@ -19,7 +19,7 @@ def run(cfg: DictConfig) -> None:
 
 
 def main() -> None:
-    """The console script `dnamamba-tracks`."""
+    """Run the console script `dnamamba-tracks`."""
     command(run, "tracks")
 
 

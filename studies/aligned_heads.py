@@ -83,7 +83,9 @@ def run(trial: Trial, model: str, out: Path, accelerator: str) -> dict[str, obje
         first = trial == trials(trial.table)[0]
         task = TaskConfig(freeze=trial.frozen, baselines=first, bootstrap=500)
         trainer = TrainerConfig(accelerator=accelerator)
-        Finetuning(folder, data, model, READERS[trial.reader], task, train, trainer, quiet=True).run()
+        Finetuning(
+            folder, data, model, READERS[trial.reader], task, train=train, trainer=trainer, quiet=True
+        ).run()
     found = json.loads((folder / "metrics.json").read_text())
     values = found["test"]["accuracy"]
     row = [trial.table, trial.reader, trial.frozen, trial.strands, trial.epochs, trial.rate, "accuracy"]

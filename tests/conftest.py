@@ -17,6 +17,7 @@ import pytest
 from hypothesis import settings
 from omegaconf import DictConfig
 
+import tests.offline  # noqa: F401  (no test reaches the network)
 from dnamamba.config import composed
 
 # Deadlines fail on a loaded machine; a test that hangs has pytest's own.

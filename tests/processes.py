@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["lightning", "matplotlib.pyplot", "hydra", "rich.console"])
+_SERVER.set_forkserver_preload(["tests.offline", "lightning", "matplotlib.pyplot", "hydra", "rich.console"])
 
 
 class Command:

@@ -1,11 +1,12 @@
 """Everything that plugs in, from a user's folder of modules; no file of the package is touched.
 
-The modules are texts here, written into a temporary folder, as a user would have them. Commands run through
-their own `main`, in this process where nothing speaks against it.
+The modules lie in `tests/user_modules` and are copied into a temporary folder, as a user would have them.
+Commands run through their own `main`, in this process where nothing speaks against it.
 """
 
 import importlib
 import json
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -16,324 +17,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
 from dnamamba import UserError, load
-from dnamamba.commands.benchmark import benchmark
+from dnamamba.commands.benchmark import BenchmarkConfig, benchmark
 from dnamamba.datasets.base import DataConfig
 from dnamamba.inference.embedding import embed
 from dnamamba.models import DecoderConfig, ModelConfig, SequenceModel
 from dnamamba.objectives.task_config import TaskConfig
-from dnamamba.planning.plan import gib, plan_run
+from dnamamba.planning.plan import plan_run
+from dnamamba.planning.show import gib
 from dnamamba.training import baselines
 from dnamamba.training.config import FinetuneTrainConfig, TrainConfig
 from dnamamba.training.finetuning import Finetuning
 from dnamamba.training.pretraining import Pretraining
 from tests import processes
 
-GRU = '''
-"""A bidirectional GRU."""
-
-from dataclasses import dataclass
-
-import torch.nn.functional as F
-from torch import nn
-
-from dnamamba.models.base import Backbone, BackboneOutput, ModelConfig
-
-
-@dataclass(frozen=True)
-class GruConfig(ModelConfig):
-    family = "user_gru.GruConfig"
-
-    channels: int
-    layers: int = 1
-    alphabet: str = "dna"
-    vocab_size: int = 8
-
-    width = property(lambda self: self.channels)
-    depth = property(lambda self: self.layers)
-
-    def build(self, backend="auto"):
-        return Gru(self)
-
-
-class Gru(Backbone):
-    causal = recurrent = False
-    max_length = 48
-
-    def __init__(self, config):
-        super().__init__()
-        self.config = config
-        self.embedding = nn.Embedding(config.padded_vocab_size, config.channels)
-        shape = {"input_size": config.channels, "hidden_size": config.channels // 2}
-        grus = (nn.GRU(**shape, batch_first=True, bidirectional=True) for _ in range(config.layers))
-        self.layers = nn.ModuleList(grus)
-
-    def forward(self, tokens, state=None, *, blocks=None):
-        hidden = self.embedding(tokens.int())
-        for layer in self.blocks()[:blocks]:
-            hidden = hidden + layer(hidden)[0]
-        return BackboneOutput(hidden, None)
-
-    def unembed(self, hidden):
-        return F.linear(hidden, self.embedding.weight)
-
-    def blocks(self):
-        return list(self.layers)
-'''
-
-SPANS = '''
-"""Predict a masked span; where it lies is a function of the sample's number alone."""
-
-import math
-
-import torch
-import torch.nn.functional as F
-
-from dnamamba.data.alphabet import get_alphabet
-from dnamamba.objectives.base import Meter, Objective
-
-
-class Spans(Objective):
-    def __init__(self, config, span=4):
-        super().__init__()
-        self.span, self.mask_id = span, config.vocab_size - 1
-        scored = torch.from_numpy(get_alphabet(config.alphabet).scored.copy())
-        self.register_buffer("scored", scored, persistent=False)
-
-    def masked(self, batch):
-        length = batch["tokens"].shape[1]
-        start = batch["index"] * 2654435761 % (length - self.span + 1)
-        place = torch.arange(length, device=start.device) - start[:, None]
-        return (place >= 0) & (place < self.span) & self.scored[batch["tokens"].int()]
-
-    def loss_sum(self, model, batch):
-        masked = self.masked(batch)
-        logits = model(batch["tokens"].masked_fill(masked, self.mask_id)).logits[masked]
-        return F.cross_entropy(logits.float(), batch["tokens"][masked].long(), reduction="sum")
-
-    def number_of_targets(self, batch):
-        return self.masked(batch).sum()
-
-    def meter(self):
-        return SpanMeter(self)
-
-    def unchanged(self):
-        return {"span": self.span}
-
-
-class SpanMeter(Meter):
-    headline = "bits_per_masked_base"
-
-    def __init__(self, objective):
-        super().__init__()
-        self.objective = (objective,)
-        self.reset()
-
-    def update(self, model, batch):
-        self.nats += self.objective[0].loss_sum(model, batch).double()
-        self.targets += self.objective[0].number_of_targets(batch)
-
-    def compute(self):
-        return {self.headline: self.nats / self.targets / math.log(2)}
-
-    def reset(self):
-        self.nats, self.targets = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.int64)
-'''
-
-TABLE = '''
-"""Sequences of one length in a CSV of two columns, for pretraining and fine-tuning."""
-
-import csv
-import hashlib
-from dataclasses import dataclass
-from pathlib import Path
-
-import numpy as np
-import torch
-from torch.utils.data import IterableDataset
-
-from dnamamba.data.alphabet import get_alphabet
-from dnamamba.data.stateless import permuted, random_bits
-from dnamamba.data.steps import worker_steps
-from dnamamba.datasets.base import DataConfig, DataModule
-from dnamamba.datasets.labelled.config import one_stage
-from dnamamba.errors import UserError
-from dnamamba.models import DecoderConfig
-
-
-@dataclass(frozen=True)
-class TableConfig(DataConfig):
-    path: str
-    length: int
-    batch_size: int = 4
-    alphabet: str | None = None
-    num_workers: int = 0
-
-    @property
-    def bases_at_a_time(self):
-        return self.batch_size * self.length
-
-    def planned(self, *, global_batch_size, max_steps, world_size, training_segments):
-        return one_stage(self.length, global_batch_size, max_steps)
-
-
-class Steps(IterableDataset):
-    def __init__(self, data, start):
-        self.data, self.start = data, start
-
-    def __iter__(self):
-        return (self.data.training_batch(step) for step in worker_steps(self.start))
-
-
-class TableData(DataModule):
-    config_class = TableConfig
-    label = "the table"
-    summary = "a table of sequences"
-
-    def __init__(self, config, seed, *, global_batch_size, max_steps, world_size):
-        super().__init__(
-            config, seed, global_batch_size=global_batch_size, max_steps=max_steps, world_size=world_size
-        )
-        self.settings, self.seed, self.share = config, seed, global_batch_size // world_size
-        self.alphabet = get_alphabet(config.alphabet)
-        with open(config.path, newline="") as file:
-            rows = list(csv.reader(file))
-        for number, row in enumerate(rows, start=1):
-            if len(row) != 2 or len(row[0]) != config.length:
-                raise UserError(f"{config.path}, row {number}: needs {config.length} letters and a label")
-        self.tokens = torch.from_numpy(np.stack([self.alphabet.encode(row[0]) for row in rows]))
-        self.names_of_labels = sorted({row[1] for row in rows})
-        self.values = torch.tensor([self.names_of_labels.index(row[1]) for row in rows])
-        place = np.arange(len(rows)) % 5
-        self.split = {"train": np.flatnonzero(place < 3), "valid": np.flatnonzero(place == 3)}
-        self.split["test"] = np.flatnonzero(place == 4)
-        self.schedule = one_stage(config.length, global_batch_size, max_steps)
-
-    @property
-    def identity(self):
-        digest = hashlib.sha256(Path(self.settings.path).read_bytes()).hexdigest()
-        return {"records": len(self.tokens), "bases": self.tokens.numel(), "split": digest}
-
-    @property
-    def train_counts(self):
-        return torch.bincount(self.values[self.split["train"]]).tolist(), len(self.split["train"])
-
-    def decoder(self, mode):
-        return DecoderConfig("user_head.Focal", tuple(self.names_of_labels), mode)
-
-    def describe(self, step, index):
-        return [f"sample_{number}" for number in index.tolist()]
-
-    def micro_batch(self, batch):
-        return self.settings.batch_size
-
-    def training_batch(self, step):
-        rank, world_size, _ = self.place()
-        first = (step * world_size + rank) * self.share
-        sample, number = np.arange(first, first + self.share), len(self.split["train"])
-        rows = permuted(sample % number, number, random_bits(self.seed, 0, sample // number))
-        return self.batch(self.split["train"][rows], sample)
-
-    def batch(self, rows, index):
-        return {"tokens": self.tokens[rows], "labels": self.values[rows], "index": torch.from_numpy(index)}
-
-    def train_dataloader(self):
-        return self.loader(Steps(self, self.place()[2]), self.settings.num_workers)
-
-    def val_dataloader(self):
-        return self.held_out("valid")
-
-    def held_out_loaders(self):
-        return ((split, self.held_out(split)) for split in ("valid", "test"))
-
-    def held_out(self, split):
-        rank, world_size, _ = self.place()
-        rows = self.split[split][rank::world_size]
-        size = self.settings.batch_size
-        parts = [rows[start : start + size] for start in range(0, len(rows), size)]
-        return self.loader([self.batch(part, part) for part in parts], 0)
-
-
-TableConfig.module = TableData
-'''
-
-HEAD = '''
-"""Classes learnt by the focal loss (Lin et al. 2017), known by Matthews correlation."""
-
-from dnamamba.heads.classification import Classification
-
-
-class Focal(Classification):
-    headline = "mcc"
-
-    def loss(self, logits, labels, weights, smoothing):
-        nats = super().loss(logits, labels, weights, smoothing)
-        return (1 - (-nats).exp()) ** 2 * nats
-'''
-
-SUITE = '''
-"""The table as a benchmark."""
-
-import torch
-from user_table import TableConfig
-
-from dnamamba.suite import Row, Suite
-from dnamamba.training.config import FinetuneTrainConfig
-
-
-class TableSuite(Suite):
-    name = "table"
-    metric = "accuracy"
-    protocols = ("zero_shot", "probe", "finetune")
-    needs = ()
-    bootstrap = 50
-    train = FinetuneTrainConfig(max_steps=4, global_batch_size=4, validate_every=4, checkpoint_every=4)
-
-    def data(self):
-        return TableConfig("table.csv", 24, batch_size=4)
-
-    def zero_shot(self, model, seed):
-        tokens = torch.zeros(1, 24, dtype=torch.uint8)
-        finite = bool(torch.isfinite(model(tokens).logits).all())
-        return Row("zero_shot", "", self.metric, float(finite), 0.0, 1.0, 1)
-'''
-
-CALLBACKS = '''
-"""Lightning's hooks, the user's own."""
-
-import os
-import signal
-
-import lightning
-
-
-class StopAfter(lightning.Callback):
-    def __init__(self, steps):
-        self.steps = steps
-
-    def on_train_batch_start(self, trainer, module, batch, index):
-        if trainer.global_step == self.steps - 1:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-
-class Counting(lightning.Callback):
-    seen = []
-
-    def on_train_batch_end(self, trainer, module, outputs, batch, index):
-        self.seen.append(trainer.global_step)
-'''
-
-MODULES = {
-    "user_gru": GRU,
-    "user_spans": SPANS,
-    "user_table": TABLE,
-    "user_head": HEAD,
-    "user_suite": SUITE,
-    "user_callbacks": CALLBACKS,
-}
+MODULES = Path(__file__).parent / "user_modules"
 DATA = "_target_: user_table.TableData\npath: table.csv\nlength: 24\nbatch_size: 2\nalphabet: dna\n"
 # For --config-dir. Beside a group `model`, `model=run` would be a choice among its files.
 CONF = {
@@ -355,8 +55,8 @@ PLUGINS = "plugins=[user_gru,user_head]"
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The user's folder, with modules, configuration and data: the working directory, on Python's path."""
-    for name, text in MODULES.items():
-        (tmp_path / f"{name}.py").write_text(text)
+    for module in MODULES.glob("*.py"):
+        shutil.copy(module, tmp_path)
     for name, text in CONF.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -372,8 +72,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def _forget() -> None:
-    for name in MODULES:
-        sys.modules.pop(name, None)
+    for module in MODULES.glob("*.py"):
+        sys.modules.pop(module.stem, None)
 
 
 def command(name: str, *arguments: str) -> int:
@@ -567,7 +267,7 @@ def test_pretrained_model_is_tuned_embedded_refused_and_benchmarked(
 
     # Benchmarked.
     settings = {"name": "user_suite.TableSuite", "model": "run", "device": "cpu", "seed": 0}
-    results = benchmark(OmegaConf.create({**settings, "plugins": ["user_gru", "user_head"]}), home / "bench")
+    results = benchmark(BenchmarkConfig(**settings, plugins=["user_gru", "user_head"]), home / "bench")
     rows = {row["protocol"]: row for row in results["rows"]}
     assert rows["zero_shot"]["value"] == 1.0
     for protocol in ("probe", "finetune"):

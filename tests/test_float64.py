@@ -22,6 +22,10 @@ import dnamamba.models.pooling
 from dnamamba import DecoderConfig, Genome, LanguageModel, MambaConfig, SequenceModel, get_alphabet
 from dnamamba.commands.finetune import finetune
 from dnamamba.kernels.exact import exact, exact_device
+from dnamamba.objectives.next_base import NextBase
+from dnamamba.objectives.sequence import SequenceObjective
+from dnamamba.objectives.task_config import TaskConfig
+from dnamamba.training.chunks import chunked_backward
 from tests.finetuning.conftest import SHORT, write_table
 
 PACKAGE = str(Path(dnamamba.__file__).parent)
@@ -118,6 +122,26 @@ def test_a_fine_tuning_makes_doubles_in_one_place(tmp_path: Path, task: str) -> 
     )
     with watched() as places:
         finetune(cfg, tmp_path / "run")
+    assert stray(places) == set()
+    assert any(place.startswith("kernels/exact.py") for place in places)
+
+
+def test_training_by_chunks_makes_doubles_in_one_place() -> None:
+    backend, draw = "chunked", torch.Generator().manual_seed(0)
+    tokens = torch.randint(0, 4, (2, 20), generator=draw, dtype=torch.uint8)
+    batch = {"tokens": tokens, "lengths": torch.tensor([20, 9]), "labels": torch.tensor([0, 1])}
+    model = LanguageModel(MambaConfig(8, 1), backend)
+    made = [
+        (NextBase(model.config).chunks(model, batch), False),
+        (NextBase(model.config).chunks(model, batch), True),
+    ]
+    for mode in ("last", "mean", "next"):
+        decoder = DecoderConfig("classification", ("a", "b"), mode)
+        asked = SequenceModel(MambaConfig(8, 1), decoder, backend)
+        made.append((SequenceObjective(decoder, TaskConfig(), None, "left").chunks(asked, batch), False))
+    with watched() as places:
+        for (*given, after), truncated in made:
+            chunked_backward(*given[:2], 7, *given[2:], after=after, truncated=truncated)
     assert stray(places) == set()
     assert any(place.startswith("kernels/exact.py") for place in places)
 

@@ -22,7 +22,7 @@ def test_each_backend_is_checked_with_gradients() -> None:
         found = environment.check(backend, "cpu")
         assert found.reason == "agrees"
         assert 0 < found.error < 2e-5
-        assert found.seconds < 5
+        assert 0 < found.seconds < 60
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="here it can run")

@@ -1,7 +1,7 @@
 """Runs of two processes (gloo, on the CPU): the same samples, the same losses, one folder, stopped as one.
 
-Runs compared with one process cross every border in 15 steps: two of length, one of validation, four
-micro-batches a step. Those that are stopped take 60, so that a stop falls into each stage.
+Runs compared with one process cross every border in 15 steps: two of length, two of validation,
+four micro-batches a step. Those that are stopped take 60, so that a stop falls into each stage.
 """
 
 import os
@@ -250,8 +250,8 @@ def check_lost(errors: str, folder: Path) -> None:
 
 
 def ended(process: Command) -> tuple[int | None, str]:
-    """The status and the last words of a process that ends within seconds."""
-    _, errors = process.communicate(timeout=20)
+    """The status and the last words of a process that ends by itself, on a busy machine within a minute."""
+    _, errors = process.communicate(timeout=60)
     return process.returncode, errors
 
 

@@ -11,7 +11,6 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "dnamamba"
-ROOMS = ("compat", "kernels")  # the others follow
 PAGES = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")} - {ROOT / "CHANGELOG.md"})
 SETTINGS = sorted(ROOT.glob("conf/**/*.yaml"))
 
@@ -25,7 +24,7 @@ IDIOMS = {
     r"\bstretch(es)?\b(?!:)": "interval",
     r"\bforesees?n?\b": "predict, estimate",
     r"\ba head in closed form\b": "a closed-form head",
-    r"\bbeside\b(?! \.)": "compared with, or next to",
+    r"\bbeside\b": "compared with, or next to",
     r"\ba (vector|state|byte|number) a (base|sequence|row|region|step|record)\b": "per",
     r"\bhands? (back|on|over)\b": "pass, return",
     r"\ba must\b": "required",
@@ -49,8 +48,7 @@ class Function(NamedTuple):
 
 @cache
 def trees() -> tuple[tuple[Path, ast.Module], ...]:
-    files = sorted(path for room in ROOMS for path in (PACKAGE / room).rglob("*.py"))
-    return tuple((path, ast.parse(path.read_text("utf-8"))) for path in files)
+    return tuple((path, ast.parse(path.read_text("utf-8"))) for path in sorted(PACKAGE.rglob("*.py")))
 
 
 def prose(path: Path, tree: ast.Module) -> Iterator[tuple[int, str]]:

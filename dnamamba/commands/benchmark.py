@@ -21,6 +21,10 @@ class BenchmarkConfig:
     model: str | None = None
     device: str = "auto"
     seed: int = 0
+    task: str | None = None
+    files: str | None = None
+    examples: int | None = None
+    protocols: list[str] | None = None
     plugins: list[str] | None = None
 
     def __post_init__(self) -> None:
@@ -38,9 +42,11 @@ def benchmark(config: BenchmarkConfig, folder: Path) -> dict[str, Any]:
         UserError: a setting, a file of the suite or the model can't be used.
     """
     load_plugins(config.plugins or [])
-    suite = find_suite(config.name)
+    suite = find_suite(config.name, config.task, config.files or "", config.examples)
     try:
-        return run_benchmark(suite, config.model, folder, device=config.device, seed=config.seed)
+        return run_benchmark(
+            suite, config.model, folder, device=config.device, seed=config.seed, protocols=config.protocols
+        )
     except KeyboardInterrupt as stop:
         raise Interrupted(
             f"stopped before all protocols were measured; what is finished lies in {folder}", signal_of(stop)

@@ -23,6 +23,7 @@ from dnamamba.inference.outputs import SUFFIXES, Info, Result, check_format, wri
 from dnamamba.inference.partial import Partial, tidy
 from dnamamba.inference.progress import bases_read
 from dnamamba.inference.streaming import Reader
+from dnamamba.inference.together import Together, together
 from dnamamba.plugins import load_plugins
 from dnamamba.reached import so_far
 from dnamamba.terminal import Console
@@ -49,38 +50,59 @@ class EmbedConfig:
     overwrite: bool
     plugins: list[str] | None = None
     regions: RegionsConfig = field(default_factory=RegionsConfig)
+    context_size: int = 1
 
 
 def embed_to_file(config: EmbedConfig) -> None:
     """Embed as `config` says. A run that was stopped resumes from what lies next to the output.
+
+    Of several processes (`context_size`) each reads a part of every sequence, and the first one writes.
 
     Raises:
         UserError: the model, the FASTA or BED file, a number or the output can't be used; or the disk is
             full. What was finished stays next to the output.
         Interrupted: by the user; likewise.
     """
-    console = Console()
+    with together(config.context_size, config.device) as group:
+        _embed(config, group)
+
+
+def _embed(config: EmbedConfig, group: Together) -> None:
+    console, errors = (Console(quiet=not group.first, stderr=stderr) for stderr in (False, True))
     how = EmbeddingConfig(
         config.layer, config.pooling, config.strand, config.window, config.stride, config.pool_every
     )
     check_missing(config.missing, how.pooling)
-    tidy(named(config.out, SUFFIXES))
-    out = output_path(config.out, SUFFIXES, config.overwrite)
+    out = group.by_first(lambda: _output(config))
     check_format(out, how.pooling)
     load_plugins(config.plugins or [])
-    model = load_any_on(config.model, config.device)
-    reader = Reader(model, precision=config.precision)
+    model = load_any_on(config.model, group.device)
+    group.need(model.backbone)
+    reader = Reader(model, precision=config.precision, ranks=group.ranks)
     reader.blocks(how.layer)
     check_batch_size(config.batch_size)
     source = config.fasta if config.bed is None else (config.fasta, config.bed)
     inputs = read_inputs(source, reader.alphabet, config.regions)
     for note in inputs.notes:
-        Console(stderr=True).print(f"dnamamba: {note}", soft_wrap=True)
+        errors.print(f"dnamamba: {note}", soft_wrap=True)
     plan = Plan(inputs.regions, how)
     check_lengths(reader, plan)
+    if not group.first:
+        done: list[int] = group.by_first(list)  # its own list comes
+        for _ in read_embeddings(reader, inputs, plan, batch_size=config.batch_size, done=done):
+            pass
+        return
     info = _info(config, how, reader)
     width = reader.config.width
-    partial = Partial(out, plan, width, {**info, "regions_sha256": _regions_hash(inputs, config)})
+    settings = {**info, "regions_sha256": _regions_hash(inputs, config)}
+    opened: list[Partial] = []
+
+    def begun() -> list[int]:
+        opened.append(Partial(out, plan, width, settings))
+        return opened[0].done
+
+    group.by_first(begun)
+    (partial,) = opened
     began = time.perf_counter()
     if partial.done:
         console.print(f"{len(partial.done):,} of {len(plan.region):,} contexts are there already: resuming")
@@ -120,6 +142,11 @@ def embed_to_file(config: EmbedConfig) -> None:
     )
 
 
+def _output(config: EmbedConfig) -> Path:
+    tidy(named(config.out, SUFFIXES))
+    return output_path(config.out, SUFFIXES, config.overwrite)
+
+
 def _info(config: EmbedConfig, how: EmbeddingConfig, reader: Reader) -> Info:
     info = {
         "format": "dnamamba-embeddings",
@@ -139,7 +166,7 @@ def _info(config: EmbedConfig, how: EmbeddingConfig, reader: Reader) -> Info:
 
 
 def _regions_hash(inputs: Inputs, config: EmbedConfig) -> str:
-    """Of every region, and of which FASTA file they are: size and time of its last change."""
+    """Hash every region, and the size and modification time of their FASTA file."""
     stat = Path(os.path.expanduser(config.fasta)).stat()
     digest = hashlib.sha256(f"{stat.st_size} {stat.st_mtime_ns}".encode())
     for region in inputs.regions:

@@ -6,12 +6,15 @@ from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
 
+from dnamamba.commands.pages import show
+
 COMMANDS = {
     "pretrain": "pretrain a language model on a genome",
     "finetune": "fine-tune a model on labelled sequences",
     "predict": "ask a fine-tuned model about sequences, regions or variants",
     "embed": "write embeddings of sequences, regions or bins to a file",
     "score": "score the effects of variants, or of every change of a region",
+    "attribute": "say which bases of a region an answer hangs on",
     "tracks": "write how well each base is predicted, as bigWig",
     "generate": "generate new sequence from a trained model",
     "export": "write a model as a folder of transformers, mamba_ssm or Caduceus",
@@ -26,10 +29,10 @@ INFO = {"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"}
 
 
 def main() -> None:
-    """The console script `dnamamba`: run the command that the first argument names."""
+    """Run the command that the first argument names: the console script `dnamamba`."""
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("--help", "-h"):
-        print(_page())
+        show(_page())
         return
     if name not in COMMANDS:
         close = get_close_matches(name, COMMANDS, n=1)
@@ -47,7 +50,7 @@ def main() -> None:
 
 
 def overrides_first(arguments: list[str]) -> list[str]:
-    """The arguments with overrides before flags: Hydra's parser refuses overrides on both sides of a flag."""
+    """Sort overrides before flags: Hydra's parser refuses overrides on both sides of a flag."""
     overrides: list[str] = []
     flags: list[str] = []
     left = iter(arguments)

@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from dnamamba.commands.settings import (
+    as_typed_notes,
     callbacks_of,
     check_groups,
     data_config,
@@ -38,11 +39,14 @@ def finetune(cfg: DictConfig, folder: Path) -> dict[str, Any]:
 
 
 def finetune_and_judge(cfg: DictConfig, folder: Path) -> tuple[dict[str, Any], Headline | None]:
-    """`finetune`, and the number to choose among runs by: `task.monitor` on validation, or for the loss the
-    head's own metric."""
+    """Run `finetune`, and return its results and the number to choose runs by.
+
+    That is `task.monitor` on validation, or for the loss the head's own metric.
+    """
     if cfg.mode != "train":
         raise UserError(f"mode must be train, predict or plan, not {cfg.mode!r}")
     run = settings_of(cfg, folder).build()
+    run.notes = as_typed_notes(cfg)
     result = run.execute()
     if result is None:
         return {}, None
@@ -56,7 +60,7 @@ def finetune_and_judge(cfg: DictConfig, folder: Path) -> tuple[dict[str, Any], H
 
 
 def settings_of(cfg: DictConfig, folder: Path) -> Finetuning:
-    """The typed settings of a configuration.
+    """Return the typed settings of a configuration.
 
     Raises:
         UserError: a key is unknown or a value can't be used; the message names the key.
@@ -69,8 +73,8 @@ def settings_of(cfg: DictConfig, folder: Path) -> Finetuning:
         model_of(cfg, data),
         typed(cfg.decoder, Pooling, "decoder"),
         typed(cfg.task, TaskConfig, "task"),
-        typed(cfg.train, FinetuneTrainConfig, "train"),
-        typed(cfg.trainer, TrainerConfig, "trainer"),
+        train=typed(cfg.train, FinetuneTrainConfig, "train"),
+        trainer=typed(cfg.trainer, TrainerConfig, "trainer"),
         ckpt_path=cfg.ckpt_path,
         loggers=loggers_of(cfg.logger, folder),
         callbacks=callbacks_of(cfg.get("callbacks")),
@@ -79,7 +83,7 @@ def settings_of(cfg: DictConfig, folder: Path) -> Finetuning:
 
 
 def model_of(cfg: DictConfig, data: DataConfig) -> str | ModelConfig | None:
-    """Where the pretrained model lies; None for the package's; or the shape to draw weights for.
+    """Return the pretrained model's path; None for the package's; or the shape to draw weights for.
 
     Raises:
         UserError: something else.

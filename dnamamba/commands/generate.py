@@ -56,7 +56,7 @@ def generate_to_fasta(config: GenerateConfig) -> None:
     out = output_path(config.out, (".fa", ".fasta"), config.overwrite)
     sampling = Sampling(config.temperature, config.top_k, config.top_p)
     load_plugins(config.plugins or [])
-    model = load_on(config.model or YEAST_MODEL, config.device)
+    model = load_on(YEAST_MODEL if config.model is None else config.model, config.device)
     alphabet = get_alphabet(model.config.alphabet)
     prompts = _prompts(config, alphabet)
     began = time.perf_counter()
@@ -96,7 +96,7 @@ def generate_to_fasta(config: GenerateConfig) -> None:
 
 
 def _prompts(config: GenerateConfig, alphabet: Alphabet) -> dict[str, Ids]:
-    """Ids by what a header of the output calls the prompt."""
+    """Return the prompts' ids, by their names in the output's headers."""
     if (config.prompt is None) == (config.fasta is None):
         raise UserError("give either prompt=LETTERS or fasta=FILE, whose records are the prompts")
     if config.prompt is not None:

@@ -19,7 +19,7 @@ def report(message: str) -> None:
 
 
 def one_line(error: Exception) -> str:
-    """Hydra spreads a mistake over several lines and an exception's causes; keep what the user can act on."""
+    """Join Hydra's message, spread over lines and causes, to the one line that the user can act on."""
     text = str(error)
     if isinstance(error, OverrideParseException):
         key, sign, value = error.override.partition("=")
@@ -37,7 +37,7 @@ def one_line(error: Exception) -> str:
 
 
 def _did_you_mean(error: Exception) -> str:
-    """The key that an override may have meant, of the configuration as it was composed until then."""
+    """Return the key that an override may have meant, of the configuration as it was composed until then."""
     unknown = re.match(r"Could not override '([^']+)'", str(error))
     group = getattr(error.__cause__, "parent_node", None)
     if unknown is None or group is None:
@@ -56,12 +56,12 @@ def _did_you_mean(error: Exception) -> str:
 
 
 def _initials(name: str, keys: Iterable[str]) -> list[str]:
-    """Keys that `name` abbreviates by first letters, such as lr of learning_rate."""
+    """Return keys that `name` abbreviates by first letters, such as lr of learning_rate."""
     return [key for key in keys if "".join(word[0] for word in key.split("_") if word) == name]
 
 
 def _keys(group: Any, before: str = "") -> Iterator[str]:
-    """Every key of a configuration, with those of its groups."""
+    """Yield every key of a configuration, with those of its groups."""
     if isinstance(group, dict):
         for key, value in group.items():
             yield f"{before}{key}"
@@ -69,5 +69,5 @@ def _keys(group: Any, before: str = "") -> Iterator[str]:
 
 
 def _experiments() -> str:
-    """The experiments of the package; Hydra itself lists those of one folder."""
+    """Return the experiments of the package; Hydra itself lists those of one folder."""
     return f"; there are {', '.join(experiment_names())}"

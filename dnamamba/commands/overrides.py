@@ -22,19 +22,24 @@ MAPS_OF_PATHS = {f"data.{key}" for key in ("classes", "species", "homology", "va
 MAPS = {"task.class_weights", *(MAPS_OF_PATHS - {"data.species"})}
 NAMES = {"region", *LISTS, *MAPS}
 """Keys whose values, or whose own keys, are names: a number there is a name that YAML has rewritten."""
-COLUMNS = {f"data.columns.{key}" for key in ("id", "sequence", "label", "split", "group")}
+COLUMNS = {
+    f"{where}.{key}"
+    for where in ("columns", "data.columns")
+    for key in ("id", "sequence", "label", "split", "group")
+}
 ATTRIBUTES = {
     f"{where}.{key}" for where in ("regions", "data.regions") for key in ("feature", "name", "label")
 }
 TEXTS |= COLUMNS | ATTRIBUTES
 NAMES |= COLUMNS | ATTRIBUTES
 
+_NULL = "_null_"  # stands for a map's key null
 _OPEN, _CLOSE = "([{", ")]}"
 _CALL = re.compile(r"(?:choice|range|interval|glob|sort|shuffle|tag|str|extend_list)\(.*\)$", re.DOTALL)
 
 
 def as_typed(arguments: Sequence[str], *, model_is_a_path: bool) -> list[str]:
-    """The arguments with names and paths quoted, and a single name for a list put into one.
+    """Return the arguments with names and paths quoted, and a single name for a list put into one.
 
     Args:
         arguments: of the command line, flags included.
@@ -62,8 +67,8 @@ def _quoted_override(argument: str, sweep: bool, model_is_a_path: bool) -> str:
             return argument
         parts = split(value) if sweep else [value]
         return "model=" + ",".join(f"{{{MODEL_PATH}: {quoted(part)}}}" for part in parts)
-    if name in MAPS_OF_PATHS and value.strip().startswith("{"):
-        return f"{key}={_quoted_map(value)}"
+    if name in MAPS | MAPS_OF_PATHS and value.strip().startswith("{"):
+        return f"{key}={_quoted_map(value, paths=name in MAPS_OF_PATHS, names=name in MAPS)}"
     if name in TEXTS or (name.rpartition(".")[0] in MAPS_OF_PATHS and not value.strip().startswith("[")):
         parts = split(value) if sweep else [value]
         return f"{key}=" + ",".join(map(quoted, parts))
@@ -77,13 +82,13 @@ def _quoted_override(argument: str, sweep: bool, model_is_a_path: bool) -> str:
 
 
 def empty(key: str) -> str:
-    """What is said of a key whose value is empty, as of a shell's variable that is not set."""
+    """Describe a key without a value, as from a shell's variable that is not set."""
     what = "a path" if key in PATHS | {"model"} else "a value"
     return f"{key}: is empty; give {what} or leave the key out"
 
 
 def split(text: str) -> list[str]:
-    """The text cut at its commas, but not at those within quotes, brackets or `${}`."""
+    """Return the text cut at its commas, but not at those within quotes, brackets or `${}`."""
     parts, depth, quote, before = [""], 0, "", ""
     for letter in text:
         if quote:
@@ -103,13 +108,14 @@ def split(text: str) -> list[str]:
 
 
 def map_keys(text: str) -> list[str]:
-    """The keys of `{0: a.fa, 1: b.fa}` as they are written."""
+    """Return the keys of `{0: a.fa, 1: b.fa}` as they are written."""
     inside = text.strip().removeprefix("{").removesuffix("}")
-    return [part.partition(":")[0].strip() for part in split(inside) if part.strip()]
+    keys = [part.partition(":")[0].strip() for part in split(inside) if part.strip()]
+    return ["null" if key == _NULL else key for key in keys]
 
 
 def quoted(text: str) -> str:
-    """The text in quotes that Hydra takes off again; null, a quoted text and Hydra's functions stay."""
+    """Quote a text for Hydra, which takes quotes off again; null, quoted text and functions stay."""
     text = text.strip()
     if _is_ours(text):
         return text
@@ -119,7 +125,7 @@ def quoted(text: str) -> str:
 
 
 def _is_ours(text: str) -> bool:
-    """What must reach Hydra as it is."""
+    """Return whether an argument must reach Hydra unchanged."""
     text = text.strip()
     return text.lower() == "null" or _unquoted(text) != text or _CALL.match(text) is not None
 
@@ -128,16 +134,21 @@ def _quoted_list(text: str) -> str:
     text = text.strip()
     if not (text.startswith("[") and text.endswith("]")):
         return text if _is_ours(text) or text.startswith("${") else f"[{quoted(text)}]"
-    return "[" + ",".join(quoted(part) for part in split(text[1:-1]) if part.strip()) + "]"
+    parts = [part.strip() for part in split(text[1:-1]) if part.strip()]
+    # Nothing can't be in a list: there, null is a name.
+    return "[" + ",".join(f"'{part}'" if part.lower() == "null" else quoted(part) for part in parts) + "]"
 
 
-def _quoted_map(text: str) -> str:
-    """`{a: one.fa, b: [two.fa, three.fa]}` with its paths in quotes."""
+def _quoted_map(text: str, *, paths: bool, names: bool) -> str:
+    """`{a: one.fa, b: [two.fa, three.fa]}` with its paths in quotes; a name null under another, since Hydra
+    would take it for nothing."""
     entries = []
     for part in filter(str.strip, split(text.strip().removeprefix("{").removesuffix("}"))):
         name, _, value = part.partition(":")
-        as_list = value.strip().startswith("[")
-        entries.append(f"{name.strip()}: {_quoted_list(value) if as_list else quoted(value)}")
+        if paths:
+            value = _quoted_list(value) if value.strip().startswith("[") else quoted(value)
+        name = _NULL if names and name.strip() == "null" else name.strip()
+        entries.append(f"{name}: {value.strip()}")
     return "{" + ", ".join(entries) + "}"
 
 

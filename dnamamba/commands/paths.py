@@ -54,7 +54,7 @@ def check_paths(cfg: DictConfig, *keys: str) -> None:
 
 
 def _paths(cfg: DictConfig, key: str) -> Iterator[tuple[str, str]]:
-    """The paths that a key holds, in a map or in lists of them too, each with its own name."""
+    """Yield the paths that a key holds, in a map or in lists of them too, each with its own name."""
     value = None if absent(cfg, key) else OmegaConf.select(cfg, key)
     if isinstance(value, DictConfig):
         for inner in map(str, value):
@@ -65,7 +65,7 @@ def _paths(cfg: DictConfig, key: str) -> Iterator[tuple[str, str]]:
 
 
 def _near(value: str) -> str:
-    """What the name may have been meant for."""
+    """Suggest a name that may have been meant."""
     if value.startswith("~") and os.path.exists(value):
         return f"; ~ is the home folder: for the folder of that name write './{value}', in quotes"
     path = Path(os.path.expanduser(value))

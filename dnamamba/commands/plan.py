@@ -12,7 +12,8 @@ from dnamamba.config import typed
 from dnamamba.errors import UserError
 from dnamamba.hub import is_name
 from dnamamba.models import ModelConfig
-from dnamamba.planning.plan import Plan, plan_run, show_plan
+from dnamamba.planning.plan import Plan, plan_run
+from dnamamba.planning.show import show_plan
 from dnamamba.terminal import Console
 from dnamamba.training.config import FinetuneTrainConfig, TrainConfig
 from dnamamba.training.finetuning import pretrained_model
@@ -29,7 +30,7 @@ class PlanConfig:
 
 
 def plan_pretraining(cfg: DictConfig) -> Plan:
-    """The plan of a pretraining run, with no more of its genome than an index or an interval file.
+    """Plan a pretraining run, reading no more of its genome than an index or an interval file.
 
     Args:
         cfg: conf/plan.yaml, composed. An interval file that is not there yet is planned without.
@@ -50,6 +51,7 @@ def plan_pretraining(cfg: DictConfig) -> Plan:
         typed(cfg.train, TrainConfig, "train"),
         processes_of(cfg.trainer),
         context_size=int(cfg.trainer.get("context_size", 1)),
+        shared_weights=cfg.trainer.get("strategy") == "fsdp",
         device=options.device,
         on_cpu=cfg.trainer.accelerator == "cpu",
         training_segments=options.training_segments,
@@ -72,7 +74,7 @@ def print_plan(cfg: DictConfig) -> None:
 
 
 def plan_finetuning(cfg: DictConfig) -> Plan:
-    """The plan of a fine-tuning run; of the data only the settings are read, of the model its shape.
+    """Plan a fine-tuning run, reading only the settings of the data and the shape of the model.
 
     Args:
         cfg: conf/finetune.yaml, composed.
@@ -96,7 +98,7 @@ def plan_finetuning(cfg: DictConfig) -> Plan:
 
 
 def absent_model(cfg: DictConfig) -> bool:
-    """Whether the model of a fine-tuning is not there yet, such as one that is to be pretrained first."""
+    """Return whether a fine-tuning's model is missing, such as one to be pretrained first."""
     path = cfg.model
     if not isinstance(path, str) or path == finetune.SCRATCH or is_name(path):
         return False
@@ -122,7 +124,7 @@ def print_finetuning_plan(cfg: DictConfig) -> None:
 
 
 def processes_of(trainer: DictConfig) -> int:
-    """GPUs of a run, together on all machines.
+    """Count the GPUs of a run on all machines together.
 
     Raises:
         UserError: the `trainer` group leaves their number to be found out.

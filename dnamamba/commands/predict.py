@@ -183,7 +183,7 @@ def _inputs(config: PredictConfig, answers: Answers) -> tuple[Inputs, Sequence[s
     alphabet = answers.reader.alphabet
     if config.table is not None:
         columns = {ours: theirs for ours, theirs in config.columns.items() if theirs is not None}
-        inputs = table_inputs(config.table, columns, alphabet)
+        inputs = table_inputs(config.table, columns, alphabet, answers.head)
         named = inputs.labels is not None and any(inputs.labels)
     else:
         assert config.fasta is not None

@@ -34,7 +34,7 @@ _OF_SEQUENCES = ("bed", "table", "labels", "vcf", "window", "stride", "strand", 
 def predict_positions(
     config: PredictConfig, model: PositionModel, out: Path, piece: int | None, console: Console
 ) -> Path:
-    """Answer at every base or bin of every record of a FASTA file, and write what `out` names.
+    """Predict at every base or bin of every record of a FASTA file, and write what `out` names.
 
     Args:
         config: of the command.

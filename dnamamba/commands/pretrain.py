@@ -6,6 +6,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from dnamamba.commands.settings import (
+    as_typed_notes,
     callbacks_of,
     check_groups,
     data_config,
@@ -32,8 +33,9 @@ def pretrain(cfg: DictConfig, folder: Path) -> dict[str, Any]:
 
 
 def pretrain_and_judge(cfg: DictConfig, folder: Path) -> tuple[dict[str, Any], Headline | None]:
-    """`pretrain`, and the number to choose among runs by: of the validation, None without one."""
+    """Run `pretrain`, and return the number to choose runs by: of the validation, None without one."""
     run = settings_of(cfg, folder).build()
+    run.notes = as_typed_notes(cfg)
     result = run.execute()
     if result is None:
         return {}, None
@@ -44,7 +46,7 @@ def pretrain_and_judge(cfg: DictConfig, folder: Path) -> tuple[dict[str, Any], H
 
 
 def settings_of(cfg: DictConfig, folder: Path) -> Pretraining:
-    """The typed settings of a configuration.
+    """Return the typed settings of a configuration.
 
     Raises:
         UserError: a key is unknown or a value can't be used; the message names the key.

@@ -1,5 +1,6 @@
 """A group of a configuration as its dataclass, or one line on what is wrong with it."""
 
+from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar, cast
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -48,7 +49,8 @@ def typed(group: DictConfig, schema: type[T], name: str) -> T:
     except ConfigKeyError as error:
         where = ".".join(part for part in (name, error.full_key) if part)
         inside = where.rpartition(".")[0]
-        known = ", ".join(getattr(error.object_type, "__dataclass_fields__", ()))
+        found: Any = error.object_type
+        known = ", ".join(field.name for field in fields(found)) if is_dataclass(found) else ""
         advice = f"{inside} has {known}" if inside else f"there are {known}"
         advice = INSTEAD.get(where) or (advice if known else "leave it out")
         raise UserError(f"{where}: no such setting; {advice}") from error
@@ -74,7 +76,7 @@ def _check_names(values: DictConfig, key: str, name: str) -> None:
         values[key] = value = OmegaConf.create([value])
     found = list(value) if isinstance(value, DictConfig | ListConfig) else [value]
     for each in found:
-        if isinstance(each, bool | int | float):
+        if isinstance(each, bool | int | float) or (each is None and isinstance(value, ListConfig)):
             raise UserError(
                 f"{name}: names are text, and YAML has made {each!r} of one (got {type(each).__name__}); "
                 f'write names that look like numbers or yes and no in quotes, as in "{each}"'

@@ -70,8 +70,10 @@ def score(config: ScoreConfig) -> None:
     check_format(out)
     windows = Windows(config.window, tuple(config.shifts), config.strand)
     load_plugins(config.plugins or [])
-    model = load_any_on(config.model or YEAST_MODEL, config.device)
-    genome = Genome(config.fasta or YEAST_FASTA, get_alphabet(model.config.alphabet))
+    model = load_any_on(YEAST_MODEL if config.model is None else config.model, config.device)
+    genome = Genome(
+        YEAST_FASTA if config.fasta is None else config.fasta, get_alphabet(model.config.alphabet)
+    )
     genome.close(config.circular, "circular")
     with precision_of(model, config.precision):
         if config.vcf is not None:
@@ -99,7 +101,7 @@ def _score_vcf(
             f"dnamamba: REF is not the FASTA's in {hidden:,} of {checked.rows:,} rows", soft_wrap=True
         )
     began = time.perf_counter()
-    with _bar(console, "scoring", checked.rows, "rows") as advance, replacing(out) as beside:
+    with bar(console, "scoring", checked.rows, "rows") as advance, replacing(out) as beside:
         score_vcf(model, vcf, records, windows, config.bases_per_batch, beside, advance, config.label)
     seconds = time.perf_counter() - began
     reasons = "".join(f", {count:,} {reason}" for reason, count in sorted(checked.unscored.items()))
@@ -117,7 +119,7 @@ def _saturate(config: ScoreConfig, model: Model, genome: Genome, windows: Window
     for line in synonyms.said():
         Console(stderr=True).print(f"dnamamba: {line}", soft_wrap=True)
     picture = output_path(str(out.with_suffix(".png")), (".png",), config.overwrite)
-    with _bar(console, "mutating", region.length, "bases") as advance:
+    with bar(console, "mutating", region.length, "bases") as advance:
         result = saturate(model, genome, region, windows, config.bases_per_batch, advance, config.label)
     count = 3 * int(np.isfinite(result.llr[:, 0]).sum())
     said = quantity(model, config.label).column
@@ -134,7 +136,7 @@ def _saturate(config: ScoreConfig, model: Model, genome: Genome, windows: Window
 
 
 @contextmanager
-def _bar(console: Console, what: str, total: int, unit: str) -> Iterator[Reached]:
+def bar(console: Console, what: str, total: int, unit: str) -> Iterator[Reached]:
     """A progress bar on a terminal, and a function to move it on."""
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:

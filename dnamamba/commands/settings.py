@@ -35,6 +35,11 @@ MOVED = {
 def check_groups(cfg: DictConfig, groups: Sequence[str], others: Sequence[str]) -> None:
     """Check that a configuration has groups where groups belong, and nothing unknown; import its plugins.
 
+    Args:
+        cfg: the configuration.
+        groups: names that must be groups of settings.
+        others: other names that are allowed.
+
     Raises:
         UserError: naming the key.
     """
@@ -50,8 +55,20 @@ def check_groups(cfg: DictConfig, groups: Sequence[str], others: Sequence[str]) 
     load_plugins(list(cfg.get("plugins") or []))
 
 
+def as_typed_notes(cfg: DictConfig) -> dict[str, str]:
+    """What Hydra keeps of a command line, by the path in the run's folder; nothing outside a command.
+
+    Hydra itself would write it before the run knows that the folder is another's.
+    """
+    if not HydraConfig.initialized():
+        return {}
+    hydra: Any = HydraConfig.instance().cfg
+    texts = {"config": cfg, "hydra": hydra, "overrides": hydra.hydra.overrides.task}
+    return {f".hydra/{name}.yaml": OmegaConf.to_yaml(value) for name, value in texts.items()}
+
+
 def data_config(group: DictConfig) -> DataConfig:
-    """The settings of the data set that `data._target_` names; without one, of a genome's windows.
+    """Return the settings of the data set that `data._target_` names; without one, of a genome's windows.
 
     Raises:
         UserError: there is no such class, or a setting is wrong.
@@ -70,7 +87,7 @@ def data_config(group: DictConfig) -> DataConfig:
 
 
 def model_config(group: DictConfig, alphabet: str | None) -> ModelConfig:
-    """The family and shape of a `model` group; a vocabulary left open is the alphabet's.
+    """Return the family and shape of a `model` group; a vocabulary left open is the alphabet's.
 
     Raises:
         UserError: there is no such family, or a number is out of range.
@@ -93,7 +110,7 @@ def print_published() -> None:
 
 
 def loggers_of(group: DictConfig | None, folder: Path) -> list[Any]:
-    """Lightning's loggers besides metrics.csv: the `logger` group, each by a name.
+    """Return Lightning's loggers besides metrics.csv: the `logger` group, each by a name.
 
     Raises:
         UserError: one can't be built, for example since its package is not installed.
@@ -110,7 +127,7 @@ def loggers_of(group: DictConfig | None, folder: Path) -> list[Any]:
 
 
 def callbacks_of(group: DictConfig | None) -> list[Any]:
-    """Lightning's callbacks of the user's own: the `callbacks` group, each by a name.
+    """Return Lightning's callbacks of the user's own: the `callbacks` group, each by a name.
 
     Raises:
         UserError: one can't be built.

@@ -99,7 +99,7 @@ def report() -> None:
 
 
 def finished(folder: Path) -> list[Job]:
-    """The jobs of a sweep that have a headline, from best to worst; what is not a number last."""
+    """Return the jobs of a sweep that have a headline, from best to worst; what is not a number last."""
     jobs = []
     for path in sorted(folder.rglob(FILE)):
         headline = Headline(**json.loads(path.read_text(encoding="utf-8")))
@@ -116,7 +116,7 @@ def finished(folder: Path) -> list[Job]:
 
 
 def varied(jobs: Sequence[Job], swept: Sequence[str] = ()) -> list[str]:
-    """The settings that were swept, and others in which jobs differ."""
+    """Return the settings that were swept, and others in which jobs differ."""
     values: dict[str, set[str]] = {}
     for job in jobs:
         for key, value in settings(job).items():
@@ -125,19 +125,25 @@ def varied(jobs: Sequence[Job], swept: Sequence[str] = ()) -> list[str]:
 
 
 def settings(job: Job) -> dict[str, str]:
-    """The overrides of a job by key."""
+    """Return the overrides of a job by key."""
     pairs = (override.lstrip("+").partition("=") for override in job.overrides)
     return {key: _bare(value) for key, _, value in pairs}
 
 
 def _bare(value: str) -> str:
-    """A value without what `commands.overrides` put around it."""
+    """Strip what `commands.overrides` put around a value."""
     value = value.removeprefix("{_path_: ").removesuffix("}") if value.startswith("{_path_: ") else value
     return value[1:-1] if len(value) > 1 and value[0] == value[-1] == "'" else value
 
 
 def write(path: Path, jobs: Sequence[Job], names: Sequence[str]) -> None:
-    """The table as TSV: rank, job, the varied settings, the number, the folder."""
+    """Write the table as TSV: rank, job, the varied settings, the number, the folder.
+
+    Args:
+        path: the TSV.
+        jobs: best first.
+        names: of the varied settings.
+    """
     with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = TsvWriter(file)
         writer.writerow(["rank", "job", *names, jobs[0].headline.name, "folder"])
@@ -147,7 +153,13 @@ def write(path: Path, jobs: Sequence[Job], names: Sequence[str]) -> None:
 
 
 def show(folder: Path, jobs: Sequence[Job], names: Sequence[str]) -> None:
-    """Print the table."""
+    """Print the table.
+
+    Args:
+        folder: of the sweep.
+        jobs: best first.
+        names: of the varied settings.
+    """
     first = jobs[0].headline
     table = Table()
     for column in ("job", *names, first.name):

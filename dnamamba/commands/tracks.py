@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from dnamamba.inference.inputs import in_order, read_inputs
 from dnamamba.inference.output import named, output_path
 from dnamamba.inference.progress import bases_read
 from dnamamba.inference.streaming import Reader
+from dnamamba.inference.together import Together, together
 from dnamamba.inference.tracks import QUANTITIES, read_track
 from dnamamba.models import PositionModel, SequenceModel
 from dnamamba.optional import need
@@ -47,26 +48,39 @@ class TracksConfig:
     window: int | None = None
     stride: int | None = None
     label: str | None = None
+    context_size: int = 1
 
 
 def tracks_to_bigwig(config: TracksConfig) -> None:
     """Write the tracks that `config` asks for, each file whole or not at all.
 
+    Of several processes (`context_size`) each reads a part of every sequence, and the first one writes.
+
     Raises:
         UserError: the model, the FASTA or BED file, a value or the output can't be used, or the disk is full.
         Interrupted: by the user.
     """
-    console = Console()
-    outputs = _outputs(config)
+    with together(config.context_size, config.device) as group:
+        _write_tracks(config, group)
+
+
+def _write_tracks(config: TracksConfig, group: Together) -> None:
+    console, errors = (Console(quiet=not group.first, stderr=stderr) for stderr in (False, True))
+    outputs = group.by_first(lambda: _outputs(config))
     need("pyBigWig", "tracks", config.out)
     load_plugins(config.plugins or [])
-    model = load_any_on(config.model, config.device)
+    model = load_any_on(config.model, group.device)
     if isinstance(model, PositionModel):
         raise UserError(
             f"model: {config.model} answers at every base (got a model of data=annotation); use dnamamba "
             "predict out=FILE.bw"
         )
     if isinstance(model, SequenceModel):
+        if group.ranks is not None:
+            raise UserError(
+                f"context_size: {config.model} is fine-tuned, and answers window by window, each on one "
+                f"process (got {config.context_size}); set 1"
+            )
         predict_to_file(_of_answers(config))
         return
     for key in ("window", "stride", "label"):
@@ -75,11 +89,12 @@ def tracks_to_bigwig(config: TracksConfig) -> None:
                 f"{key}: {config.model} is pretrained, and answers no question window by window (got "
                 f"{getattr(config, key)}); leave it out"
             )
-    reader = Reader(model, precision=config.precision)
+    group.need(model.backbone)
+    reader = Reader(model, precision=config.precision, ranks=group.ranks)
     source = config.fasta if config.bed is None else (config.fasta, config.bed)
     inputs = read_inputs(source, reader.alphabet, config.regions)
     for note in inputs.notes:
-        Console(stderr=True).print(f"dnamamba: {note}", soft_wrap=True)
+        errors.print(f"dnamamba: {note}", soft_wrap=True)
     inputs.need_linear("a bigWig")
     regions = in_order(inputs)
     lengths = {region.record: inputs.length(region.record) for region in regions}
@@ -87,14 +102,15 @@ def tracks_to_bigwig(config: TracksConfig) -> None:
     inputs.load(lengths)
     began = time.perf_counter()
     try:
+        written = list(outputs.values()) if group.first else []
         with (
-            replacing_together(list(outputs.values())) as besides,
+            replacing_together(written) if written else nullcontext(written) as besides,
             ExitStack() as files,
             bases_read(console, "reading", total) as advance,
         ):
             writers = {
                 quantity: files.enter_context(bigwig(beside, lengths, path))
-                for beside, (quantity, path) in zip(besides, outputs.items(), strict=True)
+                for beside, (quantity, path) in zip(besides, outputs.items(), strict=group.first)
             }
             for region in regions:
                 folder = Path(os.path.expanduser(config.out)).parent
@@ -114,7 +130,7 @@ def tracks_to_bigwig(config: TracksConfig) -> None:
 
 
 def _of_answers(config: TracksConfig) -> PredictConfig:
-    """The same of a fine-tuned model: its answer to windows along the genome, or to each region.
+    """Return the settings of `predict` for a fine-tuned model's track, of windows or regions.
 
     Raises:
         UserError: a setting of a pretrained model's track, or no windows.
@@ -148,7 +164,7 @@ def _of_answers(config: TracksConfig) -> PredictConfig:
 
 
 def _outputs(config: TracksConfig) -> dict[str, Path]:
-    """A file by quantity; with both, its name goes before the suffix."""
+    """Return an output file per quantity; with both, the quantity's name goes before the suffix."""
     quantity = config.quantity or QUANTITIES[0]
     if quantity in QUANTITIES:
         return {quantity: output_path(config.out, SUFFIXES, config.overwrite)}

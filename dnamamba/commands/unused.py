@@ -25,7 +25,7 @@ _RATES = ("learning_rate", "final_learning_rate", "warmup_fraction", "weight_dec
 _OF_FILES = ("data.valid_species", "data.test_species")
 _TRAINED_WITH = (
     *("alphabet", "classes", "columns.group", "columns.split", "crop", "duplicates", "folder"),
-    *("label_names", "max_length", "num_workers", "padding", "reverse_complement", "task", "test"),
+    *("label_names", "max_length", "num_workers", "padding", "reverse_complement", "targets", "task", "test"),
     *("test_fraction", "valid", "valid_examples", "valid_fraction"),
 )
 RULES = (

@@ -48,7 +48,7 @@ def mamba_inner_fn(
         B_proj_bias, C_proj_bias: [N], added to the B and C that x_proj makes.
         delta_softplus: whether the step is softplus(delta + delta_bias).
         checkpoint_lvl: without effect: our kernels decide what they keep.
-        b_rms_weight, c_rms_weight, dt_rms_weight: [N], [N], [E], of an RMSNorm of B, C and delta.
+        b_rms_weight, c_rms_weight, dt_rms_weight: [N], [N], [E], weights of RMSNorms over B, C and delta.
         b_c_dt_rms_eps: of these norms.
 
     Returns:

@@ -40,13 +40,13 @@ class Feature(NamedTuple):
 
 
 def is_annotation(path: str | Path) -> bool:
-    """Whether the name says GFF3 or GTF, compressed or not."""
+    """Return whether the name says GFF3 or GTF, compressed or not."""
     name = str(path).lower().removesuffix(".gz").removesuffix(".bgz")
     return name.endswith(SUFFIXES)
 
 
 def features(path: str | Path, kind: str | None) -> Iterator[Feature]:
-    """The rows of one kind, in the file's order; the sequences after `##FASTA` are not read.
+    """Yield the rows of one kind, in the file's order; the sequences after `##FASTA` are not read.
 
     Args:
         path: plain, gzip or BGZF.
@@ -64,7 +64,7 @@ def features(path: str | Path, kind: str | None) -> Iterator[Feature]:
 
 
 def features_of_kinds(path: str | Path, wanted: Container[str], kinds: Counter[str]) -> Iterator[Feature]:
-    """The rows of some kinds, in the file's order.
+    """Yield the rows of some kinds, in the file's order.
 
     Args:
         path: as of `features`.
@@ -91,7 +91,7 @@ def features_of_kinds(path: str | Path, wanted: Container[str], kinds: Counter[s
 
 
 def counted(kinds: Counter[str]) -> str:
-    """Kinds of rows and how many there are of each, the most frequent 12."""
+    """Count the rows of each kind, the most frequent 12."""
     return ", ".join(f"{name} ({count:,})" for name, count in kinds.most_common(12)) or "no rows"
 
 
@@ -107,7 +107,7 @@ def _feature(fields: list[str], number: int, where: str) -> Feature:
 
 
 def _attributes(text: str, where: str) -> dict[str, str]:
-    """Of `ID=gene1;Name=x` (GFF3) or `gene_id "gene1"; gene_name "x";` (GTF)."""
+    """Parse `ID=gene1;Name=x` (GFF3) or `gene_id "gene1"; gene_name "x";` (GTF)."""
     text = text.strip()
     found: dict[str, str] = {}
     if text in ("", "."):

@@ -31,7 +31,7 @@ class Layout(NamedTuple):
     Attributes:
         labels: names, `none` first; with a strand at the end (`CDS1+`) where strands are told apart.
         complement: of each class the one of the same base read on the other strand.
-        first: of each kind of feature and strand (`+`, `-`) the first of its classes.
+        first: the first class of each feature and strand (`+`, `-`).
     """
 
     labels: tuple[str, ...]
@@ -40,7 +40,7 @@ class Layout(NamedTuple):
 
 
 def layout(kinds: Sequence[str], *, stranded: bool) -> Layout:
-    """The classes of kinds of features, in order of priority.
+    """Return the classes that features give, in order of priority.
 
     Args:
         kinds: as a user names them; `CDS_by_frame` is three classes, one for each position in a codon.
@@ -73,7 +73,7 @@ def layout(kinds: Sequence[str], *, stranded: bool) -> Layout:
 
 
 def group_of(label: str) -> tuple[str, str]:
-    """The feature and strand that a class is part of: `CDS2-` is (`CDS`, `-`), `exon` is (`exon`, `.`)."""
+    """Return the feature and strand of a class: `CDS2-` is (`CDS`, `-`), `exon` is (`exon`, `.`)."""
     name, strand = (label[:-1], label[-1]) if label[-1] in "+-" else (label, ".")
     return ("CDS" if name in CODON else name), strand
 
@@ -103,11 +103,11 @@ def base_classes(
     unstranded: str = "error",
     unknown: str = "error",
 ) -> BaseClasses:
-    """The class of every base, from a GFF3, GTF or BED file.
+    """Return the class of every base, from a GFF3, GTF or BED file.
 
     Args:
         path: plain, gzip or BGZF.
-        lengths: bases of each record of the FASTA.
+        lengths: bases of each record in the FASTA.
         fasta: its name, for messages.
         kinds: the classes, the first of which wins; None: of a column all that are found, sorted.
         column: of a BED, the number of the column that has the class, from 4 on; None: it has genes.
@@ -140,7 +140,7 @@ def base_classes(
 
 
 def left_out(values: NDArray[np.uint8], ids: Ids, known: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """The classes with `IGNORED` where the base is not known.
+    """Return the classes with `IGNORED` where the base is not known.
 
     Args:
         values: uint8 [L].
@@ -173,7 +173,7 @@ def _placed(
     unstranded: str,
     unknown: str,
 ) -> tuple[dict[str, list[Part]], list[str]]:
-    """The parts by record of the FASTA, and what to say of them."""
+    """Return the parts by record of the FASTA, and what to say of them."""
     synonyms = Synonyms(lengths)
     placed: dict[str, list[Part]] = {}
     lost, without = 0, 0
@@ -208,7 +208,7 @@ def _placed(
 
 
 def _paint(parts: Iterable[Part], length: int, kinds: Sequence[str], found: Layout) -> NDArray[np.uint8]:
-    """The classes of a record, uint8 [length]."""
+    """Return the classes of a record, uint8 [length]."""
     values = np.zeros(length, dtype=np.uint8)
     by_kind: dict[str, list[Part]] = {}
     for part in parts:

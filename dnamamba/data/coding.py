@@ -1,4 +1,4 @@
-"""A question that comes with the package: is this window of yeast coding, or between genes?"""
+"""The package's example task: is this window of yeast coding, or between genes?"""
 
 from __future__ import annotations
 

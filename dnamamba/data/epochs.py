@@ -1,4 +1,4 @@
-"""Training windows by epochs: fixed samples, each read once an epoch, in an order redrawn every epoch.
+"""Training windows by epochs: fixed samples, each read once per epoch, in an order redrawn every epoch.
 
 The samples are those of the Mamba paper (Gu and Dao 2023, appendix E.3.1). An interval at least as long as a
 sample is cut into sub-segments that do not overlap; a shorter one gives two samples, one that begins with it

@@ -21,6 +21,7 @@ from dnamamba.data.region_labels import Labels
 from dnamamba.data.regions import RegionsConfig, read_regions
 from dnamamba.data.stateless import Int64s
 from dnamamba.data.tables import read_table
+from dnamamba.data.target_cells import joined_cells
 from dnamamba.errors import UserError
 
 
@@ -217,7 +218,11 @@ def labels_of_regions(path: str | Path, columns: Mapping[str, str], into: Collec
 
 
 def from_label_table(
-    fasta: str | Path, labels: str | Path, columns: Mapping[str, str], into: Collector
+    fasta: str | Path,
+    labels: str | Path,
+    columns: Mapping[str, str],
+    into: Collector,
+    targets: Mapping[str, str] | None = None,
 ) -> None:
     """Add a FASTA file's sequences, labelled by a table of id, label and perhaps split and group.
 
@@ -226,12 +231,13 @@ def from_label_table(
         labels: the table's path.
         columns: the table's names of our columns.
         into: takes the sequences.
+        targets: kinds of several columns that are labels together, in the place of `label`.
 
     Raises:
         UserError: an id is there twice, a label has no sequence or a sequence no label.
     """
     with _keys_of_data():
-        table = read_table(labels, ("id", "label"), ("split", "group"), columns)
+        table = read_table(labels, ("id", *(targets or ("label",))), ("split", "group"), columns)
     into.notes += table.notes
     genome = letters_of(fasta)
     row_of: dict[str, int] = {}
@@ -259,29 +265,36 @@ def from_label_table(
             genome.fetch(name),
             name,
             f"{fasta}, record {name}",
-            cells["label"],
+            cells["label"] if targets is None else joined_cells(cells, targets, f"{labels}, id {name}"),
             cells.get("split", ""),
             cells.get("group", ""),
         )
 
 
-def from_table(path: str | Path, columns: Mapping[str, str], into: Collector) -> None:
+def from_table(
+    path: str | Path,
+    columns: Mapping[str, str],
+    into: Collector,
+    targets: Mapping[str, str] | None = None,
+) -> None:
     """Add the sequences of a table of sequence, label and perhaps id, split and group.
 
     Args:
         path: CSV, TSV, Excel or Parquet.
         columns: the table's names of our columns.
         into: takes the sequences.
+        targets: as of `from_label_table`.
     """
     with _keys_of_data():
-        table = read_table(path, ("sequence", "label"), ("id", "split", "group"), columns)
+        table = read_table(path, ("sequence", *(targets or ("label",))), ("id", "split", "group"), columns)
     into.notes += table.notes
     for row, line in enumerate(table.rows):
         cells = {key: values[row] for key, values in table.columns.items()}
         where = f"{path}, line {line}"
         letters = np.frombuffer(_as_bytes(cells["sequence"], where), dtype=np.uint8)
         name = cells.get("id") or f"line_{line}"
-        into.add(letters, name, where, cells["label"], cells.get("split", ""), cells.get("group", ""))
+        label = cells["label"] if targets is None else joined_cells(cells, targets, where)
+        into.add(letters, name, where, label, cells.get("split", ""), cells.get("group", ""))
 
 
 def _as_bytes(text: str, where: str) -> bytes:

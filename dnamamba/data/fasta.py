@@ -55,6 +55,8 @@ class Genome:
     ) -> None:
         self.advice = advice
         self.circular: frozenset[str] = frozenset()
+        if not os.fspath(path).strip():  # which `Path` takes for the working directory
+            raise UserError("fasta: the path is empty; name a FASTA file")
         self.path = Path(os.path.expanduser(path))
         self.alphabet = alphabet
         self._records: dict[str, Ids] = {}
@@ -97,9 +99,14 @@ class Genome:
         self.circular |= {record for record in found.values() if record is not None}
 
     def flanks(self, name: str, start: int, end: int, before: int, after: int) -> tuple[Ids, Ids]:
-        """The bases before `start` and after `end`, at most so many; fewer where the record ends.
+        """Return the bases before `start` and after `end`, at most so many; fewer where the record ends.
 
-        Of a circular record they go on at its other end, but meet nowhere.
+        In a circular record they continue at its other end, but never overlap.
+
+        Args:
+            name: of the record.
+            start, end: 0-based, `end` not included.
+            before, after: how many bases are wanted.
         """
         size = self.lengths[name]
         if name not in self.circular:
@@ -113,9 +120,14 @@ class Genome:
         return self.fetch(name, first, first + before), self.fetch(name, last, last + after)
 
     def fetch(self, name: str, start: int = 0, end: int | None = None) -> Ids:
-        """The ids of bases `start` to `end` (0-based, not included): uint8 `[end - start]`, a read-only view.
+        """Return the ids of bases `start` to `end` (0-based, not included): uint8 `[end - start]`, read-only.
 
         Of a circular record `end` may lie up to a whole round after `start`, past the record's own end.
+
+        Args:
+            name: of the record.
+            start: 0-based.
+            end: not included; None: the record's end.
 
         Raises:
             UserError: an unknown record, or a range outside it.
@@ -148,7 +160,7 @@ class Genome:
                 self._records[name] = self._read(name, done)
 
     def pieces(self, name: str) -> Iterator[Ids]:
-        """The ids of a record, about a megabyte at a time as they come from the file; none are kept.
+        """Yield the ids of a record, about a megabyte at a time as they come from the file; none are kept.
 
         Raises:
             UserError: an unknown record.
@@ -173,7 +185,7 @@ class Genome:
             return self._read_once(name, done)
 
     def _new_reader(self) -> RecordReader:
-        """What the cache had was damaged, or the file changed unnoticed: see which."""
+        """Open the file anew after an error: the cache was damaged, or the file changed."""
         self._open_reader = None
         reader = self._reader()
         if reader.lengths != self.lengths:
@@ -233,7 +245,7 @@ class Genome:
 
 
 def _readable(path: Path) -> Path:
-    """The file to read, which is a copy if `path` is a pipe."""
+    """Return the file to read, which is a copy if `path` is a pipe."""
     try:
         if path.is_dir():
             raise UserError(f"{path} is a folder, not a FASTA file")

@@ -45,14 +45,14 @@ class Part(NamedTuple):
 
 
 def gene_parts(path: str | Path, kinds: Sequence[str]) -> list[Part]:
-    """The parts of some kinds in a GFF3, GTF or BED12 file.
+    """Return the parts of some kinds in a GFF3, GTF or BED12 file.
 
     Args:
         path: plain, gzip or BGZF; its name says GFF3 or GTF, anything else is a BED.
         kinds: third columns; or `CDS_by_frame`, `intron`, `donor`, `acceptor`, which are worked out.
 
     Raises:
-        UserError: the file or a row can't be read, there is none of a kind, or a CDS has no phase.
+        UserError: the file or a row can't be read, a kind has no row, or a CDS has no phase.
     """
     if not is_annotation(path):
         parts = [part for row in bed_rows(path) for part in _of_blocks(row, path, kinds)]
@@ -97,7 +97,7 @@ def _of_rows(path: str | Path, kinds: Sequence[str], found: Counter[str]) -> Ite
 
 
 def _gaps(path: str | Path, rows: Sequence[Feature]) -> Iterator[tuple[str, Feature]]:
-    """What lies between the exons of each transcript; of a file without exons, between the parts of a CDS."""
+    """Yield the gaps between each transcript's exons; in a file without exons, between parts of a CDS."""
     kind = "exon" if any(row.kind == "exon" for row in rows) else "CDS"
     transcripts: dict[str, list[Feature]] = {}
     for row in rows:
@@ -121,7 +121,7 @@ def _gaps(path: str | Path, rows: Sequence[Feature]) -> Iterator[tuple[str, Feat
 
 
 def _around(where: str, intron: Interval, strand: str, kinds: Sequence[str]) -> Iterator[Part]:
-    """An intron and its two ends; one too short to have two ends has none."""
+    """Yield an intron and its two ends; one too short to have two ends has none."""
     if INTRON in kinds:
         yield Part(where, intron, strand, INTRON)
     if intron.length < 2 * SITE or strand == ".":
@@ -165,7 +165,7 @@ def _of_blocks(row: BedRow, path: str | Path, kinds: Sequence[str]) -> Iterator[
 
 
 def _blocks(row: BedRow, where: str) -> list[Interval]:
-    """The blocks of a BED12 row, in the order of the record."""
+    """Return the blocks of a BED12 row, in the order of the record."""
     number = _number(row.others[6], where)
     sizes, starts = (
         [_number(value, where) for value in row.others[column].strip().strip(",").split(",")]

@@ -1,4 +1,4 @@
-"""HG38 as the Mamba paper trains on it: an interval file with a split a row, and how many samples that makes.
+"""HG38 as the Mamba paper trains on it: an interval file with a split per row, and its number of samples.
 
 Gu and Dao (2023), section 4.3.2 and appendix E.3.1, use the intervals of Enformer (Avsec et al. 2021), as
 HyenaDNA (Nguyen et al. 2023) does. Any genome with a file of the same four columns is read the same way.
@@ -18,16 +18,16 @@ SEGMENT_LENGTH = 2**17
 
 
 def samples_per_epoch(length: int) -> int:
-    """Samples of `length` bases in an epoch of the paper (appendix E.3.1), without reading any file."""
+    """Count the samples of `length` bases in an epoch of the paper (appendix E.3.1), without any file."""
     return TRAINING_SEGMENTS * samples_of(SEGMENT_LENGTH, length)
 
 
 def read_split_intervals(path: str | Path, lengths: Mapping[str, int] | None = None) -> Splits:
-    """The training, validation and test intervals of a BED file whose 4th column is train, valid or test.
+    """Read the training, validation and test intervals of a BED file whose column 4 names the split.
 
     Args:
         path: the file; columns beyond the fourth are ignored.
-        lengths: bases of each record of the genome (`Genome.lengths`); without it the names and ends of the
+        lengths: bases of each record in the genome (`Genome.lengths`); without it the names and ends of the
             intervals are not checked.
 
     Raises:
@@ -77,7 +77,7 @@ def _check_chromosomes(path: str | Path, rows: Iterable[BedRow], lengths: Mappin
 
 
 def _check_overlaps(path: str | Path, rows: Sequence[BedRow]) -> None:
-    """Rows of two splits share no base. Rows of one split may: overlapping windows are a common design."""
+    """Refuse rows of two splits that share a base. Rows of one split may: overlapping windows are common."""
     furthest: dict[tuple[str, str], BedRow] = {}
     for row in sorted(rows, key=lambda row: row.interval):
         for split in Splits._fields:

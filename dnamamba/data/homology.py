@@ -50,7 +50,7 @@ _NUMBERED = re.compile(r"(?:chr)?(\d{1,2}|2[AaBb]|[XY])", re.ASCII)
 
 
 def homology_of(species: str, records: Iterable[str]) -> Homology:
-    """Find the human chromosomes of each chromosome of an assembly, by the records' names.
+    """Find the human chromosomes of each chromosome in an assembly, by the records' names.
 
     Args:
         species: what the user calls it; decides what cytogenetic numbers and the gorilla's exchange mean. A

@@ -40,7 +40,13 @@ class Bases(Protocol):
     alphabet: Alphabet
 
     def fetch(self, name: str, start: int = 0, end: int | None = None) -> Ids:
-        """The ids of bases `start` to `end` of a record: uint8 `[end - start]`."""
+        """Return the ids of bases `start` to `end` of a record: uint8 `[end - start]`.
+
+        Args:
+            name: of the record.
+            start: 0-based.
+            end: not included; None: the record's end.
+        """
 
 
 class Interval(NamedTuple):
@@ -65,12 +71,12 @@ class Splits(NamedTuple):
 
 
 def whole(lengths: Mapping[str, int], names: Iterable[str]) -> tuple[Interval, ...]:
-    """Whole records as intervals."""
+    """Return whole records as intervals."""
     return tuple(Interval(name, 0, lengths[name]) for name in names)
 
 
 def unknown_record(name: str, known: Iterable[str]) -> str:
-    """The words for a record that is not there: its other name, else names like it, else the first few."""
+    """Describe a record that is missing: by its other name, else similar names, else the first few."""
     names = list(known)
     number = _number(name)
     same = [other for other in names if _number(other) == number]
@@ -92,7 +98,7 @@ def _short(name: str) -> str:
 
 
 def _number(name: str) -> str:
-    """The same for chr1, 1, chrI and I: assemblies write one chromosome in many ways."""
+    """Return the same for chr1, 1, chrI and I: assemblies write one chromosome in many ways."""
     rest = name.lower().removeprefix("chr")
     return str(ROMAN.index(rest) + 1) if rest in ROMAN else rest
 
@@ -191,7 +197,7 @@ def _cut_longest(lengths: Mapping[str, int], longest: str, window: int) -> Split
 
 
 def joined(intervals: Iterable[Interval]) -> tuple[Interval, ...]:
-    """The same bases, each once, in as few intervals as there can be: sorted, and one where two touch."""
+    """Join intervals that overlap or touch; the result is sorted and has each base once."""
     result: list[Interval] = []
     for name, start, end in sorted(intervals):
         if result and result[-1].name == name and start <= result[-1].end:
@@ -202,9 +208,14 @@ def joined(intervals: Iterable[Interval]) -> tuple[Interval, ...]:
 
 
 def without_n(intervals: Iterable[Interval], genome: Genome, min_run: int) -> tuple[Interval, ...]:
-    """Intervals with every run of at least `min_run` unscored bases (N, mostly) cut out of them.
+    """Return intervals with every run of at least `min_run` unscored bases (N, mostly) cut out of them.
 
-    With `min_run` the number of targets of a window, every window inside the result has a base to score.
+    With as many bases in `min_run` as a window has targets, every window inside has a base to score.
+
+    Args:
+        intervals: of the genome.
+        genome: gives the bases.
+        min_run: the shortest run that is cut out, in bases.
 
     Raises:
         UserError: nothing is left that has a scored base and more than `min_run` bases.
@@ -221,7 +232,13 @@ def without_n(intervals: Iterable[Interval], genome: Genome, min_run: int) -> tu
 
 
 def stretches(interval: Interval, genome: Bases, min_run: int) -> Iterator[Interval]:
-    """What is left of an interval, perhaps nothing, without its runs of at least `min_run` unscored bases."""
+    """Yield the parts of an interval outside its runs of at least `min_run` unscored bases.
+
+    Args:
+        interval: of the genome.
+        genome: gives the bases.
+        min_run: the shortest run that is cut out, in bases.
+    """
     scored = genome.alphabet.scored[genome.fetch(interval.name, interval.start, interval.end)]
     edges = np.flatnonzero(np.diff(scored)) + 1
     bounds = np.concatenate(([0], edges, [scored.size]))
@@ -237,7 +254,7 @@ def stretches(interval: Interval, genome: Bases, min_run: int) -> Iterator[Inter
 
 
 def read_bed(path: str | Path) -> list[Interval]:
-    """The first three columns of a BED file, in its order; `#`, `track` and `browser` lines are skipped.
+    """Read the first three columns of a BED file, in its order, without `#`, `track`, `browser` lines.
 
     Raises:
         UserError: no such file, or a row that is not name, start, end with 0 <= start < end.
@@ -253,7 +270,7 @@ class BedRow(NamedTuple):
     others: tuple[str, ...]  # the columns after the third
 
     def name_and_strand(self, where: str) -> tuple[str, str]:
-        """Columns 4 and 6; the strand is `+`, `-` or `.`, and the name '' where there is none.
+        """Return columns 4 and 6; the strand is `+`, `-` or `.`, and the name '' where there is none.
 
         Raises:
             UserError: the row has several blocks, which nothing here joins, or an unknown strand.
@@ -280,7 +297,7 @@ class BedRow(NamedTuple):
 
 
 def bed_rows(path: str | Path) -> Iterator[BedRow]:
-    """The rows of a BED file, plain, gzip or BGZF, tab- or space-separated; raises as `read_bed` does."""
+    """Yield the rows of a BED file, plain, gzip or BGZF, tab- or space-separated; see `read_bed`."""
     for number, line in enumerate(text_lines(path), start=1):
         fields = line.split("\t") if "\t" in line else line.split()
         if not line.strip() or line.startswith("#") or fields[0].split(" ")[0] in ("track", "browser"):

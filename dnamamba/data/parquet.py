@@ -9,6 +9,8 @@ from typing import Any
 
 from dnamamba.errors import UserError
 
+MOST_ROWS = LONGEST_CELL = 1 << 26  # a few bytes can stand for more of either
+
 
 def parquet_columns(
     path: Path, wanted: Callable[[Sequence[str]], Collection[str]]
@@ -22,8 +24,9 @@ def parquet_columns(
         wanted: called with the header, gives the columns wanted of it.
 
     Raises:
-        UserError: pyarrow is not installed; the file is damaged; a wanted column is there twice, holds
-            neither text nor numbers nor dates, or what can't be read as such.
+        UserError: pyarrow is not installed; the file is damaged; it has too many rows; a wanted column is
+            there twice, holds neither text nor numbers nor dates, what can't be read as such, or too long a
+            cell.
     """
     try:
         import pyarrow
@@ -36,16 +39,22 @@ def parquet_columns(
         with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
             header = [str(name) for name in file.schema_arrow.names]
             check_header(header, path)
-            names = wanted(header)
+            asked = wanted(header)
+            names = [name for name in header if name in asked]
             number = file.metadata.num_rows
-            for name in header:
-                if name not in names:
-                    continue
-                if pyarrow.types.is_nested(file.schema_arrow.field(name).type):
-                    kind = file.schema_arrow.field(name).type
+            if number > MOST_ROWS:
+                raise UserError(f"{path}: has {number:,} rows, of at most {MOST_ROWS:,}; give it in parts")
+            kinds = {name: file.schema_arrow.field(name).type for name in names}
+            for name, kind in kinds.items():
+                if pyarrow.types.is_nested(kind):
                     raise UserError(f"{path}: column {name!r} holds {kind}; give it as text")
-                columns[name] = _texts(file.read(columns=[name]).column(0), f"{path}: column {name!r}")
-    except UserError:
+        # A text that a file holds once for many rows is one in memory, too.
+        with pyarrow.parquet.ParquetFile(
+            path, page_checksum_verification=True, read_dictionary=names
+        ) as file:
+            for name, kind in kinds.items():
+                columns[name] = _column(file, name, f"{path}: column {name!r}", kind)
+    except (UserError, MemoryError):
         raise
     except (OSError, ValueError, pyarrow.ArrowException) as error:
         reason = str(error).partition("\n")[0]
@@ -55,16 +64,39 @@ def parquet_columns(
     return header, columns, list(range(1, number + 1))
 
 
-def _texts(column: Any, where: str) -> list[str]:
+def _column(file: Any, name: str, where: str, kind: Any) -> list[str]:
+    import pyarrow
+
+    cells: list[str] = []
+    for group in range(file.num_row_groups):
+        for chunk in file.read_row_group(group, columns=[name]).column(0).chunks:
+            if pyarrow.types.is_dictionary(chunk.type):
+                texts = _texts(chunk.dictionary, where, kind)
+                cells += ["" if index is None else texts[index] for index in chunk.indices.to_pylist()]
+            else:
+                cells += _texts(chunk, where, kind)
+    return cells
+
+
+def _texts(values: Any, where: str, kind: Any) -> list[str]:
     import pyarrow
 
     try:
-        return [_cell(value) for value in column.to_pylist()]
+        texts = [_cell(value) for value in values.to_pylist()]
     except UnicodeDecodeError:
         raise UserError(f"{where} is not UTF-8 text") from None
+    except MemoryError:
+        raise
     except (ValueError, OverflowError, OSError, ImportError, pyarrow.ArrowException) as error:
         reason = str(error).partition("\n")[0]
-        raise UserError(f"{where} of type {column.type} can't be read ({reason}); give it as text") from None
+        raise UserError(f"{where} of type {kind} can't be read ({reason}); give it as text") from None
+    longest = max(map(len, texts), default=0)
+    if longest > LONGEST_CELL:
+        raise UserError(
+            f"{where}: has a cell of {longest:,} characters, of at most {LONGEST_CELL:,}; give such "
+            "sequences as FASTA"
+        )
+    return texts
 
 
 def check_header(header: Sequence[str], path: Path) -> None:

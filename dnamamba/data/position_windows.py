@@ -40,14 +40,21 @@ class Targets:
     nothing: float
 
     def of(self, name: str, start: int, length: int, *, reverse: bool = False) -> NDArray[Any]:
-        """The targets of an interval that begins with a bin."""
+        """Return the targets of an interval that begins with a bin.
+
+        Args:
+            name: of the record.
+            start: of the first bin, 0-based.
+            length: in bases.
+            reverse: give them in the order of the reverse complement.
+        """
         assert start % self.bin == 0
         rows = self.values[name][start // self.bin : -(-(start + length) // self.bin)]
         return self.turned(rows[::-1]) if reverse else rows
 
 
 def aligned(intervals: Sequence[Interval], size: int) -> tuple[Interval, ...]:
-    """Intervals that begin with a bin of `size` bases; what is left of a bin goes."""
+    """Cut intervals to whole bins of `size` bases."""
     moved = (one._replace(start=-(-one.start // size) * size) for one in intervals)
     return tuple(one for one in moved if one.start < one.end)
 
@@ -86,7 +93,13 @@ class PositionStream(IterableDataset[Batch]):
 
 
 def drawn(sampler: RandomWindows, size: int, index: Int64s) -> Windows:
-    """The windows of samples, each moved to the beginning of the bin in which it begins."""
+    """Return the windows of samples, each moved to the beginning of the bin in which it begins.
+
+    Args:
+        sampler: draws windows at any position.
+        size: bases of a bin.
+        index: int64 [B], numbers of samples.
+    """
     windows = sampler.draw(index)
     return windows._replace(start=windows.start - windows.start % size)
 
@@ -94,7 +107,15 @@ def drawn(sampler: RandomWindows, size: int, index: Int64s) -> Windows:
 def window_batch(
     genome: Genome, targets: Targets, names: Sequence[str], windows: Windows, index: Int64s
 ) -> Batch:
-    """Windows of one length with their targets."""
+    """Build a batch of windows of one length with their targets.
+
+    Args:
+        genome: gives the bases.
+        targets: of every record.
+        names: of the records.
+        windows: of one length.
+        index: int64 [B], the windows' numbers.
+    """
     length = int(windows.length[0])
     columns = zip(windows.record.tolist(), windows.start.tolist(), windows.strand.tolist(), strict=True)
     rows = [
@@ -183,6 +204,6 @@ class IntervalSet(Dataset[Batch]):
 
 
 def _shared(number: int, rank: int, world_size: int) -> Int64s:
-    """Numbers for one rank, as many on each: a number of -1 is read, and counts nowhere."""
+    """Return numbers for one rank, as many on each: -1 is read, and counts nowhere."""
     rows = np.arange(rank, number, world_size, dtype=np.int64)
     return np.append(rows, -1) if rows.size * world_size < number else rows

@@ -1,4 +1,4 @@
-"""A progress bar for reading large files; nothing for small ones, nor where nobody watches."""
+"""A progress bar for reading large files; nothing for small ones, nor without a terminal."""
 
 from __future__ import annotations
 

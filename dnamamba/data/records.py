@@ -1,4 +1,4 @@
-"""Whole records as training samples: each is read once an epoch, in an order that is redrawn every epoch."""
+"""Whole records as training samples: each is read once per epoch, in an order that is redrawn every epoch."""
 
 from __future__ import annotations
 

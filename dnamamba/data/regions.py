@@ -19,7 +19,7 @@ _NAMES = ("ID", "gene_id", "Name")  # attributes that name a feature where none 
 
 
 def parse_region(text: str, lengths: Mapping[str, int], synonyms: Synonyms | None = None) -> Interval:
-    """`chrI:1001-2,000` as samtools reads it: from 1, the end included; `chrI` alone is all of it.
+    """Parse `chrI:1001-2,000` as samtools does: from 1, the end included; `chrI` alone is all of it.
 
     Args:
         text: as typed.
@@ -57,14 +57,14 @@ class RegionsConfig:
     """Which rows of a BED, GFF3 or GTF file are regions, and which bases of each are read.
 
     Args:
-        feature: of GFF3 and GTF, the third column, such as gene; a must there.
+        feature: the third column of GFF3 and GTF, such as gene; required there.
         name: what names a region: an attribute; of a BED the number of a column. None: ID or gene_id; 4.
         label: what labels it, likewise; None: nothing; of a BED column 4.
         upstream: bases before the region's beginning, by strand, read instead of the region.
         downstream: with upstream, bases from the region's beginning on.
         flank: bases added at both ends.
         unknown: rows on records that the FASTA lacks: `error`, or `skip`, which counts them.
-        circular: records without ends: windows go on at the other end, and a region may end past the last
+        circular: records without ends: windows continue at the other end; a region may end past the last
             base, as in GFF3.
 
     Raises:
@@ -128,13 +128,13 @@ class Regions(NamedTuple):
 def read_regions(
     path: str | Path, lengths: Mapping[str, int], fasta: str | Path, how: RegionsConfig = AS_THEY_ARE
 ) -> Regions:
-    """The regions that a BED (also narrowPeak and broadPeak), GFF3 or GTF file names, in its order.
+    """Return the regions that a BED (also narrowPeak and broadPeak), GFF3 or GTF file names, in its order.
 
     Windows that `how` makes are cut where the record ends; what the file itself says must lie within.
 
     Args:
         path: plain, gzip or BGZF; its name says GFF3 or GTF, anything else is a BED.
-        lengths: bases of each record of the FASTA.
+        lengths: bases of each record in the FASTA.
         fasta: its name, for messages.
         how: which rows, and what of them.
 
@@ -168,7 +168,7 @@ def read_regions(
 
 
 def _circles(lengths: Mapping[str, int], fasta: str | Path, names: Sequence[str]) -> frozenset[str]:
-    """The records that are said to be circular."""
+    """Return the records that are said to be circular."""
     synonyms = Synonyms(lengths)
     found = {name: synonyms.find(name) for name in names}
     for name, record in found.items():
@@ -188,7 +188,7 @@ def _said(lost: dict[str, int]) -> list[str]:
 def _window(
     place: Interval, row: RegionRow, length: int, how: RegionsConfig, circular: bool = False
 ) -> Interval:
-    """The bases to read, within the record; of a circular one up to a whole round, past its end."""
+    """Return the bases to read, within the record; of a circular one up to a whole round, past its end."""
     name, start, end = place
     if how.upstream is not None:
         if row.strand == "-":
@@ -234,7 +234,7 @@ def _bed(path: str | Path, how: RegionsConfig) -> Iterator[RegionRow]:
 
 
 def _column(key: str, given: str | None) -> int | None:
-    """The number of a BED's column after the third, from 0; None for the fourth where it is there."""
+    """Return the number of a BED's column after the third, from 0; None for the fourth where it is there."""
     if given is None:
         return None
     if not given.isdigit() or int(given) < 4:

@@ -1,4 +1,4 @@
-"""Windows for telling species apart, as a pure function of the seed and of a sample's number.
+"""Windows to classify by species, as a pure function of the seed and of a sample's number.
 
 The species is drawn first, uniformly; then a locus, with odds that are the same for all species; then a place
 in it, uniformly over all where a window fits.

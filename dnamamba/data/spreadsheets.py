@@ -10,6 +10,7 @@ from typing import Any
 
 from dnamamba.data.parquet import check_header
 from dnamamba.errors import UserError
+from dnamamba.optional import need
 
 LARGEST = 1 << 30
 """Bytes of a workbook's parts, unpacked."""
@@ -18,7 +19,7 @@ LARGEST = 1 << 30
 def sheet_columns(
     path: Path, wanted: Callable[[Sequence[str]], Collection[str]]
 ) -> tuple[list[str], dict[str, list[str]], list[int], list[str]]:
-    """The header of the first sheet, the wanted columns as text, the numbers of the rows, and lines to say.
+    """Read the first sheet: header, the wanted columns as text, numbers of the rows, and notes to print.
 
     A formula counts as the value that Excel saved for it.
 
@@ -66,6 +67,28 @@ def sheet_columns(
     return header, columns, [number for number, _ in filled[1:]], notes
 
 
+def sheet_rows(path: Path, first: int) -> list[tuple[Any, ...]]:
+    """The rows of the first sheet as they are typed, from row `first` (from 1) on.
+
+    Raises:
+        UserError: openpyxl is not installed, or the file is damaged.
+    """
+    need("openpyxl", "excel", str(path))
+    import openpyxl
+
+    _check_size(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+            rows = list(book.worksheets[0].iter_rows(min_row=first, values_only=True))
+            book.close()
+    except Exception as error:  # openpyxl raises many types for a damaged file
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path} is damaged or not an Excel workbook ({reason})") from None
+    return rows
+
+
 def _check_size(path: Path) -> None:
     """Refuse a small file that expands to more than a sheet of sequences ever has.
 
@@ -83,7 +106,7 @@ def _check_size(path: Path) -> None:
 
 
 def _filled(sheet: Any) -> Iterator[tuple[int, list[str]]]:
-    """The rows with a cell, and their numbers.
+    """Yield the rows with a cell, and their numbers.
 
     Rows are as wide as their last cell: by what the file says of its size, a cell at the end of the sheet
     would fill all 17 billion before it.

@@ -38,7 +38,7 @@ class Event(NamedTuple):
 
 
 def event_of(row: VcfRow, number: int) -> Event | str:
-    """What the alternative allele `number` of a row does; a text for why that can't be known."""
+    """Parse the event of a row's alternative allele `number`; a text says why it can't be."""
     found = _KIND.fullmatch(row.columns[4].split(b",")[number])
     if found is None:
         return "an ALT is not spelled out"
@@ -67,7 +67,7 @@ def _whole(text: bytes) -> int | None:
 
 
 def haplotype(event: Event, there: Ids, start: int, segment: Ids, alphabet: Alphabet) -> Ids:
-    """Bases of the reference with the event in them.
+    """Return the reference's bases with the event applied.
 
     Args:
         event: within the bases, but for a duplication, which begins in them.

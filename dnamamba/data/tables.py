@@ -19,7 +19,7 @@ DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": "\t"}
 PARQUET = (".parquet", ".pq")
 EXCEL = (".xlsx", ".xlsm")
 LONGEST_LINE = 1 << 26
-"""Characters of a line of CSV and TSV."""
+"""Characters in a line of CSV and TSV."""
 
 
 class Table(NamedTuple):

@@ -22,7 +22,7 @@ class Targets(NamedTuple):
     """What is to be learnt.
 
     Attributes:
-        reads: one of `READS`: how a label is written.
+        reads: one of `READS`: how a label is written; or `targets`, several (`multi_targets.py`).
         names: of the classes or labels, in the order of their numbers; of the number.
         values: int64 [n] classes; float32 [n, C] labels, 0 or 1; float64 [n, 1] numbers.
     """

@@ -13,7 +13,7 @@ from dnamamba.data.spool import spooled
 from dnamamba.errors import UserError
 
 LONGEST_LINE = 1 << 20
-"""Characters of a line of BED, GFF3 and GTF."""
+"""Characters in a line of BED, GFF3 and GTF."""
 
 
 def text_lines(path: str | Path) -> Iterator[str]:

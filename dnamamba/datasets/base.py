@@ -160,6 +160,15 @@ class DataModule(lightning.LightningDataModule):
         return [1] * len(labels), len(labels)
 
     @property
+    def training_sequences(self) -> int | None:
+        """How many there are to train on; None where they are drawn without end."""
+        return None
+
+    def run_for(self, steps: int) -> None:
+        """Make the run one of so many steps; only where `training_sequences` is a number."""
+        raise NotImplementedError(f"{type(self).__name__}.run_for")
+
+    @property
     def common_length(self) -> int | None:
         """Bases of every sequence that is read, of all splits; None where they differ."""
         return None
@@ -268,7 +277,15 @@ def leave_signals_to_the_main_process(_: int) -> None:
 
 
 def filled(config: Any, alphabet: str) -> Any:
-    """Return the same settings with the model's alphabet where none was given."""
+    """Return the same settings with the model's alphabet where none was given.
+
+    Raises:
+        UserError: a text among them is empty; a path would then mean the working directory, or a default.
+    """
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, str) and not value.strip():
+            raise UserError(f"data.{field.name}: is empty; give a value or leave the key out")
     return dataclasses.replace(config, alphabet=config.alphabet or alphabet)
 
 

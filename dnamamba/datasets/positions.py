@@ -51,7 +51,7 @@ class PositionsConfig(DataConfig):
         raise NotImplementedError(f"{type(self).__name__}.bin")
 
     def check(self) -> None:
-        """That the shared settings can be used.
+        """Check that the shared settings can be used.
 
         Raises:
             UserError: one can't; the message names it.
@@ -73,7 +73,7 @@ class PositionsConfig(DataConfig):
     def planned(
         self, *, global_batch_size: int, max_steps: int | None, world_size: int, training_segments: int
     ) -> LengthSchedule:
-        """One stage, of windows of `max_length`."""
+        """Return one stage, of windows of `max_length`."""
         return one_stage(self.max_length, global_batch_size, max_steps)
 
 
@@ -103,7 +103,7 @@ class PositionsData(DataModule):
         self.config, self.seed = config, seed
         self.reverse_complement = config.reverse_complement
         self.alphabet = get_alphabet(config.alphabet)
-        self.genome = Genome(config.fasta or YEAST_FASTA, self.alphabet)
+        self.genome = Genome(YEAST_FASTA if config.fasta is None else config.fasta, self.alphabet)
         self.schedule = one_stage(config.max_length, global_batch_size, max_steps)
         own = config.fasta is None and config.valid is None and config.test is None
         splits: Splits = split_records(
@@ -124,11 +124,11 @@ class PositionsData(DataModule):
         )
 
     def targets_of(self) -> Targets:
-        """What is asked of `self.genome`; called once."""
+        """Return the targets of `self.genome`; called once."""
         raise NotImplementedError(f"{type(self).__name__}.targets_of")
 
     def question(self, context: str, conv: int) -> PositionConfig:
-        """What is asked of each base or bin, read by these settings of the `decoder` group."""
+        """Return the head's configuration, with these settings of the `decoder` group."""
         raise NotImplementedError(f"{type(self).__name__}.question")
 
     def begin(self, model: PositionModel) -> None:
@@ -159,19 +159,19 @@ class PositionsData(DataModule):
         return {"records": len(lengths), "bases": sum(lengths.values()), "split": digest.hexdigest()[:16]}
 
     def describe(self, step: int, index: Int64s) -> list[str]:
-        """The regions of a step's training samples, by their numbers."""
+        """Return the regions of a step's training samples, by their numbers."""
         return drawn(self.sampler, self.targets.bin, index).regions(self.sampler.names)
 
     def intervals(self, split: str) -> tuple[Interval, ...]:
-        """What is held out for `valid` or `test`, in the order of its batches' numbers."""
+        """Return the intervals held out for `valid` or `test`, in the order of their batches' numbers."""
         return getattr(self.splits, split)
 
     def micro_batch(self, batch: Batch) -> int:
-        """`data.batch_size`."""
+        """Return `data.batch_size`."""
         return self.config.batch_size
 
     def train_dataloader(self) -> DataLoader:
-        """The stream of training batches, a step each, from the step that the trainer has come to."""
+        """Return the stream of training batches, a step each, from the step that the trainer has come to."""
         rank, world_size, step = self.place()
         stream = PositionStream(
             self.genome,
@@ -185,7 +185,7 @@ class PositionsData(DataModule):
         return self.loader(stream, self.config.num_workers)
 
     def val_dataloader(self) -> DataLoader:
-        """Evenly spaced windows of what validates: enough to watch a run by; short records are read whole."""
+        """Return evenly spaced windows for validation during training; short records are read whole."""
         rank, world_size, _ = self.place()
         if all(one.length < self.config.max_length for one in self.splits.valid):
             return self._whole("valid")
@@ -202,7 +202,7 @@ class PositionsData(DataModule):
         return self.loader(windows, self.config.num_workers)
 
     def held_out_loaders(self) -> Iterator[tuple[str, DataLoader]]:
-        """Every held-out record, whole."""
+        """Yield every held-out record, whole."""
         for split in HELD_OUT:
             yield split, self._whole(split)
 

@@ -126,16 +126,22 @@ class Head:
         raise NotImplementedError(f"{type(self).__name__}.predict")
 
     def metrics(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
-        """Compute every metric of `scores`; NaN where the set of sequences defines none.
+        """Compute every metric of `scores`, in float64; NaN where the set of sequences defines none.
 
         Args:
-            logits: float64 [n, C].
+            logits: [n, C].
             labels: [n] or [n, C], of `dtype`.
         """
         raise NotImplementedError(f"{type(self).__name__}.metrics")
 
+    @staticmethod
+    def not_finite(logits: Tensor) -> list[str]:
+        """Say that no metric is defined, where an answer is NaN or infinite: it has no rank and no class."""
+        bad = int((~logits.isfinite()).any(-1).sum())
+        return [f"{bad:,} answer(s) are not finite: no metric is defined"] if bad else []
+
     def notes(self, logits: Tensor, labels: Tensor) -> list[str]:
-        """Say what a metric leaves out of a set of sequences, one sentence each.
+        """Say what a metric leaves out of these sequences, one sentence each.
 
         Args:
             logits, labels: as in `metrics`.
@@ -173,7 +179,7 @@ class Head:
         raise NotImplementedError(f"{type(self).__name__}.written")
 
     def picture(self, logits: Tensor, labels: Tensor, title: str) -> Figure | None:
-        """Draw what the model makes of a set of sequences; None draws nothing.
+        """Draw the model's predictions for these sequences; None draws nothing.
 
         Args:
             logits, labels: as in `metrics`.

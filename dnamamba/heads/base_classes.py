@@ -44,7 +44,7 @@ class BaseClasses(PositionHead):
             )
 
     def loss_sum(self, logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
-        """Cross-entropy in nats, each base's times the weight of its class."""
+        """Return cross-entropy in nats, each base's times the weight of its class."""
         return F.cross_entropy(
             logits.float().flatten(0, -2),
             targets.long().flatten(),
@@ -54,15 +54,15 @@ class BaseClasses(PositionHead):
         )
 
     def number(self, targets: Tensor) -> Tensor:
-        """Bases that have a class."""
+        """Count the bases that have a class."""
         return (targets != IGNORED).sum()
 
     def predict(self, logits: Tensor) -> Tensor:
-        """Probabilities of the classes."""
+        """Return probabilities of the classes."""
         return logits.softmax(-1)
 
     def metrics(self, logits: Tensor, targets: Tensor) -> dict[str, float]:
-        """Accuracy, macro F1, Matthews correlation and macro AUPRC."""
+        """Return accuracy, macro F1, Matthews correlation and macro AUPRC."""
         counts = self.confusion(logits, targets)
         total = int(counts.sum())
         return {
@@ -73,7 +73,7 @@ class BaseClasses(PositionHead):
         }
 
     def per_label(self, logits: Tensor, targets: Tensor) -> list[dict[str, Any]]:
-        """Bases, precision, recall, F1 and AUPRC of each class; NaN where there is none to divide by."""
+        """Compute bases, precision, recall, F1 and AUPRC per class; NaN where undefined."""
         counts = self.confusion(logits, targets).double()
         right, true, called = counts.diagonal(), counts.sum(1), counts.sum(0)
         columns = {
@@ -89,7 +89,7 @@ class BaseClasses(PositionHead):
         ]
 
     def confusion(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Counts, int64 [true, predicted]."""
+        """Return counts, int64 [true, predicted]."""
         there = targets != IGNORED
         return confusion_counts(logits.argmax(-1)[there], targets[there].long(), len(self.labels))
 
@@ -125,7 +125,7 @@ class BaseClasses(PositionHead):
         return torch.tensor([float(named[label]) for label in self.labels])
 
     def _auprc(self, logits: Tensor, targets: Tensor) -> Iterator[float]:
-        """Of each class; ranked by log odds in float64, which tells apart what a probability rounds to 1."""
+        """Compute it per class, ranked by log odds in float64, since probabilities round to 1."""
         there = targets != IGNORED
         logits, targets = logits[there], targets[there]
         for label in range(len(self.labels)):

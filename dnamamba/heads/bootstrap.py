@@ -1,4 +1,4 @@
-"""How sure the metrics of a set of sequences are."""
+"""Bootstrap intervals of metrics."""
 
 import math
 from typing import NamedTuple

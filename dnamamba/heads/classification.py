@@ -1,7 +1,8 @@
-"""One of several classes."""
+"""Classification: one of several classes per sequence."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -45,9 +46,11 @@ class Classification(Head):
 
     def metrics(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
         """Return accuracy, macro F1, Matthews correlation, macro AUROC and AUPRC."""
+        if self.not_finite(logits):
+            return dict.fromkeys(self.scores, math.nan)
         counts = self._counts(logits, labels)
         true = torch.arange(len(self.labels)) == labels[:, None]
-        auroc, auprc = rankings(log_odds(logits), true)
+        auroc, auprc = rankings(log_odds(logits.double()), true)
         return {
             "accuracy": int(counts.diagonal().sum()) / len(labels),
             "f1": mean_of_defined(f1(counts)),
@@ -58,6 +61,8 @@ class Classification(Head):
 
     def notes(self, logits: Tensor, labels: Tensor) -> list[str]:
         """Name classes without a sequence."""
+        if lost := self.not_finite(logits):
+            return lost
         present = torch.bincount(labels, minlength=len(self.labels)) > 0
         absent = [label for label, there in zip(self.labels, present.tolist(), strict=True) if not there]
         notes = [f"no sequence of class {named(absent)}: left out of f1, auroc and auprc"] if absent else []

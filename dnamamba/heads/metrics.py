@@ -121,7 +121,7 @@ def pearson(predicted: Tensor, truth: Tensor) -> float:
 
 
 def spearman(predicted: Tensor, truth: Tensor) -> float:
-    """Return the correlation of the ranks of two lists, float64 [n]; equal numbers share their mean rank."""
+    """Return the rank correlation of two lists, float64 [n]; equal numbers share their mean rank."""
     return pearson(ranks(predicted), ranks(truth))
 
 

@@ -1,7 +1,8 @@
-"""Any of several labels, each a question of its own."""
+"""Multilabel classification: any of several labels, each predicted by itself."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,7 +20,7 @@ class Multilabel(Head):
     """Binary cross-entropy, the mean over the labels; labels are 0 or 1, float32 [n, C].
 
     A label is predicted where its logit is above 0, its probability above one half. Accuracy, F1, AUROC and
-    AUPRC are means over the labels, MCC is of the counts of all of them together. A label that none of the
+    AUPRC are means over the labels, MCC is computed from the counts of all labels. A label that none of the
     sequences has counts in no metric, one that all of them have in all but AUROC.
     """
 
@@ -47,10 +48,12 @@ class Multilabel(Head):
 
     def metrics(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
         """Return accuracy, F1, AUROC and AUPRC as means over the labels; Matthews correlation of all."""
+        if self.not_finite(logits):
+            return dict.fromkeys(self.scores, math.nan)
         occurs = (labels > 0).any(0)
         counts = self._counts(logits, labels)[occurs]
         if not len(counts):
-            return dict.fromkeys(self.scores, float("nan"))
+            return dict.fromkeys(self.scores, math.nan)
         auroc, auprc = rankings(logits[:, occurs], labels[:, occurs] > 0)
         right = counts.diagonal(dim1=1, dim2=2).sum(1).double()
         return {
@@ -63,6 +66,8 @@ class Multilabel(Head):
 
     def notes(self, logits: Tensor, labels: Tensor) -> list[str]:
         """Name labels that no sequence has, or every one."""
+        if lost := self.not_finite(logits):
+            return lost
         number = (labels > 0).sum(0).tolist()
         pairs = list(zip(self.labels, number, strict=True))
         never = [label for label, count in pairs if not count]

@@ -33,7 +33,7 @@ class PositionHead:
 
     @classmethod
     def check(cls, decoder: PositionConfig) -> None:
-        """That the question can be asked.
+        """Check that the head has labels enough, all different.
 
         Raises:
             UserError: a setting has no meaning for it.
@@ -50,7 +50,7 @@ class PositionHead:
         return len(self.labels)
 
     def loss_sum(self, logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
-        """The losses of all positions that count, added up.
+        """Return the losses of all positions that count, added up.
 
         Args:
             logits: float32 [B, n, C].
@@ -60,15 +60,15 @@ class PositionHead:
         raise NotImplementedError(f"{type(self).__name__}.loss_sum")
 
     def number(self, targets: Tensor) -> Tensor:
-        """How many of them count, an integer tensor on their device."""
+        """Count the positions of targets [B, n] that enter the loss, an integer tensor on their device."""
         raise NotImplementedError(f"{type(self).__name__}.number")
 
     def predict(self, logits: Tensor) -> Tensor:
-        """Probabilities, or numbers in the unit of the tracks: [..., labels]."""
+        """Return probabilities, or numbers in the unit of the tracks: [..., labels]."""
         raise NotImplementedError(f"{type(self).__name__}.predict")
 
     def metrics(self, logits: Tensor, targets: Tensor) -> dict[str, float]:
-        """Every metric of `scores`, in float64; NaN where the positions define none.
+        """Return every metric of `scores`, in float64; NaN where the positions define none.
 
         Args:
             logits: float32 [n, C].
@@ -77,19 +77,19 @@ class PositionHead:
         raise NotImplementedError(f"{type(self).__name__}.metrics")
 
     def per_label(self, logits: Tensor, targets: Tensor) -> list[dict[str, Any]]:
-        """Metrics of each label, with its name under `label`; arguments as of `metrics`."""
+        """Return the metrics of each label, with its name under `label`; arguments as in `metrics`."""
         raise NotImplementedError(f"{type(self).__name__}.per_label")
 
     def statistics(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Numbers of a block of positions, float64 [k], whose sums over blocks say some of the metrics."""
+        """Compute numbers of a block, float64 [k], whose sums over blocks give some of the metrics."""
         raise NotImplementedError(f"{type(self).__name__}.statistics")
 
     def from_statistics(self, sums: Tensor) -> dict[str, Tensor]:
-        """Those metrics, float64 [S] each, of sums of `statistics`, float64 [S, k]."""
+        """Return those metrics, float64 [S] each, of sums of `statistics`, float64 [S, k]."""
         raise NotImplementedError(f"{type(self).__name__}.from_statistics")
 
     def class_weights(self, given: Any, counts: list[int], total: int) -> Tensor | None:
-        """The weight of each label in the loss, float32; None: all the same.
+        """Return the weight of each label in the loss, float32; None: all the same.
 
         Args:
             given: `task.class_weights`.

@@ -9,6 +9,7 @@ from dnamamba.plugins import imported, untrusted_module
 
 HEADS = {
     "classification": "dnamamba.heads.classification.Classification",
+    "multitask": "dnamamba.heads.multitask.Multitask",
     "multilabel": "dnamamba.heads.multilabel.Multilabel",
     "regression": "dnamamba.heads.regression.Regression",
 }

@@ -1,4 +1,4 @@
-"""A number."""
+"""Regression: one number per sequence."""
 
 from __future__ import annotations
 
@@ -69,7 +69,9 @@ class Regression(Head):
 
     def metrics(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
         """Return correlations, the share of variance explained, and the root of the mean squared error."""
-        predicted, truth = self.predict(logits)[:, 0], labels[:, 0]
+        if self.not_finite(logits):
+            return dict.fromkeys(self.scores, math.nan)
+        predicted, truth = self.predict(logits.double())[:, 0], labels[:, 0].double()
         return {
             "pearson": pearson(predicted, truth),
             "spearman": spearman(predicted, truth),
@@ -79,9 +81,11 @@ class Regression(Head):
 
     def notes(self, logits: Tensor, labels: Tensor) -> list[str]:
         """Name columns of numbers that do not differ."""
+        if lost := self.not_finite(logits):
+            return lost
         if labels.min() == labels.max():
             return [f"all {len(labels):,} target(s) are equal: pearson, spearman and r2 are undefined"]
-        predicted = self.predict(logits)
+        predicted = self.predict(logits.double())
         if predicted.min() == predicted.max():
             return ["all predictions are equal: pearson and spearman are undefined"]
         return []

@@ -1,4 +1,4 @@
-"""Runs of bases of one feature: what is called, what is true, and how well the two agree."""
+"""Runs of bases with one feature: what is called, what is true, and how well the two agree."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class Segment(NamedTuple):
     last: int
 
     def phase(self, labels: Sequence[str]) -> str:
-        """Bases before the first whole codon, as column 8 of GFF3 has it; `.` of what is not by frame."""
+        """Count the bases before the first whole codon, as in column 8 of GFF3; `.` without a frame."""
         name = labels[self.last if self.strand == "-" else self.first].rstrip("+-")
         return str(-CODON.index(name) % 3) if name in CODON else "."
 
 
 def segments(classes: NDArray[np.uint8], labels: Sequence[str]) -> list[Segment]:
-    """The runs of bases of one feature and strand; codon positions are one feature, class 0 (`none`) is none.
+    """Find runs of bases with one feature and strand; codon positions are one feature, class 0 is none.
 
     A run that touches an `IGNORED` base is left out: nobody knows where it ends.
 
@@ -65,14 +65,14 @@ def segments(classes: NDArray[np.uint8], labels: Sequence[str]) -> list[Segment]
 
 
 def called(best: NDArray[np.uint8], truth: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The classes that are called, with `IGNORED` where there is no truth to compare with."""
+    """Return the classes that are called, with `IGNORED` where there is no truth to compare with."""
     return np.where(truth == IGNORED, np.uint8(IGNORED), best)
 
 
 def agreement(
     predicted: Sequence[Sequence[Segment]], true: Sequence[Sequence[Segment]]
 ) -> list[dict[str, Any]]:
-    """Of each feature and strand: how many segments, and precision, recall and F1 of those found.
+    """Compute per feature and strand the number of segments, and precision, recall and F1 of those found.
 
     `exact` are segments with both ends right, `overlap` those whose intersection with a true one is at least
     half of their union. None stands for a share of nothing.
@@ -105,7 +105,7 @@ def agreement(
 
 
 def _overlapping(ours: list[tuple[int, int]], theirs: list[tuple[int, int]]) -> int:
-    """Pairs that are the same by `OVERLAP`, each segment in one pair at most; both lists in order."""
+    """Pair segments that overlap by `OVERLAP`, each in one pair at most; both lists in order."""
     pairs, j = 0, 0
     for start, end in ours:
         while j < len(theirs) and theirs[j][1] <= start:

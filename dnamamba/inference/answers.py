@@ -27,7 +27,7 @@ _TOGETHER = 1 << 20  # bases of a batch, padding included
 
 
 def need_sequence_model(model: Model, name: str = "this") -> SequenceModel:
-    """The same model, which answers a question.
+    """Return the same model, which answers a question.
 
     Raises:
         UserError: it is a pretrained one, which predicts bases.
@@ -43,7 +43,7 @@ def need_sequence_model(model: Model, name: str = "this") -> SequenceModel:
 
 
 def with_strand(model: SequenceModel, strand: str | None) -> SequenceModel:
-    """The same weights, answering for `forward` or for `both` strands; None: as the model was fine-tuned.
+    """Return the same weights, predicting for `forward` or `both` strands; None: as fine-tuned.
 
     Raises:
         UserError: another word.
@@ -92,7 +92,7 @@ class Answers:
             self.label_number()
 
     def label_number(self) -> int:
-        """The number of the label whose answer is given.
+        """Return the number of the label whose answer is given.
 
         Raises:
             UserError: the model has no such label, or several and none was named.
@@ -115,7 +115,7 @@ class Answers:
         return "the unit of the labels" if self.head.reads == "number" else "natural log odds"
 
     def logits(self, sequences: Iterable[tuple[Key, Ids]]) -> Iterator[tuple[list[Key], NDArray[np.float64]]]:
-        """Answers [n, C] of the next n sequences, in order: short ones are read together.
+        """Yield answers [n, C] of the next n sequences, in order: short ones are read together.
 
         Args:
             sequences: each with what it is called; uint8 ids of at least one base.
@@ -142,7 +142,7 @@ class Answers:
             yield self._together(waiting)
 
     def values(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The answer to `label` in a unit in which effects add up, [n], of logits [n, C].
+        """Return the answer to `label` in a unit in which effects add up, [n], of logits [n, C].
 
         Of a class the natural logarithm of its odds against all others, of a label its logit, of a
         regression the number.
@@ -155,7 +155,7 @@ class Answers:
         return self.head.predict(torch.from_numpy(logits))[:, number].numpy()
 
     def alleles(self, views: Sequence[View]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The answer to each allele between its flanks, [rows], and all logits, [rows, C].
+        """Return the answer to each allele between its flanks, [rows], and all logits, [rows, C].
 
         Args:
             views: a row is an allele, the first view's first.

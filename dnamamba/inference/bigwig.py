@@ -1,4 +1,4 @@
-"""bigWig files: one value a base, by record."""
+"""bigWig files: one value per base, by record."""
 
 from __future__ import annotations
 
@@ -31,7 +31,13 @@ class BigWigWriter:
         self._pipe = process.stdin
 
     def add(self, record: str, start: int, values: NDArray[np.float32]) -> None:
-        """Add float32 [n] for bases `start`, ...; where a value is NaN the file has none."""
+        """Add float32 [n] for bases `start`, ...; where a value is NaN the file has none.
+
+        Args:
+            record: its name.
+            start: of the first base, 0-based.
+            values: float32 [n].
+        """
         there = np.isfinite(values)
         edges = np.flatnonzero(np.diff(there, prepend=False, append=False)).reshape(-1, 2)
         for first, last in edges.tolist():

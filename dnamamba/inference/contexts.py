@@ -74,7 +74,7 @@ class Table(NamedTuple):
 class Plan:
     """Which intervals are read, each from an empty state, and which rows of the result each makes.
 
-    Windows and bins of a region of the minus strand are counted from its end.
+    Windows and bins of a region on the minus strand are counted from its end.
 
     Attributes:
         region: int64 [contexts], the number of its region.

@@ -14,7 +14,7 @@ from dnamamba.models import LanguageModel
 
 
 def load_on(path: str | Path, device: str) -> LanguageModel:
-    """The language model at `path`, on `device`; `auto` is the first GPU where there is one, else the CPU.
+    """Load the language model at `path` on `device`; `auto` is the first GPU if there is one, else the CPU.
 
     Raises:
         UserError: there is no language model there, or no such device.
@@ -23,7 +23,7 @@ def load_on(path: str | Path, device: str) -> LanguageModel:
 
 
 def need_language_model(model: Model, name: str = "this") -> LanguageModel:
-    """The same model, which says how likely a base is; the one place that asks what a model was trained for.
+    """Return the model if it predicts bases: the one place that asks what a model was trained for.
 
     Raises:
         UserError: it is a fine-tuned one, which answers another question.
@@ -34,7 +34,7 @@ def need_language_model(model: Model, name: str = "this") -> LanguageModel:
 
 
 def load_any_on(path: str | Path, device: str) -> Model:
-    """The model at `path`, pretrained or fine-tuned, on `device`; raises as `load_on` does."""
+    """Return the model at `path`, pretrained or fine-tuned, on `device`; raises as `load_on` does."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -55,7 +55,7 @@ def load_any_on(path: str | Path, device: str) -> Model:
 
 
 def precision_of(model: Model, precision: str) -> AbstractContextManager[object]:
-    """The context to run `model` in: `bf16` autocasts, `fp32` does not, `auto` is bf16 on a GPU that has it.
+    """Return the context to run `model` in: `bf16` autocasts, `fp32` not, `auto` is bf16 on a GPU with it.
 
     Raises:
         UserError: another word.

@@ -74,7 +74,7 @@ class Windows:
     """How a variant is looked at.
 
     Args:
-        window: bases of the window of a single-base variant.
+        window: bases of a single-base variant's window.
         shifts: by how many bases later in its window the variant lies than in the middle; averaged.
         strand: `both` (averaged), `forward` or `reverse`.
 
@@ -98,7 +98,7 @@ class Windows:
             raise UserError(f"strand must be {', '.join(STRANDS)}, not {self.strand!r}")
 
     def views(self, site: Site, genome: Genome) -> Iterator[View]:
-        """The site as each strand of each of its windows reads it."""
+        """Yield the site as each strand of its windows reads it."""
         flip = genome.alphabet.reverse_complement
         end = site.start + len(site.alleles[0])
         for shift in self.shifts:
@@ -113,7 +113,7 @@ class Windows:
 
 
 def judge(model: Model, bases_per_batch: int | None = None, label: str | None = None) -> Likelihood | Answers:
-    """What says how alleles differ: the likelihood of a pretrained model, the answers of a fine-tuned one.
+    """Return what compares alleles: a pretrained model's likelihood, a fine-tuned one's predictions.
 
     Args:
         model: it runs where its parameters lie, under the caller's autocast.
@@ -145,7 +145,7 @@ def score_sites(
     bases_per_batch: int | None = None,
     label: str | None = None,
 ) -> Iterator[Effects]:
-    """The effects of each site's alternative alleles, in order, a few sites at a time.
+    """Yield the effects of each site's alternative alleles, in order, a few sites at a time.
 
     Args:
         model: it runs where its parameters lie, under the caller's autocast.
@@ -180,7 +180,7 @@ def score_sites(
 
 
 def _effects(found: Likelihood | Answers, views: Sequence[View]) -> list[Effects]:
-    """The effects of views of one length of first flank, averaged over nothing."""
+    """Return the effects of views whose first flanks have one length, averaged over nothing."""
     value, vector = found.alleles(views)
     effects, row = [], 0
     for view in views:
@@ -192,7 +192,7 @@ def _effects(found: Likelihood | Answers, views: Sequence[View]) -> list[Effects
 
 
 def _batches(views: Sequence[View], budget: int) -> Iterator[list[int]]:
-    """Which views to read together: of one length of first flank, and alike in what follows it."""
+    """Yield which views to read together: first flanks of one length, followed by similar lengths."""
     batch: list[int] = []
     rows = 0
     for i in sorted(range(len(views)), key=lambda i: (len(views[i].before), _longest(views[i]))):

@@ -65,7 +65,7 @@ class Likelihood:
         """Return log-likelihoods in nats [rows] and mean embeddings [rows, D] of alleles and their flanks.
 
         Args:
-            views: of one length of first flank; a row is an allele, the first view's first.
+            views: with first flanks of one length; a row is an allele, the first view's first.
         """
         raise NotImplementedError(f"{type(self).__name__}.alleles")
 

@@ -92,7 +92,7 @@ class MaskedLikelihood(Likelihood):
         return made
 
     def _alike(self, rows: Sequence[Ids]) -> Iterator[list[int]]:
-        """Yield numbers of rows of one length, as many as are read together: none may read padding."""
+        """Yield the numbers of rows with one length, as many as are read together: none may read padding."""
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
         some: list[int] = []
         for i in order:

@@ -9,7 +9,7 @@ from dnamamba.files import complete
 
 
 def named(text: str, suffixes: tuple[str, ...]) -> Path:
-    """The path that `text` names.
+    """Return the path that `text` names.
 
     Raises:
         UserError: it ends in none of `suffixes`, or is nothing but one.
@@ -21,9 +21,14 @@ def named(text: str, suffixes: tuple[str, ...]) -> Path:
 
 
 def output_path(text: str, suffixes: tuple[str, ...], overwrite: bool) -> Path:
-    """The file to write, its folder made and found to take files.
+    """Return the file to write, its folder made and found to take files.
 
     A link is not followed: the result takes its place.
+
+    Args:
+        text: as the user wrote it.
+        suffixes: that are allowed.
+        overwrite: whether an existing file may be replaced.
 
     Raises:
         UserError: `named` refuses the name, a folder has it, the file is there and `overwrite` is false, or

@@ -46,7 +46,7 @@ class PositionAnswers:
         self._precision = precision_of(model, precision)
 
     def values(self, genome: Genome, record: str, folder: Path | None = None) -> Floats:
-        """Probabilities of the classes, or numbers of the tracks, of a record: float32 [bins, labels].
+        """Return probabilities of the classes, or numbers of the tracks, of a record: float32 [bins, labels].
 
         The record is one context, read in pieces with the state carried over.
 
@@ -69,7 +69,7 @@ class PositionAnswers:
 
 
 def chosen_labels(model: PositionModel, label: str | None) -> dict[str, list[int]]:
-    """Which outputs each bigWig is the sum of: one per label, or of the label (or feature, `CDS+`) named.
+    """Return the outputs that each bigWig sums: one per label, or those of the label or feature named.
 
     Raises:
         UserError: the model has no such label.
@@ -89,7 +89,7 @@ def chosen_labels(model: PositionModel, label: str | None) -> dict[str, list[int
 
 
 def files_of(out: Path, names: Sequence[str]) -> dict[str, Path]:
-    """A bigWig of each name: `out` itself of one, else `genes.CDS1+.bw` and so on."""
+    """Return a bigWig of each name: `out` itself of one, else `genes.CDS1+.bw` and so on."""
     if len(names) == 1:
         return {names[0]: out}
     return {name: out.with_name(f"{out.stem}.{name.replace('/', '_')}{out.suffix}") for name in names}
@@ -119,7 +119,7 @@ def write_bigwigs(answers: PositionAnswers, genome: Genome, files: dict[Path, li
 def called_segments(
     answers: PositionAnswers, genome: Genome
 ) -> Iterator[tuple[str, list[tuple[Segment, float]]]]:
-    """Of each record, its segments and the mean probability of each one's feature.
+    """Yield each record's segments with the mean probability of their feature.
 
     Raises:
         UserError: the model does not tell classes apart, or an answer is not finite.

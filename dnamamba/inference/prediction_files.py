@@ -58,7 +58,7 @@ def table_of(
     cells = [head.cells(row) for row in torch.from_numpy(found.logits)]
     for place, name in enumerate(head.columns()):
         columns[name] = [row[place] for row in cells]
-        if name != "predicted" or head.reads == "number":
+        if name.rpartition(".")[2] != "predicted" or head.reads == "number":
             columns[name] = [float(value) for value in columns[name]]
     return columns
 
@@ -106,7 +106,7 @@ def write_bed(found: Predictions, head: Head, path: Path, *, whole: bool) -> Non
 
     The score is 1000 times the largest probability; 0 of a regression, whose number is the seventh column.
     """
-    most = np.zeros(len(found.regions)) if head.reads == "number" else found.values.max(1)
+    most = np.zeros(len(found.regions)) if head.reads in ("number", "targets") else found.values.max(1)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = TsvWriter(file)
         rows = zip(found.regions, most, torch.from_numpy(found.logits), strict=True)

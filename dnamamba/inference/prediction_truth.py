@@ -13,25 +13,39 @@ from torch import Tensor
 
 from dnamamba.data.alphabet import Alphabet
 from dnamamba.data.examples import Collector
+from dnamamba.data.multi_targets import parsed
 from dnamamba.data.tables import read_table
+from dnamamba.data.target_cells import joined_cells
 from dnamamba.data.targets import MULTILABEL_SEPARATOR
 from dnamamba.errors import UserError
 from dnamamba.heads.base import Head, named
 from dnamamba.inference.inputs import Inputs, Region
 
 
-def table_inputs(path: str | Path, columns: dict[str, str], alphabet: Alphabet) -> Inputs:
+def table_inputs(
+    path: str | Path, columns: dict[str, str], alphabet: Alphabet, head: Head | None = None
+) -> Inputs:
     """Return the sequences of a table, with their labels where it has some.
 
     Args:
         path: CSV, TSV, Excel or Parquet.
         columns: what `sequence`, `id` and `label` are called in it, where it is something else.
         alphabet: the model's.
+        head: of the model; several targets are columns of their own.
 
     Raises:
         UserError: the table or a sequence can't be read.
     """
-    table = read_table(path, ("sequence",), ("id", "label"), columns)
+    tasks = head.decoder.tasks if head is not None and head.reads == "targets" else None
+    own = ("label",) if tasks is None else tuple(task["name"] for task in tasks)
+    table = read_table(path, ("sequence",), ("id", *own), columns)
+    labels = table.columns.get("label") if tasks is None else None
+    if tasks is not None and all(name in table.columns for name in own):
+        rows = zip(*(table.columns[name] for name in own), strict=True)
+        labels = [
+            joined_cells(dict(zip(own, row, strict=True)), dict.fromkeys(own, ""), f"{path}, line {line}")
+            for row, line in zip(rows, table.rows, strict=True)
+        ]
     into = Collector(alphabet)
     names = table.columns.get("id") or [f"line_{line}" for line in table.rows]
     for name, line, sequence in zip(names, table.rows, table.columns["sequence"], strict=True):
@@ -44,7 +58,7 @@ def table_inputs(path: str | Path, columns: dict[str, str], alphabet: Alphabet) 
     examples = into.examples(needs_label=False)
     ids = {str(row): examples[row] for row in range(len(examples))}
     regions = [Region(key, 0, row.size, name) for (key, row), name in zip(ids.items(), names, strict=True)]
-    return Inputs(regions, ids, alphabet, table.notes, table.columns.get("label"))
+    return Inputs(regions, ids, alphabet, table.notes, labels)
 
 
 def table_labels(path: str | Path, regions: Sequence[Region]) -> list[str]:
@@ -85,6 +99,10 @@ def targets(head: Head, labels: Sequence[str | None], names: Sequence[str]) -> T
             raise UserError(
                 f"evaluate: sequence {name} has no label; give all of them one, or evaluate=false"
             )
+        if head.reads == "targets":
+            assert head.decoder.tasks is not None
+            rows.append(parsed(text, head.decoder.tasks, head.labels, f"evaluate: sequence {name}"))
+            continue
         if head.reads == "number":
             rows.append([_number(text, name)])
             continue

@@ -11,7 +11,13 @@ from dnamamba.reached import Reached
 
 @contextmanager
 def bases_read(console: Console, what: str, total: int) -> Iterator[Reached]:
-    """Give a function to call with the number of bases read since the last call."""
+    """Give a function to call with the number of bases read since the last call.
+
+    Args:
+        console: to show it on.
+        what: the bar's text.
+        total: bases to read.
+    """
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -10,7 +10,8 @@ from dnamamba.escaping import TsvWriter, cell
 from dnamamba.optional import need
 
 SUFFIXES = (".tsv", ".csv", ".parquet")
-_NUMBERS, _WHOLE = ("llr", "effect", "distance"), ("POS", "pos")
+_NUMBERS = ("llr", "effect", "distance", "contribution", "dependency", *(f"value_{base}" for base in "ACGT"))
+_WHOLE = ("POS", "pos", "expected_pos")
 _ROWS = 1 << 14  # of a Parquet file, written at once
 
 Add = Callable[[Sequence[bytes]], None]

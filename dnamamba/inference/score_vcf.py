@@ -1,6 +1,5 @@
 """A VCF file in, the same rows in the same order out, with scores."""
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,7 @@ from dnamamba.data.variants import Vcf, VcfRow
 from dnamamba.errors import UserError
 from dnamamba.escaping import printable
 from dnamamba.inference.answers import Answers
-from dnamamba.inference.effects import Effects, Site, Windows, judge, score_sites
+from dnamamba.inference.effects import SITES, Effects, Site, Windows, judge, score_sites
 from dnamamba.inference.score_tables import SUFFIXES as TABLES
 from dnamamba.inference.score_tables import table
 from dnamamba.inference.variants import (
@@ -41,6 +40,7 @@ CHECKED_BEFORE_STOPPING = 100  # rows, of which more than half must have the FAS
 LEAST_ROWS = 10  # fewer say nothing about an assembly
 SHIFTED = 0.9  # of the mismatches; more that fit one base to a side say that all positions are off by one
 SHOWN = 10  # mismatches written out
+MOST_ROWS, MOST_BYTES = 1 << 14, 1 << 26  # that wait in memory for rows to be scored with
 
 
 class Quantity(NamedTuple):
@@ -176,7 +176,7 @@ class Records:
         return Plan([i for i, problem in enumerate(problems) if problem is None], problems, record, events)
 
     def site(self, row: VcfRow, can: Plan) -> Site:
-        """The site of what can be scored of a row: of `plan`, with `alts`."""
+        """Build the site of a row's alleles that can be scored: those of `plan`, with `alts`."""
         alts = [can.events.get(i) or row.alts[i] for i in can.alts]
         known = [alt for alt in alts if alt is not None]
         if not any(isinstance(alt, Event) for alt in known):
@@ -259,25 +259,29 @@ def score_vcf(
         advance: is called with the number of rows written since the last call.
     """
     said = quantity(model, label)
-    waiting: deque[tuple[VcfRow, Plan]] = deque()
-
-    def sites() -> Iterator[Site]:
-        for row in vcf.rows():
-            can = records.plan(row, f"{vcf.path}, line {row.number}")
-            waiting.append((row, can))
-            if can.alts:
-                yield records.site(row, can)
-
     with _rows(out, vcf, said, lambda: _vcf_header(vcf, model, windows, said)) as write:
-        for effects in score_sites(model, records.genome, sites(), windows, bases_per_batch, label):
-            before = len(waiting)
-            while not waiting[0][1].alts:
-                write(*waiting.popleft(), None)
-            write(*waiting.popleft(), effects)
-            advance(before - len(waiting))
-        for row, can in waiting:
-            write(row, can, None)
-        advance(len(waiting))
+        for some in _read_together(vcf, records):
+            sites = [records.site(row, can) for row, can in some if can.alts]
+            effects = score_sites(model, records.genome, sites, windows, bases_per_batch, label)
+            for row, can in some:
+                write(row, can, next(effects) if can.alts else None)
+            advance(len(some))
+
+
+def _read_together(vcf: Vcf, records: Records) -> Iterator[list[tuple[VcfRow, Plan]]]:
+    """Rows until `SITES` of them can be scored, or as many as may wait for that in memory."""
+    some: list[tuple[VcfRow, Plan]] = []
+    sites = size = 0
+    for row in vcf.rows():
+        can = records.plan(row, f"{vcf.path}, line {row.number}")
+        some.append((row, can))
+        sites += bool(can.alts)
+        size += sum(map(len, row.columns))
+        if sites == SITES or len(some) == MOST_ROWS or size > MOST_BYTES:
+            yield some
+            some, sites, size = [], 0, 0
+    if some:
+        yield some
 
 
 @contextmanager

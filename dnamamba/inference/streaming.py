@@ -20,6 +20,7 @@ from dnamamba.data.alphabet import Ids, get_alphabet
 from dnamamba.errors import UserError
 from dnamamba.inference.device import precision_of
 from dnamamba.kernels.precision import without_autocast
+from dnamamba.kernels.ranks import Ranks
 from dnamamba.models import LanguageModel, State
 from dnamamba.models.reading import Read, read_pieces, spans
 
@@ -55,6 +56,8 @@ class Reader:
         precision: of the matrix products: `fp32`, `bf16`, or `auto`, which is bf16 on a GPU that has it.
         piece: bases read at once; by default what suits the device, or all that a family that is not
             recurrent can read.
+        ranks: processes that read every piece together, and all go through the same calls; then `piece` is
+            what suits all their devices.
 
     Attributes:
         longest: the longest sequence that can be read; None: any.
@@ -63,8 +66,16 @@ class Reader:
         UserError: an unknown precision.
     """
 
-    def __init__(self, model: Model, *, precision: str = "auto", piece: int | None = None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        *,
+        precision: str = "auto",
+        piece: int | None = None,
+        ranks: Ranks | None = None,
+    ) -> None:
         self.model = model
+        self.ranks = ranks
         self.config = model.config
         self.alphabet = get_alphabet(model.config.alphabet)
         backbone = model.backbone
@@ -78,11 +89,14 @@ class Reader:
         self.longest = None if backbone.recurrent else self.piece
 
     def _piece(self) -> int:
+        size = self.ranks.size if self.ranks else 1
         if self.device.type != "cuda":
-            return _PIECE["cpu"]
+            return _PIECE["cpu"] * size
         free = torch.cuda.mem_get_info(self.device)[0]
         fits = int(_SHARE * free / (_BYTES_A_CHANNEL * self.config.width))
-        return min(_PIECE["cuda"], max(1 << (fits.bit_length() - 1), 1 << 10))
+        found = min(_PIECE["cuda"], max(1 << (fits.bit_length() - 1), 1 << 10))
+        # All processes cut alike, however much of their memory is free.
+        return size * (found if self.ranks is None else self.ranks.least(found))
 
     def need_length(self, length: int, name: str, remedy: str) -> None:
         """Refuse a sequence that is longer than what the model can read.
@@ -115,11 +129,20 @@ class Reader:
         return layer % (depth + 1)
 
     def read(
-        self, pieces: Iterable[Tensor], state: State | None = None, *, layer: int = -1
+        self, pieces: Iterable[Tensor], state: State | None = None, *, layer: int = -1, logits: bool = False
     ) -> Iterator[Read]:
-        """Read tokens [B, l] on the device, piece after piece, after `state`; see `read_pieces`."""
+        """Read tokens [B, l] on the device, piece after piece, after `state`; see `read_pieces`.
+
+        With `logits`, these are given in place of hidden states.
+        """
         return read_pieces(
-            self.model.backbone, pieces, state, blocks=self.blocks(layer), precision=self._precision
+            self.model.backbone,
+            pieces,
+            state,
+            blocks=self.blocks(layer),
+            precision=self._precision,
+            ranks=self.ranks,
+            made=self.unembed if logits else lambda hidden: hidden,
         )
 
     def hidden(self, tokens: Tensor, state: State | None = None, *, layer: int = -1) -> tuple[Tensor, State]:
@@ -176,9 +199,9 @@ class Reader:
         """
         self.need_length(ids.size, "a sequence", "give shorter sequences")
         cuts = self._cuts(ids.size, reverse, align)
-        read = self.read(self.tokens(ids, reverse=reverse, align=align), state, layer=layer)
-        for (start, end), (tokens, hidden, _) in zip(cuts, read, strict=True):
-            yield Piece(start, end, tokens, self.unembed(hidden) if logits else hidden)
+        read = self.read(self.tokens(ids, reverse=reverse, align=align), state, layer=layer, logits=logits)
+        for (start, end), (tokens, output, _) in zip(cuts, read, strict=True):
+            yield Piece(start, end, tokens, output)
 
     def tokens(self, ids: Ids, *, reverse: bool = False, align: int | None = None) -> Iterator[Tensor]:
         """Yield ids [L] as pieces [1, l] on the device, in reading order; arguments as in `stream`."""

@@ -111,7 +111,7 @@ def site_of(genome: Genome, name: str, position: int, ref: str, alts: Iterable[s
 
 
 def spelled_site(genome: Genome, name: str, position: int, ref: str, alts: Sequence[str | Event]) -> Site:
-    """The site of a variant with symbolic alleles, all of them spelled out.
+    """Return the site of a variant with symbolic alleles, all of them spelled out.
 
     REF is as long as the longest deletion or inversion needs, with the base before it; an allele that was
     spelled out already is followed by the reference's bases up to there.
@@ -140,13 +140,27 @@ def spelled_site(genome: Genome, name: str, position: int, ref: str, alts: Seque
 
 
 def spelled_up_to(symbolic: int, model: Model, windows: Windows) -> int:
-    """The most bases of a symbolic allele: as asked for, but no more than the model's family can read."""
+    """Return the largest size of a symbolic allele: as set, but no more than the model's family reads.
+
+    Args:
+        symbolic: the setting, in bases.
+        model: whose longest input limits it.
+        windows: whose length is part of the input.
+    """
     reach = model.backbone.max_length
     return symbolic if reach is None else max(0, min(symbolic, reach - windows.window))
 
 
 def check_event(genome: Genome, name: str, position: int, event: Event, longest: int) -> Unscored | None:
-    """Why a symbolic allele can't be scored; None if it can."""
+    """Return why a symbolic allele can't be scored; None if it can.
+
+    Args:
+        genome: the reference.
+        name: of the record.
+        position: of the variant, from 1.
+        event: of the allele.
+        longest: the largest size that is spelled out, in bases.
+    """
     if event.end > genome.lengths[name]:
         said = f"an ALT ends at {event.end:,}, but {name} has {genome.lengths[name]:,} bases"
         return Unscored(REF_MISMATCH, said)

@@ -44,6 +44,12 @@ class Ranks:
         """Return this rank's part [B, L / size, ...] of [B, L, ...]."""
         return x.unflatten(1, (self.size, -1))[:, self.rank]
 
+    def least(self, number: int) -> int:
+        """The least of everyone's numbers."""
+        numbers: list[Any] = [None] * self.size
+        dist.all_gather_object(numbers, number, self.group)
+        return int(min(numbers))
+
     def gather(self, x: Tensor) -> Tensor:
         """Return everyone's `x`, of one dimension or more: [size, *x.shape], in the order of the ranks."""
         found = x.new_empty(self.size, *x.shape)

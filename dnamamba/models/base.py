@@ -137,7 +137,7 @@ class Backbone(nn.Module):
             beginning of a sequence.
         max_length: the longest input, or None.
         adapters: names of the linear layers that LoRA may wrap.
-        undecayed: last parts of the names of parameters that weight decay must leave alone.
+        undecayed: last parts of parameters' names that weight decay must leave alone.
         activation_checkpointing: recompute each block in the backward pass instead of keeping what is inside.
         ranks: processes that each hold an equal, contiguous part of every sequence. `forward` then reads a
             part of [B, L / ranks]; its states are those of the whole sequence, the same on every rank.

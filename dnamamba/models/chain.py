@@ -52,7 +52,7 @@ class Chain(nn.Module):
             self.bias.copy_((shares / shares.sum(1, keepdim=True)).log())
 
     def loss_sum(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """-log P(the targets' path), added up over windows; bases without a target are summed over.
+        """Return -log P(the targets' path), added up over windows; bases without a target are marginalised.
 
         Args:
             logits: [B, L, S].
@@ -62,7 +62,7 @@ class Chain(nn.Module):
 
     @torch.no_grad()
     def log_posteriors(self, logits: Tensor) -> Tensor:
-        """log P(class at a base | all logits), float32 [n, S], of one record's logits [n, S].
+        """Return log P(class at a base | all logits), float32 [n, S], of one record's logits [n, S].
 
         Records of more than 2^21 bases are worked out in parts that share 2^14.
         """
@@ -110,7 +110,7 @@ class _Loss(torch.autograd.Function):
 
 
 def forward_backward(likelihood: Tensor, transition: Tensor, *, halves: bool = False) -> Sums:
-    """Sums over all paths of chains of one length, exactly.
+    """Sum over all paths of chains of one length, exactly.
 
     A chain is cut into blocks: a product of matrices takes a vector over each, and blocks are then worked out
     side by side. A chain may begin in any state.

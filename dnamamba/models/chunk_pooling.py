@@ -35,7 +35,7 @@ class PoolingWeights:
         object.__setattr__(self, "bases", within(self.bases, self.lengths))
 
     def __call__(self, span: slice) -> Tensor:
-        """Weights [B, P, T], of `dtype` or bool, for a span of positions; P is 4 in mode `next`, else 1."""
+        """Return weights [B, P, T] of a span's positions, `dtype` or bool; P is 4 in mode `next`, else 1."""
         position = torch.arange(span.start, span.stop, device=self.bases.device)
         if self.mode == "last":
             return (position == self._last[:, None])[:, None]

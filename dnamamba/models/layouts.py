@@ -136,7 +136,7 @@ def theirs_of(weights: dict[str, Tensor], names: Names) -> dict[str, Tensor]:
 
 
 def alphabet_of(vocab_size: int, alphabet: str | None) -> str:
-    """Return the alphabet of a model of so many ids: the one that is known, or the only one that it can be.
+    """Return the alphabet of a model with so many ids: the known one, or the only one that it can be.
 
     Raises:
         UserError: the number says nothing.

@@ -41,7 +41,7 @@ def read_positions(
     precision: AbstractContextManager[object] | None = None,
     folder: Path | None = None,
 ) -> Iterator[Answered]:
-    """The answers to all bins of a record, in order.
+    """Yield the answers to all bins of a record, in order.
 
     A family that is not recurrent reads windows as long as those of its training, each half of one before,
     and answers with what is nearest their middles.
@@ -72,7 +72,7 @@ def read_positions(
 
 
 def _pieces(model: PositionModel, tokens: Tensor, cuts: list[tuple[int, int]]) -> Iterator[Tensor]:
-    """Tokens [1, l] on the model's device."""
+    """Yield tokens [1, l] on the model's device."""
     for start, end in cuts:
         yield tokens[start:end].to(model.backbone.device)[None]
 
@@ -88,7 +88,7 @@ def _joined(
     context: AbstractContextManager[object],
     waiting: "_Waiting",
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """The first base, features [1, l, F] and known bases [1, l] of each piece."""
+    """Yield the first base, features [1, l, F] and known bases [1, l] of each piece."""
     cuts = _cuts(tokens.shape[0], piece)
     read = read_pieces(model.backbone, _pieces(model, tokens, cuts), precision=context)
     for (start, end), (row, hidden, _) in zip(cuts, read, strict=True):
@@ -103,7 +103,7 @@ def _joined(
 def _other_strand(
     model: PositionModel, tokens: Tensor, piece: int, context: AbstractContextManager[object]
 ) -> Iterator[tuple[int, Tensor]]:
-    """From the record's end: the first base and the features [l, F] of each piece."""
+    """Yield the first base and the features [l, F] of each piece, from the record's end."""
     cuts = _cuts(tokens.shape[0], piece)[::-1]
     turned = (model.other_strand(part) for part in _pieces(model, tokens, cuts))
     read = read_pieces(model.backbone, turned, precision=context)
@@ -115,7 +115,7 @@ def _other_strand(
 def _mixed(
     model: PositionModel, joined: Iterator[tuple[int, Tensor, Tensor]], length: int, piece: int
 ) -> Iterator[Answered]:
-    """Convolutions need what is on both sides: a piece is answered when its right flank has come."""
+    """Yield pieces after convolutions, each when its right flank is there."""
     size = model.decoder.bin
     flank = -(-model.decoder.reach // size) * size
     x = known = torch.empty(0)
@@ -135,7 +135,7 @@ def _mixed(
 def _windows(
     model: PositionModel, tokens: Tensor, context: AbstractContextManager[object]
 ) -> Iterator[Answered]:
-    """Windows of the training's length, each half a window after the last."""
+    """Yield windows of the training's length, each half a window after the last."""
     length, window, size = tokens.shape[0], model.decoder.window, model.decoder.bin
     step = max(size, window // 2 // size * size)
     margin = (window - step) // 2 // size * size

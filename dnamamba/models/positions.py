@@ -65,7 +65,7 @@ class PositionConfig:
         if not 0 <= self.conv <= 10:
             raise UserError(f"decoder.conv must lie between 0 and 10 convolutions (got {self.conv})")
         if not 1 <= self.bin <= LARGEST_BIN:
-            raise UserError(f"data.bin: must lie between 1 and {LARGEST_BIN} bases (got {self.bin})")
+            raise UserError(f"data.bin_size: must lie between 1 and {LARGEST_BIN} bases (got {self.bin})")
         if self.window < 1 or self.window % self.bin:
             raise UserError(
                 f"data.max_length: a window is not a whole number of bins of {self.bin} bases (got "
@@ -89,13 +89,13 @@ class PositionConfig:
         return CONV_REACH // 2 * ((1 << self.conv) - 1)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON and checkpoints."""
+        """Return plain values, for JSON and checkpoints."""
         values = dataclasses.asdict(self)
         return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "PositionConfig":
-        """The inverse of `to_dict`.
+        """Return the inverse of `to_dict`.
 
         Raises:
             UserError: a key is unknown or missing, or a value is of another type or out of range.
@@ -141,7 +141,7 @@ class PositionModel(nn.Module):
         self.register_buffer("complement", complement, persistent=False)
 
     def forward(self, tokens: Tensor, state: State | None = None) -> PositionOutput:
-        """The answers to every bin of whole windows, without padding.
+        """Return the logits [B, bins, C] of whole windows [B, L], without padding.
 
         Args:
             tokens: [B, L] of any integer dtype; the last bin is short where bins don't divide L.
@@ -158,7 +158,7 @@ class PositionModel(nn.Module):
         return PositionOutput(self.answer(self.mix(x, known), known), after)
 
     def project(self, hidden: Tensor, known: Tensor, direction: int) -> Tensor:
-        """What the hidden states of one direction add to the first linear layer: float32 [B, L, F].
+        """Project the hidden states of one direction by the first linear layer: float32 [B, L, F].
 
         Args:
             hidden: [B, L, D], in the order of the forward strand.
@@ -173,14 +173,14 @@ class PositionModel(nn.Module):
             return x + layer.bias if direction == 0 else x
 
     def mix(self, x: Tensor, known: Tensor) -> Tensor:
-        """Convolutions over what was projected, [B, L, F]; the same without any."""
+        """Apply the convolutions, if any, to projected features [B, L, F]."""
         if self.convolutions is None:
             return x
         with torch.autocast(x.device.type, enabled=False):
             return self.convolutions.mix(x, known)
 
     def answer(self, x: Tensor, known: Tensor) -> Tensor:
-        """Logits [B, bins, C] of mixed features [B, L, F]: of a bin, the mean over its known bases."""
+        """Return logits [B, bins, C] of mixed features [B, L, F]: of a bin, the mean over its known bases."""
         with torch.autocast(x.device.type, enabled=False):
             size = self.decoder.bin
             if size > 1:
@@ -191,13 +191,13 @@ class PositionModel(nn.Module):
             return x if self.convolutions is None else self.head(x)
 
     def decoded(self, logits: Tensor) -> Tensor:
-        """Logits of one record, [n, C]; with a chain, the logarithms of its posteriors."""
+        """Return logits of one record, [n, C]; with a chain, the logarithms of its posteriors."""
         return logits if self.chain is None else self.chain.log_posteriors(logits)
 
     def known(self, tokens: Tensor) -> Tensor:
-        """Which tokens are known bases, neither N nor padding: bool [B, L]."""
+        """Return which tokens are known bases, neither N nor padding: bool [B, L]."""
         return self.bases[tokens.int()] != UNKNOWN
 
     def other_strand(self, tokens: Tensor) -> Tensor:
-        """Reverse complements."""
+        """Return the reverse complements of tokens [B, L]."""
         return self.complement[tokens.long()].flip(1)

@@ -1,6 +1,6 @@
 """Sequences read in pieces, the recurrent state carried: everything that is read in pieces is read here."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dnamamba.errors import UserError
+from dnamamba.kernels.ranks import Ranks
 from dnamamba.models.base import Backbone, State
 
 
@@ -16,7 +17,7 @@ class Read(NamedTuple):
 
     Attributes:
         tokens: [B, l], of the piece.
-        hidden: [B, l, D], its hidden states.
+        hidden: [B, l, D], its hidden states, or what was made of them.
         state: the recurrent state after it; None of a family without one.
     """
 
@@ -33,6 +34,8 @@ def read_pieces(
     *,
     blocks: int | None = None,
     precision: AbstractContextManager[object] | None = None,
+    ranks: Ranks | None = None,
+    made: Callable[[Tensor], Tensor] = lambda hidden: hidden,
 ) -> Iterator[Read]:
     """Read sequences that come in pieces: equal to one call on the whole, up to rounding, without gradients.
 
@@ -42,6 +45,8 @@ def read_pieces(
         state: what was read before.
         blocks: stop after so many blocks.
         precision: the context of each forward pass; by default the caller's.
+        ranks: processes that read each piece together; all of them have all of it in the end.
+        made: of hidden states [B, l, D] what is wanted, position by position.
 
     Raises:
         UserError: the family is not recurrent and there is a second piece, or a piece is over `max_length`.
@@ -60,9 +65,37 @@ def read_pieces(
                 f"(got {tokens.shape[1]:,}); give shorter sequences"
             )
         with context:
-            hidden, state = backbone(tokens, state, blocks=blocks)
+            if ranks is None:
+                hidden, state = backbone(tokens, state, blocks=blocks)
+                hidden = made(hidden)
+            else:
+                hidden, state = _read_together(backbone, tokens, state, blocks, ranks, made)
         done += tokens.shape[1]
         yield Read(tokens, hidden, state)
+
+
+def _read_together(
+    backbone: Backbone,
+    tokens: Tensor,
+    state: State | None,
+    blocks: int | None,
+    ranks: Ranks,
+    made: Callable[[Tensor], Tensor],
+) -> tuple[Tensor, State]:
+    """What is made of a piece in equal parts, one for each rank; of what is over, by all of them alike."""
+    even = tokens.shape[1] - tokens.shape[1] % ranks.size
+    found = []
+    if even:
+        backbone.ranks = ranks
+        try:
+            hidden, state = backbone(ranks.part(tokens[:, :even]), state, blocks=blocks)
+        finally:
+            backbone.ranks = None
+        found.append(ranks.gather(made(hidden)).transpose(0, 1).flatten(1, 2))
+    if even < tokens.shape[1]:
+        hidden, state = backbone(tokens[:, even:], state, blocks=blocks)
+        found.append(made(hidden))
+    return torch.cat(found, dim=1), state
 
 
 def spans(

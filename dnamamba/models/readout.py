@@ -36,11 +36,11 @@ class Convolutions(nn.Module):
         )
 
     def forward(self, hidden: Tensor, known: Tensor) -> Tensor:
-        """Hidden states [B, L, W], zeros where `known` [B, L] is False, as [B, L, CONV_WIDTH]."""
+        """Convolve hidden states [B, L, W], zeros where `known` [B, L] is False, to [B, L, CONV_WIDTH]."""
         return self.mix(self.projection(hidden), known)
 
     def mix(self, x: Tensor, known: Tensor) -> Tensor:
-        """The same of what was projected already, [B, L, CONV_WIDTH]."""
+        """Return the same of what was projected already, [B, L, CONV_WIDTH]."""
         for norm, layer in zip(self.norms, self.layers, strict=True):
             inner = norm(x) * known[..., None]
             x = x + F.gelu(layer(inner.transpose(1, 2)).transpose(1, 2))

@@ -24,7 +24,7 @@ Strand = Literal["forward", "both"]
 STRANDS: tuple[Strand, ...] = get_args(Strand)
 LEARNT = ("attention", "positions")
 # What a model's file has no word for where it is as ever: older versions read such a file.
-_NEW = {"context": "forward", "conv": 0, "length": None}
+_NEW = {"context": "forward", "conv": 0, "length": None, "tasks": None}
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class DecoderConfig:
             that at each base a causal backbone has read both sides.
         conv: dilated convolutions over the hidden states before they are pooled.
         length: of every sequence, in bases, where `mode` is `positions`.
+        tasks: of `multitask`, each target's name, kind, number of logits, shift and scale.
 
     Raises:
         UserError: a value is out of range; the message names it.
@@ -62,6 +63,7 @@ class DecoderConfig:
     context: str = "forward"
     conv: int = 0
     length: int | None = None
+    tasks: list[dict[str, Any]] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", tuple(self.labels))
@@ -151,7 +153,7 @@ class SequenceModel(nn.Module):
         padding: Literal["right", "left"] = "right",
         chunk: int | None = None,
     ) -> Tensor:
-        """Return logits [B, C], float32; of a regression its scaled outputs.
+        """Return logits [B, C], float32 (float64 of a model in float64); of a regression scaled outputs.
 
         Padding changes nothing: neither logits nor gradients depend on its side, amount or ids.
 
@@ -291,8 +293,8 @@ class SequenceModel(nn.Module):
         Windows may differ by less of their pooled vectors than a half precision of autocast can tell.
         """
         with torch.autocast(pooled[0].device.type, enabled=False):
-            logits = [self.head(one.to(self.head.weight.dtype)).float() for one in pooled]
-        return torch.stack(logits).mean(0)
+            logits = torch.stack([self.head(one.to(self.head.weight.dtype)) for one in pooled])
+        return (logits if logits.dtype == torch.float64 else logits.float()).mean(0)
 
     def _bases(self, tokens: Tensor) -> Tensor:
         """Return what `pool` needs to know of the tokens: uint8 [B, L]."""

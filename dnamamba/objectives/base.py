@@ -22,9 +22,9 @@ class Chunks(NamedTuple):
     Attributes:
         model: reads tokens after a state: `model(tokens, state)` is the output and the state behind it.
         tokens: [B, L], padded on the right.
-        targets_of: what the term of a span of positions needs to know, on the device.
-        term_of: of the output of a span and these targets; a scalar, or with `loss_of` any tensor.
-        loss_of: of the sum of the terms; None: the loss is that sum.
+        targets_of: what a span's term needs to know, on the device.
+        term_of: from a span's output and these targets; a scalar, or with `loss_of` any tensor.
+        loss_of: from the sum of the terms; None: the loss is that sum.
         after: of tokens and a state, the state behind them, without gradients; None: `model` says it too.
     """
 

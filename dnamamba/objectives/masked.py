@@ -1,4 +1,4 @@
-"""Masked language modelling: tell some bases of a window from all the others."""
+"""Masked language modelling: predict some bases of a window from all the others."""
 
 import math
 from typing import Any, NamedTuple, cast

@@ -35,7 +35,7 @@ class PositionObjective(Objective):
     A batch has `tokens`, uint8 [B, L], and `targets`, [B, bins] or [B, bins, T].
 
     Args:
-        decoder: what is asked.
+        decoder: the head's task and pooling.
         config: the `task` group.
         weights: of the labels in the loss, float32; None: all the same.
 
@@ -50,11 +50,11 @@ class PositionObjective(Objective):
         self.decoder, self.head = decoder, decoder.head
         known = ("loss", *self.head.scores)
         if config.monitor not in known:
-            raise UserError(f"task.monitor={config.monitor} is none of {', '.join(known)}")
+            raise UserError(f"task.monitor: expected one of {', '.join(known)} (got {config.monitor})")
         self.register_buffer("weights", weights, persistent=False)
 
     def loss_sum(self, model: torch.nn.Module, batch: Batch) -> Tensor:
-        """The losses of a micro-batch, added up over its positions."""
+        """Return the losses of a micro-batch, added up over its positions."""
         positions = cast(PositionModel, model)
         logits = positions(batch["tokens"]).logits
         if positions.chain is not None:
@@ -62,7 +62,7 @@ class PositionObjective(Objective):
         return self.losses(logits, batch["targets"])
 
     def losses(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """The losses of positions, [B, n, C], added up."""
+        """Return the losses of positions, [B, n, C], added up."""
         weights = None if self.weights is None else self.weights.to(logits.device)
         return self.head.loss_sum(logits, targets, weights)
 
@@ -87,7 +87,7 @@ class PositionObjective(Objective):
             )
 
     def chunks(self, model: torch.nn.Module, batch: Batch, multiple: int = 1) -> Chunks:
-        """The same, a sum over chunks of whole bins."""
+        """Return the same, a sum over chunks of whole bins."""
         size, targets = self.decoder.bin, batch["targets"]
 
         def targets_of(span: slice) -> Tensor:
@@ -101,11 +101,11 @@ class PositionObjective(Objective):
         return Chunks(model, batch["tokens"], targets_of, self.losses)
 
     def number_of_targets(self, batch: Batch) -> Tensor:
-        """Positions that have a target."""
+        """Count the positions that have a target."""
         return self.head.number(batch["targets"])
 
     def meter(self) -> "PositionMeter":
-        """Loss and metrics of the head."""
+        """Return a meter of the head's loss and metrics."""
         return PositionMeter(self)
 
 
@@ -129,7 +129,7 @@ class _Answers(Metric):
         self.places.append(place)
 
     def compute(self) -> tuple[Tensor, Tensor, Tensor]:
-        """All of them, and numbers and sizes of the intervals, int64 [k, 2]."""
+        """Return every metric, and numbers and sizes of the intervals, int64 [k, 2]."""
         columns = self.logits, self.targets, self.places
         logits, targets, places = (
             (torch.cat(rows) if isinstance(rows, list) else rows).cpu() for rows in columns
@@ -167,7 +167,7 @@ class PositionMeter(Meter):
                 self.answers.update(logits, row, torch.tensor([[index, len(logits)]], device=logits.device))
 
     def compute(self) -> dict[str, Any]:
-        """The loss per position and every metric of the head, of all processes' intervals in order."""
+        """Return the loss per position and every metric of the head, of all processes' intervals in order."""
         objective = self._objective[0]
         logits, targets, places = self.answers.compute()
         order = places[:, 0].argsort(stable=True)
@@ -189,7 +189,7 @@ class PositionMeter(Meter):
         return torch.cat([found.logits for found in read_positions(model, tokens, piece)])
 
     def _loss(self, scored: PositionsScored) -> Tensor:
-        """Added up in float64 over the intervals: float32 loses a chromosome's last digits."""
+        """Return the loss, added up in float64 over the intervals, because float32 loses digits."""
         objective = self._objective[0]
         pairs = zip(scored.logits.split(scored.sizes), scored.targets.split(scored.sizes), strict=True)
         losses = [objective.losses(logits[None], targets[None]).double().cpu() for logits, targets in pairs]

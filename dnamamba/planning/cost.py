@@ -32,6 +32,13 @@ _BYTES_OF_A_BASE_BY_CHUNKS = 3
 # Every chunk but the last is read once more, and a host takes so long to launch the kernels of a block.
 _READ_TWICE = 1.34
 _LAUNCHES_OF_A_BLOCK = 5.6e-3
+# And so long where processes share the sequence, as each block waits for what the others send
+# (context_h200.csv, two GPUs).
+_EXCHANGES_OF_A_BLOCK = 10.6e-3
+# As a CUDA graph a chunk does not wait for the host, but each kernel begins and ends: seconds of a block.
+_GRAPH_OF_A_BLOCK = 0.46e-3
+# What torch holds for graphs in addition: their memory is apart from what it hands out otherwise.
+HELD_BY_GRAPHS = 0.3 * GIB
 # `train.chunk_bases=auto`: what of a device's memory is left to others, and the shortest chunk that is tried.
 _LEFT_FREE = 0.1
 _SHORTEST_CHUNK = 2**12
@@ -146,6 +153,8 @@ def chunked_seconds(
     chunk: int,
     accumulate: int,
     truncated: bool = False,
+    graphs: bool = False,
+    shared: bool = False,
 ) -> float:
     """Estimate the seconds of a step by chunks of one process, on a GPU.
 
@@ -156,6 +165,8 @@ def chunked_seconds(
         length: of a sequence, in bases.
         chunk: positions at a time.
         truncated: with gradients cut at borders: every chunk is read once.
+        graphs: whether chunks are CUDA graphs.
+        shared: whether other processes read the same sequences; length and chunk are this one's part.
     """
     if chunk >= length:
         return step_seconds(
@@ -163,8 +174,13 @@ def chunked_seconds(
         )
     filled = sequences * cost.sweep >= device.filled_by
     work = sequences * chunk * cost.blocks * cost.sweep * device.seconds[filled]
+    if graphs:
+        chunks = length / chunk
+        read_twice = (chunks - 1) / chunks * (_READ_TWICE - 1)
+        return accumulate * chunks * (work * (1 + read_twice) + cost.blocks * _GRAPH_OF_A_BLOCK)
     reads, launches = (1.0, 2 / 3) if truncated else (_READ_TWICE, 1.0)
-    of_a_chunk = max(work * reads, cost.blocks * _LAUNCHES_OF_A_BLOCK * launches)
+    block = _EXCHANGES_OF_A_BLOCK if shared else _LAUNCHES_OF_A_BLOCK
+    of_a_chunk = max(work * reads, cost.blocks * block * launches)
     return accumulate * length / chunk * of_a_chunk
 
 

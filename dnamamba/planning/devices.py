@@ -13,7 +13,7 @@ CPU = "CPU"
 
 
 def device_at_hand(name: str | None, *, on_cpu: bool = False) -> tuple[str, float | None]:
-    """The device to plan for, and its memory in GiB if it is at hand.
+    """Return the device to plan for, and its memory in GiB if it is at hand.
 
     Args:
         name: of one that was measured; None: the one at hand, or an H200 where there is no GPU.

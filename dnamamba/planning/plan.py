@@ -5,8 +5,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
 from dnamamba.data.length_schedule import Stage, micro_batches, rows_at_a_time
 from dnamamba.datasets.base import DataConfig, longest
@@ -16,6 +14,7 @@ from dnamamba.models.base import need, need_reach
 from dnamamba.planning.cost import (
     DEVICES,
     GIB,
+    HELD_BY_GRAPHS,
     Device,
     chunked_bytes,
     chunked_seconds,
@@ -54,6 +53,7 @@ class Plan:
         device, device_memory_gib: what a process runs on.
         stages: in order.
         chunk_bases: positions of a sequence that are read at a time; None: all.
+        graphs: whether chunks are CUDA graphs.
     """
 
     parameters: int
@@ -63,6 +63,7 @@ class Plan:
     stages: tuple[StagePlan, ...]
     context_size: int = 1  # processes that read a sequence together
     chunk_bases: int | None = None
+    graphs: bool = False
 
     @property
     def steps(self) -> int:
@@ -100,6 +101,7 @@ def plan(
     processes: int = 1,
     context_size: int = 1,
     train: TrainConfig | None = None,
+    shared_weights: bool = False,
     device: Device | None = None,
     device_name: str = "",
     device_memory_gib: float | None = None,
@@ -113,6 +115,7 @@ def plan(
         processes: GPUs, together on all machines.
         context_size: those of them that read a sequence together, each its part.
         train: says how a step is taken: by chunks, or with activation checkpointing.
+        shared_weights: whether the trainer's strategy is `fsdp`.
         device: to estimate the time of; None if it was never measured.
         device_name, device_memory_gib: of a device that is not among the measured ones.
 
@@ -150,6 +153,15 @@ def plan(
             device_memory_gib,
             on_cpu=device_name == CPU,
         )
+    graphs = (
+        chunk is not None
+        and train.chunk_graphs is not False
+        and train.backpropagation == "exact"
+        and context_size == 1
+        and not shared_weights
+        and device_name != CPU
+        and built.backbone.capturable
+    )
     cost = model.step_cost()
     rows = []
     for stage in stages:
@@ -168,9 +180,11 @@ def plan(
         if cost is not None:
             # Tokens come whole to every process.
             tokens = size * accumulate * stage.length
-            needed = _bytes(cost, parameters, part, size, tokens, chunk, train, device_name == CPU)
+            needed = _bytes(cost, parameters, part, size, tokens, chunk, train, graphs, device_name == CPU)
         if cost is not None and device is not None:
-            seconds = stage.steps * _seconds(cost, device, part, size, accumulate, chunk, train)
+            seconds = stage.steps * _seconds(
+                cost, device, part, size, accumulate, chunk, train, graphs, context_size
+            )
         rows.append(
             StagePlan(
                 stage.number,
@@ -185,7 +199,9 @@ def plan(
                 seconds,
             )
         )
-    return Plan(parameters, processes, device_name, device_memory_gib, tuple(rows), context_size, chunk)
+    return Plan(
+        parameters, processes, device_name, device_memory_gib, tuple(rows), context_size, chunk, graphs
+    )
 
 
 def _bytes(
@@ -196,19 +212,26 @@ def _bytes(
     a_step: int,
     chunk: int | None,
     train: TrainConfig,
+    graphs: bool,
     on_cpu: bool,
 ) -> float:
-    """Peak memory of a process: steps of `a_step` bases, micro-batches of `size` sequences of a stage."""
+    """Estimate a process's peak bytes: steps of `a_step` bases, micro-batches of `size` sequences."""
     if chunk is None and not on_cpu:
         checkpointing = train.activation_checkpointing
         return step_bytes(
             cost, parameters, at_a_time=size * stage.length, a_step=a_step, checkpointing=checkpointing
         )
     length = stage.length
-    chunk = chunk or length
-    return chunked_bytes(
-        cost, parameters, sequences=size, length=length, chunk=chunk, a_step=a_step, on_cpu=on_cpu
+    needed = chunked_bytes(
+        cost,
+        parameters,
+        sequences=size,
+        length=length,
+        chunk=chunk or length,
+        a_step=a_step,
+        on_cpu=on_cpu,
     )
+    return needed + (HELD_BY_GRAPHS if graphs else 0)
 
 
 def _seconds(
@@ -219,6 +242,8 @@ def _seconds(
     accumulate: int,
     chunk: int | None,
     train: TrainConfig,
+    graphs: bool,
+    context_size: int,
 ) -> float:
     """Estimate the seconds of a stage's step; sequences of different lengths count as of the mean length."""
     length = stage.length if stage.mean is None else round(stage.mean)
@@ -229,7 +254,15 @@ def _seconds(
         )
     truncated = train.backpropagation == "truncated"
     return chunked_seconds(
-        cost, device, sequences=size, length=length, chunk=chunk, accumulate=accumulate, truncated=truncated
+        cost,
+        device,
+        sequences=size,
+        length=length,
+        chunk=chunk,
+        accumulate=accumulate,
+        truncated=truncated,
+        graphs=graphs,
+        shared=context_size > 1,
     )
 
 
@@ -240,6 +273,7 @@ def plan_run(
     processes: int,
     *,
     context_size: int = 1,
+    shared_weights: bool = False,
     device: str | None = None,
     on_cpu: bool = False,
     training_segments: int = 0,
@@ -254,6 +288,7 @@ def plan_run(
         train: the `train` group.
         processes: of all machines.
         context_size: those of them that read a sequence together.
+        shared_weights: whether the trainer's strategy is `fsdp`.
         device: one that was measured, by name; None for the one at hand.
         on_cpu: whether that is the CPU.
         training_segments: of an interval file that is not there yet.
@@ -262,6 +297,12 @@ def plan_run(
         UserError: the settings do not go together, or say too little of the sequences' length.
     """
     train = train.in_sequences(longest(data))
+    epochs = getattr(train, "epochs", None)
+    if epochs is not None:
+        raise UserError(
+            f"train.epochs: only the data tell how many steps that is (got {epochs:g}); set "
+            "train.max_steps to plan"
+        )
     schedule = data.planned(
         global_batch_size=train.sequences_per_step,
         max_steps=train.max_steps,
@@ -277,64 +318,8 @@ def plan_run(
         processes=processes,
         context_size=context_size,
         train=train,
+        shared_weights=shared_weights,
         device=next((known for known in DEVICES.values() if known.name in name.lower()), None),
         device_name=name,
         device_memory_gib=memory_gib,
     )
-
-
-def show_plan(made: Plan, console: Console) -> None:
-    """Print a plan as a table."""
-    table = Table(title="a step is of all processes, a micro-batch of one", title_justify="left")
-    for column in ("length", "sequences\na step", "micro-batches\na step", "steps", "G bases"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for column in ("GiB", "time"):
-        table.add_column(f"{column}\n(est.)", justify="right", no_wrap=True)
-    for row in made.stages:
-        table.add_row(
-            f"{row.length:,}",
-            f"{row.sequences_per_step:,}",
-            f"{row.micro_batches:,} x {row.micro_batch:,}",
-            f"{row.steps:,}",
-            f"{row.bases / 1e9:,.2f}",
-            "-" if row.memory_gib is None else gib(row.memory_gib),
-            "-" if row.seconds is None else duration(row.seconds),
-        )
-    console.print(table)
-    together = f", {made.context_size} for each sequence" if made.context_size > 1 else ""
-    memory = "memory not measured" if made.memory_gib is None else f"{gib(made.memory_gib)} GiB each"
-    time = "time not measured" if made.seconds is None else f"{duration(made.seconds)} of training steps"
-    lines = [
-        f"{made.parameters:,} parameters; {made.steps:,} steps, {made.bases / 1e9:,.4g} G bases "
-        f"({made.bases:,})",
-        f"estimated on {made.processes} x {made.device}{together}: {memory}, {time}",
-    ]
-    if made.device == CPU:
-        lines.append("time depends on the CPU: a run with train.max_steps=20 tells it")
-    if made.chunk_bases is not None:
-        lines.insert(1, f"read by chunks of {made.chunk_bases:,} bases (train.chunk_bases)")
-    if (made.memory_gib or 0) > (made.device_memory_gib or float("inf")):
-        lines.append(
-            f"that is more than {'half the memory here, ' if made.device == CPU else 'its '}"
-            f"{made.device_memory_gib:.0f} GiB: set a smaller data.batch_size, or "
-            "train.chunk_bases=auto"
-        )
-    for line in lines:
-        console.print(line, soft_wrap=True, highlight=False)
-
-
-def gib(memory: float | None) -> str:
-    """Format GiB for a person."""
-    return "not measured" if memory is None else f"{memory:.1f}"
-
-
-def duration(seconds: float | None) -> str:
-    """Format seconds for a person."""
-    if seconds is None:
-        return "not measured"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = seconds / 60
-    if minutes < 120:
-        return f"{minutes:.0f} min"
-    return f"{minutes / 60:.1f} h" if minutes < 48 * 60 else f"{minutes / 60 / 24:.1f} days"

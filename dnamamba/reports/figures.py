@@ -36,7 +36,7 @@ def draw(figure: Figure, path: Path) -> None:
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The rows of a run's metrics.csv; empty cells are left out, and so is a last line that was cut off."""
+    """Read the rows of a run's metrics.csv, without empty cells and a last line that was cut off."""
     with path.open(newline="", encoding="utf-8") as file:
         lines = [line for line in file if line.endswith("\n")]
     return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(lines)]

@@ -21,18 +21,20 @@ from dnamamba.objectives.positions import PositionsScored
 from dnamamba.reports.comparison import MODEL, shown
 from dnamamba.reports.figures import confusion_matrix, read_metrics, save_figure, score_curve
 
-BLOCK = 10_000  # positions that are resampled together: neighbours are not independent
+BLOCK = 10_000  # bases that are resampled together: neighbours are not independent
+LEAST_BLOCKS = 50  # of a test that has fewer, blocks are shorter
 SEED = 0
 
 
 def resample(head: PositionHead, scored: PositionsScored, samples: int) -> dict[str, Tensor]:
     """Metrics of a split's blocks drawn with replacement, float64 [samples] each; always the same draws."""
+    length = max(1, min(BLOCK // head.decoder.bin, sum(scored.sizes) // LEAST_BLOCKS))
     blocks = [
         head.statistics(*part)
         for logits, targets in zip(
             scored.logits.split(scored.sizes), scored.targets.split(scored.sizes), strict=True
         )
-        for part in zip(logits.split(BLOCK), targets.split(BLOCK), strict=True)
+        for part in zip(logits.split(length), targets.split(length), strict=True)
     ]
     generator = torch.Generator().manual_seed(SEED)
     drawn = torch.randint(len(blocks), (samples, len(blocks)), generator=generator)
@@ -41,7 +43,13 @@ def resample(head: PositionHead, scored: PositionsScored, samples: int) -> dict[
 
 
 def scores(head: PositionHead, scored: PositionsScored, draws: dict[str, Tensor]) -> dict[str, Any]:
-    """Metrics of a split: over all, with intervals where there are `draws`; per label; segments."""
+    """Collect a split's metrics: over all, with intervals where there are `draws`; per label; segments.
+
+    Args:
+        head: computes the metrics.
+        scored: logits [n, C], targets and sizes of the split.
+        draws: metrics of each draw, from `resample`; empty: no intervals.
+    """
     metrics = head.metrics(scored.logits, scored.targets)
     found: dict[str, Any] = {"positions": int(head.number(scored.targets))}
     for name, value in metrics.items():
@@ -89,7 +97,7 @@ def verdict(
     baselines: dict[str, dict[str, Any]],
     theirs: dict[str, dict[str, Tensor]],
 ) -> dict[str, Any]:
-    """Which is better on the test by the head's headline, as plain values and as a sentence.
+    """Say which is better on the test by the head's first metric, as values and as a sentence.
 
     Args:
         head: has the headline.
@@ -123,7 +131,7 @@ def verdict(
 
 
 def tables(results: dict[str, Any], metrics: Sequence[str]) -> list[Table]:
-    """The test's metrics of the model and its baselines; per label; of classes, segments."""
+    """Build tables of the test's metrics: of model and baselines; per label; for classes, of segments."""
     models = {MODEL: results, **results.get("baselines", {})}
     overall = Table(box=box.SIMPLE_HEAD, title="test", title_justify="left")
     for name in ("model", *metrics, "95 % interval of " + results["headline"]):
@@ -148,7 +156,7 @@ def tables(results: dict[str, Any], metrics: Sequence[str]) -> list[Table]:
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    """Groups within a row as columns of their own."""
+    """Turn groups within a row into columns of their own."""
     flat: dict[str, Any] = {}
     for key, value in row.items():
         if isinstance(value, dict):
@@ -193,17 +201,17 @@ class PositionReport:
         self.best, self.baselines, self.remarks = best, baselines, remarks
 
     def introduction(self) -> Sequence[str]:
-        """The model, the data."""
+        """Describe the model and the data."""
         return [self.name, f"{self.data.label}: {self.data.summary}", *self.data.notes, *self.remarks]
 
     def validation(self, metrics: dict[str, float]) -> str:
-        """Every metric of a validation."""
+        """Return every metric of a validation."""
         return "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
 
     def finish(
         self, console: Console, folder: Path, outcomes: dict[str, Any], facts: dict[str, Any]
     ) -> dict[str, Any]:
-        """Write metrics.json and pictures; print tables."""
+        """Write metrics.json and pictures; print tables. See `Report.finish`."""
         head, scored = self.head, {split: outcome.scored for split, outcome in outcomes.items()}
         steps = facts["steps"]
         results: dict[str, Any] = {
@@ -246,7 +254,7 @@ class PositionReport:
         scored: dict[str, PositionsScored],
         draws: dict[str, Tensor],
     ) -> dict[str, Any]:
-        """The keys `baselines` and `verdict` of metrics.json."""
+        """Return the keys `baselines` and `verdict` of metrics.json."""
         assert self.baselines is not None
         found, theirs = {}, {}
         for one in self.baselines(console):

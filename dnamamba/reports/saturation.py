@@ -38,7 +38,7 @@ def saturation_figure(
     heights = -np.nan_to_num(llr.sum(axis=1) / 3)
     for position, letter, height in zip(positions, letters, heights, strict=True):
         if letter in BASE_COLORS and height:
-            _letter(logo, letter, float(position), float(height))
+            draw_letter(logo, letter, float(position), float(height))
     logo.set_facecolor(SURFACE)
     logo.axhline(0, color=MUTED, linewidth=0.8)
     margin = 0.05 * max(np.ptp([0, *heights]), 1e-6)
@@ -78,7 +78,7 @@ def saturation_figure(
     return figure
 
 
-def _letter(axes: Axes, letter: str, position: float, height: float) -> None:
+def draw_letter(axes: Axes, letter: str, position: float, height: float) -> None:
     """Draw a letter that fills its place from 0 to `height`, upside down below the line."""
     path = TextPath((0, 0), letter, size=1, prop=FontProperties(family="DejaVu Sans", weight="bold"))
     box = path.get_extents()

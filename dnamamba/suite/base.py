@@ -23,22 +23,27 @@ class Source:
     """A data file that the user has fetched; nothing is downloaded here.
 
     Attributes:
-        path: where it must lie; a relative path counts from the working directory.
+        path: where it must lie; a relative path counts from `files=`, the working directory by default.
         sha256: its checksum, 64 hexadecimal digits.
         address: where the user gets it.
+        task: of the suite's, which needs it; None: all of them.
     """
 
     path: str
     sha256: str
     address: str
+    task: str | None = None
 
-    def verified(self) -> Path:
+    def verified(self, files: str | Path = "") -> Path:
         """Return the file, whole and unchanged.
+
+        Args:
+            files: the folder that a relative path counts from.
 
         Raises:
             UserError: it is missing, can't be read, or has another checksum.
         """
-        path = Path(self.path).expanduser()
+        path = Path(files, self.path).expanduser()
         digest = hashlib.sha256()
         try:
             with path.open("rb") as file:
@@ -68,6 +73,7 @@ class Published:
         value: of the headline metric, on the test split.
         citation: the paper or the run, with its date.
         low, high: the 95 % interval, where one was given.
+        task: of the suite's, where it has several.
     """
 
     model: str
@@ -76,6 +82,7 @@ class Published:
     citation: str
     low: float | None = None
     high: float | None = None
+    task: str | None = None
 
 
 @dataclass(frozen=True)
@@ -111,11 +118,19 @@ class Suite:
         name: of the suite.
         metric: the headline metric, on the test split.
         protocols: some of `PROTOCOLS`, in the order in which they run.
-        sources: files that must be there; none where the data come with the package.
+        sources: files that must be there; none where the data come with the package, or where a published
+            layout has no checksum of its own.
         published: numbers from elsewhere.
+        tasks: names of its data sets, where it has several; a run is of one, `task`.
+        split: what trains and what tests, in a sentence.
+        part: whether it can read `examples` sequences of each split instead of all.
+        task: which of `tasks`.
+        files: the folder that holds the user's files.
+        examples: the most sequences of a split, or variants, that are read, evenly spaced; None: all.
         needs: what `zero_shot` asks of a backbone (`dnamamba.models.base.CAPABILITIES`).
         train: steps and learning rate of `finetune`, and of a trained probe; the seed is the command's.
         bootstrap: resamples of the test split behind an interval.
+        linear: whether linear models of words and of positions are fitted on the split, for comparison.
     """
 
     name: ClassVar[str]
@@ -123,9 +138,30 @@ class Suite:
     protocols: ClassVar[tuple[str, ...]]
     sources: ClassVar[tuple[Source, ...]] = ()
     published: ClassVar[tuple[Published, ...]] = ()
+    tasks: ClassVar[tuple[str, ...]] = ()
+    split: ClassVar[str] = ""
+    part: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ("causal",)
     train: ClassVar[TrainConfig] = FinetuneTrainConfig()
     bootstrap: ClassVar[int] = 1000
+    linear: ClassVar[bool] = True
+
+    task: str | None = None
+    files: str | Path = ""
+    examples: int | None = None
+
+    def verified(self) -> list[Path]:
+        """The files that this task needs, whole and unchanged.
+
+        Raises:
+            UserError: one is missing or has another checksum.
+        """
+        return [one.verified(self.files) for one in self.sources if one.task in (None, self.task)]
+
+    @property
+    def title(self) -> str:
+        """Its name, and the task's."""
+        return self.name if self.task is None else f"{self.name} {self.task}"
 
     def data(self) -> DataConfig:
         """Return the data with their splits, for `probe` and `finetune`; `sources` are verified before."""
@@ -138,6 +174,22 @@ class Suite:
     def baselines(self, seed: int) -> Sequence[Row]:
         """Return the baselines of `zero_shot`; `probe` and `finetune` have a majority class anyway."""
         return ()
+
+
+def check_choice(suite: Suite) -> None:
+    """Check that one of the suite's data sets was chosen.
+
+    Raises:
+        UserError: none was, it is unknown, or the suite has but one; a number of examples that can't be.
+    """
+    if suite.tasks and suite.task not in suite.tasks:
+        raise UserError(f"task: {suite.name} has {', '.join(suite.tasks)} (got {suite.task}); name one")
+    if not suite.tasks and suite.task is not None:
+        raise UserError(f"task: {suite.name} is one data set (got {suite.task}); leave it out")
+    if suite.examples is not None and suite.examples < 1:
+        raise UserError(f"examples: must be at least 1 (got {suite.examples}); leave it out to read all")
+    if suite.examples is not None and not suite.part:
+        raise UserError(f"examples: {suite.name} is read whole (got {suite.examples}); leave it out")
 
 
 def check_suite(suite: Suite) -> None:

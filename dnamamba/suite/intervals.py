@@ -1,4 +1,4 @@
-"""How sure a ratio of sums over windows is."""
+"""Confidence intervals for ratios of sums over windows."""
 
 import numpy as np
 from numpy.typing import NDArray

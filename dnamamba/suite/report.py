@@ -13,11 +13,19 @@ from rich.table import Table
 from dnamamba.escaping import TsvWriter
 from dnamamba.files import replacing
 from dnamamba.reports.figures import BASELINE, HELD_OUT, SURFACE, TRAINING, save_figure
-from dnamamba.suite.base import Row, Suite
+from dnamamba.suite.base import Published, Row, Suite
+from dnamamba.suite.leakage import Leakage
 
 
 def write_report(
-    suite: Suite, model: str, seed: int, device: str, rows: Sequence[Row], folder: Path, console: Console
+    suite: Suite,
+    model: str,
+    seed: int,
+    device: str,
+    rows: Sequence[Row],
+    folder: Path,
+    console: Console,
+    leakage: Leakage | None = None,
 ) -> dict[str, Any]:
     """Write benchmark.tsv, benchmark.png and benchmark.json into `folder`, each whole or absent; print.
 
@@ -28,6 +36,7 @@ def write_report(
         rows: of the table.
         folder: of the run.
         console: to print to.
+        leakage: what the splits have in common; None where nothing was trained.
 
     Returns:
         What benchmark.json holds.
@@ -35,13 +44,17 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     results = {
         "benchmark": suite.name,
+        "task": suite.task,
         "model": model,
         "metric": suite.metric,
+        "split": suite.split,
+        "examples": suite.examples,
         "seed": seed,
         "device": device,
         "sources": [asdict(source) for source in suite.sources],
         "rows": [asdict(row) for row in rows],
-        "published": [asdict(number) for number in suite.published],
+        "published": [asdict(number) for number in _published(suite)],
+        "leakage": None if leakage is None else leakage.to_dict(),
     }
     table = [*rows, *published_rows(suite)]
     with (
@@ -55,6 +68,8 @@ def write_report(
     with replacing(folder / "benchmark.json") as beside:  # last: where it is, the benchmark is done
         beside.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     show(console, suite, table)
+    if leakage is not None:
+        console.print(str(leakage), soft_wrap=True, highlight=False)
     for file_name in ("benchmark.json", "benchmark.tsv", "benchmark.png"):
         console.print(str(folder / file_name), soft_wrap=True, highlight=False)
     return results
@@ -72,8 +87,13 @@ def published_rows(suite: Suite) -> list[Row]:
             number.high,
             note=number.citation,
         )
-        for number in suite.published
+        for number in _published(suite)
     ]
+
+
+def _published(suite: Suite) -> list[Published]:
+    """Numbers of the data set that was run."""
+    return [number for number in suite.published if number.task in (None, suite.task)]
 
 
 def show(console: Console, suite: Suite, rows: Sequence[Row]) -> None:
@@ -84,7 +104,7 @@ def show(console: Console, suite: Suite, rows: Sequence[Row]) -> None:
         suite: the benchmark.
         rows: of the table.
     """
-    table = Table(title=f"{suite.name}, {suite.metric} on the test split", title_justify="left")
+    table = Table(title=f"{suite.title}, {suite.metric} on the test split", title_justify="left")
     for column in ("protocol", "model", suite.metric, "95 % interval", "examples", "seconds"):
         table.add_column(column, justify="left" if column in ("protocol", "model") else "right")
     for row in rows:
@@ -121,5 +141,5 @@ def picture(suite: Suite, rows: Sequence[Row]) -> Figure:
     axes.set_yticks(range(len(shown)), [f"{row.protocol}, {row.model}" for row in shown])
     axes.invert_yaxis()
     axes.set_xlabel(f"{suite.metric}, with 95 % interval")
-    axes.set_title(suite.name, loc="left")
+    axes.set_title(suite.title, loc="left")
     return figure

@@ -14,13 +14,14 @@ from dnamamba.checkpoint import Model, load, model_hash
 from dnamamba.data.embedded import YEAST_MODEL
 from dnamamba.datasets.base import DataModule, filled, longest
 from dnamamba.errors import UserError
-from dnamamba.files import replacing
+from dnamamba.files import locked, replacing
 from dnamamba.inference.device import need_language_model
 from dnamamba.models import LanguageModel
 from dnamamba.models.base import need
 from dnamamba.objectives.task_config import TaskConfig
-from dnamamba.suite.base import Row, Suite, check_suite
+from dnamamba.suite.base import Row, Suite, check_choice, check_suite
 from dnamamba.suite.intervals import ratio
+from dnamamba.suite.leakage import Leakage, audit
 from dnamamba.suite.report import write_report
 from dnamamba.terminal import Console
 from dnamamba.training.config import TrainerConfig
@@ -40,6 +41,7 @@ def run_benchmark(
     device: str = "auto",
     seed: int = 0,
     quiet: bool = False,
+    protocols: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Run every protocol of a suite; write benchmark.json, benchmark.tsv and benchmark.png; print the table.
 
@@ -53,40 +55,64 @@ def run_benchmark(
         device: `auto` (a GPU where there is one), `cpu` or `cuda`.
         seed: of heads, training and intervals.
         quiet: print nothing.
+        protocols: some of the suite's; None: all of them.
 
     Returns:
         What benchmark.json holds.
 
     Raises:
         UserError: a file of the suite is missing or changed, the model can't be used, it can run none of
-            the protocols, or the folder holds another benchmark; nothing was written.
+            the protocols, or the folder holds another benchmark or is in use; nothing was written.
     """
     check_suite(suite)
+    check_choice(suite)
+    wanted = _wanted(suite, protocols)
     place = _place(device)
-    for source in suite.sources:
-        source.verified()
+    suite.verified()
     name, given = "the package's yeast model" if model is None else str(model), model
     if isinstance(model, str | Path | None):
-        model = load(model or YEAST_MODEL)
+        model = load(YEAST_MODEL if model is None else model)
     else:
         name = f"a {model.config.family.rpartition('.')[2]} in memory"
-    refused = _refusal(suite, model, name) if "zero_shot" in suite.protocols else None
-    if refused is not None and set(suite.protocols) == {"zero_shot"}:
+    refused = _refusal(suite, model, name) if "zero_shot" in wanted else None
+    if refused is not None and set(wanted) == {"zero_shot"}:
         raise UserError(refused)
     folder, console = Path(folder), Console(quiet=quiet)
-    _own(folder, {"benchmark": suite.name, "model_sha256": model_hash(model), "seed": seed, "device": place})
-    rows: list[Row] = []
-    labelled = [protocol for protocol in suite.protocols if protocol != "zero_shot"]
-    if "zero_shot" in suite.protocols:
-        with console.status("zero_shot"):
-            rows += _zero_shot(suite, model, name, place, seed, refused)
-    for protocol in labelled:
-        console.print(protocol)
-        rows.append(_trained(suite, given, model, name, protocol, folder / protocol, place, seed, quiet))
-    if labelled:
-        with console.status("majority class"):
-            rows.append(_majority(suite, model, seed))
-    return write_report(suite, name, seed, place, rows, folder, console)
+    settings = {"benchmark": suite.name, "model_sha256": model_hash(model), "seed": seed, "device": place}
+    with locked(folder):
+        _own(folder, settings | {"task": suite.task, "examples": suite.examples})
+        rows: list[Row] = []
+        labelled = [protocol for protocol in wanted if protocol != "zero_shot"]
+        if "zero_shot" in wanted:
+            with console.status("zero_shot"):
+                rows += _zero_shot(suite, model, name, place, seed, refused)
+        leakage: Leakage | None = None
+        if labelled:
+            with console.status("comparing the splits"):
+                leakage = audit(_opened(suite, model, seed))
+        simple: list[Row] = []
+        for protocol in labelled:
+            console.print(protocol)
+            last = suite.linear and protocol == labelled[-1]
+            row, fitted = _trained(
+                suite, given, model, name, protocol, folder / protocol, place, seed, quiet, baselines=last
+            )
+            rows.append(row)
+            simple += fitted
+        if labelled:
+            with console.status("majority class"):
+                rows += [*simple, *_majority(suite, model, seed)]
+        return write_report(suite, name, seed, place, rows, folder, console, leakage)
+
+
+def _wanted(suite: Suite, protocols: Sequence[str] | None) -> list[str]:
+    unknown = [one for one in protocols or () if one not in suite.protocols]
+    if unknown or protocols == []:
+        raise UserError(
+            f"protocols: {suite.name} has {', '.join(suite.protocols)} (got {', '.join(unknown) or 'none'}); "
+            "choose of these"
+        )
+    return [one for one in suite.protocols if protocols is None or one in protocols]
 
 
 def _own(folder: Path, settings: dict[str, Any]) -> None:
@@ -108,7 +134,6 @@ def _own(folder: Path, settings: dict[str, Any]) -> None:
             )
         return
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         with replacing(path) as beside:
             beside.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
@@ -164,13 +189,15 @@ def _trained(
     place: str,
     seed: int,
     quiet: bool,
-) -> Row:
-    """Return the row of `probe` or `finetune`.
+    *,
+    baselines: bool,
+) -> tuple[Row, list[Row]]:
+    """Return the row of `probe` or `finetune`, and with `baselines` those of simple models on the same split.
 
     A probe's head is computed for classes and trained otherwise.
     """
     data = suite.data()
-    task = TaskConfig(bootstrap=suite.bootstrap, baselines=False)
+    task = TaskConfig(bootstrap=suite.bootstrap, baselines=baselines)
     if protocol == "probe":
         closed = _opened(suite, model, seed).decoder("mean").head.reads == "class"
         task = replace(task, fit="closed") if closed else replace(task, freeze=True)
@@ -201,17 +228,24 @@ def _trained(
     found = test[suite.metric]
     # What is in two splits flatters a score: it is printed with it.
     leaks = [line for line in results["data"]["notes"] if line.startswith("warning: ")]
-    return Row(
-        protocol,
-        name,
-        suite.metric,
-        found["value"],
-        found["low"],
-        found["high"],
-        test["examples"],
-        seconds,
-        "; ".join(leaks),
+    note = "; ".join(leaks)
+    number = test["examples"]
+    row = Row(
+        protocol, name, suite.metric, found["value"], found["low"], found["high"], number, seconds, note
     )
+    return row, _simple(suite, results, number)
+
+
+def _simple(suite: Suite, results: dict[str, Any], number: int) -> list[Row]:
+    """Linear models of words and of positions, where they were fitted; a constant is `_majority`'s."""
+    rows = []
+    for name, scores in results.get("baselines", {}).items():
+        found = scores["test"][suite.metric]
+        if "k" in scores or name.startswith("one-hot"):
+            note = f"{scores['training_sequences']:,} training sequences"
+            limits = found["value"], found["low"], found["high"]
+            rows.append(Row("baseline", name, suite.metric, *limits, number, note=note))
+    return rows
 
 
 def _opened(suite: Suite, model: Model, seed: int) -> DataModule:
@@ -222,14 +256,16 @@ def _opened(suite: Suite, model: Model, seed: int) -> DataModule:
     )
 
 
-def _majority(suite: Suite, model: Model, seed: int) -> Row:
-    """Score the most frequent class of the training split on the test split."""
+def _majority(suite: Suite, model: Model, seed: int) -> list[Row]:
+    """Score the most frequent class of the training split on the test split; nothing of a number."""
     data = _opened(suite, model, seed)
     decoder = data.decoder("mean")
     labels = torch.cat([batch["labels"] for batch in dict(data.held_out_loaders())["test"]]).numpy()
     note = ""
     value = low = high = None
     of_classes = decoder.head.reads == "class"
+    if decoder.head.reads == "number":
+        return []
     counts, _ = data.train_counts if of_classes else ([0], 0)
     answer = int(np.argmax(counts))
     name = f"majority class ({decoder.labels[answer]})"
@@ -242,4 +278,4 @@ def _majority(suite: Suite, model: Model, seed: int) -> Row:
         value = low = high = CONSTANT[suite.metric]
     else:
         note = f"not computed for {suite.metric}"
-    return Row("baseline", name, suite.metric, value, low, high, len(labels), note=note)
+    return [Row("baseline", name, suite.metric, value, low, high, len(labels), note=note)]

@@ -14,12 +14,12 @@ class Numbers(ProgressColumn):
     """The field `metrics`, cut off where the line ends: of all columns, this alone gives way."""
 
     def render(self, task: Task) -> Text:
-        """The numbers on one line."""
+        """Return the numbers on one line."""
         return Text(task.fields["metrics"], no_wrap=True, overflow="ellipsis")
 
 
 def columns(title: str) -> tuple[ProgressColumn, ...]:
-    """The columns of a bar: title, bar, steps, time left, and the field `metrics`.
+    """Return the columns of a bar: title, bar, steps, time left, and the field `metrics`.
 
     >>> [type(column).__name__ for column in columns("pretraining")][2:4]
     ['MofNCompleteColumn', 'TimeRemainingColumn']
@@ -34,7 +34,11 @@ def columns(title: str) -> tuple[ProgressColumn, ...]:
 
 
 def left(seconds: float, done: int, total: int) -> str:
-    """The time that is left, as a person says it, where `done` of `total` took so many seconds.
+    """Return the time that is left, as a person says it, where `done` of `total` took so many seconds.
+
+    Args:
+        seconds: so far.
+        done, total: of whatever is counted.
 
     >>> left(60.0, 10, 40), left(3600.0, 1, 3)
     ('about 3 min left', 'about 2.0 h left')

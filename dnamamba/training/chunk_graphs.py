@@ -34,8 +34,8 @@ class ChunkGraphs:
     """The exact gradients of `chunked_backward`, by graphs of its chunks: the same chunks, in the same order.
 
     The short chunk that a sequence may begin with is read without a graph, and so is a sequence that is
-    shorter than a chunk. The autocast of the caller is captured too. Besides what `chunked_backward` asks of a
-    model, it is `Backbone.capturable`, and the objective that makes the chunks is `Objective.capturable`.
+    shorter than a chunk. The autocast of the caller is captured too. Besides what `chunked_backward` asks of
+    a model, it is `Backbone.capturable`, and the objective that makes the chunks `Objective.capturable`.
 
     Args:
         chunk: positions at a time.
@@ -207,7 +207,7 @@ class _Reads:
 
 
 class CudaGraphs:
-    """Captures functions as CUDA graphs, all in the same memory: they are to be replayed one after the other."""
+    """Captures functions as CUDA graphs, all in the same memory: they must not be replayed side by side."""
 
     def __init__(self) -> None:
         self._pool: Any = None

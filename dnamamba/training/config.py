@@ -1,5 +1,6 @@
 """The settings of a run's steps and devices: the groups `train` and `trainer`."""
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
@@ -48,7 +49,7 @@ class TrainConfig:
     activation_checkpointing: bool = False
     compile: bool = False
     chunk_bases: Any = None  # int, auto or None: OmegaConf has no such union
-    chunk_graphs: Any = "auto"  # bool or auto
+    chunk_graphs: Any = False  # bool or auto
     backpropagation: str = "exact"
     log_every: int = 5
     validate_every: int = 100
@@ -77,7 +78,7 @@ class TrainConfig:
             )
         if self.chunk_graphs not in (True, False, "auto") or type(self.chunk_graphs) is int:
             raise UserError(
-                f"train.chunk_graphs: expected true, false or auto (got {self.chunk_graphs!r}); set one of them"
+                f"train.chunk_graphs: expected true, false or auto (got {self.chunk_graphs!r}); set one"
             )
         if self.backpropagation not in BACKPROPAGATION:
             raise UserError(
@@ -128,10 +129,17 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class FinetuneTrainConfig(TrainConfig):
-    """The `train` group of a fine-tuning; conf/train/finetune.yaml explains each key."""
+    """The `train` group of a fine-tuning; conf/train/finetune.yaml explains each key.
+
+    Raises:
+        UserError: a number is out of range; the message names its key.
+    """
 
     # Validations choose the weights that are kept: another rhythm is another run.
-    free: ClassVar[tuple[str, ...]] = tuple(key for key in TrainConfig.free if key != "validate_every")
+    free: ClassVar[tuple[str, ...]] = (
+        *(key for key in TrainConfig.free if key != "validate_every"),
+        "epochs",
+    )
 
     sequences: ClassVar[int] = 32
 
@@ -139,6 +147,17 @@ class FinetuneTrainConfig(TrainConfig):
     learning_rate: float = 2e-3
     validate_every: int = 50
     checkpoint_every: int = 50
+    epochs: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.epochs is not None and not 0 < self.epochs < math.inf:
+            raise UserError(f"train.epochs: must be a number above 0 or null (got {self.epochs})")
+
+    def steps_of(self, sequences: int) -> int:
+        """Return the steps in which `epochs` times all of so many training sequences are read."""
+        assert self.epochs is not None
+        return max(1, math.ceil(self.epochs * sequences / self.sequences_per_step))
 
 
 @dataclass(frozen=True)

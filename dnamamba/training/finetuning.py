@@ -1,17 +1,16 @@
 """The recipe of a fine-tuning run: settings in, a `Run` out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import lightning
 import torch
 from torch import Tensor
 
 from dnamamba.checkpoint import Model, load
 from dnamamba.data.embedded import YEAST_MODEL
-from dnamamba.datasets.base import DataConfig, DataModule, filled, longest
+from dnamamba.datasets.base import DataConfig, DataModule
 from dnamamba.datasets.labelled import LabelledConfig
 from dnamamba.datasets.positions import PositionsData
 from dnamamba.errors import UserError
@@ -20,18 +19,16 @@ from dnamamba.models.base import need_reach
 from dnamamba.objectives.sequence import SequenceObjective
 from dnamamba.objectives.task_config import TaskConfig
 from dnamamba.reports.finetuning import FinetuningReport
-from dnamamba.terminal import Console
 from dnamamba.training.baselines import Baselines
 from dnamamba.training.choosing import AUTO, choose
-from dnamamba.training.config import FinetuneTrainConfig, TrainConfig, TrainerConfig
+from dnamamba.training.config import FinetuneTrainConfig, TrainConfig
 from dnamamba.training.fits.closed_form import ClosedForm, check_closed, check_question
 from dnamamba.training.keep_best import KeepBest
 from dnamamba.training.lora import add_adapters, merge_adapters
 from dnamamba.training.module import trainable
 from dnamamba.training.position_run import position_run
-from dnamamba.training.pretraining import fixed
-from dnamamba.training.run import Result, Run, size_of
-from dnamamba.training.trainer import build_trainer
+from dnamamba.training.recipe import Recipe, fixed
+from dnamamba.training.run import Run, size_of
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ class Pooling:
 
 
 @dataclass(frozen=True)
-class Finetuning:
+class Finetuning(Recipe):
     """Fine-tune a model on labelled sequences: the settings of one run, with the command line's defaults.
 
     The package's yeast model, and its windows of yeast; for your own sequences give data, such as
@@ -69,39 +66,19 @@ class Finetuning:
             weights are drawn.
         pooling: what the head reads.
         task: the loss, and what of the model learns.
-        train: steps, learning rate, rhythm.
-        trainer: devices and precision.
-        ckpt_path: what to resume: a checkpoint, a run's folder, `last`, or `auto`.
-        loggers, callbacks: Lightning's, the user's own. metrics.csv is written in any case.
-        configuration: the text of config.yaml.
-        quiet: print nothing.
+        train, trainer, ckpt_path, loggers, callbacks, configuration, quiet: see `Recipe`.
     """
 
-    folder: str | Path
     data: DataConfig = field(default_factory=LabelledConfig)
     model: Model | ModelConfig | str | Path | None = None
     pooling: Pooling = field(default_factory=Pooling)
     task: TaskConfig = field(default_factory=TaskConfig)
-    train: TrainConfig = field(default_factory=FinetuneTrainConfig)
-    trainer: TrainerConfig = field(default_factory=TrainerConfig)
-    ckpt_path: str | None = None
-    loggers: Sequence[Any] = ()
-    callbacks: Sequence[lightning.Callback] = ()
-    configuration: str | None = None
-    quiet: bool = False
-
-    def run(self) -> Result | None:
-        """Train; see `Run.execute`."""
-        return self.build().execute()
+    train: TrainConfig = field(default_factory=FinetuneTrainConfig, kw_only=True)
 
     def build(self) -> Run:
-        """Read the data and the model and check every setting; nothing is written.
-
-        Raises:
-            UserError: a setting, a file, the model or the checkpoint can't be used; the message names it.
-        """
-        train, task, folder = self.train.in_sequences(longest(self.data)), self.task, Path(self.folder)
-        console = Console(quiet=self.quiet)
+        """See `Recipe.build`."""
+        train, trainer, console = self.begun()
+        task, closed = self.task, self.task.fit == "closed"
         if train.max_steps is None:
             raise UserError("train.max_steps must be a number: fine-tuning has no other end")
         if self.trainer.context_size > 1:
@@ -109,35 +86,15 @@ class Finetuning:
                 "trainer.context_size: a fine-tuning reads each sequence on one process (got "
                 f"{self.trainer.context_size}); set 1"
             )
-        closed = task.fit == "closed"
-        lightning.seed_everything(train.seed, verbose=False)
-        pretrained, shape, source = pretrained_model(self.model, self.data.alphabet)
-        trainer = build_trainer(self.trainer, train, folder, self.loggers, self.callbacks)
-        console.quiet = self.quiet or not trainer.is_global_zero
         if closed:
             check_closed(self.ckpt_path, trainer.world_size)
+        pretrained, shape, source = pretrained_model(self.model, self.data.alphabet)
         with console.status("reading the sequences"):
-            data = filled(self.data, shape.alphabet).build(
-                train.seed,
-                global_batch_size=train.sequences_per_step,
-                max_steps=train.max_steps,
-                world_size=trainer.world_size,
-            )
-        data.console = console
+            data = self.opened(train, shape, console)
+        counted = in_epochs(train, data)
         if isinstance(data, PositionsData):
             return position_run(
-                folder,
-                data,
-                shape,
-                pretrained,
-                source,
-                pooling=self.pooling,
-                task=task,
-                train=train,
-                trainer=trainer,
-                configuration=self.configuration,
-                ckpt_path=self.ckpt_path,
-                console=console,
+                self, data, shape, pretrained, source, self.pooling, task, train, trainer, console
             )
         # What a user may have got wrong is said before simple models take half a minute.
         decoder = self.question(data, "mean" if self.pooling.mode == AUTO else self.pooling.mode)
@@ -149,6 +106,7 @@ class Finetuning:
             need_reach(shape.build(), max(stage.length for stage in data.schedule.stages))
         baselines = Baselines(decoder.head, weights, data) if task.baselines else None
         mode, chosen = choose(self.pooling.mode, data, baselines, console, may_learn=not closed)
+        chosen = [*counted, *chosen]
         decoder = self.question(data, mode)
         model = SequenceModel(shape, decoder)
         if pretrained is not None:
@@ -166,30 +124,17 @@ class Finetuning:
         if settings.get("reverse_complement", True) is None:
             settings["reverse_complement"] = data.reverse_complement
         name = f"{size_of(model)}, {trainable(model):,} of them trainable, from {source}"
+        contents, unchanged = self.kept(train, shape, data, settings)
         return Run(
-            folder,
+            Path(self.folder),
             model,
             objective,
             data,
             train,
             trainer,
             FinetuningReport(name, decoder, data, task, best, fit, baselines, chosen),
-            contents={
-                "family": shape.family,
-                "model": shape.to_dict(),
-                "decoder": decoder.to_dict(),
-                "data": settings,
-                "train": asdict(train),
-                "task": asdict(task),
-                "genome": data.identity,
-            },
-            unchanged={
-                "data": fixed(self.data),
-                "train": fixed(train),
-                "task": fixed(task),
-                "decoder": [field.name for field in fields(decoder)],
-                "genome": list(data.identity),
-            },
+            contents | {"decoder": decoder.to_dict(), "task": asdict(task)},
+            unchanged | {"task": fixed(task), "decoder": [field.name for field in fields(decoder)]},
             configuration=self.configuration,
             ckpt_path=self.ckpt_path,
             layer_decay=task.layer_decay,
@@ -200,7 +145,7 @@ class Finetuning:
         )
 
     def question(self, data: DataModule, mode: str) -> DecoderConfig:
-        """What is asked of the data's sequences, and how it is read.
+        """Return the head's configuration from the data's labels and the settings.
 
         Args:
             data: has the labels.
@@ -219,10 +164,31 @@ class Finetuning:
         return replace(asked, **asdict(self.pooling) | {"mode": mode, "length": length})
 
 
+def in_epochs(train: TrainConfig, data: DataModule) -> list[str]:
+    """Make the run as long as `train.epochs` says of these data; returns what to print of it.
+
+    Raises:
+        UserError: the training sequences have no end.
+    """
+    if not isinstance(train, FinetuneTrainConfig) or train.epochs is None:
+        return []
+    number = data.training_sequences
+    if number is None:
+        raise UserError(
+            f"train.epochs: {data.label} is drawn without end (got {train.epochs:g}); set train.max_steps"
+        )
+    steps = train.steps_of(number)
+    data.run_for(steps)
+    return [
+        f"train.epochs={train.epochs:g} of {number:,} training sequences: {steps:,} steps of "
+        f"{train.sequences_per_step:,}"
+    ]
+
+
 def pretrained_model(
     model: Model | ModelConfig | str | Path | None, alphabet: str | None
 ) -> tuple[dict[str, Tensor] | None, ModelConfig, str]:
-    """The backbone's weights, None where they are drawn; the shape; and what to call the source.
+    """Return the backbone's weights, None where they are drawn; the shape; and what to call the source.
 
     Raises:
         UserError: there is no model there, or it is of another alphabet than `data.alphabet` asks for.
@@ -233,7 +199,7 @@ def pretrained_model(
         return None, model, "random weights"
     source = "the package's yeast model" if model is None else str(model)
     if isinstance(model, str | Path | None):
-        model = load(model or YEAST_MODEL)
+        model = load(YEAST_MODEL if model is None else model)
     else:
         source = "a model in memory"
     if alphabet is not None and alphabet != model.config.alphabet:

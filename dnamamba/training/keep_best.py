@@ -11,7 +11,7 @@ from dnamamba.training.saving import give_weights, weights_of
 
 
 class KeepBest(lightning.Callback):
-    """Keeps a copy of the weights of the best validation; checkpoints hold it, so that a resumed run has it.
+    """Keep a copy of the best validation's weights; checkpoints hold it, so that a resumed run has it.
 
     Args:
         monitor: `loss` or a metric of the validation.

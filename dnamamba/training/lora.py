@@ -9,6 +9,11 @@ from dnamamba.models import PositionModel, SequenceModel
 def add_adapters(model: SequenceModel | PositionModel, rank: int, alpha: int) -> None:
     """Freeze the backbone but for adapters of this rank on each of its projections.
 
+    Args:
+        model: gets the adapters.
+        rank: of each adapter.
+        alpha: the output is multiplied by alpha / rank.
+
     Raises:
         UserError: peft is not installed, or the family has no adapters.
     """

@@ -32,7 +32,7 @@ def one_line_if_lost(checkpoint: Path) -> Iterator[None]:
         checkpoint: to resume from, if it is there by then.
 
     Raises:
-        UserError: in place of the error of torch's backend between processes.
+        UserError: in place of an error from torch's backend between processes.
     """
     try:
         yield

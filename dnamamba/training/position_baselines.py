@@ -1,8 +1,12 @@
-"""What simple models make of the same bases: the majority, the bases around each, a hidden Markov model."""
+"""What simple models make of the same bases or bins.
+
+Of classes the majority, the bases around each and a hidden Markov model; of signal the mean and words around.
+"""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -10,14 +14,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dnamamba.data.intervals import Interval
+from dnamamba.data.words import word_shares
 from dnamamba.datasets.positions import PositionsData
 from dnamamba.heads.positions import PositionHead
+from dnamamba.heads.signal import Signal
 from dnamamba.models.pooling import base_table
 from dnamamba.terminal import Console
 from dnamamba.training.fits.context import FLANK, fit_context
 from dnamamba.training.fits.hmm import HiddenMarkov, fit_hmm
+from dnamamba.training.fits.linear import Linear, fit_linear
 
 ORDERS = (2, 3, 4, 5)
+WORDS = (1, 2, 3, 4, 5)
+FLANK_OF_BIN = 64  # bases to either side of a bin whose words count
+MOST_BINS = 10_000
 MOST_BASES = 1 << 27  # of training and held-out records together, that are held as words of eight bytes
 
 Bases = NDArray[np.uint8]
@@ -77,6 +87,75 @@ def class_baselines(data: PositionsData, head: PositionHead, console: Console) -
         best = loss, PositionBaseline(f"order-{order} HMM", {"order": order}, found)
     assert best is not None
     return [majority, around, best[1]]
+
+
+def signal_baselines(data: PositionsData, head: PositionHead, console: Console) -> list[PositionBaseline]:
+    """Baselines of numbers per bin: their mean, and a linear model of the words in and around each bin.
+
+    Args:
+        data: of the run.
+        head: of the run.
+        console: shows what is fitted.
+    """
+    decoder = head.decoder
+    tracks, extra = len(head.labels), head.outputs - len(head.labels)
+    # Of a window's shape and total, or of a dispersion, a linear model of a bin knows nothing.
+    simple = cast(Signal, head if decoder.loss == "mse" else replace(decoder, loss="poisson").head)
+    held = {split: [_record(data, one) for one in getattr(data.splits, split)] for split in ("valid", "test")}
+
+    def losses(logits: Tensor, targets: Tensor) -> Tensor:
+        return simple.losses(logits, targets).sum(-1)
+
+    def everywhere(answer: Callable[[Bases], Tensor]) -> dict[str, Tensor]:
+        found = {split: torch.cat([answer(bases) for bases, _ in records]) for split, records in held.items()}
+        return {
+            split: torch.cat([rows, rows.new_zeros(len(rows), extra)], 1) for split, rows in found.items()
+        }
+
+    mean = PositionBaseline(
+        "mean", {}, everywhere(lambda bases: torch.zeros(-(-bases.size // decoder.bin), tracks))
+    )
+    train, valid = (_bins(data, getattr(data.splits, split)) for split in ("train", "valid"))
+    best: tuple[float, int, Linear] | None = None
+    for size in WORDS:
+        with console.status(f"fitting baselines: {size}-mers"):
+            fits, held_out = (
+                (torch.from_numpy(word_shares(rows, size)), targets) for rows, targets in (train, valid)
+            )
+            model, loss = fit_linear(fits, held_out, tracks, losses)
+        if best is not None and not loss < best[0]:
+            break
+        best = loss, size, model
+    assert best is not None
+    _, size, model = best
+
+    def answer(bases: Bases) -> Tensor:
+        rows = around_bins(bases, np.arange(-(-bases.size // decoder.bin)), decoder.bin)
+        parts = (torch.from_numpy(word_shares(rows[i : i + 4096], size)) for i in range(0, len(rows), 4096))
+        return torch.cat([model.logits(part) for part in parts]).float()
+
+    settings = {"k": size, "flank": FLANK_OF_BIN, "penalty": model.penalty}
+    return [mean, PositionBaseline(f"{size}-mer linear", settings, everywhere(answer))]
+
+
+def _bins(data: PositionsData, intervals: tuple[Interval, ...]) -> tuple[list[Bases], Tensor]:
+    """Bases in and around, and targets, of at most `MOST_BINS` bins, evenly spaced."""
+    size = data.targets.bin
+    records = [_record(data, one) for one in intervals]
+    every = max(1, -(-sum(len(targets) for _, targets in records) // MOST_BINS))
+    rows: list[Bases] = []
+    found = []
+    for bases, targets in records:
+        places = np.arange(0, len(targets), every)
+        rows += around_bins(bases, places, size)
+        found.append(torch.from_numpy(targets[places]))
+    return rows, torch.cat(found)
+
+
+def around_bins(bases: Bases, places: NDArray[np.int64], size: int) -> list[Bases]:
+    """The bases of some bins with `FLANK_OF_BIN` to either side, as many as the record has."""
+    starts = places * size
+    return [bases[max(0, start - FLANK_OF_BIN) : start + size + FLANK_OF_BIN] for start in starts.tolist()]
 
 
 def _posteriors(hmm: HiddenMarkov, bases: Bases) -> Tensor:

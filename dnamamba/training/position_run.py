@@ -23,39 +23,37 @@ from dnamamba.training.config import TrainConfig
 from dnamamba.training.keep_best import KeepBest
 from dnamamba.training.lora import add_adapters, merge_adapters
 from dnamamba.training.module import trainable
-from dnamamba.training.position_baselines import class_baselines
-from dnamamba.training.pretraining import fixed
+from dnamamba.training.position_baselines import class_baselines, signal_baselines
+from dnamamba.training.recipe import Recipe, fixed
 from dnamamba.training.run import Run, size_of
+
+BASELINES = {"base_classes": class_baselines, "signal": signal_baselines}
 
 
 def position_run(
-    folder: Path,
+    recipe: Recipe,
     data: PositionsData,
     shape: ModelConfig,
     pretrained: dict[str, Tensor] | None,
     source: str,
-    *,
     pooling: Any,
     task: TaskConfig,
     train: TrainConfig,
     trainer: lightning.Trainer,
-    configuration: str | None,
-    ckpt_path: str | None,
     console: Console,
 ) -> Run:
     """Build the model, the objective and the report.
 
     Args:
-        folder: of the run.
+        recipe: the settings of the run.
         data: what is read.
         shape: of the backbone.
         pretrained: its weights; None: they are drawn.
         source: what to call where they are from.
         pooling: the `decoder` group.
-        task, train: those groups.
+        task: that group.
+        train: the steps, in sequences.
         trainer: Lightning's.
-        configuration: the text of config.yaml.
-        ckpt_path: what to resume.
         console: for what a person reads.
 
     Raises:
@@ -89,33 +87,20 @@ def position_run(
     )
     finishers: list[Callable[[Any], None]] = [merge_adapters] if task.lora_rank else []
     name = f"{size_of(model)}, {trainable(model):,} of them trainable, from {source}"
-    baselines = partial(class_baselines, data, head) if task.baselines else None
+    baselines = partial(BASELINES[decoder.kind], data, head) if task.baselines else None
+    contents, unchanged = recipe.kept(train, shape, data, asdict(data.config))
     return Run(
-        folder,
+        Path(recipe.folder),
         model,
         objective,
         data,
         train,
         trainer,
         PositionReport(name, head, data, task, best, baselines, _remarks(model)),
-        contents={
-            "family": shape.family,
-            "model": shape.to_dict(),
-            "decoder": decoder.to_dict(),
-            "data": asdict(data.config),
-            "train": asdict(train),
-            "task": asdict(task),
-            "genome": data.identity,
-        },
-        unchanged={
-            "data": fixed(data.config),
-            "train": fixed(train),
-            "task": fixed(task),
-            "decoder": list(decoder.to_dict()),
-            "genome": list(data.identity),
-        },
-        configuration=configuration,
-        ckpt_path=ckpt_path,
+        contents | {"decoder": decoder.to_dict(), "task": asdict(task)},
+        unchanged | {"task": fixed(task), "decoder": list(decoder.to_dict())},
+        configuration=recipe.configuration,
+        ckpt_path=recipe.ckpt_path,
         layer_decay=task.layer_decay,
         keep_best=best,
         finishers=finishers,

@@ -1,14 +1,11 @@
 """The recipe of a pretraining run: settings in, a `Run` out."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import lightning
-
 from dnamamba.data.alphabet import get_alphabet
-from dnamamba.datasets.base import DataConfig, filled, longest
+from dnamamba.datasets.base import DataConfig, filled
 from dnamamba.datasets.genome import GenomeConfig
 from dnamamba.errors import UserError
 from dnamamba.models import LanguageModel, MambaConfig, ModelConfig
@@ -16,17 +13,16 @@ from dnamamba.models.base import need
 from dnamamba.objectives.base import Objective
 from dnamamba.plugins import imported
 from dnamamba.reports.pretraining import PretrainingReport
-from dnamamba.terminal import Console
-from dnamamba.training.config import TrainConfig, TrainerConfig
+from dnamamba.training.config import TrainConfig
 from dnamamba.training.context import check_context
-from dnamamba.training.run import Result, Run, size_of
-from dnamamba.training.trainer import build_trainer
+from dnamamba.training.recipe import Recipe
+from dnamamba.training.run import Run, size_of
 
 NEXT_BASE = "dnamamba.objectives.next_base.NextBase"
 
 
 @dataclass(frozen=True)
-class Pretraining:
+class Pretraining(Recipe):
     """Pretrain a language model: the settings of one run, each with the default of the command line.
 
     >>> from dnamamba import GenomeConfig, MambaConfig, Pretraining, TrainConfig
@@ -48,96 +44,47 @@ class Pretraining:
     Attributes:
         folder: takes config.yaml, checkpoints/last.ckpt, model/, metrics.csv, results.json and
             learning_curve.png.
-        data: what is read, and how.
+        data: what is read, and how; by default the windows of the package's yeast genome.
         model: the family and shape.
         objective: what is trained for: the import path of an `Objective`, by default of `NextBase`.
         objective_options: keyword arguments of the objective.
-        train: steps, learning rate, rhythm.
-        trainer: devices and precision.
-        ckpt_path: what to resume: a checkpoint, a run's folder, `last`, or `auto`.
-        loggers, callbacks: Lightning's, the user's own. metrics.csv is written in any case.
-        configuration: the text of config.yaml.
-        quiet: print nothing.
+        train, trainer, ckpt_path, loggers, callbacks, configuration, quiet: see `Recipe`.
     """
 
-    folder: str | Path
     data: DataConfig = field(default_factory=GenomeConfig)
     model: ModelConfig = field(default_factory=lambda: MambaConfig(d_model=64, n_layer=2))
     objective: str = NEXT_BASE
     objective_options: dict[str, Any] = field(default_factory=dict)
-    train: TrainConfig = field(default_factory=TrainConfig)
-    trainer: TrainerConfig = field(default_factory=TrainerConfig)
-    ckpt_path: str | None = None
-    loggers: Sequence[Any] = ()
-    callbacks: Sequence[lightning.Callback] = ()
-    configuration: str | None = None
-    quiet: bool = False
-
-    def run(self) -> Result | None:
-        """Train; see `Run.execute`."""
-        return self.build().execute()
+    train: TrainConfig = field(default_factory=TrainConfig, kw_only=True)
 
     def build(self) -> Run:
-        """Read the data and check every setting; nothing is written.
-
-        Raises:
-            UserError: a setting, a file or the checkpoint can't be used; the message names it.
-        """
-        train, folder = self.train.in_sequences(longest(self.data)), Path(self.folder)
-        console = Console(quiet=self.quiet)
+        """See `Recipe.build`."""
+        train, trainer, console = self.begun()
         config = fitting_model(self.model, self.data.alphabet)
         objective = build_objective(self.objective, self.objective_options, config)
-        lightning.seed_everything(train.seed, verbose=False)
         model = LanguageModel(config)
         need(model.backbone, objective.needs, f"objective={self.objective.rpartition('.')[2]}")
         model.backbone.activation_checkpointing = train.activation_checkpointing
-        trainer = build_trainer(self.trainer, train, folder, self.loggers, self.callbacks)
-        console.quiet = self.quiet or not trainer.is_global_zero
-        settings = filled(self.data, config.alphabet)
-        data = settings.build(
-            train.seed,
-            global_batch_size=train.sequences_per_step,
-            max_steps=train.max_steps,
-            world_size=self.trainer.data_processes,
-        )
-        data.console = console
-        data.context_size = self.trainer.context_size
+        data = self.opened(train, config, console)
         stages = data.schedule.stages
         check_context(self.trainer.context_size, model.backbone, objective, stages, compiled=train.compile)
+        settings = asdict(filled(self.data, config.alphabet))
+        contents, unchanged = self.kept(train, config, data, settings)
         return Run(
-            folder,
+            Path(self.folder),
             model,
             objective,
             data,
             train,
             trainer,
-            PretrainingReport(
-                size_of(model), data, data.schedule.stages[-1].bases_per_step, objective.meter().headline
-            ),
-            contents={
-                "family": config.family,
-                "model": config.to_dict(),
-                "objective": {"name": self.objective, **objective.unchanged()},
-                "data": asdict(settings),
-                "train": asdict(train),
-                "genome": data.identity,
-            },
-            unchanged={
-                "objective": ["name", *objective.unchanged()],
-                "data": fixed(self.data),
-                "train": fixed(train),
-                "genome": list(data.identity),
-            },
+            PretrainingReport(size_of(model), data, stages[-1].bases_per_step, objective.meter().headline),
+            contents | {"objective": {"name": self.objective, **objective.unchanged()}},
+            unchanged | {"objective": ["name", *objective.unchanged()]},
             configuration=self.configuration,
             ckpt_path=self.ckpt_path,
             context_size=self.trainer.context_size,
             console=console,
         )
-
-
-def fixed(config: Any) -> list[str]:
-    """Return names of the fields that a resumed run must find again: all but the `free` ones."""
-    return [name for name in asdict(config) if name not in config.free]
 
 
 def build_objective(path: str, options: dict[str, Any], config: ModelConfig) -> Objective:

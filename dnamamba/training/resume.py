@@ -39,7 +39,7 @@ class Resumed:
     ended: bool
 
     def metrics(self) -> list[dict[str, float]]:
-        """What the interrupted run had logged by its checkpoint, so that the curve continues unbroken."""
+        """Return the rows that the interrupted run logged up to its checkpoint, to continue the curve."""
         path = self.path.parent.parent / "metrics.csv"
         if not path.is_file():
             return []
@@ -64,7 +64,7 @@ def checkpoint_to_resume(
     max_steps: int,
     unchanged: Mapping[str, Sequence[str]],
 ) -> Resumed | None:
-    """The checkpoint that `ckpt_path` names, if this run may resume from it.
+    """Return the checkpoint that `ckpt_path` names, if this run may resume from it.
 
     Args:
         ckpt_path: None for a new run, a checkpoint, a run's folder, `last`, or `auto`: resume the run that
@@ -128,7 +128,7 @@ def _differ(before: Any, now: Any) -> bool:
 
 
 def _scored(folder: Path, steps: int) -> bool:
-    """Whether a run has written its last file, after as many steps: the outcome of fewer is of before."""
+    """Return whether a run has written its last file, of this number of steps."""
     for name in OUTCOMES:
         try:
             return bool(json.loads((folder / name).read_text(encoding="utf-8"))["steps"] == steps)
@@ -138,7 +138,7 @@ def _scored(folder: Path, steps: int) -> bool:
 
 
 def newest_checkpoint(folder: Path) -> Path:
-    """The last.ckpt of `folder` or, if it has none, the newest of the run folders next to it.
+    """Return the last.ckpt of `folder` or, if it has none, the newest of the run folders next to it.
 
     Raises:
         UserError: there is none.

@@ -23,6 +23,7 @@ from dnamamba.reports.figures import read_metrics
 from dnamamba.terminal import Console
 from dnamamba.training.checkpointing import NEXT, LastCheckpoint
 from dnamamba.training.chunk_size import by_graphs, chunk_of
+from dnamamba.training.compiling import compiled
 from dnamamba.training.config import TrainConfig
 from dnamamba.training.gathering import announce, ending_on_signals
 from dnamamba.training.keep_best import KeepBest
@@ -53,22 +54,34 @@ class Report(Protocol):
     title: str
 
     def introduction(self) -> Sequence[str]:
-        """Lines to read before the first step."""
+        """Return lines to print before the first step."""
 
     def validation(self, metrics: dict[str, float]) -> str:
-        """What to say of a validation while training."""
+        """Describe a validation in a line, while training."""
 
     def finish(
         self, console: Console, folder: Path, outcomes: dict[str, Outcome], facts: dict[str, Any]
     ) -> dict[str, Any]:
-        """Write results and pictures into `folder`, print a table, and return the results."""
+        """Write results and pictures into `folder`, print a table, and return the results.
+
+        Args:
+            console: to print to.
+            folder: of the run.
+            outcomes: by split.
+            facts: steps and seconds of the training.
+        """
 
 
 class Fit(Protocol):
     """A way to find the weights, other than by gradient (`training/fits`)."""
 
     def fit(self, trainer: lightning.Trainer, task: Task, data: DataModule, console: Console) -> None:
-        """Give the model its weights."""
+        """Give the model its weights.
+
+        Args:
+            trainer, task, data: of the run.
+            console: shows the progress.
+        """
 
     def before_scoring(self, task: Task, split: str) -> None:
         """Give the model what it is scored with on a split."""
@@ -106,6 +119,7 @@ class Run:
         contents: plain values that checkpoints hold.
         unchanged: which keys of `contents` a resumed run must find again, by group.
         configuration: the text of config.yaml, or None.
+        notes: other texts that the folder takes, by their path in it.
         ckpt_path: what to resume, see `checkpoint_to_resume`.
         layer_decay: the learning rate of a block relative to that of the one above it.
         keep_best: keeps the weights of the best validation; None keeps the last.
@@ -128,6 +142,7 @@ class Run:
     contents: dict[str, Any]
     unchanged: Mapping[str, Sequence[str]]
     configuration: str | None = None
+    notes: Mapping[str, str] = field(default_factory=dict)
     ckpt_path: str | None = None
     layer_decay: float = 1.0
     keep_best: KeepBest | None = None
@@ -147,7 +162,7 @@ class Run:
         self._by_graphs = by_graphs(self.train, self.model, self.objective, self.data, self.trainer)
 
     def execute(self) -> Result | None:
-        """Train, save, score, report.
+        """Train, save, score and report.
 
         Returns:
             The result; None in a process that is not the run's first.
@@ -204,12 +219,11 @@ class Run:
         self._begin(resumed)
         last.take_signals(trainer)
         try:
-            if self.fit is None:
-                if self.train.compile:
-                    self.model.compile()
-                announce(trainer, self.console)
-                with one_line_if_lost(last.path), ending_on_signals(last.gathered, last.asked, self._give_up):
-                    self._resume_and_train(task, resumed)
+            with one_line_if_lost(last.path), compiled(self.model, self.train.compile and self.fit is None):
+                if self.fit is None:
+                    announce(trainer, self.console)
+                    with ending_on_signals(last.gathered, last.asked, self._give_up):
+                        self._resume_and_train(task, resumed)
             seconds = time.perf_counter() - began
             if self.keep_best is not None:
                 self.keep_best.restore(self.model)
@@ -246,7 +260,7 @@ class Run:
             (self.folder / LOCK).unlink(missing_ok=True)
 
     def _log_at(self, step: int) -> None:
-        """The step of what is logged outside the training, where Lightning goes by its last."""
+        """Set the step of what is logged outside the training, where Lightning takes its last."""
         self.trainer.fit_loop.epoch_loop._batches_that_stepped = step
 
     def _begin(self, resumed: Resumed | None) -> None:
@@ -261,9 +275,12 @@ class Run:
         for place in (self.folder, checkpoints):
             remove_leftovers(place)
         (checkpoints / NEXT).unlink(missing_ok=True)  # it never became the last
-        if self.configuration is not None:
-            with replacing(self.folder / "config.yaml") as beside:
-                beside.write_text(self.configuration, encoding="utf-8", errors="surrogateescape")
+        texts = {} if self.configuration is None else {"config.yaml": self.configuration}
+        for name, text in {**texts, **self.notes}.items():
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as beside:
+                beside.write_text(text, encoding="utf-8", errors="surrogateescape")
         for row in earlier:
             step = int(row.pop("step"))
             row |= {name: int(row[name]) for name in ("epoch",) if name in row}
@@ -271,7 +288,7 @@ class Run:
                 logger.log_metrics(row, step)
 
     def _score(self, task: Task) -> dict[str, Outcome]:
-        """The metrics of every example of every split that is held out."""
+        """Return the metrics of every example of every split that is held out."""
         outcomes = {}
         if self.fit is None:
             # Which Lightning counts otherwise where a resumed run has no step left.
@@ -286,7 +303,18 @@ class Run:
         return outcomes
 
 
+def run_folder(folder: str | Path) -> Path:
+    """The folder of a run.
+
+    Raises:
+        UserError: the name is empty, which `Path` would take for the working directory.
+    """
+    if not str(folder).strip():
+        raise UserError("folder: is empty; name the folder of the run")
+    return Path(folder)
+
+
 def size_of(model: Any) -> str:
-    """The family and size of a model, as a person reads it."""
+    """Return the family and size of a model, as a person reads it."""
     number = sum(parameter.numel() for parameter in model.parameters())
     return f"{model.config.family.rpartition('.')[2].capitalize()} with {number:,} parameters"

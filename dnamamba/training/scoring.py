@@ -1,4 +1,4 @@
-"""What a person sees of the scoring of held-out data, once a run is trained."""
+"""Progress shown while held-out data are scored, after the training."""
 
 import time
 from collections.abc import Sequence

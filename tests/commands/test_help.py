@@ -1,5 +1,6 @@
 """Help pages: every key of every command, with its meaning and default."""
 
+import os
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from dnamamba.commands.entry import COMMANDS
 from dnamamba.commands.experiments import conf_dir
 from dnamamba.commands.help import opening, page, settings
+from dnamamba.commands.pages import show
 from dnamamba.config import composed
 
 NAMES = [name for name in COMMANDS if name not in ("info", "prepare")]  # which have no configuration
@@ -63,3 +65,13 @@ def test_help_is_printed_without_torch(name: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"usage: dnamamba {name}")
+
+
+def test_a_reader_that_stops_early_is_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w", closefd=False) as closed:
+        monkeypatch.setattr(sys, "stdout", closed)
+        show("a page\n")
+        show("and another")
+    os.close(writing)

@@ -24,7 +24,10 @@ from dnamamba.errors import UserError
         ("regions.feature=5e3", "5e3"),
         ("data.valid=Chr1", ["Chr1"]),
         ("data.valid=1,2", ["1", "2"]),
+        ("columns.sequence=1.10", "1.10"),
         ("data.valid=null", None),
+        ("data.valid=[null,NULL,a]", ["null", "NULL", "a"]),
+        ("task.class_weights={null: 1, 010: 2}", {"_null_": 1, "010": 2}),
         ("data.valid=[]", []),
         ("data.valid=${data.test}", "${data.test}"),
         ("data.valid=['a,b',c]", ["a,b", "c"]),
@@ -105,7 +108,7 @@ def test_single_name_is_a_list_of_one() -> None:
 
 
 def test_keys_of_a_map_are_read_as_written() -> None:
-    assert map_keys("{0: a.fa, 1_2: [b.fa, c.fa], x: 3}") == ["0", "1_2", "x"]
+    assert map_keys("{0: a.fa, 1_2: [b.fa, c.fa], x: 3, _null_: 4}") == ["0", "1_2", "x", "null"]
 
 
 def test_what_hydra_cannot_read_is_shown_quoted() -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
+from dnamamba import Finetuning
 from dnamamba.commands.pretrain import settings_of
 from dnamamba.data.length_schedule import Stage
 from dnamamba.errors import UserError
@@ -89,6 +90,14 @@ def test_size_that_does_not_divide_processes_is_refused() -> None:
         UserError, match=r"6 processes can't share sequences by so many \(got 4\); set a divisor"
     ):
         TrainerConfig(devices=6, context_size=4)
+
+
+def test_a_fine_tuning_of_shared_sequences_is_refused(tmp_path: Path) -> None:
+    run = Finetuning(tmp_path / "run", trainer=TrainerConfig(devices=2, context_size=2), quiet=True)
+    with pytest.raises(
+        UserError, match=r"trainer\.context_size: a fine-tuning reads .* one process \(got 2\); set 1"
+    ):
+        run.build()
 
 
 def test_all_devices_share_a_sequence_unless_told(

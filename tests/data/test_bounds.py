@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dnamamba import Genome, UserError, get_alphabet
-from dnamamba.data import spreadsheets, tables, text_lines, variants
+from dnamamba.data import parquet, spreadsheets, tables, text_lines, variants
 from dnamamba.data.intervals import bed_rows
 from dnamamba.data.tables import read_table
 from dnamamba.data.variants import Vcf
@@ -143,4 +143,41 @@ def test_a_workbook_that_expands_without_end_is_refused(
     path = workbook(tmp_path / "t.xlsx", row(1, ("A", "sequence"), ("B", "x" * (1 << 20))))
     assert os.path.getsize(path) < 20_000
     with pytest.raises(UserError, match=r"t\.xlsx: expands to 1,\d+,\d+ bytes, of at most 1,048,576"):
+        read_table(path, ("sequence", "label"))
+
+
+def test_parquet_holds_a_repeated_text_once(tmp_path: Path) -> None:
+    """A file of kilobytes whose rows would be 40 GB: letters of a megabyte, 40,000 times."""
+    pyarrow = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "t.parquet"
+    indices = pyarrow.array([0, None, *[1] * 40_000], type=pyarrow.int32())
+    texts = pyarrow.DictionaryArray.from_arrays(indices, pyarrow.array([" a ", "A" * 1_000_000]))
+    pq.write_table(pyarrow.table({"sequence": texts, "label": ["x"] * len(indices)}), path)
+    assert path.stat().st_size < 1_100_000
+    tracemalloc.start()
+    found = read_table(path, ("sequence", "label")).columns["sequence"]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found[:3] == ["a", "", "A" * 1_000_000]
+    assert {id(text) for text in found[2:]} == {id(found[2])}
+    assert peak < 20_000_000
+
+
+@pytest.mark.parametrize(
+    ("bound", "said"),
+    [
+        ("LONGEST_CELL", r"column 'sequence': has a cell of 9 characters, of at most 3; give such"),
+        ("MOST_ROWS", r"has 4 rows, of at most 3; give it in parts"),
+    ],
+)
+def test_parquet_beyond_a_bound_is_refused(
+    bound: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "t.parquet"
+    monkeypatch.setattr(parquet, bound, 3)
+    pq.write_table(pyarrow.table({"sequence": ["ACGTACGTA", "", "", ""], "label": [1, 2, 3, 4]}), path)
+    with pytest.raises(UserError, match=rf"t\.parquet: {said}"):
         read_table(path, ("sequence", "label"))

@@ -255,13 +255,13 @@ def test_lines_of_bed_end_as_on_any_system(tmp_path):
 
 def test_long_names_and_many_are_bounded_in_message():
     many = [f"contig_{number}" for number in range(200_000)]
-    began = time.monotonic()
+    began = time.process_time()
     message = unknown_record("contig_x", many)
     assert message.startswith("no record 'contig_x'; did you mean contig_")
     message = unknown_record("n" * 20_000, ["m" * 20_000, *many])
     assert message.startswith(f"no record '{'n' * 100}... (20,000 characters)'; the records are mmm")
     assert len(message) < 500
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10
     assert len(str(UserError("x" * 10**6 + " at its end"))) < 4100
     assert str(UserError("x" * 10**6 + " at its end")).endswith(" at its end")
 

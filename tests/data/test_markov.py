@@ -107,15 +107,15 @@ def test_yeast_with_v_and_vi_held_out(yeast, length):
     held_out = whole(yeast.lengths, ["chrV", "chrVI"])
     train = [yeast.fetch(name) for name in yeast.names if name not in ("chrV", "chrVI")]
     tokens = gather(yeast, record_names(held_out), tiled_windows(held_out, length), length)
-    began = time.perf_counter()
+    began = time.process_time()
     largest = MarkovModel.fit(train, 8)
-    fitted = time.perf_counter()
+    fitted = time.process_time()
     found = {}
     for order in (0, 2, 4, 8):
         bits, targets = largest.lower(order).bits(tokens)
         found[order] = bits / targets
     assert targets == 576_874 + 270_161 - 2
     assert found == pytest.approx({0: 1.962, 2: 1.949, 4: 1.943, 8: 1.935}, abs=0.001)
-    # Takes a tenth of these on two idle cores.
+    # Takes a tenth of these; of the processor, whatever else runs.
     assert fitted - began < 5
-    assert time.perf_counter() - fitted < 5
+    assert time.process_time() - fitted < 5

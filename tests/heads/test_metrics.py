@@ -20,6 +20,7 @@ from dnamamba.heads.metrics import (
     rmse,
     spearman,
 )
+from dnamamba.models import DecoderConfig
 
 
 def numbers(seed: int, size: int, *, center: float = 0.0, spread: float = 1.0) -> Tensor:
@@ -177,3 +178,26 @@ def test_matthews_at_its_ends() -> None:
     assert math.isnan(matthews(torch.tensor([[3, 1], [0, 0]])))  # all is one class
     large = torch.tensor([[10**9, 10**8], [10**8, 10**9]])
     assert matthews(large) == pytest.approx(9 / 11, abs=1e-15)
+
+
+def test_float32_logits_of_far_targets_are_judged_in_float64() -> None:
+    head = DecoderConfig("regression", ("y",), shift=1e6, scale=1e-3).head
+    logits = torch.tensor([[-1.0], [0.0], [2.0]])
+    targets = 1e6 + 1e-3 * torch.tensor([[-1.0], [1.0], [2.0]], dtype=torch.float64)
+    mean = 2 / 3
+    r2 = 1 - 1 / sum((value - mean) ** 2 for value in (-1, 1, 2))
+    found = head.metrics(logits, targets)
+    assert found["r2"] == pytest.approx(r2, abs=1e-6)
+    assert found["rmse"] == pytest.approx(1e-3 * math.sqrt(1 / 3), rel=1e-6)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("kind", ["classification", "multilabel", "regression"])
+def test_answers_that_are_not_finite_have_no_metrics(kind: str, value: float) -> None:
+    labels = ("y",) if kind == "regression" else ("a", "b")
+    head = DecoderConfig(kind, labels).head
+    logits = torch.zeros(4, len(labels), dtype=torch.float64)
+    logits[2, 0] = value
+    truth = torch.tensor([0, 1, 0, 1]) if kind == "classification" else torch.eye(4)[:, : len(labels)]
+    assert all(math.isnan(found) for found in head.metrics(logits, truth).values())
+    assert head.notes(logits, truth) == ["1 answer(s) are not finite: no metric is defined"]

@@ -211,7 +211,7 @@ def test_a_vcf_has_both_alleles_and_their_difference(run: Run) -> None:
         ({"fasta": "g.fa", "evaluate": True}, "evaluate: no labels; give a table"),
         ({"fasta": "g.fa", "evaluate": True, "window": 9}, "evaluate: variants and windows have no labels"),
         ({"fasta": "g.fa", "bed": "r.bed", "evaluate": True}, "evaluate: sequence a is a 'a'; the model's"),
-        ({"fasta": "g.fa", "model": "pretrained"}, "pretrained is a pretrained model that answers no"),
+        ({"fasta": "g.fa", "model": "pretrained"}, "pretrained is a pretrained model without a head"),
         ({"fasta": "g.fa", "model": "multilabel", "out": "p.bw"}, "label: the model has cold, heat, salt;"),
         ({"fasta": "g.fa", "label": "stem"}, r"label: the model has leaf, root \(got 'stem'\)"),
         ({"fasta": "g.fa", "strand": "up"}, "decoder.strand must be forward or both, not 'up'"),

@@ -12,6 +12,7 @@ import pytest
 
 from dnamamba import Genome, UserError, get_alphabet
 from dnamamba.data.variants import Vcf
+from dnamamba.inference import score_vcf
 from dnamamba.inference.score_vcf import Records, check
 
 HEADER = b"##fileformat=VCFv4.3\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
@@ -121,3 +122,23 @@ def test_byte_order_mark_is_not_part_of_vcf(tmp_path: Path, write: Callable[...,
     path.write_bytes(b"\xef\xbb\xbf" + content)
     vcf = Vcf(path)
     assert b"".join([*vcf.header, *(b"\t".join(row.columns) + row.end for row in vcf.rows())]) == content
+
+
+@pytest.mark.parametrize(
+    ("bound", "value", "together"),
+    [("SITES", 2, [3, 4, 1]), ("MOST_ROWS", 4, [4, 4]), ("MOST_BYTES", 60, [5, 3])],
+)
+def test_rows_wait_in_memory_up_to_a_bound(
+    bound: str,
+    value: int,
+    together: list[int],
+    genome: Genome,
+    write: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of eight rows of 13 or 17 bytes each, every other one can be scored."""
+    monkeypatch.setattr(score_vcf, bound, value)
+    path = write(*[(10, A, "<DEL>" if i % 2 else C) for i in range(8)])
+    parts = list(score_vcf._read_together(Vcf(path), Records(genome)))
+    assert [len(part) for part in parts] == together
+    assert [row.number for part in parts for row, _ in part] == list(range(3, 11))

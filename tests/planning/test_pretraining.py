@@ -16,7 +16,8 @@ from dnamamba.config import composed
 from dnamamba.data.length_schedule import Stage
 from dnamamba.models import StepCost
 from dnamamba.planning.cost import DEVICES, GIB, chunked_bytes
-from dnamamba.planning.plan import Plan, duration, plan, show_plan
+from dnamamba.planning.plan import Plan, plan
+from dnamamba.planning.show import duration, show_plan
 from dnamamba.training.config import TrainConfig
 from tests import processes
 
@@ -65,30 +66,60 @@ def test_estimates_are_near_what_was_measured(
     assert made.memory_gib == pytest.approx(gib, rel=0.15)
 
 
-def measured_by_chunks() -> list[tuple[str, int, int, float, float]]:
-    """Model, length, chunk, milliseconds and GiB of every step by chunks that was measured on an H100."""
+def measured_by_chunks() -> list[tuple[str, int, int, bool, float, float]]:
+    """Model, length, chunk, by graphs, milliseconds and GiB of each step by chunks measured on an H100."""
     rows = csv.DictReader((MEASUREMENTS / "chunks_h100.csv").read_text().splitlines())
     return [
-        (row["model"], int(row["length"]), int(row["chunk"]), float(row["ms"]), float(row["peak_gib"]))
+        (
+            row["model"],
+            int(row["length"]),
+            int(row["chunk"]),
+            row["graphs"] == "True",
+            float(row["ms"]),
+            float(row["peak_gib"]),
+        )
         for row in rows
-        if row["chunk"] != "whole" and row["graphs"] == "False"
+        if row["chunk"] != "whole"
     ]
 
 
-@pytest.mark.parametrize(("model", "length", "chunk", "milliseconds", "gib"), measured_by_chunks())
+@pytest.mark.parametrize(("model", "length", "chunk", "graphs", "milliseconds", "gib"), measured_by_chunks())
 def test_estimates_of_chunks_are_near_what_was_measured(
-    model: str, length: int, chunk: int, milliseconds: float, gib: float
+    model: str, length: int, chunk: int, graphs: bool, milliseconds: float, gib: float
 ) -> None:
     made = plan(
         [Stage(0, length, 1, 0, 100)],
         MODELS[model],
         bases_at_a_time=length,
-        train=TrainConfig(chunk_bases=chunk),
+        train=TrainConfig(chunk_bases=chunk, chunk_graphs="auto" if graphs else False),
         device=DEVICES["h100"],
     )
-    assert made.chunk_bases == chunk
+    assert (made.chunk_bases, made.graphs) == (chunk, graphs)
     assert made.seconds == pytest.approx(milliseconds / 10, rel=0.15)
     assert made.memory_gib == pytest.approx(gib, rel=0.15)
+
+
+def measured_together() -> list[dict[str, str]]:
+    """Steps on one and two H200: a sequence on both, or one on each."""
+    return list(csv.DictReader((MEASUREMENTS / "context_h200.csv").read_text().splitlines()))
+
+
+@pytest.mark.parametrize("row", measured_together(), ids=lambda row: "-".join(list(row.values())[:5]))
+def test_estimates_of_several_gpus_are_near_what_was_measured(row: dict[str, str]) -> None:
+    gpus, length = int(row["gpus"]), int(row["bases_of_a_sequence"])
+    chunk = None if row["chunk_of_a_gpu"] == "whole" else int(row["chunk_of_a_gpu"])
+    together = row["how"] == "context"
+    made = plan(
+        [Stage(0, length, 1 if together else gpus, 0, 100)],
+        MODELS[row["model"]],
+        bases_at_a_time=length,
+        processes=gpus,
+        context_size=gpus if together else 1,
+        train=TrainConfig(chunk_bases=chunk, chunk_graphs=False),
+        device=DEVICES["h200"],
+    )
+    assert made.seconds == pytest.approx(float(row["step_ms"]) / 10, rel=0.15)
+    assert made.memory_gib == pytest.approx(float(row["peak_gib_of_a_gpu"]), rel=0.15)
 
 
 @pytest.mark.parametrize(
@@ -319,10 +350,11 @@ def test_eight_gpus_take_an_eighth_of_bases_each(planned: Configure) -> None:
     assert spread.bases == 8 * part.bases
     assert spread.seconds == part.seconds
     assert spread.memory_gib == pytest.approx(part.memory_gib, rel=0.005)  # and all of its tokens
-    chunk = "train.chunk_bases=262144"
-    spread = plan_pretraining(planned("trainer=context", "trainer.devices=8", *length, chunk))
-    part = plan_pretraining(planned("trainer=gpu", "data.max_length=4194304", *length[1:], chunk))
-    assert (spread.chunk_bases, spread.seconds) == (2**18, part.seconds)
+    chunk = ("train.chunk_bases=262144", "train.chunk_graphs=false")
+    spread = plan_pretraining(planned("trainer=context", "trainer.devices=8", *length, *chunk))
+    part = plan_pretraining(planned("trainer=gpu", "data.max_length=4194304", *length[1:], *chunk))
+    assert spread.chunk_bases == 2**18
+    assert spread.seconds > part.seconds  # each block waits for the others' states
     assert spread.memory_gib == pytest.approx(part.memory_gib, rel=0.03)  # and 8 times as many tokens
     assert spread.memory_gib < 4.2
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import io
 import random
 import shutil
-import zipfile
 import zlib
 from collections.abc import Iterator
-from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow
-import pyarrow.parquet
 import torch
 import yaml
 from omegaconf import OmegaConf
@@ -27,10 +22,9 @@ from dnamamba import Genome, UserError, get_alphabet
 from dnamamba.checkpoint import load, model_hash, save_model
 from dnamamba.commands.yaml_files import check_file
 from dnamamba.config import typed
-from dnamamba.data.examples import Collector, from_regions, from_table
+from dnamamba.data.examples import Collector, from_regions
 from dnamamba.data.intervals import bed_rows
 from dnamamba.data.regions import RegionsConfig, read_regions
-from dnamamba.data.tables import read_table
 from dnamamba.data.variants import Vcf
 from dnamamba.datasets.genome.config import GenomeConfig
 from dnamamba.foreign import write_foreign
@@ -39,11 +33,20 @@ from dnamamba.inference.score_vcf import Records, check
 from dnamamba.models import LanguageModel, MambaConfig
 from dnamamba.training.config import TrainConfig
 from tests.data.fasta_texts import bgzip
+from tests.robustness.cells import (
+    CELLS,
+    EXCEL,
+    MARK,
+    cells_truth,
+    change_workbook,
+    parquet_seeds,
+    read_cells,
+    workbook,
+)
 from tests.robustness.fuzzing import Format, Unreadable, mutated
 
 CADUCEUS = Path(__file__).parents[1] / "models" / "caduceus" / "ps"
 BYTES, DNA = get_alphabet("bytes"), get_alphabet("dna")
-MARK = b"\xef\xbb\xbf"
 LENGTHS = {"chr1": 400, "chr2": 250, "1.10": 90}
 GENOME = "".join(
     f">{name} a title\n" + "\n".join(sequence[i : i + 60] for i in range(0, len(sequence), 60)) + "\n"
@@ -124,73 +127,7 @@ def _packed(text: bytes) -> bytes:
     return gzip.compress(text, 1, mtime=0)
 
 
-# --- tables, intervals, variants -----------------------------------------------------------------------
-
-
-def read_cells(path: Path) -> dict[str, list[str]]:
-    """Columns of a table; all that fine-tuning makes of it as well."""
-    into = Collector(DNA)
-    try:
-        from_table(path, {}, into)
-        into.examples()
-    except UserError as error:
-        if path.name in str(error) and "with no label" not in str(error):
-            raise
-    return read_table(path, ("sequence", "label"), ("split",)).columns
-
-
-def cells_truth(own: str) -> Any:
-    """Python's own reading, blank rows left out; None with semicolons, where `1,5` may be 1.5."""
-
-    def truth(data: bytes) -> dict[str, list[str]] | None:
-        utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
-        text = data.decode("utf-16") if utf16 else data.removeprefix(MARK).decode()
-        for delimiter in dict.fromkeys((own, ",", ";", "\t")):
-            rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
-            rows = [[cell.strip() for cell in row] for row in rows if any(cell.strip() for cell in row)]
-            places = {name: _place(rows[0], name) for name in ("sequence", "label", "split")}
-            if places["sequence"] is not None and places["label"] is not None:
-                if delimiter == ";":
-                    return None
-                return {name: [row[at] for row in rows[1:]] for name, at in places.items() if at is not None}
-        raise Unreadable("no delimiter shows the columns")
-
-    return truth
-
-
-def _place(header: list[str], name: str) -> int | None:
-    """Where a column is, by its name or the only one that differs in case."""
-    if name in header:
-        return header.index(name)
-    alike = [place for place, other in enumerate(header) if other.lower() == name]
-    return alike[0] if len(alike) == 1 else None
-
-
-def workbook() -> bytes:
-    """The same cells as Excel saves them, with a number and a date."""
-    import openpyxl
-
-    book = openpyxl.Workbook()
-    for row in (["sequence", "label", "split"], ["ACGT", 1.0, "train"], ["GG", datetime(2024, 1, 2), "test"]):
-        book.active.append(row)
-    out = io.BytesIO()
-    book.save(out)
-    return out.getvalue()
-
-
-def change_workbook(data: bytes, rng: random.Random) -> bytes:
-    """Change one of the parts, or the archive."""
-    if rng.random() < 0.3:
-        return mutated(data, rng)
-    with zipfile.ZipFile(io.BytesIO(data)) as whole:
-        parts = {name: whole.read(name) for name in whole.namelist()}
-    chosen = rng.choice(sorted(parts))
-    parts[chosen] = mutated(parts[chosen], rng)
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as changed:
-        for name, part in parts.items():
-            changed.writestr(name, part)
-    return out.getvalue()
+# --- intervals, variants -------------------------------------------------------------------------------
 
 
 def read_bed_file(genome: Path) -> Any:
@@ -227,6 +164,23 @@ def features_truth(data: bytes) -> list[tuple[Any, ...]] | None:
                 return None
             strand = fields[6].replace("?", ".")
             found.append((fields[0], int(fields[3]) - 1, int(fields[4]), strand))
+    return found
+
+
+def read_synonyms(path: Path) -> list[tuple[Any, ...]]:
+    """Rows of a BED whose records another assembly's names mean."""
+    rows = read_regions(path, LENGTHS, "genome.fa", RegionsConfig(unknown="skip")).rows
+    return [(*row.interval, row.strand) for row in rows]
+
+
+def synonyms_truth(data: bytes) -> list[tuple[Any, ...]] | None:
+    """The same by a list of names; None where a file has others."""
+    found = []
+    for name, start, end, *others in bed_truth(data):
+        if name not in SYNONYMS:
+            return None
+        if SYNONYMS[name]:
+            found.append((SYNONYMS[name], start, end, (others[2].strip() if len(others) > 2 else "") or "."))
     return found
 
 
@@ -268,25 +222,6 @@ def vcf_truth(data: bytes) -> list[tuple[Any, ...]]:
             alts = () if alt == b"." else tuple(a.decode() if a.isalpha() else None for a in alt.split(b","))
             rows.append((chrom.decode("utf-8", "replace"), int(pos), ref.decode(), alts))
     return rows
-
-
-def parquet_seeds() -> Iterator[bytes]:
-    """Text, dictionary-encoded text, numbers with NaN, dates and bytes, in pages with checksums."""
-    text = ["ACGT", "GGCC", "TTTT", "ACCA"]
-    for labels in (
-        ["a", "b", None, "a"],
-        pyarrow.array([1.0, float("nan"), 2.0, 1.0]),
-        pyarrow.array([0, 1, 2, 3], type=pyarrow.date32()),
-        pyarrow.array([b"a", b"b", b"a", b"b"]),
-        pyarrow.array(["x", "y", "x", "y"]).dictionary_encode(),
-    ):
-        for codec in ("none", "snappy"):
-            out = io.BytesIO()
-            table = pyarrow.table(
-                {"sequence": text, "label": labels, "split": ["train", "valid", "test", ""]}
-            )
-            pyarrow.parquet.write_table(table, out, compression=codec, write_page_checksum=True)
-            yield out.getvalue()
 
 
 # --- models and configurations ------------------------------------------------------------------------
@@ -337,8 +272,6 @@ SETTINGS = [
     b"data: &d\n  valid: chrII\n  length_warmup: {first_length: 16, steps: [1, 2]}\n"
     b"train:\n  betas: [0.9, 0.95]\n",
 ]
-CELLS = b'sequence,label,split\nACGT,a,train\nGGCC,"b\nc",test\nTTTT,1.0,valid\nNNAC,x y,train\n'
-EXCEL = MARK + b"sequence,label,,\r\nACGT,a,,\r\nGGCC,b,,\r\n"
 BED = b"track name=x\nchr1\t0\t40\tgene\t0\t+\nchr1\t10\t90\ttwo\t0\t-\n#x\nchr2\t5\t250\n"
 GFF3 = (
     b"##gff-version 3\nchr1\tx\tgene\t11\t200\t.\t+\t.\tID=g1;Name=one%20two\n"
@@ -349,6 +282,16 @@ GTF = (
     b'#!genome x\nchr1\tx\tgene\t11\t200\t.\t+\t.\tgene_id "g1"; gene_name "a;b";\n'
     b'chr1\tx\texon\t11\t100\t.\t+\t.\tgene_id "g1"; exon_number 1;\n'
     b'chr2\tx\tgene\t1\t250\t.\t-\t.\tgene_id "g2";\n'
+)
+PEAKS = (
+    b"chr1\t0\t40\tp1\t10\t+\t3.5\t1e-3\t-1\t7\nchr2\t5\t250\t.\t0\t.\t0\t-1\t-1\t-1\n"
+    b"1.10\t1\t2\tp3\t1000\t-\t9\t2\t3\t0\n"
+)
+SYNONYMS = {"chr1": "chr1", "1": "chr1", "Chr1": "chr1", "chr01": "chr1", "NC_000001.11": "chr1", "2": "chr2"}
+SYNONYMS |= {"chr2": "chr2", "1.10": "1.10", "chr3": "", "chrM": "", "NC_000003.12": ""}
+NAMED_BED = (
+    b"1\t0\t40\nChr1\t5\t9\tx\t0\t-\nchr01\t1\t2\nNC_000001.11\t3\t4\n2\t0\t250\n"
+    b"chr3\t0\t9\nchrM\t1\t3\n1.10\t0\t90\n"
 )
 SPACED_BED = b"chr1 0 40 gene 0 +\nchr2 1 2 b 0 -\n"
 UNEVEN = b">a\nACGT\nAC\n\nACGTACGT\n>b x\nACGTACGTAC GTACGT\n"
@@ -409,6 +352,8 @@ def formats(folder: Path) -> list[Format]:
         Format("b.fa.gz", [bgzip(GENOME, 100), bgzip(UNEVEN)], read_fasta, records, blocks),
         Format("r.bed", [BED, SPACED_BED, windows(BED)], read_bed_file(genome), bed_truth),
         Format("r.bed.gz", [_packed(BED), bgzip(BED, 50)], read_bed_file(genome), beds, text),
+        Format("p.narrowPeak", [PEAKS, windows(PEAKS)], read_bed_file(genome), bed_truth),
+        Format("names.bed", [NAMED_BED], read_synonyms, synonyms_truth),
         Format("a.gff3", [GFF3, windows(GFF3)], read_features, features_truth),
         Format("a.gtf", [GTF], read_features, features_truth),
         Format("v.vcf", [vcf, windows(vcf)], rows, vcf_truth),

@@ -10,7 +10,8 @@ from tests.robustness.fuzzing import Format, Unreadable, fuzz
 
 # Files fuzzed in the ordinary run: FASTA is indexed and flushed to the disk each time.
 NUMBERS = {
-    "g.fa": 20, "g.fasta.gz": 20, "b.fa.gz": 20, "r.bed": 40, "r.bed.gz": 40, "a.gff3": 60, "a.gtf": 60,
+    "g.fa": 20, "g.fasta.gz": 20, "b.fa.gz": 20, "r.bed": 40, "r.bed.gz": 40, "p.narrowPeak": 20,
+    "names.bed": 20, "a.gff3": 60, "a.gtf": 60,
     "v.vcf": 100, "v.vcf.gz": 100, "t.csv": 100, "t.tsv": 60, "t.csv.gz": 60, "t.xlsx": 20, "t.parquet": 100,
     "one/config.json": 100, "other/model.safetensors": 60, "x.yaml": 20, "last.ckpt": 60,
     "hf-config/config.json": 60, "hf-model/model.safetensors": 40, "state_spaces-config/config.json": 60,

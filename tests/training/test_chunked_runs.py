@@ -2,16 +2,19 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.strategies import ModelParallelStrategy
 
 from dnamamba import (
     FinetuneTrainConfig,
     Finetuning,
     GenomeConfig,
     LabelledConfig,
+    LanguageModel,
     MambaConfig,
     Pretraining,
     TrainConfig,
@@ -23,9 +26,12 @@ from dnamamba.models.mamba.backbone import MambaBackbone
 from dnamamba.objectives.next_base import NextBase
 from dnamamba.objectives.task_config import TaskConfig
 from dnamamba.planning import cost
-from dnamamba.training import chunk_size
+from dnamamba.training import chunk_graphs, chunk_size
+from dnamamba.training import run as run_module
 from dnamamba.training.finetuning import Pooling
 from dnamamba.training.run import Result
+
+from .taped import Taped
 
 # In float64, so that what differs by more than rounding is wrong.
 EXACT = TrainerConfig(precision="64-true")
@@ -71,6 +77,62 @@ def check_same(found: Result, expected: Result) -> None:
 def test_pretraining_by_chunks_equals_reading_windows_whole(chunk: int, genome: Path, tmp_path: Path) -> None:
     whole = done(pretraining(tmp_path / "whole", genome))
     check_same(done(pretraining(tmp_path / "chunks", genome, chunk_bases=chunk)), whole)
+
+
+def test_a_run_by_graphs_equals_one_without(
+    genome: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three stages, of which the first reads windows that are shorter than a chunk, and micro-batches."""
+    without = done(pretraining(tmp_path / "without", genome, chunk_bases=14, max_steps=3))
+    made: list[Taped] = []
+    monkeypatch.setattr(chunk_graphs, "CudaGraphs", lambda: made.append(Taped()) or made[-1])
+    monkeypatch.setattr(run_module, "by_graphs", lambda *_: True)
+    check_same(done(pretraining(tmp_path / "graphs", genome, chunk_bases=14, max_steps=3)), without)
+    # Once: the two stages of longer windows read as many rows at a time.
+    assert [taped.captures for taped in made if taped.replays] == [1]
+
+
+ON_GPU = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cuda")))
+
+
+class Shared(ModelParallelStrategy):
+    root_device = torch.device("cuda")
+
+    def __init__(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("train", "changes", "reason"),
+    [
+        ({}, {}, None),
+        ({"backpropagation": "truncated"}, {}, "truncated"),
+        ({}, {"context_size": 2}, "talk to each other"),
+        ({}, {"chunk": None}, "read whole"),
+        ({}, {"trainer": SimpleNamespace(strategy=Shared())}, "fsdp"),
+        ({}, {"family": False}, "family mamba is not capturable"),
+        ({}, {"objective": False}, "objective NextBase is not capturable"),
+        ({}, {"frozen": True}, "nothing of the backbone is trained"),
+    ],
+)
+def test_graphs_are_taken_wherever_they_can_be(
+    train: dict[str, Any], changes: dict[str, Any], reason: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = LanguageModel(SHAPE).requires_grad_(not changes.get("frozen", False))
+    monkeypatch.setattr(MambaBackbone, "capturable", changes.get("family", True))
+    monkeypatch.setattr(NextBase, "capturable", changes.get("objective", True))
+    data: Any = SimpleNamespace(chunk=changes.get("chunk", 8), context_size=changes.get("context_size", 1))
+    trainer = changes.get("trainer", ON_GPU)
+
+    def taken(asked: bool | str) -> bool:
+        settings = TrainConfig(chunk_bases=8, chunk_graphs=asked, **train)
+        return chunk_size.by_graphs(settings, model, NextBase(SHAPE), data, trainer)
+
+    assert taken("auto") == (reason is None)
+    assert not taken(False)
+    if reason is not None:
+        with pytest.raises(UserError, match=rf"train\.chunk_graphs: .*{reason}.*set auto or false"):
+            taken(True)
 
 
 def finetuning(folder: Path, table: Path, mode: str, task: TaskConfig, **train: Any) -> Finetuning:
@@ -183,6 +245,9 @@ def test_truncated_runs_differ_from_exact_ones(genome: Path, tmp_path: Path) -> 
         ({"chunk_bases": True}, r"train\.chunk_bases: .*got True"),
         ({"chunk_bases": "all"}, r"train\.chunk_bases: .*got 'all'"),
         ({"chunk_bases": 33}, r"train\.chunk_bases: .*at most 32 bases \(got 33\); set at most 32"),
+        ({"chunk_bases": 8, "chunk_graphs": "often"}, r"train\.chunk_graphs: .*got 'often'\)"),
+        ({"chunk_bases": 8, "chunk_graphs": True}, r"train\.chunk_graphs: .*not on a CUDA GPU"),
+        ({"chunk_graphs": True}, r"train\.chunk_graphs: .*sequences are read whole"),
         ({"chunk_bases": 8, "compile": True}, r"train\.chunk_bases: .*train\.compile"),
         ({"chunk_bases": 8, "activation_checkpointing": True}, r"train\.chunk_bases: .*activation_check"),
         ({"backpropagation": "half"}, r"train\.backpropagation must be one of exact, truncated"),

@@ -1,16 +1,12 @@
 """Gradients by chunks are those of the whole sequence, whatever the chunk."""
 
-import os
-from collections.abc import Callable
-from contextlib import contextmanager
-
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dnamamba.errors import UserError
-from dnamamba.models import LanguageModel, MambaBackbone, MambaConfig
+from dnamamba.models import LanguageModel, MambaConfig
 from dnamamba.models.chunk_pooling import PoolingWeights, pooled
 from dnamamba.models.pooling import base_table, pool
 from dnamamba.training.chunks import chunked_backward, spans_of
@@ -326,78 +322,3 @@ def test_memory_follows_the_chunk_and_not_the_length() -> None:
     short, long = (peak_memory(length, 2**10) for length in (2**11, 2**13))
     assert long < 1.5 * short  # in proportion to the length it would be 4
     assert long < whole / 3
-
-
-def in_two_processes(work: Callable[[int, str], None], folder: str) -> None:
-    torch.multiprocessing.start_processes(work, args=(folder,), nprocs=2, start_method="spawn")
-
-
-@contextmanager
-def process_group(rank: int, folder: str):
-    torch.set_num_threads(1)
-    store = torch.distributed.FileStore(os.path.join(folder, "store"), 2)
-    torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
-    try:
-        yield
-    finally:
-        torch.distributed.destroy_process_group()
-
-
-def counted_sum(buckets: list[int], bucket: torch.distributed.GradBucket) -> torch.futures.Future[Tensor]:
-    """A communication hook of DistributedDataParallel: sums, and notes the size of each bucket."""
-    buckets.append(bucket.buffer().numel())
-    work = torch.distributed.all_reduce(bucket.buffer(), async_op=True)
-    assert work is not None
-    return work.get_future().then(lambda future: future.value()[0])
-
-
-class Classifier(nn.Module):
-    """A backbone with a head that it does not call itself."""
-
-    def __init__(self, backbone: MambaBackbone) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.head = nn.Linear(CONFIG.d_model, 2).double()
-
-    def forward(self, tokens: Tensor, state: object = None) -> tuple[Tensor, object]:
-        return self.backbone(tokens, state)
-
-
-def data_parallel(rank: int, folder: str) -> None:
-    """Take two steps of a next-base loss and of a head on the last position, with other rows per rank."""
-    with process_group(rank, folder):
-        tokens = windows()
-        known, lengths = torch.zeros(3, 150, dtype=torch.uint8), torch.tensor([150, 97, 2])
-        rows = [slice(0, 1), slice(1, 3)][rank]
-        for model, pooling in ((language_model(), False), (Classifier(language_model().backbone), True)):
-            torch.manual_seed(2)
-            parallel = nn.parallel.DistributedDataParallel(model)
-            buckets: list[int] = []
-            parallel.register_comm_hook(buckets, counted_sum)
-            for step in range(1, 3):
-                if pooling:
-                    weights = PoolingWeights("last", known[rows], lengths[rows])
-                    chunked_backward(
-                        parallel, tokens[rows, :-1], 40, weights, pooled,
-                        lambda vector, model=model: model.head(vector).square().sum(),
-                        no_sync=parallel.no_sync,
-                    )  # fmt: skip
-                else:
-                    targets = tokens[rows, 1:]
-                    chunked_backward(
-                        parallel, tokens[rows, :-1], 40, lambda span, t=targets: t[:, span], next_base,
-                        no_sync=parallel.no_sync,
-                    )  # fmt: skip
-                assert sum(buckets) == step * sum(p.numel() for p in model.parameters())
-                found = gradients_of(model)
-            if pooling:
-                weights = PoolingWeights("last", known, lengths)
-                vector = pooled(model(tokens[:, :-1])[0], weights(slice(0, LENGTH)))
-                model.head(vector).square().sum().backward()
-                check_equal(found, gradients_of(model), 1e-12)
-            else:
-                check_equal(found, whole_step(model, tokens)[1], 1e-12)
-
-
-def test_two_processes_exchange_gradients_once_a_step(tmp_path: os.PathLike) -> None:
-    in_two_processes(data_parallel, str(tmp_path))

@@ -24,7 +24,7 @@ class AnnotationData(PositionsData):
     config_class = AnnotationConfig
 
     def targets_of(self) -> Targets:
-        """The class of every base that is known."""
+        """Return the class of every base that is known."""
         config: AnnotationConfig = self.config
         own = config.annotation is None
         self.found: BaseClasses = base_classes(
@@ -50,7 +50,7 @@ class AnnotationData(PositionsData):
         return Targets(values, 1, turned, IGNORED)
 
     def question(self, context: str, conv: int) -> PositionConfig:
-        """Which class?"""
+        """Return the head's configuration: a class per base."""
         labels, complement, _ = self.found.layout
         return PositionConfig(
             "base_classes",

@@ -279,7 +279,7 @@ class GenomeConfig(DataConfig):
         Raises:
             UserError: there is no index.
         """
-        fasta = Path(self.fasta or YEAST_FASTA).expanduser()
+        fasta = Path(YEAST_FASTA if self.fasta is None else self.fasta).expanduser()
         index = fasta.with_name(f"{fasta.name}.fai")
         if self.fasta is None:
             return Genome(fasta, get_alphabet(self.alphabet)).lengths

@@ -66,7 +66,9 @@ class GenomeData(DataModule):
         )
         self.config = config
         self.alphabet = get_alphabet(config.alphabet)
-        self.genome = Genome(config.fasta or YEAST_FASTA, self.alphabet, "set data.alphabet=bytes")
+        self.genome = Genome(
+            YEAST_FASTA if config.fasta is None else config.fasta, self.alphabet, "set data.alphabet=bytes"
+        )
         self.splits = config.splits(self.genome.lengths)
         self.schedule: LengthSchedule = config.schedule(
             global_batch_size=global_batch_size,
@@ -119,19 +121,19 @@ class GenomeData(DataModule):
         return {"records": len(lengths), "bases": sum(lengths.values()), "split": digest.hexdigest()[:16]}
 
     def describe(self, step: int, index: Int64s) -> list[str]:
-        """The regions of a step's training samples, by their numbers."""
+        """Return the regions of a step's training samples, by their numbers."""
         windows = self.windows[self.schedule.stage_at(step).number]
         return windows.draw(index).regions(windows.names)
 
     def micro_batch(self, batch: Batch) -> int:
-        """How many windows of a training batch a device takes at a time: the same bases at every length."""
+        """Return how many training windows a device takes at a time: the same bases at every length."""
         length = batch["tokens"].shape[1] - 1
         config = self.config
         longest = length if config.whole_records else config.max_length
         return rows_at_a_time(config.windows_at_a_time, longest, length, self.chunk)
 
     def train_dataloader(self) -> DataLoader:
-        """The stream of training batches, a step each, from the step that the trainer has come to."""
+        """Return the stream of training batches, a step each, from the step that the trainer has come to."""
         rank, world_size, step = self.place()
         stream = WindowStream(
             self.genome, self.schedule, self.windows, rank=rank, world_size=world_size, start_step=step
@@ -139,17 +141,17 @@ class GenomeData(DataModule):
         return self.loader(stream, self.config.num_workers)
 
     def val_dataloader(self) -> DataLoader | list[Any]:
-        """Evenly spaced windows of the validation records: enough to watch a run by."""
+        """Return evenly spaced windows of the validation records, for validation during training."""
         return self._held_out_loader("valid", self._watched()) if self.tiles["valid"].start.size else []
 
     def held_out_loaders(self) -> Iterator[tuple[str, DataLoader]]:
-        """Every window of every split that is held out."""
+        """Yield every window of every split that is held out."""
         for split, tiles in self.tiles.items():
             if tiles.start.size:
                 yield split, self._held_out_loader(split, tiles)
 
     def baselines(self, split: str, *, watched: bool = False) -> dict[int, float]:
-        """Bits per base of each Markov order on every window of a split, or on those watched in training."""
+        """Return the bits per base of each Markov order on a split's windows, or those scored in training."""
         tiles = self._watched() if watched else self.tiles[split]
         names = record_names(self.held_out[split])
         return self._markov.bits(names, tiles, self._tile_length(split), self.console)
@@ -173,13 +175,13 @@ class GenomeData(DataModule):
         )
 
     def _tile_length(self, split: str) -> int:
-        """Targets of a held-out window, at most."""
+        """Return targets of a held-out window, at most."""
         if self.config.whole_records:
             return max((interval.length for interval in self.held_out[split]), default=1)
         return int(self.config.max_length)
 
     def _scored_tiles(self, split: str) -> Windows:
-        """Tiles of a held-out split, those with nothing but N left out."""
+        """Return tiles of a held-out split, those with nothing but N left out."""
         intervals = self.held_out[split]
         tiles = tiled_windows(intervals, self._tile_length(split))
         scored = self.alphabet.scored

@@ -17,6 +17,7 @@ from dnamamba.data.examples import (
 from dnamamba.data.labelled import CROPS
 from dnamamba.data.length_schedule import LengthSchedule, sequence_schedule
 from dnamamba.data.regions import RegionsConfig
+from dnamamba.data.target_cells import check_kinds
 from dnamamba.datasets.base import DataConfig
 from dnamamba.errors import UserError
 
@@ -48,6 +49,7 @@ class LabelledConfig(DataConfig):
     table: str | None = None
     columns: dict[str, str | None] = field(default_factory=lambda: dict.fromkeys(COLUMNS))
     task: str = "classification"
+    targets: dict[str, str] | None = None
     label_names: list[str] | None = None
     alphabet: str | None = None
     max_length: int | None = None
@@ -86,11 +88,30 @@ class LabelledConfig(DataConfig):
         for key, column in self.columns.items():
             if column is not None and column.startswith("["):
                 raise UserError(
-                    f"data.columns.{key}: expected the name of one column (got {column}); for several labels "
-                    "join them by ; in one column, with data.task=multilabel"
+                    f"data.columns.{key}: expected the name of one column (got {column}); for several set "
+                    "data.targets, or join labels by ; in one column, with data.task=multilabel"
                 )
+        if self.targets is not None:
+            self._check_targets()
         if self.bed is None and self.regions != RegionsConfig():
             raise UserError("data.regions: says how data.bed is read, which is not given; give it")
+
+    def _check_targets(self) -> None:
+        """Refuse targets that are not columns of a table."""
+        assert self.targets is not None
+        if not self.targets or (self.table is None and self.labels is None):
+            raise UserError(
+                "data.targets: names columns of data.table or data.labels and the kind of each, such as "
+                f"{{expression: regression}} (got {self.targets})"
+            )
+        if self.task != "classification" or self.label_names is not None or self.stratify:
+            raise UserError(
+                "data.targets: has the kind of each target; leave out data.task, data.label_names and "
+                "data.stratify"
+            )
+        if self.bed is not None:
+            raise UserError("data.targets: regions of data.bed have one label each; leave one of the two out")
+        check_kinds(self.targets)
 
     @property
     def source(self) -> tuple[str, ...]:
@@ -113,7 +134,7 @@ class LabelledConfig(DataConfig):
             case ("fasta", "labels"):
                 assert self.fasta is not None
                 assert self.labels is not None
-                from_label_table(self.fasta, self.labels, columns, into)
+                from_label_table(self.fasta, self.labels, columns, into, self.targets)
                 return Path(self.fasta).name
             case ("fasta", "bed"):
                 assert self.fasta is not None
@@ -129,7 +150,7 @@ class LabelledConfig(DataConfig):
                 return Path(self.bed).name
             case ("table",):
                 assert self.table is not None
-                from_table(self.table, columns, into)
+                from_table(self.table, columns, into, self.targets)
                 return Path(self.table).name
             case _:
                 coding_windows(YEAST_WINDOW, into)

@@ -11,6 +11,7 @@ from dnamamba.data.alphabet import get_alphabet
 from dnamamba.data.embedded import YEAST_TEST, YEAST_VALID
 from dnamamba.data.examples import Collector
 from dnamamba.data.labelled import Batch, Crop, LabelledRows, LabelledStream
+from dnamamba.data.multi_targets import missing, multi_targets
 from dnamamba.data.partition import SPLITS, Assignment, assign, sequence_keys, shared_bases, shared_sequences
 from dnamamba.data.stateless import Int64s
 from dnamamba.data.targets import targets_of
@@ -18,6 +19,7 @@ from dnamamba.datasets.base import DataModule
 from dnamamba.datasets.labelled.config import LabelledConfig, one_stage
 from dnamamba.errors import UserError
 from dnamamba.heads.registry import head_class
+from dnamamba.heads.regression import Regression
 from dnamamba.models import DecoderConfig
 
 
@@ -58,7 +60,7 @@ class LabelledData(DataModule):
         self.reverse_complement = config.reverse_complement
         self.alphabet = get_alphabet(config.alphabet)
         self.share = global_batch_size // world_size
-        self._head = head_class(config.task, "data.task")
+        self._head = head_class(config.task if config.targets is None else "multitask", "data.task")
         if config.stratify and self._head.reads == "number":
             raise UserError(
                 f"data.stratify: data.task={config.task} has numbers, not labels to hold out by (got true); "
@@ -85,9 +87,13 @@ class LabelledData(DataModule):
         ]
         if self.shared and config.duplicates == "error":
             raise UserError(f"data.duplicates=error: {self.shared[0]}")
-        self.targets = targets_of(
-            self._head.reads, self.examples.labels, self.examples.names, config.label_names, self.split
-        )
+        labels, names = self.examples.labels, self.examples.names
+        self.tasks: list[dict[str, Any]] | None = None
+        if config.targets is None:
+            self.targets = targets_of(self._head.reads, labels, names, config.label_names, self.split)
+        else:
+            found = multi_targets(config.targets, labels, names, self.split, Regression.unit)
+            self.targets, self.tasks = found
         longest = int(self.examples.lengths.max())
         self.crop = Crop(config.max_length or longest, config.crop)
         self.schedule = one_stage(self.crop.length, global_batch_size, max_steps)
@@ -109,6 +115,15 @@ class LabelledData(DataModule):
         return self.targets.counts(self.split.numbers == 0), self.rows["train"].size
 
     @property
+    def training_sequences(self) -> int:
+        """Of the training split."""
+        return self.rows["train"].size
+
+    def run_for(self, steps: int) -> None:
+        """See `DataModule.run_for`."""
+        self.schedule = one_stage(self.crop.length, self.schedule.stages[0].sequences, steps)
+
+    @property
     def summary(self) -> str:
         """How many sequences there are, and how they are split."""
         lengths = self.examples.lengths
@@ -122,7 +137,9 @@ class LabelledData(DataModule):
     def notes(self) -> tuple[str, ...]:
         """Sequences of each label; what is cut; what is in two splits."""
         lines = list(self._said)
-        if self.targets.reads != "number":
+        if self.tasks is not None:
+            lines += missing(self.targets.values, [task["name"] for task in self.tasks])
+        elif self.targets.reads != "number":
             for number, name in enumerate(SPLITS):
                 counts = self.targets.counts(self.split.numbers == number)
                 pairs = zip(self.targets.names, counts, strict=True)
@@ -155,6 +172,8 @@ class LabelledData(DataModule):
 
     def decoder(self, mode: str) -> DecoderConfig:
         """Return the question that the labels ask; a regression is scaled by its training targets."""
+        if self.tasks is not None:
+            return DecoderConfig("multitask", self.targets.names, mode, tasks=self.tasks)
         unit = self._head.unit(self.targets.values[self.rows["train"]])
         return DecoderConfig(self.config.task, self.targets.names, mode, *unit)
 

@@ -1,4 +1,4 @@
-"""The settings of a task of telling species apart."""
+"""Settings of the task to name a window's species."""
 
 import os
 from collections.abc import Mapping

@@ -75,7 +75,7 @@ class SpeciesData(DataModule):
 
     @property
     def longest(self) -> int:
-        """Bases of a window of the last stage, and of the fixed sets."""
+        """Bases of a window in the last stage, and in the fixed sets."""
         return self.schedule.stages[-1].length
 
     @property
@@ -135,7 +135,7 @@ class SpeciesData(DataModule):
         return sampler.regions(sampler.draw(index)[1])
 
     def names(self, split: str, index: Int64s) -> list[str]:
-        """Return the regions of the windows of a fixed set."""
+        """Return the regions of a fixed set's windows."""
         return self.fixed[split].regions(self.fixed[split].draw(index)[1])
 
     def micro_batch(self, batch: Batch) -> int:

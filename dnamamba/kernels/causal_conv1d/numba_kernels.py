@@ -1,6 +1,6 @@
 """The causal convolution with its activation in one pass over memory, forward and backward.
 
-An item is a block of positions of one sequence, with all its channels, 16 at a time.
+An item is a block of positions in one sequence, with all its channels, 16 at a time.
 """
 
 from typing import Any
@@ -92,7 +92,7 @@ def convolution_backward(
 
     Args:
         dx: [B, L, E]; d_first: [B, K-1, E].
-        sums: [items, K + 1, E], every item's part of the gradients of the K taps and of the bias.
+        sums: [items, K + 1, E], every item's part of the K taps' and the bias's gradients.
     """
     _, length, channels = dx.shape
     taps = weight.shape[0]

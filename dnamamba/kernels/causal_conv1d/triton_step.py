@@ -20,7 +20,7 @@ def convolution_step(
     p_history, p_x, p_weight, p_bias, p_y, stride_x, E,
     K: tl.constexpr, TILE: tl.constexpr, FAST: tl.constexpr,
 ):  # fmt: skip
-    """Write y of a tile of one sequence, and move its history on by one."""
+    """Write y of a sequence's tile, and move its history on by one."""
     i_b = tl.program_id(1).to(tl.int64)
     o_e = tl.program_id(0) * TILE + tl.arange(0, TILE)
     m_e = o_e < E

@@ -99,7 +99,7 @@ def fetch_rows(rows, p_rows, o_rows):
 
 @gluon.jit
 def fetch_states(states, p_states, stride):
-    """Begin to copy a block of rows of B or C."""
+    """Begin to copy a block of B's or C's rows."""
     ROWS: gl.constexpr = states.shape[0]
     COPY: gl.constexpr = gl.BlockedLayout([1, ROWS // 2], [ROWS, 32 // ROWS], [1, 1], [1, 0])
     o_row = gl.arange(0, ROWS, gl.SliceLayout(1, COPY))

@@ -48,7 +48,7 @@ def scan_backward(
     first: Any,
     last: Any,
 ) -> None:
-    """Walk back over the items `first` to `last`, an item being one group of channels of a sequence.
+    """Go through the items `first` to `last` in reverse; an item is one group of a sequence's channels.
 
     Args:
         kept: [chunks, B, N, E] from the forward pass.

@@ -1,4 +1,4 @@
-"""The selective scan's forward pass, 16 channels at a time: one exponential a state, nothing kept but chunks.
+"""The selective scan's forward pass, 16 channels at a time: one exponential per state; states kept per chunk.
 
 All [., L, .] arrays have a dense last dimension; `A`, states and everything kept have the channels last.
 """

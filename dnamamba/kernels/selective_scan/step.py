@@ -1,4 +1,4 @@
-"""One position of the selective scan, its state updated in place: what generation runs a base at a time."""
+"""One position of the selective scan, its state updated in place: what generation runs for each base."""
 
 import torch
 import torch.nn.functional as F

@@ -106,7 +106,7 @@ class MambaMixer(nn.Module):
         return self.out_proj(y), state
 
     def after(self, x: Tensor, state: MixerState | None = None, ranks: Ranks | None = None) -> MixerState:
-        """The state after [B, L, D] alone: neither gate nor output projection.
+        """Return the state after [B, L, D] alone: neither gate nor output projection.
 
         Args:
             x, state, ranks: as in `forward`.

@@ -23,7 +23,7 @@ class MambaRecurrence:
     Args:
         backbone: evaluated where its parameters lie, without gradients.
         batch_size: sequences B.
-        dtype: of the matrix products and of what flows between the parts of a block; the residual stream, the
+        dtype: of matrix products and of what the parts of a block exchange; the residual stream, the
             norms and the head keep that of the parameters, the scan's state is fp32 (fp64 for fp64).
 
     Attributes:

@@ -30,7 +30,7 @@ class ContextLogistic:
         self.model, self.shift = model, shift
 
     def logits(self, bases: Bases) -> Tensor:
-        """Float32 [n, C] of bases, uint8 [n], the numbers of `base_table`."""
+        """Return float32 [n, C] of bases, uint8 [n], the numbers of `base_table`."""
         parts = [
             (self.model.logits(_around(bases, np.arange(first, min(first + _ROWS, bases.size)))) + self.shift)
             for first in range(0, bases.size, _ROWS)
@@ -41,7 +41,7 @@ class ContextLogistic:
 def fit_context(
     train: list[tuple[Bases, Bases]], valid: list[tuple[Bases, Bases]], classes: int
 ) -> ContextLogistic:
-    """The model whose penalty is best on the validation bases.
+    """Return the model whose penalty is best on the validation bases.
 
     Args:
         train, valid: bases and classes of each record, uint8 [n] each, `IGNORED` among them.
@@ -65,7 +65,7 @@ def fit_context(
 
 
 def _sample(records: list[tuple[Bases, Bases]], classes: int, most: int) -> tuple[Tensor, Tensor]:
-    """Features and classes of at most so many bases of each class, the same in every run."""
+    """Sample features and classes of at most so many bases per class, the same in every run."""
     rows, labels = [], []
     for number in range(classes):
         places = [(i, np.flatnonzero(of == number)) for i, (_, of) in enumerate(records)]
@@ -79,7 +79,7 @@ def _sample(records: list[tuple[Bases, Bases]], classes: int, most: int) -> tupl
 
 
 def _around(bases: Bases, places: NDArray[np.int64]) -> Tensor:
-    """One-hot vectors of the bases around some, float32 [n, (2 * FLANK + 1) * 4]."""
+    """Return one-hot vectors of the bases around some, float32 [n, (2 * FLANK + 1) * 4]."""
     padded = np.pad(bases, FLANK, constant_values=UNKNOWN)
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * FLANK + 1)[places]
     return torch.from_numpy(one_hot(list(windows)))

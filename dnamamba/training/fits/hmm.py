@@ -40,7 +40,7 @@ class HiddenMarkov:
     emission: Floats
 
     def log_posteriors(self, bases: Bases) -> Floats:
-        """The logarithm of each state's probability given all bases, float64 [n, S].
+        """Return the logarithm of each state's probability given all bases, float64 [n, S].
 
         Records of more than 2^21 bases are read in parts that share 2^14.
 
@@ -65,7 +65,7 @@ class HiddenMarkov:
 
 
 def fit_hmm(records: Iterable[tuple[Bases, Bases]], states: int, order: int) -> HiddenMarkov:
-    """Count.
+    """Fit the model by counting.
 
     Args:
         records: bases (see `HiddenMarkov.log_posteriors`) and classes, uint8 [n] each, `IGNORED` among them.
@@ -93,7 +93,7 @@ def fit_hmm(records: Iterable[tuple[Bases, Bases]], states: int, order: int) -> 
 
 
 def words_of(bases: Bases, order: int) -> NDArray[np.int64]:
-    """The number of the word that ends at each base, int64 [n]; -1 where not all of it is known."""
+    """Return the number of the word that ends at each base, int64 [n]; -1 where not all of it is known."""
     known = bases < BASES
     number = np.zeros(bases.size, dtype=np.int64)
     whole = np.ones(bases.size, dtype=bool)

@@ -5,9 +5,10 @@ weights, minimised by L-BFGS. For the package's heads that is convex: there is o
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 # From stiff to loose: each fit begins at the one before. Of n sequences, 1 / n is scikit-learn's C = 1.
@@ -38,9 +39,17 @@ class Linear:
 
     def logits(self, features: Tensor) -> Tensor:
         """Return float64 [n, C] of features [n, d]."""
-        # Not of standardised features: that would copy them.
-        scaled = self.rate[:, None] * self.weight
-        return (features @ scaled + (self.bias - self.mean @ scaled)).double()
+        return _affine(features, self).double()
+
+
+def _affine(features: Tensor, model: Linear) -> Tensor:
+    """Logits [n, C] of features [n, d], not of standardised ones: that would copy them.
+
+    Each output's weights lie together, [C, d]: with 4096 features of 4096 sequences and 2 outputs, on a core
+    of a CPU the product takes 7 ms, and so does its gradient. As [d, C] they take 20 and 109 ms.
+    """
+    scaled = (model.rate[:, None] * model.weight).T.contiguous()
+    return F.linear(features, scaled, model.bias - scaled @ model.mean)
 
 
 def fit_linear(
@@ -90,8 +99,7 @@ def _minimise(features: Tensor, labels: Tensor, start: Linear, loss: Loss) -> tu
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        scaled = start.rate[:, None] * weight
-        logits = features @ scaled + (bias - start.mean @ scaled)
+        logits = _affine(features, replace(start, weight=weight, bias=bias))
         value = loss(logits, labels).mean() + start.penalty / 2 * weight.square().sum()
         value.backward()
         return value

@@ -7,6 +7,7 @@ from dnamamba.kernels.mamba_block import triton_op
 from dnamamba.kernels.selective_scan import triton_launch, triton_sweeps
 from dnamamba.kernels.selective_scan import triton_op as scan_op
 from dnamamba.models import LanguageModel, MambaConfig, State
+from tests.kernels.scan_cut import cut_into
 
 
 @pytest.fixture(autouse=True)
@@ -16,9 +17,9 @@ def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(triton_sweeps, "_WINDOWS", (8, 4))
 
 
-def model(backend: str) -> LanguageModel:
+def model(backend: str, layers: int = 2) -> LanguageModel:
     torch.manual_seed(0)
-    return LanguageModel(MambaConfig(d_model=12, n_layer=2, d_state=4), backend=backend)
+    return LanguageModel(MambaConfig(d_model=12, n_layer=layers, d_state=4), backend=backend)
 
 
 def tokens(length: int) -> torch.Tensor:
@@ -42,6 +43,22 @@ def test_outputs_states_and_gradients(length: int, carried: bool) -> None:
     for ours, theirs in zip(fused, parts, strict=True):
         for a, b in zip(ours, theirs, strict=True):
             assert (a - b).norm() <= 3e-6 * b.norm()
+
+
+@pytest.mark.parametrize("carried", [False, True])
+@pytest.mark.parametrize("chunk", [8, 64])  # several, and one for all
+def test_state_alone_is_that_of_a_whole_read(
+    chunk: int, carried: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_into(monkeypatch, chunk=chunk)
+    net = model("triton")
+    with torch.no_grad():
+        before = net(tokens(5)).state if carried else None
+        whole = net(tokens(19), before).state
+    found = net.after(tokens(19), before)
+    for ours, theirs in zip(found, whole, strict=True):
+        assert torch.equal(ours.conv, theirs.conv)
+        assert (ours.ssm - theirs.ssm).norm() <= 1e-6 * theirs.ssm.norm()
 
 
 def test_gradients_reach_the_state_before() -> None:
@@ -69,7 +86,7 @@ def test_autocast_decides_the_dtype_between_the_parts() -> None:
 def test_a_model_compiles_into_one_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     # As on a GPU, where "auto" asks nothing of triton; a graph can't hold the question put elsewhere.
     monkeypatch.setattr("dnamamba.models.mamba.backbone.resolve", lambda backend, device, dtype: "triton")
-    net = model("triton")
+    net = model("triton", layers=1)  # the others are traced alike, for 4 s each
 
     def logits(bases: torch.Tensor) -> torch.Tensor:
         with torch.autocast("cpu", torch.bfloat16):

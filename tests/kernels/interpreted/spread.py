@@ -66,6 +66,9 @@ def gradients(place: Place | None, tokens: torch.Tensor) -> tuple[torch.Tensor, 
     state = tuple(type(layer)(*(x.clone().requires_grad_() for x in layer)) for layer in state)
     net.backbone.ranks = place
     logits, after = net(tokens, state)
+    for alone, behind in zip(net.after(tokens, state), after, strict=True):
+        assert (alone.ssm - behind.ssm).norm() <= 1e-6 * behind.ssm.norm()
+        assert torch.equal(alone.conv, behind.conv)
     start = place.rank * tokens.shape[1] if place else 0
     weight = torch.arange(start, start + tokens.shape[1]).add(1).sin().view(1, -1, 1)
     # A state is the same on all ranks, and so is its gradient: its part of the loss counts once.

@@ -1,0 +1,166 @@
+"""What `dnamamba attribute` does: a region, a model and a method to a table, a picture and a bigWig."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dnamamba.checkpoint import Model
+from dnamamba.commands.score import bar
+from dnamamba.data.alphabet import get_alphabet
+from dnamamba.data.embedded import YEAST_FASTA, YEAST_MODEL
+from dnamamba.data.fasta import Genome
+from dnamamba.data.intervals import Interval
+from dnamamba.data.regions import parse_region
+from dnamamba.data.synonyms import Synonyms
+from dnamamba.errors import UserError
+from dnamamba.files import replacing_together
+from dnamamba.inference.attribution import METHODS, Attribution, attribute
+from dnamamba.inference.bigwig import bigwig
+from dnamamba.inference.dependency import dependency_map
+from dnamamba.inference.device import load_any_on
+from dnamamba.inference.output import output_path
+from dnamamba.inference.score_tables import SUFFIXES, check_format, table
+from dnamamba.optional import need
+from dnamamba.plugins import load_plugins
+from dnamamba.reports.attribution import attribution_figure, dependency_figure
+from dnamamba.reports.figures import draw
+from dnamamba.terminal import Console
+
+DEPENDENCY = "dependency"
+WORDS = {"gradient": "gradient", "integrated": "integrated gradients", "ism": "every single-base change"}
+
+
+@dataclass(frozen=True)
+class AttributeConfig:
+    """The settings of conf/attribute.yaml, which explains each.
+
+    Raises:
+        UserError: the method or the tolerance can't be.
+    """
+
+    model: str | None
+    region: str
+    out: str
+    fasta: str | None
+    method: str
+    context: int
+    strand: str
+    label: str | None
+    tolerance: float
+    bigwig: bool
+    device: str
+    overwrite: bool
+    plugins: list[str] | None = None
+
+    def __post_init__(self) -> None:
+        methods = (*METHODS, DEPENDENCY)
+        if self.method not in methods:
+            raise UserError(f"method: must be one of {', '.join(methods)} (got {self.method!r})")
+        if not self.tolerance > 0:
+            raise UserError(f"tolerance: must be above 0 (got {self.tolerance})")
+        if self.method == DEPENDENCY and (self.bigwig or self.label is not None):
+            key = "bigwig" if self.bigwig else "label"
+            raise UserError(f"{key}: has no meaning with method=dependency; leave it out")
+
+
+def attribute_region(config: AttributeConfig) -> None:
+    """Attribute as `config` says and write the files, each whole or not at all.
+
+    Raises:
+        UserError: the model, the region, the genome or the output can't be used; nothing was written.
+    """
+    out = output_path(config.out, SUFFIXES, config.overwrite)
+    check_format(out)
+    picture = output_path(str(out.with_suffix(".png")), (".png",), config.overwrite)
+    track = None
+    if config.bigwig:
+        need("pyBigWig", "tracks", "bigwig=true")
+        track = output_path(str(out.with_suffix(".bw")), (".bw",), config.overwrite)
+    load_plugins(config.plugins or [])
+    model = load_any_on(config.model or YEAST_MODEL, config.device)
+    genome = Genome(config.fasta or YEAST_FASTA, get_alphabet(model.config.alphabet))
+    synonyms = Synonyms(genome.lengths)
+    region = parse_region(config.region, genome.lengths, synonyms)
+    for line in synonyms.said():
+        Console(stderr=True).print(f"dnamamba: {line}", soft_wrap=True)
+    console = Console()
+    turns = 2 if config.strand == "both" else 1
+    with bar(console, "reading", turns * region.length, "bases") as advance:
+        if config.method == DEPENDENCY:
+            said = _depend(config, model, genome, region, (out, picture), advance)
+        else:
+            said = _attribute(config, model, genome, region, (out, picture), track, advance)
+    files = ", ".join(str(path) for path in (out, picture, track) if path is not None)
+    console.print(f"{said}: {files}", soft_wrap=True, highlight=False)
+
+
+def _attribute(
+    config: AttributeConfig,
+    model: Model,
+    genome: Genome,
+    region: Interval,
+    paths: tuple[Path, Path],
+    track: Path | None,
+    advance: Callable[[int], None],
+) -> str:
+    found = attribute(
+        model,
+        genome,
+        region,
+        config.method,
+        context=config.context,
+        strand=config.strand,
+        label=config.label,
+        tolerance=config.tolerance,
+        advance=advance,
+    )
+    what = f"{WORDS[config.method]}, {found.unit}"
+    first = region.start + 1
+    figure = attribution_figure(found.letters, found.values, found.contribution, region.name, first, what)
+    with replacing_together(paths) as (out, picture):
+        write_table(found, out)
+        draw(figure, picture)
+    if track is not None:
+        with bigwig(track, genome.lengths) as writer:
+            writer.add(region.name, region.start, found.contribution.astype(np.float32))
+    gap = (
+        f", whose sum misses the answer's difference by {found.gap:.2g}"
+        if config.method == "integrated"
+        else ""
+    )
+    return f"{region.length:,} bases, {what}{gap}"
+
+
+def _depend(
+    config: AttributeConfig,
+    model: Model,
+    genome: Genome,
+    region: Interval,
+    paths: tuple[Path, Path],
+    advance: Callable[[int], None],
+) -> str:
+    found = dependency_map(
+        model, genome, region, context=config.context, strand=config.strand, advance=advance
+    )
+    letters = genome.alphabet.decode(genome.fetch(*region)).upper()
+    figure = dependency_figure(letters, found, region.name, region.start + 1)
+    with replacing_together(paths) as (out, picture):
+        with table(out, [b"chrom", b"pos", b"base", b"expected_pos", b"expected_base", b"dependency"]) as add:
+            for i, j in np.argwhere(np.isfinite(found)).tolist():
+                cells = region.start + i + 1, letters[i], region.start + j + 1, letters[j]
+                add([each.encode() for each in (region.name, *map(str, cells), f"{found[i, j]:.6g}")])
+        draw(figure, picture)
+    return f"{int(np.isfinite(found).sum()):,} pairs of {region.length:,} bases"
+
+
+def write_table(found: Attribution, path: Path) -> None:
+    """A line for each base: record, position from 1, base, contribution, and the values of the four."""
+    names = [b"chrom", b"pos", b"base", b"contribution", *(f"value_{one}".encode() for one in "ACGT")]
+    with table(path, names) as add:
+        for row, letter in enumerate(found.letters):
+            numbers = found.contribution[row], *found.values[row]
+            cells = ["NA" if np.isnan(number) else f"{number:.6g}" for number in numbers]
+            position = str(found.region.start + row + 1)
+            add([each.encode() for each in (found.region.name, position, letter, *cells)])

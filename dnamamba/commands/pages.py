@@ -1,0 +1,13 @@
+"""Help pages on standard output."""
+
+import os
+import sys
+
+
+def show(page: str) -> None:
+    """Print a page, of which a reader such as `head` may take only the beginning."""
+    try:
+        print(page, flush=True)
+    except BrokenPipeError:
+        # Python flushes once more as it ends, and would complain of it again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,178 @@
+"""Signal along a genome, from bigWig and bedGraph: one number per bin, NaN where nothing was measured."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnamamba.data.intervals import unknown_record
+from dnamamba.data.synonyms import Synonyms
+from dnamamba.data.text_lines import text_lines
+from dnamamba.errors import UserError
+from dnamamba.optional import need
+
+BIGWIG = (".bw", ".bigwig")
+Floats = NDArray[np.float32]
+_AT_ONCE = 1 << 22  # bases that are read of a bigWig at a time
+
+
+class Signal(NamedTuple):
+    """A track.
+
+    Attributes:
+        values: by record, float32 [bins]: the mean over the bases of a bin that have a value, NaN of none.
+        notes: lines to say on how it was read.
+    """
+
+    values: dict[str, Floats]
+    notes: list[str]
+
+
+def read_signal(
+    path: str | Path,
+    lengths: Mapping[str, int],
+    fasta: str | Path,
+    size: int,
+    *,
+    missing: str = "leave_out",
+    unknown: str = "error",
+) -> Signal:
+    """The means of a bigWig or bedGraph file over bins.
+
+    Args:
+        path: its name says bigWig; anything else is a bedGraph, plain or gzip.
+        lengths: bases of each record of the FASTA.
+        fasta: its name, for messages.
+        size: bases of a bin; the last one of a record may be short.
+        missing: bases without a value: `leave_out`, or `zero`.
+        unknown: records that the FASTA lacks: `error`, or `skip`, which counts them.
+
+    Raises:
+        UserError: the file can't be read, is of another assembly, or has a record that is unknown.
+    """
+    path = Path(os.path.expanduser(path))
+    reader = _bigwig if path.suffix.lower() in BIGWIG else _bedgraph
+    found = reader(path, lengths, fasta, size, unknown)
+    values = {
+        name: found.values.get(name, np.full(-(-length // size), math.nan, dtype=np.float32))
+        for name, length in lengths.items()
+    }
+    if missing == "zero":
+        # A bin of which some bases have a value: the others are zeros too.
+        values = {name: np.nan_to_num(row, nan=0.0) for name, row in values.items()}
+    elif all(bool(np.isnan(row).all()) for row in values.values()):
+        raise UserError(f"{path}: no base of {fasta} has a value")
+    return found._replace(values=values)
+
+
+def _bigwig(path: Path, lengths: Mapping[str, int], fasta: str | Path, size: int, unknown: str) -> Signal:
+    need("pyBigWig", "tracks", path.name)
+    import pyBigWig
+
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        file: Any = pyBigWig.open(str(path))
+    except RuntimeError as error:
+        raise UserError(f"{path}: is not a bigWig file, or damaged") from error
+    with file:
+        if not file.isBigWig():
+            raise UserError(f"{path}: is not a bigWig file")
+        synonyms, values, lost = Synonyms(lengths), {}, 0
+        for name, length in file.chroms().items():
+            record = synonyms.find(name)
+            if record is None:
+                lost += _lost(f"{path}", name, lengths, fasta, unknown)
+                continue
+            if length != lengths[record]:
+                raise UserError(
+                    f"{path}: record {name} has {length:,} bases there, and {lengths[record]:,} in {fasta}; "
+                    "it is of another assembly"
+                )
+            values[record] = _binned(file, name, length, size)
+    return Signal(values, [*_said(lost), *synonyms.said()])
+
+
+def _binned(file: Any, name: str, length: int, size: int) -> Floats:
+    """Means over bins of a record of a bigWig, read some at a time."""
+    step = max(size, _AT_ONCE // size * size)
+    parts = []
+    for start in range(0, length, step):
+        row = file.values(name, start, min(start + step, length), numpy=True)
+        there = ~np.isnan(row)
+        parts.append(means(np.where(there, row, 0.0), there.astype(np.float64), size))
+    return np.concatenate(parts)
+
+
+def means(sums: NDArray[Any], counts: NDArray[Any], size: int) -> Floats:
+    """The mean of each bin, float32 [bins], NaN of one without a value.
+
+    Args:
+        sums, counts: float64 [L], of each base its value (0 where there is none) and whether it has one.
+        size: bases of a bin.
+    """
+    starts = np.arange(0, sums.size, size)
+    total, number = (np.add.reduceat(row.astype(np.float64), starts) for row in (sums, counts))
+    with np.errstate(invalid="ignore"):
+        return np.where(number > 0, total / np.maximum(number, 1), math.nan).astype(np.float32)
+
+
+def _bedgraph(path: Path, lengths: Mapping[str, int], fasta: str | Path, size: int, unknown: str) -> Signal:
+    sums = {name: np.zeros(length) for name, length in lengths.items()}
+    there = {name: np.zeros(length) for name, length in lengths.items()}
+    synonyms, lost = Synonyms(lengths), 0
+    for number, line in enumerate(text_lines(path), start=1):
+        fields = line.split()
+        if not fields or fields[0] in ("track", "browser") or line.startswith("#"):
+            continue
+        where = f"{path}, row {number}"
+        name, start, end, value = _row(fields, where)
+        record = synonyms.find(name)
+        if record is None:
+            lost += _lost(where, name, lengths, fasta, unknown)
+            continue
+        if end > lengths[record]:
+            raise UserError(
+                f"{where}: ends at {end:,}, but record {record} of {fasta} has {lengths[record]:,} bases; it "
+                "is of another assembly"
+            )
+        if there[record][start:end].any():
+            raise UserError(f"{where}: a base of {name}:{start}-{end} has a value already; give it one")
+        if not math.isnan(value):
+            sums[record][start:end], there[record][start:end] = value, 1
+    return Signal(
+        {name: means(sums[name], there[name], size) for name in lengths if lengths[name]},
+        [*_said(lost), *synonyms.said()],
+    )
+
+
+def _row(fields: list[str], where: str) -> tuple[str, int, int, float]:
+    try:
+        name, first, last, text = fields
+        start, end, value = int(first), int(last), float(text)
+    except ValueError:
+        raise UserError(
+            f"{where}: expected record, start, end and a number (got {' '.join(fields)[:60]!r})"
+        ) from None
+    if not 0 <= start < end or math.isinf(value):
+        raise UserError(f"{where}: {start} to {end} is not a range of bases, or {text} not a finite number")
+    return name, start, end, value
+
+
+def _lost(where: str, name: str, lengths: Mapping[str, int], fasta: str | Path, unknown: str) -> int:
+    """1, a record or row that is skipped."""
+    if unknown == "error":
+        raise UserError(
+            f"{where}: {fasta} has {unknown_record(name, lengths)} (data.unknown=skip leaves such out)"
+        )
+    return 1
+
+
+def _said(lost: int) -> list[str]:
+    return [f"{lost:,} records or rows skipped, which the FASTA lacks"] if lost else []

@@ -1,0 +1,191 @@
+"""Numbers per bin: coverage, accessibility, scores. Predicted are positive means or (`mse`) any numbers.
+
+The model's output z of a track is taken as exp(z) times the track's mean (of `mse`: z plus the mean), in the
+unit in which it is trained: the signal itself, its logarithm log(1 + y) or its square root.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dnamamba.errors import UserError
+from dnamamba.heads.metrics import mean_of_defined, pearson, spearman
+from dnamamba.heads.positions import PositionHead
+
+if TYPE_CHECKING:
+    from dnamamba.models.positions import PositionConfig
+
+LOSSES = ("poisson", "negative_binomial", "multinomial", "mse")
+SCALINGS = ("none", "log", "sqrt")
+_LARGEST = 30.0  # of a logarithm, before it is an exponent
+_SMALLEST_MEAN = 1e-3
+
+
+class Signal(PositionHead):
+    """A loss over bins; targets are float32 [..., T] in the signal's unit, NaN where nothing was measured.
+
+    `multinomial` compares the shape of a window (a multinomial over its bins) and its total (Poisson) apart,
+    the second with `count_weight`. Pearson's and Spearman's correlations are across positions, in the
+    signal's own unit; the metric is the mean over tracks.
+
+    Source: Cameron and Trivedi, Regression Analysis of Count Data (1998), for Poisson and NB2; Avsec et al.,
+    Nat. Genet. 53, 354 (2021), for shape and total.
+    """
+
+    scores = ("pearson", "spearman", "rmse")
+    lower_is_better = ("loss", "rmse")
+    headline = "pearson"
+
+    @classmethod
+    def check(cls, decoder: PositionConfig) -> None:
+        """See `PositionHead.check`."""
+        if decoder.loss not in LOSSES:
+            raise UserError(f"data.loss: must be one of {', '.join(LOSSES)} (got {decoder.loss!r})")
+        if decoder.scaling not in SCALINGS:
+            raise UserError(f"data.scaling: must be one of {', '.join(SCALINGS)} (got {decoder.scaling!r})")
+        if len(decoder.means) != len(decoder.labels) or decoder.chain:
+            raise UserError("decoder: tracks have a mean each, and no chain")
+
+    @property
+    def divisible(self) -> bool:
+        """Whether no bin's loss depends on another's."""
+        return self.decoder.loss != "multinomial"
+
+    @property
+    def outputs(self) -> int:
+        """Of a negative binomial, each track's dispersion too."""
+        return len(self.labels) * (2 if self.decoder.loss == "negative_binomial" else 1)
+
+    def loss_sum(self, logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+        """The losses of the bins that were measured; a track's times its weight."""
+        if self.decoder.loss == "multinomial":
+            return self._multinomial(logits, targets, weights)
+        losses = self.losses(logits, targets)
+        return (losses if weights is None else losses * weights).sum()
+
+    def losses(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Of each bin and track, [..., T]; 0 where nothing was measured. Not of `multinomial`."""
+        there = ~targets.isnan()
+        y = self.scaled(targets.nan_to_num(0.0))
+        mean = self._mean(logits)
+        if self.decoder.loss == "mse":
+            losses = (mean - y).square()
+        elif self.decoder.loss == "poisson":
+            losses = mean - y * mean.log()
+        else:
+            losses = _negative_binomial(y, mean, logits[..., len(self.labels) :])
+        return torch.where(there, losses, 0.0)
+
+    def _multinomial(self, logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+        there = ~targets.isnan()
+        y = self.scaled(targets.nan_to_num(0.0))
+        mean = self._mean(logits)
+        expected = torch.where(there, mean, 0.0)
+        total, sums = y.sum(-2), expected.sum(-2).clamp(min=1e-12)
+        shape = -(y * (mean.log() - sums.log().unsqueeze(-2))).sum(-2)
+        count = torch.where(there.any(-2), sums - total * sums.log(), 0.0)
+        losses = shape + self.decoder.count_weight * count
+        return (losses if weights is None else losses * weights).sum()
+
+    def number(self, targets: Tensor) -> Tensor:
+        """Bins that were measured, of all tracks."""
+        return (~targets.isnan()).sum()
+
+    def scaled(self, values: Tensor) -> Tensor:
+        """The signal in the unit in which it is trained."""
+        if self.decoder.scaling == "log":
+            return values.sign() * values.abs().log1p()
+        return values.sign() * values.abs().sqrt() if self.decoder.scaling == "sqrt" else values
+
+    def predict(self, logits: Tensor) -> Tensor:
+        """Numbers in the signal's own unit, [..., T]."""
+        mean = self._mean(logits)
+        if self.decoder.scaling == "log":
+            return mean.sign() * mean.abs().expm1()
+        return mean.sign() * mean.square() if self.decoder.scaling == "sqrt" else mean
+
+    def _mean(self, logits: Tensor) -> Tensor:
+        """In the unit in which it is trained."""
+        own = logits[..., : len(self.labels)]
+        means = torch.tensor(self.decoder.means, dtype=own.dtype, device=own.device)
+        if self.decoder.loss == "mse":
+            return own + means
+        return own.clamp(max=_LARGEST).exp() * means.clamp(min=_SMALLEST_MEAN)
+
+    def metrics(self, logits: Tensor, targets: Tensor) -> dict[str, float]:
+        """Means over tracks of Pearson's and Spearman's correlation and the root mean squared error."""
+        rows = self.per_label(logits, targets)
+        return {
+            name: mean_of_defined(torch.tensor([row[name] for row in rows], dtype=torch.float64))
+            for name in self.scores
+        }
+
+    def per_label(self, logits: Tensor, targets: Tensor) -> list[dict[str, Any]]:
+        """Of each track: bins, both correlations and the error; NaN where the signal does not vary."""
+        found = self.predict(logits.double())
+        rows = []
+        for place, label in enumerate(self.labels):
+            truth = targets[..., place].double()
+            there = ~truth.isnan()
+            p, y = found[..., place][there], truth[there]
+            values = (pearson(p, y), spearman(p, y), (p - y).square().mean().sqrt().item()) if len(y) else ()
+            named = dict(zip(self.scores, values or (math.nan,) * 3, strict=True))
+            rows.append({"label": label, "bins": int(there.sum()), **named})
+        return rows
+
+    def statistics(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """See `PositionHead.statistics`: number, sums, squares and products of each track."""
+        y, p = targets.double(), self.predict(logits.double())
+        there = ~y.isnan()
+        # Less the mean of training: sums of squares of large numbers would lose the digits that differ.
+        shift = self.unscaled_means().to(y)
+        y, p = torch.where(there, y - shift, 0.0), torch.where(there, p - shift, 0.0)
+        columns = (there.double(), y, p, y * y, p * p, y * p)
+        return torch.stack([column.sum(0) for column in columns]).flatten()
+
+    def from_statistics(self, sums: Tensor) -> dict[str, Tensor]:
+        """See `PositionHead.from_statistics`: Pearson's correlation, the mean over tracks."""
+        n, y, p, yy, pp, yp = sums.reshape(len(sums), 6, -1).unbind(1)
+        both = (yy * n - y * y).clamp(min=0) * (pp * n - p * p).clamp(min=0)
+        return {"pearson": torch.where(both > 0, (yp * n - y * p) / both.sqrt(), math.nan).nanmean(1)}
+
+    def unscaled_means(self) -> Tensor:
+        """The tracks' means in their own unit, near enough: float64 [T]."""
+        means = torch.tensor(self.decoder.means, dtype=torch.float64)
+        if self.decoder.scaling == "log":
+            return means.sign() * means.abs().expm1()
+        return means.sign() * means.square() if self.decoder.scaling == "sqrt" else means
+
+    def class_weights(self, given: Any, counts: list[int], total: int) -> Tensor | None:
+        """See `PositionHead.class_weights`: a weight of each track, by name."""
+        if given is None:
+            return None
+        names = {str(key) for key in given} if isinstance(given, dict) else set()
+        good = names == set(self.labels) and all(
+            isinstance(one, int | float) and 0 < one < math.inf for one in given.values()
+        )
+        if not good:
+            raise UserError(
+                f"task.class_weights: of tracks, null or a positive weight for each of "
+                f"{', '.join(self.labels)} (got {given!r})"
+            )
+        weights = {str(key): float(value) for key, value in given.items()}
+        return torch.tensor([weights[label] for label in self.labels])
+
+
+def _negative_binomial(y: Tensor, mean: Tensor, outputs: Tensor) -> Tensor:
+    """-log P(y), with variance mean + dispersion * mean ** 2; the dispersion is softplus of its output."""
+    size = 1 / (F.softplus(outputs) + 1e-4)
+    log_total = (size + mean).log()
+    return (
+        torch.lgamma(size)
+        + torch.lgamma(y + 1)
+        - torch.lgamma(y + size)
+        - size * (size.log() - log_total)
+        - y * (mean.log() - log_total)
+    )

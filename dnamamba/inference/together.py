@@ -1,0 +1,116 @@
+"""One sequence read by several processes, which torchrun starts: each reads a part of every piece of it.
+
+All of them go through the same work in the same order; the first one alone writes and prints.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+
+from dnamamba.config import processes_started
+from dnamamba.errors import UserError
+from dnamamba.kernels.ranks import Ranks
+from dnamamba.models.base import Backbone, need
+from dnamamba.training.lost import lost_by
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Together:
+    """The processes of a command.
+
+    Args:
+        ranks: that read each sequence; None: this one alone.
+        device: of this one, as `inference.device.load_any_on` takes it.
+    """
+
+    ranks: Ranks | None
+    device: str
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes and prints."""
+        return self.ranks is None or self.ranks.rank == 0
+
+    def need(self, backbone: Backbone) -> None:
+        """Refuse a family that can't be read in parts.
+
+        Raises:
+            UserError: naming it.
+        """
+        if self.ranks is not None:
+            need(backbone, ("causal", "recurrent", "divisible"), f"context_size={self.ranks.size}")
+
+    def by_first(self, work: Callable[[], T]) -> T:
+        """What the first process makes of `work`, which touches files, in all of them.
+
+        Raises:
+            UserError: from `work`; the others end without a word.
+        """
+        if self.ranks is None:
+            return work()
+        made: Any = None
+        refused: UserError | None = None
+        if self.first:
+            try:
+                made = work()
+            except UserError as error:
+                refused = error
+        values = [made, refused is not None]
+        dist.broadcast_object_list(values, src=0, group=self.ranks.group)
+        if refused is not None:
+            raise refused
+        if values[1]:
+            sys.exit(1)
+        found: T = values[0]
+        return found
+
+
+@contextmanager
+def together(context_size: int, device: str) -> Iterator[Together]:
+    """Meet the other processes of a command, and part from them in the end.
+
+    Args:
+        context_size: how many read a sequence together: all that were started.
+        device: `auto`, or a device; of several GPUs each process takes one.
+
+    Raises:
+        UserError: other processes were started than `context_size` says, or one of them has ended.
+    """
+    started = processes_started()
+    if context_size < 1:
+        raise UserError(f"context_size: at least one process reads (got {context_size}); set 1 or more")
+    if context_size != started or (started > 1 and "WORLD_SIZE" not in os.environ):
+        raise UserError(
+            f"context_size: so many processes read each sequence, and torchrun has started {started} (got "
+            f"{context_size}); start them by torchrun --nproc-per-node={max(context_size, 2)} -m "
+            f"dnamamba.<command> context_size={max(context_size, 2)} ..., or one with context_size=1"
+        )
+    if started == 1:
+        yield Together(None, device)
+        return
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda":
+        device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    try:
+        assert dist.group.WORLD is not None
+        yield Together(Ranks(dist.group.WORLD), device)
+    except RuntimeError as error:
+        how = lost_by(error)
+        if how is None:
+            raise
+        raise UserError(
+            f"context_size: another process ended, killed or out of memory (got {how}); run the command again"
+        ) from error
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,107 @@
+"""Attributions and dependencies as pictures."""
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from dnamamba.escaping import drawable
+from dnamamba.reports.figures import MUTED, SURFACE, TEXT
+from dnamamba.reports.saturation import BASE_COLORS, draw_letter
+
+_NAMED = 120  # bases of a map whose letters can be read
+
+
+def attribution_figure(
+    letters: str,
+    values: NDArray[np.float64],
+    contribution: NDArray[np.float64],
+    name: str,
+    first: int,
+    what: str,
+) -> Figure:
+    """Contributions of the bases as a logo, and below it the values of all four bases as a map.
+
+    Args:
+        letters: reference bases.
+        values: [length, 4], of A, C, G, T; NaN where unknown.
+        contribution: [length], the height of each letter; NaN where unknown.
+        name: of the record.
+        first: position of the first letter, from 1.
+        what: the values are, with their unit.
+    """
+    length = len(letters)
+    width = min(max(8.0, 0.11 * length), 60.0)
+    figure = Figure(figsize=(width, 4.2), layout="constrained", facecolor=SURFACE)
+    logo, changes = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    heights = np.nan_to_num(contribution)
+    for position, letter, height in zip(range(first, first + length), letters, heights, strict=True):
+        if letter in BASE_COLORS and height:
+            draw_letter(logo, letter, float(position), float(height))
+    logo.set_facecolor(SURFACE)
+    logo.axhline(0, color=MUTED, linewidth=0.8)
+    margin = 0.05 * max(np.ptp([0, *heights]), 1e-9)
+    logo.set_ylim(min(0, heights.min()) - margin, max(0, heights.max()) + margin)
+    logo.set_ylabel("contribution", color=MUTED)
+    logo.set_title(f"{name}:{first:,}-{first + length - 1:,}, {what}", loc="left", fontsize=10, color=TEXT)
+    limit = max(float(np.nan_to_num(np.abs(values)).max()), 1e-9)
+    image = changes.imshow(
+        values.T,
+        aspect="auto",
+        cmap="RdBu",
+        vmin=-limit,
+        vmax=limit,
+        interpolation="nearest",
+        extent=(first - 0.5, first + length - 0.5, 3.5, -0.5),
+    )
+    changes.set_yticks(range(4), list("ACGT"))
+    changes.ticklabel_format(axis="x", useOffset=False, style="plain")
+    changes.set_xlabel(f"position on {drawable(name, 40)}", color=MUTED)
+    changes.set_ylabel("base", color=MUTED)
+    bar = figure.colorbar(image, ax=changes, pad=0.01, fraction=0.05 * 8 / width)
+    bar.outline.set_visible(False)
+    for axes in (logo, changes, bar.ax):
+        axes.spines[:].set_visible(False)
+        axes.tick_params(colors=MUTED, length=0)
+    return figure
+
+
+def dependency_figure(letters: str, found: NDArray[np.float64], name: str, first: int) -> Figure:
+    """A map of what each base (row) does to each other one (column).
+
+    Args:
+        letters: bases of the region.
+        found: [length, length], bits of log odds; NaN where nothing is known.
+        name: of the record.
+        first: position of the first letter, from 1.
+    """
+    length = len(letters)
+    figure = Figure(figsize=(8.4, 7.4), layout="constrained", facecolor=SURFACE)
+    axes = figure.subplots()
+    extent = (first - 0.5, first + length - 0.5, first + length - 0.5, first - 0.5)
+    # A few close pairs outshine all others.
+    known = found[np.isfinite(found)]
+    top = max(float(np.quantile(known, 0.995)) if known.size else 0.0, 1e-9)
+    image = axes.imshow(found, cmap="Blues", vmin=0, vmax=top, interpolation="nearest", extent=extent)
+    axes.set_facecolor(SURFACE)
+    axes.set_title(
+        f"{name}:{first:,}-{first + length - 1:,}, dependencies between bases",
+        loc="left",
+        fontsize=10,
+        color=TEXT,
+    )
+    axes.set_xlabel(f"expected base, position on {drawable(name, 40)}", color=MUTED)
+    axes.set_ylabel("replaced base", color=MUTED)
+    axes.ticklabel_format(useOffset=False, style="plain")
+    if length <= _NAMED:
+        size = min(8.0, 420 / length)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_ticks(range(first, first + length), list(letters))
+            for label, letter in zip(axis.get_ticklabels(), letters, strict=True):
+                label.set(color=BASE_COLORS.get(letter, MUTED), fontsize=size, fontweight="bold")
+        axes.tick_params(length=0, pad=1)
+    axes.spines[:].set_visible(False)
+    bar = figure.colorbar(image, ax=axes, pad=0.01, fraction=0.04, extend="max")
+    bar.set_label("largest change of log2 odds", color=MUTED)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(colors=MUTED, length=0)
+    return figure

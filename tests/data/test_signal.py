@@ -1,0 +1,89 @@
+"""Signal from bigWig and bedGraph: means over bins by hand, and what can't be read in one line."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dnamamba import UserError
+from dnamamba.data.signal import read_signal
+
+LENGTHS = {"chr1": 10, "chr2": 4}
+ROWS = "track type=bedGraph\nchr1\t0\t3\t2.0\nchr1 3 4 nan\nchr1\t4\t6\t5\n1\t9\t10\t-1\n"
+
+
+def values(path: Path, size: int, **settings: str) -> list[list[float]]:
+    found = read_signal(path, LENGTHS, "g.fa", size, **settings)  # type: ignore[arg-type]
+    return [row.tolist() for row in found.values.values()]
+
+
+def test_bins_are_means_over_bases_that_have_a_value(tmp_path: Path) -> None:
+    path = tmp_path / "a.bedgraph"
+    path.write_text(ROWS)
+    nan = np.nan
+    np.testing.assert_equal(values(path, 4), [[2.0, 5.0, -1.0], [nan]])
+    np.testing.assert_equal(values(path, 3), [[2.0, 5.0, nan, -1.0], [nan, nan]])
+    np.testing.assert_equal(values(path, 1)[0], [2, 2, 2, nan, 5, 5, nan, nan, nan, -1])
+    np.testing.assert_equal(values(path, 3, missing="zero"), [[2.0, 5.0, 0.0, -1.0], [0.0, 0.0]])
+    with gzip.open(tmp_path / "b.bedgraph.gz", "wt") as file:
+        file.write(ROWS)
+    np.testing.assert_equal(values(tmp_path / "b.bedgraph.gz", 4), values(path, 4))
+
+
+def write_bigwig(path: Path, lengths: dict[str, int]) -> None:
+    pyBigWig = pytest.importorskip("pyBigWig")
+    with pyBigWig.open(str(path), "w") as file:
+        file.addHeader(list(lengths.items()))
+        file.addEntries(["chr1", "chr1", "chr1"], [0, 4, 9], ends=[3, 6, 10], values=[2.0, 5.0, -1.0])
+
+
+def test_bigwig_gives_what_its_bedgraph_gives(tmp_path: Path) -> None:
+    (tmp_path / "a.bedgraph").write_text(ROWS)
+    write_bigwig(tmp_path / "a.bw", LENGTHS)
+    for size in (1, 3, 4):
+        np.testing.assert_equal(values(tmp_path / "a.bw", size), values(tmp_path / "a.bedgraph", size))
+
+
+def test_bigwig_of_another_assembly_is_refused(tmp_path: Path) -> None:
+    write_bigwig(tmp_path / "a.bw", {"chr1": 12})
+    with pytest.raises(
+        UserError, match=r"a.bw: record chr1 has 12 bases there, and 10 in g.fa; it is of another"
+    ):
+        values(tmp_path / "a.bw", 4)
+    write_bigwig(tmp_path / "b.bw", {"chr1": 10, "chr7": 9})
+    with pytest.raises(UserError, match=r"b.bw: g.fa has no record 'chr7'"):
+        values(tmp_path / "b.bw", 4)
+    assert values(tmp_path / "b.bw", 10, unknown="skip")[0] == [pytest.approx((2 * 3 + 5 * 2 - 1) / 6)]
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (
+            "chr1\t8\t11\t1\n",
+            "row 1: ends at 11, but record chr1 of g.fa has 10 bases; it is of another assembly",
+        ),
+        ("chr9\t0\t1\t1\n", "row 1: g.fa has no record 'chr9'"),
+        ("chr1\t0\t1\n", "row 1: expected record, start, end and a number"),
+        ("chr1\t0\t1\tx\n", "row 1: expected record, start, end and a number"),
+        ("chr1\t2\t2\t1\n", "row 1: 2 to 2 is not a range of bases"),
+        ("chr1\t0\t2\t1\nchr1\t1\t3\t1\n", "row 2: a base of chr1:1-3 has a value already"),
+        ("chr1\t0\t2\tnan\n", "no base of g.fa has a value"),
+    ],
+)
+def test_unusable_row_is_one_line(tmp_path: Path, row: str, words: str) -> None:
+    path = tmp_path / "a.bedgraph"
+    path.write_text(row)
+    with pytest.raises(UserError, match=words) as error:
+        values(path, 2)
+    assert "\n" not in str(error.value)
+
+
+def test_file_that_is_not_a_bigwig_is_one_line(tmp_path: Path) -> None:
+    pytest.importorskip("pyBigWig")
+    (tmp_path / "a.bw").write_text("no")
+    with pytest.raises(UserError, match=r"a\.bw: is not a bigWig file"):
+        values(tmp_path / "a.bw", 2)
+    with pytest.raises(UserError, match="no such file"):
+        values(tmp_path / "none.bw", 2)

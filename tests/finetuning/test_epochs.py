@@ -1,0 +1,59 @@
+"""`train.epochs`: as many steps as the training sequences take."""
+
+from pathlib import Path
+
+import pytest
+
+from dnamamba import FinetuneTrainConfig, Finetuning, LabelledConfig, MambaConfig, SpeciesConfig, UserError
+from dnamamba.objectives.task_config import TaskConfig
+from dnamamba.planning.plan import plan_run
+
+SHAPE = MambaConfig(d_model=8, n_layer=1)
+WITHOUT = TaskConfig(baselines=False)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """Ten training sequences, four that are held out."""
+    splits = ["train"] * 10 + ["valid", "valid", "test", "test"]
+    rows = [f"{'ACGT'[i % 4] * 8}{'ACGT'[i // 4] * 3},{i % 2},{split}\n" for i, split in enumerate(splits)]
+    path = tmp_path / "t.csv"
+    path.write_text("sequence,label,split\n" + "".join(rows))
+    return path
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(1.0, 3), (2.0, 5), (0.1, 1), (2.5, 7)])
+def test_run_is_as_long_as_its_epochs(table: Path, tmp_path: Path, epochs: float, steps: int) -> None:
+    train = FinetuneTrainConfig(epochs=epochs, global_batch_size=4)
+    run = Finetuning(
+        tmp_path / "run", LabelledConfig(table=str(table)), SHAPE, task=WITHOUT, train=train, quiet=True
+    ).build()
+    assert run.data.schedule.max_steps == steps
+    said = f"train.epochs={epochs:g} of 10 training sequences: {steps} steps of 4"
+    assert said in run.report.introduction()
+
+
+def test_epochs_of_endless_or_unread_data_are_refused(table: Path, tmp_path: Path) -> None:
+    for letters, name in (("AC", "one"), ("GT", "two")):
+        text = "".join(f">{name}|locus{i}\n{letters * 40}\n" for i in range(20))
+        (tmp_path / f"{name}.fa").write_text(text)
+    species = {name: str(tmp_path / f"{name}.fa") for name in ("one", "two")}
+    data = SpeciesConfig(
+        species=species, split="record", valid=None, test=None, max_length=32, test_windows=4
+    )
+    train = FinetuneTrainConfig(epochs=1, global_batch_size=4)
+    for match, call in (
+        (
+            r"train\.epochs: .* is drawn without end \(got 1\); set train\.max_steps",
+            Finetuning(tmp_path / "run", data, SHAPE, task=WITHOUT, train=train, quiet=True).build,
+        ),
+        (
+            r"train\.epochs: only the data tell how many steps that is",
+            lambda: plan_run(LabelledConfig(table=str(table), max_length=11), SHAPE, train, 1),
+        ),
+        (r"train\.epochs: must be a number above 0", lambda: FinetuneTrainConfig(epochs=0)),
+    ):
+        with pytest.raises(UserError, match=match) as error:
+            call()
+        assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()

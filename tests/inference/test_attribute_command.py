@@ -1,0 +1,89 @@
+"""`dnamamba attribute`: its files, and what it refuses before any work."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pyBigWig
+import pytest
+import torch
+
+from dnamamba import Genome, LanguageModel, MambaConfig, UserError, get_alphabet, save_model
+from dnamamba.commands.attribute import AttributeConfig, attribute_region
+from dnamamba.data.intervals import Interval
+from dnamamba.inference.attribution import attribute
+from dnamamba.inference.dependency import dependency_map
+
+LETTERS = "ACGTTGCANGATTACAGG"
+COMMON = {"region": "one:8-12", "method": "ism", "context": 4, "strand": "both", "label": None}
+COMMON |= {"tolerance": 1e-3, "bigwig": False, "device": "cpu", "overwrite": False}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("attribute")
+    (folder / "g.fa").write_text(f">one\n{LETTERS}\n")
+    torch.manual_seed(0)
+    save_model(LanguageModel(MambaConfig(d_model=8, n_layer=1)), folder / "model")
+    return folder
+
+
+def config(home: Path, out: Path, **changes: object) -> AttributeConfig:
+    files = {"model": str(home / "model"), "fasta": str(home / "g.fa"), "out": str(out)}
+    return AttributeConfig(**(COMMON | files | changes))  # type: ignore[arg-type]
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def test_table_and_bigwig_hold_what_python_computes(home: Path, tmp_path: Path) -> None:
+    import dnamamba
+
+    out = tmp_path / "a.tsv"
+    attribute_region(config(home, out, bigwig=True))
+    genome = Genome(home / "g.fa", get_alphabet("dna"))
+    found = attribute(dnamamba.load(home / "model"), genome, Interval("one", 7, 12), "ism", context=4)
+    rows = read(out)
+    assert [(row["pos"], row["base"]) for row in rows] == [(str(8 + i), LETTERS[7 + i]) for i in range(5)]
+    assert rows[1]["contribution"] == rows[1]["value_A"] == "NA"  # an N
+    values = np.array([[float(row[f"value_{base}"]) for base in "ACGT"] for row in (rows[0], *rows[2:])])
+    np.testing.assert_allclose(values, found.values[[0, 2, 3, 4]], rtol=1e-5)
+    with pyBigWig.open(str(tmp_path / "a.bw")) as file:
+        track = file.values("one", 0, len(LETTERS))
+    np.testing.assert_allclose(track[7:12], found.contribution, rtol=1e-6)
+    assert np.isnan(track[:7]).all()
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_dependency_table_has_a_line_per_pair(home: Path, tmp_path: Path) -> None:
+    import dnamamba
+
+    out = tmp_path / "map.tsv"
+    attribute_region(config(home, out, method="dependency", strand="forward"))
+    genome = Genome(home / "g.fa", get_alphabet("dna"))
+    model = dnamamba.load(home / "model")
+    found = dependency_map(model, genome, Interval("one", 7, 12), context=4, strand="forward")
+    rows = read(out)
+    assert len(rows) == 6
+    for row in rows:
+        i, j = int(row["pos"]) - 8, int(row["expected_pos"]) - 8
+        assert i < j
+        assert float(row["dependency"]) == pytest.approx(found[i, j], rel=1e-5)
+    assert (tmp_path / "map.png").exists()
+
+
+def test_mistakes_are_said_before_any_work(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "there.png").write_text("")
+    for match, changes in (
+        (r"method: must be one of gradient, integrated, ism, dependency \(got 'x'\)", {"method": "x"}),
+        (r"tolerance: must be above 0", {"tolerance": 0.0}),
+        (r"label: has no meaning with method=dependency", {"method": "dependency", "label": "a"}),
+        (r"there\.png", {"name": "there.tsv"}),
+        (r"label: a pretrained model has none", {"label": "a"}),
+    ):
+        with pytest.raises(UserError, match=match) as error:
+            attribute_region(config(home, tmp_path / changes.pop("name", "a.tsv"), **changes))
+        assert "\n" not in str(error.value)
+    assert not (tmp_path / "a.tsv").exists()

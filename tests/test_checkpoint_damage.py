@@ -1,0 +1,85 @@
+"""Damaged and foreign model files are refused in one line."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from dnamamba import LanguageModel, MambaConfig, UserError, load, save_model
+from dnamamba.checkpoint import model_hash
+from tests.test_checkpoint import write_checkpoint
+
+
+@pytest.fixture
+def model() -> LanguageModel:
+    torch.manual_seed(3)
+    return LanguageModel(MambaConfig(16, 2, d_state=4))
+
+
+def flip(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_flipped_bit_is_refused_in_every_file(model: LanguageModel, tmp_path: Path) -> None:
+    """A bit of a weight that stays finite, and a digit that stays a number."""
+    save_model(model, tmp_path / "model")
+    write_checkpoint(model, tmp_path / "last.ckpt")
+    weight = model.backbone.embedding.weight.detach().numpy().tobytes()
+    config, tensors = (tmp_path / "model" / name for name in ("config.json", "model.safetensors"))
+    before = config.read_bytes()
+    flip(config, before.index(b"1e-05") + 4)
+    with pytest.raises(UserError, match=r"are not as they were written .*remove `sha256` from config.json"):
+        load(tmp_path / "model")
+    config.write_bytes(before)
+    flip(tensors, tensors.read_bytes().index(weight))
+    with pytest.raises(UserError, match="are not as they were written"):
+        load(tmp_path / "model")
+    checkpoint = tmp_path / "last.ckpt"
+    flip(checkpoint, checkpoint.read_bytes().index(weight))
+    with pytest.raises(UserError, match=r"last.ckpt is damaged: the checksum of last/data/\d+ is wrong"):
+        load(checkpoint)
+
+
+def test_a_folder_without_a_checksum_loads(model: LanguageModel, tmp_path: Path) -> None:
+    """As version 0.1 wrote them, and as people who change config.json leave them."""
+    save_model(model, tmp_path / "model")
+    path = tmp_path / "model" / "config.json"
+    document = json.loads(path.read_text())
+    del document["sha256"]
+    path.write_text(json.dumps(document))
+    assert model_hash(load(tmp_path / "model")) == model_hash(model)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.bool, torch.complex64])
+def test_weights_that_are_not_floats_are_refused(
+    model: LanguageModel, tmp_path: Path, dtype: torch.dtype
+) -> None:
+    weights = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    weights["model.backbone.norm_f.weight"] = weights["model.backbone.norm_f.weight"].to(dtype)
+    torch.save({"state_dict": weights, "dnamamba": {"model": model.config.to_dict()}}, tmp_path / "c.ckpt")
+    with pytest.raises(UserError, match=rf"norm_f.weight must be .* floating-point numbers \(got {dtype}\)"):
+        load(tmp_path / "c.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dnamamba": 7}, "is not a checkpoint of dnamamba"),
+        ({"state_dict": [1]}, "is not a checkpoint of dnamamba"),
+        ({"dnamamba": {"model": 2}}, r"model must be a group of settings \(got int\)"),
+        ({"dnamamba": {}}, r"model must be a group of settings \(got NoneType\)"),
+        ({"dnamamba": {"model": {3: 4}}}, r"model must be a group of settings \(got dict\)"),
+        ({"state_dict": {"model.backbone.norm_f.weight": 3, 5: 1}}, r"norm_f.weight must be .*\(got int\)"),
+    ],
+)
+def test_foreign_values_in_a_checkpoint_are_explained(
+    model: LanguageModel, tmp_path: Path, change: dict, message: str
+) -> None:
+    good = {"state_dict": {}, "dnamamba": {"model": model.config.to_dict()}}
+    torch.save({**good, **change}, tmp_path / "c.ckpt")
+    with pytest.raises(UserError, match=message) as error:
+        load(tmp_path / "c.ckpt")
+    assert str(error.value).startswith(str(tmp_path / "c.ckpt"))
