@@ -60,7 +60,7 @@ def print_cpu_step(model: str, length: int, chunk: int) -> None:
 
 
 def cpu_step(model: str, length: int, chunk: int) -> tuple[float, float]:
-    """The same, of a process of its own."""
+    """Measure the same on a CPU, in a process of its own."""
     command = [sys.executable, __file__, "--one-step", model, str(length), str(chunk)]
     answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     seconds, gibibytes = map(float, answer.split())
@@ -68,7 +68,7 @@ def cpu_step(model: str, length: int, chunk: int) -> tuple[float, float]:
 
 
 def gpu_step(model: str, length: int, chunk: int) -> tuple[float, float]:
-    """Seconds of a step, and the GiB that torch held."""
+    """Return the seconds of a step, and the GiB that torch held."""
     if chunk == PEER:
         return peer_step(model, length)
     graphs = chunk not in (WHOLE, length)
@@ -77,7 +77,7 @@ def gpu_step(model: str, length: int, chunk: int) -> tuple[float, float]:
 
 
 def peer_step(model: str, length: int) -> tuple[float, float]:
-    """A whole step of mamba_ssm's model of the same shape."""
+    """Time a whole step of mamba_ssm's model of the same shape."""
     from mamba_ssm.models.config_mamba import MambaConfig
     from mamba_ssm.models.mixer_seq_simple import MambaLMHeadModel
 
@@ -99,7 +99,7 @@ def peer_step(model: str, length: int) -> tuple[float, float]:
 
 
 def measured(device: str) -> Iterable[dict[str, object]]:
-    """Rows as they come."""
+    """Yield rows as they are measured."""
     model, series = SERIES[device]
     if device == "cuda" and find_spec("mamba_ssm") is not None:
         series = {**series, PEER: (16, 20)}

@@ -33,7 +33,7 @@ class Case:
 
 
 def write_genome(folder: Path, length: int) -> Path:
-    """Three records of random bases: to train on, to validate and to test."""
+    """Write three records of random bases: for training, validation and test."""
     draw = np.random.default_rng(0)
     path = folder / "random.fa"
     with path.open("w") as file:
@@ -43,7 +43,7 @@ def write_genome(folder: Path, length: int) -> Path:
 
 
 def steps_of(case: Case, model: str, genome: Path, length: int, steps: int, folder: Path) -> dict:
-    """Losses, milliseconds of a step, and GiB: handed out, and held by torch."""
+    """Return losses, milliseconds per step, and GiB: allocated, and held by torch."""
     width, depth = MODELS[model]
     run = Pretraining(
         folder,
@@ -73,7 +73,7 @@ def steps_of(case: Case, model: str, genome: Path, length: int, steps: int, fold
 
 
 def furthest(found: list[float], expected: list[float]) -> float:
-    """The largest relative difference of two runs' losses."""
+    """Return the largest relative difference of two runs' losses."""
     return max(abs(a - b) / abs(b) for a, b in zip(found, expected, strict=True))
 
 

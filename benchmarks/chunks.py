@@ -88,7 +88,7 @@ def add_gradients(model: LanguageModel, tokens: Tensor, chunk: int, autocast: bo
 
 
 def chunks_of(model: LanguageModel, tokens: Tensor) -> Chunks:
-    """The mean loss over a sequence as a sum over chunks."""
+    """Return the mean loss over a sequence as a sum over chunks."""
     targets = tokens[:, 1:]
     bases = targets.numel()
 
@@ -99,7 +99,7 @@ def chunks_of(model: LanguageModel, tokens: Tensor) -> Chunks:
 
 
 def graphs_of(model: LanguageModel, tokens: Tensor, chunk: int) -> Callable[[], Tensor]:
-    """The same by CUDA graphs of a chunk."""
+    """Return the same function by CUDA graphs of a chunk."""
     graphs, chunks = ChunkGraphs(chunk), chunks_of(model, tokens)
 
     def add() -> Tensor:
@@ -144,7 +144,7 @@ def relative(found: Tensor, expected: Tensor) -> float:
 
 
 def measure_gpu(part: Part, chunk: int, graphs: bool) -> tuple[float, float, float]:
-    """Median milliseconds of a step, its peak GiB, and the GiB that torch held then."""
+    """Return the median milliseconds of a step, its peak GiB, and the GiB that torch held then."""
     model, tokens = build(part.model, "cuda"), random_bases(part.length, "cuda")
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
 
@@ -190,7 +190,7 @@ def print_one_cpu_step(part: Part, chunk: int) -> None:
 
 
 def measure_cpu(name: str, chunk: int, threads: int) -> tuple[float, float, float]:
-    """Milliseconds and GiB of a process of its own."""
+    """Measure milliseconds and GiB in a process of its own."""
     command = [sys.executable, __file__, "--threads", str(threads), "--one-step", name, str(chunk)]
     answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     milliseconds, gibibytes = map(float, answer.split())

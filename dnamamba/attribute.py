@@ -1,4 +1,4 @@
-"""`python -m dnamamba.attribute`: which bases an answer hangs on. See conf/attribute.yaml."""
+"""`python -m dnamamba.attribute`: attribute a prediction to bases. See conf/attribute.yaml."""
 
 from omegaconf import DictConfig
 
@@ -15,7 +15,7 @@ def run(cfg: DictConfig) -> None:
 
 
 def main() -> None:
-    """The command `dnamamba attribute`."""
+    """Run the command `dnamamba attribute`."""
     command(run, "attribute")
 
 

@@ -45,6 +45,11 @@ MODULE_PREFIX = "model."  # what a Lightning checkpoint puts before the names of
 def save_model(model: Model, folder: str | Path, *, overwrite: bool = False) -> None:
     """Write config.json and model.safetensors into `folder`, both or neither.
 
+    >>> from dnamamba import LanguageModel, MambaConfig, load, save_model
+    >>> save_model(LanguageModel(MambaConfig(d_model=8, n_layer=1)), "my_model")
+    >>> load("my_model").config.d_model
+    8
+
     Args:
         model: to be written.
         folder: where to; made where it is not there.
@@ -91,8 +96,9 @@ def save_weights(model: Model, state: dict[str, Tensor], folder: Path) -> None:
             document[DIGEST] = _digest(document, tensors)
             config.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
             tensors.chmod(config.stat().st_mode & 0o777)  # safetensors makes it private
-    except OSError as error:
-        raise UserError(f"can't write the model folder {folder}: {error.strerror}") from error
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"can't write the model folder {folder}: {reason}") from error
 
 
 def _digest(document: dict[str, Any], weights: Path) -> str:
@@ -108,6 +114,11 @@ def load(path: str | Path) -> Model:
     """Return a model from a folder, a run's folder or a checkpoint, on the CPU and in evaluation mode.
 
     The folder may be another package's (`dnamamba.foreign`), or `owner/name` of the Hugging Face Hub.
+
+    >>> from dnamamba import load
+    >>> from dnamamba.data.embedded import YEAST_MODEL
+    >>> load(YEAST_MODEL).config.d_model
+    64
 
     Returns:
         A `LanguageModel` as it was pretrained, or a `SequenceModel` or `PositionModel` as it was fine-tuned.

@@ -28,8 +28,9 @@ from dnamamba.commands.sweep import Headline, note
 from dnamamba.commands.sweep import report as report_sweep
 from dnamamba.commands.unused import check_unused
 from dnamamba.commands.yaml_files import check_folders
-from dnamamba.errors import Interrupted, Terminated, UserError, signal_of
+from dnamamba.errors import Interrupted, UserError, signal_of
 from dnamamba.escaping import printable
+from dnamamba.processes import end_whole, leave_the_other_processes, process_number, processes_started
 from dnamamba.reached import forget, stopped_line
 from dnamamba.shortages import shortage
 
@@ -45,7 +46,7 @@ UNITS = (
 
 
 def output_dir() -> Path:
-    """The running command's output folder, absolute."""
+    """Return the running command's output folder, absolute."""
     return Path(HydraConfig.get().runtime.output_dir).absolute()
 
 
@@ -90,7 +91,7 @@ def _text_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:
 
 
 def composed(name: str, overrides: Sequence[str] = (), conf: Path | None = None) -> DictConfig:
-    """The configuration of a command, as its command line composes it.
+    """Return the configuration of a command, as its command line composes it.
 
     Args:
         name: of a file at the root of conf/.
@@ -111,7 +112,7 @@ def composed(name: str, overrides: Sequence[str] = (), conf: Path | None = None)
 
 
 def settled(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    """The same configuration, after what Hydra's grammar has no words for.
+    """Return the same configuration, after what Hydra's grammar has no words for.
 
     Raises:
         UserError: a value is empty or two entries of a map have one name.
@@ -126,7 +127,7 @@ def settled(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
 
 
 def _last_unit(cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """Of two keys for one number, windows or bases, the one named on the command line counts."""
+    """Drop one of two keys for a number (windows or bases): the command line decides."""
     given = {override.partition("=")[0].lstrip("+") for override in overrides}
     for pair in UNITS:
         for key, other in (pair, pair[::-1]):
@@ -155,7 +156,7 @@ def command(run: Callable[[DictConfig], Headline | None], name: str) -> None:
         # By which SLURM says that the time is nearly up. A training asks for it as long as it can be stopped;
         # what only has a picture left to draw, or never asks, would die of it.
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-        _end_whole()
+        end_whole()
         try:
             overrides = HydraConfig.get().overrides.task
             cfg = own_configuration(settled(cfg, overrides), overrides)
@@ -205,8 +206,8 @@ def command(run: Callable[[DictConfig], Headline | None], name: str) -> None:
         sys.argv[1:] = as_typed(arguments, model_is_a_path=name not in MODEL_IS_A_SHAPE)
         register_experiments()
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(job)()
-    except (UserError, HydraException, OmegaConfBaseException, OSError, YAMLError) as error:
-        report(one_line(error))
+    except (UserError, HydraException, OmegaConfBaseException, OSError, YAMLError, MemoryError) as error:
+        report(shortage(error) or one_line(error))
         failed = True
     except RecursionError:
         if started:
@@ -225,53 +226,11 @@ def command(run: Callable[[DictConfig], Headline | None], name: str) -> None:
         report_sweep()
     if failed:
         sys.exit(1)
-    _leave_the_other_processes()
-
-
-def _end_whole() -> None:
-    """Raise where SIGTERM or a closed terminal would end this process with files half written.
-
-    What a shell or a scheduler lets it ignore, such as nohup's SIGHUP, stays ignored; a process that this one
-    forks ends as it would without.
-    """
-    main = os.getpid()
-
-    def stop(number: int, frame: object) -> None:
-        if os.getpid() != main:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-            return
-        for each in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(each, signal.SIG_IGN)
-        raise Terminated(signal.Signals(number))
-
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, stop)
-
-
-def _leave_the_other_processes() -> None:
-    """End torch's threads between processes while Python lives: one that holds a tensor can abort it."""
-    distributed = sys.modules.get("torch.distributed")
-    if distributed is not None and distributed.is_available() and distributed.is_initialized():
-        distributed.destroy_process_group()
-
-
-def process_number() -> int:
-    """Which process of a run this is, started by Lightning, torchrun or SLURM; 0 where it is alone."""
-    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
-        if name in os.environ:
-            return int(os.environ[name])
-    return 0
-
-
-def processes_started() -> int:
-    """How many processes of a run torchrun, srun or Lightning started; 1 where this one is alone."""
-    return max(int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"))
+    leave_the_other_processes()
 
 
 def _share_one_folder() -> None:
-    """Where processes are started from outside, each would name its folder by its own clock.
+    """Require one named folder of processes started from outside: each would name its own by the clock.
 
     Raises:
         UserError: the command line names no folder for all of them.

@@ -15,6 +15,7 @@ from pathlib import Path
 from dnamamba.errors import UserError
 
 LOCK = ".lock"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _OLD = ".old"  # ends the name of a folder that is giving way
 _LIST = ".together"  # ends the name of a list of files that are all whole, and whose names belong together
 
@@ -81,6 +82,17 @@ def new_folder(path: Path) -> Iterator[None]:
 
 
 @contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Let a full disk's error, which knows no file, say which one could not be written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path next to `path` to write to; renamed at the end, removed on an error.
 
@@ -89,7 +101,8 @@ def replacing(path: Path) -> Iterator[Path]:
     remove_leftovers(path.parent, path.name)
     beside = _beside(path)
     try:
-        yield beside
+        with _naming(path):
+            yield beside
         flush(beside)
         os.replace(beside, path)
         _flush_folder(path.parent)
@@ -108,7 +121,8 @@ def replacing_together(paths: Sequence[Path]) -> Iterator[list[Path]]:
     besides = [_beside(path) for path in paths]
     listed = _beside(paths[0]).with_name(_beside(paths[0]).name + _LIST)
     try:
-        yield besides
+        with _naming(paths[0]):
+            yield besides
         for beside in besides:
             flush(beside)
         listed.write_text(json.dumps([path.name for path in paths]), encoding="utf-8")

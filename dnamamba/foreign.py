@@ -113,8 +113,9 @@ def write_foreign(
             else:
                 save_file(tensors, beside / layout.weights_file, metadata={"format": "pt"})
             (beside / layout.weights_file).chmod(0o644)
-    except OSError as error:
-        raise UserError(f"out: can't write {folder}: {error.strerror}") from error
+    except (OSError, RuntimeError, SafetensorError) as error:  # the writers of weights have their own
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise UserError(f"out: can't write {folder}: {reason}") from error
 
 
 def _alphabet(folder: Path) -> str | None:

@@ -1,12 +1,15 @@
 """What a machine had too little of, where a library says it in an exception of many kinds."""
 
 import errno
+import os
 import traceback
 from collections.abc import Iterator
 
+from dnamamba.files import FULL
+
 
 def shortage(error: BaseException) -> str | None:
-    """Describe a lack of memory or shared memory in a line; None for any other error.
+    """Describe a lack of memory, shared memory or disk in a line; None for any other error.
 
     >>> shortage(MemoryError("Unable to allocate 32.0 TiB"))
     'too little memory (Unable to allocate 32.0 TiB); use smaller batches, or a machine with more'
@@ -18,11 +21,15 @@ def shortage(error: BaseException) -> str | None:
                 f"/dev/shm: too little shared memory for data.num_workers ({text}); set data.num_workers=0, "
                 "or give a container more, as by `docker run --shm-size=1g`"
             )
+        if isinstance(each, OSError) and each.errno in FULL and each.filename is not None:
+            reason = os.strerror(each.errno)
+            return f"can't write {each.filename} ({reason}); make room there, or choose another place"
         if (
             isinstance(each, MemoryError)
             or type(each).__name__ == "OutOfMemoryError"  # torch's, of a GPU
             or "can't allocate memory" in text
             or (isinstance(each, OSError) and each.errno == errno.ENOMEM)
+            or "can't start new thread" in text
         ):
             return f"too little memory ({text}); use smaller batches, or a machine with more"
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -21,18 +22,22 @@ class Console(console.Console):
 
     Rich's highlighter looks for numbers and paths in each line by expressions that take minutes over some
     lines; markup in a file's name is a mistake or a style.
+
+    In a notebook it prints text, which Jupyter gathers into one output. Rich's own would make an output of
+    each line, and take Jupyter, which asks for colours, for a terminal.
     """
 
     def __init__(self, *, stderr: bool = False, quiet: bool = False, **options: Any) -> None:
-        options = {"markup": False, "emoji": False, "highlight": False} | options
+        notebook = {"force_jupyter": False, "force_terminal": False, "width": 100} if in_notebook() else {}
+        options = {"markup": False, "emoji": False, "highlight": False} | notebook | options
         super().__init__(stderr=stderr, quiet=quiet, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """A text before it is laid out; its line ends stay."""
+        """Escape a text before it is laid out; its line ends stay."""
         return super().render_str(bounded("\n".join(map(printable, text.split("\n")))), **options)
 
     def render(self, renderable: Any, options: Any = None) -> Iterable[Segment]:
-        """What is laid out already, such as a progress bar's description."""
+        """Escape what is laid out already, such as a progress bar's description."""
         for segment in super().render(renderable, options):
             if segment.control or segment.text.isprintable() or not segment.text.strip("\n"):
                 yield segment
@@ -49,9 +54,15 @@ class Console(console.Console):
         signal.raise_signal(signal.SIGHUP)
 
     def status(self, status: Any, **options: Any) -> Status:
-        """A line with a spinner; Rich itself would read markup in a text."""
+        """Show a line with a spinner; Rich itself would read markup in a text."""
         shown = Text(printable(status)) if isinstance(status, str) else status
         return super().status(shown, **options)
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook: Jupyter's, VS Code's, Colab's."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
 
 
 def leave_closed_terminals() -> None:

@@ -29,7 +29,7 @@ CONFIGURING = tuple(
 )
 # From the ground up. A file belongs to the longest name that it begins with, and imports nothing above it.
 LAYERS = (
-    ("escaping", "errors", "files", "optional", "plugins", "reached", "shortages", "terminal"),
+    ("escaping", "errors", "files", "optional", "plugins", "processes", "reached", "shortages", "terminal"),
     ("kernels", "data", "reports.figures"),
     ("heads",),
     ("models", "compat"),
@@ -158,15 +158,9 @@ def test_import_is_light() -> None:
     heavy = ("torch", "triton", "lightning", "hydra", "omegaconf", "numpy", "matplotlib", "pyfaidx")
     loaded = run_python(f"import sys, dnamamba; print([m for m in {heavy!r} if m in sys.modules])")
     assert loaded.strip() == "[]"
-    times = [
-        float(
-            run_python(
-                "import time; t = time.process_time(); import dnamamba; print(time.process_time() - t)"
-            )
-        )
-        for _ in range(3)
-    ]
-    assert min(times) < 0.2
+    # Seconds of this process, whatever else the machine is at.
+    code = "import time; t = time.process_time(); import dnamamba; print(time.process_time() - t)"
+    assert min(float(run_python(code)) for _ in range(3)) < 0.2
 
 
 def test_kernels_and_models_load_without_triton_or_lightning() -> None:

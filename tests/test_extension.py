@@ -27,6 +27,7 @@ from dnamamba.models import DecoderConfig, ModelConfig, SequenceModel
 from dnamamba.objectives.task_config import TaskConfig
 from dnamamba.planning.plan import plan_run
 from dnamamba.planning.show import gib
+from dnamamba.reports.figures import read_metrics
 from dnamamba.training import baselines
 from dnamamba.training.config import FinetuneTrainConfig, TrainConfig
 from dnamamba.training.finetuning import Finetuning
@@ -122,7 +123,10 @@ def test_the_plan_command_says_not_measured(home: Path, capsys: pytest.CaptureFi
 
 
 def test_sigterm_and_resume_give_the_uninterrupted_bits(home: Path) -> None:
-    """Stopped in a process of its own, resumed by the command line, compared with a run from Python."""
+    """Stopped in a process of its own, resumed by the command line, compared with a run from Python.
+
+    A logger and a callback of the user's, named by import path, see what metrics.csv has.
+    """
     stop = (
         "++callbacks.stop._target_=user_callbacks.StopAfter",
         "++callbacks.stop.steps=2",
@@ -131,7 +135,16 @@ def test_sigterm_and_resume_give_the_uninterrupted_bits(home: Path) -> None:
     stopped = processes.run("dnamamba.pretrain", *PRETRAIN, *stop, folder=home)
     assert stopped.returncode == 128 + signal.SIGTERM, stopped.stderr
     assert "stopped by SIGTERM after step 2; resume with ckpt_path=" in stopped.stderr
-    assert command("pretrain", *PRETRAIN, "ckpt_path=run", "hydra.run.dir=run") == 0
+    own = (
+        "++callbacks.count._target_=user_callbacks.Counting",
+        "++logger.note={_target_: user_callbacks.Noting, only: train/loss}",
+    )
+    assert command("pretrain", *PRETRAIN, *own, "ckpt_path=run", "hydra.run.dir=run") == 0
+    assert user("user_callbacks", "Counting").seen == [3, 4, 5, 6]
+    written = read_metrics(home / "run" / "metrics.csv")
+    losses = [(row["step"], row["train/loss"]) for row in written if "train/loss" in row]
+    assert [step for step, _ in losses] == [0, 1, 2, 3, 4, 5]
+    assert user("user_callbacks", "Noting").rows == losses
     whole = pretraining("whole").run()
     assert whole is not None
     resumed = load_file(home / "run" / "model" / "model.safetensors")

@@ -1,9 +1,11 @@
 """Files under their final name are whole; what a killed process left next to them is removed."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from dnamamba import UserError
 from dnamamba.errors import printable
 from dnamamba.files import complete, remove_leftovers, replacing, replacing_folder, replacing_together
+from dnamamba.shortages import shortage
 
 
 def test_file_is_replaced_at_end_or_never(tmp_path: Path) -> None:
@@ -136,3 +139,20 @@ def test_files_that_are_not_all_whole_keep_no_name(tmp_path: Path) -> None:
 def test_control_characters_are_shown_as_escapes(text: str, shown: str) -> None:
     assert printable(text) == shown
     assert str(UserError(f"{text}: no such file")) == f"{shown}: no such file"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_full_disk_is_a_line_that_names_the_file(number: int, tmp_path: Path) -> None:
+    path = tmp_path / "out.tsv"
+
+    def fill(write: AbstractContextManager[object]) -> None:
+        with write:
+            raise OSError(number, "Error writing bytes to file. Detail: x")
+
+    for write in (replacing(path), replacing_together([path, tmp_path / "out.png"])):
+        with pytest.raises(OSError, match="Error writing") as error:
+            fill(write)
+        assert shortage(error.value) == (
+            f"can't write {path} ({os.strerror(number)}); make room there, or choose another place"
+        )
+    assert os.listdir(tmp_path) == []

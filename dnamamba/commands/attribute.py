@@ -156,7 +156,7 @@ def _depend(
 
 
 def write_table(found: Attribution, path: Path) -> None:
-    """A line for each base: record, position from 1, base, contribution, and the values of the four."""
+    """Write a line per base: record, position from 1, base, contribution, and the values of all four."""
     names = [b"chrom", b"pos", b"base", b"contribution", *(f"value_{one}".encode() for one in "ACGT")]
     with table(path, names) as add:
         for row, letter in enumerate(found.letters):

@@ -14,9 +14,16 @@ from dnamamba import __version__
 from dnamamba.checkpoint import model_hash
 from dnamamba.data.regions import RegionsConfig
 from dnamamba.errors import Interrupted, UserError, signal_of
-from dnamamba.inference.contexts import EmbeddingConfig, Plan, check_missing, rows_to_keep
+from dnamamba.inference.contexts import (
+    EmbeddingConfig,
+    Plan,
+    check_batch_size,
+    check_lengths,
+    check_missing,
+    rows_to_keep,
+)
 from dnamamba.inference.device import load_any_on
-from dnamamba.inference.embedding import check_batch_size, check_lengths, read_embeddings
+from dnamamba.inference.embedding import read_embeddings
 from dnamamba.inference.inputs import Inputs, read_inputs
 from dnamamba.inference.output import named, output_path
 from dnamamba.inference.outputs import SUFFIXES, Info, Result, check_format, write_result

@@ -11,10 +11,10 @@ from dnamamba.commands.pages import show
 COMMANDS = {
     "pretrain": "pretrain a language model on a genome",
     "finetune": "fine-tune a model on labelled sequences",
-    "predict": "ask a fine-tuned model about sequences, regions or variants",
+    "predict": "predict with a fine-tuned model for sequences, regions or variants",
     "embed": "write embeddings of sequences, regions or bins to a file",
     "score": "score the effects of variants, or of every change of a region",
-    "attribute": "say which bases of a region an answer hangs on",
+    "attribute": "attribute a prediction to the bases of a region",
     "tracks": "write how well each base is predicted, as bigWig",
     "generate": "generate new sequence from a trained model",
     "export": "write a model as a folder of transformers, mamba_ssm or Caduceus",

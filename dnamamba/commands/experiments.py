@@ -93,7 +93,7 @@ def measured(name: str | None) -> str | None:
     found = paper().get(name or "", {}).get("measured")
     if found is None:
         return None
-    return f"measured: perplexity {found['valid']} (validation), {found['test']} (test); {found['on']}"
+    return f"measured: perplexity {found['valid']} (validation), {found['test']} (test); {found['how']}"
 
 
 def _node(row: dict[str, Any]) -> dict[str, Any]:

@@ -4,16 +4,15 @@ import math
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from dnamamba.commands.settings import (
     as_typed_notes,
-    callbacks_of,
     check_groups,
     data_config,
-    loggers_of,
     model_config,
     print_published,
+    shared_settings,
 )
 from dnamamba.commands.sweep import Headline
 from dnamamba.config import typed
@@ -21,7 +20,7 @@ from dnamamba.datasets.base import DataConfig
 from dnamamba.errors import UserError
 from dnamamba.models import ModelConfig, PositionModel, SequenceModel
 from dnamamba.objectives.task_config import TaskConfig
-from dnamamba.training.config import FinetuneTrainConfig, TrainerConfig
+from dnamamba.training.config import FinetuneTrainConfig
 from dnamamba.training.finetuning import Finetuning, Pooling
 
 GROUPS = ("data", "decoder", "task", "train", "trainer", "logger", "scratch")
@@ -73,12 +72,7 @@ def settings_of(cfg: DictConfig, folder: Path) -> Finetuning:
         model_of(cfg, data),
         typed(cfg.decoder, Pooling, "decoder"),
         typed(cfg.task, TaskConfig, "task"),
-        train=typed(cfg.train, FinetuneTrainConfig, "train"),
-        trainer=typed(cfg.trainer, TrainerConfig, "trainer"),
-        ckpt_path=cfg.ckpt_path,
-        loggers=loggers_of(cfg.logger, folder),
-        callbacks=callbacks_of(cfg.get("callbacks")),
-        configuration=OmegaConf.to_yaml(cfg, resolve=True),
+        **shared_settings(cfg, folder, FinetuneTrainConfig),
     )
 
 

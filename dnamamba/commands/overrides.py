@@ -140,8 +140,7 @@ def _quoted_list(text: str) -> str:
 
 
 def _quoted_map(text: str, *, paths: bool, names: bool) -> str:
-    """`{a: one.fa, b: [two.fa, three.fa]}` with its paths in quotes; a name null under another, since Hydra
-    would take it for nothing."""
+    """Quote the paths in `{a: one.fa, b: [two.fa, three.fa]}`, and rename null, which Hydra would drop."""
     entries = []
     for part in filter(str.strip, split(text.strip().removeprefix("{").removesuffix("}"))):
         name, _, value = part.partition(":")

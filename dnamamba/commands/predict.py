@@ -179,7 +179,7 @@ def predict_to_file(config: PredictConfig, piece: int | None = None) -> Path:
 
 
 def _inputs(config: PredictConfig, answers: Answers) -> tuple[Inputs, Sequence[str | None] | None]:
-    """What is read, and the labels to evaluate with, if any."""
+    """Return the inputs, and the labels to evaluate with, if any."""
     alphabet = answers.reader.alphabet
     if config.table is not None:
         columns = {ours: theirs for ours, theirs in config.columns.items() if theirs is not None}
@@ -259,7 +259,7 @@ def _variants(
 
 
 def _metrics(head: Head, found: Predictions, truth: torch.Tensor) -> dict[str, Any]:
-    """What OUT.metrics.json holds."""
+    """Return the contents of OUT.metrics.json."""
     logits = torch.from_numpy(found.logits)
     metrics = head.metrics(logits, truth)
     return {

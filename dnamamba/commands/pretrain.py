@@ -7,16 +7,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from dnamamba.commands.settings import (
     as_typed_notes,
-    callbacks_of,
     check_groups,
     data_config,
-    loggers_of,
     model_config,
     print_published,
+    shared_settings,
 )
 from dnamamba.commands.sweep import Headline
-from dnamamba.config import typed
-from dnamamba.training.config import TrainConfig, TrainerConfig
+from dnamamba.training.config import TrainConfig
 from dnamamba.training.pretraining import NEXT_BASE, Pretraining
 
 GROUPS = ("data", "model", "train", "trainer", "logger")
@@ -60,10 +58,5 @@ def settings_of(cfg: DictConfig, folder: Path) -> Pretraining:
         model_config(cfg.model, data.alphabet),
         objective=options.pop("_target_", NEXT_BASE),
         objective_options=options,
-        train=typed(cfg.train, TrainConfig, "train"),
-        trainer=typed(cfg.trainer, TrainerConfig, "trainer"),
-        ckpt_path=cfg.ckpt_path,
-        loggers=loggers_of(cfg.logger, folder),
-        callbacks=callbacks_of(cfg.get("callbacks")),
-        configuration=OmegaConf.to_yaml(cfg, resolve=True),
+        **shared_settings(cfg, folder, TrainConfig),
     )

@@ -26,7 +26,7 @@ INSTEAD = {
 
 
 def typed(group: DictConfig, schema: type[T], name: str) -> T:
-    """The group `name` of a configuration as an instance of its dataclass; `name` is "" for all of it.
+    """Return the group `name` of a configuration as an instance of its dataclass; `name` is "" for all of it.
 
     Raises:
         UserError: a key is unknown or missing, or its value is of another type; the message names the key.

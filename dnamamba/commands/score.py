@@ -137,7 +137,14 @@ def _saturate(config: ScoreConfig, model: Model, genome: Genome, windows: Window
 
 @contextmanager
 def bar(console: Console, what: str, total: int, unit: str) -> Iterator[Reached]:
-    """A progress bar on a terminal, and a function to move it on."""
+    """Show a progress bar on a terminal, and yield how far it has come.
+
+    Args:
+        console: to show it on.
+        what: the bar's text.
+        total: of the items.
+        unit: of an item, such as rows.
+    """
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(what, total=total)

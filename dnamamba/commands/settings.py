@@ -1,6 +1,7 @@
 """From a composed configuration to the typed settings of a run; no other file of the package knows both."""
 
 from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from dnamamba.models import ModelConfig
 from dnamamba.models.families import family_config
 from dnamamba.optional import need
 from dnamamba.plugins import load_plugins
+from dnamamba.training.config import TrainConfig, TrainerConfig
 
 CSV = "lightning.pytorch.loggers.CSVLogger"  # which every run has anyway
 PACKAGES = {
@@ -56,7 +58,7 @@ def check_groups(cfg: DictConfig, groups: Sequence[str], others: Sequence[str]) 
 
 
 def as_typed_notes(cfg: DictConfig) -> dict[str, str]:
-    """What Hydra keeps of a command line, by the path in the run's folder; nothing outside a command.
+    """Return Hydra's notes of a command line, by their path in the run's folder; nothing outside a command.
 
     Hydra itself would write it before the run knows that the folder is another's.
     """
@@ -100,6 +102,27 @@ def model_config(group: DictConfig, alphabet: str | None) -> ModelConfig:
     return typed(OmegaConf.create(values), found, "model")
 
 
+def shared_settings(cfg: DictConfig, folder: Path, train: type[TrainConfig]) -> dict[str, Any]:
+    """Return what every recipe takes (`dnamamba.training.recipe.Recipe`), by keyword.
+
+    Args:
+        cfg: of the run.
+        folder: of its files.
+        train: the class of the `train` group.
+
+    Raises:
+        UserError: a key is unknown or a value can't be used; the message names the key.
+    """
+    return {
+        "train": typed(cfg.train, train, "train"),
+        "trainer": typed(cfg.trainer, TrainerConfig, "trainer"),
+        "ckpt_path": cfg.ckpt_path,
+        "loggers": loggers_of(cfg.logger, folder),
+        "callbacks": callbacks_of(cfg.get("callbacks")),
+        "configuration": OmegaConf.to_yaml(cfg, resolve=True),
+    }
+
+
 def print_published() -> None:
     """Print what the paper reports of the experiment that the command line names, and what we measured."""
     choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
@@ -122,7 +145,8 @@ def loggers_of(group: DictConfig | None, folder: Path) -> list[Any]:
         target = each.get("_target_") if isinstance(each, DictConfig) else None
         if target in PACKAGES:
             need(PACKAGES[target], PACKAGES[target], f"logger={name!s}")
-        built.append(_built(each, f"logger.{name!s}", save_dir=str(folder)))
+        options = {"save_dir": str(folder)} if _takes(target, "save_dir") else {}
+        built.append(_built(each, f"logger.{name!s}", **options))
     return built
 
 
@@ -133,6 +157,14 @@ def callbacks_of(group: DictConfig | None) -> list[Any]:
         UserError: one can't be built.
     """
     return [_built(each, f"callbacks.{name!s}") for name, each in (group or {}).items()]
+
+
+def _takes(target: Any, name: str) -> bool:
+    """Whether a class at an import path has an argument of that name; a path that leads nowhere has none."""
+    try:
+        return name in signature(get_class(target)).parameters
+    except Exception:  # whatever a user's module raises; to build the class says so
+        return False
 
 
 def _built(group: Any, key: str, **options: Any) -> Any:

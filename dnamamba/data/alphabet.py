@@ -143,6 +143,13 @@ def get_alphabet(name: str) -> Alphabet:
     `characters`: seven special ids, then A C G T N = 7..11, padding 4, size 12 (HyenaDNA and Caduceus).
     `mlm`: padding 0, mask 1, N 2, A C G T = 3..6, size 8 (PlantCaduceus).
 
+    >>> from dnamamba import get_alphabet
+    >>> dna = get_alphabet("dna")
+    >>> dna.encode("ACGTN").tolist()
+    [0, 1, 2, 3, 4]
+    >>> dna.decode(dna.reverse_complement(dna.encode("AACG")))
+    'CGTT'
+
     Raises:
         UserError: there is no alphabet of that name, or it is a text tokenizer's.
     """

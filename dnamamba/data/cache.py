@@ -9,7 +9,6 @@ made anew. What a killed process left half made is removed by the next.
 from __future__ import annotations
 
 import atexit
-import errno
 import fcntl
 import glob
 import hashlib
@@ -22,10 +21,10 @@ from functools import cache
 from pathlib import Path
 
 from dnamamba.errors import UserError
+from dnamamba.files import FULL
 
 _FORMAT = 2  # of what is kept; counts up when it changes
 _SAMPLES, _SAMPLE = 64, 1 << 14  # places of a file that its fingerprint covers, and bytes of each
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _ANY = "?" * 16  # a digest, to a glob
 
 
@@ -71,7 +70,7 @@ def cached(source: Path, suffix: str, make: Callable[[Path], object], *, large: 
             make(beside)
             _flush(beside)
         except OSError as error:
-            if error.errno not in _FULL:
+            if error.errno not in FULL:
                 raise
             raise UserError(
                 f"{folder}: {error.strerror}, while {suffix} of {source.name} was written; make room there, "

@@ -43,7 +43,7 @@ def read_signal(
     missing: str = "leave_out",
     unknown: str = "error",
 ) -> Signal:
-    """The means of a bigWig or bedGraph file over bins.
+    """Read a bigWig or bedGraph file as means over bins.
 
     Args:
         path: its name says bigWig; anything else is a bedGraph, plain or gzip.
@@ -100,7 +100,7 @@ def _bigwig(path: Path, lengths: Mapping[str, int], fasta: str | Path, size: int
 
 
 def _binned(file: Any, name: str, length: int, size: int) -> Floats:
-    """Means over bins of a record of a bigWig, read some at a time."""
+    """Compute the means over a bigWig record's bins, read some at a time."""
     step = max(size, _AT_ONCE // size * size)
     parts = []
     for start in range(0, length, step):
@@ -111,7 +111,7 @@ def _binned(file: Any, name: str, length: int, size: int) -> Floats:
 
 
 def means(sums: NDArray[Any], counts: NDArray[Any], size: int) -> Floats:
-    """The mean of each bin, float32 [bins], NaN of one without a value.
+    """Return the mean of each bin, float32 [bins], NaN of one without a value.
 
     Args:
         sums, counts: float64 [L], of each base its value (0 where there is none) and whether it has one.
@@ -166,7 +166,7 @@ def _row(fields: list[str], where: str) -> tuple[str, int, int, float]:
 
 
 def _lost(where: str, name: str, lengths: Mapping[str, int], fasta: str | Path, unknown: str) -> int:
-    """1, a record or row that is skipped."""
+    """Count a record or row that is skipped, or refuse it."""
     if unknown == "error":
         raise UserError(
             f"{where}: {fasta} has {unknown_record(name, lengths)} (data.unknown=skip leaves such out)"

@@ -68,7 +68,7 @@ def sheet_columns(
 
 
 def sheet_rows(path: Path, first: int) -> list[tuple[Any, ...]]:
-    """The rows of the first sheet as they are typed, from row `first` (from 1) on.
+    """Return the rows of the first sheet as they are typed, from row `first` (from 1) on.
 
     Raises:
         UserError: openpyxl is not installed, or the file is damaged.

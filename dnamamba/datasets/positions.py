@@ -24,7 +24,7 @@ from dnamamba.data.position_windows import (
 )
 from dnamamba.data.sampling import RandomWindows
 from dnamamba.data.stateless import Int64s
-from dnamamba.datasets.base import HELD_OUT, DataConfig, DataModule
+from dnamamba.datasets.base import HELD_OUT, DataConfig, DataModule, check_shares
 from dnamamba.datasets.labelled.config import one_stage
 from dnamamba.errors import UserError
 from dnamamba.models import PositionConfig, PositionModel
@@ -95,10 +95,7 @@ class PositionsData(DataModule):
         super().__init__(
             config, seed, global_batch_size=global_batch_size, max_steps=max_steps, world_size=world_size
         )
-        if global_batch_size % world_size:
-            raise UserError(
-                f"train.global_batch_size={global_batch_size} is not a multiple of {world_size} device(s)"
-            )
+        check_shares(global_batch_size, world_size)
         assert config.alphabet is not None
         self.config, self.seed = config, seed
         self.reverse_complement = config.reverse_complement

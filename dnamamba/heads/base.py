@@ -136,7 +136,7 @@ class Head:
 
     @staticmethod
     def not_finite(logits: Tensor) -> list[str]:
-        """Say that no metric is defined, where an answer is NaN or infinite: it has no rank and no class."""
+        """Say that no metric is defined where logits [n, C] are NaN or infinite: such have no rank."""
         bad = int((~logits.isfinite()).any(-1).sum())
         return [f"{bad:,} answer(s) are not finite: no metric is defined"] if bad else []
 

@@ -32,7 +32,7 @@ class BaseClasses(PositionHead):
 
     @classmethod
     def check(cls, decoder: PositionConfig) -> None:
-        """See `PositionHead.check`."""
+        """Refuse bins and other losses. See `PositionHead.check`."""
         if (
             not isinstance(decoder.chain, bool)
             or decoder.bin != 1
@@ -94,11 +94,11 @@ class BaseClasses(PositionHead):
         return confusion_counts(logits.argmax(-1)[there], targets[there].long(), len(self.labels))
 
     def statistics(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """See `PositionHead.statistics`: the confusion counts."""
+        """Return the confusion counts. See `PositionHead.statistics`."""
         return self.confusion(logits, targets).flatten().double()
 
     def from_statistics(self, sums: Tensor) -> dict[str, Tensor]:
-        """See `PositionHead.from_statistics`; AUPRC is not a function of counts."""
+        """Return what follows from counts. See `PositionHead.from_statistics`."""
         counts = sums.reshape(len(sums), len(self.labels), -1)
         return {
             "accuracy": counts.diagonal(dim1=1, dim2=2).sum(1) / counts.sum((1, 2)),
@@ -106,7 +106,7 @@ class BaseClasses(PositionHead):
         }
 
     def class_weights(self, given: Any, counts: list[int], total: int) -> Tensor | None:
-        """See `PositionHead.class_weights`: `balanced`, `root` (its square root), or a weight per class."""
+        """Return weights: `balanced`, `root` (its square root), or one per class. See `PositionHead`."""
         if given is None:
             return None
         if given in ("balanced", "root"):

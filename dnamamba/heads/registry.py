@@ -20,7 +20,7 @@ POSITION_HEADS = {
 
 
 def position_head(kind: str) -> type[PositionHead]:
-    """The class of a head that answers at every position.
+    """Return the class of a head that answers at every position.
 
     Raises:
         UserError: there is no such head.
@@ -31,7 +31,7 @@ def position_head(kind: str) -> type[PositionHead]:
 
 
 def head_class(kind: str, key: str = "decoder.kind") -> type[Head]:
-    """The class of a head that the user has named.
+    """Return the class of a head that the user has named.
 
     Args:
         kind: one of `HEADS`, or an import path such as `my_package.heads.Counts`.
@@ -48,7 +48,7 @@ def head_class(kind: str, key: str = "decoder.kind") -> type[Head]:
 
 
 def head_of_file(kind: Any, key: str = "decoder.kind") -> type[Head]:
-    """The class of a head that a model's file names: the package's, or one whose module is already imported.
+    """Find the head's class that a model's file names: the package's, or one already imported.
 
     Raises:
         UserError: the file names a module that nobody has imported; the message says how to trust it.

@@ -43,7 +43,7 @@ class Signal(PositionHead):
 
     @classmethod
     def check(cls, decoder: PositionConfig) -> None:
-        """See `PositionHead.check`."""
+        """Refuse unknown losses and scalings. See `PositionHead.check`."""
         if decoder.loss not in LOSSES:
             raise UserError(f"data.loss: must be one of {', '.join(LOSSES)} (got {decoder.loss!r})")
         if decoder.scaling not in SCALINGS:
@@ -62,14 +62,17 @@ class Signal(PositionHead):
         return len(self.labels) * (2 if self.decoder.loss == "negative_binomial" else 1)
 
     def loss_sum(self, logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
-        """The losses of the bins that were measured; a track's times its weight."""
+        """Return the losses of the bins that were measured; a track's times its weight."""
         if self.decoder.loss == "multinomial":
             return self._multinomial(logits, targets, weights)
         losses = self.losses(logits, targets)
         return (losses if weights is None else losses * weights).sum()
 
     def losses(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Of each bin and track, [..., T]; 0 where nothing was measured. Not of `multinomial`."""
+        """Return the loss per bin and track, [..., T]; 0 where nothing was measured.
+
+        Not for `multinomial`.
+        """
         there = ~targets.isnan()
         y = self.scaled(targets.nan_to_num(0.0))
         mean = self._mean(logits)
@@ -93,24 +96,24 @@ class Signal(PositionHead):
         return (losses if weights is None else losses * weights).sum()
 
     def number(self, targets: Tensor) -> Tensor:
-        """Bins that were measured, of all tracks."""
+        """Count the measured bins of targets [..., T], over all tracks."""
         return (~targets.isnan()).sum()
 
     def scaled(self, values: Tensor) -> Tensor:
-        """The signal in the unit in which it is trained."""
+        """Return the signal [..., T] in the unit of the training."""
         if self.decoder.scaling == "log":
             return values.sign() * values.abs().log1p()
         return values.sign() * values.abs().sqrt() if self.decoder.scaling == "sqrt" else values
 
     def predict(self, logits: Tensor) -> Tensor:
-        """Numbers in the signal's own unit, [..., T]."""
+        """Return predictions in the signal's own unit, [..., T]."""
         mean = self._mean(logits)
         if self.decoder.scaling == "log":
             return mean.sign() * mean.abs().expm1()
         return mean.sign() * mean.square() if self.decoder.scaling == "sqrt" else mean
 
     def _mean(self, logits: Tensor) -> Tensor:
-        """In the unit in which it is trained."""
+        """Return the mean in the unit of the training."""
         own = logits[..., : len(self.labels)]
         means = torch.tensor(self.decoder.means, dtype=own.dtype, device=own.device)
         if self.decoder.loss == "mse":
@@ -118,7 +121,7 @@ class Signal(PositionHead):
         return own.clamp(max=_LARGEST).exp() * means.clamp(min=_SMALLEST_MEAN)
 
     def metrics(self, logits: Tensor, targets: Tensor) -> dict[str, float]:
-        """Means over tracks of Pearson's and Spearman's correlation and the root mean squared error."""
+        """Compute means over tracks of Pearson's and Spearman's correlation and root mean squared error."""
         rows = self.per_label(logits, targets)
         return {
             name: mean_of_defined(torch.tensor([row[name] for row in rows], dtype=torch.float64))
@@ -126,7 +129,7 @@ class Signal(PositionHead):
         }
 
     def per_label(self, logits: Tensor, targets: Tensor) -> list[dict[str, Any]]:
-        """Of each track: bins, both correlations and the error; NaN where the signal does not vary."""
+        """Return each track's bins, both correlations and error; NaN where the signal does not vary."""
         found = self.predict(logits.double())
         rows = []
         for place, label in enumerate(self.labels):
@@ -139,7 +142,7 @@ class Signal(PositionHead):
         return rows
 
     def statistics(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """See `PositionHead.statistics`: number, sums, squares and products of each track."""
+        """Return number, sums, squares and products of each track. See `PositionHead`."""
         y, p = targets.double(), self.predict(logits.double())
         there = ~y.isnan()
         # Less the mean of training: sums of squares of large numbers would lose the digits that differ.
@@ -149,20 +152,20 @@ class Signal(PositionHead):
         return torch.stack([column.sum(0) for column in columns]).flatten()
 
     def from_statistics(self, sums: Tensor) -> dict[str, Tensor]:
-        """See `PositionHead.from_statistics`: Pearson's correlation, the mean over tracks."""
+        """Return Pearson's correlation, the mean over tracks. See `PositionHead.from_statistics`."""
         n, y, p, yy, pp, yp = sums.reshape(len(sums), 6, -1).unbind(1)
         both = (yy * n - y * y).clamp(min=0) * (pp * n - p * p).clamp(min=0)
         return {"pearson": torch.where(both > 0, (yp * n - y * p) / both.sqrt(), math.nan).nanmean(1)}
 
     def unscaled_means(self) -> Tensor:
-        """The tracks' means in their own unit, near enough: float64 [T]."""
+        """Return the tracks' approximate means in their own unit: float64 [T]."""
         means = torch.tensor(self.decoder.means, dtype=torch.float64)
         if self.decoder.scaling == "log":
             return means.sign() * means.abs().expm1()
         return means.sign() * means.square() if self.decoder.scaling == "sqrt" else means
 
     def class_weights(self, given: Any, counts: list[int], total: int) -> Tensor | None:
-        """See `PositionHead.class_weights`: a weight of each track, by name."""
+        """Return a weight of each track, by name. See `PositionHead.class_weights`."""
         if given is None:
             return None
         names = {str(key) for key in given} if isinstance(given, dict) else set()
@@ -179,7 +182,7 @@ class Signal(PositionHead):
 
 
 def _negative_binomial(y: Tensor, mean: Tensor, outputs: Tensor) -> Tensor:
-    """-log P(y), with variance mean + dispersion * mean ** 2; the dispersion is softplus of its output."""
+    """Compute -log P(y), variance mean + dispersion * mean ** 2; the dispersion is softplus of its output."""
     size = 1 / (F.softplus(outputs) + 1e-4)
     log_total = (size + mean).log()
     return (

@@ -1,4 +1,4 @@
-"""Which bases of a region an answer hangs on: gradients, integrated gradients, in-silico mutagenesis.
+"""Attribution of a prediction to the bases of a region: gradients, integrated gradients, mutagenesis.
 
 The answer is that of one sequence: the region with its context. It is a pretrained model's log-likelihood of
 the sequence in nats, or a fine-tuned model's answer to a label in the unit of `Answers.values`.
@@ -136,7 +136,7 @@ def attribute(
 
 
 def gradient(answer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """The gradient [B, 4, L] of each row's answer [B] at weights x [B, 4, L]."""
+    """Compute the gradient [B, 4, L] of each row's answer [B] at weights x [B, 4, L]."""
     with torch.enable_grad():
         point = x.detach().clone().requires_grad_()
         (found,) = torch.autograd.grad(answer(point).sum(), point)
@@ -146,7 +146,7 @@ def gradient(answer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 def integrated(
     answer: Callable[[Tensor], Tensor], x: Tensor, tolerance: float, start: Tensor | None = None
 ) -> tuple[Tensor, float]:
-    """Integrated gradients [1, 4, L] of x [1, 4, L], and by how much their sum misses the difference.
+    """Return integrated gradients [1, 4, L] of x [1, 4, L], and by how much their sum misses the difference.
 
     Gauss and Legendre's points, twice as many until the gap is small.
 
@@ -175,7 +175,7 @@ def integrated(
 
 
 def _answer(model: OneHotModel, found: object) -> Callable[[Tensor], Tensor]:
-    """Weights [B, 4, L] to the answer that is meant, [B]: in the unit of `Answers.values`."""
+    """Return weights [B, 4, L] to the answer that is meant, [B]: in the unit of `Answers.values`."""
     if not isinstance(found, Answers):
         return lambda x: model(x)[:, 0]
     number, kind = found.label_number(), found.head.reads
@@ -193,7 +193,7 @@ def _answer(model: OneHotModel, found: object) -> Callable[[Tensor], Tensor]:
 def _mutated(
     found: object, ids: NDArray[np.uint8], inside: slice, reverse: bool, advance: Callable[[int], None]
 ) -> Floats:
-    """What each replacement of a base does to the answer to the whole, [length, 4]; 0 of the base itself."""
+    """Return the effect of each base's replacements on the whole's answer, [length, 4]; 0 for itself."""
     alphabet = found.reader.alphabet  # type: ignore[attr-defined]
     bases = alphabet.encode(LETTERS)
     flip = alphabet.reverse_complement

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dnamamba.errors import UserError
 from dnamamba.inference.inputs import Region
+
+if TYPE_CHECKING:
+    from dnamamba.inference.streaming import Reader
 
 Pooling = Literal["mean", "last", "none"]
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
@@ -186,3 +189,21 @@ def rows_to_keep(
     if missing == "error" or (missing == "drop" and number == len(lost)):
         raise UserError(f"{said}; set missing=nan to keep them as NaN")
     return np.full_like(lost, True) if missing == "nan" else ~lost, said
+
+
+def check_batch_size(batch_size: object) -> None:
+    """Raise a `UserError` for what is neither "auto" nor a number of at least 1."""
+    if batch_size != "auto" and not (isinstance(batch_size, int) and batch_size >= 1):
+        raise UserError(f"batch_size must be auto or at least 1, not {batch_size!r}")
+
+
+def check_lengths(reader: Reader, plan: Plan) -> None:
+    """Refuse a context that is longer than what the model can read at once.
+
+    Raises:
+        UserError: naming the region.
+    """
+    length = plan.end - plan.start
+    longest = int(length.argmax())
+    remedy = f"cut it with window={reader.longest} or less"
+    reader.need_length(int(length[longest]), plan.where(longest), remedy)

@@ -40,7 +40,7 @@ def dependency_map(
     strand: str = "both",
     advance: Callable[[int], None] = lambda done: None,
 ) -> Floats:
-    """The dependencies between the bases of a region, float64 [length, length]: row i on column j.
+    """Compute a region's dependencies between bases, float64 [length, length]: row i on column j.
 
     Above the diagonal is what a base does to later ones, below it (by the reverse complement) to earlier
     ones; the diagonal, unknown bases and the triangle of a strand that is not read are NaN.
@@ -89,7 +89,7 @@ def dependency_map(
 
 
 def _later(reader: Reader, ids: Ids, before: int, advance: Callable[[int], None]) -> Floats:
-    """What each base from `before` on does to later ones, [n, n], in the direction of reading."""
+    """Return the effect of each base from `before` on, on later ones, [n, n], in reading direction."""
     bases = reader.alphabet.encode(LETTERS)
     columns = torch.from_numpy(bases.astype(np.int64)).to(reader.device)
     recurrent = reader.model.backbone.recurrent
@@ -123,7 +123,7 @@ def _later(reader: Reader, ids: Ids, before: int, advance: Callable[[int], None]
 
 
 def _log2_odds(logits: Tensor, columns: Tensor) -> Tensor:
-    """log2 of p / (1 - p) of the next base, [.., 4], among the four bases alone."""
+    """Return log2 of p / (1 - p) of the next base, [.., 4], among the four bases alone."""
     of_bases = logits[..., columns].double()
     rest = torch.stack(
         [of_bases[..., [other for other in range(4) if other != base]].logsumexp(-1) for base in range(4)], -1

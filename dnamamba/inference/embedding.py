@@ -13,8 +13,15 @@ from torch import Tensor
 
 from dnamamba.checkpoint import Model
 from dnamamba.data.alphabet import Ids
-from dnamamba.errors import UserError
-from dnamamba.inference.contexts import EmbeddingConfig, Plan, Pooling, check_missing, rows_to_keep
+from dnamamba.inference.contexts import (
+    EmbeddingConfig,
+    Plan,
+    Pooling,
+    check_batch_size,
+    check_lengths,
+    check_missing,
+    rows_to_keep,
+)
 from dnamamba.inference.device import need_finite
 from dnamamba.inference.inputs import Inputs, Region, Source, read_inputs
 from dnamamba.inference.streaming import Reader, fetched
@@ -104,6 +111,11 @@ def embed(
     where there is none, the vector is NaN. Padding and the rest of a batch change nothing. A region whose
     strand is `-` is read as its reverse complement, and its windows, bins or bases come in that order.
 
+    >>> from dnamamba import embed, load
+    >>> from dnamamba.data.embedded import YEAST_MODEL
+    >>> embed(load(YEAST_MODEL), ["ACGTACGT", "GGGTTTN"]).shape
+    (2, 64)
+
     Args:
         model: pretrained or fine-tuned; it runs where its parameters lie.
         source: a list of sequences (letters, or ids as uint8), a FASTA file, or (FASTA file, BED file).
@@ -145,24 +157,6 @@ def embed(
         keep, _ = rows_to_keep(values, table, missing)
         found, table = values[keep], table.rows(keep)
     return Embeddings(found, table.regions()) if return_regions else found
-
-
-def check_batch_size(batch_size: object) -> None:
-    """Raise a `UserError` for what is neither "auto" nor a number of at least 1."""
-    if batch_size != "auto" and not (isinstance(batch_size, int) and batch_size >= 1):
-        raise UserError(f"batch_size must be auto or at least 1, not {batch_size!r}")
-
-
-def check_lengths(reader: Reader, plan: Plan) -> None:
-    """Refuse a context that is longer than what the model can read at once.
-
-    Raises:
-        UserError: naming the region.
-    """
-    length = plan.end - plan.start
-    longest = int(length.argmax())
-    remedy = f"cut it with window={reader.longest} or less"
-    reader.need_length(int(length[longest]), plan.where(longest), remedy)
 
 
 def read_embeddings(

@@ -41,6 +41,12 @@ def generate(
     N or an id that stands for none; what is left out takes no part in the probabilities. Under autocast
     the matrix products have its dtype, else that of the parameters.
 
+    >>> from dnamamba import generate, load
+    >>> from dnamamba.data.embedded import YEAST_MODEL
+    >>> (new,) = generate(load(YEAST_MODEL), "ATGGCC", 20, seed=1)
+    >>> len(new), set(new) <= set("ACGT")
+    (20, True)
+
     Args:
         model: it runs where its parameters lie.
         prompt: letters to continue, or several such; at least one base each, N allowed.

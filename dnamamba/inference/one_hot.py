@@ -70,7 +70,7 @@ class OneHotModel(nn.Module):
         self.register_buffer("bases", torch.from_numpy(alphabet.encode(LETTERS).astype(np.int64)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Answers [B, n], in the precision of the parameters, of weights [B, 4, L] of A, C, G and T.
+        """Predict [B, n], in the parameters' precision, from weights [B, 4, L] of A, C, G and T.
 
         Raises:
             UserError: the weights have another shape.
@@ -83,7 +83,7 @@ class OneHotModel(nn.Module):
         return self._answer(turned(weights) if self.reverse else weights)
 
     def _answer(self, weights: Tensor) -> Tensor:
-        """Of one strand, weights [B, L, 4]."""
+        """Return the prediction of one strand, from weights [B, L, 4]."""
         # The ids stand for known bases; what is read of them is the weights.
         tokens = self.bases[0].expand(weights.shape[:2])
         with self._embedded(weights):
@@ -122,11 +122,17 @@ class OneHotModel(nn.Module):
 
 
 def turned(weights: Tensor) -> Tensor:
-    """Weights [B, L, 4] of the reverse complement: of A, C, G, T reversed the bases are complements."""
+    """Return weights [B, L, 4] of the reverse complement: A, C, G, T reversed are their complements."""
     return weights.flip(1, 2)
 
 
 def one_hot_of(ids: Ids, alphabet: str, dtype: torch.dtype = torch.float32) -> Tensor:
-    """One-hot bases [1, 4, L] of ids [L]; of what is not A, C, G or T four zeros."""
+    """Encode ids [L] as one-hot bases [1, 4, L]; anything but A, C, G, T is four zeros.
+
+    Args:
+        ids: uint8 [L].
+        alphabet: of the ids, by name.
+        dtype: of the result.
+    """
     bases = base_table(alphabet).numpy()[ids]
     return torch.from_numpy(bases[None] == np.arange(BASES)[:, None])[None].to(dtype)

@@ -58,8 +58,10 @@ def _try(path: Path, text: str) -> None:
     """
     trial = path.with_name(f".{'0' * 20}.{path.name}.partial")
     try:
-        trial.write_bytes(b"0")
-        trial.unlink()
+        try:
+            trial.write_bytes(b"0")
+        finally:
+            trial.unlink(missing_ok=True)
     except OSError as error:
         what = "its name is too long" if error.errno == errno.ENAMETOOLONG else error.strerror
         raise UserError(f"out={text}: can't be written ({what}); choose another place") from None

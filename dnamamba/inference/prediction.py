@@ -66,8 +66,7 @@ def predict(
         UserError: the model is a pretrained one, a value is out of range, the source can't be read, a
             sequence is longer than the family can read, or an answer is not finite.
 
-    >>> import torch
-    >>> from dnamamba import DecoderConfig, MambaConfig, SequenceModel
+    >>> from dnamamba import DecoderConfig, MambaConfig, SequenceModel, predict
     >>> asked = DecoderConfig("classification", ("leaf", "root"))
     >>> model = SequenceModel(MambaConfig(d_model=8, n_layer=1), asked).eval()
     >>> predict(model, ["ACGTAC", "GGGTTTN"]).values.shape

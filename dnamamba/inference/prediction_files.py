@@ -40,7 +40,7 @@ def check_format(path: Path) -> None:
 def table_of(
     found: Predictions, head: Head, *, whole: bool, places: bool, labels: Sequence[str] | None = None
 ) -> dict[str, list[Any]]:
-    """The columns of predictions: text, and numbers with all their digits.
+    """Return the columns of predictions: text, and numbers with all their digits.
 
     Args:
         found: the predictions.
@@ -64,7 +64,7 @@ def table_of(
 
 
 def name_of(region: Region, whole: bool) -> str:
-    """What a row is called: by its name, else by its record where it is all of it, else by its place."""
+    """Name a row: by its own name, else its record if it is all of it, else its position."""
     return region.name or (region.record if whole else region.where)
 
 
@@ -95,7 +95,7 @@ def write_table(columns: Mapping[str, Sequence[Any]], path: Path, suffix: str) -
 
 
 def _text(value: Any) -> str:
-    """Numbers with the digits that give the same float64 again; nothing where there is none."""
+    """Format numbers with the digits that give the same float64 again; nothing where there is none."""
     if value is None:
         return ""
     return repr(value) if isinstance(value, float) else str(value)
@@ -105,6 +105,12 @@ def write_bed(found: Predictions, head: Head, path: Path, *, whole: bool) -> Non
     """Write six columns of BED, and after them the columns of the answer.
 
     The score is 1000 times the largest probability; 0 of a regression, whose number is the seventh column.
+
+    Args:
+        found: the predictions.
+        head: writes the answers.
+        path: the BED.
+        whole: whether regions are whole records, named by them.
     """
     most = np.zeros(len(found.regions)) if head.reads in ("number", "targets") else found.values.max(1)
     with path.open("w", newline="", encoding="utf-8") as file:

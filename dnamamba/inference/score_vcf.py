@@ -34,8 +34,7 @@ from dnamamba.inference.variants import (
 )
 
 SUFFIXES = (".vcf", ".vcf.gz", *TABLES)
-LLR, EFFECT = b"DNAMAMBA_LLR", b"DNAMAMBA_EFFECT"
-DISTANCE, UNSCORED = b"DNAMAMBA_DISTANCE", b"DNAMAMBA_UNSCORED"
+LLR, EFFECT, DISTANCE, UNSCORED = (b"DNAMAMBA_" + name for name in b"LLR EFFECT DISTANCE UNSCORED".split())
 CHECKED_BEFORE_STOPPING = 100  # rows, of which more than half must have the FASTA's REF
 LEAST_ROWS = 10  # fewer say nothing about an assembly
 SHIFTED = 0.9  # of the mismatches; more that fit one base to a side say that all positions are off by one
@@ -269,7 +268,7 @@ def score_vcf(
 
 
 def _read_together(vcf: Vcf, records: Records) -> Iterator[list[tuple[VcfRow, Plan]]]:
-    """Rows until `SITES` of them can be scored, or as many as may wait for that in memory."""
+    """Yield rows until `SITES` of them can be scored, or as many as may wait for that in memory."""
     some: list[tuple[VcfRow, Plan]] = []
     sites = size = 0
     for row in vcf.rows():

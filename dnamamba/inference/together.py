@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-from dnamamba.config import processes_started
 from dnamamba.errors import UserError
 from dnamamba.kernels.ranks import Ranks
 from dnamamba.models.base import Backbone, need
+from dnamamba.processes import processes_started
 from dnamamba.training.lost import lost_by
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ class Together:
             need(backbone, ("causal", "recurrent", "divisible"), f"context_size={self.ranks.size}")
 
     def by_first(self, work: Callable[[], T]) -> T:
-        """What the first process makes of `work`, which touches files, in all of them.
+        """Run `work`, which touches files, in the first process, and return its result in all.
 
         Raises:
             UserError: from `work`; the others end without a word.
@@ -75,7 +75,7 @@ class Together:
 
 @contextmanager
 def together(context_size: int, device: str) -> Iterator[Together]:
-    """Meet the other processes of a command, and part from them in the end.
+    """Join the other processes of a command, and leave them in the end.
 
     Args:
         context_size: how many read a sequence together: all that were started.

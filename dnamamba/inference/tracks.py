@@ -49,6 +49,12 @@ def tracks(
 ) -> list[Track]:
     """Compute tracks of sequences, a FASTA file's records or its regions; each is read as one context.
 
+    >>> from dnamamba import load, tracks
+    >>> from dnamamba.data.embedded import YEAST_MODEL
+    >>> (track,) = tracks(load(YEAST_MODEL), ["ACGTACGT"])
+    >>> track.entropy.shape, bool(track.entropy[1:].max() <= 2)
+    ((8,), True)
+
     Args:
         model: runs where its parameters lie.
         source: as for `embed`.

@@ -44,6 +44,15 @@ def score_variants(
 ) -> Effects:
     """Score variants: log-likelihood ratios (or predictions) and distances, as `effects.py` defines them.
 
+    >>> from pathlib import Path
+    >>> from dnamamba import Genome, get_alphabet, load, score_variants
+    >>> from dnamamba.data.embedded import YEAST_MODEL
+    >>> _ = Path("genome.fa").write_text(">chr1\\n" + "ACGT" * 50 + "\\n")
+    >>> genome = Genome("genome.fa", get_alphabet("dna"))
+    >>> effects = score_variants(load(YEAST_MODEL), genome, [("chr1", 101, "A", "G")], window=64)
+    >>> effects.llr.shape, bool(effects.distance[0] > 0)
+    ((1,), True)
+
     Args:
         model: it runs where its parameters lie, in their precision unless under autocast. bf16 is not
             recommended: its rounding at thousands of bases adds up to what a weak variant does.

@@ -45,7 +45,7 @@ class Ranks:
         return x.unflatten(1, (self.size, -1))[:, self.rank]
 
     def least(self, number: int) -> int:
-        """The least of everyone's numbers."""
+        """Return the least of everyone's numbers."""
         numbers: list[Any] = [None] * self.size
         dist.all_gather_object(numbers, number, self.group)
         return int(min(numbers))

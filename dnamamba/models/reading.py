@@ -82,7 +82,7 @@ def _read_together(
     ranks: Ranks,
     made: Callable[[Tensor], Tensor],
 ) -> tuple[Tensor, State]:
-    """What is made of a piece in equal parts, one for each rank; of what is over, by all of them alike."""
+    """Read a piece in equal parts, one per rank; the rest is read by all ranks alike."""
     even = tokens.shape[1] - tokens.shape[1] % ranks.size
     found = []
     if even:

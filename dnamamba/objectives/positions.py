@@ -67,7 +67,7 @@ class PositionObjective(Objective):
         return self.head.loss_sum(logits, targets, weights)
 
     def check_chunks(self) -> None:
-        """See `Objective.check_chunks`."""
+        """Refuse what reads both sides of a base. See `Objective.check_chunks`."""
         decoder = self.decoder
         if decoder.context == "both" or decoder.conv:
             raise UserError(

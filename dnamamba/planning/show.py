@@ -10,7 +10,7 @@ from dnamamba.planning.plan import Plan
 def show_plan(made: Plan, console: Console) -> None:
     """Print a plan as a table."""
     table = Table(title="a step is of all processes, a micro-batch of one", title_justify="left")
-    for column in ("length", "sequences\na step", "micro-batches\na step", "steps", "G bases"):
+    for column in ("length", "sequences\nper step", "micro-batches\nper step", "steps", "G bases"):
         table.add_column(column, justify="right", no_wrap=True)
     for column in ("GiB", "time"):
         table.add_column(f"{column}\n(est.)", justify="right", no_wrap=True)

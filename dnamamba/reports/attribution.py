@@ -19,7 +19,7 @@ def attribution_figure(
     first: int,
     what: str,
 ) -> Figure:
-    """Contributions of the bases as a logo, and below it the values of all four bases as a map.
+    """Plot the bases' contributions as a logo, and below it the values of all four bases as a map.
 
     Args:
         letters: reference bases.
@@ -66,7 +66,7 @@ def attribution_figure(
 
 
 def dependency_figure(letters: str, found: NDArray[np.float64], name: str, first: int) -> Figure:
-    """A map of what each base (row) does to each other one (column).
+    """Plot the effect of each base (row) on each other one (column).
 
     Args:
         letters: bases of the region.

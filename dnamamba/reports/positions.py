@@ -27,7 +27,13 @@ SEED = 0
 
 
 def resample(head: PositionHead, scored: PositionsScored, samples: int) -> dict[str, Tensor]:
-    """Metrics of a split's blocks drawn with replacement, float64 [samples] each; always the same draws."""
+    """Resample a split's blocks: metrics float64 [samples] each, always with the same draws.
+
+    Args:
+        head: computes the metrics.
+        scored: logits [n, C], targets and sizes of the split.
+        samples: number of draws.
+    """
     length = max(1, min(BLOCK // head.decoder.bin, sum(scored.sizes) // LEAST_BLOCKS))
     blocks = [
         head.statistics(*part)

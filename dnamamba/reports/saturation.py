@@ -79,7 +79,14 @@ def saturation_figure(
 
 
 def draw_letter(axes: Axes, letter: str, position: float, height: float) -> None:
-    """Draw a letter that fills its place from 0 to `height`, upside down below the line."""
+    """Draw a letter that fills its place from 0 to `height`, upside down below the line.
+
+    Args:
+        axes: to draw on.
+        letter: A, C, G or T.
+        position: its middle on the x axis.
+        height: in the unit of the y axis; negative: below the line.
+    """
     path = TextPath((0, 0), letter, size=1, prop=FontProperties(family="DejaVu Sans", weight="bold"))
     box = path.get_extents()
     place = Bbox.from_extents(position - 0.46, 0, position + 0.46, height)

@@ -151,7 +151,7 @@ class Suite:
     examples: int | None = None
 
     def verified(self) -> list[Path]:
-        """The files that this task needs, whole and unchanged.
+        """Return the files that this task needs, whole and unchanged.
 
         Raises:
             UserError: one is missing or has another checksum.

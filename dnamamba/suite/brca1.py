@@ -66,7 +66,7 @@ class Brca1(Suite):
     )
 
     def zero_shot(self, model: LanguageModel, seed: int) -> Row:
-        """A change that the model finds unlikely is called a loss of function."""
+        """Score changes: one that the model finds unlikely counts as a loss of function."""
         rows = self._rows()
         changes = [row.change for row in rows]
         genome: Genome
@@ -80,7 +80,7 @@ class Brca1(Suite):
         return self._row("zero_shot", "", -likelihood_ratios(model, genome, changes, WINDOW), rows, seed)
 
     def baselines(self, seed: int) -> Sequence[Row]:
-        """A Markov model of the exons, transversions, and two columns of the table itself."""
+        """Score a Markov model of the exons, transversions, and two columns of the table."""
         rows = self._rows()
         exons, changes = exons_of(self._rows(whole=True), [row.change for row in rows])
         markov = -markov_ratios(ORDER, Loci(exons, "dna"), changes)
@@ -117,7 +117,7 @@ class Brca1(Suite):
 
 
 def read_measured(path: Path) -> list[Measured]:
-    """The changes of the table, as they stand.
+    """Read the changes of the table, unchanged.
 
     Raises:
         UserError: openpyxl is not installed, or a column is not there.
@@ -138,7 +138,7 @@ def read_measured(path: Path) -> list[Measured]:
 
 
 def exons_of(rows: Sequence[Measured], changes: Sequence[Change]) -> tuple[dict[str, str], list[Change]]:
-    """The sequences that the table spells, by name, and changes with their places in them.
+    """Return the table's sequences by name, and the changes with their positions in them.
 
     Args:
         rows: of the whole table.

@@ -29,7 +29,7 @@ class FolderConfig(RowsConfig):
     """`FOLDER/{train,test}/CLASS/NUMBER.txt`: a file is a sequence, without a header."""
 
     def rows(self) -> Iterator[Labelled]:
-        """Every file, by split, class and name."""
+        """Yield every file, by split, class and name."""
         assert self.folder is not None
         folder = Path(self.folder).expanduser()
         for split in ("train", "test"):
@@ -66,5 +66,5 @@ class GenomicBenchmarks(Suite):
     )
 
     def data(self) -> FolderConfig:
-        """The set's folder below `files`."""
+        """Return the set's folder below `files`."""
         return FolderConfig(folder=str(Path(self.files, str(self.task))), most=self.examples)

@@ -21,9 +21,9 @@ NEAR = 0.5
 # Training sequences that a test sequence is compared with: those of its rarest words.
 _RARE, _OWNERS = 8, 8
 _MOST_HASHES = 1 << 22
-# Sequences of a stream that has no end, and the most test sequences that are looked up.
-MOST_TRAINING, MOST_TEST = 1_000_000, 5_000
-_MOST_BASES = 1 << 29
+# The most sequences that are compared: of training, of training that is drawn without end, of the test.
+MOST_TRAINING, MOST_DRAWN, MOST_TEST = 1_000_000, 4_000, 5_000
+_MOST_BASES = 1 << 27
 _TOGETHER = 1 << 22  # bases that are hashed at a time
 
 Codes = NDArray[np.uint64]
@@ -60,7 +60,7 @@ class Leakage:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values, for JSON."""
         return asdict(self)
 
 
@@ -68,7 +68,8 @@ def audit(data: DataModule) -> Leakage:
     """Compare the test split of a data set with its training split."""
     table = base_table(data.alphabet.name).numpy()
     left = data.padding == "left"
-    train = _rows(data.training_batches(MOST_TRAINING, _MOST_BASES), table, left)
+    most = MOST_DRAWN if data.training_sequences is None else MOST_TRAINING
+    train = _rows(data.training_batches(most, _MOST_BASES), table, left, most)
     test = _rows(dict(data.held_out_loaders())["test"], table, left)
     if len(test) > MOST_TEST:
         test = [test[i] for i in np.linspace(0, len(test) - 1, MOST_TEST).astype(np.int64)]
@@ -76,7 +77,7 @@ def audit(data: DataModule) -> Leakage:
 
 
 def compare(train: Sequence[Bases], test: Sequence[Bases]) -> Leakage:
-    """What sequences of one split have in common with those of another.
+    """Compare the sequences of two splits, and count what they share.
 
     Args:
         train, test: bases of each, 0 to 3; whatever is larger is not a base.
@@ -92,7 +93,7 @@ def compare(train: Sequence[Bases], test: Sequence[Bases]) -> Leakage:
 
 
 def sketches(rows: Sequence[Bases], share: float = 1.0, word: int = WORD) -> list[Codes]:
-    """The words of each row, as sorted hashes without repetition that are the same on both strands.
+    """Return the words of each row, as sorted hashes without repetition that are the same on both strands.
 
     Args:
         rows: bases of each.
@@ -113,7 +114,7 @@ def sketches(rows: Sequence[Bases], share: float = 1.0, word: int = WORD) -> lis
 
 
 def _sketched(rows: Sequence[Bases], below: np.uint64, word: int) -> list[Codes]:
-    """The same of rows that are hashed together: what begins in one and ends in the next is no word."""
+    """Sketch rows that are hashed together; a k-mer that crosses from one to the next is left out."""
     bases = np.concatenate([*rows, np.full(word, 4, dtype=np.uint8)]).astype(np.uint64)
     row = np.repeat(np.arange(len(rows)), [one.size for one in rows])
     number = row.size
@@ -136,14 +137,14 @@ def _sketched(rows: Sequence[Bases], below: np.uint64, word: int) -> list[Codes]
 
 
 def _mixed(codes: Codes) -> Codes:
-    """Hashes of codes, one to one: the finaliser of splitmix64 (Steele et al. 2014)."""
+    """Return hashes of codes, one to one: the finaliser of splitmix64 (Steele et al. 2014)."""
     codes = (codes ^ (codes >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     codes = (codes ^ (codes >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return codes ^ (codes >> np.uint64(31))
 
 
 def _near(train: list[Codes], test: list[Codes]) -> NDArray[np.bool_]:
-    """Whether one training sketch holds at least `NEAR` of each test sketch."""
+    """Return whether one training sketch holds at least `NEAR` of each test sketch."""
     words = np.concatenate([*train, np.empty(0, dtype=np.uint64)])
     owners = np.repeat(np.arange(len(train)), [len(one) for one in train])
     order = np.argsort(words, kind="stable")
@@ -170,8 +171,12 @@ def _either_strand(row: Bases) -> bytes:
     return min(row.astype(np.uint8).tobytes(), other.tobytes())
 
 
-def _rows(batches: Iterable[Any], table: NDArray[np.uint8], left: bool) -> list[Bases]:
+def _rows(
+    batches: Iterable[Any], table: NDArray[np.uint8], left: bool, most: int | None = None
+) -> list[Bases]:
+    """Return the bases of each sequence of batches, until there are `most` or too many bases."""
     rows: list[Bases] = []
+    done = 0
     for batch in batches:
         tokens = table[batch["tokens"].numpy().astype(np.int64)]
         width = tokens.shape[1]
@@ -180,4 +185,7 @@ def _rows(batches: Iterable[Any], table: NDArray[np.uint8], left: bool) -> list[
             row[width - length :] if left else row[:length]
             for row, length in zip(tokens, lengths, strict=True)
         ]
+        done += tokens.size
+        if most is not None and (len(rows) >= most or done > _MOST_BASES):
+            break
     return rows

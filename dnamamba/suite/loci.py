@@ -43,7 +43,14 @@ class Change(NamedTuple):
 
 
 def likelihood_ratios(model: LanguageModel, genome: Genome, changes: Sequence[Change], window: int) -> Floats:
-    """The log-likelihood ratio of each change in nats, both strands averaged: as `dnamamba score` has it."""
+    """Return each change's log-likelihood ratio in nats, both strands averaged, as `dnamamba score` does.
+
+    Args:
+        model: pretrained.
+        genome: the reference.
+        changes: to score.
+        window: bases that the model reads around a change.
+    """
     order = sorted(range(len(changes)), key=lambda i: changes[i][:3])
     effects = score_variants(model, genome, [changes[i] for i in order], window=window)
     found = np.empty(len(changes))
@@ -52,7 +59,13 @@ def likelihood_ratios(model: LanguageModel, genome: Genome, changes: Sequence[Ch
 
 
 def markov_ratios(order: int, loci: Genome, changes: Sequence[Change]) -> Floats:
-    """The same of a Markov model that has counted both strands of all these loci, in nats."""
+    """Return log-likelihood ratios of a Markov model fitted to both strands of these loci, in nats.
+
+    Args:
+        order: of the Markov model.
+        loci: the sequences.
+        changes: to score.
+    """
     model = MarkovModel.fit([loci.fetch(name) for name in loci.names], order)
     found = np.empty(len(changes))
     for number, (name, position, _, alt) in enumerate(changes):
@@ -67,13 +80,13 @@ def markov_ratios(order: int, loci: Genome, changes: Sequence[Change]) -> Floats
 
 
 def transversions(changes: Sequence[Change]) -> Floats:
-    """1 for a transversion, 0 for a transition."""
+    """Return 1 for a transversion, 0 for a transition."""
     pairs = ({"A", "G"}, {"C", "T"})
     return np.array([float({one.ref, one.alt} not in pairs) for one in changes])
 
 
 def auroc(scores: Floats, true: NDArray[np.bool_], samples: int, seed: int) -> tuple[float, float, float]:
-    """The area under the ROC curve and its 95 % interval over draws of examples with replacement.
+    """Return the area under the ROC curve and its 95 % interval over draws of examples with replacement.
 
     Args:
         scores: float64 [n], higher where an example is likelier true.
@@ -90,7 +103,7 @@ def auroc(scores: Floats, true: NDArray[np.bool_], samples: int, seed: int) -> t
 def mean_spearman(
     groups: Sequence[tuple[Floats, Floats]], samples: int, seed: int
 ) -> tuple[float, float, float]:
-    """The mean over groups of the rank correlation, and its 95 % interval over draws within each group.
+    """Return the mean rank correlation over groups, and its 95 % interval over draws within groups.
 
     Args:
         groups: scores and measurements of each, float64 [n].

@@ -44,7 +44,7 @@ class MaveConfig(RowsConfig):
     task: str = "regression"
 
     def rows(self) -> Iterator[Labelled]:
-        """Every row."""
+        """Yield every row."""
         path = Path(str(self.table))
         try:
             with gzip.open(path, "rt", encoding="ascii", newline="") as file:
@@ -66,7 +66,7 @@ class MaveConfig(RowsConfig):
 
 
 def _number(row: Mapping[str, str]) -> str:
-    """What is measured; of sort-seq the mean number of the bin."""
+    """Return the measured value; for sort-seq the mean number of the bin."""
     if "y" in row:
         return row["y"]
     counts = [int(row[name]) for name in BINS]
@@ -90,6 +90,6 @@ class Mave(Suite):
     )
 
     def data(self) -> MaveConfig:
-        """The assay's file below `files`."""
+        """Return the assay's file below `files`."""
         path = Path(self.files, FOLDER, f"{self.task}_data.csv.gz").expanduser()
         return MaveConfig(table=str(path), most=self.examples, reverse_complement=False)

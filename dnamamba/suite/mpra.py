@@ -57,14 +57,14 @@ class SaturationMpra(Suite):
     )
 
     def zero_shot(self, model: LanguageModel, seed: int) -> Row:
-        """The mean over experiments; an element that several of them measured is read once."""
+        """Score the mean over experiments; an element that several of them measured is read once."""
         elements, experiments = self._read()
         changes = sorted({one for group, _ in experiments.values() for one in group})
         scores = -likelihood_ratios(model, Loci(elements, model.config.alphabet), changes, WINDOW)
         return self._row("zero_shot", "", dict(zip(changes, scores.tolist(), strict=True)), experiments, seed)
 
     def baselines(self, seed: int) -> Sequence[Row]:
-        """A Markov model of the elements, and transversions."""
+        """Score a Markov model of the elements, and transversions."""
         elements, experiments = self._read()
         changes = sorted({one for group, _ in experiments.values() for one in group})
         rows = []
@@ -90,7 +90,7 @@ class SaturationMpra(Suite):
         )
 
     def _read(self) -> tuple[dict[str, str], Experiments]:
-        """The elements' letters by name, and the changes and log2 effects of each experiment."""
+        """Return the elements' letters by name, and the changes and log2 effects of each experiment."""
         elements, experiments = read_elements(Path(self.files, TABLE).expanduser())
         if self.examples is None:
             return elements, experiments
@@ -102,7 +102,7 @@ class SaturationMpra(Suite):
 
 
 def read_elements(path: Path) -> tuple[dict[str, str], Experiments]:
-    """The elements that the table spells, by `chromosome:first`, and the measurements by experiment.
+    """Read the table's elements, by `chromosome:first`, and the measurements by experiment.
 
     Raises:
         UserError: the file is not in the published layout.
@@ -138,7 +138,7 @@ def read_elements(path: Path) -> tuple[dict[str, str], Experiments]:
 def _elements(
     bases: dict[tuple[str, int], str],
 ) -> tuple[dict[str, str], dict[tuple[str, int], tuple[str, int]]]:
-    """Letters of each element, and where in which element each base of a chromosome lies, from 1."""
+    """Return each element's letters, and the element and position (from 1) of each chromosome base."""
     elements: dict[str, list[str]] = {}
     moved: dict[tuple[str, int], tuple[str, int]] = {}
     name, before = "", ("", 0)

@@ -11,7 +11,7 @@ from dnamamba.suite.rows import Labelled, RowsConfig
 
 ADDRESS = "the data set InstaDeepAI/nucleotide_transformer_downstream_tasks of the Hugging Face Hub"
 _CITED = "JanusDNA_mlp with attention, 2.0M parameters, ten folds; the project's README of 2025-08-01"
-# MCC; the project scores the other tasks by F1 or accuracy, so that they stand beside no number here.
+# MCC; the project scores the other tasks by F1 or accuracy, so that they compare with no number here.
 MCC = {
     "H3": 0.835,
     "H3K14ac": 0.729,
@@ -37,7 +37,7 @@ class TaskFilesConfig(RowsConfig):
     """`FOLDER/{train,test}.fna` with headers `name|label`, or `.parquet` with `name`, `sequence`, `label`."""
 
     def rows(self) -> Iterator[Labelled]:
-        """Every record of the two files."""
+        """Yield every record of the two files."""
         assert self.folder is not None
         folder = Path(self.folder).expanduser()
         for split in ("train", "test"):
@@ -90,5 +90,5 @@ class NtTasks(Suite):
     )
 
     def data(self) -> TaskFilesConfig:
-        """The task's folder below `files`."""
+        """Return the task's folder below `files`."""
         return TaskFilesConfig(folder=str(Path(self.files, str(self.task))), most=self.examples)

@@ -92,7 +92,7 @@ def published_rows(suite: Suite) -> list[Row]:
 
 
 def _published(suite: Suite) -> list[Published]:
-    """Numbers of the data set that was run."""
+    """Return the published numbers of the data set that was run."""
     return [number for number in suite.published if number.task in (None, suite.task)]
 
 

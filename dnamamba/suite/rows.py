@@ -40,7 +40,7 @@ class RowsConfig(LabelledConfig):
     most: int | None = None
 
     def rows(self) -> Iterator[Labelled]:
-        """Every sequence.
+        """Yield every sequence.
 
         Raises:
             UserError: a file is not in the layout; the message names it.

@@ -237,7 +237,7 @@ def _trained(
 
 
 def _simple(suite: Suite, results: dict[str, Any], number: int) -> list[Row]:
-    """Linear models of words and of positions, where they were fitted; a constant is `_majority`'s."""
+    """Return linear models of words and of positions, where they were fitted; a constant is `_majority`'s."""
     rows = []
     for name, scores in results.get("baselines", {}).items():
         found = scores["test"][suite.metric]

@@ -9,7 +9,7 @@ from dnamamba.training.config import FinetuneTrainConfig
 APES = ("human", "chimpanzee", "gorilla", "orangutan")
 TRAINED, TESTED = "ENm001", "ENm002"
 ADDRESS = (
-    "the ENCODE pilot regions of May 2005, in the test data of the aligner Cactus (a FASTA file a species)"
+    "the ENCODE pilot regions of May 2005, in the test data of the aligner Cactus (a FASTA file per species)"
 )
 # Of each mammal: its file of the region that trains, and of the one that tests.
 SHA256 = {
@@ -38,7 +38,7 @@ MEASURED = "dnamamba, docs/species_h200.md, the 1.4M models of human chr20 and c
 
 
 def length_of(task: str | None) -> int:
-    """Bases of a window of the task `2pN`: 2^N."""
+    """Return the bases of a window in the task `2pN`: 2^N."""
     return 1 << int(str(task).removeprefix("2p"))
 
 
@@ -68,7 +68,7 @@ class Mammals(Suite):
     train = FinetuneTrainConfig(max_steps=300, global_batch_size=64, learning_rate=1e-3, validate_every=60)
 
     def data(self) -> SpeciesConfig:
-        """Windows of both strands of the files below `files`."""
+        """Return windows of both strands of the files below `files`."""
         length = length_of(self.task)
         trained, tested = (
             {species: str(Path(self.files, f"encode/{region}/{species}.fa")) for species in SHA256}
@@ -104,7 +104,7 @@ class GreatApes(Suite):
     train = FinetuneTrainConfig(max_steps=400, global_batch_size=64, learning_rate=1e-3, validate_every=80)
 
     def data(self) -> SpeciesConfig:
-        """Windows of the files `SPECIES.fa` below `files`, whose records are called `SPECIES|LOCUS`."""
+        """Return windows of the files `SPECIES.fa` below `files`, whose records are `SPECIES|LOCUS`."""
         length = length_of(self.task)
         return SpeciesConfig(
             species={species: str(Path(self.files, f"{species}.fa")) for species in APES},

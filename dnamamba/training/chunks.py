@@ -55,11 +55,17 @@ def chunked_backward(
     What is read under autocast is gone back through outside it. The sequence is read once where no parameter
     of the model wants a gradient (a head trained alone), and where it is `truncated` without a `loss_of`.
 
-        >>> targets = tokens[:, 1:]
-        >>> loss = chunked_backward(
-        ...     model, tokens[:, :-1], 2**16, lambda span: targets[:, span],
-        ...     lambda logits, bases: F.cross_entropy(logits.mT, bases.long(), reduction="sum"),
-        ... )
+    >>> import torch.nn.functional as F
+    >>> from dnamamba import LanguageModel, MambaConfig
+    >>> model = LanguageModel(MambaConfig(d_model=8, n_layer=1))
+    >>> tokens = torch.randint(4, (1, 101))
+    >>> targets = tokens[:, 1:]
+    >>> loss = chunked_backward(
+    ...     model, tokens[:, :-1], 40, lambda span: targets[:, span],
+    ...     lambda logits, bases: F.cross_entropy(logits.mT, bases.long(), reduction="sum"),
+    ... )
+    >>> model.backbone.embedding.weight.grad.shape
+    torch.Size([8, 8])
 
     Args:
         model: what the module's docstring asks for, in a wrapper for data parallelism or not.

@@ -49,7 +49,7 @@ class PositionBaseline(NamedTuple):
 
 
 def class_baselines(data: PositionsData, head: PositionHead, console: Console) -> list[PositionBaseline]:
-    """Baselines of classes per base; none of a genome that is too large to hold.
+    """Fit baselines of classes per base; none for a genome too large to hold in memory.
 
     Args:
         data: of the run.
@@ -90,7 +90,7 @@ def class_baselines(data: PositionsData, head: PositionHead, console: Console) -
 
 
 def signal_baselines(data: PositionsData, head: PositionHead, console: Console) -> list[PositionBaseline]:
-    """Baselines of numbers per bin: their mean, and a linear model of the words in and around each bin.
+    """Fit baselines of numbers per bin: their mean, and a linear model of k-mers in and around it.
 
     Args:
         data: of the run.
@@ -139,7 +139,7 @@ def signal_baselines(data: PositionsData, head: PositionHead, console: Console) 
 
 
 def _bins(data: PositionsData, intervals: tuple[Interval, ...]) -> tuple[list[Bases], Tensor]:
-    """Bases in and around, and targets, of at most `MOST_BINS` bins, evenly spaced."""
+    """Return bases in and around at most `MOST_BINS` evenly spaced bins, and their targets."""
     size = data.targets.bin
     records = [_record(data, one) for one in intervals]
     every = max(1, -(-sum(len(targets) for _, targets in records) // MOST_BINS))
@@ -153,7 +153,13 @@ def _bins(data: PositionsData, intervals: tuple[Interval, ...]) -> tuple[list[Ba
 
 
 def around_bins(bases: Bases, places: NDArray[np.int64], size: int) -> list[Bases]:
-    """The bases of some bins with `FLANK_OF_BIN` to either side, as many as the record has."""
+    """Return the bases of some bins with `FLANK_OF_BIN` to either side, as many as the record has.
+
+    Args:
+        bases: uint8 [n], the numbers of `base_table`.
+        places: int64 [bins], numbers of the bins.
+        size: bases of a bin.
+    """
     starts = places * size
     return [bases[max(0, start - FLANK_OF_BIN) : start + size + FLANK_OF_BIN] for start in starts.tolist()]
 
@@ -163,7 +169,7 @@ def _posteriors(hmm: HiddenMarkov, bases: Bases) -> Tensor:
 
 
 def _record(data: PositionsData, one: Interval) -> Record:
-    """Bases, the numbers of `base_table`, and targets of an interval."""
+    """Return bases, the numbers of `base_table`, and targets of an interval."""
     table = base_table(data.alphabet.name).numpy()
     ids = data.genome.fetch(one.name, one.start, one.end)
     return table[ids], data.targets.of(one.name, one.start, one.length)

@@ -109,7 +109,7 @@ def position_run(
 
 
 def _check(pooling: Any, task: TaskConfig, trainer: lightning.Trainer) -> None:
-    """That nothing is asked for that has no meaning for an answer per position."""
+    """Refuse settings that have no meaning for a prediction per position."""
     for key, value, only in (
         ("decoder.mode", pooling.mode, "auto"),
         ("decoder.strand", pooling.strand, "forward"),

@@ -10,7 +10,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from dnamamba.objectives.base import Batch
+from dnamamba.terminal import in_notebook
 from dnamamba.training.bars import PERIOD, columns, left
+from dnamamba.training.notebook_bar import NotebookBar
 
 SILENCE = 600.0
 """Seconds without a line in a log, at most, once a step has ended."""
@@ -29,7 +31,7 @@ class Throughput(lightning.Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Batch, index: int
     ) -> None:
-        """Count; log at the logger's pace."""
+        """Count steps and bases; log at the logger's pace."""
         if self._since is not None:
             rows, width = batch["tokens"].shape
             self._bases += rows * (width - 1) * trainer.world_size // module.context_size
@@ -49,13 +51,15 @@ class Throughput(lightning.Callback):
 
 
 def _wait_for(device: torch.device) -> None:
-    """What was queued is not yet done: a clock read now would be early."""
+    """Wait for queued work: a clock read before its end would be early."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 class ProgressReport(lightning.Callback):
-    """A progress bar on a terminal; elsewhere a line every tenth of the run, and every `SILENCE` seconds.
+    """A progress bar on a terminal and in a notebook; elsewhere a line now and then.
+
+    That is every tenth of the run, and every `SILENCE` seconds.
 
     Args:
         console: where to write.
@@ -66,11 +70,14 @@ class ProgressReport(lightning.Callback):
     def __init__(self, console: Console, title: str, validation: Callable[[dict[str, float]], str]) -> None:
         self.console = console
         self.validation = validation
-        self.progress = Progress(
-            *columns(title),
-            console=console,
-            disable=not console.is_terminal,
-            speed_estimate_period=PERIOD,
+        notebook = in_notebook() and not console.quiet
+        self._drawn = notebook or console.is_terminal
+        self.progress: Progress = (
+            NotebookBar(*columns(title))
+            if notebook
+            else Progress(
+                *columns(title), console=console, disable=not self._drawn, speed_estimate_period=PERIOD
+            )
         )
         self._bar = self.progress.add_task("", total=None, metrics="")
 
@@ -89,7 +96,7 @@ class ProgressReport(lightning.Callback):
         if not trainer.is_global_zero:
             return
         self.progress.update(self._bar, completed=trainer.global_step)
-        if self.console.is_terminal and trainer._logger_connector.should_update_logs:
+        if self._drawn and trainer._logger_connector.should_update_logs:
             self.progress.update(self._bar, metrics=_shown(trainer.callback_metrics))
         every = max(1, trainer.max_steps // 10)
         now = time.monotonic()
@@ -97,7 +104,7 @@ class ProgressReport(lightning.Callback):
             # Kernels are compiled in the first step, which says nothing on the others.
             self._first, self._began, self._compiling = trainer.global_step, now, False
         due = trainer.global_step % every == 0 or now - self._said >= SILENCE
-        if not self.console.is_terminal and due:
+        if not self._drawn and due:
             self._said = now
             numbers = _shown(trainer.callback_metrics)
             done, total = trainer.global_step - self._first, trainer.max_steps - self._first
@@ -123,7 +130,7 @@ class ProgressReport(lightning.Callback):
 
 
 def _shown(metrics: Mapping[str, torch.Tensor]) -> str:
-    """The numbers of a step that a person watches."""
+    """Return the numbers of a step that a person watches."""
     return "  ".join(
         f"{label} {metrics[key]:{style}}"
         for label, key, style in (

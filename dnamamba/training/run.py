@@ -162,7 +162,7 @@ class Run:
         self._by_graphs = by_graphs(self.train, self.model, self.objective, self.data, self.trainer)
 
     def execute(self) -> Result | None:
-        """Train, save, score and report.
+        """Return train, save, score and report.
 
         Returns:
             The result; None in a process that is not the run's first.
@@ -304,7 +304,7 @@ class Run:
 
 
 def run_folder(folder: str | Path) -> Path:
-    """The folder of a run.
+    """Return the folder of a run.
 
     Raises:
         UserError: the name is empty, which `Path` would take for the working directory.

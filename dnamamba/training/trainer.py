@@ -19,8 +19,8 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
-from dnamamba.config import processes_started
 from dnamamba.errors import UserError
+from dnamamba.processes import processes_started
 from dnamamba.training.checkpointing import AtomicCheckpointIO
 from dnamamba.training.config import TrainConfig, TrainerConfig
 from dnamamba.training.metrics_file import MetricsFile

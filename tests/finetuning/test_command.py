@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from dnamamba.reports.figures import read_metrics
 from tests import processes
 from tests.finetuning.conftest import SHORT, write_table
 
 RUNS = Path("logs/finetune/runs")
+CPU = ("trainer.accelerator=cpu", "trainer.precision=32-true")
 
 
 def run(folder: Path, *overrides: str) -> "subprocess.CompletedProcess[str]":
@@ -36,6 +38,12 @@ def test_a_mistake_is_one_line_and_leaves_nothing(folder: Path) -> None:
     assert not (folder / "logs").exists() or not [p for p in (folder / "logs").rglob("*") if p.is_file()]
 
 
+def losses(folder: Path) -> list[float]:
+    """Of every step, and of every held-out split."""
+    rows = read_metrics(folder / "metrics.csv")
+    return [row[name] for name in ("train/loss", "val/loss", "test/loss") for row in rows if name in row]
+
+
 def test_two_processes_equal_one_and_run_labels_sequences(folder: Path) -> None:
     """Trained by one process and by two: the same predictions, up to the order of sums."""
     own = (*SHORT, "data.table=t.csv")
@@ -45,10 +53,13 @@ def test_two_processes_equal_one_and_run_labels_sequences(folder: Path) -> None:
     (made,) = (folder / RUNS).iterdir()
     for name in ("model", "metrics.json", "predictions.tsv", "confusion_matrix.png", "learning_curve.png"):
         assert str(made / name) in done.stdout
-    done = processes.run_two("dnamamba.finetune", *own, "hydra.run.dir=both", folder=folder)
-    assert done.returncode == 0, done.stderr
     expected = predictions(folder / made)
-    assert predictions(folder / "both") == pytest.approx(expected, abs=2e-3)
+    for name in ("ddp", "fsdp"):
+        given = (*own, f"trainer={name}", *CPU, f"hydra.run.dir={name}")
+        done = processes.run_two("dnamamba.finetune", *given, folder=folder, strategy=name)
+        assert done.returncode == 0, done.stderr
+        assert losses(folder / name) == pytest.approx(losses(folder / made), rel=1e-4)
+        assert predictions(folder / name) == pytest.approx(expected, abs=2e-3)
 
     rows = (folder / "t.csv").read_text().splitlines()[1:]
     records = (row.split(",") for row in rows)

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from dnamamba import LanguageModel, MambaConfig, save_model
 from dnamamba.config import composed
+from dnamamba.embed import run
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +41,13 @@ def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def inference_config() -> Callable[..., DictConfig]:
     """Compose a file of conf/ with overrides, as its command does."""
     return lambda name, *overrides: composed(name, overrides)
+
+
+@pytest.fixture
+def embed(
+    inference_config: Callable[..., DictConfig], saved_model: Path, genome: Path
+) -> Callable[..., None]:
+    """`dnamamba embed` of the saved model and the genome, on the CPU."""
+    return lambda *overrides: run(
+        inference_config("embed", f"model={saved_model}", f"fasta={genome}", "device=cpu", *overrides)
+    )

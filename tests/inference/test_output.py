@@ -112,3 +112,14 @@ def test_language_that_cannot_write_name_loses_nothing(saved_model: Path, tmp_pa
     assert (done.returncode, done.stderr) == (0, b"")
     (written,) = (path for path in tmp_path.iterdir() if path.name != "g.fa")
     assert written.read_text(encoding="utf-8").startswith(">generated_1 prompt=é染 copy=1 ")
+
+
+def test_trial_on_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, data: bytes) -> int:
+        path.touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UserError, match=r"out=.*x\.fa: can't be written \(No space left on device\)"):
+        output_path(str(tmp_path / "x.fa"), (".fa",), overwrite=False)
+    assert list(tmp_path.iterdir()) == []

@@ -8,6 +8,7 @@ import torch
 from dnamamba import MambaConfig, UserError, load, save_model
 from dnamamba.models import PositionConfig, PositionModel
 from dnamamba.models.position_reading import read_positions
+from dnamamba.models.transformer.config import TransformerConfig
 
 LABELS = ("none", "a+", "a-")
 
@@ -36,6 +37,23 @@ def test_record_read_in_pieces_equals_one_pass(context: str, conv: int, piece: i
     found = torch.cat([part.logits for part in parts])
     # The other strand waits in float32.
     torch.testing.assert_close(found, model(tokens[None]).logits[0], rtol=1e-6, atol=1e-6)
+
+
+def test_family_without_state_answers_from_the_middle_of_windows() -> None:
+    """Windows of 16 bases, each 8 behind the last: all but the ends are read with 4 bases on either side."""
+    torch.manual_seed(3)
+    decoder = PositionConfig("base_classes", LABELS, (0, 2, 1), 16)
+    model = PositionModel(TransformerConfig(8, 1, d_head=4, bidirectional=True), decoder).eval()
+    tokens = torch.randint(0, 4, (43,), dtype=torch.uint8)
+    found = torch.cat([part.logits for part in read_positions(model, tokens)])
+    spans = [(0, 12, 0), (12, 20, 8), (20, 28, 16), (28, 36, 24), (36, 43, 27)]
+    for first, last, start in spans:
+        expected = model(tokens[None, start : start + 16]).logits[0, first - start : last - start]
+        torch.testing.assert_close(found[first:last], expected)
+    short = tokens[:9]
+    torch.testing.assert_close(
+        torch.cat([part.logits for part in read_positions(model, short)]), model(short[None]).logits[0]
+    )
 
 
 def test_both_contexts_read_what_lies_to_the_right() -> None:

@@ -22,13 +22,9 @@ from dnamamba import Genome, UserError, get_alphabet
 from dnamamba.checkpoint import load, model_hash, save_model
 from dnamamba.commands.yaml_files import check_file
 from dnamamba.config import typed
-from dnamamba.data.examples import Collector, from_regions
-from dnamamba.data.intervals import bed_rows
-from dnamamba.data.regions import RegionsConfig, read_regions
 from dnamamba.data.variants import Vcf
 from dnamamba.datasets.genome.config import GenomeConfig
 from dnamamba.foreign import write_foreign
-from dnamamba.inference.inputs import read_inputs
 from dnamamba.inference.score_vcf import Records, check
 from dnamamba.models import LanguageModel, MambaConfig
 from dnamamba.training.config import TrainConfig
@@ -44,10 +40,25 @@ from tests.robustness.cells import (
     workbook,
 )
 from tests.robustness.fuzzing import Format, Unreadable, mutated
+from tests.robustness.interval_files import (
+    BED,
+    GFF3,
+    GTF,
+    LENGTHS,
+    NAMED_BED,
+    PEAKS,
+    SPACED_BED,
+    SYNONYMS,
+    bed_truth,
+    features_truth,
+    read_bed_file,
+    read_features,
+    read_synonyms,
+    synonyms_truth,
+)
 
 CADUCEUS = Path(__file__).parents[1] / "models" / "caduceus" / "ps"
 BYTES, DNA = get_alphabet("bytes"), get_alphabet("dna")
-LENGTHS = {"chr1": 400, "chr2": 250, "1.10": 90}
 GENOME = "".join(
     f">{name} a title\n" + "\n".join(sequence[i : i + 60] for i in range(0, len(sequence), 60)) + "\n"
     for name, sequence in (
@@ -130,72 +141,6 @@ def _packed(text: bytes) -> bytes:
 # --- intervals, variants -------------------------------------------------------------------------------
 
 
-def read_bed_file(genome: Path) -> Any:
-    """Rows of a BED file, as embeddings and as labelled sequences."""
-
-    def read(path: Path) -> list[tuple[Any, ...]]:
-        rows = [(*row.interval, *row.others) for row in bed_rows(path)]
-        from_regions(genome, path, RegionsConfig(), into := Collector(DNA))
-        inputs = read_inputs((genome, path), DNA)
-        for region, place in zip(inputs.regions, into.places, strict=True):
-            assert (region.record, region.start, region.end) == tuple(place)
-        return rows
-
-    return read
-
-
-def read_features(path: Path) -> list[tuple[Any, ...]]:
-    """The genes of an annotation."""
-    how = RegionsConfig(feature="gene")
-    rows = read_regions(path, LENGTHS, "genome.fa", how).rows
-    return [(*row.interval, row.strand) for row in rows]
-
-
-def features_truth(data: bytes) -> list[tuple[Any, ...]] | None:
-    """Rows by tabs; None where a name is written by percent signs or may be a synonym."""
-    found: list[tuple[Any, ...]] = []
-    text = data.removeprefix(MARK).decode().replace("\r\n", "\n").replace("\r", "\n")
-    for line in text.split("\n"):
-        if line.startswith((">", "##FASTA")):
-            break
-        fields = line.split("\t")
-        if line.strip() and not line.startswith("#") and fields[2] == "gene":
-            if fields[0] not in LENGTHS:
-                return None
-            strand = fields[6].replace("?", ".")
-            found.append((fields[0], int(fields[3]) - 1, int(fields[4]), strand))
-    return found
-
-
-def read_synonyms(path: Path) -> list[tuple[Any, ...]]:
-    """Rows of a BED whose records another assembly's names mean."""
-    rows = read_regions(path, LENGTHS, "genome.fa", RegionsConfig(unknown="skip")).rows
-    return [(*row.interval, row.strand) for row in rows]
-
-
-def synonyms_truth(data: bytes) -> list[tuple[Any, ...]] | None:
-    """The same by a list of names; None where a file has others."""
-    found = []
-    for name, start, end, *others in bed_truth(data):
-        if name not in SYNONYMS:
-            return None
-        if SYNONYMS[name]:
-            found.append((SYNONYMS[name], start, end, (others[2].strip() if len(others) > 2 else "") or "."))
-    return found
-
-
-def bed_truth(data: bytes) -> list[tuple[Any, ...]]:
-    """Lines by the format's text: tabs if there is one, else white space."""
-    rows: list[tuple[Any, ...]] = []
-    text = data.removeprefix(MARK).decode().replace("\r\n", "\n").replace("\r", "\n")
-    for line in text.split("\n"):
-        fields = line.split("\t") if "\t" in line else line.split()
-        skipped = not line.strip() or line.startswith("#") or fields[0].split(" ")[0] in ("track", "browser")
-        if not skipped:
-            rows.append((fields[0], int(fields[1]), int(fields[2]), *fields[3:]))
-    return rows
-
-
 def read_vcf(genome: Path) -> Any:
     """Rows of a VCF file, each checked against a genome."""
     bases = Genome(genome, DNA)
@@ -272,28 +217,7 @@ SETTINGS = [
     b"data: &d\n  valid: chrII\n  length_warmup: {first_length: 16, steps: [1, 2]}\n"
     b"train:\n  betas: [0.9, 0.95]\n",
 ]
-BED = b"track name=x\nchr1\t0\t40\tgene\t0\t+\nchr1\t10\t90\ttwo\t0\t-\n#x\nchr2\t5\t250\n"
-GFF3 = (
-    b"##gff-version 3\nchr1\tx\tgene\t11\t200\t.\t+\t.\tID=g1;Name=one%20two\n"
-    b"chr1\tx\texon\t11\t100\t.\t+\t.\tParent=g1\nchr2\tx\tgene\t1\t250\t.\t-\t.\tID=g2\n"
-    b"1.10\tx\tgene\t5\t90\t.\t?\t.\t.\n##FASTA\n>chr1\nACGT\n"
-)
-GTF = (
-    b'#!genome x\nchr1\tx\tgene\t11\t200\t.\t+\t.\tgene_id "g1"; gene_name "a;b";\n'
-    b'chr1\tx\texon\t11\t100\t.\t+\t.\tgene_id "g1"; exon_number 1;\n'
-    b'chr2\tx\tgene\t1\t250\t.\t-\t.\tgene_id "g2";\n'
-)
-PEAKS = (
-    b"chr1\t0\t40\tp1\t10\t+\t3.5\t1e-3\t-1\t7\nchr2\t5\t250\t.\t0\t.\t0\t-1\t-1\t-1\n"
-    b"1.10\t1\t2\tp3\t1000\t-\t9\t2\t3\t0\n"
-)
-SYNONYMS = {"chr1": "chr1", "1": "chr1", "Chr1": "chr1", "chr01": "chr1", "NC_000001.11": "chr1", "2": "chr2"}
 SYNONYMS |= {"chr2": "chr2", "1.10": "1.10", "chr3": "", "chrM": "", "NC_000003.12": ""}
-NAMED_BED = (
-    b"1\t0\t40\nChr1\t5\t9\tx\t0\t-\nchr01\t1\t2\nNC_000001.11\t3\t4\n2\t0\t250\n"
-    b"chr3\t0\t9\nchrM\t1\t3\n1.10\t0\t90\n"
-)
-SPACED_BED = b"chr1 0 40 gene 0 +\nchr2 1 2 b 0 -\n"
 UNEVEN = b">a\nACGT\nAC\n\nACGTACGT\n>b x\nACGTACGTAC GTACGT\n"
 
 

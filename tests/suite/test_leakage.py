@@ -1,9 +1,13 @@
 """What splits have in common, counted on sequences made for it."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
+import torch
 
-from dnamamba.suite.leakage import WORD, compare, sketches
+from dnamamba.data.alphabet import get_alphabet
+from dnamamba.suite.leakage import WORD, audit, compare, sketches
 
 RNG = np.random.default_rng(0)
 TRAIN = [RNG.integers(0, 4, 300).astype(np.uint8) for _ in range(50)]
@@ -49,3 +53,29 @@ def test_near_duplicates_of_short_sequences_are_not_counted() -> None:
     found = compare([row[:9] for row in TRAIN], [TRAIN[0][:9], other_strand(TRAIN[1][:9])])
     assert (found.identical, found.near) == (2, None)
     assert "not counted: sequences are shorter than 42 bases" in str(found)
+
+
+class Drawn:
+    """Data whose training sequences are drawn without end."""
+
+    alphabet, padding, training_sequences = get_alphabet("dna"), "right", None
+    drawn = 0
+
+    def batch(self, rows: list[np.ndarray]) -> dict[str, torch.Tensor]:
+        return {"tokens": torch.from_numpy(np.stack(rows))}
+
+    def training_batches(self, most: int, bases: int) -> Iterator[dict[str, torch.Tensor]]:
+        while True:
+            self.drawn += 1
+            yield self.batch(TRAIN[:20])
+
+    def held_out_loaders(self) -> Iterator[tuple[str, list[dict[str, torch.Tensor]]]]:
+        yield "test", [self.batch([TRAIN[3], TRAIN[40]])]
+
+
+def test_endless_training_is_compared_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dnamamba.suite.leakage.MOST_DRAWN", 90)
+    data = Drawn()
+    found = audit(data)  # type: ignore[arg-type]
+    assert data.drawn == 5
+    assert (found.tested, found.trained, found.identical, found.near) == (2, 100, 1, 1)

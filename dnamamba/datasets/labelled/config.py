@@ -85,14 +85,14 @@ class LabelledConfig(DataConfig):
             ways = "; or ".join(" and ".join(f"data.{key}" for key in keys) for keys in SOURCES)
             given = ", ".join(f"data.{key}" for key in self.source)
             raise UserError(f"{given} do not go together: give {ways}")
+        if self.targets is not None:
+            self._check_targets()
         for key, column in self.columns.items():
             if column is not None and column.startswith("["):
                 raise UserError(
                     f"data.columns.{key}: expected the name of one column (got {column}); for several set "
                     "data.targets, or join labels by ; in one column, with data.task=multilabel"
                 )
-        if self.targets is not None:
-            self._check_targets()
         if self.bed is None and self.regions != RegionsConfig():
             raise UserError("data.regions: says how data.bed is read, which is not given; give it")
 
@@ -164,7 +164,7 @@ class LabelledConfig(DataConfig):
     def planned(
         self, *, global_batch_size: int, max_steps: int | None, world_size: int, training_segments: int
     ) -> LengthSchedule:
-        """One stage, of sequences of `max_length`."""
+        """Return one stage, of sequences of `max_length`. See `DataConfig.planned`."""
         return one_stage(self._longest(), global_batch_size, max_steps)
 
     def _longest(self) -> int:
@@ -176,7 +176,12 @@ class LabelledConfig(DataConfig):
 
 
 def one_stage(length: int, sequences: int, max_steps: int | None) -> LengthSchedule:
-    """A run at one length.
+    """Return the schedule of a run at one length.
+
+    Args:
+        length: bases of a sequence.
+        sequences: per step.
+        max_steps: of the run.
 
     Raises:
         UserError: `max_steps` is null: examples are drawn again and again, so nothing else ends the run.

@@ -15,7 +15,7 @@ from dnamamba.data.multi_targets import missing, multi_targets
 from dnamamba.data.partition import SPLITS, Assignment, assign, sequence_keys, shared_bases, shared_sequences
 from dnamamba.data.stateless import Int64s
 from dnamamba.data.targets import targets_of
-from dnamamba.datasets.base import DataModule
+from dnamamba.datasets.base import DataModule, check_shares
 from dnamamba.datasets.labelled.config import LabelledConfig, one_stage
 from dnamamba.errors import UserError
 from dnamamba.heads.registry import head_class
@@ -51,10 +51,7 @@ class LabelledData(DataModule):
         super().__init__(
             config, seed, global_batch_size=global_batch_size, max_steps=max_steps, world_size=world_size
         )
-        if global_batch_size % world_size:
-            raise UserError(
-                f"train.global_batch_size={global_batch_size} is not a multiple of {world_size} device(s)"
-            )
+        check_shares(global_batch_size, world_size)
         assert config.alphabet is not None
         self.config, self.seed, self.padding = config, seed, config.padding
         self.reverse_complement = config.reverse_complement

@@ -103,7 +103,7 @@ class SpeciesData(DataModule):
             by_species = zip(*(locus.stretches for locus in loci), strict=True)
             bases = [sum(part.length for of in stretches for part in of) for stretches in by_species]
             lines.append(
-                f"{split}: {len(loci):,} loci are long enough, {min(bases):,} to {max(bases):,} bases a "
+                f"{split}: {len(loci):,} loci are long enough, {min(bases):,} to {max(bases):,} bases per "
                 "species"
             )
         return tuple(lines)

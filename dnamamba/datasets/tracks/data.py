@@ -22,7 +22,7 @@ class TracksData(PositionsData):
     config_class = TracksConfig
 
     def targets_of(self) -> Targets:
-        """All tracks side by side; NaN where one was not measured."""
+        """Read all tracks, joined per bin; NaN where one was not measured."""
         config: TracksConfig = self.config
         self.said: list[str] = []
         found = []
@@ -52,7 +52,7 @@ class TracksData(PositionsData):
         return Targets(values, config.bin, turned, math.nan)
 
     def _complement(self) -> list[int]:
-        """The number of the track that each is on the other strand."""
+        """Return the number of the track that each is on the other strand."""
         names = list(self.config.names)
         order = list(range(len(names)))
         for one, other in self.config.pairs:
@@ -61,7 +61,7 @@ class TracksData(PositionsData):
         return order
 
     def question(self, context: str, conv: int) -> PositionConfig:
-        """What is the mean of each track over a bin?"""
+        """Return the head's configuration: the mean of each track per bin."""
         config: TracksConfig = self.config
         asked = PositionConfig(
             "signal",

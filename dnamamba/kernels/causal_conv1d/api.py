@@ -42,6 +42,12 @@ def causal_conv1d(
     its two halves with the state carried over. The arithmetic is fp32, or fp64 when `x` is fp64, whatever
     autocast says.
 
+    >>> import torch
+    >>> from dnamamba import causal_conv1d
+    >>> x = torch.tensor([[[1.0], [2.0], [3.0]]])
+    >>> causal_conv1d(x, torch.tensor([[10.0, 1.0]])).y.flatten().tolist()
+    [1.0, 12.0, 23.0]
+
     Args:
         x: [B, L, E] input.
         weight: [E, K] filters; the last column meets the current position.

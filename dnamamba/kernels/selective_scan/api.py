@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
 
 from torch import Tensor
 
@@ -10,17 +9,7 @@ from dnamamba.kernels.backend import Backend, resolve
 from dnamamba.kernels.checks import require_sequence, require_tensor
 from dnamamba.kernels.ranks import Ranks
 
-
-class Scan(NamedTuple):
-    """What a selective scan returns.
-
-    Attributes:
-        y: [B, L, E], in the dtype of `u`.
-        state: [B, E, N], the state after the last position; fp32, or fp64 when `u` is fp64.
-    """
-
-    y: Tensor
-    state: Tensor
+from .signature import Scan, ScanArguments
 
 
 def selective_scan(
@@ -49,6 +38,16 @@ def selective_scan(
     differentiable, `initial_state` and the returned state included, so that a sequence equals its two
     halves with the state carried over, gradients too. The arithmetic is fp32, or fp64 when `u` is fp64,
     whatever autocast says.
+
+    >>> import torch
+    >>> from dnamamba import selective_scan
+    >>> u, dt, B, C = (torch.rand(1, 6, size) for size in (4, 4, 2, 2))
+    >>> A = -torch.rand(4, 2)
+    >>> whole = selective_scan(u, dt, A, B, C)
+    >>> first = selective_scan(u[:, :3], dt[:, :3], A, B[:, :3], C[:, :3])
+    >>> rest = selective_scan(u[:, 3:], dt[:, 3:], A, B[:, 3:], C[:, 3:], initial_state=first.state)
+    >>> torch.allclose(rest.y, whole.y[:, 3:], atol=1e-5)
+    True
 
     Args:
         u: [B, L, E] input.
@@ -90,12 +89,10 @@ def selective_scan(
         require_tensor("initial_state", initial_state, (batch, channels, states), u, "u")
 
     scan = _implementation(resolve(backend, u.device, u.dtype), ranks)
-    return scan(
-        u, dt, A, B, C, D=D, z=z, dt_bias=dt_bias, dt_softplus=dt_softplus, initial_state=initial_state
-    )
+    return scan(ScanArguments(u, dt, A, B, C, D, z, dt_bias, initial_state, dt_softplus))
 
 
-def _implementation(backend: Backend, ranks: Ranks | None) -> Callable[..., Scan]:
+def _implementation(backend: Backend, ranks: Ranks | None) -> Callable[[ScanArguments], Scan]:
     if backend == "triton":
         from .triton_op import selective_scan_triton
 

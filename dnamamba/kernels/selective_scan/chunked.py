@@ -19,44 +19,21 @@ from torch.autograd.function import once_differentiable
 from dnamamba.kernels.exact import rounded
 from dnamamba.kernels.precision import state_dtype, without_autocast
 
-from .api import Scan
 from .chunked_backward import ParameterGradients, backward_piece
 from .chunked_forward import Parameters, Rows, Workspace, cut, forward_piece
 from .chunked_plan import pieces, plan
+from .signature import Scan, ScanArguments
 
 
-def selective_scan_chunked(
-    u: Tensor,
-    dt: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    *,
-    D: Tensor | None = None,
-    z: Tensor | None = None,
-    dt_bias: Tensor | None = None,
-    dt_softplus: bool = False,
-    initial_state: Tensor | None = None,
-) -> Scan:
+def selective_scan_chunked(given: ScanArguments) -> Scan:
     """See `selective_scan`. Once differentiable; memory grows linearly with the length."""
-    return Scan(*_ChunkedScan.apply(u, dt, A, B, C, D, z, dt_bias, initial_state, dt_softplus))
+    return Scan(*_ChunkedScan.apply(*given))
 
 
 class _ChunkedScan(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        u: Tensor,
-        dt: Tensor,
-        A: Tensor,
-        B: Tensor,
-        C: Tensor,
-        D: Tensor | None,
-        z: Tensor | None,
-        dt_bias: Tensor | None,
-        initial_state: Tensor | None,
-        dt_softplus: bool,
-    ) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, *given: Any) -> tuple[Tensor, Tensor]:
+        u, dt, A, B, C, D, z, dt_bias, initial_state, dt_softplus = ScanArguments(*given)
         batch, length, channels = u.shape
         ctx.plan = plan(batch, length, channels, A.shape[1])
         ctx.dt_softplus = dt_softplus

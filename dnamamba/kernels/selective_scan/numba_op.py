@@ -10,9 +10,9 @@ from dnamamba.kernels.numba_cpu.layout import array, back, like, padded
 from dnamamba.kernels.numba_cpu.threads import share
 from dnamamba.kernels.numba_cpu.vectors import LANES
 
-from .api import Scan
 from .numba_backward import scan_backward
 from .numba_forward import scan_forward
+from .signature import Scan, ScanArguments
 
 # Positions for each kept state; the backward pass holds two buffers of [CHUNK, N, 16] a thread in the cache.
 CHUNK = 64
@@ -22,38 +22,15 @@ SIDE_BY_SIDE = 8
 
 
 @torch.compiler.disable
-def selective_scan_numba(
-    u: Tensor,
-    dt: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    *,
-    D: Tensor | None = None,
-    z: Tensor | None = None,
-    dt_bias: Tensor | None = None,
-    dt_softplus: bool = False,
-    initial_state: Tensor | None = None,
-) -> Scan:
+def selective_scan_numba(given: ScanArguments) -> Scan:
     """See `selective_scan`. Once differentiable; keeps its inputs and one fp32 state every 64 positions."""
-    return Scan(*_NumbaScan.apply(u, dt, A, B, C, D, z, dt_bias, initial_state, dt_softplus))
+    return Scan(*_NumbaScan.apply(*given))
 
 
 class _NumbaScan(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        u: Tensor,
-        dt: Tensor,
-        A: Tensor,
-        B: Tensor,
-        C: Tensor,
-        D: Tensor | None,
-        z: Tensor | None,
-        dt_bias: Tensor | None,
-        initial_state: Tensor | None,
-        dt_softplus: bool,
-    ) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, *given: Any) -> tuple[Tensor, Tensor]:
+        u, dt, A, B, C, D, z, dt_bias, initial_state, dt_softplus = ScanArguments(*given)
         batch, length, channels = u.shape
         E, N = padded(channels), padded(A.shape[1])
         state = u.new_zeros(batch, N, E, dtype=torch.float32)

@@ -2,27 +2,15 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from dnamamba.kernels.precision import softplus, state_dtype, without_autocast
 
-from .api import Scan
+from .signature import Scan, ScanArguments
 
 
-def selective_scan_reference(
-    u: Tensor,
-    dt: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    *,
-    D: Tensor | None = None,
-    z: Tensor | None = None,
-    dt_bias: Tensor | None = None,
-    dt_softplus: bool = False,
-    initial_state: Tensor | None = None,
-) -> Scan:
+def selective_scan_reference(given: ScanArguments) -> Scan:
     """See `selective_scan`. Time and memory grow with B * L * E * N: for tests and for reading."""
+    u, dt, A, B, C, D, z, dt_bias, initial_state, dt_softplus = given
     dtype = state_dtype(u.dtype)
     with without_autocast(u.device):
         u_BLE, delta_BLE, A_EN = u.to(dtype), dt.to(dtype), A.to(dtype)

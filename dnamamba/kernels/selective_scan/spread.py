@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 from dnamamba.kernels.precision import softplus, state_dtype, without_autocast
 from dnamamba.kernels.ranks import Ranks
 
-from .api import Scan
+from .signature import Scan, ScanArguments
 
 
 def carried(total: Tensor, drive: Tensor, A_NE: Tensor, first: Tensor | None, *, reverse: bool) -> Tensor:
@@ -60,27 +60,13 @@ def across(
     return before, carried(totals, drives, A_NE, first, reverse=reverse)
 
 
-def selective_scan_spread(
-    scan: Callable[..., Scan],
-    ranks: Ranks,
-    u: Tensor,
-    dt: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    *,
-    D: Tensor | None = None,
-    z: Tensor | None = None,
-    dt_bias: Tensor | None = None,
-    dt_softplus: bool = False,
-    initial_state: Tensor | None = None,
-) -> Scan:
+def selective_scan_spread(scan: Callable[[ScanArguments], Scan], ranks: Ranks, given: ScanArguments) -> Scan:
     """See `selective_scan`; by any backend's `scan`, which is run twice in each direction.
 
     For CPUs, and for the reference in float64: the GPU's backend has the sums of a part from sweeps that it
     makes anyway, see `triton_op.py`.
     """
-    return Scan(*_Spread.apply(u, dt, A, B, C, D, z, dt_bias, initial_state, dt_softplus, scan, ranks))
+    return Scan(*_Spread.apply(*given, scan, ranks))
 
 
 class _Spread(torch.autograd.Function):
@@ -120,9 +106,7 @@ class _Spread(torch.autograd.Function):
 
 def _scan(ctx: Any, tensors: list[Any], before: Tensor | None) -> Scan:
     u, dt, A, B, C, D, z, dt_bias, _ = tensors
-    return ctx.scan(
-        u, dt, A, B, C, D=D, z=z, dt_bias=dt_bias, dt_softplus=ctx.dt_softplus, initial_state=before
-    )
+    return ctx.scan(ScanArguments(u, dt, A, B, C, D, z, dt_bias, before, ctx.dt_softplus))
 
 
 def _total(dt: Tensor, dt_bias: Tensor | None, dt_softplus: bool, dtype: torch.dtype) -> Tensor:

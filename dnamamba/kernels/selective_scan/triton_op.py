@@ -10,25 +10,12 @@ from dnamamba.kernels.eager import differentiable, operator, ranks_of, refuse_ra
 from dnamamba.kernels.ranks import Ranks
 from dnamamba.kernels.selective_scan import gluon_sweeps, triton_sweeps
 
-from .api import Scan
+from .signature import Scan, ScanArguments
 from .sweeps import Gradients, ScanInputs, States
 from .triton_launch import SEGMENT, forward_config, launch_config
 
 
-def selective_scan_triton(
-    u: Tensor,
-    dt: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    *,
-    D: Tensor | None = None,
-    z: Tensor | None = None,
-    dt_bias: Tensor | None = None,
-    dt_softplus: bool = False,
-    initial_state: Tensor | None = None,
-    ranks: Ranks | None = None,
-) -> Scan:
+def selective_scan_triton(given: ScanArguments, ranks: Ranks | None = None) -> Scan:
     """See `selective_scan`. fp32, bf16 and fp16 in, states in fp32; N is 4, 8, 16 or 32.
 
     Between forward and backward it keeps, besides its inputs, one fp32 state every 64 positions.
@@ -36,18 +23,18 @@ def selective_scan_triton(
     Raises:
         ValueError: `u` is fp64, or N is not supported.
     """
-    if u.dtype == torch.float64:
+    if given.u.dtype == torch.float64:
         raise ValueError(
             "backend 'triton' computes in fp32, but u is torch.float64; backend 'chunked' takes it"
         )
-    inputs = (u, dt, A, B, C, D, z, dt_bias, initial_state)
-    save = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
+    *tensors, _ = given
+    save = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
     if watched():
         refuse_ranks(ranks)
-        y, last, _ = scan_forward_op(*inputs, dt_softplus, save)
+        y, last, _ = scan_forward_op(*given, save)
     else:
         compute: Callable[..., tuple[Tensor, ...]] = _differentiable_scan if save else scan_forward
-        y, last, _ = compute(*inputs, dt_softplus, save, ranks=ranks)
+        y, last, _ = compute(*given, save, ranks=ranks)
     return Scan(y, last)
 
 

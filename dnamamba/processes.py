@@ -1,0 +1,49 @@
+"""The processes of a run: which one this is, and how it ends without harm to files and to the others."""
+
+import os
+import signal
+import sys
+
+from dnamamba.errors import Terminated
+
+
+def end_whole() -> None:
+    """Raise where SIGTERM or a closed terminal would end this process with files half written.
+
+    What a shell or a scheduler lets it ignore, such as nohup's SIGHUP, stays ignored; a process that this one
+    forks ends as it would without.
+    """
+    main = os.getpid()
+
+    def stop(number: int, frame: object) -> None:
+        if os.getpid() != main:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        for each in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(each, signal.SIG_IGN)
+        raise Terminated(signal.Signals(number))
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, stop)
+
+
+def leave_the_other_processes() -> None:
+    """End torch's threads between processes while Python lives: one that holds a tensor can abort it."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def process_number() -> int:
+    """Which process of a run this is, started by Lightning, torchrun or SLURM; 0 where it is alone."""
+    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
+        if name in os.environ:
+            return int(os.environ[name])
+    return 0
+
+
+def processes_started() -> int:
+    """How many processes of a run torchrun, srun or Lightning started; 1 where this one is alone."""
+    return max(int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"))
