@@ -26,7 +26,12 @@ INSTEAD = {
 
 
 def typed(group: DictConfig, schema: type[T], name: str) -> T:
-    """Return the group `name` of a configuration as an instance of its dataclass; `name` is "" for all of it.
+    """Make an instance of a dataclass from a group of a configuration.
+
+    Args:
+        group: of the configuration, or all of it.
+        schema: the dataclass.
+        name: of the group; "" for all of the configuration.
 
     Raises:
         UserError: a key is unknown or missing, or its value is of another type; the message names the key.
