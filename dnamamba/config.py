@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -35,7 +34,6 @@ from dnamamba.processes import end_whole, leave_the_other_processes, process_num
 from dnamamba.reached import forget, stopped_line
 from dnamamba.shortages import shortage
 
-T = TypeVar("T")
 STARTED = time.time() - 1  # file systems round times
 RUNS = ("pretrain", "finetune", "benchmark")  # commands with a folder of their own
 TOGETHER = ("embed", "tracks")  # commands that read a sequence by several processes, see `context_size`

@@ -20,6 +20,7 @@ CONFIGURING = tuple(
         "mistakes",
         "overrides",
         "resumed",
+        "schema",
         "sweep",
         "unused",
         "pages",

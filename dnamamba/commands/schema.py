@@ -1,5 +1,6 @@
 """A group of a configuration as its dataclass, or one line on what is wrong with it."""
 
+from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar, cast
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -25,7 +26,12 @@ INSTEAD = {
 
 
 def typed(group: DictConfig, schema: type[T], name: str) -> T:
-    """Return the group `name` of a configuration as an instance of its dataclass; `name` is "" for all of it.
+    """Make an instance of a dataclass from a group of a configuration.
+
+    Args:
+        group: of the configuration, or all of it.
+        schema: the dataclass.
+        name: of the group; "" for all of the configuration.
 
     Args:
         group: the configuration of the group.
@@ -53,7 +59,8 @@ def typed(group: DictConfig, schema: type[T], name: str) -> T:
     except ConfigKeyError as error:
         where = ".".join(part for part in (name, error.full_key) if part)
         inside = where.rpartition(".")[0]
-        known = ", ".join(getattr(error.object_type, "__dataclass_fields__", ()))
+        found: Any = error.object_type
+        known = ", ".join(field.name for field in fields(found)) if is_dataclass(found) else ""
         advice = f"{inside} has {known}" if inside else f"there are {known}"
         advice = INSTEAD.get(where) or (advice if known else "leave it out")
         raise UserError(f"{where}: no such setting; {advice}") from error

@@ -25,7 +25,7 @@ GOOD = ("ACGTA,a,train", "ACGTC,b,train", "ACGTG,a,valid", "ACGTT,b,valid", "ACG
     [
         (lambda d: [table_with(d, *GOOD, "ACGT,c,train"), "data.label_names=[a,b]"], "unknown label 'c'"),
         (lambda d: [table_with(d, *GOOD, "ACGT,,train")], "1 sequence(s) with no label, the first is"),
-        (lambda d: [table_with(d, *(row.replace("b", "a") for row in GOOD))], "one class only, a"),
+        (lambda d: [table_with(d, *(row.replace("b", "a") for row in GOOD))], "only one class, a"),
         (lambda d: [table_with(d, *GOOD[:-1])], "class 'b' is missing from the test split"),
         (lambda d: [table_with(d, *GOOD, ",a,train")], "1 empty sequence(s), the first is"),
         (lambda d: [table_with(d, *GOOD, "MEEP,a,train")], "3 letter(s) in 1 sequence(s) are not nucleotide"),

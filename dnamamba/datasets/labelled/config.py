@@ -90,8 +90,8 @@ class LabelledConfig(DataConfig):
         for key, column in self.columns.items():
             if column is not None and column.startswith("["):
                 raise UserError(
-                    f"data.columns.{key}: expected the name of one column (got {column}); for several labels "
-                    "join them by ; in one column, with data.task=multilabel"
+                    f"data.columns.{key}: expected the name of one column (got {column}); for several set "
+                    "data.targets, or join labels by ; in one column, with data.task=multilabel"
                 )
         if self.bed is None and self.regions != RegionsConfig():
             raise UserError("data.regions: says how data.bed is read, which is not given; give it")
@@ -109,6 +109,8 @@ class LabelledConfig(DataConfig):
                 "data.targets: has the kind of each target; leave out data.task, data.label_names and "
                 "data.stratify"
             )
+        if self.bed is not None:
+            raise UserError("data.targets: regions of data.bed have one label each; leave one of the two out")
         check_kinds(self.targets)
 
     @property
