@@ -24,6 +24,7 @@ CONFIGURING = tuple(
         "sweep",
         "unused",
         "pages",
+        "schema",
         "yaml_files",
     )
 )
