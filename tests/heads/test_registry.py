@@ -47,7 +47,7 @@ def test_a_head_of_ones_own_by_import_path() -> None:
     [
         (
             "ranking",
-            "data.task must be one of classification, multitask, multilabel, regression, not 'ranking'",
+            "data.task must be one of classification, multitask, multilabel, regression, not",
         ),
         ("no_such_package.Head", "data.task: cannot import 'no_such_package.Head'"),
         ("torch.nn.Linear", "data.task: torch.nn.Linear is not a Head"),
