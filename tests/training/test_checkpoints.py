@@ -78,6 +78,18 @@ def test_finished_run_and_used_folder_are_refused(tiny: Configure, tmp_path: Pat
     assert pretrain(tiny("train.max_steps=3", "ckpt_path=last"), folder)["steps"] == 3
 
 
+@pytest.mark.parametrize("validate_every", [2, 100])
+def test_steps_are_numbered_on_after_a_finished_run(
+    tiny: Configure, tmp_path: Path, validate_every: int
+) -> None:
+    """With 2, the last step of the first run had a validation."""
+    every = f"train.validate_every={validate_every}"
+    pretrain(tiny("train.max_steps=2", every), tmp_path / "run")
+    pretrain(tiny("train.max_steps=4", "ckpt_path=last", every), tmp_path / "run")
+    rows = read_metrics(tmp_path / "run" / "metrics.csv")
+    assert [row["step"] for row in rows if "train/loss" in row] == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize(
     ("hook", "step", "reached"),
     [
