@@ -20,7 +20,7 @@ from dnamamba.errors import Interrupted, UserError
 from dnamamba.models import LanguageModel
 from dnamamba.objectives.sequence import TaskConfig
 from dnamamba.training.checkpointing import LastCheckpoint
-from dnamamba.training.config import TrainConfig
+from dnamamba.training.config import FinetuneTrainConfig
 from dnamamba.training.finetuning import pretrained_model
 from tests import processes
 
@@ -196,7 +196,7 @@ def test_an_experiment_of_the_paper(configure: Callable[..., DictConfig], name: 
     assert weights is None
     assert parameters == (7_010_560 if large else 1_400_448)
 
-    train, data = typed(cfg.train, TrainConfig, "train"), data_config(cfg.data)
+    train, data = typed(cfg.train, FinetuneTrainConfig, "train"), data_config(cfg.data)
     typed(cfg.task, TaskConfig, "task")
     assert train.max_steps is not None
     schedule = data.schedule(

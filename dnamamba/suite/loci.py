@@ -28,6 +28,7 @@ class Loci(Genome):
     """
 
     def __init__(self, sequences: Mapping[str, str], alphabet: str) -> None:
+        self.circular = frozenset()
         self.path, self.alphabet = Path("sequences in memory"), get_alphabet(alphabet)
         self._records = {name: self.alphabet.encode(letters) for name, letters in sequences.items()}
         self.lengths = {name: ids.size for name, ids in self._records.items()}

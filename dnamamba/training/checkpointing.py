@@ -172,7 +172,7 @@ class LastCheckpoint(lightning.Callback):
         """
         self._publish(trainer)
         self._end_if_stopped()
-        # The step under which Lightning logs; resumed where the last one had a validation, it is one too many.
+        # The step under which Lightning logs; resumed where the last had a validation, it is one too many.
         trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
         if trainer.world_size > 1:
             # Asked for at the start of a step, and done after it, so that no step waits for the answer.

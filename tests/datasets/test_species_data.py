@@ -191,7 +191,10 @@ def test_a_split_by_file_needs_only_configuration(simulated):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"species": {"human": "a.fa"}}, "data.species has FASTA files of 1 species (human); telling"),
+        (
+            {"species": {"human": "a.fa"}},
+            "data.species has FASTA files of 1 species (human)",
+        ),
         ({"species": {"human": None}}, "data.species has FASTA files of 0 species (none)"),
         ({"species": {"a": 3, "b": "b.fa"}}, "data.species.a must be a FASTA file or a list of them, not 3"),
         (

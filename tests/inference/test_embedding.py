@@ -250,7 +250,7 @@ def test_a_source_that_cannot_be_read(model: LanguageModel, source: object, mess
         ({"strand": "reverse"}, "strand must be one of forward, both, not 'reverse'"),
         ({"stride": 5}, "stride=5 needs a window"),
         ({"window": 0}, "window must be at least 1, not 0"),
-        ({"window": 5, "pool_every": 5}, "it goes with neither window nor pooling=none"),
+        ({"window": 5, "pool_every": 5}, "use it without window and without pooling=none"),
         ({"layer": 9}, "layer 9: the model has layers"),
         ({"batch_size": 0}, "batch_size must be auto or at least 1, not 0"),
     ],

@@ -116,7 +116,7 @@ def test_positions_have_weights_of_their_own() -> None:
     for t in range(150):
         here = model.head.weight[:, CHANNELS * t : CHANNELS * (t + 1)]
         expected += (projection(hidden[:, t]) * (tokens[:, t] < 4)[:, None]) @ here.T
-    torch.testing.assert_close(model(tokens), expected.float(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(model(tokens), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_positions_refuse_another_length() -> None:

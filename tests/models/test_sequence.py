@@ -84,7 +84,7 @@ def test_the_pooling_is_the_one_asked_for(mode: str) -> None:
         "next": torch.cat([hidden[:-1][row[0, 1:] == base].sum(0) for base in range(4)]) / known.sum(),
     }[mode]
     expected = pooled @ model.head.weight.T + model.head.bias
-    torch.testing.assert_close(model(row)[0], expected.float(), rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(model(row)[0], expected, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -131,7 +131,7 @@ def test_features_are_what_the_head_reads() -> None:
     tokens = padded(rows(), "left", 5, 3)
     features = model.features(tokens, LENGTHS, padding="left")
     expected = features @ model.head.weight.T + model.head.bias
-    torch.testing.assert_close(model(tokens, LENGTHS, padding="left"), expected.float(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(model(tokens, LENGTHS, padding="left"), expected, rtol=1e-5, atol=1e-6)
 
 
 COMPLEMENT = torch.tensor([3, 2, 1, 0, *range(4, 256)], dtype=torch.uint8)
@@ -175,7 +175,10 @@ def test_pieces_of_both_strands_equal_the_whole(mode: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("ranking", ("a", "b")), "decoder.kind must be one of classification, multilabel, regression"),
+        (
+            ("ranking", ("a", "b")),
+            "decoder.kind must be one of classification, multitask",
+        ),
         (
             ("classification", ("a", "b"), "first"),
             "decoder.mode must be one of last, mean, next, attention, positions, not 'first'",

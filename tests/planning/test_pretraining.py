@@ -104,7 +104,7 @@ def test_a_plan_for_the_cpu_names_it(capsys: pytest.CaptureFixture[str]) -> None
     assert plan_pretraining(composed("plan", ["plan.device=h200"])).device == "h200"
 
 
-@pytest.mark.parametrize("name", [name for name in experiment_names() if not name.startswith("apes/")])
+@pytest.mark.parametrize("name", experiment_names("plan"))
 def test_every_experiment_can_be_planned(planned: Configure, name: str, tmp_path: Path) -> None:
     index = tmp_path / "hg38.fa.fai"
     names = [*(f"chr{number}" for number in range(1, 23)), "chrX"]

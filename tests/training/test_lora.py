@@ -73,13 +73,11 @@ def test_wrapped_projection_keeps_block_from_fused_kernel(
     fused: list[bool] = []
     monkeypatch.setattr(backbone_module, "resolve", lambda backend, device, dtype: "triton")
 
-    def block(
-        self: backbone_module.MambaBlock, x: torch.Tensor, state: None, ranks: None
-    ) -> tuple[torch.Tensor, None]:
+    def block(x: torch.Tensor, **rest: object) -> tuple[torch.Tensor, None, None]:
         fused.append(True)
-        return x, None
+        return x, None, None
 
-    monkeypatch.setattr(backbone_module.MambaBlock, "_fused", block)
+    monkeypatch.setattr(backbone_module, "mamba_block", block)
     tokens = torch.randint(0, 4, (1, 10), dtype=torch.uint8)
     model(tokens)
     assert fused == [True, True]
