@@ -9,6 +9,7 @@ from dnamamba.config import command, output_dir, remove_if_unused
 FILES = (
     *(f"data.{key}" for key in ("folder", "classes", "fasta", "labels", "bed", "table")),
     *(f"data.{key}" for key in ("species", "valid_species", "test_species", "homology")),
+    *(f"data.{key}" for key in ("annotation", "tracks")),
     "ckpt_path",
 )
 

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dnamamba.errors import UserError
 
 PATHS = {"fasta", "bed", "vcf", "out", "ckpt_path", "data.fasta", "data.intervals", "data.folder"}
-PATHS |= {"data.labels", "data.bed", "data.table", "table", "labels", "hydra.run.dir", "hydra.sweep.dir"}
+PATHS |= {"data.labels", "data.bed", "data.table", "data.annotation", "table", "labels"}
+PATHS |= {"hydra.run.dir", "hydra.sweep.dir"}
 TEXTS = PATHS | {"region", "prompt", "label"}
 TEXTS |= {f"{group}.{key}" for group in ("regions", "data.regions") for key in ("feature", "name", "label")}
 MODEL_PATH = "_path_"
@@ -19,6 +20,7 @@ a path travels as `model={_path_: x}`."""
 LISTS = {"data.train", "data.valid", "data.test", "data.label_names"}
 LISTS |= {"circular", "regions.circular", "data.regions.circular"}
 MAPS_OF_PATHS = {f"data.{key}" for key in ("classes", "species", "homology", "valid_species", "test_species")}
+MAPS_OF_PATHS |= {"data.tracks"}
 MAPS = {"task.class_weights", *(MAPS_OF_PATHS - {"data.species"})}
 NAMES = {"region", *LISTS, *MAPS}
 """Keys whose values, or whose own keys, are names: a number there is a name that YAML has rewritten."""

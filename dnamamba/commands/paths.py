@@ -9,6 +9,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from dnamamba.commands.overrides import MAPS_OF_PATHS
 from dnamamba.commands.unused import absent
 from dnamamba.errors import UserError
 from dnamamba.hub import is_name
@@ -56,6 +57,8 @@ def check_paths(cfg: DictConfig, *keys: str) -> None:
 def _paths(cfg: DictConfig, key: str) -> Iterator[tuple[str, str]]:
     """Yield the paths that a key holds, in a map or in lists of them too, each with its own name."""
     value = None if absent(cfg, key) else OmegaConf.select(cfg, key)
+    if key in MAPS_OF_PATHS and isinstance(value, ListConfig):
+        return  # of another data set's key, such as the kinds of features that are classes
     if isinstance(value, DictConfig):
         for inner in map(str, value):
             yield from _paths(cfg, f"{key}.{inner}")

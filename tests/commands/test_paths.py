@@ -43,6 +43,23 @@ def test_every_file_of_a_map_is_looked_for(tmp_path: Path, monkeypatch: pytest.M
         check_paths(config, "data.species")
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["experiment=yeast_genes", "data.annotation=a.gff3"], "data.annotation: no such file, a.gff3"),
+        (["data=annotation", "data.classes=[CDS]", "data.fasta=g.fa"], "data.fasta: no such file, g.fa"),
+        (["data=tracks", "data.fasta=t.bw", "data.tracks={a: t.bw, b: u.bw}"], "data.tracks.b: no such file"),
+    ],
+)
+def test_kinds_of_features_are_not_paths_but_their_files_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: list[str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("t.bw").touch()
+    with pytest.raises(UserError, match=f"^{said}"):
+        import_module("dnamamba.finetune").run(composed("finetune", given))
+
+
 def test_last_and_auto_are_not_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for word in ("last", "auto"):
