@@ -77,9 +77,9 @@ def _text_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:
     Raises:
         UserError: two entries have one name to Hydra.
     """
-    for override in overrides:
-        key, _, value = override.partition("=")
-        key = key.lstrip("+")
+    # Of a key that is given twice the last counts.
+    given = {override.partition("=")[0].lstrip("+"): override.partition("=")[2] for override in overrides}
+    for key, value in given.items():
         if key not in MAPS or not value.strip().startswith("{"):
             continue
         group = OmegaConf.select(cfg, key)
