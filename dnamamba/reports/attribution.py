@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from dnamamba.escaping import drawable
 from dnamamba.reports.figures import MUTED, SURFACE, TEXT
-from dnamamba.reports.saturation import BASE_COLORS, draw_letter
+from dnamamba.reports.saturation import BASE_COLORS, logo_and_map
 
 _NAMED = 120  # bases of a map whose letters can be read
 
@@ -29,39 +29,12 @@ def attribution_figure(
         first: position of the first letter, from 1.
         what: the values are, with their unit.
     """
-    length = len(letters)
-    width = min(max(8.0, 0.11 * length), 60.0)
-    figure = Figure(figsize=(width, 4.2), layout="constrained", facecolor=SURFACE)
-    logo, changes = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     heights = np.nan_to_num(contribution)
-    for position, letter, height in zip(range(first, first + length), letters, heights, strict=True):
-        if letter in BASE_COLORS and height:
-            draw_letter(logo, letter, float(position), float(height))
-    logo.set_facecolor(SURFACE)
-    logo.axhline(0, color=MUTED, linewidth=0.8)
-    margin = 0.05 * max(np.ptp([0, *heights]), 1e-9)
-    logo.set_ylim(min(0, heights.min()) - margin, max(0, heights.max()) + margin)
+    figure, logo, changes, _ = logo_and_map(letters, heights, values, name, first, least=1e-9)
     logo.set_ylabel("contribution", color=MUTED)
-    logo.set_title(f"{name}:{first:,}-{first + length - 1:,}, {what}", loc="left", fontsize=10, color=TEXT)
-    limit = max(float(np.nan_to_num(np.abs(values)).max()), 1e-9)
-    image = changes.imshow(
-        values.T,
-        aspect="auto",
-        cmap="RdBu",
-        vmin=-limit,
-        vmax=limit,
-        interpolation="nearest",
-        extent=(first - 0.5, first + length - 0.5, 3.5, -0.5),
-    )
-    changes.set_yticks(range(4), list("ACGT"))
-    changes.ticklabel_format(axis="x", useOffset=False, style="plain")
-    changes.set_xlabel(f"position on {drawable(name, 40)}", color=MUTED)
+    end = first + len(letters) - 1
+    logo.set_title(f"{name}:{first:,}-{end:,}, {what}", loc="left", fontsize=10, color=TEXT)
     changes.set_ylabel("base", color=MUTED)
-    bar = figure.colorbar(image, ax=changes, pad=0.01, fraction=0.05 * 8 / width)
-    bar.outline.set_visible(False)
-    for axes in (logo, changes, bar.ax):
-        axes.spines[:].set_visible(False)
-        axes.tick_params(colors=MUTED, length=0)
     return figure
 
 
