@@ -1,7 +1,7 @@
 """A fine-tuned model compared with simple ones: one table, and in words which is better."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich import box
 from rich.table import Table
@@ -9,8 +9,73 @@ from torch import Tensor
 
 from dnamamba.heads.base import Head
 from dnamamba.heads.bootstrap import interval
+from dnamamba.heads.positions import PositionHead
 
 MODEL = "model"
+
+
+class Lead(NamedTuple):
+    """The model's metric compared with that of the best baseline; of both, better is larger here.
+
+    Attributes:
+        metric: the head's headline.
+        best: name of the baseline.
+        own, others: the metric of the model and of that baseline.
+        value: the difference, positive where the model is better.
+        low, high: its 95 % interval; NaN where no draw defines it.
+    """
+
+    metric: str
+    best: str
+    own: float
+    others: float
+    value: float
+    low: float
+    high: float
+
+    @property
+    def both(self) -> str:
+        """The two metrics, in words."""
+        return f"{shown(self.own)} against {shown(self.others)}"
+
+    def result(self, words: str) -> dict[str, Any]:
+        """Return what metrics.json holds of it, with a sentence."""
+        limits = {"low": finite(self.low), "high": finite(self.high)}
+        return {
+            "best_baseline": self.best,
+            "lead": {"metric": self.metric, "value": self.value, **limits},
+            "verdict": f"{self.metric}: {words}",
+        }
+
+
+def lead_of(
+    head: Head | PositionHead,
+    results: dict[str, Any],
+    draws: dict[str, Tensor],
+    baselines: dict[str, dict[str, Any]],
+    theirs: dict[str, dict[str, Tensor]],
+) -> Lead | None:
+    """Compare the model with the best baseline by the head's headline; None where one is undefined.
+
+    Args:
+        head, results, draws, baselines, theirs: as in `compare`.
+    """
+    name = head.headline
+    sign = -1 if name in head.lower_is_better else 1
+    values = {one: found["test"][name]["value"] for one, found in baselines.items()}
+    known = {one: value for one, value in values.items() if value is not None}
+    own = results["test"][name]["value"]
+    if not known or own is None:
+        return None
+    best = max(known, key=lambda one: sign * known[one])
+    low, high = interval(sign * (draws[name] - theirs[best][name]))
+    return Lead(name, best, own, known[best], sign * (own - known[best]), low, high)
+
+
+def without_lead(head: Head | PositionHead, baselines: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return what metrics.json holds where `lead_of` is None; nothing without baselines."""
+    words = f"{head.headline} of the model or of all baselines is undefined"
+    return {"verdict": words} if baselines else {}
 
 
 def compare(
@@ -31,32 +96,26 @@ def compare(
         draws: the model's metrics in each resample of the test, float64 [samples].
         baselines, theirs: the same of each baseline, by name.
     """
-    name = head.headline
-    sign = -1 if name in head.lower_is_better else 1
-    values = {one: found["test"][name]["value"] for one, found in baselines.items()}
-    known = {one: value for one, value in values.items() if value is not None}
-    own = results["test"][name]["value"]
-    if not known or own is None:
-        return {"verdict": f"{name} of the model or of all baselines is undefined"} if baselines else {}
-    best = max(known, key=lambda one: sign * known[one])
-    lead = sign * (own - known[best])
-    low, high = interval(sign * (draws[name] - theirs[best][name]))
-    bounds = f"95 % interval {shown(low)} to {shown(high)}"
-    both = f"{shown(own)} against {shown(known[best])}"
-    if low > 0:
-        words = f"the model is better than every baseline, by {lead:.4f} over {best} ({both}; {bounds})"
-    elif high < 0:
+    lead = lead_of(head, results, draws, baselines, theirs)
+    if lead is None:
+        return without_lead(head, baselines)
+    bounds = f"95 % interval {shown(lead.low)} to {shown(lead.high)}"
+    if lead.low > 0:
         words = (
-            f"a baseline is better than the model: {best}, by {-lead:.4f} ({both}; model minus baseline: "
+            f"the model is better than every baseline, by {lead.value:.4f} over {lead.best} ({lead.both}; "
             f"{bounds})"
         )
+    elif lead.high < 0:
+        words = (
+            f"a baseline is better than the model: {lead.best}, by {-lead.value:.4f} ({lead.both}; model "
+            f"minus baseline: {bounds})"
+        )
     else:
-        words = f"the model and {best} do not differ significantly ({both}; model minus baseline: {bounds})"
-    return {
-        "best_baseline": best,
-        "lead": {"metric": name, "value": lead, "low": _finite(low), "high": _finite(high)},
-        "verdict": f"{name}: {words}",
-    }
+        words = (
+            f"the model and {lead.best} do not differ significantly ({lead.both}; model minus baseline: "
+            f"{bounds})"
+        )
+    return lead.result(words)
 
 
 def metrics_table(results: dict[str, Any]) -> Table:
@@ -90,5 +149,6 @@ def shown(value: float | None, digits: int = 4) -> str:
     return "undefined" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
-def _finite(value: float) -> float | None:
+def finite(value: float) -> float | None:
+    """Return a number as JSON knows it: None for NaN and infinities."""
     return value if math.isfinite(value) else None

@@ -1,7 +1,6 @@
 """The results of a fine-tuning: metrics, predictions, pictures and a table."""
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from dnamamba.files import replacing
 from dnamamba.heads.bootstrap import draw
 from dnamamba.models import DecoderConfig
 from dnamamba.objectives.sequence import Scored
-from dnamamba.reports.comparison import compare, metrics_table, shown
+from dnamamba.reports.comparison import compare, finite, metrics_table, shown
 from dnamamba.reports.figures import read_metrics, save_figure, score_curve
 
 
@@ -37,7 +36,7 @@ def score_all(
     for split, found in scored.items():
         metrics = head.metrics(found.logits, found.labels)
         results[split] = {"examples": len(found.labels)} | {
-            name: {"value": _finite(value)} for name, value in metrics.items()
+            name: {"value": finite(value)} for name, value in metrics.items()
         }
         counts = head.confusion(found.logits, found.labels)
         if counts is not None:
@@ -46,18 +45,13 @@ def score_all(
     draws = draw(head, scored["test"].logits, scored["test"].labels, samples)
     intervals, incomplete = draws.summary()
     for name, (low, high) in intervals.items():
-        results["test"][name] |= {"low": _finite(low), "high": _finite(high)}
+        results["test"][name] |= {"low": finite(low), "high": finite(high)}
     if incomplete:
         results["test"]["notes"].append(
             f"{incomplete:,} of {samples:,} bootstrap draws lack what a metric needs, such as a class; the "
             "metric leaves it out there, and its interval the draws that do not define it"
         )
     return results, draws.values
-
-
-def _finite(value: float) -> float | None:
-    """Return the value; None, which JSON can hold, if it is not a number."""
-    return value if math.isfinite(value) else None
 
 
 def write_predictions(

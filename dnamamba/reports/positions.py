@@ -1,7 +1,6 @@
 """The results of a fine-tuning per position: metrics per label, segments, baselines, and which is better."""
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,11 @@ from torch import Tensor
 from dnamamba.datasets.base import HELD_OUT
 from dnamamba.files import replacing
 from dnamamba.heads.base_classes import BaseClasses
+from dnamamba.heads.bootstrap import interval
 from dnamamba.heads.positions import PositionHead
 from dnamamba.heads.segments import agreement, called, segments
 from dnamamba.objectives.positions import PositionsScored
-from dnamamba.reports.comparison import MODEL, shown
+from dnamamba.reports.comparison import MODEL, finite, lead_of, shown, without_lead
 from dnamamba.reports.figures import confusion_matrix, read_metrics, save_figure, score_curve
 
 BLOCK = 10_000  # bases that are resampled together: neighbours are not independent
@@ -59,10 +59,10 @@ def scores(head: PositionHead, scored: PositionsScored, draws: dict[str, Tensor]
     metrics = head.metrics(scored.logits, scored.targets)
     found: dict[str, Any] = {"positions": int(head.number(scored.targets))}
     for name, value in metrics.items():
-        found[name] = {"value": _finite(value)}
+        found[name] = {"value": finite(value)}
         if name in draws:
-            low, high = _interval(draws[name])
-            found[name] |= {"low": low, "high": high}
+            low, high = interval(draws[name])
+            found[name] |= {"low": finite(low), "high": finite(high)}
     found["per_label"] = [_plain(row) for row in head.per_label(scored.logits, scored.targets)]
     if isinstance(head, BaseClasses):
         found["confusion"] = head.confusion(scored.logits, scored.targets).tolist()
@@ -80,20 +80,8 @@ def _segments(scored: PositionsScored, labels: Sequence[str]) -> tuple[list[Any]
     )
 
 
-def _interval(values: Tensor) -> tuple[float | None, float | None]:
-    there = values[~values.isnan()]
-    if not len(there):
-        return None, None
-    low, high = torch.quantile(there, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    return low, high
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: _finite(value) if isinstance(value, float) else value for key, value in row.items()}
+    return {key: finite(value) if isinstance(value, float) else value for key, value in row.items()}
 
 
 def verdict(
@@ -111,29 +99,17 @@ def verdict(
         draws: the model's resampled metrics.
         baselines, theirs: the same of each baseline, by name.
     """
-    name = head.headline
-    values = {one: found["test"][name]["value"] for one, found in baselines.items()}
-    known = {one: value for one, value in values.items() if value is not None}
-    own = results["test"][name]["value"]
-    if not known or own is None:
-        return {"verdict": f"{name} of the model or of all baselines is undefined"} if baselines else {}
-    best = max(known, key=lambda one: known[one])
-    lead = own - known[best]
-    low, high = _interval(draws[name] - theirs[best][name])
-    both = (
-        f"{shown(own)} against {shown(known[best])}; 95 % interval of the lead {shown(low)} to {shown(high)}"
-    )
-    if low is not None and low > 0:
-        words = f"the model is better than every baseline, by {lead:.4f} over {best} ({both})"
-    elif high is not None and high < 0:
-        words = f"a baseline is better than the model: {best}, by {-lead:.4f} ({both})"
+    lead = lead_of(head, results, draws, baselines, theirs)
+    if lead is None:
+        return without_lead(head, baselines)
+    both = f"{lead.both}; 95 % interval of the lead {shown(lead.low)} to {shown(lead.high)}"
+    if lead.low > 0:
+        words = f"the model is better than every baseline, by {lead.value:.4f} over {lead.best} ({both})"
+    elif lead.high < 0:
+        words = f"a baseline is better than the model: {lead.best}, by {-lead.value:.4f} ({both})"
     else:
-        words = f"the model and {best} can't be told apart ({both})"
-    return {
-        "best_baseline": best,
-        "lead": {"metric": name, "value": lead, "low": low, "high": high},
-        "verdict": f"{name}: {words}",
-    }
+        words = f"the model and {lead.best} can't be told apart ({both})"
+    return lead.result(words)
 
 
 def tables(results: dict[str, Any], metrics: Sequence[str]) -> list[Table]:
