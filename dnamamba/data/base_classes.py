@@ -1,6 +1,6 @@
 """A class for every base of a genome, from annotated features: uint8, one byte per base.
 
-Class 0 is no feature. Where features overlap, the class that is named first wins. Bases of two features of
+Class 0 is the rest. Where features overlap, the class named first wins. Bases of two features of
 one class that differ in strand or frame have no right answer: they are `IGNORED`, as bases that are not known
 are.
 """

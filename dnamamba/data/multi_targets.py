@@ -89,7 +89,7 @@ def parsed(label: str, tasks: Sequence[Mapping[str, Any]], names: Sequence[str],
         if not cell:
             values.append(math.nan)
         elif task["kind"] == "regression":
-            values.append(_number(cell, f"{where}: {task['name']}"))
+            values.append(finite_number(cell, f"{where}: {task['name']} is"))
         elif cell in own:
             values.append(float(own.index(cell)))
         else:
@@ -97,13 +97,22 @@ def parsed(label: str, tasks: Sequence[Mapping[str, Any]], names: Sequence[str],
     return values
 
 
-def _number(text: str, where: str) -> float:
+def finite_number(text: str, said: str) -> float:
+    """Return the number that a text is.
+
+    Args:
+        text: of a cell.
+        said: how the message begins, with what holds it and a verb.
+
+    Raises:
+        UserError: it is not a finite number.
+    """
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise UserError(f"{where} is {text!r}, which is not a finite number")
+        raise UserError(f"{said} {text!r}, which is not a finite number")
     return value
 
 

@@ -48,6 +48,12 @@ def record_names(intervals: Iterable[Interval]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(interval.name for interval in intervals))
 
 
+def named(intervals: Iterable[Interval]) -> str:
+    """Name the records of intervals, or count them where there are many."""
+    names = record_names(intervals)
+    return ", ".join(names) if len(names) <= 3 else f"{len(names)} records"
+
+
 class WindowSampler(Protocol):
     """An endless stream of training windows, a pure function of a sample's number.
 

@@ -1,7 +1,7 @@
 """What the data sets that ask something of every base or bin have in common: windows, splits, loaders."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,7 +22,7 @@ from dnamamba.data.position_windows import (
     aligned,
     drawn,
 )
-from dnamamba.data.sampling import RandomWindows
+from dnamamba.data.sampling import RandomWindows, named
 from dnamamba.data.stateless import Int64s
 from dnamamba.datasets.base import HELD_OUT, DataConfig, DataModule, check_shares
 from dnamamba.datasets.labelled.config import one_stage
@@ -140,7 +140,7 @@ class PositionsData(DataModule):
     def summary(self) -> str:
         """Bases of each split and how they are read."""
         splits = "; ".join(
-            f"{split} {sum(one.length for one in intervals):,} bases ({_shown(intervals)})"
+            f"{split} {sum(one.length for one in intervals):,} bases ({named(intervals)})"
             for split, intervals in self.splits._asdict().items()
         )
         return f"windows of {self.config.max_length:,} bases; {splits}"
@@ -209,8 +209,3 @@ class PositionsData(DataModule):
             self.genome, self.targets, self.intervals(split), rank=rank, world_size=world_size
         )
         return self.loader(records, self.config.num_workers)
-
-
-def _shown(intervals: Sequence[Interval]) -> str:
-    names = list(dict.fromkeys(one.name for one in intervals))
-    return ", ".join(names) if len(names) <= 3 else f"{len(names)} records"

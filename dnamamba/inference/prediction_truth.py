@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from dnamamba.data.alphabet import Alphabet
 from dnamamba.data.examples import Collector
-from dnamamba.data.multi_targets import parsed
+from dnamamba.data.multi_targets import finite_number, parsed
 from dnamamba.data.tables import read_table
 from dnamamba.data.target_cells import joined_cells
 from dnamamba.data.targets import MULTILABEL_SEPARATOR
@@ -104,7 +103,7 @@ def targets(head: Head, labels: Sequence[str | None], names: Sequence[str]) -> T
             rows.append(parsed(text, head.decoder.tasks, head.labels, f"evaluate: sequence {name}"))
             continue
         if head.reads == "number":
-            rows.append([_number(text, name)])
+            rows.append([finite_number(text, f"evaluate: sequence {name} has the label")])
             continue
         parts = (
             [part.strip() for part in text.split(MULTILABEL_SEPARATOR)] if head.reads == "labels" else [text]
@@ -117,13 +116,3 @@ def targets(head: Head, labels: Sequence[str | None], names: Sequence[str]) -> T
         places = [number[part] for part in parts if part]
         rows.append(places[0] if head.reads == "class" else [float(i in places) for i in range(len(number))])
     return torch.tensor(rows, dtype=head.dtype)
-
-
-def _number(text: str, name: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise UserError(f"evaluate: sequence {name} has the label {text!r}, which is not a finite number")
-    return value

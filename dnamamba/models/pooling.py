@@ -32,6 +32,11 @@ def base_table(alphabet: str) -> Tensor:
     return torch.from_numpy(table)
 
 
+def complement_ids(alphabet: str) -> Tensor:
+    """Return uint8 [256], id to id of the other strand."""
+    return torch.from_numpy(get_alphabet(alphabet).complement.copy())
+
+
 def within(bases: Tensor, lengths: Tensor | None) -> Tensor:
     """Set bases [B, L] behind each row's real positions, int64 [B], to `UNKNOWN`; None: all are real."""
     if lengths is None:

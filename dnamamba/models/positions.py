@@ -8,14 +8,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dnamamba.data.alphabet import get_alphabet
 from dnamamba.errors import UserError
 from dnamamba.heads.positions import PositionHead
 from dnamamba.heads.registry import position_head
 from dnamamba.models.base import ModelConfig, State
 from dnamamba.models.chain import Chain
 from dnamamba.models.plain import check_plain
-from dnamamba.models.pooling import UNKNOWN, base_table
+from dnamamba.models.pooling import UNKNOWN, base_table, complement_ids
 from dnamamba.models.readout import CONV_REACH, CONV_WIDTH, Convolutions
 
 LARGEST_BIN = 128
@@ -137,8 +136,7 @@ class PositionModel(nn.Module):
         self.head = nn.Linear(CONV_WIDTH if decoder.conv else width, decoder.head.outputs)
         self.chain = Chain(len(decoder.labels)) if decoder.chain else None
         self.register_buffer("bases", base_table(config.alphabet), persistent=False)
-        complement = torch.from_numpy(get_alphabet(config.alphabet).complement.copy())
-        self.register_buffer("complement", complement, persistent=False)
+        self.register_buffer("complement", complement_ids(config.alphabet), persistent=False)
 
     def forward(self, tokens: Tensor, state: State | None = None) -> PositionOutput:
         """Return the logits [B, bins, C] of whole windows [B, L], without padding.

@@ -9,14 +9,13 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from dnamamba.data.alphabet import get_alphabet
 from dnamamba.errors import UserError
 from dnamamba.heads.base import Head
 from dnamamba.heads.registry import head_class, head_of_file
 from dnamamba.models.base import ModelConfig
 from dnamamba.models.chunk_pooling import PoolingWeights
 from dnamamba.models.plain import check_plain
-from dnamamba.models.pooling import MODES, PooledPieces, base_table, pool, within
+from dnamamba.models.pooling import MODES, PooledPieces, base_table, complement_ids, pool, within
 from dnamamba.models.reading import read_pieces
 from dnamamba.models.readout import Readout, pooled_size
 
@@ -142,8 +141,7 @@ class SequenceModel(nn.Module):
         self.head = nn.Linear(size, len(decoder.labels))
         self.register_buffer("bases", base_table(config.alphabet), persistent=False)
         if "both" in (decoder.strand, decoder.context):
-            complement = torch.from_numpy(get_alphabet(config.alphabet).complement.copy())
-            self.register_buffer("complement", complement, persistent=False)
+            self.register_buffer("complement", complement_ids(config.alphabet), persistent=False)
 
     def forward(
         self,

@@ -14,7 +14,7 @@ from dnamamba.data.alphabet import get_alphabet
 from dnamamba.data.embedded import YEAST_FASTA
 from dnamamba.data.epochs import Edge, EpochWindows, Overlap
 from dnamamba.data.fasta import Genome
-from dnamamba.data.intervals import Interval, joined, without_n
+from dnamamba.data.intervals import joined, without_n
 from dnamamba.data.length_schedule import LengthSchedule, Stage, rows_at_a_time
 from dnamamba.data.loader import Batch, TiledWindows, WindowStream
 from dnamamba.data.records import WholeRecords
@@ -22,6 +22,7 @@ from dnamamba.data.sampling import (
     RandomWindows,
     Windows,
     WindowSampler,
+    named,
     record_names,
     tiled_windows,
 )
@@ -94,7 +95,7 @@ class GenomeData(DataModule):
     def summary(self) -> str:
         """The genome and its splits, in a line."""
         splits = "; ".join(
-            f"{split} {sum(interval.length for interval in intervals):,} bases ({_shown(intervals)})"
+            f"{split} {sum(interval.length for interval in intervals):,} bases ({named(intervals)})"
             for split, intervals in self.splits._asdict().items()
             if intervals
         )
@@ -209,11 +210,6 @@ class GenomeData(DataModule):
             world_size=world_size,
         )
         return self.loader(windows, self.config.num_workers)
-
-
-def _shown(intervals: tuple[Interval, ...]) -> str:
-    names = record_names(intervals)
-    return ", ".join(names) if len(names) <= 3 else f"{len(names)} records"
 
 
 GenomeConfig.module = GenomeData
