@@ -5,11 +5,10 @@
 Each run takes some steps on windows of random bases, one window per step, as `python -m dnamamba.pretrain
 trainer=gpu` would. Time is that of `train/bases_per_second`, the median over the steps after the first three;
 it includes loading and all that Lightning does. Losses must be those of the run that reads windows whole, to
-bf16's rounding, and with graphs those of the run without, or there are no numbers.
+bf16's rounding, and with graphs those of the run without; else no times are printed.
 """
 
 import argparse
-import csv
 import statistics
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from chromosome import write_table
 
 from dnamamba import GenomeConfig, MambaConfig, Pretraining, TrainConfig, TrainerConfig
 
@@ -121,10 +121,7 @@ def main() -> None:
             print(*rows[-1].values(), sep="  ", flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / f"{options.model}_{options.length}.csv"
-    with path.open("w", newline="") as file:
-        table = csv.DictWriter(file, rows[0])
-        table.writeheader()
-        table.writerows(rows)
+    write_table(rows, path)
     print(f"wrote {path}")
 
 

@@ -13,7 +13,6 @@ numbers. Each part takes less than ten minutes on one H100.
 """
 
 import argparse
-import csv
 import statistics
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from chromosome import write_table
 from cpu import resident_peak
 from torch import Tensor
 
@@ -254,10 +254,7 @@ def main() -> None:
     rows = [row for name in options.parts for row in measure(name, options.threads, options.graphs)]
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / f"{'+'.join(options.parts)}.csv"
-    with path.open("w", newline="") as file:
-        table = csv.DictWriter(file, rows[0])
-        table.writeheader()
-        table.writerows(rows)
+    write_table(rows, path)
     print(f"wrote {path}")
 
 

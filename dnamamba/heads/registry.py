@@ -23,7 +23,7 @@ def position_head(kind: str) -> type[PositionHead]:
     """Return the class of a head that answers at every position.
 
     Raises:
-        UserError: there is no such head.
+        UserError: the head is unknown.
     """
     if kind not in POSITION_HEADS:
         raise UserError(f"decoder.kind must be one of {', '.join(POSITION_HEADS)} (got {kind!r})")
@@ -38,7 +38,7 @@ def head_class(kind: str, key: str = "decoder.kind") -> type[Head]:
         key: names the setting in an error.
 
     Raises:
-        UserError: there is no such head.
+        UserError: the head is unknown.
     """
     if kind not in HEADS and "." not in kind:
         raise UserError(

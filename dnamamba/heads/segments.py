@@ -65,7 +65,7 @@ def segments(classes: NDArray[np.uint8], labels: Sequence[str]) -> list[Segment]
 
 
 def called(best: NDArray[np.uint8], truth: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the classes that are called, with `IGNORED` where there is no truth to compare with."""
+    """Return the predicted classes, with `IGNORED` where the true class is unknown."""
     return np.where(truth == IGNORED, np.uint8(IGNORED), best)
 
 

@@ -1,6 +1,7 @@
 """Which species is a window from? Five mammals of two ENCODE regions, four great apes of a chromosome."""
 
 from pathlib import Path
+from typing import Any
 
 from dnamamba.datasets.species import SpeciesConfig
 from dnamamba.suite.base import Published, Source, Suite
@@ -42,6 +43,28 @@ def length_of(task: str | None) -> int:
     return 1 << int(str(task).removeprefix("2p"))
 
 
+def windows(task: str | None, *, species: dict[str, Any], **own: Any) -> SpeciesConfig:
+    """Return windows of both strands, equally many of each species.
+
+    Args:
+        task: `2pN`, windows of 2^N bases.
+        species: FASTA file of each.
+        own: other settings of `SpeciesConfig`.
+    """
+    length = length_of(task)
+    return SpeciesConfig(
+        species=species,
+        remove_n=True,
+        reverse_complement=True,
+        draw="base",
+        max_length=length,
+        batch_size=max(1, (1 << 16) // length),
+        valid_windows=60 * len(species),
+        test_windows=300 * len(species),
+        **own,
+    )
+
+
 class Mammals(Suite):
     """Human, mouse, dog, cow and opossum: trained on one region of the genome, tested on another."""
 
@@ -69,23 +92,11 @@ class Mammals(Suite):
 
     def data(self) -> SpeciesConfig:
         """Return windows of both strands of the files below `files`."""
-        length = length_of(self.task)
         trained, tested = (
             {species: str(Path(self.files, f"encode/{region}/{species}.fa")) for species in SHA256}
             for region in (TRAINED, TESTED)
         )
-        return SpeciesConfig(
-            species=trained,
-            test_species=tested,
-            split="file",
-            remove_n=True,
-            reverse_complement=True,
-            draw="base",
-            max_length=length,
-            batch_size=max(1, (1 << 16) // length),
-            valid_windows=60 * len(SHA256),
-            test_windows=300 * len(SHA256),
-        )
+        return windows(self.task, species=trained, test_species=tested, split="file")
 
 
 class GreatApes(Suite):
@@ -105,17 +116,5 @@ class GreatApes(Suite):
 
     def data(self) -> SpeciesConfig:
         """Return windows of the files `SPECIES.fa` below `files`, whose records are `SPECIES|LOCUS`."""
-        length = length_of(self.task)
-        return SpeciesConfig(
-            species={species: str(Path(self.files, f"{species}.fa")) for species in APES},
-            split="record",
-            valid=None,
-            test=None,
-            remove_n=True,
-            reverse_complement=True,
-            draw="base",
-            max_length=length,
-            batch_size=max(1, (1 << 16) // length),
-            valid_windows=60 * len(APES),
-            test_windows=300 * len(APES),
-        )
+        files = {species: str(Path(self.files, f"{species}.fa")) for species in APES}
+        return windows(self.task, species=files, split="record", valid=None, test=None)
