@@ -9,7 +9,6 @@ them and outside.
 """
 
 import argparse
-import csv
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ import pyBigWig
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from tables import write_table
 
 from dnamamba.commands.embed import EmbedConfig, embed_to_file
 from dnamamba.commands.tracks import TracksConfig, tracks_to_bigwig
@@ -164,13 +164,6 @@ def draw(
         title += f"\nbits per base of the whole record: {told}"
     axes.set_title(title, fontsize=10, loc="left")
     return figure
-
-
-def write_table(rows: list[dict[str, object]], path: Path) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from chromosome import write_table
+from tables import write_table
 
 from dnamamba import GenomeConfig, MambaConfig, Pretraining, TrainConfig, TrainerConfig
 

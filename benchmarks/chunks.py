@@ -23,8 +23,8 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from chromosome import write_table
 from cpu import resident_peak
+from tables import write_table
 from torch import Tensor
 
 from dnamamba.models import LanguageModel, MambaConfig
