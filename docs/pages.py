@@ -58,7 +58,8 @@ def command(name: str) -> str:
     if name in PLAIN:
         return "\n".join([f"# dnamamba {name}", "", "```text", PLAIN[name](), "```"])
     about = reference(name)
-    lines = [f"# dnamamba {name}", "", *about.opening, ""]
+    opening = [f"  {line}" if line.startswith("  ") else line for line in about.opening]  # blocks of code
+    lines = [f"# dnamamba {name}", "", *opening, ""]
     for title, rows in about.tables.items():
         lines += [f"## {title}", "", *_table(rows), ""]
     flags = [Setting(flag, "", meaning) for flag, meaning in FLAGS.items()]
@@ -71,13 +72,28 @@ def from_root(text: str) -> str:
 
 
 def _table(rows: list[Setting]) -> list[str]:
-    lines = ["| key | default | meaning |", "|---|---|---|"]
-    for name, default, meaning in rows:
-        shown = f"`{default}`" if default else ""
-        lines.append(
-            "| " + " | ".join(cell.replace("|", "\\|") for cell in (f"`{name}`", shown, meaning)) + " |"
-        )
-    return lines
+    """Return a table of settings, or of names that have no default."""
+    if not any(row.default for row in rows):
+        return [
+            "| name | meaning |",
+            "|---|---|",
+            *(_row(f"`{row.name}`", _plain(row.meaning)) for row in rows),
+        ]
+    cells = (
+        (f"`{row.name}`", f"`{row.default}`" if row.default else "", _plain(row.meaning)) for row in rows
+    )
+    return ["| key | default | meaning |", "|---|---|---|", *(_row(*three) for three in cells)]
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _plain(text: str) -> str:
+    """Return a comment of conf/ with its underscores, which Markdown would take for emphasis."""
+    return "".join(
+        part if part.startswith("`") else part.replace("_", "\\_") for part in re.split("(`[^`]*`)", text)
+    )
 
 
 def _replace(nav: Any, pages: list[Any]) -> None:

@@ -121,5 +121,10 @@ def test_site_builds_without_a_warning(tmp_path: Path) -> None:
     embed = (tmp_path / "commands" / "embed" / "index.html").read_text("utf-8")
     for setting in ("pool_every", "overwrite", "missing"):
         assert f"<code>{setting}</code>" in embed
+    pretrain = (tmp_path / "commands" / "pretrain" / "index.html").read_text("utf-8")
+    assert "<code>dnamamba pretrain\ndnamamba pretrain data.fasta" in re.sub(
+        r"<a [^>]*></a>|</?span[^>]*>", "", pretrain
+    )
+    assert "{_target_: my_package.MyCallback" in pretrain
     first = (tmp_path / "index.html").read_text("utf-8")
     assert not re.findall(r'(?:src|<link[^>]* href)="https?://[^"]*', first)
