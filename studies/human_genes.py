@@ -230,7 +230,7 @@ def figure(rows: list[dict[str, Any]]) -> Figure:
             else:
                 place.plot(*zip(*sorted(points), strict=True), marker="o", label=name)
         place.set(title="mean of all" if label == "all" else label, ylim=(0, None))
-        place.set_xlabel("training window, log2 of bases")
+        place.set_xlabel("log2 of window")
     axes[0].set_ylabel("F1 on the test")
     made.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     return made
