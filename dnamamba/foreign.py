@@ -16,6 +16,7 @@ from torch import Tensor
 from dnamamba.errors import UserError
 from dnamamba.files import replacing_folder
 from dnamamba.models.base import ModelConfig
+from dnamamba.models.finite import need_finite_weights
 from dnamamba.models.layouts import Layout, ours_of, theirs_of
 
 HOMES = ("dnamamba.models.mamba.weights", "dnamamba.models.caduceus.weights")
@@ -171,10 +172,9 @@ def _parts(folder: Path, index: Path) -> dict[str, Tensor]:
 
 def _read(path: Path) -> dict[str, Tensor]:
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
         # Anything but tensors is refused before it is built.
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        safe = path.suffix == ".safetensors"
+        found = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} is missing or damaged ({error}); download it again") from error
     except Exception as error:  # torch raises many types for a damaged or a foreign file
@@ -184,6 +184,8 @@ def _read(path: Path) -> dict[str, Tensor]:
         ) from error
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
         raise UserError(f"{path}: expected tensors by name (got {type(found).__name__}); give a state dict")
+    # Before tensors are compared: NaN equals nothing, itself neither.
+    need_finite_weights(found, path, "use another copy")
     return found
 
 
