@@ -31,11 +31,11 @@ def test_bins_are_means_over_bases_that_have_a_value(tmp_path: Path) -> None:
     np.testing.assert_equal(values(tmp_path / "b.bedgraph.gz", 4), values(path, 4))
 
 
-def write_bigwig(path: Path, lengths: dict[str, int]) -> None:
+def write_bigwig(path: Path, lengths: dict[str, int], middle: float = 5.0) -> None:
     pyBigWig = pytest.importorskip("pyBigWig")
     with pyBigWig.open(str(path), "w") as file:
         file.addHeader(list(lengths.items()))
-        file.addEntries(["chr1", "chr1", "chr1"], [0, 4, 9], ends=[3, 6, 10], values=[2.0, 5.0, -1.0])
+        file.addEntries(["chr1", "chr1", "chr1"], [0, 4, 9], ends=[3, 6, 10], values=[2.0, middle, -1.0])
 
 
 def test_bigwig_gives_what_its_bedgraph_gives(tmp_path: Path) -> None:
@@ -92,3 +92,31 @@ def test_file_that_is_not_a_bigwig_is_one_line(tmp_path: Path) -> None:
         values(tmp_path / "a.bw", 2)
     with pytest.raises(UserError, match="no such file"):
         values(tmp_path / "none.bw", 2)
+
+
+def test_bigwig_with_entries_that_are_nan_has_no_value_there(tmp_path: Path) -> None:
+    write_bigwig(tmp_path / "a.bw", LENGTHS, np.nan)
+    nan = np.nan
+    np.testing.assert_equal(values(tmp_path / "a.bw", 1)[0], [2, 2, 2, nan, nan, nan, nan, nan, nan, -1])
+
+
+def test_bigwig_with_an_infinite_value_names_its_base(tmp_path: Path) -> None:
+    write_bigwig(tmp_path / "a.bw", LENGTHS, np.inf)
+    with pytest.raises(UserError, match=r"a\.bw: chr1:5 has an infinite value"):
+        values(tmp_path / "a.bw", 1)
+
+
+def test_damaged_bigwig_is_one_line_also_where_its_library_crashes(tmp_path: Path) -> None:
+    """The count of bases with a value (after the header's offset 44) is the only check that an index has."""
+    path = tmp_path / "a.bw"
+    write_bigwig(path, LENGTHS)
+    whole = path.read_bytes()
+    summary = int.from_bytes(whole[44:52], "little")
+    assert int.from_bytes(whole[summary : summary + 8], "little") == 6
+    path.write_bytes(whole[:summary] + b"\7" + whole[summary + 1 :])
+    with pytest.raises(UserError, match=r"a\.bw: .* by its header 7 bases have a value, and 6 were found"):
+        values(path, 1)
+    data = int.from_bytes(whole[16:24], "little") + 12  # zlib's bytes
+    path.write_bytes(whole[:data] + bytes(8) + whole[data + 8 :])
+    with pytest.raises(UserError, match=r"a\.bw: is damaged; its library ended while it was read"):
+        values(path, 1)
