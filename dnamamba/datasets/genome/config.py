@@ -15,7 +15,7 @@ from dnamamba.data.fasta import Genome
 from dnamamba.data.hg38 import SEGMENT_LENGTH, read_split_intervals
 from dnamamba.data.intervals import Splits, split_records, unknown_record
 from dnamamba.data.length_schedule import LengthSchedule, Stage, doublings, length_schedule, micro_batches
-from dnamamba.datasets.base import DataConfig
+from dnamamba.datasets.settings import DataConfig
 from dnamamba.errors import UserError
 
 CHROMOSOME = "chromosome"
@@ -52,6 +52,8 @@ class GenomeConfig(DataConfig):
         "num_workers",
         "markov_orders",
     )
+
+    paths: ClassVar[tuple[str, ...]] = ("fasta", "intervals")
 
     fasta: str | None = None
     intervals: str | None = None
