@@ -1,4 +1,4 @@
-"""Which settings of the data sets are files, maps and lists of names: by their typed settings, without torch."""
+"""Which settings of the data sets are files, maps and lists of names: by their types, without torch."""
 
 import re
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ def target_of(group: Any) -> str:
 
 
 def settings_class(group: Any) -> type[DataConfig] | None:
-    """Return the typed settings of a `data` group; None for a data set outside the package, which may need torch.
+    """Return the typed settings of a `data` group; None for a data set of another package.
 
     >>> settings_class({"_target_": "dnamamba.datasets.tracks.data.TracksData"}).paths
     ('fasta', 'tracks')

@@ -56,7 +56,7 @@ def check_paths(cfg: DictConfig, *keys: str) -> None:
 
 
 def check_data(cfg: DictConfig, *, to_train: bool = True) -> None:
-    """Check the `data` group against the typed settings of its data set, and look for the files that it names.
+    """Check the `data` group against the types of its data set, and look for the files that it names.
 
     Of a data set outside the package nothing is known before torch is loaded, and nothing is checked.
 

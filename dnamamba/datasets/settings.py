@@ -19,7 +19,7 @@ class DataConfig:
             `DataModule.identity` covers.
         paths: fields that name files or folders, one by one, in a list or in a map: what is given is looked
             for before torch is loaded.
-        module: the `DataModule` that it builds, set by the file `data.py` beside it.
+        module: the `DataModule` that it builds, set by `data.py` in the folder of its own file.
     """
 
     free: ClassVar[tuple[str, ...]] = ("num_workers",)
