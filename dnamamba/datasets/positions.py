@@ -23,6 +23,7 @@ from dnamamba.data.position_windows import (
 )
 from dnamamba.data.sampling import RandomWindows, named
 from dnamamba.data.stateless import Int64s
+from dnamamba.data.synonyms import Synonyms
 from dnamamba.datasets.base import HELD_OUT, DataModule, check_shares
 from dnamamba.datasets.labelled.config import one_stage
 from dnamamba.errors import UserError
@@ -55,10 +56,15 @@ class PositionsData(DataModule):
         self.genome = Genome(YEAST_FASTA if config.fasta is None else config.fasta, self.alphabet)
         self.schedule = one_stage(config.max_length, global_batch_size, max_steps)
         own = config.fasta is None and config.valid is None and config.test is None
+        self.synonyms = Synonyms(self.genome.lengths)
+        valid, test = (
+            None if names is None else self.synonyms.records_of(names)
+            for names in (config.valid, config.test)
+        )
         splits: Splits = split_records(
             self.genome.lengths,
-            valid=YEAST_VALID if own else config.valid,
-            test=YEAST_TEST if own else config.test,
+            valid=YEAST_VALID if own else valid,
+            test=YEAST_TEST if own else test,
             window=config.max_length,
         )
         self.splits = Splits(*(aligned(part, config.bin) for part in splits))
