@@ -19,6 +19,7 @@ COMMANDS = {
     "generate": "generate new sequence from a trained model",
     "export": "write a model as a folder of transformers, mamba_ssm or Caduceus",
     "benchmark": "run a benchmark of a model, with baselines and published numbers",
+    "report": "write a finished run as one HTML page",
     "plan": "print what a pretraining would take, before it starts (finetune: mode=plan)",
     "prepare": "download a published genome, ready to train on; --list: to fetch it elsewhere",
     "info": "print versions and devices, and test the kernels",

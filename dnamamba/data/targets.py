@@ -155,11 +155,7 @@ def _numbers(labels: Sequence[str], sequences: Sequence[str]) -> NDArray[np.floa
             bad.append(row)
     if bad:
         first = labels[bad[0]]
-        advice = (
-            "; write decimals with a point: of 1,379 nobody knows if it is above 1,000"
-            if "," in first
-            else ""
-        )
+        advice = "; write decimals with a point, and thousands without a comma" if "," in first else ""
         raise UserError(
             f"{len(bad):,} regression target(s) are not finite numbers, the first is {first!r} of "
             f"sequence {sequences[bad[0]]}{advice}"
