@@ -18,7 +18,7 @@ from dnamamba.heads.bootstrap import interval
 from dnamamba.heads.positions import PositionHead
 from dnamamba.heads.segments import agreement, called, segments
 from dnamamba.objectives.positions import PositionsScored
-from dnamamba.reports.comparison import MODEL, finite, lead_of, shown, without_lead
+from dnamamba.reports.comparison import MODEL, compare, finite, shown
 from dnamamba.reports.figures import confusion_matrix, read_metrics, save_figure, score_curve
 
 BLOCK = 10_000  # bases that are resampled together: neighbours are not independent
@@ -82,34 +82,6 @@ def _segments(scored: PositionsScored, labels: Sequence[str]) -> tuple[list[Any]
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
     return {key: finite(value) if isinstance(value, float) else value for key, value in row.items()}
-
-
-def verdict(
-    head: PositionHead,
-    results: dict[str, Any],
-    draws: dict[str, Tensor],
-    baselines: dict[str, dict[str, Any]],
-    theirs: dict[str, dict[str, Tensor]],
-) -> dict[str, Any]:
-    """Say which is better on the test by the head's first metric, as values and as a sentence.
-
-    Args:
-        head: has the headline.
-        results: of the model, as in metrics.json.
-        draws: the model's resampled metrics.
-        baselines, theirs: the same of each baseline, by name.
-    """
-    lead = lead_of(head, results, draws, baselines, theirs)
-    if lead is None:
-        return without_lead(head, baselines)
-    both = f"{lead.both}; 95 % interval of the lead {shown(lead.low)} to {shown(lead.high)}"
-    if lead.low > 0:
-        words = f"the model is better than every baseline, by {lead.value:.4f} over {lead.best} ({both})"
-    elif lead.high < 0:
-        words = f"a baseline is better than the model: {lead.best}, by {-lead.value:.4f} ({both})"
-    else:
-        words = f"the model and {lead.best} can't be told apart ({both})"
-    return lead.result(words)
 
 
 def tables(results: dict[str, Any], metrics: Sequence[str]) -> list[Table]:
@@ -249,7 +221,7 @@ class PositionReport:
                 }
         if not found:
             return {"verdict": "no baselines: the genome is too large for them"}
-        return {"baselines": found, **verdict(self.head, results, draws, found, theirs)}
+        return {"baselines": found, **compare(self.head, results, draws, found, theirs)}
 
     def _draw(self, folder: Path, results: dict[str, Any]) -> None:
         head, test = self.head, results["test"]

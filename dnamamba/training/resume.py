@@ -18,6 +18,7 @@ BEFORE = {
     "train.backpropagation": "exact",
     "data.regions": asdict(RegionsConfig()),
     "data.stratify": False,
+    "data.circular": [],
 }
 OUTCOMES = ("results.json", "metrics.json")  # the last that a pretraining, a fine-tuning writes
 

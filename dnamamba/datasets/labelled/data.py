@@ -125,10 +125,10 @@ class LabelledData(DataModule):
         """How many sequences there are, and how they are split."""
         lengths = self.examples.lengths
         counts = ", ".join(f"{name} {rows.size:,}" for name, rows in self.rows.items())
-        return (
-            f"{len(self.examples):,} sequences of {lengths.min():,} to {lengths.max():,} bases: {counts} "
-            f"(split by {self.split.how})"
+        span = " to ".join(
+            f"{length:,}" for length in dict.fromkeys((int(lengths.min()), int(lengths.max())))
         )
+        return f"{len(self.examples):,} sequences of {span} bases: {counts} (split by {self.split.how})"
 
     @property
     def notes(self) -> tuple[str, ...]:
