@@ -98,7 +98,7 @@ def position_run(
         data,
         train,
         trainer,
-        PositionReport(name, head, data, task, best, baselines, [*counted, *_remarks(model)]),
+        PositionReport(name, head, data, task, best, baselines, _remarks(model), counted),
         contents | {"decoder": decoder.to_dict(), "task": asdict(task)},
         unchanged | {"task": fixed(task), "decoder": list(decoder.to_dict())},
         configuration=recipe.configuration,
