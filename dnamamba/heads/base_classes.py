@@ -46,7 +46,7 @@ class BaseClasses(PositionHead):
     @property
     def loss_names(self) -> tuple[str, str] | None:
         """Of a chain: that of the whole path of classes, and that of each base's class by itself."""
-        return ("−ln P(path) per base", "−ln P(class) per base") if self.decoder.chain else None
+        return ("-ln P(path) per base", "-ln P(class) per base") if self.decoder.chain else None
 
     def loss_sum(self, logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
         """Return cross-entropy in nats, each base's times the weight of its class."""

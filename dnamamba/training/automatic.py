@@ -138,7 +138,9 @@ def resolved(
         for field in fields(now)
         if getattr(before, field.name) == AUTO and getattr(now, field.name) != AUTO
     ]
-    return train, task, [*lines, *([f"set by the size of the data: {', '.join(said)}"] if said else [])]
+    if any(text.startswith("train.") for text in said):  # without, the task's follow what was given
+        lines.append(f"set by the size of the data: {', '.join(said)}")
+    return train, task, lines
 
 
 def _again(group: Settings, earlier: Any) -> Settings:

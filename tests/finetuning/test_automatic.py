@@ -74,7 +74,7 @@ def test_given_settings_stay_and_end_no_earlier() -> None:
     train, task, lines = resolved(given, TaskConfig(), of_size(9_000), depth=12, earlier={})
     assert train == given
     assert (task.patience, task.layer_decay) == (None, 1.0)
-    assert lines == ["set by the size of the data: task.layer_decay=1, task.patience=null"]
+    assert lines == []
     own = TaskConfig(patience=9, layer_decay=0.5)
     assert resolved(given, own, of_size(9_000), depth=12, earlier={})[1:] == (own, [])
 

@@ -58,8 +58,8 @@ def test_losses_of_two_units_have_a_panel_each() -> None:
     head = PositionConfig("base_classes", ("a", "b"), (0, 1), 8, chain=True).head
     path, each = head.loss_names
     assert [(name, lines) for name, lines in drawn((path, each)) if lines] == [
-        ("−ln P(path) per base", [[9.0, 9.0]]),
-        ("−ln P(class) per base", [[0.5]]),
+        ("-ln P(path) per base", [[9.0, 9.0]]),
+        ("-ln P(class) per base", [[0.5]]),
         ("f1", [[0.75]]),
     ]
     assert drawn() == [("loss", [[9.0, 9.0], [0.5]]), ("f1", [[0.75]])]
