@@ -1,8 +1,8 @@
 """Attribution of a prediction to the bases of a region: gradients, integrated gradients, mutagenesis.
 
 The answer is that of one sequence: the region with its context. It is a pretrained model's log-likelihood of
-the sequence in nats, or a fine-tuned model's answer to a label in the unit of `Answers.values`; of a model that
-answers per base or bin the sum of its answers at a place, see `dnamamba.inference.position_answers`.
+the sequence in nats, or a fine-tuned model's answer to a label in the unit of `Answers.values`; of a model
+that answers per base or bin the sum of its answers at a place, see `dnamamba.inference.position_answers`.
 
     gradient     d answer / d weight of each base at each position, less its mean over the four bases
     integrated   (x - b) * the mean gradient on the line from b to x, x one-hot and b all N: the sum over the

@@ -1,4 +1,4 @@
-"""The answer at some bases or bins of a sequence, one label's, added up: what attribution asks of such a model.
+"""One label's answers at some bases or bins of a sequence, added up: what attribution asks of such a model.
 
 In the unit of `Answers.values`: of classes the natural log odds of one against all others at each base, of a
 track its value in each bin. Read as the reverse complement, the label is the one that it becomes on that

@@ -106,9 +106,7 @@ def test_gradient_at_a_place_is_that_of_finite_differences(genome: Genome, name:
     x = one_hot_of(place.ids, "dna", torch.float64)
     padded = LETTERS + "N" * (-len(LETTERS) % model.decoder.bin)
     label, bins = len(model.decoder.labels) - 1, place.bins
-    assert one_hot(x).item() == pytest.approx(
-        asked_of(model, padded, label, bins, reverse=reverse), rel=1e-9
-    )
+    assert one_hot(x).item() == pytest.approx(asked_of(model, padded, label, bins, reverse=reverse), rel=1e-9)
 
     def answer(given: Tensor) -> Tensor:
         return one_hot(given)[:, 0]
@@ -142,7 +140,13 @@ def test_command_attributes_the_answer_at_a_place(genome: Genome, tmp_path: Path
     names, *rows = [line.split("\t") for line in (tmp_path / "a.tsv").read_text().splitlines()]
     assert [row[2] for row in rows] == ["N", "G", "A", "T"]
     expected = attribute(
-        model, genome, Interval("one", 8, 12), "gradient", context=8, label="minus", at=Interval("one", 12, 13)
+        model,
+        genome,
+        Interval("one", 8, 12),
+        "gradient",
+        context=8,
+        label="minus",
+        at=Interval("one", 12, 13),
     )
     place = names.index("contribution")
     np.testing.assert_allclose([float(row[place]) for row in rows[1:]], expected.contribution[1:], rtol=1e-4)
