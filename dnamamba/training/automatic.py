@@ -92,8 +92,8 @@ def resolved(
     Raises:
         UserError: `train.epochs` of training sequences without an end.
     """
-    given = (train, "train"), (task, "task")
-    train, task = (_again(group, earlier.get(name, {})) for group, name in given)
+    asked = train, task
+    train, task = _again(train, earlier.get("train", {})), _again(task, earlier.get("task", {}))
     size = size_of_data(data)
     epochs = train.epochs
     if epochs is not None and size is None:
@@ -102,10 +102,9 @@ def resolved(
         )
     lines = []
     if size is not None and (epochs is not None or train.max_steps == AUTO):
-        asked = epochs is not None
-        epochs = size.epochs if epochs is None else epochs
-        if task.fit == "closed" and not asked:
-            epochs = 1.0  # nothing is trained: to read a sequence again adds nothing
+        if epochs is None:
+            # With nothing to train, to read a sequence again adds nothing.
+            epochs = 1.0 if task.fit == "closed" else size.epochs
         steps = train.steps_of(size.sequences, epochs)
         lines.append(
             f"train.epochs={epochs:.3g} of {size.sequences:,} training sequences: {steps:,} steps of "
@@ -132,12 +131,7 @@ def resolved(
         task = replace(task, layer_decay=decay)
     if task.patience == AUTO:
         task = replace(task, patience=PATIENCE if by_data else None)
-    said = [
-        f"{name}.{field.name}={_shown(getattr(now, field.name))}"
-        for (before, name), now in zip(given, (train, task), strict=True)
-        for field in fields(now)
-        if getattr(before, field.name) == AUTO and getattr(now, field.name) != AUTO
-    ]
+    said = _set("train", asked[0], train) + _set("task", asked[1], task)
     if any(text.startswith("train.") for text in said):  # without, the task's follow what was given
         lines.append(f"set by the size of the data: {', '.join(said)}")
     return train, task, lines
@@ -152,6 +146,12 @@ def _again(group: Settings, earlier: Any) -> Settings:
     if "max_steps" in found and earlier.get("epochs") is not None:
         found["epochs"] = earlier["epochs"]
     return replace(group, **found)
+
+
+def _set(name: str, before: Settings, now: Settings) -> list[str]:
+    """Return keys and values of a group that were `auto`."""
+    keys = [field.name for field in fields(now) if getattr(before, field.name) == AUTO]
+    return [f"{name}.{key}={_shown(getattr(now, key))}" for key in keys if getattr(now, key) != AUTO]
 
 
 def _shown(value: Any) -> str:
