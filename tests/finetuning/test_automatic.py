@@ -94,17 +94,17 @@ def test_closed_form_reads_each_sequence_once() -> None:
 
 def test_run_writes_its_numbers_and_resumes_by_them(configure: Configure, tmp_path: Path) -> None:
     table = write_table(tmp_path / "t.csv")
-    auto = (*SHORT, f"data.table={table}", "train.global_batch_size=16", *OPEN)
+    auto = (*SHORT, f"data.table={table}", "train.global_batch_size=64", "data.batch_size=64", *OPEN)
     cfg = configure(*auto)
     results = finetune(cfg, tmp_path / "run")
     saved = OmegaConf.load(tmp_path / "run" / "config.yaml")
-    # 30 of 60 sequences, thirty times, 16 at a time.
-    assert saved.train.max_steps == results["steps"] == 57
+    # 30 of 60 sequences, thirty times, 64 at a time.
+    assert saved.train.max_steps == results["steps"] == 15
     assert (saved.train.learning_rate, saved.train.validate_every) == (2e-3, 10)
     assert (saved.task.patience, saved.task.layer_decay) == (3, 1.0)
-    assert any("set by the size of the data: train.max_steps=57" in line for line in results["chosen"])
+    assert any("set by the size of the data: train.max_steps=15" in line for line in results["chosen"])
     assert (cfg.train.max_steps, cfg.task.patience) == (AUTO, AUTO)
-    with pytest.raises(UserError, match=r"has done 57 steps of 57: nothing is left to do"):
+    with pytest.raises(UserError, match=r"has done 15 steps of 15: nothing is left to do"):
         finetune(configure(*auto, f"ckpt_path={tmp_path / 'run'}"), tmp_path / "run")
 
 
