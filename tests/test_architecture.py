@@ -31,7 +31,10 @@ CONFIGURING = tuple(
 )
 # From the ground up. A file belongs to the longest name that it begins with, and imports nothing above it.
 LAYERS = (
-    ("escaping", "errors", "files", "optional", "plugins", "processes", "reached", "shortages", "terminal"),
+    (
+        *("auto", "escaping", "errors", "files", "optional", "plugins", "processes", "reached", "shortages"),
+        "terminal",
+    ),
     ("kernels", "data", "reports.figures"),
     ("heads",),
     ("models", "compat"),

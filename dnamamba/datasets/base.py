@@ -111,6 +111,11 @@ class DataModule(lightning.LightningDataModule):
         """How many there are to train on; None where they are drawn without end."""
         return None
 
+    @property
+    def training_bases(self) -> int | None:
+        """Bases of these sequences as they are read; None where they are drawn without end."""
+        return None
+
     def run_for(self, steps: int) -> None:
         """Make the run one of so many steps; only where `training_sequences` is a number."""
         raise NotImplementedError(f"{type(self).__name__}.run_for")

@@ -116,6 +116,11 @@ class LabelledData(DataModule):
         """Of the training split."""
         return self.rows["train"].size
 
+    @property
+    def training_bases(self) -> int:
+        """Of the training split, as it is cut."""
+        return int(np.minimum(self.examples.lengths[self.rows["train"]], self.crop.length).sum())
+
     def run_for(self, steps: int) -> None:
         """See `DataModule.run_for`."""
         self.schedule = one_stage(self.crop.length, self.schedule.stages[0].sequences, steps)
