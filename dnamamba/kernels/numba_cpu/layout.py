@@ -39,7 +39,7 @@ def array(x: Tensor, *sizes: int) -> Any:
 
 
 def copied(x: Tensor) -> Any:
-    """Return a float32 tensor's values as an array of their own, copied by this thread alone.
+    """Return float32 values of any shape as an array of their own, copied by this thread alone.
 
     `Tensor.numpy` marks the memory as never to be freed, which FSDP does with weights; torch's own copies
     wake its threads.

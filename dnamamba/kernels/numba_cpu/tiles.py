@@ -1,7 +1,8 @@
 """The inner loop of matrix products: a tile of sums that stays in registers.
 
-A tile has `ROWS` rows and `COLUMNS` columns, as many as the registers hold beside the factors: 12 x 32 with
-the 32 registers of AVX-512, 6 x 16 elsewhere. Each sum runs over its terms in their order, whatever the tile.
+A tile has `ROWS` rows and `COLUMNS` columns, as many as fit the registers along with the factors: 12 x 32
+with AVX-512, which has 32 registers, 6 x 16 elsewhere. Each sum runs over its terms in their order, whatever
+the tile.
 """
 
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from llvmlite import binding
 from numba.core import cgutils, types
 
-from .vectors import LANES, _address, _constant, _load, _multiply_add, _splat, intrinsic, save
+from .vectors import LANES, _address, _constant, _load, _multiply_add, _save, _splat, intrinsic
 
 _WIDE = bool(binding.get_host_cpu_features().get("avx512f"))
 ROWS, VECTORS = (12, 2) if _WIDE else (6, 1)
@@ -52,7 +53,7 @@ def multiply_tile(
         for i in range(ROWS):
             for j in range(VECTORS):
                 place = builder.gep(of_c, [zero.type(i * COLUMNS + LANES * j)])
-                save(builder, builder.load(sums[i][j]), place)
+                _save(builder, builder.load(sums[i][j]), place)
         return context.get_dummy_value()
 
     step = types.intp

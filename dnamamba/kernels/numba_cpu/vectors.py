@@ -54,8 +54,7 @@ def _load(builder: Any, address: Any) -> Any:
     return value
 
 
-def save(builder: Any, value: Any, address: Any) -> None:
-    """Store a vector at the address of a float."""
+def _save(builder: Any, value: Any, address: Any) -> None:
     builder.store(value, builder.bitcast(address, _FLOATS.as_pointer())).align = 4
 
 
@@ -75,7 +74,7 @@ def store(typing: Any, array: Any, offset: Any, value: Any) -> Any:
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array, offset, value = arguments
-        save(builder, value, _address(context, builder, signature.args[0], array, offset))
+        _save(builder, value, _address(context, builder, signature.args[0], array, offset))
         return context.get_dummy_value()
 
     return types.void(array, types.intp, _vector), code
