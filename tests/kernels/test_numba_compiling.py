@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-numba = pytest.importorskip("numba")
+pytest.importorskip("numba")
 
 from dnamamba.kernels import selective_scan
 from dnamamba.kernels.numba_cpu import compiling
@@ -41,9 +41,7 @@ def compile_into(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], f
 def test_one_line_says_what_is_kept(compile_into, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert compile_into(tmp_path) == 6
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(
-        f"compiling the CPU kernels, once, about 10 s: kept in {tmp_path}/dnamamba/kernels/"
-    )
+    assert line.startswith(f"compiling the CPU kernels, once, about 10 s: kept in {tmp_path}/dnamamba/")
     kept = {path.name: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb?")}
     assert len(kept) == 2
     assert compile_into(tmp_path) == 6
