@@ -9,7 +9,7 @@ from dnamamba.optional import need
 _NAME = re.compile(r"(?P<repository>[A-Za-z0-9][\w.-]*/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 # Configuration, tokenizer and weights; safetensors first, and the older files only where there are none.
 _SMALL = ["config.json", "dnamamba.json", "tokenizer.json", "*.index.json"]
-_SAFE, _OLD = ["*.safetensors"], ["pytorch_model*.bin"]
+_SAFE, _OLD = ["*.safetensors"], ["pytorch_model*.bin", "weights.ckpt"]
 
 
 def is_name(path: str) -> bool:

@@ -183,7 +183,9 @@ def _hf_names(config: ModelConfig) -> Names:
 STATE_SPACES = Layout(
     name="state_spaces",
     weights_file="pytorch_model.bin",
-    recognises=lambda document: "model_type" not in document and {"d_model", "n_layer"} <= set(document),
+    recognises=lambda document: (
+        not {"model_type", "layer"} & set(document) and {"d_model", "n_layer"} <= set(document)
+    ),
     config=_state_spaces_config,
     names=_state_spaces_names,
     document=_state_spaces_document,
