@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dnamamba.errors import UserError
 
 PATHS = {"fasta", "bed", "vcf", "out", "ckpt_path", "data.fasta", "data.intervals", "data.folder"}
-PATHS |= {"data.labels", "data.bed", "data.table", "data.annotation", "table", "labels"}
+PATHS |= {"data.labels", "data.bed", "data.table", "data.annotation", "table", "labels", "tokenizer"}
 PATHS |= {"hydra.run.dir", "hydra.sweep.dir"}
 TEXTS = PATHS | {"region", "prompt", "label"}
 TEXTS |= {f"{group}.{key}" for group in ("regions", "data.regions") for key in ("feature", "name", "label")}

@@ -386,7 +386,7 @@ def test_chunks_are_refused_by_name(tmp_path: Path, train: dict[str, Any]) -> No
 def test_sequence_on_several_processes_is_refused_by_name() -> None:
     backbone, objective = drawn().backbone, NextBase(HyenaConfig(**SHAPE))
     with pytest.raises(
-        UserError, match="^trainer.context_size=2 needs a model that is recurrent and divisible"
+        UserError, match=r"^trainer.context_size=2 needs a model that is recurrent and divisible"
     ):
         check_context(2, backbone, objective, [Stage(0, 32, 1, 0, 1)])
 

@@ -5,8 +5,8 @@ import torch
 
 from dnamamba.models import DecoderConfig, MambaConfig, ModelConfig, SequenceModel
 from dnamamba.models.caduceus.config import CaduceusConfig
-from dnamamba.models.mamba import backbone as backbone_module
 from dnamamba.models.hyena.config import HyenaConfig
+from dnamamba.models.mamba import backbone as backbone_module
 from dnamamba.models.transformer.config import TransformerConfig
 from dnamamba.training.lora import add_adapters, merge_adapters
 
