@@ -46,7 +46,7 @@ LAYERS = (
     (
         *("pretrain", "finetune", "plan", "embed", "score", "tracks", "generate", "benchmark", "predict"),
         *("attribute",),
-        *("export", "prepare", "info", "__main__"),
+        *("export", "prepare", "info", "report", "__main__"),
     ),
 )
 ENTRIES = LAYERS[-1]

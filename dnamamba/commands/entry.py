@@ -19,6 +19,7 @@ COMMANDS = {
     "generate": "generate new sequence from a trained model",
     "export": "write a model as a folder of transformers, mamba_ssm or Caduceus",
     "benchmark": "run a benchmark of a model, with baselines and published numbers",
+    "report": "write a finished run as one HTML page",
     "plan": "print what a pretraining run would do, before it starts",
     "prepare": "download or verify a published genome, and make it ready to train on",
     "info": "print versions and devices, and test the kernels",

@@ -4,6 +4,7 @@ import csv
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -23,7 +24,7 @@ def save_figure(figure: Figure, path: Path) -> None:
         draw(figure, beside)
 
 
-def draw(figure: Figure, path: Path) -> None:
+def draw(figure: Figure, path: Path | IO[bytes]) -> None:
     """Write a PNG; every text as it stands, whatever names it holds."""
     for text in figure.findobj(Text):
         # Between two `$` Matplotlib would read mathematics, or fail to.
@@ -32,7 +33,7 @@ def draw(figure: Figure, path: Path) -> None:
     with warnings.catch_warnings():
         # A name may have letters that the font lacks; they are drawn as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.savefig(path, dpi=150, facecolor=SURFACE)
+        figure.savefig(path, dpi=150, facecolor=SURFACE, format="png")
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:

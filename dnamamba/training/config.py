@@ -49,7 +49,7 @@ class TrainConfig:
     activation_checkpointing: bool = False
     compile: bool = False
     chunk_bases: Any = None  # int, auto or None: OmegaConf has no such union
-    chunk_graphs: Any = False  # bool or auto
+    chunk_graphs: Any = "auto"  # or bool
     backpropagation: str = "exact"
     log_every: int = 5
     validate_every: int = 100
