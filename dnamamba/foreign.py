@@ -4,6 +4,7 @@ Which layouts there are, a family's `weights.py` says.
 """
 
 import json
+import zipfile
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -176,6 +177,10 @@ def _read(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        # torch does not look at the archive's checksums.
+        broken = zipfile.ZipFile(path).testzip() if zipfile.is_zipfile(path) else None
+        if broken is not None:
+            raise ValueError(f"the checksum of {broken} is wrong")
         # Anything but tensors is refused before it is built.
         found = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError) as error:

@@ -268,6 +268,16 @@ def pickled(folder: Path) -> None:
     torch.save({"backbone.norm_f.weight": Path("x")}, folder / "pytorch_model.bin")
 
 
+def one_bit(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save(tensors, folder / "pytorch_model.bin")
+    content = bytearray((folder / "pytorch_model.bin").read_bytes())
+    place = content.index(tensors["backbone.embeddings.weight"].numpy().tobytes())
+    content[place + 1] ^= 1
+    (folder / "pytorch_model.bin").write_bytes(content)
+
+
 def part_missing(folder: Path) -> None:
     path = folder / "model.safetensors"
     names = load_file(path)
@@ -296,6 +306,7 @@ HEAD = torch.ones(VOCABULARY, 16)
         (another_bin, "model.safetensors and pytorch_model.bin differ in backbone.norm_f.weight"),
         (cut, "model.safetensors is missing or damaged"),
         (pickled, "holds more than tensors"),
+        (one_bit, "pytorch_model.bin is damaged .* \\(the checksum of .* is wrong\\)"),
         (part_missing, "model-00001-of-00002.safetensors is missing or damaged"),
         (lambda folder: (folder / "model.safetensors").unlink(), "no weights"),
         (config_with(use_bias=True), "use_bias: only False is supported"),

@@ -11,7 +11,8 @@ from dnamamba.models.mamba.config import LARGEST, MOST_BLOCKS
 if TYPE_CHECKING:
     from dnamamba.models.hyena.backbone import HyenaBackbone
 
-LONGEST = 1 << 24  # bases; the largest published model reads 2^20
+# The largest published model reads 2^20 bases, with 2 layers in its filter.
+MOST = {"n_layer": MOST_BLOCKS, "max_length": 1 << 24, "d_conv": 64, "filter_layers": 64}
 _SIZES = ("d_model", "n_layer", "max_length", "vocab_size", "d_hidden", "d_filter", "filter_layers")
 
 
@@ -64,7 +65,7 @@ class HyenaConfig(ModelConfig):
             object.__setattr__(self, "d_hidden", 4 * self.d_model)
         for name in (*_SIZES, "position_channels", "d_conv", "vocab_multiple"):
             value = getattr(self, name)
-            most = {"n_layer": MOST_BLOCKS, "max_length": LONGEST, "d_conv": 64}.get(name, LARGEST)
+            most = MOST.get(name, LARGEST)
             if type(value) is not int or not 1 <= value <= most:
                 raise UserError(f"model.{name}: must be a whole number from 1 to {most:,} (got {value!r})")
         if self.vocab_size > 256:
