@@ -65,6 +65,7 @@ HOME_OF = {
     "torchmetrics": {"objectives"},
     "peft": {"training.lora"},
     "huggingface_hub": {"hub"},
+    "tokenizers": {"inference"},
     "pyarrow": {"data", "inference"},
     "openpyxl": {"data"},
     "pyfaidx": {"data"},

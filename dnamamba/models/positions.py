@@ -130,6 +130,7 @@ class PositionModel(nn.Module):
         self.config = config
         self.decoder = decoder
         self.backbone = config.build(backend)
+        self.backbone.set_head_aside()
         width = config.width * (2 if decoder.context == "both" else 1)
         self.convolutions = Convolutions(width, decoder.conv) if decoder.conv else None
         self.head = nn.Linear(CONV_WIDTH if decoder.conv else width, decoder.head.outputs)
