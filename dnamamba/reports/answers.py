@@ -117,9 +117,8 @@ def accuracy_figure(
     if marked is not None:
         axes.set_xscale("log", base=2)
         ticks = [place for place, _ in points]
-        axes.set_xticks(
-            ticks, [f"2^{math.log2(tick):g}" for tick in ticks]
-        )  # a formatter's would be mathematics
+        # A formatter's labels would be mathematics, which no text of a picture may be.
+        axes.set_xticks(ticks, [f"2^{math.log2(tick):g}" for tick in ticks])
         axes.axvline(marked, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
         axes.annotate(" length of training", (marked, 2), color=MUTED, fontsize=9)
     axes.set_ylim(0, 103)

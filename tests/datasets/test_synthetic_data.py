@@ -1,6 +1,7 @@
 """The synthetic experiments: they compose, plan, train, resume bit for bit and learn."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from omegaconf import DictConfig
 from safetensors.torch import load_file
 
 from dnamamba import Genome, UserError, embed, load
-from dnamamba.commands.experiments import published
+from dnamamba.commands.experiments import experiment_names, published
 from dnamamba.commands.plan import plan_pretraining
 from dnamamba.commands.pretrain import pretrain, pretrain_and_judge, settings_of
 from dnamamba.config import composed
@@ -172,3 +173,10 @@ def test_run_without_end_is_refused(tmp_path: Path) -> None:
     settings = settings_of(configured("induction_heads", "train.max_steps=null"), tmp_path / "run")
     with pytest.raises(UserError, match=r"^train.max_steps: examples are made without end \(got null\)"):
         settings.build()
+
+
+def test_page_names_experiments_that_exist() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "paper.md").read_text("utf-8")
+    named = set(re.findall(r"experiment=([a-z]\S*\w)", page))
+    assert named <= set(experiment_names())
+    assert {f"synthetic/{name}" for name in EXPERIMENTS} <= named
