@@ -58,8 +58,11 @@ class DataModule(lightning.LightningDataModule):
         chunk: positions of a sequence that are read at a time (`train.chunk_bases`), by all of its processes
             together; None: all of them.
         console: for a word on long work.
+        report: what a pretraining prints and writes: a class with the arguments of `PretrainingReport`, which
+            None stands for.
     """
 
+    report: ClassVar[type | None] = None
     config_class: ClassVar[type]
     alphabet: Alphabet
     schedule: LengthSchedule
