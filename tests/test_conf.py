@@ -182,8 +182,12 @@ def test_a_value_of_another_type_names_its_key(
     assert "\n" not in str(error.value)
 
 
-# Of whole chromosomes an index is needed: tests/planning plans them.
-PRETRAININGS = [name for name in experiment_names("pretrain") if "chromosomes" not in name]
+# Of whole chromosomes an index is needed: tests/planning plans them, and tests/datasets synthetic tasks.
+PRETRAININGS = [
+    name
+    for name in experiment_names("pretrain")
+    if "chromosomes" not in name and not name.startswith("synthetic/")
+]
 # Digitised from the paper: model, and perplexity of Mamba by size, or by length.
 PERPLEXITY = {
     "size_250k": 3.075,

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dnamamba.data.signal import LARGEST_BIN
 from dnamamba.errors import UserError
 from dnamamba.heads.positions import PositionHead
 from dnamamba.heads.registry import position_head
@@ -16,8 +17,6 @@ from dnamamba.models.chain import Chain
 from dnamamba.models.plain import check_plain
 from dnamamba.models.pooling import UNKNOWN, base_table, complement_ids
 from dnamamba.models.readout import CONV_REACH, CONV_WIDTH, Convolutions
-
-LARGEST_BIN = 128
 
 
 @dataclass(frozen=True)
