@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
@@ -44,7 +45,8 @@ def check_paths(cfg: DictConfig, *keys: str) -> None:
     Raises:
         UserError: naming the key and what lies in its folder instead.
     """
-    for key, value in ((key, value) for each in keys for key, value in _paths(cfg, each)):
+    given = {key: None if absent(cfg, key) else OmegaConf.select(cfg, key) for key in keys}
+    for key, value in (pair for each, found in given.items() for pair in _paths(each, found)):
         if os.path.exists(os.path.expanduser(value)):
             continue
         if (key == "model" and is_name(value)) or (key == "ckpt_path" and value in RUNS):
@@ -54,14 +56,14 @@ def check_paths(cfg: DictConfig, *keys: str) -> None:
         )
 
 
-def _paths(cfg: DictConfig, key: str) -> Iterator[tuple[str, str]]:
-    """Yield the paths that a key holds, in a map or in lists of them too, each with its own name."""
-    value = None if absent(cfg, key) else OmegaConf.select(cfg, key)
+def _paths(key: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Yield the paths that the value of a key holds, in a map or in lists too, each by its own name."""
     if key in MAPS_OF_PATHS and isinstance(value, ListConfig):
         return  # of another data set's key, such as the kinds of features that are classes
     if isinstance(value, DictConfig):
-        for inner in map(str, value):
-            yield from _paths(cfg, f"{key}.{inner}")
+        for inner in value:
+            found = None if OmegaConf.is_missing(value, inner) else value[inner]
+            yield from _paths(f"{key}.{inner!s}", found)
     for path in value if isinstance(value, ListConfig) else [value]:
         if isinstance(path, str):
             yield key, path

@@ -80,7 +80,7 @@ class Finetuning(Recipe):
         train, trainer, console = self.begun()
         task, closed = self.task, self.task.fit == "closed"
         if train.max_steps is None:
-            raise UserError("train.max_steps must be a number: fine-tuning has no other end")
+            raise UserError("train.max_steps: fine-tuning has no other end (got null); set a number")
         if self.trainer.context_size > 1:
             raise UserError(
                 "trainer.context_size: a fine-tuning reads each sequence on one process (got "

@@ -250,7 +250,7 @@ def test_truncated_runs_differ_from_exact_ones(genome: Path, tmp_path: Path) -> 
         ({"chunk_graphs": True}, r"train\.chunk_graphs: .*sequences are read whole"),
         ({"chunk_bases": 8, "compile": True}, r"train\.chunk_bases: .*train\.compile"),
         ({"chunk_bases": 8, "activation_checkpointing": True}, r"train\.chunk_bases: .*activation_check"),
-        ({"backpropagation": "half"}, r"train\.backpropagation must be one of exact, truncated"),
+        ({"backpropagation": "half"}, r"train\.backpropagation: must be one of exact, truncated"),
         ({"backpropagation": "truncated"}, r"train\.backpropagation=truncated: .*chunk_bases=null"),
         (
             {"backpropagation": "truncated", "chunk_bases": "auto"},
