@@ -6,6 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from dnamamba.auto import AUTO
 from dnamamba.commands import finetune
 from dnamamba.commands.settings import data_config, model_config, print_published
 from dnamamba.config import typed
@@ -109,6 +110,12 @@ def print_finetuning_plan(cfg: DictConfig) -> None:
     """Print `plan_finetuning` as a table."""
     console = Console()
     show_plan(plan_finetuning(cfg), console)
+    if cfg.train.max_steps == AUTO:
+        console.print(
+            "train.max_steps=auto: the number of training sequences says how many steps the run has; this is "
+            "the plan of 400",
+            soft_wrap=True,
+        )
     if absent_model(cfg):
         shape = ", ".join(f"{key}={value}" for key, value in cfg.scratch.items())
         console.print(

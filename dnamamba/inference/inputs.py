@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from dnamamba.data.alphabet import Alphabet, Ids
+from dnamamba.data.alphabet import Alphabet, Ids, need_bases
 from dnamamba.data.fasta import NUCLEOTIDE, Genome
 from dnamamba.data.intervals import unknown_record
 from dnamamba.data.regions import AS_THEY_ARE, RegionsConfig, read_regions
@@ -228,6 +228,7 @@ def _given_region(row: Sequence[Any], number: int) -> Region:
 
 
 def _sequence(given: str | bytes | Ids, number: int, alphabet: Alphabet) -> Ids:
+    need_bases(alphabet)
     if isinstance(given, str | bytes):
         letters = alphabet_letters(given) if isinstance(given, str) else np.frombuffer(given, dtype=np.uint8)
         strange = np.flatnonzero(~NUCLEOTIDE[letters]) if alphabet.name != "bytes" else np.empty(0, dtype=int)

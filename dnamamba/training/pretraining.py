@@ -67,6 +67,7 @@ class Pretraining(Recipe):
         model.backbone.activation_checkpointing = train.activation_checkpointing
         data = self.opened(train, config, console)
         stages = data.schedule.stages
+        report = data.report or PretrainingReport
         check_context(self.trainer.context_size, model.backbone, objective, stages, compiled=train.compile)
         settings = asdict(filled(self.data, config.alphabet))
         contents, unchanged = self.kept(train, config, data, settings)
@@ -77,7 +78,7 @@ class Pretraining(Recipe):
             data,
             train,
             trainer,
-            PretrainingReport(size_of(model), data, stages[-1].bases_per_step, objective.meter().headline),
+            report(size_of(model), data, stages[-1].bases_per_step, objective.meter().headline),
             contents | {"objective": {"name": self.objective, **objective.unchanged()}},
             unchanged | {"objective": ["name", *objective.unchanged()]},
             configuration=self.configuration,

@@ -97,7 +97,7 @@ def test_a_list_of_steps_in_the_configuration(simulated):
         UserError, match=r"^data.length_warmup, train.max_steps: a list of steps has a number"
     ):
         short.schedule(**numbers)
-    with pytest.raises(UserError, match="a whole number above 0 or a list of them .got 'x'"):
+    with pytest.raises(UserError, match=r"a whole number above 0 or a list of them \(got 'x'\)"):
         config_of(simulated, length_warmup={"first_length": 16, "steps": [3, "x"]})
 
 
