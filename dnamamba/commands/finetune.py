@@ -21,8 +21,9 @@ from dnamamba.errors import UserError
 from dnamamba.models import ModelConfig, PositionModel, SequenceModel
 from dnamamba.objectives.task_config import TaskConfig
 from dnamamba.training.config import FinetuneTrainConfig
-from dnamamba.training.finetuning import Finetuning, Pooling
+from dnamamba.training.finetuning import Finetuning
 from dnamamba.training.run import Run
+from dnamamba.training.tuned import Pooling
 
 GROUPS = ("data", "decoder", "task", "train", "trainer", "logger", "scratch")
 OTHERS = ("mode", "model", "ckpt_path")

@@ -29,8 +29,8 @@ from dnamamba.objectives.task_config import TaskConfig
 from dnamamba.planning import cost
 from dnamamba.training import chunk_graphs, chunk_size
 from dnamamba.training import run as run_module
-from dnamamba.training.finetuning import Pooling
 from dnamamba.training.run import Result
+from dnamamba.training.tuned import Pooling
 
 from .taped import Taped
 
