@@ -207,18 +207,6 @@ class DataModule(lightning.LightningDataModule):
         return trainer.global_rank // size, trainer.world_size // size, trainer.global_step
 
 
-def check_shares(global_batch_size: int, world_size: int) -> None:
-    """Check that every process can read as many sequences of a step as the others.
-
-    Raises:
-        UserError: naming the setting.
-    """
-    if global_batch_size % world_size:
-        raise UserError(
-            f"train.global_batch_size={global_batch_size} is not a multiple of {world_size} device(s)"
-        )
-
-
 def need_shared_memory(dataset: Any, workers: int) -> None:
     """Refuse a /dev/shm too small for the batches on their way: torch's own message comes too late to help.
 

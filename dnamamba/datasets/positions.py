@@ -24,8 +24,9 @@ from dnamamba.data.position_windows import (
 from dnamamba.data.sampling import RandomWindows, named
 from dnamamba.data.stateless import Int64s
 from dnamamba.data.synonyms import Synonyms
-from dnamamba.datasets.base import HELD_OUT, DataModule, check_shares
+from dnamamba.datasets.base import HELD_OUT, DataModule
 from dnamamba.datasets.labelled.config import one_stage
+from dnamamba.datasets.settings import check_shares
 from dnamamba.errors import UserError
 from dnamamba.models import PositionConfig, PositionModel
 

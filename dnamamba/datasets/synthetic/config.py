@@ -6,7 +6,7 @@ from typing import ClassVar
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.data.length_schedule import LengthSchedule, sequence_schedule
 from dnamamba.data.synthetic import InductionHeads, SelectiveCopying, Task
-from dnamamba.datasets.base import DataConfig, check_shares
+from dnamamba.datasets.settings import DataConfig, check_shares
 from dnamamba.errors import UserError
 
 LONGEST = 1 << 24
