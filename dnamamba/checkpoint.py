@@ -283,7 +283,7 @@ def _read_document(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is damaged: {type(error).__name__}: {error}") from error
     if found not in (FORMAT, SEQUENCE_FORMAT, POSITION_FORMAT) or version != FORMAT_VERSION:
         raise UserError(
-            f"{path} holds {found!r} version {version!r}, not {FORMAT!r} version {FORMAT_VERSION}"
+            f"{path}: must be of format {FORMAT!r}, version {FORMAT_VERSION} (got {found!r}, {version!r})"
         )
     return document
 

@@ -132,9 +132,12 @@ def test_stages_keep_bases_per_step_and_micro_batch(configure: Callable[..., Dic
         ),
         (
             ("data.length_warmup.first_length=128", "data.length_warmup.steps=[9,1.5]"),
-            "data.length_warmup.steps must be a whole number or a list of them, not 1.5",
+            "data.length_warmup.steps: must be a whole number or a list of them (got 1.5)",
         ),
-        (("data.length_warmup.first_length=0",), "data.length_warmup.first_length must be at least 1, not 0"),
+        (
+            ("data.length_warmup.first_length=0",),
+            "data.length_warmup.first_length: must be at least 1 (got 0)",
+        ),
         (
             ("data.length_warmup.first_length=128",),
             "data.length_warmup, train.max_steps: how long does a stage",
@@ -170,7 +173,7 @@ def test_numbers_that_do_not_go_together_are_named(
         ("data.markov_orders=[x]", "data.markov_orders[0]: Value 'x'"),
         ("+data.fast=1", "data.fast: no such setting; data has fasta, "),
         ("data.intervals=a.bed", "data.intervals is of a genome of your own: set data.fasta as well"),
-        ("data.num_workers=-1", "data.num_workers must be at least 0, not -1"),
+        ("data.num_workers=-1", "data.num_workers: must be at least 0 (got -1)"),
     ],
 )
 def test_a_value_of_another_type_names_its_key(

@@ -90,7 +90,7 @@ def plan_finetuning(cfg: DictConfig) -> Plan:
     if absent_model(cfg):
         cfg.model = finetune.SCRATCH
     data = data_config(cfg.data)
-    model = finetune.model_of(cfg, data)
+    model = finetune.model_of(cfg.model, cfg.scratch, data.alphabet)
     shape = model if isinstance(model, ModelConfig) else pretrained_model(model, data.alphabet)[1]
     data = replace(data, alphabet=shape.alphabet)  # type: ignore[type-var]
     train = typed(cfg.train, FinetuneTrainConfig, "train")
@@ -139,6 +139,6 @@ def processes_of(trainer: DictConfig) -> int:
     for key in ("devices", "num_nodes"):
         if type(trainer[key]) is not int or trainer[key] < 1:
             raise UserError(
-                f"trainer.{key} must be a number of at least 1 to plan with, not {trainer[key]!r}"
+                f"trainer.{key}: must be a number of at least 1 to plan with (got {trainer[key]!r})"
             )
     return int(trainer.devices * trainer.num_nodes)

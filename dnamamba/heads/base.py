@@ -63,7 +63,9 @@ class Head:
         """
         labels = decoder.labels
         if len(labels) < cls.fewest or len(set(labels)) != len(labels):
-            raise UserError(f"decoder.labels must be at least {cls.fewest} and all different: {labels}")
+            raise UserError(
+                f"decoder.labels: must be at least {cls.fewest} and all different (got {', '.join(labels)})"
+            )
 
     @classmethod
     def unit(cls, targets: NDArray[np.generic]) -> tuple[float, float]:
@@ -98,12 +100,12 @@ class Head:
             return torch.tensor(self.balanced(counts, total))
         if not isinstance(given, dict) or {str(label) for label in given} != set(self.labels):
             raise UserError(
-                "task.class_weights must be null, balanced or a weight for each of "
-                f"{', '.join(self.labels)}, not {given!r}"
+                "task.class_weights: must be null, balanced or a weight for each of "
+                f"{', '.join(self.labels)} (got {given!r})"
             )
         weights = {str(label): value for label, value in given.items()}
         if not all(isinstance(one, int | float) and 0 < one < math.inf for one in weights.values()):
-            raise UserError(f"task.class_weights must be positive numbers, not {given!r}")
+            raise UserError(f"task.class_weights: must be positive numbers (got {given!r})")
         return torch.tensor([float(weights[label]) for label in self.labels])
 
     def balanced(self, counts: list[int], total: int) -> list[float]:

@@ -100,7 +100,7 @@ def generate_blocks(
     need(need_language_model(model).backbone, ("causal", "recurrent"), "generate")
     for name, number in (("length", length), ("batch", batch), ("prompts", len(prompts))):
         if number < 1:
-            raise UserError(f"generation needs {name} of at least 1, not {number}")
+            raise UserError(f"{name}: must be at least 1 (got {number})")
     loop = SamplingLoop(model, len(prompts) * batch, sampling, row_seeds(seed, prompts, batch), allowed)
     loop.start([read_prompt(model, prompt) for prompt in prompts], batch)
     for done in range(0, length, BLOCK):
@@ -124,9 +124,9 @@ def row_seeds(seed: int, prompts: Sequence[NDArray[Any]], batch: int) -> list[in
     try:
         number = operator.index(seed)  # NumPy's integers too
     except TypeError:
-        raise UserError(f"seed must be a whole number (got {seed!r})") from None
+        raise UserError(f"seed: must be a whole number (got {seed!r})") from None
     if not 0 <= number < 2**63:
-        raise UserError(f"seed must lie between 0 and 2^63 - 1, not {number}")
+        raise UserError(f"seed: must lie between 0 and 2^63 - 1 (got {number})")
     copies: Counter[bytes] = Counter()
     seeds = []
     for prompt in prompts:

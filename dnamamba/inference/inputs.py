@@ -220,7 +220,7 @@ def _given_region(row: Sequence[Any], number: int) -> Region:
     except (LookupError, TypeError, ValueError, OverflowError):
         shown = " ".join(repr(row).split())[:80]
         raise UserError(
-            f"region {number} must be a record, a start and an end, such as ('chr1', 0, 100), not {shown}"
+            f"region {number}: must be a record, a start and an end, such as ('chr1', 0, 100) (got {shown})"
         ) from None
     if "\0" in name:
         raise UserError(f"region {number}: the control character '\\x00' in its name; remove it")
@@ -242,7 +242,7 @@ def _sequence(given: str | bytes | Ids, number: int, alphabet: Alphabet) -> Ids:
         ids = np.asarray(given)
         if ids.dtype != np.uint8 or ids.ndim != 1:
             raise UserError(
-                f"sequence {number}: letters, or ids as uint8 [L], not {ids.dtype} {list(ids.shape)}"
+                f"sequence {number}: must be letters, or ids as uint8 [L] (got {ids.dtype} {list(ids.shape)})"
             )
         real = np.flatnonzero(ids != alphabet.pad_id)
         ids = ids[real[0] : real[-1] + 1] if real.size else ids[:0]

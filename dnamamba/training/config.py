@@ -59,15 +59,15 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for key in ("max_steps", "global_batch_size", "log_every", "validate_every", "checkpoint_every"):
             if getattr(self, key) not in (None, AUTO) and getattr(self, key) < 1:
-                raise UserError(f"train.{key} must be at least 1, not {getattr(self, key)}")
+                raise UserError(f"train.{key}: must be at least 1 (got {getattr(self, key)})")
         if not 0 <= self.seed < 2**32:
-            raise UserError(f"train.seed must lie between 0 and 4294967295, not {self.seed}")
+            raise UserError(f"train.seed: must lie between 0 and 4294967295 (got {self.seed})")
         if self.weight_decay < 0:
-            raise UserError(f"train.weight_decay must be at least 0, not {self.weight_decay}")
+            raise UserError(f"train.weight_decay: must be at least 0 (got {self.weight_decay})")
         if self.gradient_clip is not None and self.gradient_clip <= 0:
-            raise UserError(f"train.gradient_clip must be positive or null, not {self.gradient_clip}")
+            raise UserError(f"train.gradient_clip: must be positive or null (got {self.gradient_clip})")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
-            raise UserError(f"train.betas must be two numbers from 0 to below 1, not {self.betas}")
+            raise UserError(f"train.betas: must be two numbers from 0 to below 1 (got {self.betas})")
         self._check_chunks()
 
     def _check_chunks(self) -> None:
@@ -83,8 +83,8 @@ class TrainConfig:
             )
         if self.backpropagation not in BACKPROPAGATION:
             raise UserError(
-                f"train.backpropagation must be one of {', '.join(BACKPROPAGATION)}, "
-                f"not {self.backpropagation!r}"
+                f"train.backpropagation: must be one of {', '.join(BACKPROPAGATION)} (got "
+                f"{self.backpropagation!r})"
             )
         if self.backpropagation == "truncated" and type(chunk) is not int:
             raise UserError(
@@ -194,7 +194,7 @@ class TrainerConfig:
     def __post_init__(self) -> None:
         for key in ("devices", "num_nodes", "context_size"):
             if getattr(self, key) < 1:
-                raise UserError(f"trainer.{key} must be at least 1, not {getattr(self, key)}")
+                raise UserError(f"trainer.{key}: must be at least 1 (got {getattr(self, key)})")
         if self.processes % self.context_size:
             raise UserError(
                 f"trainer.context_size: {self.processes} processes can't share sequences by so many (got "

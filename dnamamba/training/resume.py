@@ -107,7 +107,7 @@ def checkpoint_to_resume(
         )
     steps = checkpoint.get("global_step")
     if not isinstance(steps, int):
-        raise UserError(f"{path} is not a checkpoint of a run: `global_step` must be int (got {steps!r})")
+        raise UserError(f"{path}: not a checkpoint of a run, whose global_step is int (got {steps!r})")
     ended = bool(earlier.get(ENDED)) or steps == max_steps
     # A run may also have been stopped while its held-out bases were scored: then that is left.
     unscored = path == folder / "checkpoints" / LAST and not _scored(folder, steps)

@@ -162,7 +162,7 @@ def test_tokenizer_may_lie_elsewhere(
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["prompt=a", "out=new.fa"], "out=new.fa must be a file's name that ends in .txt"),
+        (["prompt=a", "out=new.fa"], "out=new.fa: must be a file's name that ends in .txt"),
         (["fasta=GENOME"], "prompt: a text model continues prompt=TEXT"),
         (["prompt=a", "tokenizer=BAD"], "bad.json is damaged or not a tokenizer"),
         (["prompt=a", "tokenizer=LARGE"], r"large.json: expected at most 280 tokens, .* \(got 300\)"),

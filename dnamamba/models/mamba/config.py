@@ -73,21 +73,21 @@ class MambaConfig(ModelConfig):
         ):
             value = getattr(self, name)
             if not _is_int(value) or value < 1:
-                raise UserError(f"model.{name} must be a whole number of at least 1, not {value!r}")
+                raise UserError(f"model.{name}: must be a whole number of at least 1 (got {value!r})")
             most = MOST_BLOCKS if name == "n_layer" else LARGEST
             if value > most:
-                raise UserError(f"model.{name} must be at most {most:,}, not {value!r}")
+                raise UserError(f"model.{name}: must be at most {most:,} (got {value!r})")
         if self.vocab_size > 256 and self.alphabet != TEXT:
             raise UserError(
-                f"model.vocab_size must be at most 256 (a token is a byte), not {self.vocab_size}"
+                f"model.vocab_size: must be at most 256, a token is a byte (got {self.vocab_size})"
             )
         if not 0 < self.dt_init_floor <= self.dt_min <= self.dt_max < math.inf:
             raise UserError(
-                "model.dt_init_floor, dt_min and dt_max must be positive, finite and in rising order, not "
-                f"{self.dt_init_floor}, {self.dt_min}, {self.dt_max}"
+                "model.dt_init_floor, dt_min, dt_max: must be positive, finite and in rising order (got "
+                f"{self.dt_init_floor}, {self.dt_min}, {self.dt_max})"
             )
         if not 0 < self.norm_eps < math.inf:
-            raise UserError(f"model.norm_eps must be positive and finite, not {self.norm_eps}")
+            raise UserError(f"model.norm_eps: must be positive and finite (got {self.norm_eps})")
 
     @property
     def padded_vocab_size(self) -> int:
