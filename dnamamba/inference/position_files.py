@@ -112,7 +112,7 @@ class PositionAnswers:
         short = np.full(-ids.size % self.decoder.bin, genome.alphabet.n_id, dtype=np.uint8)
         turned = genome.alphabet.reverse_complement(np.concatenate([ids, short]))
         other = self._read(np.ascontiguousarray(turned), record, folder)
-        return (found + other[::-1, list(self.decoder.complement)]) / 2
+        return np.asarray((found + other[::-1, list(self.decoder.complement)]) / 2, dtype=np.float32)
 
     def _read(self, ids: Ids, record: str, folder: Path | None) -> Floats:
         """Return the answers to a sequence, uint8 [L], in its direction."""
