@@ -80,7 +80,7 @@ def test_whole_configuration_visits_few_functions(
     name = command.__name__.rpartition(".")[2]
     monkeypatch.setattr(sys, "argv", [name, *overrides[name], f"hydra.run.dir={tmp_path / 'run'}"])
     runs: list[Run] = []
-    monkeypatch.setattr(Run, "execute", runs.append)
+    monkeypatch.setattr(Run, "execute", lambda run: runs.append(run))
     found = walk(command.main)
     assert not any(map(is_whole, vars(runs[0]).values()))
     visited = {f"{file}:{function}" for file, functions in found.items() for function in functions}
