@@ -116,6 +116,7 @@ def test_a_wrong_name_is_told_before_torch_is_loaded(
         ("embed", [], "fasta, model, out"),
         ("export", ["out=o"], "format, model"),
         ("benchmark", [], "name"),
+        ("attribute", ["out=o.tsv"], "region"),
         ("pretrain", ["data=hg38"], "data.fasta, data.intervals"),
     ],
 )
