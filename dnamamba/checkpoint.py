@@ -29,6 +29,7 @@ from dnamamba.models import (
     SequenceModel,
 )
 from dnamamba.models.families import family_of_file
+from dnamamba.models.finite import FLOATS, need_finite_weights
 
 Model = LanguageModel | SequenceModel | PositionModel
 Question = DecoderConfig | PositionConfig
@@ -37,7 +38,6 @@ POSITION_FORMAT = "dnamamba-position-model"
 FORMAT_VERSION = 1
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 DIGEST = "sha256"  # in config.json, of both files; models of 0.1 have none
-FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 OLD_FAMILY = "mamba"  # of files that have no word for it
 MODULE_PREFIX = "model."  # what a Lightning checkpoint puts before the names of Task.model
 
@@ -126,11 +126,7 @@ def load(path: str | Path) -> Model:
     Raises:
         UserError: there is nothing there, or it is damaged; the message names the file and what is wrong.
     """
-    name, path = str(path), Path(os.path.expanduser(path))
-    if not name.strip():  # which `Path` takes for the working directory
-        raise UserError("model: the path is empty; name a run's folder, an exported folder or a checkpoint")
-    if not path.exists() and is_name(name):
-        path = fetched(name)
+    path = located(path)
     if path.is_file():
         checkpoint = read_checkpoint(path)
         config = checkpoint_config(checkpoint, path)
@@ -150,6 +146,18 @@ def load(path: str | Path) -> Model:
         if (folder / CONFIG_FILE).is_file():
             return _load_foreign(folder) or _load_folder(folder)
     raise UserError(f"no model at {path}: neither a checkpoint nor a folder with {CONFIG_FILE}")
+
+
+def located(path: str | Path) -> Path:
+    """Return where a model lies: the path itself, or where `owner/name` of the Hugging Face Hub is kept.
+
+    Raises:
+        UserError: the path is empty, or there is no such repository.
+    """
+    name, path = str(path), Path(os.path.expanduser(path))
+    if not name.strip():  # which `Path` takes for the working directory
+        raise UserError("model: the path is empty; name a run's folder, an exported folder or a checkpoint")
+    return fetched(name) if not path.exists() and is_name(name) else path
 
 
 def _load_foreign(folder: Path) -> LanguageModel | None:
@@ -275,7 +283,7 @@ def _read_document(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is damaged: {type(error).__name__}: {error}") from error
     if found not in (FORMAT, SEQUENCE_FORMAT, POSITION_FORMAT) or version != FORMAT_VERSION:
         raise UserError(
-            f"{path} holds {found!r} version {version!r}, not {FORMAT!r} version {FORMAT_VERSION}"
+            f"{path}: must be of format {FORMAT!r}, version {FORMAT_VERSION} (got {found!r}, {version!r})"
         )
     return document
 
@@ -312,11 +320,6 @@ def _build(config: ModelConfig, decoder: Question | None, weights: dict[str, Ten
     if wrong:
         shown = "; ".join(sorted(wrong)[:6]) + (f"; and {len(wrong) - 6} more" if len(wrong) > 6 else "")
         raise UserError(f"{source}: the weights do not go with the configuration: {shown}")
-    for name, tensor in sorted(weights.items()):
-        if not torch.isfinite(tensor).all():
-            raise UserError(
-                f"{source}: {name} is not finite (it holds NaN or infinity): the training diverged, or the "
-                "file is damaged; use an earlier checkpoint"
-            )
+    need_finite_weights(weights, source, "use an earlier checkpoint")
     model.load_state_dict(weights, assign=True)
     return model.requires_grad_(True).eval()

@@ -12,7 +12,7 @@ def run(cfg: DictConfig) -> Headline | None:
     if cfg.mode != "plan":
         check_given(cfg)
         check_paths(cfg, *([] if cfg.model == "scratch" else ["model"]), "ckpt_path")
-        check_data(cfg, to_train=cfg.mode == "train")
+        check_data(cfg.data, to_train=cfg.mode == "train")
     # torch and Lightning take seconds: only once the configuration is right
     if cfg.mode == "predict":
         from dnamamba.commands.predict_mode import predict

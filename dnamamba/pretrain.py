@@ -11,7 +11,7 @@ def run(cfg: DictConfig) -> Headline | None:
     """Pretrain as `cfg` says, into Hydra's output folder."""
     check_given(cfg)
     check_paths(cfg, "ckpt_path")
-    check_data(cfg)
+    check_data(cfg.data)
     # torch and Lightning take seconds: only once the configuration is right
     from dnamamba.commands.pretrain import pretrain_and_judge
 

@@ -31,7 +31,10 @@ CONFIGURING = tuple(
 )
 # From the ground up. A file belongs to the longest name that it begins with, and imports nothing above it.
 LAYERS = (
-    ("escaping", "errors", "files", "optional", "plugins", "processes", "reached", "shortages", "terminal"),
+    (
+        *("auto", "escaping", "errors", "files", "optional", "plugins", "processes", "reached", "shortages"),
+        "terminal",
+    ),
     ("kernels", "data", "reports.figures"),
     ("heads",),
     ("models", "compat"),
@@ -62,6 +65,7 @@ HOME_OF = {
     "torchmetrics": {"objectives"},
     "peft": {"training.lora"},
     "huggingface_hub": {"hub"},
+    "tokenizers": {"inference"},
     "pyarrow": {"data", "inference"},
     "openpyxl": {"data"},
     "pyfaidx": {"data"},

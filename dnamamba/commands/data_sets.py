@@ -17,7 +17,8 @@ MOVED = {
     "dnamamba.tasks.labelled_data.LabelledData": "dnamamba.datasets.labelled.LabelledData",
     "dnamamba.tasks.species_data.SpeciesData": "dnamamba.datasets.species.SpeciesData",
 }
-_OURS = re.compile(r"dnamamba\.datasets\.(\w+)(?:\.data)?\.\w+")
+# `GenomeData` has the settings of `GenomeConfig`, in the same folder.
+_OURS = re.compile(r"dnamamba\.datasets\.\w+(?:\.data)?\.(\w+)Data")
 
 
 def target_of(group: Any) -> str:
@@ -61,15 +62,15 @@ def _keys(kind: str) -> Iterator[str]:
 
 @cache
 def _settings() -> dict[str, type[DataConfig]]:
-    """Import the settings of the package's data sets, by the name of the folder."""
+    """Import the settings of the package's data sets, by their names: `Genome`."""
     found = {}
     for path in sorted(Path(dnamamba.datasets.__path__[0]).glob("*/config.py")):
         module = import_module(f"dnamamba.datasets.{path.parent.name}.config")
-        (found[path.parent.name],) = (
-            value
-            for value in vars(module).values()
-            if isinstance(value, type)
-            and issubclass(value, DataConfig)
-            and value.__module__ == module.__name__
-        )
+        for name, value in vars(module).items():
+            if (
+                isinstance(value, type)
+                and issubclass(value, DataConfig)
+                and value.__module__ == module.__name__
+            ):
+                found[name.removesuffix("Config")] = value
     return found

@@ -46,9 +46,9 @@ def check_groups(cfg: DictConfig, groups: Sequence[str], others: Sequence[str]) 
         raise UserError(f"unknown setting {', '.join(unknown)}; the settings are {', '.join(known)}")
     for key in groups:
         if not isinstance(cfg[key], DictConfig):
-            raise UserError(f"{key} must be a group of settings, not {cfg[key]!r}")
+            raise UserError(f"{key}: must be a group of settings (got {cfg[key]!r})")
     if not isinstance(cfg.ckpt_path, str | None):
-        raise UserError(f"ckpt_path must be a path or `last`, not {cfg.ckpt_path!r}")
+        raise UserError(f"ckpt_path: must be a path or `last` (got {cfg.ckpt_path!r})")
     load_plugins(list(cfg.get("plugins") or []))
 
 
@@ -163,7 +163,7 @@ def _takes(target: Any, name: str) -> bool:
 
 def _built(group: Any, key: str, **options: Any) -> Any:
     if not isinstance(group, DictConfig) or "_target_" not in group:
-        raise UserError(f"{key} must be a group with _target_, the import path of a class (got {group!r})")
+        raise UserError(f"{key}: must be a group with _target_, the import path of a class (got {group!r})")
     try:
         return instantiate(group, **options)
     except Exception as error:  # a user's class may raise anything

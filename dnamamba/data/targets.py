@@ -69,7 +69,7 @@ def targets_of(
             only, a class missing from a split, a target that is not a number.
     """
     if reads not in READS:
-        raise UserError(f"data.task: a head reads one of {', '.join(READS)}, not {reads!r}")
+        raise UserError(f"data.task: a head must read one of {', '.join(READS)} (got {reads!r})")
     if reads == "number":
         return Targets(reads, ("value",), _numbers(labels, sequences))
     if reads == "labels":

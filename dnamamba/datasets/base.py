@@ -58,8 +58,11 @@ class DataModule(lightning.LightningDataModule):
         chunk: positions of a sequence that are read at a time (`train.chunk_bases`), by all of its processes
             together; None: all of them.
         console: for a word on long work.
+        report: what a pretraining prints and writes: a class with the arguments of `PretrainingReport`, which
+            None stands for.
     """
 
+    report: ClassVar[type | None] = None
     config_class: ClassVar[type]
     alphabet: Alphabet
     schedule: LengthSchedule
@@ -109,6 +112,11 @@ class DataModule(lightning.LightningDataModule):
     @property
     def training_sequences(self) -> int | None:
         """How many there are to train on; None where they are drawn without end."""
+        return None
+
+    @property
+    def training_bases(self) -> int | None:
+        """Bases of these sequences as they are read; None where they are drawn without end."""
         return None
 
     def run_for(self, steps: int) -> None:
@@ -197,18 +205,6 @@ class DataModule(lightning.LightningDataModule):
             return 0, 1, 0
         size = self.context_size
         return trainer.global_rank // size, trainer.world_size // size, trainer.global_step
-
-
-def check_shares(global_batch_size: int, world_size: int) -> None:
-    """Check that every process can read as many sequences of a step as the others.
-
-    Raises:
-        UserError: naming the setting.
-    """
-    if global_batch_size % world_size:
-        raise UserError(
-            f"train.global_batch_size={global_batch_size} is not a multiple of {world_size} device(s)"
-        )
 
 
 def need_shared_memory(dataset: Any, workers: int) -> None:

@@ -24,8 +24,9 @@ from dnamamba.data.position_windows import (
 from dnamamba.data.sampling import RandomWindows, named
 from dnamamba.data.stateless import Int64s
 from dnamamba.data.synonyms import Synonyms
-from dnamamba.datasets.base import HELD_OUT, DataModule, check_shares
+from dnamamba.datasets.base import HELD_OUT, DataModule
 from dnamamba.datasets.labelled.config import one_stage
+from dnamamba.datasets.settings import check_shares
 from dnamamba.errors import UserError
 from dnamamba.models import PositionConfig, PositionModel
 
@@ -112,6 +113,20 @@ class PositionsData(DataModule):
             digest.update(np.ascontiguousarray(self.targets.values[name]).data)
         lengths = self.genome.lengths
         return {"records": len(lengths), "bases": sum(lengths.values()), "split": digest.hexdigest()[:16]}
+
+    @property
+    def training_sequences(self) -> int:
+        """Windows that cover the training split once; they are drawn at random."""
+        return max(1, self.training_bases // self.config.max_length)
+
+    @property
+    def training_bases(self) -> int:
+        """Of the training split."""
+        return sum(one.length for one in self.splits.train)
+
+    def run_for(self, steps: int) -> None:
+        """See `DataModule.run_for`."""
+        self.schedule = one_stage(self.config.max_length, self.schedule.stages[0].sequences, steps)
 
     def describe(self, step: int, index: Int64s) -> list[str]:
         """Return the regions of a step's training samples, by their numbers."""

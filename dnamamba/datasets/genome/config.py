@@ -85,7 +85,7 @@ class GenomeConfig(DataConfig):
             )
         for key, least in (("max_length", 1), ("num_workers", 0)):
             if getattr(self, key) != CHROMOSOME and getattr(self, key) < least:
-                raise UserError(f"data.{key} must be at least {least}, not {getattr(self, key)}")
+                raise UserError(f"data.{key}: must be at least {least} (got {getattr(self, key)})")
         for windows, bases, default in (
             ("batch_size", "bases_per_batch", 16),
             ("valid_windows", "valid_bases", 128),
@@ -98,11 +98,11 @@ class GenomeConfig(DataConfig):
         for number in steps if isinstance(steps, list) else [steps]:
             if type(number) is not int and steps is not None:
                 raise UserError(
-                    f"data.length_warmup.steps must be a whole number or a list of them, not {number!r}"
+                    f"data.length_warmup.steps: must be a whole number or a list of them (got {number!r})"
                 )
         for order in self.markov_orders:
             if not 0 <= order <= 12:
-                raise UserError(f"data.markov_orders must lie between 0 and 12, not {order}")
+                raise UserError(f"data.markov_orders: must lie between 0 and 12 (got {order})")
         if self.intervals is not None:
             if self.fasta is None:
                 raise UserError("data.intervals is of a genome of your own: set data.fasta as well")
@@ -147,7 +147,7 @@ class GenomeConfig(DataConfig):
         if first is None:
             return (self.max_length,)
         if first < 1:
-            raise UserError(f"data.length_warmup.first_length must be at least 1, not {first}")
+            raise UserError(f"data.length_warmup.first_length: must be at least 1 (got {first})")
         try:
             return doublings(first, self.max_length)
         except UserError as error:

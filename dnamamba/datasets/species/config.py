@@ -66,21 +66,21 @@ class SpeciesConfig(DataConfig):
             ("num_workers", 0),
         ):
             if getattr(self, key) < least:
-                raise UserError(f"data.{key} must be at least {least}, not {getattr(self, key)}")
+                raise UserError(f"data.{key}: must be at least {least} (got {getattr(self, key)})")
         for key, choices in (("split", WAYS_TO_SPLIT), ("draw", ("locus", "base"))):
             if getattr(self, key) not in choices:
-                raise UserError(f"data.{key} must be {' or '.join(choices)}, not {getattr(self, key)!r}")
+                raise UserError(f"data.{key}: must be {' or '.join(choices)} (got {getattr(self, key)!r})")
         for key in ("max_n", "valid_fraction", "test_fraction"):
             if not 0 <= getattr(self, key) < 1:
-                raise UserError(f"data.{key} must be at least 0 and below 1, not {getattr(self, key)}")
+                raise UserError(f"data.{key}: must be at least 0 and below 1 (got {getattr(self, key)})")
         if self.valid_fraction + self.test_fraction >= 1:
             raise UserError("data.valid_fraction and data.test_fraction leave nothing to train on")
         steps = self.length_warmup.steps
         for number in steps if isinstance(steps, list) else [steps]:
             if type(number) is not int or number < 1:
                 raise UserError(
-                    "data.length_warmup.steps must be a whole number above 0 or a list of them, "
-                    f"not {number!r}"
+                    "data.length_warmup.steps: must be a whole number above 0 or a list of them (got "
+                    f"{number!r})"
                 )
         files = self.files("species")
         if len(files) < 2:
@@ -114,7 +114,7 @@ class SpeciesConfig(DataConfig):
             if paths is None:
                 continue
             if not isinstance(paths, list) or not paths or not all(isinstance(path, str) for path in paths):
-                raise UserError(f"data.{key}.{name} must be a FASTA file or a list of them, not {value!r}")
+                raise UserError(f"data.{key}.{name}: must be a FASTA file or a list of them (got {value!r})")
             found[str(name)] = [Path(os.path.expanduser(path)) for path in paths]
         return found
 
@@ -128,12 +128,12 @@ class SpeciesConfig(DataConfig):
             UserError: numbers that do not divide.
         """
         if max_steps is None:
-            raise UserError("train.max_steps must be a number: windows of species have no other end")
+            raise UserError("train.max_steps: windows of species have no other end (got null); set a number")
         first = self.length_warmup.first_length
         lengths: tuple[int, ...] = (self.max_length,)
         if first is not None:
             if first < 1:
-                raise UserError(f"data.length_warmup.first_length must be at least 1, not {first}")
+                raise UserError(f"data.length_warmup.first_length: must be at least 1 (got {first})")
             try:
                 lengths = doublings(first, self.max_length)
             except UserError as error:
