@@ -82,6 +82,7 @@ def test_last_and_auto_are_not_paths(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ("finetune", ["data.table=absent.fa"]),
         ("finetune", ["data.classes={a: [m, absent.fa]}"]),
         ("finetune", ["data.batch_size=absent.fa"]),
+        ("finetune", ["data.fasta=m", "data.bed=absent.fa.gff3"]),
         ("attribute", ["region=a:1-2", "out=o", "fasta=absent.fa"]),
         ("predict", ["model=m", "out=o", "table=absent.fa"]),
         ("embed", ["model=m", "out=o", "fasta=absent.fa"]),
@@ -115,6 +116,7 @@ def test_a_wrong_name_is_told_before_torch_is_loaded(
         ("embed", [], "fasta, model, out"),
         ("export", ["out=o"], "format, model"),
         ("benchmark", [], "name"),
+        ("attribute", ["out=o.tsv"], "region"),
         ("pretrain", ["data=hg38"], "data.fasta, data.intervals"),
     ],
 )
