@@ -2,10 +2,12 @@
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from rich.progress import track
 
+from dnamamba.commands.generate_text import write_text
 from dnamamba.data.alphabet import Alphabet, Ids, get_alphabet
 from dnamamba.data.embedded import YEAST_MODEL
 from dnamamba.data.fasta import Genome
@@ -18,6 +20,7 @@ from dnamamba.inference.device import load_on, precision_of
 from dnamamba.inference.generation import BLOCK, encode_prompt, generate_blocks
 from dnamamba.inference.output import output_path
 from dnamamba.inference.sampling import Sampling
+from dnamamba.inference.text import is_text
 from dnamamba.plugins import load_plugins
 from dnamamba.reached import Reached
 from dnamamba.terminal import Console
@@ -30,7 +33,7 @@ class GenerateConfig:
     """The settings of conf/generate.yaml, which explains each."""
 
     model: str | None
-    out: str
+    out: str | None
     length: int
     prompt: str | None
     fasta: str | None
@@ -43,20 +46,29 @@ class GenerateConfig:
     device: str
     precision: str
     overwrite: bool
+    tokenizer: str | None = None
     plugins: list[str] | None = None
 
 
-def generate_to_fasta(config: GenerateConfig) -> None:
-    """Generate as `config` says and write the FASTA file, whole or not at all.
+def generate_to_file(config: GenerateConfig) -> None:
+    """Generate as `config` says and write the FASTA file, or a text model's text, whole or not at all.
 
     Raises:
         UserError: the model, the prompt, a number or the output can't be used; nothing was written.
     """
     console = Console()
-    out = output_path(config.out, (".fa", ".fasta"), config.overwrite)
+    # Only the model says whether text may be written, or printed without a file.
+    of_text = config.out is None or config.out.endswith(".txt")
+    out = None if of_text else _fasta(config)
     sampling = Sampling(config.temperature, config.top_k, config.top_p)
     load_plugins(config.plugins or [])
     model = load_on(YEAST_MODEL if config.model is None else config.model, config.device)
+    if is_text(model):
+        write_text(model, config, sampling)
+        return
+    if config.tokenizer is not None:
+        raise UserError(f"tokenizer: goes with a text model (got {config.tokenizer}); leave it out")
+    out = out or _fasta(config)
     alphabet = get_alphabet(model.config.alphabet)
     prompts = _prompts(config, alphabet)
     began = time.perf_counter()
@@ -93,6 +105,12 @@ def generate_to_fasta(config: GenerateConfig) -> None:
         soft_wrap=True,
         highlight=False,
     )
+
+
+def _fasta(config: GenerateConfig) -> Path:
+    if config.out is None:
+        raise UserError("out: must be given")
+    return output_path(config.out, (".fa", ".fasta"), config.overwrite)
 
 
 def _prompts(config: GenerateConfig, alphabet: Alphabet) -> dict[str, Ids]:

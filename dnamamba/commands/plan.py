@@ -6,6 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from dnamamba.auto import AUTO
 from dnamamba.commands import finetune
 from dnamamba.commands.settings import data_config, model_config, print_published
 from dnamamba.config import typed
@@ -89,7 +90,7 @@ def plan_finetuning(cfg: DictConfig) -> Plan:
     if absent_model(cfg):
         cfg.model = finetune.SCRATCH
     data = data_config(cfg.data)
-    model = finetune.model_of(cfg, data)
+    model = finetune.model_of(cfg.model, cfg.scratch, data.alphabet)
     shape = model if isinstance(model, ModelConfig) else pretrained_model(model, data.alphabet)[1]
     data = replace(data, alphabet=shape.alphabet)  # type: ignore[type-var]
     train = typed(cfg.train, FinetuneTrainConfig, "train")
@@ -109,6 +110,12 @@ def print_finetuning_plan(cfg: DictConfig) -> None:
     """Print `plan_finetuning` as a table."""
     console = Console()
     show_plan(plan_finetuning(cfg), console)
+    if cfg.train.max_steps == AUTO:
+        console.print(
+            "train.max_steps=auto: the number of training sequences says how many steps the run has; this is "
+            "the plan of 400",
+            soft_wrap=True,
+        )
     if absent_model(cfg):
         shape = ", ".join(f"{key}={value}" for key, value in cfg.scratch.items())
         console.print(
@@ -132,6 +139,6 @@ def processes_of(trainer: DictConfig) -> int:
     for key in ("devices", "num_nodes"):
         if type(trainer[key]) is not int or trainer[key] < 1:
             raise UserError(
-                f"trainer.{key} must be a number of at least 1 to plan with, not {trainer[key]!r}"
+                f"trainer.{key}: must be a number of at least 1 to plan with (got {trainer[key]!r})"
             )
     return int(trainer.devices * trainer.num_nodes)

@@ -36,6 +36,7 @@ class Alphabet:
         complement: uint8[256], id to id.
         scored: bool[256], the ids that count in the loss.
         mask_id: stands for a base that a masked model must tell; no letter has it.
+        of: what the ids are; only those of bases are read from a FASTA file.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Alphabet:
     complement: Ids
     scored: NDArray[np.bool_]
     mask_id: int
+    of: str = "bases"
 
     def __post_init__(self) -> None:
         for table in (self.to_id, self.to_letter, self.complement, self.scored):
@@ -86,6 +88,16 @@ class Alphabet:
         return self.complement[np.flip(ids, axis=axis)]
 
 
+def need_bases(alphabet: Alphabet) -> None:
+    """Check that an alphabet is one of bases.
+
+    Raises:
+        UserError: naming what its ids are.
+    """
+    if alphabet.of != "bases":
+        raise UserError(f"the model reads {alphabet.of}, not bases: give a model of DNA")
+
+
 def _dna() -> Alphabet:
     to_id = np.full(256, 4, dtype=np.uint8)
     for letter, base in zip(b"ACGTU", (0, 1, 2, 3, 3), strict=True):
@@ -105,6 +117,17 @@ def _bytes() -> Alphabet:
     for letter, other in zip(IUPAC.encode(), _IUPAC_COMPLEMENT.encode(), strict=True):
         complement[letter], complement[letter | 0x20] = other, other | 0x20
     return Alphabet("bytes", 256, 0, ord("N"), identity, to_letter, complement, identity != 0, 1)
+
+
+def _symbols() -> Alphabet:
+    ids = np.arange(16, dtype=np.uint8)
+    digits = np.frombuffer(b"0123456789abcdef", dtype=np.uint8)
+    to_id, to_letter = np.zeros(256, dtype=np.uint8), np.full(256, ord("?"), dtype=np.uint8)
+    to_id[digits], to_letter[ids] = ids, digits
+    scored = np.arange(256) < 16
+    return Alphabet(
+        "symbols", 16, 0, 0, to_id, to_letter, np.arange(256, dtype=np.uint8), scored, 0, "symbols"
+    )
 
 
 def _specials_first(name: str, size: int, first: int, *, pad: int, mask: int, unknown: int) -> Alphabet:
@@ -127,6 +150,7 @@ _ALPHABETS = {
     for alphabet in (
         _dna(),
         _bytes(),
+        _symbols(),
         _specials_first("characters", 12, 7, pad=4, mask=3, unknown=11),
         _specials_first("mlm", 8, 3, pad=0, mask=1, unknown=2),
     )
@@ -142,6 +166,7 @@ def get_alphabet(name: str) -> Alphabet:
     `bytes`: 256 ids, every byte its own; 0 is padding.
     `characters`: seven special ids, then A C G T N = 7..11, padding 4, size 12 (HyenaDNA and Caduceus).
     `mlm`: padding 0, mask 1, N 2, A C G T = 3..6, size 8 (PlantCaduceus).
+    `symbols`: 0..15, written as hexadecimal digits, of the synthetic tasks.
 
     >>> from dnamamba import get_alphabet
     >>> dna = get_alphabet("dna")

@@ -121,7 +121,13 @@ def _axes(figure: Figure, title: str) -> Axes:
     return axes
 
 
-def score_curve(metrics: list[dict[str, float]], score: str, kept_step: int, title: str) -> Figure:
+def score_curve(
+    metrics: list[dict[str, float]],
+    score: str,
+    kept_step: int,
+    title: str,
+    losses_of: tuple[str, str] | None = None,
+) -> Figure:
     """Plot loss and one metric of a fine-tuning against its steps.
 
     Args:
@@ -129,16 +135,19 @@ def score_curve(metrics: list[dict[str, float]], score: str, kept_step: int, tit
         score: the metric, as in `val/<score>`.
         kept_step: the step whose weights were kept.
         title: of the picture.
+        losses_of: what training and validation lose, where these are two quantities: each has a panel then.
     """
-    figure = Figure(figsize=(8, 5.6), layout="constrained", facecolor=SURFACE)
-    upper, lower = figure.subplots(2, sharex=True)
+    panels = 2 if losses_of is None else 3
+    figure = Figure(figsize=(8, 2.8 * panels), layout="constrained", facecolor=SURFACE)
+    upper, *watching, lower = figure.subplots(panels, sharex=True)
+    middle = watching[0] if watching else upper
     rows = [row for row in metrics if "train/loss" in row]
     last = max((row["step"] for row in rows), default=0)
     watched = [row for row in metrics if "val/loss" in row and row["step"] <= last]
     steps = [row["step"] + 1 for row in rows]
     losses = smoothed([row["train/loss"] for row in rows])
     upper.plot(steps, losses, color=TRAINING, linewidth=1.5, label="training (moving average)")
-    for axes, name in ((upper, "loss"), (lower, score)):
+    for axes, name in ((middle, "loss"), (lower, score)):
         found = [(row["step"] + 1, row[f"val/{name}"]) for row in watched if f"val/{name}" in row]
         axes.plot(
             *zip(*found, strict=True),
@@ -148,6 +157,8 @@ def score_curve(metrics: list[dict[str, float]], score: str, kept_step: int, tit
             markersize=5,
             label="validation (sequences watched)",
         ) if found else None
+    names = ("loss", score) if losses_of is None else (*losses_of, score)
+    for axes, name in zip((upper, *watching, lower), names, strict=True):
         axes.axvline(
             kept_step, color=BASELINE, linewidth=1, linestyle=(0, (4, 3)), zorder=1, label="weights kept"
         )
@@ -157,7 +168,8 @@ def score_curve(metrics: list[dict[str, float]], score: str, kept_step: int, tit
         axes.spines[:].set_visible(False)
         axes.tick_params(colors=MUTED, length=0)
     upper.set_title(title, loc="left", fontsize=10, color=TEXT)
-    upper.legend(frameon=False, labelcolor=TEXT, fontsize=9)
+    for axes in (upper, *watching):
+        axes.legend(frameon=False, labelcolor=TEXT, fontsize=9)
     lower.set_xlabel("step", color=MUTED)
     return figure
 

@@ -102,6 +102,9 @@ class MambaBackbone(Backbone):
         nn.init.normal_(self.embedding.weight, std=0.02)
         self.layers = nn.ModuleList(MambaBlock(config, backend) for _ in range(config.n_layer))
         self.norm_f = nn.RMSNorm(config.d_model, eps=config.norm_eps)
+        self.head = None if config.tied else nn.Linear(config.d_model, config.padded_vocab_size, bias=False)
+        if self.head is not None:
+            nn.init.normal_(self.head.weight, std=0.02)
 
     def forward(
         self, tokens: Tensor, state: State | None = None, *, blocks: int | None = None
@@ -137,8 +140,8 @@ class MambaBackbone(Backbone):
         return (*states, blocks[-1].after(x, before[-1], self.ranks))
 
     def unembed(self, hidden: Tensor) -> Tensor:
-        """Return logits [..., V] of final hidden states [..., D], by the tied embedding."""
-        return F.linear(hidden, self.embedding.weight)
+        """Return logits [..., V] of final hidden states [..., D], by the tied embedding or the own head."""
+        return F.linear(hidden, self.embedding.weight if self.head is None else self.head.weight)
 
     def blocks(self) -> Sequence[nn.Module]:
         """Return the `MambaBlock`s, first to last."""
