@@ -43,7 +43,7 @@ def walk(main: Callable[[], None]) -> dict[str, set[str]]:
 
     A function is a file and a qualified name. It is given the configuration (the composed one, or a
     `Pretraining` or `Finetuning`) as an argument, also `self`, within a list or a map, or as a closure; the
-    body of a comprehension counts as its function. Of a run only how it is built is followed: the `Run`
+    body of a comprehension counts as its function. Of a run only the building is followed: the `Run`
     is checked to hold no configuration, and `Run.execute` is given nothing else.
     """
     found: dict[str, set[str]] = {}
