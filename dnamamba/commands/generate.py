@@ -1,11 +1,13 @@
-"""What `python -m dnamamba.generate` does: prompts from letters or a FASTA file, new sequences to another."""
+"""What `python -m dnamamba.generate` does: prompts from letters or a file, new sequences to another."""
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from rich.progress import track
 
+from dnamamba.commands import generate_bytes
 from dnamamba.data.alphabet import Alphabet, Ids, get_alphabet
 from dnamamba.data.embedded import YEAST_MODEL
 from dnamamba.data.fasta import Genome
@@ -43,22 +45,27 @@ class GenerateConfig:
     device: str
     precision: str
     overwrite: bool
+    prompt_file: str | None = None
+    sample_rate: int = 16000
     plugins: list[str] | None = None
 
 
 def generate_to_fasta(config: GenerateConfig) -> None:
-    """Generate as `config` says and write the FASTA file, whole or not at all.
+    """Generate as `config` says and write the FASTA file, the text or the sound, whole or not at all.
 
     Raises:
         UserError: the model, the prompt, a number or the output can't be used; nothing was written.
     """
     console = Console()
-    out = output_path(config.out, (".fa", ".fasta"), config.overwrite)
+    out = output_path(
+        config.out, (*generate_bytes.FASTA, *generate_bytes.SUFFIXES.values()), config.overwrite
+    )
     sampling = Sampling(config.temperature, config.top_k, config.top_p)
     load_plugins(config.plugins or [])
     model = load_on(YEAST_MODEL if config.model is None else config.model, config.device)
     alphabet = get_alphabet(model.config.alphabet)
-    prompts = _prompts(config, alphabet)
+    of_bytes = generate_bytes.check(config, alphabet)
+    prompts = generate_bytes.prompts(config, alphabet) if of_bytes else _prompts(config, alphabet)
     began = time.perf_counter()
     with precision_of(model, config.precision):
         blocks = generate_blocks(
@@ -78,21 +85,32 @@ def generate_to_fasta(config: GenerateConfig) -> None:
             reached(block.shape[1])
         rows = np.concatenate(drawn_blocks, axis=1)
     seconds = time.perf_counter() - began
+    if of_bytes:
+        generate_bytes.write(out, rows[0], alphabet, config.sample_rate)
+    else:
+        _write_fasta(config, out, rows, list(prompts), alphabet)
+    unit = f"{alphabet.unit}s"
+    console.print(
+        f"{len(rows)} sequence(s) of {config.length:,} {unit} in {seconds:.1f} s: {out}",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def _write_fasta(
+    config: GenerateConfig, out: Path, rows: Ids, prompts: list[str], alphabet: Alphabet
+) -> None:
+    """Write sequences [rows, length] with a header that says how each was drawn."""
     drawn = f"seed={config.seed} temperature={config.temperature:g}"
     drawn += "".join(
         f" {name}={value}" for name in ("top_k", "top_p") if (value := getattr(config, name)) is not None
     )
     with replacing(out) as beside, beside.open("w", encoding="utf-8") as file:
         for number, row in enumerate(rows):
-            prompt, copy = list(prompts)[number // config.batch], number % config.batch + 1
+            prompt, copy = prompts[number // config.batch], number % config.batch + 1
             file.write(f">generated_{number + 1} prompt={printable(prompt)} copy={copy} {drawn}\n")
             letters = alphabet.decode(row)
             file.writelines(letters[i : i + LINE] + "\n" for i in range(0, len(letters), LINE))
-    console.print(
-        f"{len(rows)} sequence(s) of {config.length:,} bases in {seconds:.1f} s: {out}",
-        soft_wrap=True,
-        highlight=False,
-    )
 
 
 def _prompts(config: GenerateConfig, alphabet: Alphabet) -> dict[str, Ids]:
