@@ -4,11 +4,12 @@
     python benchmarks/chunk_lengths.py --device cpu --out logs/benchmarks/chunk_lengths
     python benchmarks/chunk_lengths.py --draw CSV [CSV ...]
 
-A step is that of benchmarks/chunks.py, on a GPU by CUDA graphs of chunks and of the 1.4M model, on a CPU of
-the 66k model of `experiment=yeast_chromosomes`. Time on a CPU is what the processor worked, in a process of
-its own per point and a single step; on a GPU, the median of three. Memory is what a step adds on a CPU, and
-what torch held on a GPU. Where mamba_ssm can be imported, a whole step of its model of the same shape is a
-line too. Lengths end where a series would take longer than a minute a step or more than the device has.
+A step is that of benchmarks/chunks.py: on a GPU of the 1.4M model, with chunks as CUDA graphs where runs take
+them by default; on a CPU of the 66k model of `experiment=yeast_chromosomes`. Time on a CPU is what the
+processor worked, in a process of its own per point and a single step; on a GPU, the median of three. Memory
+is what a step adds on a CPU, and what torch held on a GPU. Where mamba_ssm can be imported, a whole step of
+its model of the same shape is a line too. Lengths end where a series would take longer than a minute a step
+or more than the device has.
 """
 
 import argparse
@@ -33,6 +34,8 @@ from chunks import (
     random_bases,
 )
 from cpu import resident_peak
+
+from dnamamba.planning.cost import graphs_pay
 
 MODELS["66k"] = (64, 2)
 PEER = -1
@@ -71,7 +74,7 @@ def gpu_step(model: str, length: int, chunk: int) -> tuple[float, float]:
     """Return the seconds of a step, and the GiB that torch held."""
     if chunk == PEER:
         return peer_step(model, length)
-    graphs = chunk not in (WHOLE, length)
+    graphs = chunk not in (WHOLE, length) and graphs_pay(chunk, MODELS[model][0])
     milliseconds, _, held = measure_gpu(Part(model, length, (), 3), chunk, graphs)
     return milliseconds / 1000, held
 

@@ -1,10 +1,15 @@
 """Fine-tune one pretrained model with every head of docs/heads.md on tables of labelled sequences.
 
     python studies/aligned_heads.py MODEL TABLE [TABLE ...] --out FOLDER [--accelerator gpu] [--jobs 6]
+    python studies/aligned_heads.py MODEL TABLE [TABLE ...] --out FOLDER --accelerator gpu --jobs 8 \\
+        --readers auto conv2-positions-both attention-both positions-both --steps 400
 
 TABLES are those of `studies/aligned_sets.py`, or any with a split; `yeast` stands for the package's own
-windows. Leaves a folder for each fine-tuning, and results.csv: what each reached on validation and test,
-and the baselines. Runs that are there already are read, not run again.
+windows, and the reader `auto` for what a fine-tuning chooses by itself. Leaves a folder for each fine-tuning;
+results.csv: what each reached on validation and test, and the baselines; and verdicts.csv: per table the best
+baseline, the reader that is best on validation, and whether its test is within one point of the baseline's.
+Runs that are there already are read, not run again. All settings take hours; with --readers only the plain
+ones of these readers are run, the first reader's of all tables first.
 """
 
 import argparse
@@ -12,9 +17,10 @@ import csv
 import json
 import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from dnamamba import FinetuneTrainConfig, Finetuning, LabelledConfig
 from dnamamba.objectives.task_config import TaskConfig
@@ -22,6 +28,7 @@ from dnamamba.training.config import TrainerConfig
 from dnamamba.training.finetuning import Pooling
 
 READERS = {
+    "auto": Pooling("auto"),
     "mean": Pooling("mean"),
     "next": Pooling("next"),
     "mean-both": Pooling("mean", context="both"),
@@ -33,7 +40,19 @@ READERS = {
     "conv4-attention-both": Pooling("attention", context="both", conv=4),
     "conv4-mean-both": Pooling("mean", context="both", conv=4),
 }
+POINT = 0.01
 COLUMNS = ("table", "reader", "frozen", "strands", "epochs", "rate", "metric", "valid", "test", "low", "high")
+VERDICTS = (
+    "table",
+    "baseline",
+    "baseline_test",
+    "reader",
+    "test",
+    "low",
+    "high",
+    "difference",
+    "within_a_point",
+)
 
 
 @dataclass(frozen=True)
@@ -46,25 +65,40 @@ class Trial:
     strands: bool = False
     epochs: int = 10
     rate: float = 1e-3
+    steps: int | None = None
+    baselines: bool = False
 
     @property
     def name(self) -> str:
         """Of its folder."""
         kind = "frozen" if self.frozen else "free"
         strands = "both" if self.strands else "given"
-        return f"{Path(self.table).stem}_{self.reader}_{kind}_{strands}_{self.epochs}_{self.rate:g}"
+        length = self.epochs if self.steps is None else f"{self.steps}steps"
+        return f"{Path(self.table).stem}_{self.reader}_{kind}_{strands}_{length}_{self.rate:g}"
 
 
 def trials(table: str) -> list[Trial]:
     """Return the settings to run: every reader with free and frozen backbone, three with other rates too."""
     base = Trial(table, "mean")
-    made = [replace(base, reader=reader, frozen=frozen) for frozen in (False, True) for reader in READERS]
+    readers = [reader for reader in READERS if reader != "auto"]
+    made = [replace(base, reader=reader, frozen=frozen) for frozen in (False, True) for reader in readers]
     for reader in ("mean", "attention-both", "positions"):
         one = replace(base, reader=reader)
         made += [replace(one, rate=rate) for rate in (3e-4, 3e-3)]
         made += [replace(one, epochs=epochs) for epochs in (3, 30)]
         made.append(replace(one, strands=True))
-    return made
+    # The baselines are the same of every trial of a table: the first one fits them.
+    return [replace(made[0], baselines=True), *made[1:]]
+
+
+def chosen_trials(tables: list[str], readers: list[str], rates: list[float], steps: int) -> list[Trial]:
+    """Return the plain trials of some readers, the first reader's of all tables first."""
+    return [
+        Trial(table, reader, rate=rate, steps=steps, baselines=(reader, rate) == (readers[0], rates[0]))
+        for rate in rates
+        for reader in readers
+        for table in tables
+    ]
 
 
 def run(trial: Trial, model: str, out: Path, accelerator: str) -> dict[str, object]:
@@ -72,17 +106,17 @@ def run(trial: Trial, model: str, out: Path, accelerator: str) -> dict[str, obje
     folder = out / trial.name
     if not (folder / "metrics.json").is_file():
         data = LabelledConfig(table=None if trial.table == "yeast" else trial.table, alphabet="dna")
-        data = replace(data, reverse_complement=trial.strands, valid_examples=4000, batch_size=64)
-        number = _training_sequences(data)
-        steps = max(50, trial.epochs * number // 32)
+        data = replace(data, reverse_complement=trial.strands, batch_size=64)
+        steps = trial.steps or max(50, trial.epochs * _training_sequences(data) // 32)
         train = FinetuneTrainConfig(
-            max_steps=steps, learning_rate=trial.rate, validate_every=max(10, steps // 20), log_every=50
+            max_steps=steps, learning_rate=trial.rate, validate_every=max(10, steps // 8), log_every=50
         )
         train = replace(train, checkpoint_every=steps)
-        # The baselines are the same of every trial of a table: the first trial fits them.
-        first = trial == trials(trial.table)[0]
-        task = TaskConfig(freeze=trial.frozen, baselines=first, bootstrap=500)
-        trainer = TrainerConfig(accelerator=accelerator)
+        # What is chosen automatically is chosen by the baselines.
+        task = TaskConfig(
+            freeze=trial.frozen, baselines=trial.baselines or trial.reader == "auto", bootstrap=500
+        )
+        trainer = TrainerConfig(accelerator, precision="bf16-mixed" if accelerator == "gpu" else "32-true")
         Finetuning(
             folder, data, model, READERS[trial.reader], task, train=train, trainer=trainer, quiet=True
         ).run()
@@ -98,16 +132,35 @@ def _training_sequences(data: LabelledConfig) -> int:
     return opened.train_counts[1]
 
 
-def baselines(table: str, out: Path) -> list[dict[str, object]]:
-    """Return what the first trial of a table wrote of the simple models."""
-    found = json.loads((out / trials(table)[0].name / "metrics.json").read_text())
+def baselines(trial: Trial, out: Path) -> list[dict[str, object]]:
+    """Return what a trial wrote of the simple models."""
+    found = json.loads((out / trial.name / "metrics.json").read_text())
     rows = []
     for name, scores in found["baselines"].items():
         values = scores["test"]["accuracy"]
-        row = [table, name, "", "", "", "", "accuracy", scores["valid"]["accuracy"]["value"]]
+        row = [trial.table, name, "", "", "", "", "accuracy", scores["valid"]["accuracy"]["value"]]
         row += [values[key] for key in ("value", "low", "high")]
         rows.append(dict(zip(COLUMNS, row, strict=True)))
     return rows
+
+
+def verdicts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return for each table how the best reader, by validation, compares with the baseline best on the test.
+
+    Args:
+        rows: as in results.csv; those of baselines have no rate.
+    """
+    found = []
+    for table in dict.fromkeys(row["table"] for row in rows):
+        own = [row for row in rows if row["table"] == table]
+        simple, ours = [row for row in own if row["rate"] == ""], [row for row in own if row["rate"] != ""]
+        if simple and ours:
+            best, reader = max(simple, key=lambda row: row["test"]), max(ours, key=lambda row: row["valid"])
+            lead = reader["test"] - best["test"]
+            row = [table, best["reader"], best["test"]]
+            row += [reader[key] for key in ("reader", "test", "low", "high")]
+            found.append(dict(zip(VERDICTS, [*row, lead, lead >= -POINT], strict=True)))
+    return found
 
 
 def main() -> None:
@@ -117,37 +170,40 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--accelerator", default="cpu")
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--readers", nargs="*", help="only these, of the plain trials")
+    parser.add_argument("--readers", nargs="+", choices=READERS, help="only these, with a free backbone")
+    parser.add_argument("--rates", nargs="+", type=float, default=[1e-3], help="with --readers")
+    parser.add_argument("--steps", type=int, default=400, help="with --readers, default: %(default)s")
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "2")
     wanted = [trial for table in options.tables for trial in trials(table)]
     if options.readers:
-        wanted = [
-            trial
-            for trial in wanted
-            if trial.reader in options.readers and trial == Trial(trial.table, trial.reader, trial.frozen)
-        ]
+        wanted = chosen_trials(options.tables, options.readers, options.rates, options.steps)
     options.out.mkdir(parents=True, exist_ok=True)
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.jobs, mp_context=context) as pool:
         started = {
-            trial: pool.submit(run, trial, options.model, options.out, options.accelerator)
+            pool.submit(run, trial, options.model, options.out, options.accelerator): trial
             for trial in wanted
         }
-        for trial, future in started.items():
+        for future in as_completed(started):
+            trial = started[future]
+            if future.exception() is not None:
+                print(trial.name, "failed:", future.exception(), flush=True)
+                continue
             rows.append(future.result())
-            print(trial.name, f"{rows[-1]['test']:.4f}", flush=True)
-            _write(rows, options.out / "results.csv")
-    for table in options.tables:
-        if (options.out / trials(table)[0].name / "metrics.json").is_file():
-            rows += baselines(table, options.out)
-    _write(rows, options.out / "results.csv")
+            if trial.baselines:
+                rows += baselines(trial, options.out)
+            print(trial.name, f"{future.result()['test']:.4f}", flush=True)
+            _write(rows, options.out / "results.csv", COLUMNS)
+            _write(verdicts(rows), options.out / "verdicts.csv", VERDICTS)
+    for row in verdicts(rows):
+        print(*(f"{value:.4f}" if isinstance(value, float) else value for value in row.values()), sep="\t")
 
 
-def _write(rows: list[dict[str, object]], path: Path) -> None:
+def _write(rows: list[dict[str, Any]], path: Path, columns: tuple[str, ...]) -> None:
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 

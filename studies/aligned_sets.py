@@ -4,7 +4,7 @@
 
 TRANSCRIPTS is a table of tab-separated NAME, CHROM, STRAND, TX_START, TX_END, EXON_START, EXON_END (from 0,
 ends exclusive, exons joined by commas), such as `annotations/grch37.txt` (GENCODE V24 on GRCh37) of the wheel
-spliceai 1.3.1. A FASTA holds chromosomes of the same assembly.
+spliceai 1.3.1, or that wheel itself. A FASTA holds chromosomes of the same assembly.
 
 - splice.tsv: 60 bases on the gene's strand around a junction, 30 on either side: `donor`, `acceptor` or
   `neither`, which is drawn from within transcripts, 30 bases or more from every junction.
@@ -20,6 +20,7 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+from zipfile import ZipFile
 
 import numpy as np
 
@@ -32,6 +33,7 @@ HALF = 30
 BEFORE, AFTER = 249, 51
 FAR = 5_000
 VALID_END = 30_000_000
+TABLE_IN_WHEEL = "spliceai/annotations/grch37.txt"
 
 
 class Transcript(NamedTuple):
@@ -52,19 +54,28 @@ class Transcript(NamedTuple):
 
 
 def transcripts(path: Path, chromosomes: set[str]) -> list[Transcript]:
-    """Return the chromosomes that exist."""
+    """Return the transcripts of some chromosomes, from a table or from the wheel that holds it."""
+    if path.suffix == ".whl":
+        with ZipFile(path) as wheel:
+            text = wheel.read(TABLE_IN_WHEEL).decode()
+    else:
+        text = path.read_text()
     found = []
-    with path.open(newline="") as file:
-        for row in csv.DictReader(file, delimiter="\t"):
-            if row["CHROM"] in chromosomes:
-                ends = [
-                    [int(place) for place in row[column].rstrip(",").split(",")]
-                    for column in ("EXON_START", "EXON_END")
-                ]
-                exons = sorted(zip(*ends, strict=True))
-                whole = int(row["TX_START"]), int(row["TX_END"])
-                found.append(Transcript(row["CHROM"], row["STRAND"], *whole, exons))
+    for row in csv.DictReader(text.splitlines(), delimiter="\t"):
+        if row["CHROM"] in chromosomes:
+            ends = [
+                [int(place) for place in row[column].rstrip(",").split(",")]
+                for column in ("EXON_START", "EXON_END")
+            ]
+            exons = sorted(zip(*ends, strict=True))
+            whole = int(row["TX_START"]), int(row["TX_END"])
+            found.append(Transcript(row["CHROM"], row["STRAND"], *whole, exons))
     return found
+
+
+def letters_of(ids: np.ndarray, strand: str) -> str:
+    """Return the letters of bases, given on the forward strand, as a strand reads them; in upper case."""
+    return DNA.decode(DNA.reverse_complement(ids) if strand == "-" else ids).upper()
 
 
 class Sets:
@@ -86,8 +97,7 @@ class Sets:
         ids = self.chromosomes[chromosome][max(0, place - before) : place + after]
         if ids.size < before + after or not np.isin(ids, (A, C, G, T)).all():
             return None
-        ids = DNA.reverse_complement(ids) if strand == "-" else ids
-        return DNA.decode(ids).upper()
+        return letters_of(ids, strand)
 
     def splice(self, found: list[Transcript], decoys: bool) -> Iterator[tuple[str, int, str, str]]:
         """Yield chromosome, place, label and letters of junctions, and of as many places without one."""

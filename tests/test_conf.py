@@ -35,7 +35,16 @@ PARAMETERS = {
     "transformer_7m": 6_330_624,
     "transformer_19m3": 17_705_856,
     "transformer_40m7": 37_962_240,
+    "hyena": 435_072,
+    "hyena_250k": 255_360,
+    "hyena_700k": 640_960,
+    "hyena_1m4": 1_302_656,
+    "hyena_3m5": 3_280_832,
+    "hyena_7m": 6_548_480,
+    "hyena_19m3": 18_131_840,
+    "hyena_40m7": 38_412_032,
 }
+SIZES = [name.removeprefix("paper_") for name in PARAMETERS if name.startswith("paper_")]
 
 
 def files_of(group: str) -> set[str]:
@@ -54,6 +63,22 @@ def test_a_model_file_builds_the_size_it_says(configure: Callable[..., DictConfi
         found = sum(parameter.numel() for parameter in LanguageModel(config).parameters())
     assert found == PARAMETERS[name]
     assert f"{found:,} parameters" in (conf_dir() / "model" / f"{name}.yaml").read_text()
+
+
+def test_hyena_sizes_are_within_a_tenth_of_mambas() -> None:
+    assert len(SIZES) == 7
+    for size in SIZES:
+        assert abs(PARAMETERS[f"hyena_{size}"] / PARAMETERS[f"paper_{size}"] - 1) < 0.1, size
+
+
+@pytest.mark.parametrize("size", ["250k", "40m7"])
+def test_size_experiment_takes_hyena_in_place(configure: Callable[..., DictConfig], size: str) -> None:
+    cfg = configure(
+        f"experiment=hg38/size_{size}", f"model=hyena_{size}", "data.fasta=a.fa", "data.intervals=a.bed"
+    )
+    config = model_config(cfg.model, cfg.data.alphabet)
+    assert (config.family, config.max_length) == ("hyena", 1024)  # type: ignore[attr-defined]
+    assert cfg.train.bases_per_step == 2**20
 
 
 def test_data_group_has_keys_of_its_class(configure: Callable[..., DictConfig]) -> None:
@@ -157,11 +182,11 @@ def test_a_value_of_another_type_names_its_key(
     assert "\n" not in str(error.value)
 
 
-# Of whole chromosomes an index is needed: tests/planning plans them, and tests/datasets synthetic tasks.
+# Of whole chromosomes an index is needed: tests/planning plans them, and tests/datasets tasks and bytes.
 PRETRAININGS = [
     name
     for name in experiment_names("pretrain")
-    if "chromosomes" not in name and not name.startswith("synthetic/")
+    if "chromosomes" not in name and not name.startswith(("synthetic/", "bytes/"))
 ]
 # Digitised from the paper: model, and perplexity of Mamba by size, or by length.
 PERPLEXITY = {

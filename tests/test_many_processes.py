@@ -88,13 +88,8 @@ def check_same(found: Path, expected: Path) -> None:
 
 
 def test_two_processes_train_as_one_does(alone: Path, overrides: tuple[str, ...], tmp_path: Path) -> None:
-    """One process takes four micro-batches a step, two that Lightning starts take two each."""
-    two = ("trainer.devices=2", "trainer.strategy=ddp")
-    done = run(tmp_path, *overrides, *SHORT, SELDOM, *two)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("results    ") == 1
-    (folder,) = (tmp_path / "logs/pretrain/runs").iterdir()
-    check_same(folder, alone)
+    """One process takes four micro-batches a step, two take two each; SLURM starts them."""
+    check_same(run_two(tmp_path, overrides, "ddp", *SHORT), alone)
 
 
 def test_fsdp_of_two_processes_trains_as_one_does(

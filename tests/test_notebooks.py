@@ -10,6 +10,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from tests import processes
+
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 RENDERED = ROOT / "docs" / "notebooks"
@@ -79,13 +81,10 @@ def test_all_are_here() -> None:
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs(path: Path, tmp_path: Path) -> None:
-    own = {"IPYTHONDIR": str(tmp_path / "ipython"), "JUPYTER_RUNTIME_DIR": str(tmp_path / "jupyter")}
-    run = subprocess.run(
-        [sys.executable, str(RENDER), str(tmp_path / "out"), str(path)],
-        env=os.environ | own | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
+    own = {"IPYTHONDIR": str(tmp_path / "ipython"), "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+    (tmp_path / "work").mkdir()
+    arguments = (str(tmp_path / "out"), str(path))
+    run = processes.run("tests.notebook_here", *arguments, folder=tmp_path / "work", environment=own)
     assert run.returncode == 0, run.stderr
     text = (tmp_path / "out" / f"{path.stem}.md").read_text()
     SHOWN[path.stem](text)
@@ -131,14 +130,24 @@ def test_is_shown_as_it_is(path: Path) -> None:
     SHOWN[path.stem](text)
 
 
-def test_a_cell_that_fails(tmp_path: Path) -> None:
-    path = tmp_path / "broken.ipynb"
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 / 0")]), path)
-    command = [sys.executable, str(RENDER), str(tmp_path / "out"), str(path)]
-    run = subprocess.run(command, capture_output=True, text=True)
+def test_a_kernel_runs_cells_until_one_fails(tmp_path: Path) -> None:
+    """What `notebook_here` stands for: a kernel, its bash and its pictures."""
+    drawing = "from IPython.display import Image\nImage(bytes.fromhex('89504e470d0a1a0a'), format='png')"
+    cells = ("6 * 7", "%%bash -s {6}\npython -c \"print('$1' * 2)\"", drawing)
+    (tmp_path / "cells").mkdir()
+    for name, sources in (("good", cells), ("broken", ("1 / 0",))):
+        code = [nbformat.v4.new_code_cell(source) for source in sources]
+        nbformat.write(nbformat.v4.new_notebook(cells=code), tmp_path / "cells" / f"{name}.ipynb")
+    command = [sys.executable, str(RENDER), str(tmp_path / "out")]
+    own = {"IPYTHONDIR": str(tmp_path / "ipython"), "JUPYTER_RUNTIME_DIR": str(tmp_path / "jupyter")}
+    paths = [str(tmp_path / "cells" / f"{name}.ipynb") for name in ("good", "broken")]
+    run = subprocess.run(command + paths, env=os.environ | own, capture_output=True, text=True)
     assert run.returncode == 1
     assert "ZeroDivisionError" in run.stderr
-    assert not list((tmp_path / "out").iterdir())
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"good.md", "good_1.png"}
+    text = (tmp_path / "out" / "good.md").read_text()
+    assert "```python\n6 * 7\n```\n\n```text\n42\n```" in text
+    assert "```text\n66\n```" in text
 
 
 def test_our_pictures_leave_those_of_a_notebook_alone() -> None:

@@ -4,8 +4,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from dnamamba.auto import AUTO
 from dnamamba.commands.settings import (
     as_typed_notes,
     check_groups,
@@ -22,6 +23,7 @@ from dnamamba.models import ModelConfig, PositionModel, SequenceModel
 from dnamamba.objectives.task_config import TaskConfig
 from dnamamba.training.config import FinetuneTrainConfig
 from dnamamba.training.finetuning import Finetuning, Pooling
+from dnamamba.training.run import Run
 
 GROUPS = ("data", "decoder", "task", "train", "trainer", "logger", "scratch")
 OTHERS = ("mode", "model", "ckpt_path")
@@ -45,6 +47,7 @@ def finetune_and_judge(cfg: DictConfig, folder: Path) -> tuple[dict[str, Any], H
     if cfg.mode != "train":
         raise UserError(f"mode must be train, predict or plan, not {cfg.mode!r}")
     run = settings_of(cfg, folder).build()
+    run.configuration = OmegaConf.to_yaml(_with_numbers(cfg, run), resolve=True)
     run.notes = as_typed_notes(cfg)
     result = run.execute()
     if result is None:
@@ -56,6 +59,16 @@ def finetune_and_judge(cfg: DictConfig, folder: Path) -> tuple[dict[str, Any], H
     value = valid[metric]["value"]
     lower = metric in head.lower_is_better
     return result.results, Headline(metric, math.nan if value is None else value, lower)
+
+
+def _with_numbers(cfg: DictConfig, run: Run) -> DictConfig:
+    """Return the configuration with what the data's size set in place of `auto`."""
+    settled = cfg.copy()
+    for group in ("train", "task"):
+        for key, value in run.contents[group].items():
+            if settled[group].get(key) == AUTO:
+                settled[group][key] = value
+    return settled
 
 
 def settings_of(cfg: DictConfig, folder: Path) -> Finetuning:

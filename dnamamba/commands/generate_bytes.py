@@ -13,10 +13,8 @@ from dnamamba.files import replacing
 from dnamamba.inference.generation import encode_prompt
 from dnamamba.inference.output import named
 
-FASTA = (".fa", ".fasta")
 SUFFIXES = {"octets": ".txt", "mulaw": ".wav"}
 """Of the file that holds what a model of an alphabet makes."""
-ANY = (*FASTA, *SUFFIXES.values())
 # What stands before anything else, where there is no prompt.
 _BEGINNINGS = {
     "octets": np.array([ord("\n")], dtype=np.uint8),
@@ -24,23 +22,21 @@ _BEGINNINGS = {
 }
 
 
-def check(config: Any, alphabet: Alphabet) -> bool:
-    """Return whether a model makes text or sound, its settings checked.
+def check(config: Any, expected: str) -> None:
+    """Refuse settings that do not go with text and sound.
 
     Args:
         config: the command's, a `GenerateConfig`.
-        alphabet: of the model.
+        expected: what the file's name must end in.
 
     Raises:
-        UserError: the file's name or a setting does not go with what the model makes.
+        UserError: naming the setting.
     """
-    expected = SUFFIXES.get(alphabet.name)
-    if expected is None:
-        named(config.out, FASTA)
-        if config.prompt_file is not None:
-            raise UserError("prompt_file: is for models of text and sound; give prompt=LETTERS or fasta=FILE")
-        return False
+    if config.out is None:
+        raise UserError("out: must be given")
     named(config.out, (expected,))
+    if config.tokenizer is not None:
+        raise UserError("tokenizer: the model reads bytes; leave it out")
     for key in ("fasta", "region"):
         if getattr(config, key) is not None:
             raise UserError(f"{key}: the model reads bytes, not bases; give prompt_file")
@@ -48,7 +44,6 @@ def check(config: Any, alphabet: Alphabet) -> bool:
         raise UserError(f"batch: a {expected} file holds one sequence (got {config.batch}); set another seed")
     if config.sample_rate < 1:
         raise UserError(f"sample_rate must be at least 1, not {config.sample_rate}")
-    return True
 
 
 def prompts(config: Any, alphabet: Alphabet) -> dict[str, Ids]:
@@ -70,8 +65,6 @@ def prompts(config: Any, alphabet: Alphabet) -> dict[str, Ids]:
     if config.prompt_file is None:
         return {"beginning": _BEGINNINGS[alphabet.name]}
     path = Path(config.prompt_file).expanduser()
-    if not path.is_file():
-        raise UserError(f"prompt_file: there is no {path}; give another")
     found = sound.read_sound(path, config.sample_rate) if alphabet.name == "mulaw" else read_text(path)
     if not found.size:
         raise UserError(f"prompt_file: {path} is empty; give another")

@@ -27,6 +27,37 @@ class Setting(NamedTuple):
     meaning: str
 
 
+class Reference(NamedTuple):
+    """What there is to say of a command: its opening comment, and tables of settings by their titles."""
+
+    opening: list[str]
+    tables: dict[str, list[Setting]]
+
+
+def reference(command: str) -> Reference:
+    """Return purpose, examples and every setting of a command, with all choices of each group.
+
+    Args:
+        command: the name of a file at the root of conf/.
+    """
+    text = (conf_dir() / f"{command}.yaml").read_text()
+    tables = {"Settings": _own(command, text)}
+    for group in chosen(command):
+        if group == "experiment":
+            tables["experiment=NAME"] = [Setting(name, "", "") for name in experiment_names(command)]
+            continue
+        choices = _choices(command, group)
+        tables[f"{group}=CHOICE"] = [Setting(name, "", _purpose(group, name)) for name in choices]
+        seen = []
+        for choice in choices:
+            inside = list(settings(_file(group, choice).read_text(), f"{group}."))
+            names = [setting.name for setting in inside]
+            if names and names not in seen:  # sizes of one family have the same keys
+                tables[f"{group}={choice}"] = inside
+                seen.append(names)
+    return Reference(opening(text), tables)
+
+
 def page(command: str, overrides: Sequence[str] = ()) -> str:
     """Return the help page of a command, for the groups that the overrides choose.
 
@@ -36,9 +67,7 @@ def page(command: str, overrides: Sequence[str] = ()) -> str:
     """
     width = max(60, min(shutil.get_terminal_size((100, 24)).columns, 120))
     text = (conf_dir() / f"{command}.yaml").read_text()
-    own, choices = list(settings(text)), chosen(command, overrides)
-    if command == "plan":  # which takes the settings of another command
-        own += settings((conf_dir() / "pretrain.yaml").read_text())
+    own, choices = _own(command, text), chosen(command, overrides)
     lines = [f"usage: dnamamba {command} [key=value ...]", "", *opening(text), ""]
     required = [setting.name for setting in own if setting.default == "???"]
     if required:
@@ -48,6 +77,13 @@ def page(command: str, overrides: Sequence[str] = ()) -> str:
         lines += ["", *_group(command, group, choice, width)]
     lines += ["", "Flags:", *_table([Setting(flag, "", use) for flag, use in FLAGS.items()], width)]
     return "\n".join(lines)
+
+
+def _own(command: str, text: str) -> list[Setting]:
+    own = list(settings(text))
+    if command == "plan":  # which takes the settings of another command
+        own += settings((conf_dir() / "pretrain.yaml").read_text())
+    return own
 
 
 def opening(text: str) -> list[str]:
@@ -112,12 +148,16 @@ def _group(command: str, group: str, choice: str | None, width: int) -> list[str
         names = textwrap.wrap(", ".join(experiment_names(command)), width - 2, break_on_hyphens=False)
         return ["experiment=NAME, settings that go together:", *(f"  {line}" for line in names)]
     lines = [f"{group}={choice}, a choice of:"]
-    wanted = settings_command(command)
-    files = sorted((conf_dir() / group).glob("*.yaml"))
-    choices = [path.stem for path in files if command_of(path.read_text()) in (None, wanted)]
+    choices = _choices(command, group)
     about = [Setting(name, "", _purpose(group, name)) for name in choices]
     text = _file(group, choice or choices[0]).read_text()
     return [*lines, *_table(about, width), "", *_table(list(settings(text, f"{group}.")), width)]
+
+
+def _choices(command: str, group: str) -> list[str]:
+    wanted = settings_command(command)
+    files = sorted((conf_dir() / group).glob("*.yaml"))
+    return [path.stem for path in files if command_of(path.read_text()) in (None, wanted)]
 
 
 def _purpose(group: str, choice: str) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from dnamamba.commands.overrides import MAPS_OF_PATHS
+from dnamamba.commands.data_sets import settings_class
+from dnamamba.commands.schema import typed
 from dnamamba.commands.unused import absent
 from dnamamba.errors import UserError
 from dnamamba.hub import is_name
@@ -54,11 +55,30 @@ def check_paths(cfg: DictConfig, *keys: str) -> None:
         )
 
 
+def check_data(cfg: DictConfig, *, to_train: bool = True) -> None:
+    """Check the `data` group against the types of its data set, and look for the files that it names.
+
+    Of a data set outside the package nothing is known before torch is loaded, and nothing is checked.
+
+    Args:
+        cfg: the composed configuration.
+        to_train: False: only look for files, since what is predicted for is less than what is trained on.
+
+    Raises:
+        UserError: a setting can't be used, or a file is not there.
+    """
+    settings = settings_class(cfg.data)
+    if settings is None:
+        return
+    if to_train:
+        given = OmegaConf.masked_copy(cfg.data, [str(key) for key in cfg.data if key != "_target_"])
+        typed(given, settings, "data")
+    check_paths(cfg, *(f"data.{key}" for key in settings.paths))
+
+
 def _paths(cfg: DictConfig, key: str) -> Iterator[tuple[str, str]]:
     """Yield the paths that a key holds, in a map or in lists of them too, each with its own name."""
     value = None if absent(cfg, key) else OmegaConf.select(cfg, key)
-    if key in MAPS_OF_PATHS and isinstance(value, ListConfig):
-        return  # of another data set's key, such as the kinds of features that are classes
     if isinstance(value, DictConfig):
         for inner in map(str, value):
             yield from _paths(cfg, f"{key}.{inner}")

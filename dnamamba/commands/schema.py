@@ -29,11 +29,6 @@ def typed(group: DictConfig, schema: type[T], name: str) -> T:
     """Make an instance of a dataclass from a group of a configuration.
 
     Args:
-        group: of the configuration, or all of it.
-        schema: the dataclass.
-        name: of the group; "" for all of the configuration.
-
-    Args:
         group: the configuration of the group.
         schema: its dataclass.
         name: of the group, for messages.
@@ -65,8 +60,24 @@ def typed(group: DictConfig, schema: type[T], name: str) -> T:
         advice = INSTEAD.get(where) or (advice if known else "leave it out")
         raise UserError(f"{where}: no such setting; {advice}") from error
     except OmegaConfBaseException as error:
+        _check_shapes(values, schema, name)
         where = ".".join(part for part in (name, error.full_key) if part)
         raise UserError(f"{where}: {str(error).partition(chr(10))[0]}") from error
+
+
+def _check_shapes(values: DictConfig, schema: type, name: str) -> None:
+    """Refuse a list where names with values belong, and the reverse: OmegaConf's own error names no key.
+
+    Raises:
+        UserError: naming the key.
+    """
+    wanted = OmegaConf.structured(schema)
+    for key in map(str, values):
+        shapes = [type(node._get_node(key)) for node in (wanted, values)] if key in wanted else []
+        if set(shapes) == {DictConfig, ListConfig}:
+            shape = "{name: value}" if shapes[0] is DictConfig else "a list, [one, two]"
+            where = ".".join(part for part in (name, key) if part)
+            raise UserError(f"{where}: expected {shape} (got {OmegaConf.to_container(values)[key]})")  # type: ignore[index,call-overload]
 
 
 def _check_names(values: DictConfig, key: str, name: str) -> None:

@@ -9,6 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from dnamamba.commands.data_sets import target_of
 from dnamamba.commands.experiments import measured, published
 from dnamamba.config import typed
 from dnamamba.data.alphabet import get_alphabet
@@ -26,12 +27,6 @@ PACKAGES = {
     "lightning.pytorch.loggers.WandbLogger": "wandb",
 }
 """What a logger needs, which is also the name of the extra that brings it."""
-GENOME = "dnamamba.datasets.genome.GenomeData"
-# Where data sets lay until version 0.1; configurations of then name them so.
-MOVED = {
-    "dnamamba.tasks.labelled_data.LabelledData": "dnamamba.datasets.labelled.LabelledData",
-    "dnamamba.tasks.species_data.SpeciesData": "dnamamba.datasets.species.SpeciesData",
-}
 
 
 def check_groups(cfg: DictConfig, groups: Sequence[str], others: Sequence[str]) -> None:
@@ -75,8 +70,7 @@ def data_config(group: DictConfig) -> DataConfig:
     Raises:
         UserError: there is no such class, or a setting is wrong.
     """
-    given = str(group.get("_target_", GENOME))
-    name = MOVED.get(given, given)
+    name = target_of(group)
     try:
         found = get_class(name)
     except Exception as error:  # Hydra raises many types for a path that is none

@@ -18,6 +18,9 @@ from dnamamba.errors import UserError
 from dnamamba.optional import need
 
 BIGWIG = (".bw", ".bigwig")
+LARGEST_BIN = 128  # bases that have one number together, at most
+LOSSES = ("poisson", "negative_binomial", "multinomial", "mse")
+SCALINGS = ("none", "log", "sqrt")  # of a signal that is learnt
 Floats = NDArray[np.float32]
 _AT_ONCE = 1 << 22  # bases that are read of a bigWig at a time
 

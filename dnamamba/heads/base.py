@@ -140,6 +140,20 @@ class Head:
         bad = int((~logits.isfinite()).any(-1).sum())
         return [f"{bad:,} answer(s) are not finite: no metric is defined"] if bad else []
 
+    def resampled(
+        self, logits: Tensor, labels: Tensor, times: Tensor
+    ) -> tuple[dict[str, Tensor], int] | None:
+        """Return `metrics` of many draws at once, and how many have `notes`; None: take them one by one.
+
+        Args:
+            logits, labels: as in `metrics`.
+            times: float64 [S, n], how often each draw has each sequence.
+
+        Returns:
+            float64 [S] of each metric, and a number of draws.
+        """
+        return None
+
     def notes(self, logits: Tensor, labels: Tensor) -> list[str]:
         """Say what a metric leaves out of these sequences, one sentence each.
 

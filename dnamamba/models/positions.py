@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dnamamba.data.signal import LARGEST_BIN
 from dnamamba.errors import UserError
 from dnamamba.heads.positions import PositionHead
 from dnamamba.heads.registry import position_head
@@ -16,8 +17,6 @@ from dnamamba.models.chain import Chain
 from dnamamba.models.plain import check_plain
 from dnamamba.models.pooling import UNKNOWN, base_table, complement_ids
 from dnamamba.models.readout import CONV_REACH, CONV_WIDTH, Convolutions
-
-LARGEST_BIN = 128
 
 
 @dataclass(frozen=True)
@@ -131,6 +130,7 @@ class PositionModel(nn.Module):
         self.config = config
         self.decoder = decoder
         self.backbone = config.build(backend)
+        self.backbone.set_head_aside()
         width = config.width * (2 if decoder.context == "both" else 1)
         self.convolutions = Convolutions(width, decoder.conv) if decoder.conv else None
         self.head = nn.Linear(CONV_WIDTH if decoder.conv else width, decoder.head.outputs)

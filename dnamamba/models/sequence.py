@@ -132,6 +132,7 @@ class SequenceModel(nn.Module):
         self.config = config
         self.decoder = decoder
         self.backbone = config.build(backend)
+        self.backbone.set_head_aside()
         width = config.width * (2 if decoder.context == "both" else 1)
         self.readout: Readout | None = None
         size = pooled_size(decoder.mode, width)

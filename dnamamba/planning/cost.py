@@ -37,6 +37,9 @@ _LAUNCHES_OF_A_BLOCK = 5.6e-3
 _EXCHANGES_OF_A_BLOCK = 10.6e-3
 # As a CUDA graph a chunk does not wait for the host, but each kernel begins and ends: seconds of a block.
 _GRAPH_OF_A_BLOCK = 0.46e-3
+# A chunk of fewer positions x width than this is done before a host has launched its kernels: half of what
+# 2^18 positions of the 1.4M model are, where graphs gained nothing (chunks_h100.csv).
+_LAUNCHES_TAKE_THE_TIME = 2**25
 # What torch holds for graphs in addition: their memory is apart from what it hands out otherwise.
 HELD_BY_GRAPHS = 0.3 * GIB
 # `train.chunk_bases=auto`: what of a device's memory is left to others, and the shortest chunk that is tried.
@@ -142,6 +145,16 @@ def chunked_bytes(
         + borders * cost.sweep * cost.blocks * _BYTES_OF_A_STATE
         + a_step * _BYTES_OF_A_BASE_BY_CHUNKS
     )
+
+
+def graphs_pay(positions: int, width: int) -> bool:
+    """Return whether chunks are faster as CUDA graphs: whether launches, not kernels, take their time.
+
+    Args:
+        positions: of a chunk, over all sequences that are read together.
+        width: of the model.
+    """
+    return positions * width < _LAUNCHES_TAKE_THE_TIME
 
 
 def chunked_seconds(

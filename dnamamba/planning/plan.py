@@ -18,6 +18,7 @@ from dnamamba.planning.cost import (
     Device,
     chunked_bytes,
     chunked_seconds,
+    graphs_pay,
     step_bytes,
     step_seconds,
 )
@@ -138,12 +139,12 @@ def plan(
         check_chunk(train, last.shared(context_size).length)
         chunk = train.chunk_bases
     batch_size = bases_at_a_time // last.length
+    share = last.sequences * context_size // processes
     if chunk == "auto":
         if device_memory_gib is None:
             raise UserError(
                 f"train.chunk_bases=auto: its memory is not known (got device {device_name}); set plan.device"
             )
-        share = last.sequences * context_size // processes
         chunk = fitting_chunk(
             model,
             parameters,
@@ -156,6 +157,7 @@ def plan(
     graphs = (
         chunk is not None
         and train.chunk_graphs is not False
+        and (train.chunk_graphs is True or graphs_pay(min(share, batch_size) * chunk, model.width))
         and train.backpropagation == "exact"
         and context_size == 1
         and not shared_weights
@@ -296,7 +298,7 @@ def plan_run(
     Raises:
         UserError: the settings do not go together, or say too little of the sequences' length.
     """
-    train = train.in_sequences(longest(data))
+    train = train.filled().in_sequences(longest(data))
     epochs = getattr(train, "epochs", None)
     if epochs is not None:
         raise UserError(

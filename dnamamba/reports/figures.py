@@ -4,6 +4,7 @@ import csv
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -23,7 +24,7 @@ def save_figure(figure: Figure, path: Path) -> None:
         draw(figure, beside)
 
 
-def draw(figure: Figure, path: Path) -> None:
+def draw(figure: Figure, path: Path | IO[bytes]) -> None:
     """Write a PNG; every text as it stands, whatever names it holds."""
     for text in figure.findobj(Text):
         # Between two `$` Matplotlib would read mathematics, or fail to.
@@ -32,7 +33,7 @@ def draw(figure: Figure, path: Path) -> None:
     with warnings.catch_warnings():
         # A name may have letters that the font lacks; they are drawn as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.savefig(path, dpi=150, facecolor=SURFACE)
+        figure.savefig(path, dpi=150, facecolor=SURFACE, format="png")
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
@@ -127,7 +128,13 @@ def _axes(figure: Figure, title: str) -> Axes:
     return axes
 
 
-def score_curve(metrics: list[dict[str, float]], score: str, kept_step: int, title: str) -> Figure:
+def score_curve(
+    metrics: list[dict[str, float]],
+    score: str,
+    kept_step: int,
+    title: str,
+    losses_of: tuple[str, str] | None = None,
+) -> Figure:
     """Plot loss and one metric of a fine-tuning against its steps.
 
     Args:
@@ -135,16 +142,19 @@ def score_curve(metrics: list[dict[str, float]], score: str, kept_step: int, tit
         score: the metric, as in `val/<score>`.
         kept_step: the step whose weights were kept.
         title: of the picture.
+        losses_of: what training and validation lose, where these are two quantities: each has a panel then.
     """
-    figure = Figure(figsize=(8, 5.6), layout="constrained", facecolor=SURFACE)
-    upper, lower = figure.subplots(2, sharex=True)
+    panels = 2 if losses_of is None else 3
+    figure = Figure(figsize=(8, 2.8 * panels), layout="constrained", facecolor=SURFACE)
+    upper, *watching, lower = figure.subplots(panels, sharex=True)
+    middle = watching[0] if watching else upper
     rows = [row for row in metrics if "train/loss" in row]
     last = max((row["step"] for row in rows), default=0)
     watched = [row for row in metrics if "val/loss" in row and row["step"] <= last]
     steps = [row["step"] + 1 for row in rows]
     losses = smoothed([row["train/loss"] for row in rows])
     upper.plot(steps, losses, color=TRAINING, linewidth=1.5, label="training (moving average)")
-    for axes, name in ((upper, "loss"), (lower, score)):
+    for axes, name in ((middle, "loss"), (lower, score)):
         found = [(row["step"] + 1, row[f"val/{name}"]) for row in watched if f"val/{name}" in row]
         axes.plot(
             *zip(*found, strict=True),
@@ -154,6 +164,8 @@ def score_curve(metrics: list[dict[str, float]], score: str, kept_step: int, tit
             markersize=5,
             label="validation (sequences watched)",
         ) if found else None
+    names = ("loss", score) if losses_of is None else (*losses_of, score)
+    for axes, name in zip((upper, *watching, lower), names, strict=True):
         axes.axvline(
             kept_step, color=BASELINE, linewidth=1, linestyle=(0, (4, 3)), zorder=1, label="weights kept"
         )
@@ -163,7 +175,8 @@ def score_curve(metrics: list[dict[str, float]], score: str, kept_step: int, tit
         axes.spines[:].set_visible(False)
         axes.tick_params(colors=MUTED, length=0)
     upper.set_title(title, loc="left", fontsize=10, color=TEXT)
-    upper.legend(frameon=False, labelcolor=TEXT, fontsize=9)
+    for axes in (upper, *watching):
+        axes.legend(frameon=False, labelcolor=TEXT, fontsize=9)
     lower.set_xlabel("step", color=MUTED)
     return figure
 

@@ -12,7 +12,7 @@ from dnamamba.datasets.base import DataModule
 from dnamamba.errors import UserError
 from dnamamba.models.base import ModelConfig, need
 from dnamamba.objectives.base import Objective
-from dnamamba.planning.cost import GIB, largest_chunk
+from dnamamba.planning.cost import GIB, graphs_pay, largest_chunk
 from dnamamba.training.config import TrainConfig
 
 
@@ -112,13 +112,11 @@ def chunk_of(
     if train.chunk_bases != "auto":
         return int(train.chunk_bases) * size
     share = stage.sequences * size // trainer.world_size
-    # The data says how many rows of a batch go together; it looks at the shape alone.
-    batch = {"tokens": torch.empty(share, stage.length + 1, dtype=torch.uint8, device="meta")}
     on_cpu = trainer.strategy.root_device.type == "cpu"
     found = fitting_chunk(
         model.config,
         sum(parameter.numel() for parameter in model.parameters()),
-        min(share, data.micro_batch(batch)),
+        _rows(data, stage, share),
         part,
         share * stage.length,
         memory_at_hand(trainer.strategy.root_device),
@@ -130,7 +128,7 @@ def chunk_of(
 def by_graphs(
     train: TrainConfig, model: Any, objective: Objective, data: DataModule, trainer: lightning.Trainer
 ) -> bool:
-    """Return whether a run reads chunks by CUDA graphs: `train.chunk_graphs`; `auto` wherever they can be.
+    """Return whether a run reads chunks by CUDA graphs: `train.chunk_graphs`; `auto` where they are faster.
 
     Args:
         train: the `train` group.
@@ -158,7 +156,23 @@ def by_graphs(
         raise UserError(
             f"train.chunk_graphs: chunks can't be CUDA graphs where {found[0]} (got true); set auto or false"
         )
-    return train.chunk_graphs is not False and not found
+    if found or train.chunk_graphs is False:
+        return False
+    return train.chunk_graphs is True or _graphs_pay(model, data, trainer)
+
+
+def _graphs_pay(model: Any, data: DataModule, trainer: lightning.Trainer) -> bool:
+    assert data.chunk is not None
+    stage = max(data.schedule.stages, key=lambda stage: stage.length)
+    rows = _rows(data, stage, stage.sequences // trainer.world_size)
+    return graphs_pay(rows * data.chunk, model.config.width)
+
+
+def _rows(data: DataModule, stage: Stage, share: int) -> int:
+    """Return how many of a process's sequences go together."""
+    # The data says so; it looks at the shape alone.
+    batch = {"tokens": torch.empty(share, stage.length + 1, dtype=torch.uint8, device="meta")}
+    return min(share, data.micro_batch(batch))
 
 
 def memory_at_hand(device: torch.device) -> float:

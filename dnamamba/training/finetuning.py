@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dnamamba.auto import AUTO
 from dnamamba.checkpoint import Model, load
 from dnamamba.data.embedded import YEAST_MODEL
 from dnamamba.datasets.base import DataConfig, DataModule
@@ -19,8 +20,9 @@ from dnamamba.models.base import need_reach
 from dnamamba.objectives.sequence import SequenceObjective
 from dnamamba.objectives.task_config import TaskConfig
 from dnamamba.reports.finetuning import FinetuningReport
+from dnamamba.training.automatic import resolved
 from dnamamba.training.baselines import Baselines
-from dnamamba.training.choosing import AUTO, choose
+from dnamamba.training.choosing import choose
 from dnamamba.training.config import FinetuneTrainConfig, TrainConfig
 from dnamamba.training.fits.closed_form import ClosedForm, check_closed, check_question
 from dnamamba.training.keep_best import KeepBest
@@ -28,6 +30,7 @@ from dnamamba.training.lora import add_adapters, merge_adapters
 from dnamamba.training.module import trainable
 from dnamamba.training.position_run import position_run
 from dnamamba.training.recipe import Recipe, fixed
+from dnamamba.training.resume import earlier_contents
 from dnamamba.training.run import Run, size_of
 
 
@@ -79,6 +82,8 @@ class Finetuning(Recipe):
         """See `Recipe.build`."""
         train, trainer, console = self.begun()
         task, closed = self.task, self.task.fit == "closed"
+        if not isinstance(train, FinetuneTrainConfig):
+            raise UserError("train: expected a FinetuneTrainConfig (got a TrainConfig); give one")
         if train.max_steps is None:
             raise UserError("train.max_steps must be a number: fine-tuning has no other end")
         if self.trainer.context_size > 1:
@@ -91,10 +96,13 @@ class Finetuning(Recipe):
         pretrained, shape, source = pretrained_model(self.model, self.data.alphabet)
         with console.status("reading the sequences"):
             data = self.opened(train, shape, console)
-        counted = in_epochs(train, data)
+        whole = pretrained is not None and not (task.freeze or closed or task.lora_rank)
+        earlier = earlier_contents(self.ckpt_path, Path(self.folder))
+        train, task, counted = resolved(train, task, data, shape.depth if whole else None, earlier)
+        trainer.val_check_interval = train.validate_every
         if isinstance(data, PositionsData):
             return position_run(
-                self, data, shape, pretrained, source, self.pooling, task, train, trainer, console
+                self, data, shape, pretrained, source, self.pooling, task, train, trainer, console, counted
             )
         # What a user may have got wrong is said before simple models take half a minute.
         decoder = self.question(data, "mean" if self.pooling.mode == AUTO else self.pooling.mode)
@@ -162,27 +170,6 @@ class Finetuning(Recipe):
                 "cut them to one length (data.max_length)"
             )
         return replace(asked, **asdict(self.pooling) | {"mode": mode, "length": length})
-
-
-def in_epochs(train: TrainConfig, data: DataModule) -> list[str]:
-    """Make the run as long as `train.epochs` says of these data; returns what to print of it.
-
-    Raises:
-        UserError: the training sequences have no end.
-    """
-    if not isinstance(train, FinetuneTrainConfig) or train.epochs is None:
-        return []
-    number = data.training_sequences
-    if number is None:
-        raise UserError(
-            f"train.epochs: {data.label} is drawn without end (got {train.epochs:g}); set train.max_steps"
-        )
-    steps = train.steps_of(number)
-    data.run_for(steps)
-    return [
-        f"train.epochs={train.epochs:g} of {number:,} training sequences: {steps:,} steps of "
-        f"{train.sequences_per_step:,}"
-    ]
 
 
 def pretrained_model(

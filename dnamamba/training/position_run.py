@@ -41,6 +41,7 @@ def position_run(
     train: TrainConfig,
     trainer: lightning.Trainer,
     console: Console,
+    counted: Sequence[str],
 ) -> Run:
     """Build the model, the objective and the report.
 
@@ -55,6 +56,7 @@ def position_run(
         train: the steps, in sequences.
         trainer: Lightning's.
         console: for what a person reads.
+        counted: lines on the steps.
 
     Raises:
         UserError: a setting has no meaning for an answer per position.
@@ -96,7 +98,7 @@ def position_run(
         data,
         train,
         trainer,
-        PositionReport(name, head, data, task, best, baselines, _remarks(model)),
+        PositionReport(name, head, data, task, best, baselines, _remarks(model), counted),
         contents | {"decoder": decoder.to_dict(), "task": asdict(task)},
         unchanged | {"task": fixed(task), "decoder": list(decoder.to_dict())},
         configuration=recipe.configuration,

@@ -62,7 +62,9 @@ class Recipe(ABC):
         Random numbers are those of the seed.
         """
         train = self.train.in_sequences(longest(self.data))
-        trainer = build_trainer(self.trainer, train, run_folder(self.folder), self.loggers, self.callbacks)
+        trainer = build_trainer(
+            self.trainer, train.filled(), run_folder(self.folder), self.loggers, self.callbacks
+        )
         lightning.seed_everything(train.seed, verbose=False)
         return train, trainer, Console(quiet=self.quiet or not trainer.is_global_zero)
 
@@ -77,7 +79,7 @@ class Recipe(ABC):
         data = filled(self.data, shape.alphabet).build(
             train.seed,
             global_batch_size=train.sequences_per_step,
-            max_steps=train.max_steps,
+            max_steps=train.filled().max_steps,
             world_size=self.trainer.data_processes,
         )
         data.console = console

@@ -109,8 +109,8 @@ def test_text_model_writes_text(text: tuple[Path, Path, dict[str, Any]], tmp_pat
         ("a.fa", (), r"^out=.*a\.fa must be a file's name that ends in \.txt$"),
         ("a.txt", ("batch=2",), r"^batch: a \.txt file holds one sequence \(got 2\); set another seed$"),
         ("a.txt", ("region=a:1-5",), "^region: the model reads bytes, not bases; give prompt_file$"),
-        ("a.txt", ("prompt=a", "prompt_file=b"), "^give either prompt or prompt_file$"),
-        ("a.txt", ("prompt_file=gone",), "^prompt_file: there is no gone; give another$"),
+        ("a.txt", ("prompt=a", "prompt_file=/dev/null"), "^give either prompt or prompt_file$"),
+        ("a.txt", ("prompt_file=gone",), "^prompt_file: no such file, gone"),
     ],
 )
 def test_generation_refuses_what_does_not_fit(
@@ -156,9 +156,10 @@ def test_sound_is_trained_on_and_generated(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, read_sound(tmp_path / "again.wav", 16_000))
 
 
-def test_bytes_are_planned_without_files() -> None:
-    cfg = composed("plan", ["data=bytes", "data.path=gone", "data.max_length=64", "plan.device=h200"])
-    assert plan_pretraining(cfg).bases == 600 * 16 * 64
+@pytest.mark.parametrize(("name", "bytes_per_step"), [("text", 32 * 1024), ("sound", 8 * 16_000)])
+def test_experiment_is_planned_without_files(name: str, bytes_per_step: int) -> None:
+    made = plan_pretraining(composed("plan", [f"experiment=bytes/{name}", "plan.device=h200"]))
+    assert (made.bases, made.parameters) == (2000 * bytes_per_step, 1_432_192)
 
 
 @pytest.mark.parametrize(

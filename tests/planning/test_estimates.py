@@ -70,7 +70,7 @@ def test_estimates_of_chunks_are_near_what_was_measured(
         [Stage(0, length, 1, 0, 100)],
         MODELS[model],
         bases_at_a_time=length,
-        train=TrainConfig(chunk_bases=chunk, chunk_graphs="auto" if graphs else False),
+        train=TrainConfig(chunk_bases=chunk, chunk_graphs=graphs),
         device=DEVICES["h100"],
     )
     assert (made.chunk_bases, made.graphs) == (chunk, graphs)

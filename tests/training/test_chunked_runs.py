@@ -21,6 +21,7 @@ from dnamamba import (
     TrainerConfig,
     UserError,
 )
+from dnamamba.data.length_schedule import Stage
 from dnamamba.datasets.genome.config import LengthWarmup
 from dnamamba.models.mamba.backbone import MambaBackbone
 from dnamamba.objectives.next_base import NextBase
@@ -92,7 +93,15 @@ def test_a_run_by_graphs_equals_one_without(
     assert [taped.captures for taped in made if taped.replays] == [1]
 
 
-ON_GPU = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cuda")))
+ON_GPU = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cuda")), world_size=2)
+
+
+def reading(chunk: int | None, rows: int = 1, context_size: int = 1) -> Any:
+    """A data module of windows of 2^20 bases, of which a process reads so many at a time."""
+    schedule = SimpleNamespace(stages=[Stage(0, 2**20, 2 * rows, 0, 10)])
+    return SimpleNamespace(
+        chunk=chunk, context_size=context_size, schedule=schedule, micro_batch=lambda batch: 4
+    )
 
 
 class Shared(ModelParallelStrategy):
@@ -121,7 +130,7 @@ def test_graphs_are_taken_wherever_they_can_be(
     model = LanguageModel(SHAPE).requires_grad_(not changes.get("frozen", False))
     monkeypatch.setattr(MambaBackbone, "capturable", changes.get("family", True))
     monkeypatch.setattr(NextBase, "capturable", changes.get("objective", True))
-    data: Any = SimpleNamespace(chunk=changes.get("chunk", 8), context_size=changes.get("context_size", 1))
+    data = reading(changes.get("chunk", 8), context_size=changes.get("context_size", 1))
     trainer = changes.get("trainer", ON_GPU)
 
     def taken(asked: bool | str) -> bool:
@@ -133,6 +142,29 @@ def test_graphs_are_taken_wherever_they_can_be(
     if reason is not None:
         with pytest.raises(UserError, match=rf"train\.chunk_graphs: .*{reason}.*set auto or false"):
             taken(True)
+
+
+@pytest.mark.parametrize(
+    ("chunk", "rows", "width", "faster"),
+    [
+        (2**17, 1, 128, True),
+        (2**18, 1, 128, False),
+        (2**16, 3, 128, True),
+        (2**16, 4, 128, False),
+        (2**15, 1, 512, True),
+        (2**16, 1, 512, False),
+        (2**16, 8, 128, False),  # read four at a time
+        (2**15, 8, 128, True),
+    ],
+)
+def test_graphs_by_default_where_chunks_are_small(chunk: int, rows: int, width: int, faster: bool) -> None:
+    with torch.device("meta"):
+        model = LanguageModel(MambaConfig(d_model=width, n_layer=1, vocab_size=8))
+    data = reading(chunk, rows)
+    objective = NextBase(model.config)
+    assert chunk_size.by_graphs(TrainConfig(chunk_bases=chunk), model, objective, data, ON_GPU) == faster
+    always = TrainConfig(chunk_bases=chunk, chunk_graphs=True)
+    assert chunk_size.by_graphs(always, model, objective, data, ON_GPU)
 
 
 def finetuning(folder: Path, table: Path, mode: str, task: TaskConfig, **train: Any) -> Finetuning:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from dnamamba.data.length_schedule import LengthSchedule, sequence_schedule
-from dnamamba.datasets.base import DataConfig, check_shares
+from dnamamba.datasets.settings import DataConfig, check_shares
 from dnamamba.errors import UserError
 
 ALPHABETS = ("octets", "mulaw")
@@ -28,6 +28,8 @@ class BytesConfig(DataConfig):
         "valid_windows",
         "num_workers",
     )
+
+    paths: ClassVar[tuple[str, ...]] = ("path",)
 
     path: str
     alphabet: str = "octets"

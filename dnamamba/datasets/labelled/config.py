@@ -14,14 +14,14 @@ from dnamamba.data.examples import (
     from_table,
     labels_of_regions,
 )
-from dnamamba.data.labelled import CROPS
 from dnamamba.data.length_schedule import LengthSchedule, sequence_schedule
 from dnamamba.data.regions import RegionsConfig
 from dnamamba.data.target_cells import check_kinds
-from dnamamba.datasets.base import DataConfig
+from dnamamba.datasets.settings import DataConfig
 from dnamamba.errors import UserError
 
 YEAST_WINDOW = 256
+CROPS = ("random", "start", "middle", "end")
 COLUMNS = ("id", "sequence", "label", "split", "group")
 # What each way of giving data needs, and what goes with it.
 SOURCES = (
@@ -39,6 +39,7 @@ class LabelledConfig(DataConfig):
     """
 
     free: ClassVar[tuple[str, ...]] = ("num_workers", "valid_examples")
+    paths: ClassVar[tuple[str, ...]] = ("folder", "classes", "fasta", "labels", "bed", "table")
 
     folder: str | None = None
     classes: dict[str, Any] | None = None
@@ -116,8 +117,7 @@ class LabelledConfig(DataConfig):
     @property
     def source(self) -> tuple[str, ...]:
         """Which of the keys that say where the data is are given; none of them is the package's own."""
-        keys = ("folder", "classes", "fasta", "labels", "bed", "table")
-        return tuple(key for key in keys if getattr(self, key) is not None)
+        return tuple(key for key in self.paths if getattr(self, key) is not None)
 
     def collect(self, into: Collector) -> str:
         """Read the sequences; returns what to call them."""

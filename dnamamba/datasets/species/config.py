@@ -4,13 +4,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from dnamamba.data.alphabet import Alphabet
 from dnamamba.data.length_schedule import LengthSchedule, doublings, micro_batches, sequence_schedule
 from dnamamba.data.species import SpeciesGenomes, SpeciesSplits
 from dnamamba.data.species_splits import split_by_chromosome, split_by_file, split_by_record
-from dnamamba.datasets.base import DataConfig
+from dnamamba.datasets.settings import DataConfig
 from dnamamba.errors import UserError
 
 WAYS_TO_SPLIT = ("chromosome", "record", "file")
@@ -31,6 +31,8 @@ class SpeciesConfig(DataConfig):
     Raises:
         UserError: a number is out of range, or two settings exclude each other; the message names them.
     """
+
+    paths: ClassVar[tuple[str, ...]] = ("species", "valid_species", "test_species", "homology")
 
     species: dict[str, Any] = field(default_factory=dict)
     valid_species: dict[str, Any] = field(default_factory=dict)

@@ -15,6 +15,7 @@ SHARED = ("in_proj.weight", "out_proj.weight")
 
 
 def _config(document: dict[str, Any], alphabet: str | None) -> ModelConfig:
+    _refuse_later_code(document)
     require(
         document,
         {
@@ -43,6 +44,20 @@ def _config(document: dict[str, Any], alphabet: str | None) -> ModelConfig:
     if equivariant:
         _check_complement(document.get("complement_map"), config)
     return config
+
+
+def _refuse_later_code(document: dict[str, Any]) -> None:
+    """Refuse PlantCAD2 and what else its code wrote: blocks of Mamba-2, and settings in groups of their own.
+
+    Raises:
+        UserError: naming the group that tells.
+    """
+    if "layer_cfg" in document:
+        mamba = (document["layer_cfg"] or {}).get("mamba_cfg") or {}
+        raise UserError(
+            "layer_cfg: a PlantCAD2 model, whose blocks are Mamba-2, is not supported (got mamba_cfg.version="
+            f"{mamba.get('version', 'v2')}); give a Caduceus or PlantCaduceus model, whose blocks are Mamba-1"
+        )
 
 
 def _alphabet(document: dict[str, Any], size: int, alphabet: str | None) -> str:

@@ -34,6 +34,8 @@ class MambaConfig(ModelConfig):
         norm_eps: epsilon of every RMSNorm.
         vocab_multiple: the embedding's rows are `vocab_size` rounded up to a multiple of this; 8, but of some
             models of other packages.
+        tied: whether the output uses the embedding; else it has a matrix of its own, as in some models of
+            other packages.
 
     Raises:
         UserError: a number is out of range; the message names it.
@@ -54,6 +56,7 @@ class MambaConfig(ModelConfig):
     dt_init_floor: float = 1e-4
     norm_eps: float = 1e-5
     vocab_multiple: int = 8
+    tied: bool = True
 
     def __post_init__(self) -> None:
         if self.dt_rank is None:
@@ -92,10 +95,11 @@ class MambaConfig(ModelConfig):
         return -(-self.vocab_size // self.vocab_multiple) * self.vocab_multiple
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values; without `vocab_multiple` where it is 8: files and hashes stay as they were."""
+        """Return plain values; those that only other packages have are left out: hashes stay as they were."""
         values = super().to_dict()
-        if self.vocab_multiple == 8:
-            del values["vocab_multiple"]
+        for name, usual in (("vocab_multiple", 8), ("tied", True)):
+            if values[name] == usual:
+                del values[name]
         return values
 
     @property

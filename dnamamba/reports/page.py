@@ -1,0 +1,215 @@
+"""A run's folder as one HTML page that needs no other file: verdict, metrics, pictures and settings."""
+
+import base64
+import csv
+import html
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from matplotlib.figure import Figure
+
+from dnamamba import __version__
+from dnamamba.errors import UserError
+from dnamamba.escaping import bounded, printable
+from dnamamba.reports.figures import BASELINE, HELD_OUT, draw
+
+RESULTS = ("results.json", "metrics.json")  # of a pretraining, of a fine-tuning
+PICTURES = ("learning_curve.png", "confusion_matrix.png")  # come first
+SPLITS = ("valid", "test")
+_BINS = 10
+_STYLE = """
+:root { color-scheme: light dark; --line: #8884; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { line-height: 1.2; overflow-wrap: anywhere; }
+.verdict { font-size: 1.15rem; border-left: .3rem solid #1c5cab; padding: .3rem .8rem; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+td, th { border-bottom: 1px solid var(--line); padding: .25rem .8rem .25rem 0; text-align: left; }
+td { overflow-wrap: anywhere; max-width: 34rem; }
+img { max-width: 100%; height: auto; }
+summary { cursor: pointer; font-weight: 600; }
+"""
+
+
+def page(folder: Path) -> str:
+    """Return the page of a finished run.
+
+    Args:
+        folder: of a pretraining or a fine-tuning.
+
+    Raises:
+        UserError: the folder has no results, or a file in it is damaged.
+    """
+    results = _results(folder)
+    name = _text(folder.resolve().name)
+    parts = [f"<h1>{_kind(results)}: {name}</h1>"]
+    if "verdict" in results:
+        parts.append(f'<p class="verdict">{_text(results["verdict"])}</p>')
+    parts += ["<h2>Results</h2>", *_results_tables(results)]
+    data = results.get("data", {})
+    notes = [data.get("summary"), *data.get("notes", []), *results.get("chosen", [])]
+    if any(notes):
+        items = "".join(f"<li>{_text(str(note).strip())}</li>" for note in notes if note)
+        parts += ["<h2>Data and choices</h2>", f"<ul>{items}</ul>"]
+    for picture in _pictures(folder):
+        title = picture.stem.replace("_", " ").capitalize()
+        parts += [f"<h2>{_text(title)}</h2>", _image(picture.read_bytes(), title)]
+    drawn = _drawn(calibration(folder / "predictions.tsv"))
+    if drawn:
+        parts += [
+            "<h2>Calibration of the test split</h2>",
+            "<p>How often the answer is right, against the probability that the model gave it. On the line, "
+            "probabilities mean what they say. A larger dot stands for more sequences.</p>",
+            _image(drawn, "Calibration"),
+        ]
+    parts += _details("All results", _flat(results))
+    settings = folder / "config.yaml"
+    if settings.is_file():
+        parts += _details("Settings", _flat(_read(settings, yaml.safe_load)))
+    parts.append(f"<p><small>Written by dnamamba {__version__}.</small></p>")
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{name}</title>'
+    return f"<!doctype html>\n<html lang=en><head>{head}<style>{_STYLE}</style></head><body>\n" + "\n".join(
+        [*parts, "</body></html>\n"]
+    )
+
+
+def _results(folder: Path) -> dict[str, Any]:
+    for name in RESULTS:
+        if (folder / name).is_file():
+            found = _read(folder / name, json.loads)
+            if isinstance(found, dict):
+                return found
+            raise UserError(f"{folder / name}: damaged, it holds no results; run the command again")
+    if (folder / "metrics.csv").is_file():
+        raise UserError(f"run: {folder} is not finished; resume it with ckpt_path={folder}")
+    raise UserError(f"run: {folder} is not the folder of a pretraining or a fine-tuning; name one")
+
+
+def _read(path: Path, reader: Any) -> Any:
+    try:
+        return reader(path.read_text("utf-8"))
+    except (ValueError, yaml.YAMLError) as error:
+        reason = printable(str(error).partition("\n")[0])
+        raise UserError(f"{path}: damaged ({reason}); remove it, or run the command again") from None
+
+
+def _kind(results: dict[str, Any]) -> str:
+    return f"Fine-tuning ({_text(results['task'])})" if "task" in results else "Pretraining"
+
+
+def _results_tables(results: dict[str, Any]) -> Iterator[str]:
+    """Yield the tables that a reader looks for first."""
+    if "bits_per_base" in results:
+        rows = [["model", *(_number(results["bits_per_base"].get(split)) for split in SPLITS)]]
+        markov = results.get("markov_bits_per_base", {})
+        for order in sorted({order for found in markov.values() for order in found}, key=int):
+            values = (markov.get(split, {}).get(order) for split in SPLITS)
+            rows.append([f"Markov, order {order}", *map(_number, values)])
+        yield "<p>Bits per base; lower is better.</p>"
+        yield _table(["", *SPLITS], rows)
+        return
+    answers = {"model": results, **results.get("baselines", {})}
+    metrics = [key for key, value in results.get("test", {}).items() if _is_metric(value)]
+    rows = [
+        [name, *(_interval(found.get("test", {}).get(metric)) for metric in metrics)]
+        for name, found in answers.items()
+    ]
+    yield "<p>Of the test split, with 95 % intervals.</p>"
+    yield _table(["", *metrics], rows)
+
+
+def _is_metric(value: Any) -> bool:
+    return isinstance(value, dict) and "value" in value
+
+
+def _interval(metric: Any) -> str:
+    if not _is_metric(metric):
+        return "-"
+    text = _number(metric["value"])
+    if metric.get("low") is None or metric.get("high") is None:
+        return text
+    return f"{text} ({_number(metric['low'])} to {_number(metric['high'])})"
+
+
+def _number(value: Any) -> str:
+    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _pictures(folder: Path) -> list[Path]:
+    found = {path.name: path for path in sorted(folder.glob("*.png"))}
+    return [found.pop(name) for name in PICTURES if name in found] + list(found.values())
+
+
+def _image(content: bytes, title: str) -> str:
+    data = base64.b64encode(content).decode()
+    return f'<img alt="{_text(title)}" src="data:image/png;base64,{data}">'
+
+
+def calibration(path: Path) -> list[tuple[float, float, int]]:
+    """Return mean probability of the answer, share of right answers and number, in bins of that probability.
+
+    Args:
+        path: predictions.tsv of a classification; nothing for other tasks, or where it is not there.
+    """
+    bins: dict[int, list[tuple[float, bool]]] = {}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file, delimiter="\t"):
+                likely = [float(value) for key, value in row.items() if key and key.startswith("p_")]
+                if row["split"] == "test" and likely:
+                    sure = max(likely)
+                    bins.setdefault(min(int(sure * _BINS), _BINS - 1), []).append(
+                        (sure, row["label"] == row["predicted"])
+                    )
+    except (FileNotFoundError, KeyError, ValueError):  # of another task
+        return []
+    return [
+        (sum(p for p, _ in each) / len(each), sum(right for _, right in each) / len(each), len(each))
+        for _, each in sorted(bins.items())
+    ]
+
+
+def _drawn(found: list[tuple[float, float, int]]) -> bytes:
+    if not found:
+        return b""
+    most = max(number for *_, number in found)
+    figure = Figure(figsize=(4.5, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color=BASELINE, linestyle="--", linewidth=1)
+    axes.scatter(
+        [sure for sure, *_ in found],
+        [right for _, right, _ in found],
+        s=[20 + 180 * number / most for *_, number in found],
+        color=HELD_OUT,
+    )
+    axes.set(xlim=(0, 1.02), ylim=(-0.02, 1.02), xlabel="probability of the answer", ylabel="share right")
+    buffer = io.BytesIO()
+    draw(figure, buffer)
+    return buffer.getvalue()
+
+
+def _flat(values: Any, before: str = "") -> list[list[str]]:
+    """Return nested values as rows of a dotted name and a text."""
+    if isinstance(values, dict) and values:
+        names = {key: f"{before}.{key}" if before else str(key) for key in values}
+        return [row for key, each in values.items() for row in _flat(each, names[key])]
+    return [[before, values if isinstance(values, str) else json.dumps(values, ensure_ascii=False)]]
+
+
+def _details(title: str, rows: list[list[str]]) -> list[str]:
+    return [f"<details><summary>{title}</summary>", _table(["name", "value"], rows), "</details>"]
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    lines = ["<tr>" + "".join(f"<th>{_text(cell)}</th>" for cell in header) + "</tr>"]
+    lines += ["<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>" for row in rows]
+    return '<div class="wide"><table>' + "\n".join(lines) + "</table></div>"
+
+
+def _text(text: Any) -> str:
+    """Return a text for HTML: shortened, with nothing in it that a browser would obey."""
+    return html.escape(bounded(printable(str(text))))
