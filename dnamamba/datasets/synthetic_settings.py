@@ -1,11 +1,11 @@
-"""The settings of the synthetic tasks."""
+"""The settings that all synthetic tasks have."""
 
 from dataclasses import dataclass
 from typing import ClassVar
 
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.data.length_schedule import LengthSchedule, sequence_schedule
-from dnamamba.data.synthetic import InductionHeads, SelectiveCopying, Task
+from dnamamba.data.synthetic import Task
 from dnamamba.datasets.settings import DataConfig, check_shares
 from dnamamba.errors import UserError
 
@@ -40,7 +40,7 @@ class SyntheticConfig(DataConfig):
     def __post_init__(self) -> None:
         most = get_alphabet("symbols").size
         if not 3 <= self.vocabulary <= most:
-            raise UserError(f"data.vocabulary: must lie between 3 and {most} (got {self.vocabulary})")
+            raise UserError(f"data.vocabulary must lie between 3 and {most}, not {self.vocabulary}")
         for key, least in (
             ("batch_size", 1),
             ("valid_examples", 1),
@@ -48,7 +48,7 @@ class SyntheticConfig(DataConfig):
             ("num_workers", 0),
         ):
             if getattr(self, key) < least:
-                raise UserError(f"data.{key}: must be at least {least} (got {getattr(self, key)})")
+                raise UserError(f"data.{key} must be at least {least}, not {getattr(self, key)}")
         self._check_length("max_length", self.max_length)
         for length in self.test_lengths or ():
             self._check_length("test_lengths", length)
@@ -62,7 +62,7 @@ class SyntheticConfig(DataConfig):
     def _check_length(self, key: str, length: int) -> None:
         least = self.task(length).least
         if not least <= length <= LONGEST:
-            raise UserError(f"data.{key}: must lie between {least} and {LONGEST} (got {length})")
+            raise UserError(f"data.{key} must lie between {least} and {LONGEST}, not {length}")
 
     def task(self, length: int) -> Task:
         """Return the task at a length."""
@@ -90,39 +90,3 @@ class SyntheticConfig(DataConfig):
         return sequence_schedule(
             [self.max_length], sequences=global_batch_size, steps=max_steps, max_steps=max_steps
         )
-
-
-@dataclass(frozen=True)
-class SelectiveCopyingConfig(SyntheticConfig):
-    """The `data` group of selective copying; conf/data/selective_copying.yaml explains each key.
-
-    Raises:
-        UserError: a number is out of range; the message names it.
-    """
-
-    max_length: int = 4096
-    data_symbols: int = 16
-
-    def __post_init__(self) -> None:
-        if self.data_symbols < 1:
-            raise UserError(f"data.data_symbols: must be at least 1 (got {self.data_symbols})")
-        super().__post_init__()
-
-    def task(self, length: int) -> SelectiveCopying:
-        """Return the task at a length."""
-        return SelectiveCopying(length, self.data_symbols, self.vocabulary)
-
-
-@dataclass(frozen=True)
-class InductionHeadsConfig(SyntheticConfig):
-    """The `data` group of induction heads; conf/data/induction_heads.yaml explains each key.
-
-    Raises:
-        UserError: a number is out of range; the message names it.
-    """
-
-    batch_size: int = 8
-
-    def task(self, length: int) -> InductionHeads:
-        """Return the task at a length."""
-        return InductionHeads(length, self.vocabulary)
