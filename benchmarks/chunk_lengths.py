@@ -6,10 +6,10 @@
 
 A step is that of benchmarks/chunks.py: on a GPU of the 1.4M model, with chunks as CUDA graphs where runs take
 them by default; on a CPU of the 66k model of `experiment=yeast_chromosomes`. Time on a CPU is what the
-processor worked, in a process of its own per point and a single step; on a GPU, the median of three. Memory is
-what a step adds on a CPU, and what torch held on a GPU. Where mamba_ssm can be imported, a whole step of its
-model of the same shape is a line too. Lengths end where a series would take longer than a minute a step or
-more than the device has.
+processor worked, in a process of its own per point and a single step; on a GPU, the median of three. Memory
+is what a step adds on a CPU, and what torch held on a GPU. Where mamba_ssm can be imported, a whole step of
+its model of the same shape is a line too. Lengths end where a series would take longer than a minute a step
+or more than the device has.
 """
 
 import argparse

@@ -5,7 +5,8 @@
 First the model with each backend must agree with the textbook loop, or nothing is timed. Then come bases
 a second, forward and training (forward, cross-entropy, backward), for several lengths at the same number of
 bases a step: `auto` (compiled, where Numba is installed) and `chunked`, a step of one after a step of the
-other, because another program slows both; the same for transformers' Mamba where it can be imported; and the
+other, because another program slows both (`--threads 1 --processor-time` counts the time on a core only,
+for a machine that is never free); the same for transformers' Mamba where it can be imported; and the
 peak memory of a training step of one sequence, each length in a process of its own. Tables go to the
 terminal, everything goes to OUT/cpu.csv and OUT/cpu.png.
 """
@@ -84,24 +85,33 @@ def require_agreement(backend: str, length: int = 200, limit: float = 1e-5) -> N
 
 
 def bases_a_second(
-    step: Callable[[nn.Module, Tensor], None], models: dict[str, nn.Module], bases: Tensor, repeats: int
+    step: Callable[[nn.Module, Tensor], None],
+    models: dict[str, nn.Module],
+    bases: Tensor,
+    repeats: int,
+    clock: Callable[[], float],
 ) -> dict[str, float]:
     """Return the medians over `repeats`, the models taking turns, after one step each to warm up."""
     times: dict[str, list[float]] = {name: [] for name in models}
     for _ in range(repeats + 1):
         for name, model in models.items():
-            start = time.perf_counter()
+            start = clock()
             step(model, bases)
-            times[name].append(time.perf_counter() - start)
+            times[name].append(clock() - start)
     return {name: bases.numel() / statistics.median(taken[1:] or taken) for name, taken in times.items()}
 
 
-def measure_speed(models: dict[str, nn.Module], shapes: Iterable[tuple[int, int]], repeats: int) -> list[Row]:
+def measure_speed(
+    models: dict[str, nn.Module],
+    shapes: Iterable[tuple[int, int]],
+    repeats: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[Row]:
     rows = []
     for batch, length in shapes:
         bases = tokens(batch, length)
         for quantity, step in (("forward", infer_step), ("training", train_step)):
-            speeds = bases_a_second(step, models, bases, repeats)
+            speeds = bases_a_second(step, models, bases, repeats, clock)
             rows += [Row(name, quantity, batch, length, each, "bases/s") for name, each in speeds.items()]
             first, *others = speeds.values()
             print(
@@ -238,6 +248,7 @@ def main() -> None:
     parser.add_argument("--memory-lengths", type=int, nargs="*", default=[2**k for k in range(12, 17)])
     parser.add_argument("--no-transformers", action="store_true", help="leave out a comparison of minutes")
     parser.add_argument("--backend", default="auto", help="compared with chunked")
+    parser.add_argument("--processor-time", action="store_true", help="of all threads, in place of a clock's")
     parser.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -253,7 +264,8 @@ def main() -> None:
         require_agreement(name)
     shapes = [(max(1, options.bases // length), length) for length in options.lengths]
     models: dict[str, nn.Module] = {name: LanguageModel(CONFIG, backend=name) for name in backends}
-    rows = measure_speed(models, shapes, options.repeats)
+    clock = time.process_time if options.processor_time else time.perf_counter
+    rows = measure_speed(models, shapes, options.repeats, clock)
     if find_spec("transformers") and not options.no_transformers:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

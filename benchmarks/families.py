@@ -13,12 +13,14 @@ import statistics
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from dnamamba.models import LanguageModel, MambaConfig, ModelConfig
 from dnamamba.models.caduceus.config import CaduceusConfig
+from dnamamba.models.hyena.config import HyenaConfig
 from dnamamba.models.transformer.config import TransformerConfig
 from dnamamba.objectives.base import Batch
 from dnamamba.objectives.masked import MaskedBases
@@ -29,6 +31,7 @@ FAMILIES: dict[str, ModelConfig] = {
     "caduceus_ph": CaduceusConfig(d_model=256, n_layer=16, equivariant=False),
     "caduceus_ps": CaduceusConfig(d_model=256, n_layer=16),
     "transformer": TransformerConfig(d_model=256, n_layer=8),
+    "hyena": HyenaConfig(d_model=256, n_layer=8, max_length=1),  # set to each row's length
 }
 HEADER = ["family", "parameters", "batch", "length", "step_ms", "step_gib", "forward_ms", "forward_gib"]
 
@@ -88,8 +91,11 @@ def main() -> None:
         writer = csv.writer(file)
         writer.writerow([*HEADER, "device", "torch"])
         for power in args.powers:
-            for name, config in FAMILIES.items():
+            for name, shape in FAMILIES.items():
                 batch, length = args.bases >> power, 1 << power
+                config = shape
+                if isinstance(shape, HyenaConfig):
+                    config = replace(shape, max_length=length)
                 try:
                     values = [
                         round(value, 2) for value in measure(config, batch, length, args.device, args.repeats)

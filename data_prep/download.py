@@ -64,7 +64,10 @@ def _parser(sources: Mapping[str, Source], program: str) -> argparse.ArgumentPar
     about = "\n".join(f"  {name:<12} {source.assembly}: {source.about}" for name, source in sources.items())
     parser = argparse.ArgumentParser(
         prog=program,
-        description=(__doc__ or "").split("\n")[0],
+        description="Download a genome and make it ready to train on.\n\nWithout a network, --list prints "
+        "which files are needed, each with its place, address,\nsize and checksum: fetch them on another "
+        "machine, put them in their places here, and\nthe same command without --list verifies and prepares "
+        "them.",
         epilog=f"genomes:\n{about}\n\nexamples:\n"
         f"  {program} hg38\n  {program} human --out /data/genomes\n  {program} human --list",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -73,12 +76,16 @@ def _parser(sources: Mapping[str, Source], program: str) -> argparse.ArgumentPar
         "name", metavar="NAME", nargs="?", choices=sources, help="the genome: one of those below"
     )
     parser.add_argument(
-        "--out", metavar="DIR", type=Path, default=Path("genomes"), help="default: %(default)s"
+        "--out",
+        metavar="DIR",
+        type=Path,
+        default=Path("genomes"),
+        help="the folder of genomes (default: %(default)s)",
     )
     parser.add_argument(
         "--list",
         action="store_true",
-        help="print addresses, sizes and checksums, to fetch elsewhere (without NAME: of all genomes)",
+        help="download nothing, and print what to fetch elsewhere (without NAME: of all genomes)",
     )
     return parser
 

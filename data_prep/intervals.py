@@ -70,7 +70,7 @@ def split_by_chromosome(
             segment.
     """
     if length < 1:
-        raise UserError(f"--length must be at least 1, not {length}")
+        raise UserError(f"--length: must be at least 1 (got {length})")
     held_out = [[_region(text, genome) for text in texts] for texts in (valid, test)]
     together = sorted(region for regions in held_out for region in regions)
     for before, after in pairwise(together):

@@ -104,7 +104,7 @@ def with_repeats(tree: Tree, factor: float) -> Tree:
         UserError: the factor is not a number of at least 0.
     """
     if not 0 <= factor < float("inf"):
-        raise UserError(f"--repeats must be a number of at least 0, not {factor}")
+        raise UserError(f"--repeats: must be a number of at least 0 (got {factor})")
     return replace(
         tree,
         repeats=tuple(replace(family, per_megabase=factor * family.per_megabase) for family in tree.repeats),
@@ -134,11 +134,11 @@ def simulate(
     """
     tree = tree or load_tree()
     if not 0 <= seed < 2**63:
-        raise UserError(f"--seed must lie between 0 and 2^63 - 1, not {seed}")
+        raise UserError(f"--seed: must lie between 0 and 2^63 - 1 (got {seed})")
     if chromosomes < 1 or (size is not None and size < chromosomes * _SHORTEST_RECORD):
         raise UserError(
-            f"--size {size}, --chromosomes {chromosomes}: a record must have at least {_SHORTEST_RECORD:,} "
-            "bases"
+            f"--size: must have at least {_SHORTEST_RECORD:,} bases for each of the chromosomes (got "
+            f"{size} for {chromosomes})"
         )
     alphabet = get_alphabet("dna")
     genome = Genome(fasta, alphabet)

@@ -40,7 +40,7 @@ class RemoteFile:
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
-            raise UserError(f"{self.url}: the role is {' or '.join(ROLES)}, not {self.role!r}")
+            raise UserError(f"{self.url}: the role must be {' or '.join(ROLES)} (got {self.role!r})")
         check_url(self.url)
         if not re.fullmatch(r"\w[\w.+-]*", self.name, re.ASCII):
             raise UserError(f"{self.url}: {self.name!r} at its end is not a plain file name")
@@ -137,7 +137,7 @@ def _source(name: str, table: dict[str, Any]) -> Source:
 def _chromosomes(table: dict[str, Any]) -> Chromosomes:
     header = re.compile(table["header"])
     if header.groups != 1:
-        raise UserError(f"the pattern {table['header']!r} must have one group")
+        raise UserError(f"chromosomes.header: must have one group (got {table['header']!r})")
     required: list[str] = []
     for item in table["required"]:
         first, dash, last = item.partition("-")

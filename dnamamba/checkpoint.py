@@ -126,11 +126,7 @@ def load(path: str | Path) -> Model:
     Raises:
         UserError: there is nothing there, or it is damaged; the message names the file and what is wrong.
     """
-    name, path = str(path), Path(os.path.expanduser(path))
-    if not name.strip():  # which `Path` takes for the working directory
-        raise UserError("model: the path is empty; name a run's folder, an exported folder or a checkpoint")
-    if not path.exists() and is_name(name):
-        path = fetched(name)
+    path = located(path)
     if path.is_file():
         checkpoint = read_checkpoint(path)
         config = checkpoint_config(checkpoint, path)
@@ -150,6 +146,18 @@ def load(path: str | Path) -> Model:
         if (folder / CONFIG_FILE).is_file():
             return _load_foreign(folder) or _load_folder(folder)
     raise UserError(f"no model at {path}: neither a checkpoint nor a folder with {CONFIG_FILE}")
+
+
+def located(path: str | Path) -> Path:
+    """Return where a model lies: the path itself, or where `owner/name` of the Hugging Face Hub is kept.
+
+    Raises:
+        UserError: the path is empty, or there is no such repository.
+    """
+    name, path = str(path), Path(os.path.expanduser(path))
+    if not name.strip():  # which `Path` takes for the working directory
+        raise UserError("model: the path is empty; name a run's folder, an exported folder or a checkpoint")
+    return fetched(name) if not path.exists() and is_name(name) else path
 
 
 def _load_foreign(folder: Path) -> LanguageModel | None:
@@ -275,7 +283,7 @@ def _read_document(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is damaged: {type(error).__name__}: {error}") from error
     if found not in (FORMAT, SEQUENCE_FORMAT, POSITION_FORMAT) or version != FORMAT_VERSION:
         raise UserError(
-            f"{path} holds {found!r} version {version!r}, not {FORMAT!r} version {FORMAT_VERSION}"
+            f"{path}: must be of format {FORMAT!r}, version {FORMAT_VERSION} (got {found!r}, {version!r})"
         )
     return document
 

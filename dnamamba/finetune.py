@@ -2,23 +2,17 @@
 
 from omegaconf import DictConfig
 
-from dnamamba.commands.paths import check_given, check_paths
+from dnamamba.commands.paths import check_data, check_given, check_paths
 from dnamamba.commands.sweep import Headline
 from dnamamba.config import command, output_dir, remove_if_unused
-
-FILES = (
-    *(f"data.{key}" for key in ("folder", "classes", "fasta", "labels", "bed", "table")),
-    *(f"data.{key}" for key in ("species", "valid_species", "test_species", "homology")),
-    *(f"data.{key}" for key in ("annotation", "tracks")),
-    "ckpt_path",
-)
 
 
 def run(cfg: DictConfig) -> Headline | None:
     """Fine-tune, predict or plan as `cfg` says, into Hydra's output folder."""
     if cfg.mode != "plan":
         check_given(cfg)
-        check_paths(cfg, *([] if cfg.model == "scratch" else ["model"]), *FILES)
+        check_paths(cfg, *([] if cfg.model == "scratch" else ["model"]), "ckpt_path")
+        check_data(cfg.data, to_train=cfg.mode == "train")
     # torch and Lightning take seconds: only once the configuration is right
     if cfg.mode == "predict":
         from dnamamba.commands.predict_mode import predict

@@ -4,6 +4,7 @@ Which layouts there are, a family's `weights.py` says.
 """
 
 import json
+import zipfile
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,11 +20,12 @@ from dnamamba.models.base import ModelConfig
 from dnamamba.models.finite import need_finite_weights
 from dnamamba.models.layouts import Layout, ours_of, theirs_of
 
-HOMES = ("dnamamba.models.mamba.weights", "dnamamba.models.caduceus.weights")
+HOMES = tuple(f"dnamamba.models.{family}.weights" for family in ("mamba", "caduceus", "hyena"))
 """Modules with `LAYOUTS`."""
 
 CONFIG_FILE, OURS = "config.json", "dnamamba.json"
 SAFE, OLD = "model.safetensors", "pytorch_model.bin"
+CHECKPOINT = "weights.ckpt"  # Lightning's, as HyenaDNA was first published
 
 
 class Foreign(NamedTuple):
@@ -91,7 +93,8 @@ def write_foreign(
     fitting = {
         key: layout
         for key, layout in layouts().items()
-        if layout.document.__module__.startswith(f"dnamamba.models.{config.family}.")
+        if layout.document is not None
+        and layout.document.__module__.startswith(f"dnamamba.models.{config.family}.")
     }
     if name not in fitting:
         raise UserError(
@@ -101,6 +104,7 @@ def write_foreign(
     if folder.exists():
         raise UserError(f"out: {folder} is there already; choose another folder")
     layout = fitting[name]
+    assert layout.document is not None
     document = layout.document(config)
     tensors = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
     tensors = theirs_of(tensors, layout.names(config))
@@ -140,7 +144,7 @@ def _tensors(folder: Path) -> tuple[dict[str, Tensor], Path]:
         UserError: there are none, a part is missing, or two sets of files differ.
     """
     sets = {}
-    for name in (SAFE, OLD):
+    for name in (SAFE, OLD, CHECKPOINT):
         index = folder / f"{name}.index.json"
         if (folder / name).is_file():
             sets[name] = _read(folder / name)
@@ -148,9 +152,9 @@ def _tensors(folder: Path) -> tuple[dict[str, Tensor], Path]:
             sets[name] = _parts(folder, index)
     if not sets:
         raise UserError(f"{folder}: no weights; expected {SAFE} or {OLD}, whole or in parts")
-    if len(sets) == 2:
-        _need_same(sets[SAFE], sets[OLD], folder)
-    name = next(iter(sets))
+    name, *others = sets
+    for other in others:
+        _need_same(sets[name], sets[other], folder, name, other)
     return sets[name], folder / name
 
 
@@ -170,11 +174,18 @@ def _parts(folder: Path, index: Path) -> dict[str, Tensor]:
     return found
 
 
+def _unpacked(path: Path) -> Any:
+    # torch does not look at the archive's checksums.
+    broken = zipfile.ZipFile(path).testzip() if zipfile.is_zipfile(path) else None
+    if broken is not None:
+        raise ValueError(f"the checksum of {broken} is wrong")
+    # Anything but tensors is refused before it is built.
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
 def _read(path: Path) -> dict[str, Tensor]:
     try:
-        # Anything but tensors is refused before it is built.
-        safe = path.suffix == ".safetensors"
-        found = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
+        found = load_file(path) if path.suffix == ".safetensors" else _unpacked(path)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} is missing or damaged ({error}); download it again") from error
     except Exception as error:  # torch raises many types for a damaged or a foreign file
@@ -182,6 +193,8 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise UserError(
             f"{path} is damaged or holds more than tensors ({reason}); dnamamba never unpickles objects"
         ) from error
+    if path.suffix == ".ckpt" and isinstance(found, dict):
+        found = found.get("state_dict")
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
         raise UserError(f"{path}: expected tensors by name (got {type(found).__name__}); give a state dict")
     # Before tensors are compared: NaN equals nothing, itself neither.
@@ -189,18 +202,25 @@ def _read(path: Path) -> dict[str, Tensor]:
     return found
 
 
-def _need_same(safe: dict[str, Tensor], old: dict[str, Tensor], folder: Path) -> None:
+def _need_same(safe: dict[str, Tensor], old: dict[str, Tensor], folder: Path, name: str, other: str) -> None:
     """Refuse two weight files that differ in a tensor or in which tensors they have.
 
     safetensors leaves out what shares memory with another tensor: what only the older file has must equal
     some tensor of the other.
+
+    Args:
+        safe: the tensors of the first.
+        old: those of the second.
+        folder: that has both.
+        name: of the first file.
+        other: of the second.
     """
     differing = sorted(name for name in safe.keys() & old.keys() if not torch.equal(safe[name], old[name]))
     differing += sorted(safe.keys() - old.keys())
-    for name in sorted(old.keys() - safe.keys()):
-        alike = (value for value in safe.values() if value.shape == old[name].shape)
-        if not any(torch.equal(value, old[name]) for value in alike):
-            differing.append(name)
+    for extra in sorted(old.keys() - safe.keys()):
+        alike = (value for value in safe.values() if value.shape == old[extra].shape)
+        if not any(torch.equal(value, old[extra]) for value in alike):
+            differing.append(extra)
     if differing:
         shown = ", ".join(differing[:6]) + (f" and {len(differing) - 6} more" if len(differing) > 6 else "")
-        raise UserError(f"{folder}: {SAFE} and {OLD} differ in {shown}; remove the one that is not meant")
+        raise UserError(f"{folder}: {name} and {other} differ in {shown}; remove the one that is not meant")

@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig
 
-from dnamamba.commands.paths import check_given, check_paths
+from dnamamba.commands.paths import check_data, check_given, check_paths
 from dnamamba.commands.sweep import Headline
 from dnamamba.config import command, output_dir
 
@@ -10,7 +10,8 @@ from dnamamba.config import command, output_dir
 def run(cfg: DictConfig) -> Headline | None:
     """Pretrain as `cfg` says, into Hydra's output folder."""
     check_given(cfg)
-    check_paths(cfg, "data.fasta", "data.intervals", "ckpt_path")
+    check_paths(cfg, "ckpt_path")
+    check_data(cfg.data)
     # torch and Lightning take seconds: only once the configuration is right
     from dnamamba.commands.pretrain import pretrain_and_judge
 

@@ -25,7 +25,7 @@ from typing import Any
 from dnamamba import FinetuneTrainConfig, Finetuning, LabelledConfig
 from dnamamba.objectives.task_config import TaskConfig
 from dnamamba.training.config import TrainerConfig
-from dnamamba.training.finetuning import Pooling
+from dnamamba.training.tuned import Pooling
 
 READERS = {
     "auto": Pooling("auto"),

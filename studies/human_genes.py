@@ -39,8 +39,8 @@ from dnamamba.objectives.task_config import TaskConfig
 from dnamamba.reports.figures import save_figure
 from dnamamba.reports.positions import resample, scores
 from dnamamba.terminal import Console
-from dnamamba.training.finetuning import Pooling
 from dnamamba.training.position_baselines import class_baselines
+from dnamamba.training.tuned import Pooling
 
 REGIONS = {
     "train": ("20", 0, 63_025_520),

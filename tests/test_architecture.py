@@ -14,6 +14,7 @@ PACKAGE = Path(dnamamba.__file__).parent
 CONFIGURING = tuple(
     f"commands.{name}"
     for name in (
+        "data_sets",
         "entry",
         "experiments",
         "help",
@@ -30,7 +31,10 @@ CONFIGURING = tuple(
 )
 # From the ground up. A file belongs to the longest name that it begins with, and imports nothing above it.
 LAYERS = (
-    ("escaping", "errors", "files", "optional", "plugins", "processes", "reached", "shortages", "terminal"),
+    (
+        *("auto", "escaping", "errors", "files", "optional", "plugins", "processes", "reached", "shortages"),
+        "terminal",
+    ),
     ("kernels", "data", "reports.figures"),
     ("heads",),
     ("models", "compat"),
@@ -61,6 +65,7 @@ HOME_OF = {
     "torchmetrics": {"objectives"},
     "peft": {"training.lora"},
     "huggingface_hub": {"hub"},
+    "tokenizers": {"inference"},
     "pyarrow": {"data", "inference"},
     "openpyxl": {"data"},
     "pyfaidx": {"data"},
@@ -70,6 +75,7 @@ HOME_OF = {
     "zarr": {"inference"},
     "anndata": {"inference"},
     "pyBigWig": {"data", "inference"},
+    "soundfile": {"data"},
 }
 
 
@@ -168,6 +174,11 @@ def test_kernels_and_models_load_without_triton_or_lightning() -> None:
     heavy = ("triton", "lightning", "hydra")
     code = f"import sys, dnamamba.models; print([m for m in {heavy!r} if m in sys.modules])"
     assert run_python(code).strip() == "[]"
+
+
+def test_settings_of_data_sets_load_without_torch() -> None:
+    code = "import sys; from dnamamba.commands.data_sets import keys_of_files; keys_of_files()"
+    assert run_python(f"{code}; print('torch' in sys.modules)").strip() == "False"
 
 
 def test_function_keeps_its_name_when_command_is_imported() -> None:

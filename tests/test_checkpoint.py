@@ -158,7 +158,10 @@ def deepen(folder: Path) -> None:
     ("damage", "message"),
     [
         (damage_config, "config.json is damaged: JSONDecodeError"),
-        (foreign_config, "config.json holds 'other' version 1, not 'dnamamba-language-model' version 1"),
+        (
+            foreign_config,
+            "config.json: must be of format 'dnamamba-language-model', version 1 (got 'other', 1)",
+        ),
         (drop_weights, "model.safetensors is missing or damaged"),
         (truncate_weights, "model.safetensors is missing or damaged"),
         (widen, "backbone.embedding.weight is [8, 16], not [8, 32]"),
@@ -248,12 +251,12 @@ def test_sequence_model_with_broken_question_is_refused(tmp_path: Path) -> None:
     for change, message in (
         (
             {"decoder": {**document["decoder"], "mode": "first"}},
-            "decoder.mode must be one of last, mean, next",
+            "decoder.mode: must be one of last, mean, next",
         ),
         ({"decoder": {"kind": "classification"}}, "decoder setting labels is missing"),
         (
             {"decoder": {**document["decoder"], "labels": "ab"}},
-            "decoder.labels must be tuple[str, ...] (got 'ab')",
+            "decoder.labels: must be tuple[str, ...] (got 'ab')",
         ),
         ({"decoder": None}, "is damaged: the model answers a question, and `decoder` is missing"),
     ):
@@ -267,11 +270,11 @@ def test_sequence_model_with_broken_question_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("norm_eps", "1e-5", "model.norm_eps must be float (got '1e-5')"),
-        ("dt_max", None, "model.dt_max must be float (got None)"),
-        ("d_model", True, "model.d_model must be int (got True)"),
-        ("d_state", 2**64, "model.d_state must be at most 1,048,576, not 18446744073709551616"),
-        ("n_layer", 10**5, "model.n_layer must be at most 4,096, not 100000"),
+        ("norm_eps", "1e-5", "model.norm_eps: must be float (got '1e-5')"),
+        ("dt_max", None, "model.dt_max: must be float (got None)"),
+        ("d_model", True, "model.d_model: must be int (got True)"),
+        ("d_state", 2**64, "model.d_state: must be at most 1,048,576 (got 18446744073709551616)"),
+        ("n_layer", 10**5, "model.n_layer: must be at most 4,096 (got 100000)"),
     ],
 )
 def test_a_value_of_another_type_names_its_key(

@@ -74,9 +74,9 @@ def test_weights_that_are_not_floats_are_refused(
     [
         ({"dnamamba": 7}, "is not a checkpoint of dnamamba"),
         ({"state_dict": [1]}, "is not a checkpoint of dnamamba"),
-        ({"dnamamba": {"model": 2}}, r"model must be a group of settings \(got int\)"),
-        ({"dnamamba": {}}, r"model must be a group of settings \(got NoneType\)"),
-        ({"dnamamba": {"model": {3: 4}}}, r"model must be a group of settings \(got dict\)"),
+        ({"dnamamba": {"model": 2}}, r"model: must be a group of settings \(got int\)"),
+        ({"dnamamba": {}}, r"model: must be a group of settings \(got NoneType\)"),
+        ({"dnamamba": {"model": {3: 4}}}, r"model: must be a group of settings \(got dict\)"),
         ({"state_dict": {"model.backbone.norm_f.weight": 3, 5: 1}}, r"norm_f.weight must be .*\(got int\)"),
     ],
 )

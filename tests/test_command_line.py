@@ -48,8 +48,8 @@ def folder(tmp_path: Path) -> Path:
     [
         (("data.fast=x.fa",), "; did you mean data.fasta?"),
         (("train.max_step=5",), "; did you mean train.max_steps?"),
-        (("colour=blue",), "Key 'colour' is not in struct\n"),
-        (("model=huge",), "model/huge"),
+        (("colour=blue",), "error: colour: no such setting; --help lists the settings\n"),
+        (("model=huge",), "error: model=huge: no such choice; choose caduceus_ph, "),
         (("experiment=hg38/nope",), "hg38/size_1m4"),
         (("data.fasta=absent.fa",), "absent.fa"),
         (("data.max_length=many",), "data.max_length"),
@@ -115,7 +115,7 @@ def test_a_sweep_makes_a_folder_a_job(folder: Path, genome: Path) -> None:
 def test_mistake_in_sweep_ends_its_job_only(folder: Path, genome: Path) -> None:
     done = run(folder, "--multirun", *own(genome), "train.max_steps=1", "train.seed=-1,1")
     assert done.returncode == 1
-    assert done.stderr == "dnamamba: error: train.seed must lie between 0 and 4294967295, not -1\n"
+    assert done.stderr == "dnamamba: error: train.seed: must lie between 0 and 4294967295 (got -1)\n"
     (sweep,) = (folder / "logs/pretrain/multiruns").iterdir()
     assert [path.parent.name for path in sweep.glob("*/results.json")] == ["1"]
     header, row = (sweep / "sweep.tsv").read_text().splitlines()

@@ -31,6 +31,25 @@ def test_every_command_is_shown_once_at_least(command: str) -> None:
     assert re.search(rf"dnamamba[ .]{command}\b", README)
 
 
+@pytest.mark.parametrize("page", ["heads", "reliability", "kernel-log", "great_apes", "annotation", "signal"])
+def test_pages_of_docs_are_linked(page: str) -> None:
+    assert f"(docs/{page}.md)" in README
+
+
+def test_forms_and_flags_of_a_command_have_an_example() -> None:
+    for words in (
+        "`python -m dnamamba.X` and `dnamamba X` are the same command",
+        "ckpt_path=RUN",
+        "--config-dir my_conf experiment=mine",
+        "+callbacks.mine._target_=",
+        "data.table=my.csv",
+        "data.bed=g.gff3",
+    ):
+        assert words in README
+    assert README.index("`RUN` is the folder") < README.index("model=RUN")
+    assert all("-c constraints.txt" in line for line in README.splitlines() if "pip install -" in line)
+
+
 def test_extras_named_in_messages_exist() -> None:
     named = set()
     for path in (ROOT / "dnamamba").rglob("*.py"):

@@ -191,7 +191,9 @@ def test_an_experiment_of_the_paper(configure: Callable[..., DictConfig], name: 
     cfg = configure(f"experiment={name}", "model=scratch", *files)
     log2, large = int(name[7:9]), name.endswith("7m")
     with torch.device("meta"):
-        weights, shape, _ = pretrained_model(model_of(cfg, data_config(cfg.data)), None)
+        weights, shape, _ = pretrained_model(
+            model_of(cfg.model, cfg.scratch, data_config(cfg.data).alphabet), None
+        )
         parameters = sum(parameter.numel() for parameter in LanguageModel(shape).parameters())
     assert weights is None
     assert parameters == (7_010_560 if large else 1_400_448)
@@ -230,10 +232,10 @@ def test_a_plan_is_printed_and_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_planned(configure: Callable[..., DictConfig]) -> None:
-    with pytest.raises(UserError, match=r"^data\.max_length must be a number to plan with"):
+    with pytest.raises(UserError, match=r"^data\.max_length: a plan needs the length"):
         plan_finetuning(configure("data.table=x.csv"))
     assert [stage.length for stage in plan_finetuning(configure()).stages] == [256]
-    with pytest.raises(UserError, match=r"^trainer\.num_nodes must be a number of at least 1"):
+    with pytest.raises(UserError, match=r"^trainer\.num_nodes: must be a number of at least 1"):
         plan_finetuning(configure("data.max_length=512", "trainer.num_nodes=0"))
     planned = plan_finetuning(configure("data.max_length=512", "train.max_steps=7"))
     assert [(row.length, row.sequences_per_step, row.steps) for row in planned.stages] == [(512, 32, 7)]

@@ -144,6 +144,44 @@ def test_pages_and_settings_use_no_listed_idiom() -> None:
     assert not found, "\n".join(found)
 
 
+def messages() -> Iterator[tuple[str, str]]:
+    """Places and texts of the package's errors of its users, a pair of braces for each value."""
+    for path, tree in trees():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "UserError" and node.args:
+                parts = getattr(node.args[0], "values", [node.args[0]])
+                text = "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in parts)
+                yield f"{path.relative_to(ROOT)}:{node.lineno}", text
+
+
+def has_form(message: str) -> bool:
+    """Whether an error that says what must be begins with a key or file, and says what it got."""
+    if not re.search(r"\bmust (be|lie|have)\b", message) or message.endswith("must be given"):
+        return True
+    value_first = re.search(r"^[\w.]+=\{\}: must|: \{\}; .* must ", message)
+    return bool(value_first or re.search(r"^[^:]+: .*\bmust\b.*\((got|here) ", message))
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("train.seed: must be at least 0 (got {})", True),
+        ("{}: must be given", True),
+        ("out={}: must be a file", True),
+        ("train.seed must be at least 0, not {}", False),
+        ("train.seed must be at least 0 (got {})", False),
+        ("train.seed: must be at least 0", False),
+    ],
+)
+def test_form_of_errors_is_judged_by_key_and_value(message: str, expected: bool) -> None:
+    assert has_form(message) == expected
+
+
+def test_errors_name_key_and_value_found() -> None:
+    found = [f"{place}: {text}" for place, text in messages() if not has_form(text)]
+    assert not found, "\n".join(found)
+
+
 def is_imperative(first: str) -> bool:
     """Whether a first line may begin with an imperative, judged by the form of its first word."""
     word = first.split()[0].rstrip(",;:") if first.split() else ""

@@ -48,6 +48,7 @@ class AttributeConfig:
     context: int
     strand: str
     label: str | None
+    at: str | None
     tolerance: float
     bigwig: bool
     device: str
@@ -60,9 +61,9 @@ class AttributeConfig:
             raise UserError(f"method: must be one of {', '.join(methods)} (got {self.method!r})")
         if not self.tolerance > 0:
             raise UserError(f"tolerance: must be above 0 (got {self.tolerance})")
-        if self.method == DEPENDENCY and (self.bigwig or self.label is not None):
-            key = "bigwig" if self.bigwig else "label"
-            raise UserError(f"{key}: has no meaning with method=dependency; leave it out")
+        for key in ("bigwig", "label", "at") if self.method == DEPENDENCY else ():
+            if getattr(self, key) not in (False, None):
+                raise UserError(f"{key}: has no meaning with method=dependency; leave it out")
 
 
 def attribute_region(config: AttributeConfig) -> None:
@@ -83,6 +84,7 @@ def attribute_region(config: AttributeConfig) -> None:
     genome = Genome(config.fasta or YEAST_FASTA, get_alphabet(model.config.alphabet))
     synonyms = Synonyms(genome.lengths)
     region = parse_region(config.region, genome.lengths, synonyms)
+    at = None if config.at is None else parse_region(config.at, genome.lengths, synonyms)
     for line in synonyms.said():
         Console(stderr=True).print(f"dnamamba: {line}", soft_wrap=True)
     console = Console()
@@ -91,7 +93,7 @@ def attribute_region(config: AttributeConfig) -> None:
         if config.method == DEPENDENCY:
             said = _depend(config, model, genome, region, (out, picture), advance)
         else:
-            said = _attribute(config, model, genome, region, (out, picture), track, advance)
+            said = _attribute(config, model, genome, region, at, (out, picture), track, advance)
     files = ", ".join(str(path) for path in (out, picture, track) if path is not None)
     console.print(f"{said}: {files}", soft_wrap=True, highlight=False)
 
@@ -101,6 +103,7 @@ def _attribute(
     model: Model,
     genome: Genome,
     region: Interval,
+    at: Interval | None,
     paths: tuple[Path, Path],
     track: Path | None,
     advance: Callable[[int], None],
@@ -113,6 +116,7 @@ def _attribute(
         context=config.context,
         strand=config.strand,
         label=config.label,
+        at=at,
         tolerance=config.tolerance,
         advance=advance,
     )

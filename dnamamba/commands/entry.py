@@ -10,18 +10,18 @@ from dnamamba.commands.pages import show
 
 COMMANDS = {
     "pretrain": "pretrain a language model on a genome",
-    "finetune": "fine-tune a model on labelled sequences",
+    "finetune": "fine-tune a model on labelled sequences, features or tracks of a genome",
     "predict": "predict with a fine-tuned model for sequences, regions or variants",
     "embed": "write embeddings of sequences, regions or bins to a file",
     "score": "score the effects of variants, or of every change of a region",
     "attribute": "attribute a prediction to the bases of a region",
-    "tracks": "write how well each base is predicted, as bigWig",
+    "tracks": "write how well each base is predicted, or a fine-tuned model's answer, as bigWig",
     "generate": "generate new sequence from a trained model",
     "export": "write a model as a folder of transformers, mamba_ssm or Caduceus",
     "benchmark": "run a benchmark of a model, with baselines and published numbers",
     "report": "write a finished run as one HTML page",
-    "plan": "print what a pretraining run would do, before it starts",
-    "prepare": "download or verify a published genome, and make it ready to train on",
+    "plan": "print what a pretraining would take, before it starts (finetune: mode=plan)",
+    "prepare": "download a published genome, ready to train on; --list: to fetch it elsewhere",
     "info": "print versions and devices, and test the kernels",
 }
 WITH_VALUE = {"--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p"}

@@ -11,6 +11,7 @@ import yaml
 from dnamamba import __version__
 from dnamamba.checkpoint import load, model_hash
 from dnamamba.foreign import write_foreign
+from dnamamba.hub import need_push, pushed
 from dnamamba.inference.device import need_language_model
 from dnamamba.models import LanguageModel
 from dnamamba.plugins import load_plugins
@@ -25,15 +26,19 @@ class ExportConfig:
     format: str
     out: str
     licence: str | None = None
+    push: str | None = None
     plugins: list[str] | None = None
 
 
 def export_to_folder(config: ExportConfig) -> None:
-    """Write the folder, whole or not at all.
+    """Write the folder, whole or not at all, and push it where that is asked for.
 
     Raises:
-        UserError: the model can't be used, its family has no such format, or the folder is there.
+        UserError: the model can't be used, its family has no such format, the folder is there, or the Hub
+            does not take it.
     """
+    if config.push is not None:
+        need_push(config.push)
     load_plugins(config.plugins or [])
     model = need_language_model(load(config.model), config.model)
     out = Path(os.path.expanduser(config.out))
@@ -41,6 +46,8 @@ def export_to_folder(config: ExportConfig) -> None:
     write_foreign(model.config, model.state_dict(), out, config.format, card)
     console = Console()
     console.print(f"{config.model} as {config.format}: {out}", soft_wrap=True)
+    if config.push is not None:
+        console.print(f"pushed: {pushed(out, config.push)}", soft_wrap=True)
 
 
 def model_card(model: LanguageModel, source: Path, licence: str | None) -> str:

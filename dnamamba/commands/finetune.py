@@ -4,8 +4,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from dnamamba.auto import AUTO
 from dnamamba.commands.settings import (
     as_typed_notes,
     check_groups,
@@ -16,12 +17,13 @@ from dnamamba.commands.settings import (
 )
 from dnamamba.commands.sweep import Headline
 from dnamamba.config import typed
-from dnamamba.datasets.base import DataConfig
 from dnamamba.errors import UserError
 from dnamamba.models import ModelConfig, PositionModel, SequenceModel
 from dnamamba.objectives.task_config import TaskConfig
 from dnamamba.training.config import FinetuneTrainConfig
-from dnamamba.training.finetuning import Finetuning, Pooling
+from dnamamba.training.finetuning import Finetuning
+from dnamamba.training.run import Run
+from dnamamba.training.tuned import Pooling
 
 GROUPS = ("data", "decoder", "task", "train", "trainer", "logger", "scratch")
 OTHERS = ("mode", "model", "ckpt_path")
@@ -43,8 +45,9 @@ def finetune_and_judge(cfg: DictConfig, folder: Path) -> tuple[dict[str, Any], H
     That is `task.monitor` on validation, or for the loss the head's own metric.
     """
     if cfg.mode != "train":
-        raise UserError(f"mode must be train, predict or plan, not {cfg.mode!r}")
+        raise UserError(f"mode: must be train, predict or plan (got {cfg.mode!r})")
     run = settings_of(cfg, folder).build()
+    run.configuration = OmegaConf.to_yaml(_with_numbers(cfg, run), resolve=True)
     run.notes = as_typed_notes(cfg)
     result = run.execute()
     if result is None:
@@ -58,6 +61,16 @@ def finetune_and_judge(cfg: DictConfig, folder: Path) -> tuple[dict[str, Any], H
     return result.results, Headline(metric, math.nan if value is None else value, lower)
 
 
+def _with_numbers(cfg: DictConfig, run: Run) -> DictConfig:
+    """Return the configuration with what the data's size set in place of `auto`."""
+    settled = cfg.copy()
+    for group in ("train", "task"):
+        for key, value in run.contents[group].items():
+            if settled[group].get(key) == AUTO:
+                settled[group][key] = value
+    return settled
+
+
 def settings_of(cfg: DictConfig, folder: Path) -> Finetuning:
     """Return the typed settings of a configuration.
 
@@ -69,21 +82,26 @@ def settings_of(cfg: DictConfig, folder: Path) -> Finetuning:
     return Finetuning(
         folder,
         data,
-        model_of(cfg, data),
+        model_of(cfg.model, cfg.scratch, data.alphabet),
         typed(cfg.decoder, Pooling, "decoder"),
         typed(cfg.task, TaskConfig, "task"),
         **shared_settings(cfg, folder, FinetuneTrainConfig),
     )
 
 
-def model_of(cfg: DictConfig, data: DataConfig) -> str | ModelConfig | None:
+def model_of(model: Any, scratch: DictConfig, alphabet: str | None) -> str | ModelConfig | None:
     """Return the pretrained model's path; None for the package's; or the shape to draw weights for.
 
+    Args:
+        model: of the configuration: a path, `scratch`, null or a group of settings.
+        scratch: the group that `scratch` stands for.
+        alphabet: of the data.
+
     Raises:
-        UserError: something else.
+        UserError: the model is something else.
     """
-    if isinstance(cfg.model, DictConfig):
-        return model_config(cfg.model, data.alphabet)
-    if not isinstance(cfg.model, str | None):
-        raise UserError(f"model must be a path, {SCRATCH} or null, not {cfg.model!r}")
-    return model_config(cfg.scratch, data.alphabet) if cfg.model == SCRATCH else cfg.model
+    if isinstance(model, DictConfig):
+        return model_config(model, alphabet)
+    if not isinstance(model, str | None):
+        raise UserError(f"model: expected a path, {SCRATCH} or null (got {model!r}); give one of these")
+    return model_config(scratch, alphabet) if model == SCRATCH else model

@@ -7,21 +7,19 @@ is text whatever it looks like are quoted here before Hydra sees them.
 import re
 from collections.abc import Sequence
 
+from dnamamba.commands.data_sets import keys_of_files, keys_of_maps, keys_of_names
 from dnamamba.errors import UserError
 
-PATHS = {"fasta", "bed", "vcf", "out", "ckpt_path", "data.fasta", "data.intervals", "data.folder"}
-PATHS |= {"data.labels", "data.bed", "data.table", "data.annotation", "table", "labels"}
-PATHS |= {"hydra.run.dir", "hydra.sweep.dir"}
+PATHS = {"fasta", "bed", "vcf", "out", "ckpt_path", "table", "labels", "tokenizer", *keys_of_files()}
+PATHS |= {"prompt_file", "hydra.run.dir", "hydra.sweep.dir"}
 TEXTS = PATHS | {"region", "prompt", "label"}
 TEXTS |= {f"{group}.{key}" for group in ("regions", "data.regions") for key in ("feature", "name", "label")}
 MODEL_PATH = "_path_"
 """Since conf/ has a group `model`, Hydra takes `model=x` for a choice among its files, but a map for a value:
 a path travels as `model={_path_: x}`."""
-LISTS = {"data.train", "data.valid", "data.test", "data.label_names"}
-LISTS |= {"circular", "regions.circular", "data.regions.circular"}
-MAPS_OF_PATHS = {f"data.{key}" for key in ("classes", "species", "homology", "valid_species", "test_species")}
-MAPS_OF_PATHS |= {"data.tracks"}
-MAPS = {"task.class_weights", *(MAPS_OF_PATHS - {"data.species"})}
+LISTS = {"circular", "regions.circular", "data.regions.circular", *keys_of_names()}
+MAPS_OF_PATHS = keys_of_maps()
+MAPS = {"task.class_weights", *(MAPS_OF_PATHS - {"data.species"})}  # whose default has names
 NAMES = {"region", *LISTS, *MAPS}
 """Keys whose values, or whose own keys, are names: a number there is a name that YAML has rewritten."""
 COLUMNS = {
@@ -69,12 +67,14 @@ def _quoted_override(argument: str, sweep: bool, model_is_a_path: bool) -> str:
             return argument
         parts = split(value) if sweep else [value]
         return "model=" + ",".join(f"{{{MODEL_PATH}: {quoted(part)}}}" for part in parts)
+    # A key may be a map to one data set and a list to another: its value says which.
     if name in MAPS | MAPS_OF_PATHS and value.strip().startswith("{"):
         return f"{key}={_quoted_map(value, paths=name in MAPS_OF_PATHS, names=name in MAPS)}"
-    if name in TEXTS or (name.rpartition(".")[0] in MAPS_OF_PATHS and not value.strip().startswith("[")):
+    in_map = name.rpartition(".")[0] in MAPS_OF_PATHS
+    if (name in TEXTS and name not in LISTS) or (in_map and not value.strip().startswith("[")):
         parts = split(value) if sweep else [value]
         return f"{key}=" + ",".join(map(quoted, parts))
-    if name in LISTS:
+    if name in LISTS or in_map:
         parts = split(value)
         if sweep or value.strip().startswith("["):
             return f"{key}=" + ",".join(map(_quoted_list, parts))

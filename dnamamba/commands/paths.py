@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from dnamamba.commands.overrides import MAPS_OF_PATHS
+from dnamamba.commands.data_sets import settings_class
+from dnamamba.commands.schema import typed
 from dnamamba.commands.unused import absent
 from dnamamba.errors import UserError
 from dnamamba.hub import is_name
@@ -44,7 +46,37 @@ def check_paths(cfg: DictConfig, *keys: str) -> None:
     Raises:
         UserError: naming the key and what lies in its folder instead.
     """
-    for key, value in ((key, value) for each in keys for key, value in _paths(cfg, each)):
+    _check_files({key: None if absent(cfg, key) else OmegaConf.select(cfg, key) for key in keys})
+
+
+def check_data(group: DictConfig, *, to_train: bool = True) -> None:
+    """Check the `data` group against the types of its data set, and look for the files that it names.
+
+    Of a data set outside the package nothing is known before torch is loaded, and nothing is checked.
+
+    Args:
+        group: `data` of the composed configuration.
+        to_train: False: only look for files, since what is predicted for is less than what is trained on.
+
+    Raises:
+        UserError: a setting can't be used, or a file is not there.
+    """
+    settings = settings_class(group)
+    if settings is None:
+        return
+    if to_train:
+        given = OmegaConf.masked_copy(group, [str(key) for key in group if key != "_target_"])
+        typed(given, settings, "data")
+    _check_files({f"data.{key}": None if absent(group, key) else group[key] for key in settings.paths})
+
+
+def _check_files(given: Mapping[str, Any]) -> None:
+    """Look for the files and folders that the values of keys name.
+
+    Raises:
+        UserError: as `check_paths`.
+    """
+    for key, value in (pair for each, found in given.items() for pair in _paths(each, found)):
         if os.path.exists(os.path.expanduser(value)):
             continue
         if (key == "model" and is_name(value)) or (key == "ckpt_path" and value in RUNS):
@@ -54,14 +86,12 @@ def check_paths(cfg: DictConfig, *keys: str) -> None:
         )
 
 
-def _paths(cfg: DictConfig, key: str) -> Iterator[tuple[str, str]]:
-    """Yield the paths that a key holds, in a map or in lists of them too, each with its own name."""
-    value = None if absent(cfg, key) else OmegaConf.select(cfg, key)
-    if key in MAPS_OF_PATHS and isinstance(value, ListConfig):
-        return  # of another data set's key, such as the kinds of features that are classes
+def _paths(key: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Yield the paths that the value of a key holds, in a map or in lists too, each by its own name."""
     if isinstance(value, DictConfig):
-        for inner in map(str, value):
-            yield from _paths(cfg, f"{key}.{inner}")
+        for inner in value:
+            found = None if OmegaConf.is_missing(value, inner) else value[inner]
+            yield from _paths(f"{key}.{inner!s}", found)
     for path in value if isinstance(value, ListConfig) else [value]:
         if isinstance(path, str):
             yield key, path

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from dnamamba.auto import AUTO
 from dnamamba.commands import finetune
+from dnamamba.commands.data_sets import settings_class
 from dnamamba.commands.settings import data_config, model_config, print_published
 from dnamamba.config import typed
 from dnamamba.errors import UserError
@@ -40,7 +42,7 @@ def plan_pretraining(cfg: DictConfig) -> Plan:
     """
     options = typed(cfg.plan, PlanConfig, "plan")
     cfg = cfg.copy()
-    for key in ("fasta", "intervals"):
+    for key in _files(cfg.data):
         if OmegaConf.is_missing(cfg.data, key):
             cfg.data[key] = f"({key} not given)"
     data = data_config(cfg.data)
@@ -66,11 +68,17 @@ def print_plan(cfg: DictConfig) -> None:
     else:
         console = Console()
         show_plan(made, console)
-        for key in ("fasta", "intervals"):
+        for key in _files(cfg.data):
             path = None if OmegaConf.is_missing(cfg.data, key) else cfg.data.get(key)
             if path is not None and not Path(path).expanduser().exists():
                 console.print(f"data.{key}={path} is not there: planned without it", soft_wrap=True)
         print_published()
+
+
+def _files(group: DictConfig) -> tuple[str, ...]:
+    """Return the keys of a data set's files, which a plan can do without."""
+    settings = settings_class(group)
+    return () if settings is None else settings.paths
 
 
 def plan_finetuning(cfg: DictConfig) -> Plan:
@@ -89,7 +97,7 @@ def plan_finetuning(cfg: DictConfig) -> Plan:
     if absent_model(cfg):
         cfg.model = finetune.SCRATCH
     data = data_config(cfg.data)
-    model = finetune.model_of(cfg, data)
+    model = finetune.model_of(cfg.model, cfg.scratch, data.alphabet)
     shape = model if isinstance(model, ModelConfig) else pretrained_model(model, data.alphabet)[1]
     data = replace(data, alphabet=shape.alphabet)  # type: ignore[type-var]
     train = typed(cfg.train, FinetuneTrainConfig, "train")
@@ -109,6 +117,12 @@ def print_finetuning_plan(cfg: DictConfig) -> None:
     """Print `plan_finetuning` as a table."""
     console = Console()
     show_plan(plan_finetuning(cfg), console)
+    if cfg.train.max_steps == AUTO:
+        console.print(
+            "train.max_steps=auto: the number of training sequences says how many steps the run has; this is "
+            "the plan of 400",
+            soft_wrap=True,
+        )
     if absent_model(cfg):
         shape = ", ".join(f"{key}={value}" for key, value in cfg.scratch.items())
         console.print(
@@ -132,6 +146,6 @@ def processes_of(trainer: DictConfig) -> int:
     for key in ("devices", "num_nodes"):
         if type(trainer[key]) is not int or trainer[key] < 1:
             raise UserError(
-                f"trainer.{key} must be a number of at least 1 to plan with, not {trainer[key]!r}"
+                f"trainer.{key}: must be a number of at least 1 to plan with (got {trainer[key]!r})"
             )
     return int(trainer.devices * trainer.num_nodes)

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from dnamamba.commands.predict_positions import predict_positions
 from dnamamba.data.alphabet import get_alphabet
@@ -71,6 +73,7 @@ class PredictConfig:
     window: int | None = None
     stride: int | None = None
     strand: str | None = None
+    context: int | None = None
     label: str | None = None
     evaluate: bool | None = None
     symbolic: int = SYMBOLIC_BASES
@@ -86,8 +89,15 @@ class PredictConfig:
             ways = "; or ".join(" and ".join(f"{key}=FILE" for key in each) for each in SOURCES)
             given = ", ".join(keys) if keys else "none"
             raise UserError(f"what is to be read: give {ways} (got {given})")
-        if self.labels is not None and keys != ("fasta",):
-            raise UserError("labels: a table of id and label goes with fasta alone; leave it out")
+        if self.labels is not None and (
+            keys not in (("fasta",), ("bed", "fasta")) or self.window is not None
+        ):
+            raise UserError(
+                "labels: a table of id and label goes with fasta, or fasta and bed, without window (got "
+                f"{self.labels}); leave it out"
+            )
+        if self.labels is not None and self.regions.label is not None:
+            raise UserError("regions.label: the labels are those of the table `labels`; leave one out")
         if self.bed is None and self.vcf is None and self.regions != RegionsConfig():
             raise UserError("regions: says how bed is read, which is not given; give it")
         of_vcf = RegionsConfig(unknown=self.regions.unknown, circular=self.regions.circular)
@@ -95,8 +105,13 @@ class PredictConfig:
             raise UserError(
                 "regions: of a vcf, regions.unknown and regions.circular are read; leave the rest out"
             )
-        if self.table is None and any(self.columns.values()):
-            raise UserError("columns: names columns of a table, which is not given; give it")
+        if self.table is None and self.labels is None and any(self.columns.values()):
+            raise UserError("columns: names columns of `table` or `labels`, which are not given; give one")
+        if self.labels is not None and self.columns.get("sequence") is not None:
+            raise UserError(
+                "columns.sequence: `labels` has id and label, and sequences are in fasta (got "
+                f"{self.columns['sequence']}); leave it out"
+            )
         if self.vcf is not None and (self.window is None or self.stride is not None):
             raise UserError(
                 "window: a vcf needs it, the bases around a variant that are read, about as many as the "
@@ -132,6 +147,11 @@ def predict_to_file(config: PredictConfig, piece: int | None = None) -> Path:
     if isinstance(found_model, PositionModel):
         return predict_positions(config, found_model, out, piece, console)
     loaded = need_sequence_model(found_model, config.model)
+    if config.context is not None:
+        raise UserError(
+            f"context: the model answers once per sequence (got {config.context}); leave it out, or read "
+            "more of each region by regions.flank"
+        )
     if out.suffix in GFF:
         raise UserError(
             f"out={config.out}: the model answers once per sequence; write {' or '.join(SUFFIXES)}"
@@ -157,14 +177,16 @@ def predict_to_file(config: PredictConfig, piece: int | None = None) -> Path:
         inputs.need_linear(f"a {out.suffix} file")
     truth = None
     if labels is not None:
-        names = [name_of(region, config.whole) for region in inputs.regions]
-        truth = targets(answers.head, labels, names)
+        # Of a genome's regions, a table may label some.
+        judged = [row for row, label in enumerate(labels) if label is not None or config.labels is None]
+        names = [name_of(inputs.regions[row], config.whole) for row in judged]
+        truth = targets(answers.head, [labels[row] for row in judged], names)
         scores = output_path(str(out.with_name(f"{out.stem}.metrics.json")), (".json",), config.overwrite)
     found = _read(config, answers, inputs, console)
     with replacing_together([out] if truth is None else [out, scores]) as besides:
         _write(config, answers, inputs, found, labels, besides[0], out)
         if truth is not None:
-            metrics = _metrics(answers.head, found, truth)
+            metrics = _metrics(answers.head, found.logits[judged], truth)
             besides[1].write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     console.print(
         f"{len(found.regions):,} sequences in {time.perf_counter() - began:.1f} s: {out}", soft_wrap=True
@@ -181,8 +203,8 @@ def predict_to_file(config: PredictConfig, piece: int | None = None) -> Path:
 def _inputs(config: PredictConfig, answers: Answers) -> tuple[Inputs, Sequence[str | None] | None]:
     """Return the inputs, and the labels to evaluate with, if any."""
     alphabet = answers.reader.alphabet
+    columns = {ours: theirs for ours, theirs in config.columns.items() if theirs is not None}
     if config.table is not None:
-        columns = {ours: theirs for ours, theirs in config.columns.items() if theirs is not None}
         inputs = table_inputs(config.table, columns, alphabet, answers.head)
         named = inputs.labels is not None and any(inputs.labels)
     else:
@@ -194,7 +216,8 @@ def _inputs(config: PredictConfig, answers: Answers) -> tuple[Inputs, Sequence[s
         else:
             inputs = read_inputs((config.fasta, config.bed), alphabet, config.regions)
         if config.labels is not None:
-            inputs.labels = list(table_labels(config.labels, inputs.regions))
+            found, notes = table_labels(config.labels, inputs.regions, columns, bed=config.bed)
+            inputs.labels, inputs.notes = found, (*inputs.notes, *notes)
         # Column 4 of a BED is a name more often than a label: it counts only where it is asked for.
         named = config.labels is not None or config.regions.label is not None
     if config.evaluate is False or config.window is not None:
@@ -246,6 +269,7 @@ def _variants(
     genome = Genome(config.fasta, answers.reader.alphabet)
     genome.close(config.regions.circular, "regions.circular")
     records = Records(genome, config.regions.unknown, symbolic)
+    records.key = "regions.unknown"
     checked = check(vcf, records, lambda line: errors.print(f"dnamamba: {line}", soft_wrap=True))
     for line in records.synonyms.said():
         errors.print(f"dnamamba: {line}", soft_wrap=True)
@@ -258,12 +282,12 @@ def _variants(
     return len(columns["alt"])
 
 
-def _metrics(head: Head, found: Predictions, truth: torch.Tensor) -> dict[str, Any]:
-    """Return the contents of OUT.metrics.json."""
-    logits = torch.from_numpy(found.logits)
+def _metrics(head: Head, values: NDArray[np.float64], truth: torch.Tensor) -> dict[str, Any]:
+    """Return the contents of OUT.metrics.json, for logits and labels of the same sequences."""
+    logits = torch.from_numpy(values)
     metrics = head.metrics(logits, truth)
     return {
-        "sequences": len(found.regions),
+        "sequences": len(truth),
         "metrics": {name: value if math.isfinite(value) else None for name, value in metrics.items()},
         "confusion": head.confusion(logits, truth),
         "labels": list(head.labels),

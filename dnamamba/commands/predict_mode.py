@@ -35,7 +35,7 @@ class PredictData:
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
-            raise UserError(f"data.batch_size must be at least 1, not {self.batch_size}")
+            raise UserError(f"data.batch_size: must be at least 1 (got {self.batch_size})")
 
 
 READ = tuple(PredictData.__dataclass_fields__)

@@ -38,9 +38,10 @@ def pretrain_and_judge(cfg: DictConfig, folder: Path) -> tuple[dict[str, Any], H
     if result is None:
         return {}, None
     print_published()
-    metric = run.objective.meter().headline
-    found = result.results[metric].get("valid")
-    return result.results, None if found is None else Headline(metric, found, lower_is_better=True)
+    meter = run.objective.meter()
+    found = result.results[meter.headline].get("valid")
+    lower = meter.lower_is_better
+    return result.results, None if found is None else Headline(meter.headline, found, lower_is_better=lower)
 
 
 def settings_of(cfg: DictConfig, folder: Path) -> Pretraining:

@@ -1,5 +1,6 @@
 """A group of a configuration as its dataclass, or one line on what is wrong with it."""
 
+import re
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar, cast
 
@@ -10,6 +11,9 @@ from dnamamba.commands.overrides import LISTS, NAMES
 from dnamamba.errors import UserError
 
 T = TypeVar("T")
+
+_OTHER_TYPE = re.compile(r"Value ('.*') of type '\w+' could not be converted to (\w+)", re.DOTALL)
+_TYPES = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
 
 INSTEAD = {
     "trainer.accumulate_grad_batches": "set train.global_batch_size, the sequences of a step: gradients are "
@@ -27,11 +31,6 @@ INSTEAD = {
 
 def typed(group: DictConfig, schema: type[T], name: str) -> T:
     """Make an instance of a dataclass from a group of a configuration.
-
-    Args:
-        group: of the configuration, or all of it.
-        schema: the dataclass.
-        name: of the group; "" for all of the configuration.
 
     Args:
         group: the configuration of the group.
@@ -65,8 +64,28 @@ def typed(group: DictConfig, schema: type[T], name: str) -> T:
         advice = INSTEAD.get(where) or (advice if known else "leave it out")
         raise UserError(f"{where}: no such setting; {advice}") from error
     except OmegaConfBaseException as error:
+        _check_shapes(values, schema, name)
         where = ".".join(part for part in (name, error.full_key) if part)
-        raise UserError(f"{where}: {str(error).partition(chr(10))[0]}") from error
+        text = str(error).partition(chr(10))[0]
+        other = _OTHER_TYPE.fullmatch(text)
+        if other is not None and other[2] in _TYPES:
+            text = f"expected {_TYPES[other[2]]} (got {other[1]})"
+        raise UserError(f"{where}: {text}") from error
+
+
+def _check_shapes(values: DictConfig, schema: type, name: str) -> None:
+    """Refuse a list where names with values belong, and the reverse: OmegaConf's own error names no key.
+
+    Raises:
+        UserError: naming the key.
+    """
+    wanted = OmegaConf.structured(schema)
+    for key in map(str, values):
+        shapes = [type(node._get_node(key)) for node in (wanted, values)] if key in wanted else []
+        if set(shapes) == {DictConfig, ListConfig}:
+            shape = "{name: value}" if shapes[0] is DictConfig else "a list, [one, two]"
+            where = ".".join(part for part in (name, key) if part)
+            raise UserError(f"{where}: expected {shape} (got {OmegaConf.to_container(values)[key]})")  # type: ignore[index,call-overload]
 
 
 def _check_names(values: DictConfig, key: str, name: str) -> None:

@@ -65,7 +65,7 @@ def score(config: ScoreConfig) -> None:
     if (config.vcf is None) == (config.region is None):
         raise UserError("give either vcf=FILE, whose variants are scored, or region=NAME:START-END")
     if config.bases_per_batch is not None and config.bases_per_batch < 1:
-        raise UserError(f"bases_per_batch must be at least 1, not {config.bases_per_batch}")
+        raise UserError(f"bases_per_batch: must be at least 1 (got {config.bases_per_batch})")
     out = output_path(config.out, SUFFIXES if config.vcf else TABLES, config.overwrite)
     check_format(out)
     windows = Windows(config.window, tuple(config.shifts), config.strand)

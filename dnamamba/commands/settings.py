@@ -9,6 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from dnamamba.commands.data_sets import target_of
 from dnamamba.commands.experiments import measured, published
 from dnamamba.config import typed
 from dnamamba.data.alphabet import get_alphabet
@@ -26,12 +27,6 @@ PACKAGES = {
     "lightning.pytorch.loggers.WandbLogger": "wandb",
 }
 """What a logger needs, which is also the name of the extra that brings it."""
-GENOME = "dnamamba.datasets.genome.GenomeData"
-# Where data sets lay until version 0.1; configurations of then name them so.
-MOVED = {
-    "dnamamba.tasks.labelled_data.LabelledData": "dnamamba.datasets.labelled.LabelledData",
-    "dnamamba.tasks.species_data.SpeciesData": "dnamamba.datasets.species.SpeciesData",
-}
 
 
 def check_groups(cfg: DictConfig, groups: Sequence[str], others: Sequence[str]) -> None:
@@ -51,9 +46,9 @@ def check_groups(cfg: DictConfig, groups: Sequence[str], others: Sequence[str]) 
         raise UserError(f"unknown setting {', '.join(unknown)}; the settings are {', '.join(known)}")
     for key in groups:
         if not isinstance(cfg[key], DictConfig):
-            raise UserError(f"{key} must be a group of settings, not {cfg[key]!r}")
+            raise UserError(f"{key}: must be a group of settings (got {cfg[key]!r})")
     if not isinstance(cfg.ckpt_path, str | None):
-        raise UserError(f"ckpt_path must be a path or `last`, not {cfg.ckpt_path!r}")
+        raise UserError(f"ckpt_path: must be a path or `last` (got {cfg.ckpt_path!r})")
     load_plugins(list(cfg.get("plugins") or []))
 
 
@@ -75,8 +70,7 @@ def data_config(group: DictConfig) -> DataConfig:
     Raises:
         UserError: there is no such class, or a setting is wrong.
     """
-    given = str(group.get("_target_", GENOME))
-    name = MOVED.get(given, given)
+    name = target_of(group)
     try:
         found = get_class(name)
     except Exception as error:  # Hydra raises many types for a path that is none
@@ -169,7 +163,7 @@ def _takes(target: Any, name: str) -> bool:
 
 def _built(group: Any, key: str, **options: Any) -> Any:
     if not isinstance(group, DictConfig) or "_target_" not in group:
-        raise UserError(f"{key} must be a group with _target_, the import path of a class (got {group!r})")
+        raise UserError(f"{key}: must be a group with _target_, the import path of a class (got {group!r})")
     try:
         return instantiate(group, **options)
     except Exception as error:  # a user's class may raise anything

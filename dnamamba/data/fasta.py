@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dnamamba.data.alphabet import IUPAC, Alphabet, Ids
+from dnamamba.data.alphabet import IUPAC, Alphabet, Ids, need_bases
 from dnamamba.data.cache import fingerprint, forget
 from dnamamba.data.intervals import unknown_record
 from dnamamba.data.progress import reading
@@ -58,6 +58,7 @@ class Genome:
         if not os.fspath(path).strip():  # which `Path` takes for the working directory
             raise UserError("fasta: the path is empty; name a FASTA file")
         self.path = Path(os.path.expanduser(path))
+        need_bases(alphabet)
         self.alphabet = alphabet
         self._records: dict[str, Ids] = {}
         self._open_reader: tuple[int, RecordReader] | None = None

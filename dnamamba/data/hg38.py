@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dnamamba.data.epochs import samples_of
 from dnamamba.data.intervals import BedRow, Splits, bed_rows, unknown_record
+from dnamamba.data.synonyms import Synonyms
 from dnamamba.errors import UserError
 
 TRAINING_SEGMENTS = 34_021
@@ -22,13 +23,16 @@ def samples_per_epoch(length: int) -> int:
     return TRAINING_SEGMENTS * samples_of(SEGMENT_LENGTH, length)
 
 
-def read_split_intervals(path: str | Path, lengths: Mapping[str, int] | None = None) -> Splits:
+def read_split_intervals(
+    path: str | Path, lengths: Mapping[str, int] | None = None, synonyms: Synonyms | None = None
+) -> Splits:
     """Read the training, validation and test intervals of a BED file whose column 4 names the split.
 
     Args:
         path: the file; columns beyond the fourth are ignored.
         lengths: bases of each record in the genome (`Genome.lengths`); without it the names and ends of the
             intervals are not checked.
+        synonyms: finds the record that a name means, and can say so; None: any synonym is taken.
 
     Raises:
         UserError: naming the file and the row: not a BED row, an unknown split or chromosome, an end past the
@@ -36,6 +40,13 @@ def read_split_intervals(path: str | Path, lengths: Mapping[str, int] | None = N
             rows, most chromosomes missing from the genome.
     """
     rows = list(bed_rows(path))
+    if lengths is not None:
+        synonyms = synonyms or Synonyms(lengths)
+        records = synonyms.records_of(row.interval.name for row in rows)
+        rows = [
+            row._replace(interval=row.interval._replace(name=record))
+            for row, record in zip(rows, records, strict=True)
+        ]
     for row in rows:
         row.need_one_block(f"{path}, row {row.number}")
         split = row.others[0].strip() if row.others else ""

@@ -49,6 +49,13 @@ class Bases(Protocol):
         """
 
 
+class Loaded(Bases, Protocol):
+    """Records that can be read before they are asked for: a `Genome`, or files of bytes."""
+
+    def load(self, names: Iterable[str]) -> None:
+        """Read these records now."""
+
+
 class Interval(NamedTuple):
     """Bases `start` (0-based, included) to `end` (not included) of the record `name`."""
 
@@ -229,6 +236,25 @@ def without_n(intervals: Iterable[Interval], genome: Genome, min_run: int) -> tu
             "choose other records or a smaller data.max_length"
         )
     return tuple(kept)
+
+
+def past_the_end(intervals: Iterable[Interval], genome: Genome, window: int) -> tuple[Interval, ...]:
+    """Let windows of circular records cross the end: an interval that ends there continues at the beginning.
+
+    Args:
+        intervals: of the genome, in order; each may be a part of a record.
+        genome: knows which records are circular.
+        window: targets of a window, which has one base more; a shorter record stays as it is.
+    """
+    intervals = tuple(intervals)
+    # Bases from the beginning on that a window which begins before the end may read.
+    first = {one.name: min(one.length, window) for one in intervals if one.start == 0}
+    return tuple(
+        one._replace(end=one.end + first.get(one.name, 0))
+        if one.name in genome.circular and one.end == genome.lengths[one.name] > window
+        else one
+        for one in intervals
+    )
 
 
 def stretches(interval: Interval, genome: Bases, min_run: int) -> Iterator[Interval]:

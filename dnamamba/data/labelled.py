@@ -18,7 +18,6 @@ from dnamamba.data.stateless import Int64s, permuted, random_bits
 from dnamamba.data.steps import worker_steps
 
 _ORDER_STREAM, _CROP_STREAM, _STRAND_STREAM = 3, 4, 5
-CROPS = ("random", "start", "middle", "end")
 
 Batch = dict[str, Tensor]
 """What a process reads at a time of a labelled data set; the first dimension counts samples.

@@ -136,7 +136,7 @@ def length_schedule(
             missing or given twice, nothing to do.
     """
     if not lengths or min(lengths) < 1:
-        raise UserError(f"a schedule needs lengths of at least 1, not {list(lengths)}")
+        raise UserError(f"lengths of a schedule: must be at least 1 (got {list(lengths)})")
     if epochs is not None and steps is not None:
         raise UserError("a stage lasts a number of epochs or of steps: set one of the two, not both")
     if epochs is None and steps is None and (len(lengths) > 1 or max_steps is None):
@@ -145,7 +145,7 @@ def length_schedule(
     numbers = [("epochs", epochs), *(("steps", number) for number in each), ("max_steps", max_steps)]
     for name, number in numbers:
         if number is not None and number <= 0:
-            raise UserError(f"the {name} of a length schedule must be more than 0, not {number}")
+            raise UserError(f"the {name} of a length schedule: must be more than 0 (got {number})")
     end, ends = Fraction(0), []
     for length, of_stage in zip(lengths, each, strict=True):
         sequences_per_step(length, bases_per_step)
@@ -204,7 +204,7 @@ def sequence_schedule(
     if len(each) != len(lengths) - 1:
         raise UserError(_wrong_list(len(lengths) - 1, len(each), max_steps))
     if min(each, default=1) < 1:
-        raise UserError(f"the steps of a length schedule must be more than 0, not {min(each)}")
+        raise UserError(f"the steps of a length schedule: must be more than 0 (got {min(each)})")
     ends = [*(min(end, max_steps) for end in accumulate(each)), max_steps]
     firsts = [0, *ends[:-1]]
     spans = [span for span in zip(lengths, firsts, ends, strict=True) if span[1] < span[2]]

@@ -15,6 +15,7 @@ from dnamamba.data.examples import Examples
 from dnamamba.data.folders import SPLIT_NAMES
 from dnamamba.data.intervals import Interval, joined, unknown_record
 from dnamamba.data.stateless import UInt64s
+from dnamamba.data.synonyms import Synonyms
 from dnamamba.errors import UserError
 
 SPLITS = ("train", "valid", "test")
@@ -63,7 +64,7 @@ def assign(
         UserError: an unknown group or split, or a split that is left empty.
     """
     if valid is not None or test is not None:
-        numbers, how = _by_group(examples, valid, test), "data.valid and data.test"
+        numbers, how = _by_group(examples, valid, test)
     elif examples.splits is not None:
         numbers, how = _as_given(examples), "the files' own split"
     else:
@@ -113,20 +114,22 @@ def _by_class(
 
 def _by_group(
     examples: Examples, valid: Sequence[str] | None, test: Sequence[str] | None
-) -> NDArray[np.int8]:
+) -> tuple[NDArray[np.int8], str]:
     if examples.groups is None:
         raise UserError("data.valid and data.test name groups, but the data has none: give a column `group`")
     groups = np.array(examples.groups)
     known = dict.fromkeys(examples.groups)
+    synonyms = Synonyms(known)
     numbers = np.zeros(len(examples), dtype=np.int8)
     for number, key, names in ((1, "data.valid", valid), (2, "data.test", test)):
-        for name in names or ():
+        for given in names or ():
+            name = synonyms.find(given) or given
             if name not in known:
                 raise UserError(f"{key}: {unknown_record(name, known).replace('record', 'group', 2)}")
             if (numbers[groups == name] != 0).any():
                 raise UserError(f"group {name!r} is in both data.valid and data.test, or named twice")
             numbers[groups == name] = number
-    return numbers
+    return numbers, "; ".join(["data.valid and data.test", *synonyms.said()])
 
 
 def _as_given(examples: Examples) -> NDArray[np.int8]:

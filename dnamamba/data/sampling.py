@@ -164,6 +164,8 @@ def gather(genome: Bases, names: Sequence[str], windows: Windows, length: int) -
     rows = zip(*(column.tolist() for column in windows), strict=True)
     for row, (record, start, size, strand) in enumerate(rows):
         bases = records[record][start : start + size]
+        if bases.size < size:  # past the end of a circular record
+            bases = genome.fetch(names[record], start, start + size)
         tokens[row, :size] = bases[::-1] if strand else bases
     reverse = windows.strand == 1
     tokens[reverse] = alphabet.complement[tokens[reverse]]

@@ -19,6 +19,9 @@ from dnamamba.data.text_lines import text_lines
 from dnamamba.errors import UserError
 
 BIGWIG = (".bw", ".bigwig")
+LARGEST_BIN = 128  # bases that have one number together, at most
+LOSSES = ("poisson", "negative_binomial", "multinomial", "mse")
+SCALINGS = ("none", "log", "sqrt")  # of a signal that is learnt
 Floats = NDArray[np.float32]
 _AT_ONCE = 1 << 22  # bases that are read of a bigWig at a time
 _BASE, _NUMBER = "[0-9]{1,18}", r"[-+]?(([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[nN][aA][nN])"
@@ -139,7 +142,7 @@ def means(sums: NDArray[Any], counts: NDArray[Any], size: int) -> Floats:
     """
     starts = np.arange(0, sums.size, size)
     total, number = (np.add.reduceat(row.astype(np.float64), starts) for row in (sums, counts))
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         return np.where(number > 0, total / np.maximum(number, 1), math.nan).astype(np.float32)
 
 

@@ -136,7 +136,7 @@ def split_by_record(
     except re.error as error:
         raise UserError(f"data.record_id: {pattern!r} is not a regular expression: {error}") from None
     if compiled.groups != 1:
-        raise UserError(f"data.record_id: {pattern!r} must have one group, the id")
+        raise UserError(f"data.record_id: must have one group, the id (got {pattern!r})")
     members: dict[str, dict[str, list[str]]] = {}
     notes = []
     for species, files in genomes.records.items():

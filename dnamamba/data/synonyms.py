@@ -109,6 +109,10 @@ class Synonyms:
             self.used[name] = found
         return found
 
+    def records_of(self, names: Iterable[str]) -> list[str]:
+        """Return the records that names mean; a name that means none stays, for a message."""
+        return [self.find(name) or name for name in names]
+
     def said(self) -> list[str]:
         """Describe the names matched so far in a line; nothing if all were the FASTA's own."""
         if not self.used:

@@ -18,6 +18,7 @@ from dnamamba.errors import UserError
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": "\t"}
 PARQUET = (".parquet", ".pq")
 EXCEL = (".xlsx", ".xlsm")
+NEVER_NUMBERS = ("id", "sequence", "split", "group")
 LONGEST_LINE = 1 << 26
 """Characters in a line of CSV and TSV."""
 
@@ -56,6 +57,7 @@ def read_table(
     required_there = [named.get(name, name) for name in required]
     there = {name: named.get(name, name) for name in (*required, *optional)}
     notes: list[str] = []
+    semicolons = False
 
     def wanted(header: Sequence[str]) -> set[str]:
         """Return the columns of a header that are read, by the names that the header gives them."""
@@ -69,7 +71,7 @@ def read_table(
     elif kind in EXCEL:
         header, columns, rows, notes = sheet_columns(path, wanted)
     elif kind in DELIMITERS:
-        header, columns, rows, notes = _text(path, DELIMITERS[kind], required_there, wanted)
+        header, columns, rows, notes, semicolons = _text(path, DELIMITERS[kind], required_there, wanted)
     else:
         known = ", ".join((*DELIMITERS, *EXCEL, *PARQUET))
         raise UserError(f"{path}: a table is known by its suffix, one of {known}")
@@ -81,6 +83,11 @@ def read_table(
         raise UserError(f"{path}: no column {', '.join(missing)}; its columns are {shown}")
     if not rows:
         raise UserError(f"{path}: a header, but no rows")
+    for own in {own for name, own in there.items() if own in columns and name not in NEVER_NUMBERS}:
+        points = with_points(columns[own], sure=semicolons)
+        if points is not None:
+            columns[own] = points
+            notes.append(f"{path}: the commas of column {own} are decimal commas")
     other_case = [own for name, own in there.items() if own in columns and own != named.get(name, name)]
     if other_case:
         notes.append(f"{path}: columns read whatever their case: {', '.join(other_case)}")
@@ -90,8 +97,11 @@ def read_table(
 
 def _text(
     path: Path, own: str, required: Sequence[str], wanted: Callable[[Sequence[str]], Collection[str]]
-) -> tuple[list[str], dict[str, list[str]], list[int], list[str]]:
-    """Return the header, the wanted columns, each row's line, and lines to say; no other cell is kept."""
+) -> tuple[list[str], dict[str, list[str]], list[int], list[str], bool]:
+    """Return the header, the wanted columns, each row's line, lines to say, and whether semicolons separate.
+
+    No other cell is kept.
+    """
     # A sequence may be a chromosome of a small genome; the module's own limit is 131,072 characters.
     limit = csv.field_size_limit(LONGEST_LINE)
     rows: list[int] = []
@@ -128,13 +138,7 @@ def _text(
         raise UserError(f"{path} can't be read: {error}") from None
     finally:
         csv.field_size_limit(limit)
-    if delimiter == ";":
-        for name, cells in columns.items():
-            points = with_points(cells)
-            if points is not None:
-                columns[name] = points
-                notes.append(f"{path}: the commas of column {name} are decimal commas")
-    return header, columns, rows, notes
+    return header, columns, rows, notes, delimiter == ";"
 
 
 def _until_filled(lines: Iterator[str]) -> Iterator[str]:

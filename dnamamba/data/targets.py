@@ -69,7 +69,7 @@ def targets_of(
             only, a class missing from a split, a target that is not a number.
     """
     if reads not in READS:
-        raise UserError(f"data.task: a head reads one of {', '.join(READS)}, not {reads!r}")
+        raise UserError(f"data.task: a head must read one of {', '.join(READS)} (got {reads!r})")
     if reads == "number":
         return Targets(reads, ("value",), _numbers(labels, sequences))
     if reads == "labels":
@@ -154,9 +154,11 @@ def _numbers(labels: Sequence[str], sequences: Sequence[str]) -> NDArray[np.floa
         if not np.isfinite(values[row, 0]):
             bad.append(row)
     if bad:
+        first = labels[bad[0]]
+        advice = "; write decimals with a point, and thousands without a comma" if "," in first else ""
         raise UserError(
-            f"{len(bad):,} regression target(s) are not finite numbers, the first is {labels[bad[0]]!r} of "
-            f"sequence {sequences[bad[0]]}"
+            f"{len(bad):,} regression target(s) are not finite numbers, the first is {first!r} of "
+            f"sequence {sequences[bad[0]]}{advice}"
         )
     return values
 

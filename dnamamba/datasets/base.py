@@ -4,7 +4,6 @@ A data set is a `DataModule` and the `DataConfig` that it is built from, named b
 configuration or by the config object that a Python call passes.
 """
 
-import dataclasses
 import shutil
 import signal
 from collections.abc import Iterator
@@ -19,6 +18,10 @@ from torch.utils.data import DataLoader
 from dnamamba.data.alphabet import Alphabet
 from dnamamba.data.length_schedule import LengthSchedule
 from dnamamba.data.stateless import Int64s
+from dnamamba.datasets.settings import DataConfig as DataConfig
+from dnamamba.datasets.settings import check_shares as check_shares
+from dnamamba.datasets.settings import filled as filled
+from dnamamba.datasets.settings import longest as longest
 from dnamamba.errors import STOP_SIGNALS, UserError
 from dnamamba.models import DecoderConfig
 from dnamamba.objectives.base import Batch
@@ -27,61 +30,6 @@ from dnamamba.terminal import Console
 HELD_OUT = ("valid", "test")
 SHARED_MEMORY = Path("/dev/shm")
 IN_FLIGHT, PAGE = 2, 4096  # batches per loader process, as torch has it; bytes
-
-
-class DataConfig:
-    """The `data` group. A subclass is a frozen dataclass with `alphabet` among its fields.
-
-    Attributes:
-        free: fields that may differ between a run and the one it resumes: what decides no step, and what
-            `DataModule.identity` covers.
-        module: the `DataModule` that it builds.
-    """
-
-    free: ClassVar[tuple[str, ...]] = ("num_workers",)
-    module: ClassVar[type["DataModule"]]
-
-    alphabet: str | None
-
-    @property
-    def bases_at_a_time(self) -> int:
-        """The most bases that a process reads at a time.
-
-        Raises:
-            UserError: the settings say too little of the sequences' length.
-        """
-        raise NotImplementedError(f"{type(self).__name__}.bases_at_a_time")
-
-    def planned(
-        self, *, global_batch_size: int, max_steps: int | None, world_size: int, training_segments: int
-    ) -> LengthSchedule:
-        """Return the stages of a run, from the settings and at most an index or an interval file.
-
-        Args:
-            global_batch_size: sequences of the longest stage that a step reads.
-            max_steps: optimiser steps; None ends the run with its last stage.
-            world_size: number of processes.
-            training_segments: of an interval file that is not there yet.
-
-        Raises:
-            UserError: numbers that do not divide, or a length that is not known without the data.
-        """
-        raise NotImplementedError(f"{type(self).__name__}.planned")
-
-    def build(
-        self, seed: int, *, global_batch_size: int, max_steps: int | None, world_size: int
-    ) -> "DataModule":
-        """Open the data; see `DataModule`.
-
-        Args:
-            seed: of the order of samples.
-            global_batch_size: windows or sequences per step, over all processes.
-            max_steps: of the run; None: to the end of the last stage.
-            world_size: number of processes.
-        """
-        return self.module(
-            self, seed, global_batch_size=global_batch_size, max_steps=max_steps, world_size=world_size
-        )
 
 
 class DataModule(lightning.LightningDataModule):
@@ -111,8 +59,11 @@ class DataModule(lightning.LightningDataModule):
         chunk: positions of a sequence that are read at a time (`train.chunk_bases`), by all of its processes
             together; None: all of them.
         console: for a word on long work.
+        report: what a pretraining prints and writes: a class with the arguments of `PretrainingReport`, which
+            None stands for.
     """
 
+    report: ClassVar[type | None] = None
     config_class: ClassVar[type]
     alphabet: Alphabet
     schedule: LengthSchedule
@@ -162,6 +113,11 @@ class DataModule(lightning.LightningDataModule):
     @property
     def training_sequences(self) -> int | None:
         """How many there are to train on; None where they are drawn without end."""
+        return None
+
+    @property
+    def training_bases(self) -> int | None:
+        """Bases of these sequences as they are read; None where they are drawn without end."""
         return None
 
     def run_for(self, steps: int) -> None:
@@ -252,18 +208,6 @@ class DataModule(lightning.LightningDataModule):
         return trainer.global_rank // size, trainer.world_size // size, trainer.global_step
 
 
-def check_shares(global_batch_size: int, world_size: int) -> None:
-    """Check that every process can read as many sequences of a step as the others.
-
-    Raises:
-        UserError: naming the setting.
-    """
-    if global_batch_size % world_size:
-        raise UserError(
-            f"train.global_batch_size={global_batch_size} is not a multiple of {world_size} device(s)"
-        )
-
-
 def need_shared_memory(dataset: Any, workers: int) -> None:
     """Refuse a /dev/shm too small for the batches on their way: torch's own message comes too late to help.
 
@@ -286,22 +230,3 @@ def leave_signals_to_the_main_process(_: int) -> None:
     """Ignore Ctrl-C in a worker: the main process still needs it to end its step."""
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-
-
-def filled(config: Any, alphabet: str) -> Any:
-    """Return the same settings with the model's alphabet where none was given.
-
-    Raises:
-        UserError: a text among them is empty; a path would then mean the working directory, or a default.
-    """
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if isinstance(value, str) and not value.strip():
-            raise UserError(f"data.{field.name}: is empty; give a value or leave the key out")
-    return dataclasses.replace(config, alphabet=config.alphabet or alphabet)
-
-
-def longest(config: Any) -> int | None:
-    """Return the bases of the longest window of a data set's settings; None if only the data tell."""
-    length = getattr(config, "max_length", None)
-    return length if isinstance(length, int) else None

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from torch.utils.data import DataLoader
@@ -12,7 +12,6 @@ from dnamamba.data.alphabet import get_alphabet
 from dnamamba.data.embedded import YEAST_FASTA, YEAST_TEST, YEAST_VALID
 from dnamamba.data.fasta import Genome
 from dnamamba.data.intervals import Interval, Splits, split_records, without_n
-from dnamamba.data.length_schedule import LengthSchedule
 from dnamamba.data.position_windows import (
     Batch,
     IntervalSet,
@@ -24,57 +23,12 @@ from dnamamba.data.position_windows import (
 )
 from dnamamba.data.sampling import RandomWindows, named
 from dnamamba.data.stateless import Int64s
-from dnamamba.datasets.base import HELD_OUT, DataConfig, DataModule, check_shares
+from dnamamba.data.synonyms import Synonyms
+from dnamamba.datasets.base import HELD_OUT, DataModule
 from dnamamba.datasets.labelled.config import one_stage
+from dnamamba.datasets.settings import check_shares
 from dnamamba.errors import UserError
 from dnamamba.models import PositionConfig, PositionModel
-
-
-class PositionsConfig(DataConfig):
-    """The settings that such data sets share; a subclass is a frozen dataclass with these fields."""
-
-    free: ClassVar[tuple[str, ...]] = ("num_workers", "valid_windows")
-
-    fasta: str | None
-    alphabet: str | None
-    max_length: int
-    batch_size: int
-    reverse_complement: bool
-    valid: list[str] | None
-    test: list[str] | None
-    valid_windows: int
-    num_workers: int
-
-    @property
-    def bin(self) -> int:
-        """Bases that have an answer together."""
-        raise NotImplementedError(f"{type(self).__name__}.bin")
-
-    def check(self) -> None:
-        """Check that the shared settings can be used.
-
-        Raises:
-            UserError: one can't; the message names it.
-        """
-        for key, least in (("max_length", 1), ("batch_size", 1), ("valid_windows", 1), ("num_workers", 0)):
-            if getattr(self, key) < least:
-                raise UserError(f"data.{key}: must be at least {least} (got {getattr(self, key)})")
-        if self.max_length % self.bin:
-            raise UserError(
-                f"data.max_length: a window is not a whole number of bins of {self.bin} bases (got "
-                f"{self.max_length}); set a multiple"
-            )
-
-    @property
-    def bases_at_a_time(self) -> int:
-        """`batch_size` windows."""
-        return self.batch_size * self.max_length
-
-    def planned(
-        self, *, global_batch_size: int, max_steps: int | None, world_size: int, training_segments: int
-    ) -> LengthSchedule:
-        """Return one stage, of windows of `max_length`."""
-        return one_stage(self.max_length, global_batch_size, max_steps)
 
 
 class PositionsData(DataModule):
@@ -103,10 +57,15 @@ class PositionsData(DataModule):
         self.genome = Genome(YEAST_FASTA if config.fasta is None else config.fasta, self.alphabet)
         self.schedule = one_stage(config.max_length, global_batch_size, max_steps)
         own = config.fasta is None and config.valid is None and config.test is None
+        self.synonyms = Synonyms(self.genome.lengths)
+        valid, test = (
+            None if names is None else self.synonyms.records_of(names)
+            for names in (config.valid, config.test)
+        )
         splits: Splits = split_records(
             self.genome.lengths,
-            valid=YEAST_VALID if own else config.valid,
-            test=YEAST_TEST if own else config.test,
+            valid=YEAST_VALID if own else valid,
+            test=YEAST_TEST if own else test,
             window=config.max_length,
         )
         self.splits = Splits(*(aligned(part, config.bin) for part in splits))
@@ -154,6 +113,20 @@ class PositionsData(DataModule):
             digest.update(np.ascontiguousarray(self.targets.values[name]).data)
         lengths = self.genome.lengths
         return {"records": len(lengths), "bases": sum(lengths.values()), "split": digest.hexdigest()[:16]}
+
+    @property
+    def training_sequences(self) -> int:
+        """Windows that cover the training split once; they are drawn at random."""
+        return max(1, self.training_bases // self.config.max_length)
+
+    @property
+    def training_bases(self) -> int:
+        """Of the training split."""
+        return sum(one.length for one in self.splits.train)
+
+    def run_for(self, steps: int) -> None:
+        """See `DataModule.run_for`."""
+        self.schedule = one_stage(self.config.max_length, self.schedule.stages[0].sequences, steps)
 
     def describe(self, step: int, index: Int64s) -> list[str]:
         """Return the regions of a step's training samples, by their numbers."""

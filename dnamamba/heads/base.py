@@ -63,7 +63,9 @@ class Head:
         """
         labels = decoder.labels
         if len(labels) < cls.fewest or len(set(labels)) != len(labels):
-            raise UserError(f"decoder.labels must be at least {cls.fewest} and all different: {labels}")
+            raise UserError(
+                f"decoder.labels: must be at least {cls.fewest} and all different (got {', '.join(labels)})"
+            )
 
     @classmethod
     def unit(cls, targets: NDArray[np.generic]) -> tuple[float, float]:
@@ -98,12 +100,12 @@ class Head:
             return torch.tensor(self.balanced(counts, total))
         if not isinstance(given, dict) or {str(label) for label in given} != set(self.labels):
             raise UserError(
-                "task.class_weights must be null, balanced or a weight for each of "
-                f"{', '.join(self.labels)}, not {given!r}"
+                "task.class_weights: must be null, balanced or a weight for each of "
+                f"{', '.join(self.labels)} (got {given!r})"
             )
         weights = {str(label): value for label, value in given.items()}
         if not all(isinstance(one, int | float) and 0 < one < math.inf for one in weights.values()):
-            raise UserError(f"task.class_weights must be positive numbers, not {given!r}")
+            raise UserError(f"task.class_weights: must be positive numbers (got {given!r})")
         return torch.tensor([float(weights[label]) for label in self.labels])
 
     def balanced(self, counts: list[int], total: int) -> list[float]:
@@ -139,6 +141,20 @@ class Head:
         """Say that no metric is defined where logits [n, C] are NaN or infinite: such have no rank."""
         bad = int((~logits.isfinite()).any(-1).sum())
         return [f"{bad:,} answer(s) are not finite: no metric is defined"] if bad else []
+
+    def resampled(
+        self, logits: Tensor, labels: Tensor, times: Tensor
+    ) -> tuple[dict[str, Tensor], int] | None:
+        """Return `metrics` of many draws at once, and how many have `notes`; None: take them one by one.
+
+        Args:
+            logits, labels: as in `metrics`.
+            times: float64 [S, n], how often each draw has each sequence.
+
+        Returns:
+            float64 [S] of each metric, and a number of draws.
+        """
+        return None
 
     def notes(self, logits: Tensor, labels: Tensor) -> list[str]:
         """Say what a metric leaves out of these sequences, one sentence each.

@@ -43,6 +43,11 @@ class BaseClasses(PositionHead):
                 "decoder: classes are asked of every base (bin=1, loss=cross_entropy), two or more"
             )
 
+    @property
+    def loss_names(self) -> tuple[str, str] | None:
+        """Of a chain: that of the whole path of classes, and that of each base's class by itself."""
+        return ("-ln P(path) per base", "-ln P(class) per base") if self.decoder.chain else None
+
     def loss_sum(self, logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
         """Return cross-entropy in nats, each base's times the weight of its class."""
         return F.cross_entropy(

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from dnamamba.heads.base import Head
 
+AT_ONCE = 1 << 20  # sequences of all draws that are worked out together
+
 
 class Bootstrap(NamedTuple):
     """What came out of resampling.
@@ -67,13 +69,21 @@ def draw(head: Head, logits: Tensor, labels: Tensor, samples: int, seed: int = 0
     """
     generator = torch.Generator().manual_seed(seed)
     found = {name: torch.full((samples,), math.nan, dtype=torch.float64) for name in head.scores}
-    incomplete = 0
-    for number in range(samples):
-        rows = torch.randint(len(labels), (len(labels),), generator=generator)
-        drawn, theirs = logits[rows], labels[rows]
-        for name, value in head.metrics(drawn, theirs).items():
-            found[name][number] = value
-        incomplete += bool(head.notes(drawn, theirs))
+    incomplete, number = 0, len(labels)
+    for some in torch.arange(samples).split(max(1, AT_ONCE // number)):
+        rows = [torch.randint(number, (number,), generator=generator) for _ in some]
+        times = torch.stack([torch.bincount(row, minlength=number) for row in rows]).double()
+        together = head.resampled(logits, labels, times)
+        if together is not None:
+            for name, values in together[0].items():
+                found[name][some] = values
+            incomplete += together[1]
+            continue
+        for place, row in zip(some.tolist(), rows, strict=True):
+            drawn, theirs = logits[row], labels[row]
+            for name, value in head.metrics(drawn, theirs).items():
+                found[name][place] = value
+            incomplete += bool(head.notes(drawn, theirs))
     return Draws(found, incomplete)
 
 

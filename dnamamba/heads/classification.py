@@ -10,7 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dnamamba.heads.base import Head, named
-from dnamamba.heads.metrics import confusion_counts, f1, log_odds, matthews, mean_of_defined, rankings
+from dnamamba.heads.metrics import (
+    confusion_counts,
+    f1,
+    log_odds,
+    matthews,
+    mean_of_defined,
+    rankings,
+    resampled_ranking,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,6 +66,27 @@ class Classification(Head):
             "auroc": mean_of_defined(auroc),
             "auprc": mean_of_defined(auprc),
         }
+
+    def resampled(
+        self, logits: Tensor, labels: Tensor, times: Tensor
+    ) -> tuple[dict[str, Tensor], int] | None:
+        """Return the metrics of draws, and how many miss a class. See `Head.resampled`."""
+        if self.not_finite(logits):
+            return None
+        size = len(self.labels)
+        cells = F.one_hot(labels * size + logits.argmax(-1), size * size).double()
+        counts = (times @ cells).round().long().reshape(-1, size, size)
+        odds = log_odds(logits.double())
+        areas = [resampled_ranking(odds[:, one], labels == one, times) for one in range(size)]
+        auroc, auprc = (torch.stack(columns, 1).nanmean(1) for columns in zip(*areas, strict=True))
+        found = {
+            "accuracy": counts.diagonal(dim1=1, dim2=2).sum(1).double() / len(labels),
+            "f1": f1(counts).nanmean(1),
+            "mcc": torch.tensor([matthews(one) for one in counts], dtype=torch.float64),
+            "auroc": auroc,
+            "auprc": auprc,
+        }
+        return found, int((counts.sum(2) == 0).any(1).sum())
 
     def notes(self, logits: Tensor, labels: Tensor) -> list[str]:
         """Name classes without a sequence."""

@@ -106,6 +106,29 @@ def ranking(scores: Tensor, true: Tensor) -> tuple[float, float]:
     return area / (number * others) if others else math.nan, precision
 
 
+def resampled_ranking(scores: Tensor, true: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+    """Return `ranking` of draws, float64 [S] each: sorted once for all of them.
+
+    Args:
+        scores: [n].
+        true: bool [n].
+        times: float64 [S, n], how often a draw has each example.
+    """
+    scores, order = scores.sort(descending=True)
+    last_of_equals = torch.ones(len(scores), dtype=torch.bool)
+    last_of_equals[:-1] = scores[1:] != scores[:-1]
+    drawn = times[:, order]
+    found = (drawn * true[order]).cumsum(1)[:, last_of_equals]
+    taken = drawn.cumsum(1)[:, last_of_equals]
+    wrong = taken - found
+    zero = torch.zeros(len(times), 1, dtype=torch.float64)
+    more_found, more_wrong = found.diff(prepend=zero), wrong.diff(prepend=zero)
+    number, others = found[:, -1], wrong[:, -1]
+    precision = (more_found * found / taken.clamp(min=1)).sum(1) / number
+    area = (more_wrong * (found - more_found / 2)).sum(1) / (number * others)
+    return area, precision  # 0 / 0 is NaN, as it should be
+
+
 def mean_of_defined(values: Tensor) -> float:
     """Return the mean of values [n] that are not NaN; NaN if all are."""
     return values.nanmean().item()

@@ -45,6 +45,11 @@ class PositionHead:
         return True
 
     @property
+    def loss_names(self) -> tuple[str, str] | None:
+        """What training and validation lose, where these are two quantities; None where they are one."""
+        return None
+
+    @property
     def outputs(self) -> int:
         """Numbers that the model gives per position, C."""
         return len(self.labels)

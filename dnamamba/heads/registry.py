@@ -26,7 +26,7 @@ def position_head(kind: str) -> type[PositionHead]:
         UserError: the head is unknown.
     """
     if kind not in POSITION_HEADS:
-        raise UserError(f"decoder.kind must be one of {', '.join(POSITION_HEADS)} (got {kind!r})")
+        raise UserError(f"decoder.kind: must be one of {', '.join(POSITION_HEADS)} (got {kind!r})")
     return imported(POSITION_HEADS[kind], PositionHead, "decoder.kind")
 
 
@@ -42,7 +42,7 @@ def head_class(kind: str, key: str = "decoder.kind") -> type[Head]:
     """
     if kind not in HEADS and "." not in kind:
         raise UserError(
-            f"{key} must be one of {', '.join(HEADS)}, not {kind!r}; or the import path of a Head"
+            f"{key}: must be one of {', '.join(HEADS)} or the import path of a Head (got {kind!r})"
         )
     return imported(HEADS.get(kind, kind), Head, key)
 
@@ -54,7 +54,7 @@ def head_of_file(kind: Any, key: str = "decoder.kind") -> type[Head]:
         UserError: the file names a module that nobody has imported; the message says how to trust it.
     """
     if not isinstance(kind, str):
-        raise UserError(f"{key} must be a name, not {kind!r}")
+        raise UserError(f"{key}: must be a name (got {kind!r})")
     module = untrusted_module(kind, HEADS)
     if module:
         raise UserError(f"{key}: unknown head {kind!r}; if you trust {module}, add plugins=[{module}]")

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dnamamba.data.signal import LOSSES, SCALINGS
 from dnamamba.errors import UserError
 from dnamamba.heads.metrics import mean_of_defined, pearson, spearman
 from dnamamba.heads.positions import PositionHead
@@ -20,8 +21,6 @@ from dnamamba.heads.positions import PositionHead
 if TYPE_CHECKING:
     from dnamamba.models.positions import PositionConfig
 
-LOSSES = ("poisson", "negative_binomial", "multinomial", "mse")
-SCALINGS = ("none", "log", "sqrt")
 _LARGEST = 30.0  # of a logarithm, before it is an exponent
 _SMALLEST_MEAN = 1e-3
 

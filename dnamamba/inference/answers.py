@@ -57,6 +57,19 @@ def with_strand(model: SequenceModel, strand: str | None) -> SequenceModel:
     return other.to(model.backbone.device).eval()
 
 
+def number_of_label(labels: Sequence[str], given: str | None) -> int:
+    """Return the number of the label that is meant: the given one, the only one, or the second of two.
+
+    Raises:
+        UserError: there is no such label, or there are several and none was named.
+    """
+    if given is None and len(labels) > 2:
+        raise UserError(f"label: the model has {', '.join(labels)}; name the one whose answer is wanted")
+    if given is not None and given not in labels:
+        raise UserError(f"label: the model has {', '.join(labels)} (got {given!r})")
+    return len(labels) - 1 if given is None else list(labels).index(given)
+
+
 class Answers:
     """A fine-tuned model that reads.
 
@@ -97,12 +110,7 @@ class Answers:
         Raises:
             UserError: the model has no such label, or several and none was named.
         """
-        labels = self.head.labels
-        if self.given is None and len(labels) > 2:
-            raise UserError(f"label: the model has {', '.join(labels)}; name the one whose answer is wanted")
-        if self.given is not None and self.given not in labels:
-            raise UserError(f"label: the model has {', '.join(labels)} (got {self.given!r})")
-        return len(labels) - 1 if self.given is None else labels.index(self.given)
+        return number_of_label(self.head.labels, self.given)
 
     @property
     def label(self) -> str:

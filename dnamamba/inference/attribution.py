@@ -1,7 +1,8 @@
 """Attribution of a prediction to the bases of a region: gradients, integrated gradients, mutagenesis.
 
 The answer is that of one sequence: the region with its context. It is a pretrained model's log-likelihood of
-the sequence in nats, or a fine-tuned model's answer to a label in the unit of `Answers.values`.
+the sequence in nats, or a fine-tuned model's answer to a label in the unit of `Answers.values`; of a model
+that answers per base or bin the sum of its answers at a place, see `dnamamba.inference.place_answers`.
 
     gradient     d answer / d weight of each base at each position, less its mean over the four bases
     integrated   (x - b) * the mean gradient on the line from b to x, x one-hot and b all N: the sum over the
@@ -13,7 +14,7 @@ that is taken off a gradient has no meaning: the weights of a position sum to 1)
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -31,7 +32,8 @@ from dnamamba.inference.effects import STRANDS, judge
 from dnamamba.inference.inputs import need_alphabet
 from dnamamba.inference.likelihood import View
 from dnamamba.inference.one_hot import LETTERS, OneHotModel, one_hot_of
-from dnamamba.models import SequenceModel
+from dnamamba.inference.place_answers import OneHotPlace, PlaceAnswers, place_of
+from dnamamba.models import PositionModel, SequenceModel
 
 METHODS = ("gradient", "integrated", "ism")
 Floats = NDArray[np.float64]
@@ -71,6 +73,7 @@ def attribute(
     context: int = 512,
     strand: str = "both",
     label: str | None = None,
+    at: Interval | None = None,
     tolerance: float = 1e-3,
     advance: Callable[[int], None] = lambda done: None,
 ) -> Attribution:
@@ -84,6 +87,7 @@ def attribute(
         context: bases that are read on either side, as many as there are.
         strand: `both` (averaged), `forward` or `reverse`; of a model that averages strands itself, `both`.
         label: of a fine-tuned model, whose answer is meant; None: the only one, or the second of two.
+        at: of a model that answers per base or bin, where its answers are added up; None: in the region.
         tolerance: of `integrated`: the gap at which points are enough, relative to the answer's difference.
         advance: is called with the number of bases done since the last call.
 
@@ -97,25 +101,34 @@ def attribute(
         raise UserError(f"strand: must be one of {', '.join(STRANDS)} (got {strand!r})")
     if context < 0:
         raise UserError(f"context: must be at least 0 (got {context})")
-    found = judge(model, label=label)
     need_alphabet(genome, get_alphabet(model.config.alphabet))
-    first, last = max(0, region.start - context), min(genome.lengths[region.name], region.end + context)
-    found.reader.need_length(last - first, f"{region.name}:{region.start + 1}", "set a smaller context")
-    ids = genome.fetch(region.name, first, last)
-    letters = genome.alphabet.decode(genome.fetch(*region)).upper()
-    inside = slice(region.start - first, region.end - first)
     turns = STRANDS[strand]
     if isinstance(model, SequenceModel) and model.decoder.strand == "both":
         turns = (False,)
+    asked: list[Any]
+    if isinstance(model, PositionModel):
+        first, ids, _ = place = place_of(genome, region, at or region, context, model.decoder.bin)
+        asked = [PlaceAnswers(model, label, place, reverse=turn) for turn in turns]
+    elif at is not None:
+        raise UserError("at: has no meaning for a model that answers once per sequence; leave it out")
+    else:
+        asked = [judge(model, label=label)] * len(turns)
+        first, last = max(0, region.start - context), min(genome.lengths[region.name], region.end + context)
+        ids = genome.fetch(region.name, first, last)
+    where = f"{region.name}:{region.start + 1}"
+    asked[0].reader.need_length(len(ids), where, "set a smaller context")
+    letters = genome.alphabet.decode(genome.fetch(*region)).upper()
+    inside = slice(region.start - first, region.end - first)
     gap = 0.0
     if method == "ism":
-        values = np.mean([_mutated(found, ids, inside, turn, advance) for turn in turns], axis=0)
+        rows = [_mutated(one, ids, inside, turn, advance) for one, turn in zip(asked, turns, strict=True)]
+        values = np.mean(rows, axis=0)
         contribution = -values.sum(1) / 3
     else:
         x = one_hot_of(ids, model.config.alphabet, model.backbone.dtype).to(model.backbone.device)
         parts = []
-        for turn in turns:
-            answer = _answer(OneHotModel(model, reverse=turn), found)
+        for found, turn in zip(asked, turns, strict=True):
+            answer = _answer(model, found, turn)
             if method == "gradient":
                 parts.append(gradient(answer, x))
             else:
@@ -129,9 +142,9 @@ def attribute(
             values = values - values.mean(1, keepdims=True)
         contribution = values[np.arange(len(letters)), there]
     known = np.array([letter in LETTERS for letter in letters])
-    need_finite(values[known], f"{region.name}:{region.start + 1}")
+    need_finite(values[known], where)
     values[~known], contribution[~known] = np.nan, np.nan
-    unit = found.unit if isinstance(found, Answers) else "nats"
+    unit = asked[0].unit if isinstance(asked[0], Answers | PlaceAnswers) else "nats"
     return Attribution(region, letters, values, contribution, unit, gap)
 
 
@@ -174,8 +187,12 @@ def integrated(
         points *= 2
 
 
-def _answer(model: OneHotModel, found: object) -> Callable[[Tensor], Tensor]:
+def _answer(asked_model: Model, found: object, reverse: bool) -> Callable[[Tensor], Tensor]:
     """Return weights [B, 4, L] to the answer that is meant, [B]: in the unit of `Answers.values`."""
+    if isinstance(found, PlaceAnswers):
+        positions = OneHotPlace(found, reverse=reverse)
+        return lambda x: positions(x)[:, 0]
+    model = OneHotModel(asked_model, reverse=reverse)
     if not isinstance(found, Answers):
         return lambda x: model(x)[:, 0]
     number, kind = found.label_number(), found.head.reads

@@ -39,11 +39,11 @@ class EmbeddingConfig:
     def __post_init__(self) -> None:
         for key, choices in (("pooling", POOLINGS), ("strand", STRANDS)):
             if getattr(self, key) not in choices:
-                raise UserError(f"{key} must be one of {', '.join(choices)}, not {getattr(self, key)!r}")
+                raise UserError(f"{key}: must be one of {', '.join(choices)} (got {getattr(self, key)!r})")
         for key in ("window", "stride", "pool_every"):
             value = getattr(self, key)
             if value is not None and value < 1:
-                raise UserError(f"{key} must be at least 1, not {value}")
+                raise UserError(f"{key}: must be at least 1 (got {value})")
         if self.stride is not None and self.window is None:
             raise UserError(f"stride={self.stride} needs a window: it says how far apart windows begin")
         if self.pool_every is not None and (self.window is not None or self.pooling == "none"):
@@ -158,7 +158,7 @@ def check_missing(missing: str, pooling: str) -> None:
         UserError: naming it.
     """
     if missing not in MISSING:
-        raise UserError(f"missing must be one of {', '.join(MISSING)} (got {missing!r})")
+        raise UserError(f"missing: must be one of {', '.join(MISSING)} (got {missing!r})")
     if missing != "nan" and pooling == "none":
         raise UserError(
             f"missing={missing}: a vector per base is never missing; leave it out of pooling=none"
@@ -194,7 +194,7 @@ def rows_to_keep(
 def check_batch_size(batch_size: object) -> None:
     """Raise a `UserError` for what is neither "auto" nor a number of at least 1."""
     if batch_size != "auto" and not (isinstance(batch_size, int) and batch_size >= 1):
-        raise UserError(f"batch_size must be auto or at least 1, not {batch_size!r}")
+        raise UserError(f"batch_size: must be auto or at least 1 (got {batch_size!r})")
 
 
 def check_lengths(reader: Reader, plan: Plan) -> None:

@@ -88,14 +88,16 @@ class Windows:
 
     def __post_init__(self) -> None:
         if self.window < 2:
-            raise UserError(f"window must be at least 2 bases, not {self.window}")
+            raise UserError(f"window: must be at least 2 bases (got {self.window})")
         if not self.shifts:
-            raise UserError("shifts must have at least one number; [0] leaves the variant in the middle")
+            raise UserError(
+                "shifts: must have at least one number (got none); [0] leaves the variant in the middle"
+            )
         for shift in self.shifts:
             if not 0 <= self.window // 2 + shift < self.window:
                 raise UserError(f"shifts: {shift} moves a variant out of its window of {self.window:,} bases")
         if self.strand not in STRANDS:
-            raise UserError(f"strand must be {', '.join(STRANDS)}, not {self.strand!r}")
+            raise UserError(f"strand: must be one of {', '.join(STRANDS)} (got {self.strand!r})")
 
     def views(self, site: Site, genome: Genome) -> Iterator[View]:
         """Yield the site as each strand of its windows reads it."""

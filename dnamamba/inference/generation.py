@@ -4,12 +4,14 @@ import hashlib
 import operator
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from dnamamba.data.alphabet import Alphabet, Ids, get_alphabet
+from dnamamba.data.alphabet import Alphabet, Ids, get_alphabet, need_bases
 from dnamamba.data.fasta import NUCLEOTIDE
 from dnamamba.errors import UserError
 from dnamamba.inference.device import need_finite, need_language_model
@@ -61,6 +63,7 @@ def generate(
 
     Returns:
         The new bases as letters, without the prompt: the first prompt's `batch` sequences, then the next's.
+        Of a model of text, its characters, read as UTF-8.
 
     Raises:
         UserError: a prompt is empty or no DNA, a number is out of range, the model is a fine-tuned one, its
@@ -70,33 +73,44 @@ def generate(
     prompts = [encode_prompt(text, alphabet) for text in ([prompt] if isinstance(prompt, str) else prompt)]
     sampling = Sampling(temperature, top_k, top_p)
     rows = np.concatenate(list(generate_blocks(model, prompts, length, sampling, seed, batch)), axis=1)
+    if alphabet.name == "octets":
+        return [row.tobytes().decode("utf-8", "replace") for row in rows]
     return [alphabet.decode(row) for row in rows]
 
 
 def generate_blocks(
-    model: LanguageModel, prompts: Sequence[Ids], length: int, sampling: Sampling, seed: int, batch: int
-) -> Iterator[Ids]:
-    """Yield what `generate` makes, as ids, `BLOCK` bases of all at a time: uint8 [sequences, <= BLOCK].
+    model: LanguageModel,
+    prompts: Sequence[NDArray[Any]],
+    length: int,
+    sampling: Sampling,
+    seed: int,
+    batch: int,
+    allowed: NDArray[Any] | None = None,
+) -> Iterator[NDArray[Any]]:
+    """Yield what `generate` makes, as ids, `BLOCK` of all sequences at a time: [sequences, <= BLOCK].
+
+    The ids are uint8 of a model with at most 256 of them, else int32.
 
     Args:
         model: causal and recurrent.
-        prompts: ids, uint8 [length] each.
-        length: bases of each new sequence.
+        prompts: ids, whole numbers [length] each.
+        length: bases, or tokens of a text model, of each new sequence.
         sampling: temperature, top_k and top_p.
         seed: of the noise.
         batch: sequences of each prompt.
+        allowed: ids that may be drawn; None: those of the alphabet's known bases.
     """
     need(need_language_model(model).backbone, ("causal", "recurrent"), "generate")
     for name, number in (("length", length), ("batch", batch), ("prompts", len(prompts))):
         if number < 1:
-            raise UserError(f"generation needs {name} of at least 1, not {number}")
-    loop = SamplingLoop(model, len(prompts) * batch, sampling, row_seeds(seed, prompts, batch))
+            raise UserError(f"{name}: must be at least 1 (got {number})")
+    loop = SamplingLoop(model, len(prompts) * batch, sampling, row_seeds(seed, prompts, batch), allowed)
     loop.start([read_prompt(model, prompt) for prompt in prompts], batch)
     for done in range(0, length, BLOCK):
         yield loop.block()[:, : length - done]
 
 
-def row_seeds(seed: int, prompts: Sequence[Ids], batch: int) -> list[int]:
+def row_seeds(seed: int, prompts: Sequence[NDArray[Any]], batch: int) -> list[int]:
     """Derive each sequence's seed of the noise, from the seed, its prompt and the number of its copy.
 
     Sequences of different prompts, in one run or in two, then share no noise; what else a run makes changes
@@ -104,7 +118,7 @@ def row_seeds(seed: int, prompts: Sequence[Ids], batch: int) -> list[int]:
 
     Args:
         seed: of the run.
-        prompts: ids, uint8 [length] each.
+        prompts: ids, whole numbers [length] each.
         batch: sequences of each prompt.
 
     Raises:
@@ -113,9 +127,9 @@ def row_seeds(seed: int, prompts: Sequence[Ids], batch: int) -> list[int]:
     try:
         number = operator.index(seed)  # NumPy's integers too
     except TypeError:
-        raise UserError(f"seed must be a whole number (got {seed!r})") from None
+        raise UserError(f"seed: must be a whole number (got {seed!r})") from None
     if not 0 <= number < 2**63:
-        raise UserError(f"seed must lie between 0 and 2^63 - 1, not {number}")
+        raise UserError(f"seed: must lie between 0 and 2^63 - 1 (got {number})")
     copies: Counter[bytes] = Counter()
     seeds = []
     for prompt in prompts:
@@ -135,6 +149,9 @@ def encode_prompt(text: str, alphabet: Alphabet) -> Ids:
     """
     if not text:
         raise UserError("the prompt is empty: a model continues at least one base")
+    if alphabet.name == "octets":
+        return np.frombuffer(text.encode("utf-8", "surrogateescape"), dtype=np.uint8)
+    need_bases(alphabet)
     foreign = np.flatnonzero(~NUCLEOTIDE[alphabet_letters(text)])
     if foreign.size and alphabet.name != "bytes":
         raise UserError(
@@ -144,14 +161,19 @@ def encode_prompt(text: str, alphabet: Alphabet) -> Ids:
 
 
 def drawable(alphabet: Alphabet) -> Ids:
-    """Return the ids that may be drawn: those of known bases, so that a FASTA file can hold them."""
+    """Return the ids that may be drawn: those of known bases, so that a FASTA file can hold them.
+
+    Of text and sound, all but padding.
+    """
+    if alphabet.unit != "base":
+        return np.flatnonzero(alphabet.scored[: alphabet.size]).astype(np.uint8)
     letters = (chr(alphabet.to_letter[i]) for i in range(alphabet.size))
     known = [letter.isascii() and letter.isalpha() and letter not in "Nn" for letter in letters]
     return np.flatnonzero(np.array(known) & alphabet.scored[: alphabet.size]).astype(np.uint8)
 
 
 @torch.no_grad()
-def read_prompt(model: LanguageModel, prompt: Ids) -> tuple[Tensor, State]:
+def read_prompt(model: LanguageModel, prompt: NDArray[Any]) -> tuple[Tensor, State]:
     """Return the final hidden state [1, D] at the last of ids [L], and the recurrent state after it."""
     backbone = model.backbone
     pieces = (
@@ -170,11 +192,19 @@ class SamplingLoop:
         rows: sequences.
         sampling: how a base is drawn.
         seed: of the noise, of each sequence or one for all.
+        allowed: ids that may be drawn; None: those of the alphabet's known bases.
     """
 
     def __init__(
-        self, model: LanguageModel, rows: int, sampling: Sampling, seed: int | Sequence[int]
+        self,
+        model: LanguageModel,
+        rows: int,
+        sampling: Sampling,
+        seed: int | Sequence[int],
+        allowed: NDArray[Any] | None = None,
     ) -> None:
+        if allowed is None:
+            allowed = drawable(get_alphabet(model.config.alphabet))
         backbone, device, vocabulary = model.backbone, model.backbone.device, model.config.padded_vocab_size
         cast = torch.is_autocast_enabled(device.type)
         dtype = torch.get_autocast_dtype(device.type) if cast else backbone.dtype
@@ -184,9 +214,10 @@ class SamplingLoop:
         self._recurrence = backbone.recurrence(rows, dtype)
         self._logits = torch.zeros(rows, vocabulary, dtype=backbone.dtype, device=device)
         self._allowed = torch.zeros(vocabulary, dtype=torch.bool, device=device)
-        self._allowed[torch.from_numpy(drawable(get_alphabet(model.config.alphabet))).long()] = True
+        self._allowed[torch.from_numpy(allowed).long()] = True
         self._noise = torch.zeros(BLOCK, rows, vocabulary, device=device)
-        self._made = torch.zeros(BLOCK, rows, dtype=torch.uint8, device=device)
+        ids = torch.uint8 if vocabulary <= 256 else torch.int32
+        self._made = torch.zeros(BLOCK, rows, dtype=ids, device=device)
         self._position = torch.zeros(1, dtype=torch.long, device=device)
         self._step = captured(self._eager_step, device) if device.type == "cuda" else self._eager_step
 
@@ -199,8 +230,8 @@ class SamplingLoop:
         self._need_finite()
 
     @torch.no_grad()
-    def block(self) -> Ids:
-        """Return the next `BLOCK` bases of all sequences, uint8 [rows, BLOCK]."""
+    def block(self) -> NDArray[Any]:
+        """Return the next `BLOCK` ids of all sequences, [rows, BLOCK]."""
         each = self._noise.shape[1] // len(self._generators)
         shape = (BLOCK, each, self._noise.shape[2])
         self._noise.copy_(torch.cat([gumbel(shape, generator) for generator in self._generators], 1))
@@ -219,7 +250,7 @@ class SamplingLoop:
     def _eager_step(self) -> None:
         noise = self._noise.index_select(0, self._position)[0]
         drawn = self._sampling.draw(self._logits, self._allowed, noise)
-        self._made.index_copy_(0, self._position, drawn[None].to(torch.uint8))
+        self._made.index_copy_(0, self._position, drawn[None].to(self._made.dtype))
         self._logits.copy_(self._recurrence.step(drawn))
         self._position.add_(1)
 

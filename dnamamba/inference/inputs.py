@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from dnamamba.data.alphabet import Alphabet, Ids
+from dnamamba.data.alphabet import Alphabet, Ids, need_bases
 from dnamamba.data.fasta import NUCLEOTIDE, Genome
 from dnamamba.data.intervals import unknown_record
 from dnamamba.data.regions import AS_THEY_ARE, RegionsConfig, read_regions
@@ -220,7 +220,7 @@ def _given_region(row: Sequence[Any], number: int) -> Region:
     except (LookupError, TypeError, ValueError, OverflowError):
         shown = " ".join(repr(row).split())[:80]
         raise UserError(
-            f"region {number} must be a record, a start and an end, such as ('chr1', 0, 100), not {shown}"
+            f"region {number}: must be a record, a start and an end, such as ('chr1', 0, 100) (got {shown})"
         ) from None
     if "\0" in name:
         raise UserError(f"region {number}: the control character '\\x00' in its name; remove it")
@@ -228,6 +228,7 @@ def _given_region(row: Sequence[Any], number: int) -> Region:
 
 
 def _sequence(given: str | bytes | Ids, number: int, alphabet: Alphabet) -> Ids:
+    need_bases(alphabet)
     if isinstance(given, str | bytes):
         letters = alphabet_letters(given) if isinstance(given, str) else np.frombuffer(given, dtype=np.uint8)
         strange = np.flatnonzero(~NUCLEOTIDE[letters]) if alphabet.name != "bytes" else np.empty(0, dtype=int)
@@ -241,7 +242,7 @@ def _sequence(given: str | bytes | Ids, number: int, alphabet: Alphabet) -> Ids:
         ids = np.asarray(given)
         if ids.dtype != np.uint8 or ids.ndim != 1:
             raise UserError(
-                f"sequence {number}: letters, or ids as uint8 [L], not {ids.dtype} {list(ids.shape)}"
+                f"sequence {number}: must be letters, or ids as uint8 [L] (got {ids.dtype} {list(ids.shape)})"
             )
         real = np.flatnonzero(ids != alphabet.pad_id)
         ids = ids[real[0] : real[-1] + 1] if real.size else ids[:0]

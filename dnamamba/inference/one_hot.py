@@ -12,7 +12,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from itertools import count
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from dnamamba.data.alphabet import Ids, get_alphabet
 from dnamamba.errors import UserError
 from dnamamba.inference.answers import with_strand
 from dnamamba.inference.device import need_language_model
-from dnamamba.models import SequenceModel
+from dnamamba.models import PositionModel, SequenceModel
 from dnamamba.models.base import need
 from dnamamba.models.pooling import BASES, base_table
 
@@ -44,11 +45,13 @@ class OneHotModel(nn.Module):
         reverse: read the reverse complement; a model that averages both strands does so in any case.
 
     Raises:
-        UserError: a masked model, whose likelihood takes a reading per base; or a model that pools by the
-            next base, which has no gradient.
+        UserError: a masked model, whose likelihood takes a reading per base; a model that pools by the
+            next base, which has no gradient; or one that answers per base or bin, which
+            `place_answers.OneHotPlace` asks at a place.
     """
 
     bases: Tensor
+    at_a_place: ClassVar[bool] = False  # whether a subclass asks models that answer per base or bin
 
     def __init__(self, model: Model, *, reverse: bool = False) -> None:
         super().__init__()
@@ -61,6 +64,12 @@ class OneHotModel(nn.Module):
                 )
             self.both = model.decoder.strand == "both"
             model = with_strand(model, "forward")
+        elif isinstance(model, PositionModel):
+            if not self.at_a_place:
+                raise UserError(
+                    "model: it answers at every base or bin, not once per sequence; ask it at a place, by "
+                    "dnamamba attribute"
+                )
         else:
             need(need_language_model(model).backbone, ("causal",), "a likelihood of one-hot bases")
         self.model = model.eval()
@@ -98,7 +107,8 @@ class OneHotModel(nn.Module):
         """Give a backbone these weights instead of tokens.
 
         A model of both strands embeds rows and their reverse complements together, perhaps twice over: of
-        blocks of B rows those whose number has an odd number of binary ones are turned.
+        blocks of B rows those whose number has an odd number of binary ones are turned. One that answers per
+        position embeds the reverse complements by themselves, after the rows.
         """
         table = self.model.backbone.embedding
         if not isinstance(table, nn.Embedding):
@@ -107,10 +117,12 @@ class OneHotModel(nn.Module):
                 "it has no one-hot input; use method=ism"
             )
         both = weights, turned(weights)
+        alone = isinstance(self.model, PositionModel)
+        calls = count()
 
         def embed(module: nn.Module, given: tuple[Any, ...], found: Tensor) -> Tensor:
-            blocks = given[0].shape[0] // len(weights)
-            rows = torch.cat([both[block.bit_count() % 2] for block in range(blocks)])
+            blocks, first = given[0].shape[0] // len(weights), next(calls) if alone else 0
+            rows = torch.cat([both[(first + block.bit_count()) % 2] for block in range(blocks)])
             vectors = table.weight[self.bases]
             return rows @ vectors + (1 - rows.sum(-1, keepdim=True)) * table.weight[self.unknown]
 

@@ -16,7 +16,7 @@ def named(text: str, suffixes: tuple[str, ...]) -> Path:
     """
     path = Path(os.path.expanduser(text))
     if not path.name.endswith(suffixes) or path.name in suffixes:
-        raise UserError(f"out={text} must be a file's name that ends in {' or '.join(suffixes)}")
+        raise UserError(f"out={text}: must be a file's name that ends in {' or '.join(suffixes)}")
     return path
 
 

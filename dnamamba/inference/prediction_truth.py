@@ -60,13 +60,21 @@ def table_inputs(
     return Inputs(regions, ids, alphabet, table.notes, labels)
 
 
-def table_labels(path: str | Path, regions: Sequence[Region]) -> list[str]:
-    """Return the label of each record, by a table of `id` and `label`.
+def table_labels(
+    path: str | Path, regions: Sequence[Region], columns: dict[str, str], bed: str | None = None
+) -> tuple[list[str | None], list[str]]:
+    """Return the label of each record or region by a table of `id` and `label`, and notes on how it was read.
+
+    Args:
+        path: CSV, TSV, Excel or Parquet.
+        regions: whole records, or regions of `bed`, which may lack a label.
+        columns: what `id` and `label` are called in it, where it is something else.
+        bed: the file of the regions; None: they are records.
 
     Raises:
-        UserError: the table can't be read, names an id twice, or lacks one.
+        UserError: the table can't be read, names an id twice, lacks a record, or has no region at all.
     """
-    table = read_table(path, ("id", "label"))
+    table = read_table(path, ("id", "label"), (), columns)
     label_of: dict[str, str] = {}
     for name, label, line in zip(table.columns["id"], table.columns["label"], table.rows, strict=True):
         if name in label_of:
@@ -74,9 +82,19 @@ def table_labels(path: str | Path, regions: Sequence[Region]) -> list[str]:
         label_of[name] = label
     names = [region.name or region.record for region in regions]
     lacking = [name for name in names if name not in label_of]
-    if lacking:
+    notes = list(table.notes)
+    if bed is not None and len(lacking) == len(names):
+        raise UserError(
+            f"labels: no id of {path} names a region (got {next(iter(label_of), 'none')!r}, and "
+            f"{names[0]!r} in {bed}); set regions.name to the attribute or column that has the ids"
+        )
+    if lacking and bed is None:
         raise UserError(f"{path}: {len(lacking):,} sequence(s) have no label, the first is {lacking[0]!r}")
-    return [label_of[name] for name in names]
+    if lacking:
+        notes.append(
+            f"{len(lacking):,} regions without a label in {path}, not judged: the first is {lacking[0]!r}"
+        )
+    return [label_of.get(name) for name in names], notes
 
 
 def targets(head: Head, labels: Sequence[str | None], names: Sequence[str]) -> Tensor:

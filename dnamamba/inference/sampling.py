@@ -30,11 +30,11 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < math.inf:
-            raise UserError(f"temperature must be a number of at least 0, not {self.temperature}")
+            raise UserError(f"temperature: must be a number of at least 0 (got {self.temperature})")
         if self.top_k is not None and self.top_k < 1:
-            raise UserError(f"top_k must be at least 1, not {self.top_k}")
+            raise UserError(f"top_k: must be at least 1 (got {self.top_k})")
         if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise UserError(f"top_p must be above 0 and at most 1, not {self.top_p}")
+            raise UserError(f"top_p: must be above 0 and at most 1 (got {self.top_p})")
 
     def draw(self, logits: Tensor, allowed: Tensor, noise: Tensor) -> Tensor:
         """Return ids [B], int64, drawn by the Gumbel-max rule: softmax without a loop, a search or a host.

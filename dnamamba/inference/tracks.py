@@ -107,9 +107,9 @@ def read_track(
             it computes is not finite.
     """
     if strand not in STRANDS:
-        raise UserError(f"strand must be one of {', '.join(STRANDS)}, not {strand!r}")
+        raise UserError(f"strand: must be one of {', '.join(STRANDS)} (got {strand!r})")
     if context < 0:
-        raise UserError(f"context must be at least 0, not {context}")
+        raise UserError(f"context: must be at least 0 (got {context})")
     found = likelihood(reader, "tracks")
     before = min(context, region.start)
     after = min(context, inputs.length(region.record) - region.end)

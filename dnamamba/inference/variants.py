@@ -96,8 +96,8 @@ def _given_variant(variant: Sequence[Any], number: int) -> tuple[str, int, str, 
     except (TypeError, ValueError, OverflowError):
         shown = " ".join(repr(variant).split())[:80]
         raise UserError(
-            f"variant {number} must be a record, a position, REF and ALT, such as ('chr1', 10, 'A', 'G'), "
-            f"not {shown}"
+            f"variant {number}: must be a record, a position, REF and ALT, such as ('chr1', 10, 'A', 'G') "
+            f"(got {shown})"
         ) from None
 
 

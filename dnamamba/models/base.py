@@ -186,6 +186,16 @@ class Backbone(nn.Module):
         """Return logits [..., V] of final hidden states [..., D]."""
         raise NotImplementedError(f"{type(self).__name__}.unembed")
 
+    def set_head_aside(self) -> None:
+        """Leave the output's own matrix, where the embedding is not used for it, out of training.
+
+        For models that answer another question: nothing reads it there, and processes that share a training
+        wait for the gradient of every parameter.
+        """
+        head = getattr(self, "head", None)
+        if head is not None:
+            head.requires_grad_(False)
+
     def blocks(self) -> Sequence[nn.Module]:
         """Return the blocks from the embedding upwards: units of FSDP, layer decay and `layer=`."""
         raise NotImplementedError(f"{type(self).__name__}.blocks")

@@ -13,6 +13,7 @@ FAMILIES = {
     "mamba": "dnamamba.models.mamba.config.MambaConfig",
     "caduceus": "dnamamba.models.caduceus.config.CaduceusConfig",
     "transformer": "dnamamba.models.transformer.config.TransformerConfig",
+    "hyena": "dnamamba.models.hyena.config.HyenaConfig",
 }
 
 

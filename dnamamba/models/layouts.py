@@ -24,11 +24,13 @@ class Names:
         constants: tensors that are not parameters, by their names there: their values must be these. They may
             be missing.
         repeated: whether a tensor of several names is written under each, as a state dict has it.
+        ignored: part of the names of tensors that are no part of the model, such as a run's counters.
     """
 
     ours: dict[str, tuple[str, ...]]
     constants: dict[str, Tensor] = field(default_factory=dict)
     repeated: bool = False
+    ignored: str | None = None
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Layout:
         recognises: whether a `config.json` is of this layout.
         config: our configuration from a `config.json` and the alphabet's name if it is known.
         names: the tensors of a model.
-        document: the `config.json` of a model.
+        document: the `config.json` of a model; None of a layout that is only read.
     """
 
     name: str
@@ -49,7 +51,7 @@ class Layout:
     recognises: Callable[[dict[str, Any]], bool]
     config: Callable[[dict[str, Any], str | None], ModelConfig]
     names: Callable[[ModelConfig], Names]
-    document: Callable[[ModelConfig], dict[str, Any]]
+    document: Callable[[ModelConfig], dict[str, Any]] | None
 
 
 def require(document: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -98,7 +100,7 @@ def ours_of(found: dict[str, Tensor], names: Names, source: str) -> tuple[dict[s
     Raises:
         UserError: listing every tensor that is missing, left over, or unlike another that it should equal.
     """
-    left = dict(found)
+    left = {name: value for name, value in found.items() if not (names.ignored and names.ignored in name)}
     weights: dict[str, Tensor] = {}
     mapped: dict[str, str] = {}
     wrong: list[str] = []
@@ -114,8 +116,9 @@ def ours_of(found: dict[str, Tensor], names: Names, source: str) -> tuple[dict[s
             mapped[name] = ours
         weights[ours] = first.float() if first.dtype in (torch.float16, torch.bfloat16) else first
     for name, value in names.constants.items():
-        if name in left and not torch.equal(left.pop(name).to(value.dtype), value):
-            wrong.append(f"{name} is not {value.tolist()}")
+        if name in left and not _same(left.pop(name), value):
+            shown = value.tolist() if value.numel() <= 32 else "what config.json says"
+            wrong.append(f"{name} is not {shown}")
     wrong += [f"{name} is left over" for name in left]
     if wrong:
         shown = "; ".join(sorted(wrong)[:12]) + (f"; and {len(wrong) - 12} more" if len(wrong) > 12 else "")
@@ -126,9 +129,17 @@ def ours_of(found: dict[str, Tensor], names: Names, source: str) -> tuple[dict[s
     return weights, mapped
 
 
+def _same(found: Tensor, value: Tensor) -> bool:
+    """Return whether a constant is right: integers equal, fractions up to rounding."""
+    if found.shape != value.shape:
+        return False
+    found = found.to(value.dtype)
+    return torch.allclose(found, value, atol=1e-6) if value.is_floating_point() else torch.equal(found, value)
+
+
 def theirs_of(weights: dict[str, Tensor], names: Names) -> dict[str, Tensor]:
     """Invert `ours_of`: return the tensors of a file; those that repeat others share memory."""
-    made = dict(names.constants)
+    made = {name: value.clone() for name, value in names.constants.items()}
     for ours, theirs in names.ours.items():
         for name in theirs if names.repeated else theirs[:1]:
             made[name] = weights[ours]

@@ -24,7 +24,7 @@ def check_plain(schema: type, values: Any, what: str) -> dict[str, Any]:
         UserError: naming the setting that is unknown, missing or of another type.
     """
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise UserError(f"{what} must be a group of settings (got {type(values).__name__})")
+        raise UserError(f"{what}: must be a group of settings (got {type(values).__name__})")
     fields = {field.name: field for field in dataclasses.fields(schema)}
     unknown = sorted(set(values) - set(fields))
     if unknown:
@@ -40,7 +40,7 @@ def check_plain(schema: type, values: Any, what: str) -> dict[str, Any]:
     hints = get_type_hints(schema)
     for name, value in values.items():
         if not _fits(value, hints[name]):
-            raise UserError(f"{what}.{name} must be {_shown(hints[name])} (got {value!r})")
+            raise UserError(f"{what}.{name}: must be {_shown(hints[name])} (got {value!r})")
     return values
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dnamamba.data.signal import LARGEST_BIN
 from dnamamba.errors import UserError
 from dnamamba.heads.positions import PositionHead
 from dnamamba.heads.registry import position_head
@@ -16,8 +17,6 @@ from dnamamba.models.chain import Chain
 from dnamamba.models.plain import check_plain
 from dnamamba.models.pooling import UNKNOWN, base_table, complement_ids
 from dnamamba.models.readout import CONV_REACH, CONV_WIDTH, Convolutions
-
-LARGEST_BIN = 128
 
 
 @dataclass(frozen=True)
@@ -60,9 +59,9 @@ class PositionConfig:
         for key in ("labels", "complement", "means"):
             object.__setattr__(self, key, tuple(getattr(self, key)))
         if self.context not in ("forward", "both"):
-            raise UserError(f"decoder.context must be forward or both, not {self.context!r}")
+            raise UserError(f"decoder.context: must be forward or both (got {self.context!r})")
         if not 0 <= self.conv <= 10:
-            raise UserError(f"decoder.conv must lie between 0 and 10 convolutions (got {self.conv})")
+            raise UserError(f"decoder.conv: must lie between 0 and 10 convolutions (got {self.conv})")
         if not 1 <= self.bin <= LARGEST_BIN:
             raise UserError(f"data.bin_size: must lie between 1 and {LARGEST_BIN} bases (got {self.bin})")
         if self.window < 1 or self.window % self.bin:
@@ -72,9 +71,15 @@ class PositionConfig:
             )
         number = len(self.labels)
         if not number or sorted(self.complement) != list(range(number)) or len(set(self.labels)) != number:
-            raise UserError(f"decoder.labels must be all different, with a complement each: {self.labels}")
+            raise UserError(
+                "decoder.labels: must be all different, with a complement each (got "
+                f"{', '.join(self.labels)} and {list(self.complement)})"
+            )
         if not all(math.isfinite(mean) for mean in self.means) or not 0 < self.count_weight < math.inf:
-            raise UserError("decoder.means and decoder.count_weight must be finite numbers")
+            raise UserError(
+                "decoder.means, decoder.count_weight: must be finite, the weight above 0 (got "
+                f"{list(self.means)}, {self.count_weight})"
+            )
         position_head(self.kind).check(self)
 
     @property
@@ -131,6 +136,7 @@ class PositionModel(nn.Module):
         self.config = config
         self.decoder = decoder
         self.backbone = config.build(backend)
+        self.backbone.set_head_aside()
         width = config.width * (2 if decoder.context == "both" else 1)
         self.convolutions = Convolutions(width, decoder.conv) if decoder.conv else None
         self.head = nn.Linear(CONV_WIDTH if decoder.conv else width, decoder.head.outputs)

@@ -69,23 +69,23 @@ class DecoderConfig:
         found = head_class(self.kind)
         modes = (*MODES, *LEARNT)
         if self.mode not in modes:
-            raise UserError(f"decoder.mode must be one of {', '.join(modes)}, not {self.mode!r}")
+            raise UserError(f"decoder.mode: must be one of {', '.join(modes)} (got {self.mode!r})")
         for key in ("strand", "context"):
             if getattr(self, key) not in STRANDS:
-                raise UserError(f"decoder.{key} must be {' or '.join(STRANDS)}, not {getattr(self, key)!r}")
+                raise UserError(f"decoder.{key}: must be {' or '.join(STRANDS)} (got {getattr(self, key)!r})")
         if self.mode == "last" and self.context == "both":
             raise UserError(
                 "decoder.context=both with decoder.mode=last: where one strand ends the other has read one "
                 f"base; choose decoder.mode of {', '.join(one for one in modes if one != 'last')}"
             )
         if not 0 <= self.conv <= 10:
-            raise UserError(f"decoder.conv must lie between 0 and 10 convolutions (got {self.conv})")
+            raise UserError(f"decoder.conv: must lie between 0 and 10 convolutions (got {self.conv})")
         if self.mode == "positions" and (self.length is None or self.length < 1):
             raise UserError(f"decoder.mode=positions needs sequences of one length (got {self.length})")
         if not 0 < self.scale < math.inf:
-            raise UserError(f"decoder.scale must be positive, not {self.scale}")
+            raise UserError(f"decoder.scale: must be positive (got {self.scale})")
         if not math.isfinite(self.shift):
-            raise UserError(f"decoder.shift must be a finite number, not {self.shift}")
+            raise UserError(f"decoder.shift: must be a finite number (got {self.shift})")
         found.check(self)
 
     @property
@@ -132,6 +132,7 @@ class SequenceModel(nn.Module):
         self.config = config
         self.decoder = decoder
         self.backbone = config.build(backend)
+        self.backbone.set_head_aside()
         width = config.width * (2 if decoder.context == "both" else 1)
         self.readout: Readout | None = None
         size = pooled_size(decoder.mode, width)

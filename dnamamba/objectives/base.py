@@ -41,12 +41,14 @@ class Meter(nn.Module):
 
     Attributes:
         headline: the metric that a result is known by, one of the keys of `compute`.
+        lower_is_better: of the headline; else higher is.
         scored: what the last `compute` was of, for a report; None of a meter that keeps no samples.
         chunk: positions to read at a time, the state carried; None reads sequences whole.
         ranks: processes that read each sequence, and each chunk of it, together; see `Objective.divisible`.
     """
 
     headline: str
+    lower_is_better: ClassVar[bool] = True
     scored: Any = None
     chunk: int | None = None
     ranks: Ranks | None = None

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from dnamamba.auto import AUTO, check_number_or_auto
 from dnamamba.errors import UserError
 
 FITS = ("gradient", "closed")
@@ -26,33 +27,35 @@ class TaskConfig:
     class_weights: Any = None
     label_smoothing: float = 0.0
     freeze: bool = False
-    layer_decay: float = 1.0
+    layer_decay: Any = AUTO
     lora_rank: int = 0
     lora_alpha: int = 16
     monitor: str = "loss"
     keep_best: bool = True
-    patience: int | None = None
+    patience: Any = AUTO
     bootstrap: int = 1000
     baselines: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.label_smoothing < 1:
             raise UserError(
-                f"task.label_smoothing must lie between 0 and below 1, not {self.label_smoothing}"
+                f"task.label_smoothing: must lie between 0 and below 1 (got {self.label_smoothing})"
             )
-        if not 0 < self.layer_decay <= 1:
-            raise UserError(f"task.layer_decay must lie above 0 and up to 1, not {self.layer_decay}")
+        check_number_or_auto("task.layer_decay", self.layer_decay, whole=False)
+        check_number_or_auto("task.patience", self.patience, whole=True, null=True)
+        if self.layer_decay != AUTO and not 0 < self.layer_decay <= 1:
+            raise UserError(f"task.layer_decay: must lie above 0 and up to 1 (got {self.layer_decay})")
         for key, least in (("lora_rank", 0), ("patience", 1), ("bootstrap", 1)):
-            if getattr(self, key) is not None and getattr(self, key) < least:
-                raise UserError(f"task.{key} must be at least {least}, not {getattr(self, key)}")
+            if getattr(self, key) not in (None, AUTO) and getattr(self, key) < least:
+                raise UserError(f"task.{key}: must be at least {least} (got {getattr(self, key)})")
         if self.lora_alpha <= 0:
-            raise UserError(f"task.lora_alpha must be positive, not {self.lora_alpha}")
+            raise UserError(f"task.lora_alpha: must be positive (got {self.lora_alpha})")
         if self.freeze and self.lora_rank:
             raise UserError("task.freeze and task.lora_rank: a frozen backbone has no adapters to train")
         if self.fit not in FITS:
-            raise UserError(f"task.fit must be one of {', '.join(FITS)}, not {self.fit!r}")
+            raise UserError(f"task.fit: must be one of {', '.join(FITS)} (got {self.fit!r})")
         if not 0 < self.shrinkage <= 1:
-            raise UserError(f"task.shrinkage must lie above 0 and up to 1, not {self.shrinkage}")
+            raise UserError(f"task.shrinkage: must lie above 0 and up to 1 (got {self.shrinkage})")
         if self.fit == "closed":
             self._check_closed()
         elif self.refit:
@@ -67,5 +70,6 @@ class TaskConfig:
                 raise UserError(f"task.{key} has no meaning with task.fit=closed: nothing is trained")
         if self.class_weights not in (None, "balanced"):
             raise UserError(
-                f"task.class_weights must be null or balanced with task.fit=closed, not {self.class_weights}"
+                "task.class_weights: must be null or balanced with task.fit=closed (got "
+                f"{self.class_weights})"
             )

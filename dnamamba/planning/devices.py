@@ -24,7 +24,9 @@ def device_at_hand(name: str | None, *, on_cpu: bool = False) -> tuple[str, floa
     """
     if name is not None:
         if name not in DEVICES:
-            raise UserError(f"plan.device must be one that was measured ({', '.join(DEVICES)}), not {name!r}")
+            raise UserError(
+                f"plan.device: must be one that was measured, {' or '.join(DEVICES)} (got {name!r})"
+            )
         return name, None
     if on_cpu:
         return CPU, memory_at_hand(torch.device("cpu"))

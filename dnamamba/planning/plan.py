@@ -298,7 +298,7 @@ def plan_run(
     Raises:
         UserError: the settings do not go together, or say too little of the sequences' length.
     """
-    train = train.in_sequences(longest(data))
+    train = train.filled().in_sequences(longest(data))
     epochs = getattr(train, "epochs", None)
     if epochs is not None:
         raise UserError(

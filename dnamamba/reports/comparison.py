@@ -38,13 +38,23 @@ class Lead(NamedTuple):
         """The two metrics, in words."""
         return f"{shown(self.own)} against {shown(self.others)}"
 
-    def result(self, words: str) -> dict[str, Any]:
-        """Return what metrics.json holds of it, with a sentence."""
+    @property
+    def verdict(self) -> str:
+        """Which of the two is better, in a sentence: one of them is where the interval holds no 0."""
+        both = f"{self.both}; 95 % interval of the lead {shown(self.low)} to {shown(self.high)}"
+        if self.low > 0:
+            return f"the model is better than every baseline, by {self.value:.4f} over {self.best} ({both})"
+        if self.high < 0:
+            return f"a baseline is better than the model: {self.best}, by {-self.value:.4f} ({both})"
+        return f"the model and {self.best} do not differ significantly ({both})"
+
+    def result(self) -> dict[str, Any]:
+        """Return what metrics.json holds of it."""
         limits = {"low": finite(self.low), "high": finite(self.high)}
         return {
             "best_baseline": self.best,
             "lead": {"metric": self.metric, "value": self.value, **limits},
-            "verdict": f"{self.metric}: {words}",
+            "verdict": f"{self.metric}: {self.verdict}",
         }
 
 
@@ -79,7 +89,7 @@ def without_lead(head: Head | PositionHead, baselines: dict[str, dict[str, Any]]
 
 
 def compare(
-    head: Head,
+    head: Head | PositionHead,
     results: dict[str, Any],
     draws: dict[str, Tensor],
     baselines: dict[str, dict[str, Any]],
@@ -99,23 +109,7 @@ def compare(
     lead = lead_of(head, results, draws, baselines, theirs)
     if lead is None:
         return without_lead(head, baselines)
-    bounds = f"95 % interval {shown(lead.low)} to {shown(lead.high)}"
-    if lead.low > 0:
-        words = (
-            f"the model is better than every baseline, by {lead.value:.4f} over {lead.best} ({lead.both}; "
-            f"{bounds})"
-        )
-    elif lead.high < 0:
-        words = (
-            f"a baseline is better than the model: {lead.best}, by {-lead.value:.4f} ({lead.both}; model "
-            f"minus baseline: {bounds})"
-        )
-    else:
-        words = (
-            f"the model and {lead.best} do not differ significantly ({lead.both}; model minus baseline: "
-            f"{bounds})"
-        )
-    return lead.result(words)
+    return lead.result()
 
 
 def metrics_table(results: dict[str, Any]) -> Table:

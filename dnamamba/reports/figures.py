@@ -54,7 +54,11 @@ def smoothed(values: list[float], weight: float = 0.9) -> list[float]:
 
 
 def learning_curve(
-    metrics: list[dict[str, float]], bases_per_step: int, baselines: dict[int, float], title: str
+    metrics: list[dict[str, float]],
+    bases_per_step: int,
+    baselines: dict[int, float],
+    title: str,
+    unit: str = "base",
 ) -> Figure:
     """Plot bits per base against bases read, with Markov models for comparison.
 
@@ -63,20 +67,22 @@ def learning_curve(
         bases_per_step: bases of one optimiser step.
         baselines: bits per base by Markov order, on the windows watched while training.
         title: of the picture.
+        unit: what is read, in the names of the metrics.
     """
+    bits_per = f"bits_per_{unit}"
     figure = Figure(figsize=(8, 4.8), layout="constrained", facecolor=SURFACE)
     axes = figure.subplots()
     axes.set_facecolor(SURFACE)
 
-    rows = [row for row in metrics if "train/bits_per_base" in row]
-    train = smoothed([row["train/bits_per_base"] for row in rows])
+    rows = [row for row in metrics if f"train/{bits_per}" in row]
+    train = smoothed([row[f"train/{bits_per}"] for row in rows])
     bases = [(row["step"] + 1) * bases_per_step / 1e6 for row in rows]
     axes.plot(bases, train, color=TRAINING, linewidth=1.5, label="training (moving average)")
 
     # The last row of all is the final score, of all windows: dots and baselines are of those watched.
     last_step = max((row["step"] for row in rows), default=0)
-    watched = [row for row in metrics if "val/bits_per_base" in row and row["step"] <= last_step]
-    held_out = [row["val/bits_per_base"] for row in watched]
+    watched = [row for row in metrics if f"val/{bits_per}" in row and row["step"] <= last_step]
+    held_out = [row[f"val/{bits_per}"] for row in watched]
     bases = [(row["step"] + 1) * bases_per_step / 1e6 for row in watched]
     axes.plot(
         bases,
@@ -101,9 +107,10 @@ def learning_curve(
     seen = [*train[len(train) // 10 :], *held_out, *baselines.values()]
     if seen:
         margin = 0.08 * (max(seen) - min(seen)) + 1e-3
-        axes.set_ylim(min(seen) - margin, min(max(seen) + margin, 2.1))
-    axes.set_xlabel("bases read (millions)", color=MUTED)
-    axes.set_ylabel("bits per base", color=MUTED)
+        most = 2.1 if unit == "base" else 8.4
+        axes.set_ylim(min(seen) - margin, min(max(seen) + margin, most))
+    axes.set_xlabel(f"{unit}s read (millions)", color=MUTED)
+    axes.set_ylabel(f"bits per {unit}", color=MUTED)
     axes.set_title(title, loc="left", fontsize=10, color=TEXT)
     axes.grid(color=GRID, linewidth=0.8)
     axes.spines[:].set_visible(False)
@@ -121,7 +128,13 @@ def _axes(figure: Figure, title: str) -> Axes:
     return axes
 
 
-def score_curve(metrics: list[dict[str, float]], score: str, kept_step: int, title: str) -> Figure:
+def score_curve(
+    metrics: list[dict[str, float]],
+    score: str,
+    kept_step: int,
+    title: str,
+    losses_of: tuple[str, str] | None = None,
+) -> Figure:
     """Plot loss and one metric of a fine-tuning against its steps.
 
     Args:
@@ -129,16 +142,19 @@ def score_curve(metrics: list[dict[str, float]], score: str, kept_step: int, tit
         score: the metric, as in `val/<score>`.
         kept_step: the step whose weights were kept.
         title: of the picture.
+        losses_of: what training and validation lose, where these are two quantities: each has a panel then.
     """
-    figure = Figure(figsize=(8, 5.6), layout="constrained", facecolor=SURFACE)
-    upper, lower = figure.subplots(2, sharex=True)
+    panels = 2 if losses_of is None else 3
+    figure = Figure(figsize=(8, 2.8 * panels), layout="constrained", facecolor=SURFACE)
+    upper, *watching, lower = figure.subplots(panels, sharex=True)
+    middle = watching[0] if watching else upper
     rows = [row for row in metrics if "train/loss" in row]
     last = max((row["step"] for row in rows), default=0)
     watched = [row for row in metrics if "val/loss" in row and row["step"] <= last]
     steps = [row["step"] + 1 for row in rows]
     losses = smoothed([row["train/loss"] for row in rows])
     upper.plot(steps, losses, color=TRAINING, linewidth=1.5, label="training (moving average)")
-    for axes, name in ((upper, "loss"), (lower, score)):
+    for axes, name in ((middle, "loss"), (lower, score)):
         found = [(row["step"] + 1, row[f"val/{name}"]) for row in watched if f"val/{name}" in row]
         axes.plot(
             *zip(*found, strict=True),
@@ -148,6 +164,8 @@ def score_curve(metrics: list[dict[str, float]], score: str, kept_step: int, tit
             markersize=5,
             label="validation (sequences watched)",
         ) if found else None
+    names = ("loss", score) if losses_of is None else (*losses_of, score)
+    for axes, name in zip((upper, *watching, lower), names, strict=True):
         axes.axvline(
             kept_step, color=BASELINE, linewidth=1, linestyle=(0, (4, 3)), zorder=1, label="weights kept"
         )
@@ -157,7 +175,8 @@ def score_curve(metrics: list[dict[str, float]], score: str, kept_step: int, tit
         axes.spines[:].set_visible(False)
         axes.tick_params(colors=MUTED, length=0)
     upper.set_title(title, loc="left", fontsize=10, color=TEXT)
-    upper.legend(frameon=False, labelcolor=TEXT, fontsize=9)
+    for axes in (upper, *watching):
+        axes.legend(frameon=False, labelcolor=TEXT, fontsize=9)
     lower.set_xlabel("step", color=MUTED)
     return figure
 

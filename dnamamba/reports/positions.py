@@ -18,12 +18,15 @@ from dnamamba.heads.bootstrap import interval
 from dnamamba.heads.positions import PositionHead
 from dnamamba.heads.segments import agreement, called, segments
 from dnamamba.objectives.positions import PositionsScored
-from dnamamba.reports.comparison import MODEL, finite, lead_of, shown, without_lead
+from dnamamba.reports.comparison import MODEL, compare, finite, shown
 from dnamamba.reports.figures import confusion_matrix, read_metrics, save_figure, score_curve
 
 BLOCK = 10_000  # bases that are resampled together: neighbours are not independent
 LEAST_BLOCKS = 50  # of a test that has fewer, blocks are shorter
 SEED = 0
+# What is found of segments, and its shares, as the table heads them.
+SEGMENTS = {"exact": "exact", "overlap": "half"}
+SHARES = {"precision": "P", "recall": "R", "f1": "F1"}
 
 
 def resample(head: PositionHead, scored: PositionsScored, samples: int) -> dict[str, Tensor]:
@@ -84,68 +87,50 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
     return {key: finite(value) if isinstance(value, float) else value for key, value in row.items()}
 
 
-def verdict(
-    head: PositionHead,
-    results: dict[str, Any],
-    draws: dict[str, Tensor],
-    baselines: dict[str, dict[str, Any]],
-    theirs: dict[str, dict[str, Tensor]],
-) -> dict[str, Any]:
-    """Say which is better on the test by the head's first metric, as values and as a sentence.
-
-    Args:
-        head: has the headline.
-        results: of the model, as in metrics.json.
-        draws: the model's resampled metrics.
-        baselines, theirs: the same of each baseline, by name.
-    """
-    lead = lead_of(head, results, draws, baselines, theirs)
-    if lead is None:
-        return without_lead(head, baselines)
-    both = f"{lead.both}; 95 % interval of the lead {shown(lead.low)} to {shown(lead.high)}"
-    if lead.low > 0:
-        words = f"the model is better than every baseline, by {lead.value:.4f} over {lead.best} ({both})"
-    elif lead.high < 0:
-        words = f"a baseline is better than the model: {lead.best}, by {-lead.value:.4f} ({both})"
-    else:
-        words = f"the model and {lead.best} can't be told apart ({both})"
-    return lead.result(words)
-
-
 def tables(results: dict[str, Any], metrics: Sequence[str]) -> list[Table]:
-    """Build tables of the test's metrics: of model and baselines; per label; for classes, of segments."""
+    """Build tables of the test's metrics: of model and baselines; per label; for classes, of segments.
+
+    80 columns hold them: a long name goes on in the next line, and nothing is cut.
+    """
     models = {MODEL: results, **results.get("baselines", {})}
-    overall = Table(box=box.SIMPLE_HEAD, title="test", title_justify="left")
-    for name in ("model", *metrics, "95 % interval of " + results["headline"]):
-        overall.add_column(name, justify="left" if name == "model" else "right")
+    overall = _table("test", ("model",), (*metrics, "95 % interval of " + results["headline"]))
     for name, found in models.items():
         test, head = found["test"], found["test"][results["headline"]]
         limits = f"{shown(head.get('low'))} to {shown(head.get('high'))}"
         overall.add_row(name, *(shown(test[metric]["value"]) for metric in metrics), limits)
     made = [overall]
-    for key, title in (("per_label", "per label"), ("segments", "segments, exact and overlapping by half")):
-        rows = results["test"].get(key) or []
-        flat = [_flat(row) for row in rows]
-        if not flat:
-            continue
-        table = Table(box=box.SIMPLE_HEAD, title=f"test, {title}", title_justify="left")
-        for name in flat[0]:
-            table.add_column(name, justify="right" if name not in ("label", "feature") else "left")
-        for row in flat:
-            table.add_row(*(_cell(value) for value in row.values()))
+    rows = results["test"].get("per_label") or []
+    if rows:
+        made.append(_table("test, per label", ("label",), [name for name in rows[0] if name != "label"]))
+        for row in rows:
+            made[-1].add_row(*(_cell(value) for value in row.values()))
+    rows = results["test"].get("segments") or []
+    if rows:
+        shares = [f"{how}\n{letter}" for how in SEGMENTS.values() for letter in SHARES.values()]
+        table = _table("test, segments", ("feature, strand",), ("true", "called", *shares))
+        table.caption = (
+            "P precision, R recall; exact: both ends right; half: shared by at least half of what the two "
+            "cover; -: undefined"
+        )
+        table.caption_justify = "left"
+        for row in rows:
+            found = [row[how][share] for how in SEGMENTS for share in SHARES]
+            cells = ("-" if value is None else _cell(value) for value in found)
+            name = f"{row['feature']} {row['strand']}"
+            table.add_row(name, _cell(row["true"]), _cell(row["called"]), *cells)
         made.append(table)
     return made
 
 
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    """Turn groups within a row into columns of their own."""
-    flat: dict[str, Any] = {}
-    for key, value in row.items():
-        if isinstance(value, dict):
-            flat |= {f"{key} {name}": number for name, number in value.items()}
-        else:
-            flat[key] = value
-    return flat
+def _table(title: str, words: Sequence[str], numbers: Sequence[str]) -> Table:
+    """Return a table with columns of words, then of numbers."""
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    table.padding, table.pad_edge, table.collapse_padding = (0, 1), False, True
+    for name in words:
+        table.add_column(name, overflow="fold")
+    for name in numbers:
+        table.add_column(name, justify="right", overflow="fold")
+    return table
 
 
 def _cell(value: Any) -> str:
@@ -165,6 +150,7 @@ class PositionReport:
         best: knows which step's weights were kept.
         baselines: fits simple models on the same data; None fits none.
         remarks: lines to read before the first step.
+        chosen: what was chosen by the data, a sentence each.
     """
 
     title = "fine-tuning"
@@ -178,13 +164,21 @@ class PositionReport:
         best: Any,
         baselines: Callable[[Any], Sequence[Any]] | None,
         remarks: Sequence[str] = (),
+        chosen: Sequence[str] = (),
     ) -> None:
+        self.chosen = chosen
         self.name, self.head, self.data, self.task = name, head, data, task
         self.best, self.baselines, self.remarks = best, baselines, remarks
 
     def introduction(self) -> Sequence[str]:
         """Describe the model and the data."""
-        return [self.name, f"{self.data.label}: {self.data.summary}", *self.data.notes, *self.remarks]
+        return [
+            self.name,
+            f"{self.data.label}: {self.data.summary}",
+            *self.data.notes,
+            *self.chosen,
+            *self.remarks,
+        ]
 
     def validation(self, metrics: dict[str, float]) -> str:
         """Return every metric of a validation."""
@@ -203,6 +197,7 @@ class PositionReport:
             "steps": steps,
             "kept_step": self.best.step if self.task.keep_best and self.best.weights else steps,
             "training_seconds": facts["training_seconds"],
+            "chosen": list(self.chosen),
             "data": {"label": self.data.label, "summary": self.data.summary, "notes": list(self.data.notes)},
         }
         with console.status("bootstrapping"):
@@ -249,7 +244,7 @@ class PositionReport:
                 }
         if not found:
             return {"verdict": "no baselines: the genome is too large for them"}
-        return {"baselines": found, **verdict(self.head, results, draws, found, theirs)}
+        return {"baselines": found, **compare(self.head, results, draws, found, theirs)}
 
     def _draw(self, folder: Path, results: dict[str, Any]) -> None:
         head, test = self.head, results["test"]
@@ -262,6 +257,5 @@ class PositionReport:
         metrics = folder / "metrics.csv"
         rows = read_metrics(metrics) if metrics.is_file() else []
         if any("train/loss" in row for row in rows):
-            save_figure(
-                score_curve(rows, head.headline, results["kept_step"], title), folder / "learning_curve.png"
-            )
+            curve = score_curve(rows, head.headline, results["kept_step"], title, head.loss_names)
+            save_figure(curve, folder / "learning_curve.png")

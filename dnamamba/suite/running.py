@@ -258,7 +258,7 @@ def _simple(suite: Suite, results: dict[str, Any], number: int) -> list[Row]:
 
 def _opened(suite: Suite, model: Model, seed: int) -> DataModule:
     config = filled(suite.data(), model.config.alphabet)
-    train = suite.train.in_sequences(longest(config))
+    train = suite.train.filled().in_sequences(longest(config))
     return config.build(
         seed, global_batch_size=train.sequences_per_step, max_steps=train.max_steps, world_size=1
     )

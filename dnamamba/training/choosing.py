@@ -10,11 +10,11 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from dnamamba.auto import AUTO
 from dnamamba.data.words import Bases
 from dnamamba.datasets.base import DataModule
 from dnamamba.training.baselines import Baseline, Baselines
 
-AUTO = "auto"
 # A difference counts from so many standard errors on.
 SURE = 3.0
 

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
+from dnamamba.auto import AUTO, check_number_or_auto
 from dnamamba.data.bases import windows_of
 from dnamamba.errors import UserError
 from dnamamba.training.optim import Schedule
@@ -57,16 +58,16 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for key in ("max_steps", "global_batch_size", "log_every", "validate_every", "checkpoint_every"):
-            if getattr(self, key) is not None and getattr(self, key) < 1:
-                raise UserError(f"train.{key} must be at least 1, not {getattr(self, key)}")
+            if getattr(self, key) not in (None, AUTO) and getattr(self, key) < 1:
+                raise UserError(f"train.{key}: must be at least 1 (got {getattr(self, key)})")
         if not 0 <= self.seed < 2**32:
-            raise UserError(f"train.seed must lie between 0 and 4294967295, not {self.seed}")
+            raise UserError(f"train.seed: must lie between 0 and 4294967295 (got {self.seed})")
         if self.weight_decay < 0:
-            raise UserError(f"train.weight_decay must be at least 0, not {self.weight_decay}")
+            raise UserError(f"train.weight_decay: must be at least 0 (got {self.weight_decay})")
         if self.gradient_clip is not None and self.gradient_clip <= 0:
-            raise UserError(f"train.gradient_clip must be positive or null, not {self.gradient_clip}")
+            raise UserError(f"train.gradient_clip: must be positive or null (got {self.gradient_clip})")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
-            raise UserError(f"train.betas must be two numbers from 0 to below 1, not {self.betas}")
+            raise UserError(f"train.betas: must be two numbers from 0 to below 1 (got {self.betas})")
         self._check_chunks()
 
     def _check_chunks(self) -> None:
@@ -82,8 +83,8 @@ class TrainConfig:
             )
         if self.backpropagation not in BACKPROPAGATION:
             raise UserError(
-                f"train.backpropagation must be one of {', '.join(BACKPROPAGATION)}, "
-                f"not {self.backpropagation!r}"
+                f"train.backpropagation: must be one of {', '.join(BACKPROPAGATION)} (got "
+                f"{self.backpropagation!r})"
             )
         if self.backpropagation == "truncated" and type(chunk) is not int:
             raise UserError(
@@ -103,6 +104,10 @@ class TrainConfig:
         """`global_batch_size`, once `in_sequences` has set it."""
         assert self.global_batch_size is not None
         return self.global_batch_size
+
+    def filled(self, *keys: str) -> Self:
+        """Return the same settings with numbers where some or all keys leave them to the data."""
+        return self
 
     def in_sequences(self, length: int | None) -> Self:
         """Return the same settings with `global_batch_size` as a number.
@@ -143,21 +148,31 @@ class FinetuneTrainConfig(TrainConfig):
 
     sequences: ClassVar[int] = 32
 
-    max_steps: int | None = 400
-    learning_rate: float = 2e-3
-    validate_every: int = 50
+    # Of data that are drawn without end.
+    endless: ClassVar[dict[str, Any]] = {"max_steps": 400, "learning_rate": 2e-3, "validate_every": 50}
+
+    # A number or auto, see `training/automatic.py`.
+    max_steps: Any = AUTO
+    learning_rate: Any = AUTO
+    validate_every: Any = AUTO
     checkpoint_every: int = 50
     epochs: float | None = None
 
     def __post_init__(self) -> None:
+        for key, whole in (("max_steps", True), ("learning_rate", False), ("validate_every", True)):
+            check_number_or_auto(f"train.{key}", getattr(self, key), whole=whole, null=key == "max_steps")
         super().__post_init__()
         if self.epochs is not None and not 0 < self.epochs < math.inf:
             raise UserError(f"train.epochs: must be a number above 0 or null (got {self.epochs})")
 
-    def steps_of(self, sequences: int) -> int:
+    def filled(self, *keys: str) -> Self:
+        """See `TrainConfig.filled`."""
+        open_keys = [key for key in keys or self.endless if getattr(self, key) == AUTO]
+        return replace(self, **{key: self.endless[key] for key in open_keys})
+
+    def steps_of(self, sequences: int, epochs: float) -> int:
         """Return the steps in which `epochs` times all of so many training sequences are read."""
-        assert self.epochs is not None
-        return max(1, math.ceil(self.epochs * sequences / self.sequences_per_step))
+        return max(1, math.ceil(epochs * sequences / self.sequences_per_step))
 
 
 @dataclass(frozen=True)
@@ -179,7 +194,7 @@ class TrainerConfig:
     def __post_init__(self) -> None:
         for key in ("devices", "num_nodes", "context_size"):
             if getattr(self, key) < 1:
-                raise UserError(f"trainer.{key} must be at least 1, not {getattr(self, key)}")
+                raise UserError(f"trainer.{key}: must be at least 1 (got {getattr(self, key)})")
         if self.processes % self.context_size:
             raise UserError(
                 f"trainer.context_size: {self.processes} processes can't share sequences by so many (got "

@@ -1,44 +1,28 @@
 """The recipe of a fine-tuning run: settings in, a `Run` out."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from dnamamba.checkpoint import Model, load
 from dnamamba.data.embedded import YEAST_MODEL
-from dnamamba.datasets.base import DataConfig, DataModule
+from dnamamba.datasets.base import DataConfig, longest
 from dnamamba.datasets.labelled import LabelledConfig
 from dnamamba.datasets.positions import PositionsData
 from dnamamba.errors import UserError
-from dnamamba.models import DecoderConfig, ModelConfig, SequenceModel
-from dnamamba.models.base import need_reach
-from dnamamba.objectives.sequence import SequenceObjective
+from dnamamba.models import ModelConfig
 from dnamamba.objectives.task_config import TaskConfig
-from dnamamba.reports.finetuning import FinetuningReport
-from dnamamba.training.baselines import Baselines
-from dnamamba.training.choosing import AUTO, choose
+from dnamamba.training.automatic import resolved
 from dnamamba.training.config import FinetuneTrainConfig, TrainConfig
-from dnamamba.training.fits.closed_form import ClosedForm, check_closed, check_question
-from dnamamba.training.keep_best import KeepBest
-from dnamamba.training.lora import add_adapters, merge_adapters
-from dnamamba.training.module import trainable
-from dnamamba.training.position_run import position_run
-from dnamamba.training.recipe import Recipe, fixed
-from dnamamba.training.run import Run, size_of
-
-
-@dataclass(frozen=True)
-class Pooling:
-    """The `decoder` group: what the head reads, of which strands; conf/finetune.yaml explains each key."""
-
-    mode: str = "auto"
-    strand: str = "forward"
-    context: str = "forward"
-    conv: int = 0
+from dnamamba.training.fits.closed_form import check_closed
+from dnamamba.training.lora import merge_adapters
+from dnamamba.training.positions_tuned import positions_tuned
+from dnamamba.training.recipe import Recipe, begun, fixed, kept, opened
+from dnamamba.training.resume import earlier_contents
+from dnamamba.training.run import Run
+from dnamamba.training.sequences_tuned import sequences_tuned
+from dnamamba.training.tuned import Pooling, Start
 
 
 @dataclass(frozen=True)
@@ -77,10 +61,15 @@ class Finetuning(Recipe):
 
     def build(self) -> Run:
         """See `Recipe.build`."""
-        train, trainer, console = self.begun()
+        train = self.train.in_sequences(longest(self.data))
+        trainer, console = begun(
+            train, self.trainer, self.folder, self.loggers, self.callbacks, quiet=self.quiet
+        )
         task, closed = self.task, self.task.fit == "closed"
+        if not isinstance(train, FinetuneTrainConfig):
+            raise UserError("train: expected a FinetuneTrainConfig (got a TrainConfig); give one")
         if train.max_steps is None:
-            raise UserError("train.max_steps must be a number: fine-tuning has no other end")
+            raise UserError("train.max_steps: fine-tuning has no other end (got null); set a number")
         if self.trainer.context_size > 1:
             raise UserError(
                 "trainer.context_size: a fine-tuning reads each sequence on one process (got "
@@ -88,107 +77,45 @@ class Finetuning(Recipe):
             )
         if closed:
             check_closed(self.ckpt_path, trainer.world_size)
-        pretrained, shape, source = pretrained_model(self.model, self.data.alphabet)
+        start = pretrained_model(self.model, self.data.alphabet)
         with console.status("reading the sequences"):
-            data = self.opened(train, shape, console)
-        counted = in_epochs(train, data)
+            data = opened(self.data, start.shape.alphabet, train, self.trainer, console)
+        whole = start.weights is not None and not (task.freeze or closed or task.lora_rank)
+        earlier = earlier_contents(self.ckpt_path, Path(self.folder))
+        train, task, counted = resolved(train, task, data, start.shape.depth if whole else None, earlier)
+        trainer.val_check_interval = train.validate_every
         if isinstance(data, PositionsData):
-            return position_run(
-                self, data, shape, pretrained, source, self.pooling, task, train, trainer, console
-            )
-        # What a user may have got wrong is said before simple models take half a minute.
-        decoder = self.question(data, "mean" if self.pooling.mode == AUTO else self.pooling.mode)
-        if closed:
-            check_question(decoder)
-        weights = decoder.head.class_weights(task.class_weights, *data.train_counts)
-        objective = SequenceObjective(decoder, task, weights, data.padding)
-        with torch.device("meta"):
-            need_reach(shape.build(), max(stage.length for stage in data.schedule.stages))
-        baselines = Baselines(decoder.head, weights, data) if task.baselines else None
-        mode, chosen = choose(self.pooling.mode, data, baselines, console, may_learn=not closed)
-        chosen = [*counted, *chosen]
-        decoder = self.question(data, mode)
-        model = SequenceModel(shape, decoder)
-        if pretrained is not None:
-            model.backbone.load_state_dict(pretrained)
-        model.backbone.activation_checkpointing = train.activation_checkpointing
-        if task.freeze or closed:
-            model.backbone.requires_grad_(False)
-        if task.lora_rank:
-            add_adapters(model, task.lora_rank, task.lora_alpha)
-        lower = task.monitor in decoder.head.lower_is_better
-        best = KeepBest(task.monitor, task.patience, restores=task.keep_best, lower_is_better=lower)
+            tuned = positions_tuned(data, start, self.pooling, task, train, trainer, counted)
+            settings = asdict(data.config)
+        else:
+            tuned = sequences_tuned(data, start, self.pooling, task, train, console, counted)
+            settings = asdict(self.data)  # type: ignore[call-overload]
+            if settings.get("reverse_complement", True) is None:
+                settings["reverse_complement"] = data.reverse_complement
+        contents, unchanged = kept(train, start.shape, data, settings, self.data.free)
         finishers: list[Callable[[Any], None]] = [merge_adapters] if task.lora_rank else []
-        fit = ClosedForm() if closed else None
-        settings = asdict(self.data)  # type: ignore[call-overload]
-        if settings.get("reverse_complement", True) is None:
-            settings["reverse_complement"] = data.reverse_complement
-        name = f"{size_of(model)}, {trainable(model):,} of them trainable, from {source}"
-        contents, unchanged = self.kept(train, shape, data, settings)
         return Run(
             Path(self.folder),
-            model,
-            objective,
+            tuned.model,
+            tuned.objective,
             data,
             train,
             trainer,
-            FinetuningReport(name, decoder, data, task, best, fit, baselines, chosen),
-            contents | {"decoder": decoder.to_dict(), "task": asdict(task)},
-            unchanged | {"task": fixed(task), "decoder": [field.name for field in fields(decoder)]},
+            tuned.report,
+            contents | {"decoder": tuned.model.decoder.to_dict(), "task": asdict(task)},
+            unchanged | {"task": fixed(task), "decoder": tuned.unchanged},
             configuration=self.configuration,
             ckpt_path=self.ckpt_path,
             layer_decay=task.layer_decay,
-            keep_best=best,
-            fit=fit,
+            keep_best=tuned.best,
+            fit=tuned.fit,
             finishers=finishers,
             console=console,
         )
 
-    def question(self, data: DataModule, mode: str) -> DecoderConfig:
-        """Return the head's configuration from the data's labels and the settings.
 
-        Args:
-            data: has the labels.
-            mode: the pooling, `self.pooling.mode` or what was chosen for it.
-
-        Raises:
-            UserError: each position is to have weights of its own, and the sequences differ in length.
-        """
-        asked = data.decoder("mean")
-        length = data.common_length if mode == "positions" else None
-        if mode == "positions" and length is None:
-            raise UserError(
-                "decoder.mode=positions: the sequences differ in length; choose decoder.mode=attention, or "
-                "cut them to one length (data.max_length)"
-            )
-        return replace(asked, **asdict(self.pooling) | {"mode": mode, "length": length})
-
-
-def in_epochs(train: TrainConfig, data: DataModule) -> list[str]:
-    """Make the run as long as `train.epochs` says of these data; returns what to print of it.
-
-    Raises:
-        UserError: the training sequences have no end.
-    """
-    if not isinstance(train, FinetuneTrainConfig) or train.epochs is None:
-        return []
-    number = data.training_sequences
-    if number is None:
-        raise UserError(
-            f"train.epochs: {data.label} is drawn without end (got {train.epochs:g}); set train.max_steps"
-        )
-    steps = train.steps_of(number)
-    data.run_for(steps)
-    return [
-        f"train.epochs={train.epochs:g} of {number:,} training sequences: {steps:,} steps of "
-        f"{train.sequences_per_step:,}"
-    ]
-
-
-def pretrained_model(
-    model: Model | ModelConfig | str | Path | None, alphabet: str | None
-) -> tuple[dict[str, Tensor] | None, ModelConfig, str]:
-    """Return the backbone's weights, None where they are drawn; the shape; and what to call the source.
+def pretrained_model(model: Model | ModelConfig | str | Path | None, alphabet: str | None) -> Start:
+    """Return what the backbone begins with.
 
     Raises:
         UserError: there is no model there, or it is of another alphabet than `data.alphabet` asks for.
@@ -196,7 +123,7 @@ def pretrained_model(
     if isinstance(model, ModelConfig):
         if alphabet is not None and alphabet != model.alphabet:
             raise UserError(f"model.alphabet is {model.alphabet!r}, but data.alphabet is {alphabet!r}")
-        return None, model, "random weights"
+        return Start(None, model, "random weights")
     source = "the package's yeast model" if model is None else str(model)
     if isinstance(model, str | Path | None):
         model = load(YEAST_MODEL if model is None else model)
@@ -206,4 +133,4 @@ def pretrained_model(
         raise UserError(
             f"{source} is of alphabet {model.config.alphabet!r}, but data.alphabet is {alphabet!r}"
         )
-    return model.backbone.state_dict(), model.config, source
+    return Start(model.backbone.state_dict(), model.config, source)

@@ -40,7 +40,10 @@ def one_line_if_lost(checkpoint: Path) -> Iterator[None]:
         how = lost_by(error)
         if how is None:
             raise
-        resume = f"resume with ckpt_path={checkpoint}" if checkpoint.is_file() else "start again"
-        raise UserError(
-            f"trainer: another process of the run ended, killed or out of memory (got {how}); {resume}"
-        ) from error
+        raise UserError(lost_line(how, checkpoint)) from error
+
+
+def lost_line(how: str, checkpoint: Path) -> str:
+    """Return what to tell the user of a process that was lost."""
+    resume = f"resume with ckpt_path={checkpoint}" if checkpoint.is_file() else "start again"
+    return f"trainer: another process of the run ended, killed or out of memory (got {how}); {resume}"

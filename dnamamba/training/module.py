@@ -25,6 +25,7 @@ from dnamamba.training.chunks import chunked_backward
 from dnamamba.training.config import TrainConfig
 from dnamamba.training.context import batch_part, chunks_in_parts, even_batch, ranks_of_context
 from dnamamba.training.optim import adamw
+from dnamamba.training.progress import LINES
 
 
 def parts_of(batch: Batch, size: int) -> list[Batch]:
@@ -142,10 +143,19 @@ class Task(lightning.LightningModule):
         optimizer.step()
         self._unchecked = step, batch["index"], loss, norm
         loss = self.trainer.strategy.reduce(loss, reduce_op="mean")
-        self.log("train/loss", loss)
-        for name, value in self.objective.logged(loss, batch).items():
-            self.log(f"train/{name}", value)
+        if self._is_read(step + 1):
+            self.log("train/loss", loss)
+            for name, value in self.objective.logged(loss, batch).items():
+                self.log(f"train/{name}", value)
         return loss
+
+    def _is_read(self, done: int) -> bool:
+        """Return whether metrics.csv, a line or a validation reads what is logged after so many steps.
+
+        To log takes Lightning longer than a small model's step.
+        """
+        train, lines = self.train_config, max(1, self.trainer.max_steps // LINES)
+        return any(done % every == 0 for every in (train.log_every, lines, train.validate_every))
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Count in one batch of held-out samples."""

@@ -36,16 +36,16 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if self.max_steps < 1:
-            raise UserError(f"train.max_steps must be at least 1, not {self.max_steps}")
+            raise UserError(f"train.max_steps: must be at least 1 (got {self.max_steps})")
         if self.learning_rate <= 0:
-            raise UserError(f"train.learning_rate must be positive, not {self.learning_rate}")
+            raise UserError(f"train.learning_rate: must be positive (got {self.learning_rate})")
         if not 0 <= self.final_learning_rate <= self.learning_rate:
             raise UserError(
-                "train.final_learning_rate must lie between 0 and train.learning_rate, not "
-                f"{self.final_learning_rate} with {self.learning_rate}"
+                f"train.final_learning_rate: must lie between 0 and train.learning_rate={self.learning_rate} "
+                f"(got {self.final_learning_rate})"
             )
         if not 0 <= self.warmup_fraction <= 1:
-            raise UserError(f"train.warmup_fraction must lie between 0 and 1, not {self.warmup_fraction}")
+            raise UserError(f"train.warmup_fraction: must lie between 0 and 1 (got {self.warmup_fraction})")
 
     @property
     def warmup_steps(self) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dnamamba.data.alphabet import get_alphabet
-from dnamamba.datasets.base import DataConfig, filled
+from dnamamba.datasets.base import DataConfig, filled, longest
 from dnamamba.datasets.genome import GenomeConfig
 from dnamamba.errors import UserError
 from dnamamba.models import LanguageModel, MambaConfig, ModelConfig
@@ -15,7 +15,7 @@ from dnamamba.plugins import imported
 from dnamamba.reports.pretraining import PretrainingReport
 from dnamamba.training.config import TrainConfig
 from dnamamba.training.context import check_context
-from dnamamba.training.recipe import Recipe
+from dnamamba.training.recipe import Recipe, begun, kept, opened
 from dnamamba.training.run import Run, size_of
 
 NEXT_BASE = "dnamamba.objectives.next_base.NextBase"
@@ -59,17 +59,21 @@ class Pretraining(Recipe):
 
     def build(self) -> Run:
         """See `Recipe.build`."""
-        train, trainer, console = self.begun()
+        train = self.train.in_sequences(longest(self.data))
+        trainer, console = begun(
+            train, self.trainer, self.folder, self.loggers, self.callbacks, quiet=self.quiet
+        )
         config = fitting_model(self.model, self.data.alphabet)
         objective = build_objective(self.objective, self.objective_options, config)
         model = LanguageModel(config)
         need(model.backbone, objective.needs, f"objective={self.objective.rpartition('.')[2]}")
         model.backbone.activation_checkpointing = train.activation_checkpointing
-        data = self.opened(train, config, console)
+        data = opened(self.data, config.alphabet, train, self.trainer, console)
         stages = data.schedule.stages
+        report = data.report or PretrainingReport
         check_context(self.trainer.context_size, model.backbone, objective, stages, compiled=train.compile)
         settings = asdict(filled(self.data, config.alphabet))
-        contents, unchanged = self.kept(train, config, data, settings)
+        contents, unchanged = kept(train, config, data, settings, self.data.free)
         return Run(
             Path(self.folder),
             model,
@@ -77,7 +81,7 @@ class Pretraining(Recipe):
             data,
             train,
             trainer,
-            PretrainingReport(size_of(model), data, stages[-1].bases_per_step, objective.meter().headline),
+            report(size_of(model), data, stages[-1].bases_per_step, objective.meter().headline),
             contents | {"objective": {"name": self.objective, **objective.unchanged()}},
             unchanged | {"objective": ["name", *objective.unchanged()]},
             configuration=self.configuration,

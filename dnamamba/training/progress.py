@@ -14,6 +14,8 @@ from dnamamba.terminal import in_notebook
 from dnamamba.training.bars import PERIOD, columns, left
 from dnamamba.training.notebook_bar import NotebookBar
 
+LINES = 10
+"""Of a run, in a log."""
 SILENCE = 600.0
 """Seconds without a line in a log, at most, once a step has ended."""
 
@@ -98,7 +100,7 @@ class ProgressReport(lightning.Callback):
         self.progress.update(self._bar, completed=trainer.global_step)
         if self._drawn and trainer._logger_connector.should_update_logs:
             self.progress.update(self._bar, metrics=_shown(trainer.callback_metrics))
-        every = max(1, trainer.max_steps // 10)
+        every = max(1, trainer.max_steps // LINES)
         now = time.monotonic()
         if self._compiling:
             # Kernels are compiled in the first step, which says nothing on the others.
@@ -136,6 +138,7 @@ def _shown(metrics: Mapping[str, torch.Tensor]) -> str:
         for label, key, style in (
             ("loss", "train/loss", ".3f"),
             ("bits/base", "train/bits_per_base", ".3f"),
+            ("bits/byte", "train/bits_per_byte", ".3f"),
             ("bases/s", "train/bases_per_second", ",.0f"),
             ("length", "train/length", ",.0f"),
         )

@@ -8,7 +8,7 @@ from typing import Any
 
 import lightning
 
-from dnamamba.datasets.base import DataConfig, DataModule, filled, longest
+from dnamamba.datasets.base import DataConfig, DataModule, filled
 from dnamamba.models import ModelConfig
 from dnamamba.terminal import Console
 from dnamamba.training.config import TrainConfig, TrainerConfig
@@ -56,53 +56,74 @@ class Recipe(ABC):
             UserError: a setting, a file, the model or the checkpoint can't be used; the message names it.
         """
 
-    def begun(self) -> tuple[TrainConfig, lightning.Trainer, Console]:
-        """Return the steps, in sequences; Lightning's trainer; a console.
 
-        Random numbers are those of the seed.
-        """
-        train = self.train.in_sequences(longest(self.data))
-        trainer = build_trainer(self.trainer, train, run_folder(self.folder), self.loggers, self.callbacks)
-        lightning.seed_everything(train.seed, verbose=False)
-        return train, trainer, Console(quiet=self.quiet or not trainer.is_global_zero)
+def begun(
+    train: TrainConfig,
+    config: TrainerConfig,
+    folder: str | Path,
+    loggers: Sequence[Any],
+    callbacks: Sequence[lightning.Callback],
+    *,
+    quiet: bool,
+) -> tuple[lightning.Trainer, Console]:
+    """Return Lightning's trainer and a console; from here on random numbers are those of the seed.
 
-    def opened(self, train: TrainConfig, shape: ModelConfig, console: Console) -> DataModule:
-        """Return the data, in the alphabet of a model of this shape.
+    Args:
+        train: the steps, in sequences.
+        config: of the devices.
+        folder: of the run.
+        loggers, callbacks: the user's own.
+        quiet: whether to print nothing.
+    """
+    trainer = build_trainer(config, train.filled(), run_folder(folder), loggers, callbacks)
+    lightning.seed_everything(train.seed, verbose=False)
+    return trainer, Console(quiet=quiet or not trainer.is_global_zero)
 
-        Args:
-            train: settings of the steps.
-            shape: of the model.
-            console: shows the progress.
-        """
-        data = filled(self.data, shape.alphabet).build(
-            train.seed,
-            global_batch_size=train.sequences_per_step,
-            max_steps=train.max_steps,
-            world_size=self.trainer.data_processes,
-        )
-        data.console = console
-        data.context_size = self.trainer.context_size
-        return data
 
-    def kept(
-        self, train: TrainConfig, shape: ModelConfig, data: DataModule, settings: dict[str, Any]
-    ) -> tuple[dict[str, Any], dict[str, list[str]]]:
-        """List what checkpoints of every run hold, and what a resumed run must find again, by group.
+def opened(
+    config: DataConfig, alphabet: str, train: TrainConfig, trainer: TrainerConfig, console: Console
+) -> DataModule:
+    """Return the data, in the alphabet of a model.
 
-        Args:
-            train: the steps, in sequences.
-            shape: of the model.
-            data: what is read.
-            settings: of the data.
-        """
-        contents = {
-            "family": shape.family,
-            "model": shape.to_dict(),
-            "data": settings,
-            "train": asdict(train),
-            "genome": data.identity,
-        }
-        return contents, {"data": fixed(self.data), "train": fixed(train), "genome": list(data.identity)}
+    Args:
+        config: what is read, and how.
+        alphabet: of the model.
+        train: the steps, in sequences.
+        trainer: says which processes read.
+        console: shows the progress.
+    """
+    data: DataModule = filled(config, alphabet).build(
+        train.seed,
+        global_batch_size=train.sequences_per_step,
+        max_steps=train.filled().max_steps,
+        world_size=trainer.data_processes,
+    )
+    data.console = console
+    data.context_size = trainer.context_size
+    return data
+
+
+def kept(
+    train: TrainConfig, shape: ModelConfig, data: DataModule, settings: dict[str, Any], free: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """List what checkpoints of every run hold, and what a resumed run must find again, by group.
+
+    Args:
+        train: the steps, in sequences.
+        shape: of the model.
+        data: what is read.
+        settings: of the data.
+        free: those of them that may differ.
+    """
+    contents = {
+        "family": shape.family,
+        "model": shape.to_dict(),
+        "data": settings,
+        "train": asdict(train),
+        "genome": data.identity,
+    }
+    of_data = [name for name in settings if name not in free]
+    return contents, {"data": of_data, "train": fixed(train), "genome": list(data.identity)}
 
 
 def fixed(config: Any) -> list[str]:

@@ -19,6 +19,7 @@ BEFORE = {
     "train.backpropagation": "exact",
     "data.regions": asdict(RegionsConfig()),
     "data.stratify": False,
+    "data.circular": [],
 }
 OUTCOMES = ("results.json", "metrics.json")  # the last that a pretraining, a fine-tuning writes
 
@@ -82,17 +83,13 @@ def checkpoint_to_resume(
             lists what differs. Or its weights, adapters or optimiser hold NaN or infinity, or this is a new
             run, and `folder` holds one already.
     """
-    if ckpt_path == "auto":
-        ckpt_path = str(folder) if (folder / "checkpoints" / LAST).is_file() else None
-    if ckpt_path is None:
+    path = _path_of(ckpt_path, folder)
+    if path is None:
         if (folder / "checkpoints" / LAST).exists():
             raise UserError(
                 f"{folder} holds a run already: choose another hydra.run.dir, or resume with ckpt_path=last"
             )
         return None
-    path = newest_checkpoint(folder) if ckpt_path == "last" else Path(ckpt_path).expanduser()
-    if path.is_dir():
-        path = path / "checkpoints" / LAST
     checkpoint = read_checkpoint(path)
     config = family_config(contents["family"]).from_dict(contents["model"])
     differences = [f"model.{line}" for line in checkpoint_config(checkpoint, path).differences(config)]
@@ -112,7 +109,7 @@ def checkpoint_to_resume(
         )
     steps = checkpoint.get("global_step")
     if not isinstance(steps, int):
-        raise UserError(f"{path} is not a checkpoint of a run: `global_step` must be int (got {steps!r})")
+        raise UserError(f"{path}: not a checkpoint of a run, whose global_step is int (got {steps!r})")
     ended = bool(earlier.get(ENDED)) or steps == max_steps
     need_finite_weights(_numbers(checkpoint), path, "resume from an earlier checkpoint")
     # A run may also have been stopped while its held-out bases were scored: then that is left.
@@ -121,6 +118,29 @@ def checkpoint_to_resume(
         early = "; the run ended there, as task.patience or a callback asked" if steps < max_steps else ""
         raise Finished(f"{path} has done {steps:,} steps of {max_steps:,}: nothing is left to do{early}")
     return Resumed(path, steps, bool(earlier.get(UNVALIDATED)), ended)
+
+
+def earlier_contents(ckpt_path: str | None, folder: Path) -> dict[str, Any]:
+    """Return the `contents` that `ckpt_path` names, of the run that is resumed; of a new run nothing.
+
+    Args:
+        ckpt_path, folder: as of `checkpoint_to_resume`.
+
+    Raises:
+        UserError: there is no such checkpoint, or it is damaged.
+    """
+    path = _path_of(ckpt_path, folder)
+    return {} if path is None else read_checkpoint(path)["dnamamba"]
+
+
+def _path_of(ckpt_path: str | None, folder: Path) -> Path | None:
+    """Return the file that `ckpt_path` names; None where a new run begins."""
+    if ckpt_path == "auto":
+        ckpt_path = str(folder) if (folder / "checkpoints" / LAST).is_file() else None
+    if ckpt_path is None:
+        return None
+    path = newest_checkpoint(folder) if ckpt_path == "last" else Path(ckpt_path).expanduser()
+    return path / "checkpoints" / LAST if path.is_dir() else path
 
 
 def _numbers(checkpoint: dict[str, Any]) -> dict[str, Any]:

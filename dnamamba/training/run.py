@@ -27,12 +27,13 @@ from dnamamba.training.compiling import compiled
 from dnamamba.training.config import TrainConfig
 from dnamamba.training.gathering import announce, ending_on_signals
 from dnamamba.training.keep_best import KeepBest
-from dnamamba.training.lost import one_line_if_lost
+from dnamamba.training.lost import lost_line, one_line_if_lost
 from dnamamba.training.module import Task
 from dnamamba.training.progress import ProgressReport, Throughput
 from dnamamba.training.resume import Resumed, checkpoint_to_resume
 from dnamamba.training.saving import save_trained
 from dnamamba.training.scoring import ScoringProgress
+from dnamamba.training.watching import watched
 
 
 @dataclass(frozen=True)
@@ -219,18 +220,23 @@ class Run:
         self._begin(resumed)
         last.take_signals(trainer)
         try:
-            with one_line_if_lost(last.path), compiled(self.model, self.train.compile and self.fit is None):
-                if self.fit is None:
-                    announce(trainer, self.console)
-                    with ending_on_signals(last.gathered, last.asked, self._give_up):
-                        self._resume_and_train(task, resumed)
-            seconds = time.perf_counter() - began
-            if self.keep_best is not None:
-                self.keep_best.restore(self.model)
-            for finish in self.finishers:
-                finish(self.model)
-            save_trained(self.model, folder / "model", trainer.is_global_zero)
-            with one_line_if_lost(last.path):
+            with (
+                one_line_if_lost(last.path),
+                watched(
+                    trainer, lambda how: lost_line(how, last.path), lambda: self._give_up(signal.SIGKILL)
+                ),
+            ):
+                with compiled(self.model, self.train.compile and self.fit is None):
+                    if self.fit is None:
+                        announce(trainer, self.console)
+                        with ending_on_signals(last.gathered, last.asked, self._give_up):
+                            self._resume_and_train(task, resumed)
+                seconds = time.perf_counter() - began
+                if self.keep_best is not None:
+                    self.keep_best.restore(self.model)
+                for finish in self.finishers:
+                    finish(self.model)
+                save_trained(self.model, folder / "model", trainer.is_global_zero)
                 outcomes = self._score(task)
         finally:
             last.restore_signals()

@@ -3,6 +3,8 @@
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ import yaml
 from omegaconf import DictConfig
 from transformers import MambaForCausalLM
 
-from dnamamba import UserError, load
+from dnamamba import MambaConfig, UserError, load, save_model
 from dnamamba.commands.pretrain import pretrain
 from dnamamba.config import composed
 from dnamamba.export import run
@@ -39,6 +41,69 @@ def test_run_is_exported_with_its_logits_and_results(finished: Path, genome: Pat
     assert f"- Data: {genome}\n" in card
     assert "- Context: 32 bases\n" in card
     assert f"- Bits per base: valid {bits['valid']:.4f}, test {bits['test']:.4f}\n" in card
+
+
+class FakeHub:
+    """What huggingface_hub's HfApi is asked for."""
+
+    calls: ClassVar[list[tuple[str, Any]]] = []
+    refusal: ClassVar[str | None] = None
+
+    def create_repo(self, name: str, **options: Any) -> None:
+        self.calls.append((name, options))
+
+    def upload_folder(self, *, repo_id: str, folder_path: Path, **options: Any) -> Any:
+        if self.refusal:
+            raise OSError(self.refusal)
+        self.calls.append((repo_id, sorted(path.name for path in Path(folder_path).iterdir())))
+        return SimpleNamespace(commit_url=f"hub/{repo_id}/commit/1")
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> type[FakeHub]:
+    monkeypatch.setattr(FakeHub, "calls", [])
+    monkeypatch.setattr(FakeHub, "refusal", None)
+    monkeypatch.setattr("huggingface_hub.HfApi", FakeHub)
+    return FakeHub
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    save_model(LanguageModel(MambaConfig(d_model=8, n_layer=1)), tmp_path / "m")
+    return tmp_path / "m"
+
+
+def test_push_uploads_the_folder_to_private_repository(
+    saved: Path, tmp_path: Path, hub: type[FakeHub], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(composed("export", [f"model={saved}", "format=hf", f"out={tmp_path / 'o'}", "push=someone/tiny"]))
+    files = ["README.md", "config.json", "dnamamba.json", "model.safetensors"]
+    options = {"repo_type": "model", "private": True, "exist_ok": True}
+    assert hub.calls == [("someone/tiny", options), ("someone/tiny", files)]
+    assert "pushed: hub/someone/tiny/commit/1" in capsys.readouterr().out
+
+
+def test_refused_push_says_where_the_folder_is(
+    saved: Path, tmp_path: Path, hub: type[FakeHub], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "refusal", "401\nnot logged in")
+    out = tmp_path / "o"
+    with pytest.raises(
+        UserError, match=r"^push: someone/tiny can't be written \(401 not logged in\)"
+    ) as said:
+        run(composed("export", [f"model={saved}", "format=hf", f"out={out}", "push=someone/tiny"]))
+    assert f"the model is in {out}" in str(said.value)
+    assert load(out).config == load(saved).config
+
+
+@pytest.mark.parametrize("name", ["tiny", "a/b/c", "someone/tiny@main", "https://somewhere/tiny"])
+def test_a_name_that_cannot_be_pushed_writes_nothing(
+    saved: Path, tmp_path: Path, hub: type[FakeHub], name: str
+) -> None:
+    with pytest.raises(UserError, match=r"^push: expected owner/name of the Hugging Face Hub"):
+        run(composed("export", [f"model={saved}", "format=hf", f"out={tmp_path / 'o'}", f"push={name}"]))
+    assert not (tmp_path / "o").exists()
+    assert hub.calls == []
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,10 @@ from dnamamba.errors import UserError
             {"human": "a (1).fa", "ape": ["b", "c (d).fa"], "x": None},
         ),
         ("data.classes={a: 1.10}", {"a": "1.10"}),
+        ("data.classes=[5_3,intron]", ["5_3", "intron"]),
+        ("data.classes=CDS", ["CDS"]),
+        ("data.species.human=[a (1).fa,~/b.fa]", ["a (1).fa", "~/b.fa"]),
+        ("data.tracks.dnase=a (1).bw", "a (1).bw"),
         ("train.seed=12", 12),
     ],
 )

@@ -46,8 +46,15 @@ def test_every_file_of_a_map_is_looked_for(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["experiment=yeast_genes", "data.annotation=a.gff3"], "data.annotation: no such file, a.gff3"),
-        (["data=annotation", "data.classes=[CDS]", "data.fasta=g.fa"], "data.fasta: no such file, g.fa"),
+        (
+            ["experiment=yeast_genes", "data.fasta=t.bw", "data.annotation=a.gff3"],
+            "data.annotation: no such file, a.gff3",
+        ),
+        (
+            ["data=annotation", "data.classes=[CDS]", "data.fasta=g.fa", "data.annotation=t.bw"],
+            "data.fasta: no such file, g.fa",
+        ),
+        (["data.classes=[CDS]"], r"data.classes: expected \{name: value\} \(got \['CDS'\]\)$"),
         (["data=tracks", "data.fasta=t.bw", "data.tracks={a: t.bw, b: u.bw}"], "data.tracks.b: no such file"),
     ],
 )
@@ -73,6 +80,10 @@ def test_last_and_auto_are_not_paths(tmp_path: Path, monkeypatch: pytest.MonkeyP
     [
         ("pretrain", ["data.fasta=absent.fa"]),
         ("finetune", ["data.table=absent.fa"]),
+        ("finetune", ["data.classes={a: [m, absent.fa]}"]),
+        ("finetune", ["data.batch_size=absent.fa"]),
+        ("finetune", ["data.fasta=m", "data.bed=absent.fa.gff3"]),
+        ("attribute", ["region=a:1-2", "out=o", "fasta=absent.fa"]),
         ("predict", ["model=m", "out=o", "table=absent.fa"]),
         ("embed", ["model=m", "out=o", "fasta=absent.fa"]),
         ("score", ["out=o", "vcf=absent.fa"]),
@@ -105,6 +116,7 @@ def test_a_wrong_name_is_told_before_torch_is_loaded(
         ("embed", [], "fasta, model, out"),
         ("export", ["out=o"], "format, model"),
         ("benchmark", [], "name"),
+        ("attribute", ["out=o.tsv"], "region"),
         ("pretrain", ["data=hg38"], "data.fasta, data.intervals"),
     ],
 )

@@ -1,15 +1,17 @@
 """Circular records: what goes past the end of one is read from its beginning."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from dnamamba import Genome, LanguageModel, MambaConfig, UserError, get_alphabet, score_variants
+from dnamamba import Genome, GenomeConfig, LanguageModel, MambaConfig, UserError, get_alphabet, score_variants
 from dnamamba.data.examples import Collector, from_regions
 from dnamamba.data.intervals import Interval
 from dnamamba.data.regions import RegionsConfig, read_regions
+from dnamamba.data.sampling import gather
 from dnamamba.inference.inputs import read_inputs
 
 DNA = get_alphabet("dna")
@@ -109,3 +111,41 @@ def test_a_line_keeps_its_ends(tmp_path: Path) -> None:
     assert found.rows[0].interval == Interval("chrM", 0, 4)
     with pytest.raises(UserError, match=r"^regions\.circular: g\.fa has no record 'chrMT'"):
         read_regions(tmp_path / "a.gff3", {"chr1": 9}, "g.fa", RegionsConfig("gene", circular=["chrMT"]))
+
+
+@pytest.mark.parametrize("gap", ["", "N" * 12])
+def test_training_windows_begin_at_every_base_of_circle(tmp_path: Path, gap: str) -> None:
+    letters = LETTERS[:40] + gap + LETTERS[40 + len(gap) :]
+    (tmp_path / "g.fa").write_text(f">chrM\n{letters}\n>chr1\n{LETTERS}\n>chr2\n{LETTERS}\n")
+    settings = GenomeConfig(
+        fasta=str(tmp_path / "g.fa"), max_length=10, train=["MT"], valid=["1"], test=["chr2"],
+        circular=["MT"], reverse_complement=False, batch_size=1,
+    )  # fmt: skip
+    data = settings.build(0, global_batch_size=1, max_steps=1, world_size=1)
+    windows = data.windows[0].draw(np.arange(4000))
+    starts = set(windows.start.tolist())
+    inside = [start for start in range(100) if start <= 29 or start >= 52]
+    assert starts == set(inside if gap else range(100))
+    tokens = gather(data.genome, data.windows[0].names, windows, 10)
+    texts = {DNA.decode(row) for row in tokens}
+    assert texts == {(letters * 2)[start : start + 11] for start in starts}
+    assert data.notes == ("chromosome names matched by synonyms: MT is chrM, 1 is chr1",)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"circular": ["chr1"]}, "data.circular: chr1 is held out"),
+        ({"circular": ["chr9"]}, "data.circular: .*g.fa has no record 'chr9'"),
+        (
+            {"circular": ["chrM"], "max_length": "chromosome"},
+            "data.circular: with data.max_length",
+        ),
+        ({"circular": ["chrM"], "intervals": "x.bed"}, "data.circular: training windows lie within"),
+    ],
+)
+def test_circles_that_cannot_train_are_refused(fasta: Path, given: dict[str, Any], said: str) -> None:
+    held_out = {} if "intervals" in given else {"valid": ["chr1"], "test": ["turned"]}
+    settings = {"fasta": str(fasta), "max_length": 10} | held_out | given
+    with pytest.raises(UserError, match=f"^{said}"):
+        GenomeConfig(**settings).build(0, global_batch_size=16, max_steps=1, world_size=1)

@@ -50,6 +50,26 @@ def test_decimal_comma_is_point_where_semicolons_separate(tmp_path: Path) -> Non
     assert read_table(path, ("sequence", "label")).columns["label"] == ["0,5", "x,y"]
 
 
+@pytest.mark.parametrize(
+    ("cells", "read"),
+    [
+        (["1,379", "12,5", ""], ["1.379", "12.5", ""]),
+        (["0,912", "1,379"], ["0.912", "1.379"]),
+        (["1,379", "-12,500", "3"], ["1,379", "-12,500", "3"]),  # of thousands, perhaps
+        (["1,379", "1.5"], ["1,379", "1.5"]),
+    ],
+)
+def test_comma_elsewhere_is_decimal_where_it_cannot_be_of_thousands(
+    tmp_path: Path, cells: list[str], read: list[str]
+) -> None:
+    path = tmp_path / "t.txt"
+    rows = "".join(f"1,5\tAC\t{cell}\n" for cell in cells)
+    path.write_text(f"id\tsequence\tlabel\n{rows}", encoding="utf-16")
+    columns = read_table(path, ("id", "sequence", "label")).columns
+    assert columns["label"] == read
+    assert columns["id"] == ["1,5"] * len(cells)
+
+
 def test_exact_name_of_column_comes_before_its_case(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("Label,label,LABEL,Seq,SEQ\n1,2,3,A,C\n")
     table = read_table(tmp_path / "t.csv", ("label",), named={"label": "label"})

@@ -225,8 +225,8 @@ def test_the_stream_never_changes_and_survives_pickling():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"edge": "wrap"}, "data.edge must be shift or pad, not 'wrap'"),
-        ({"overlap": "ignore"}, "data.overlap must be report or exclude, not 'ignore'"),
+        ({"edge": "wrap"}, r"data.edge: must be shift or pad \(got 'wrap'\)"),
+        ({"overlap": "ignore"}, r"data.overlap: must be report or exclude \(got 'ignore'\)"),
         ({"intervals": ()}, "no training intervals"),
     ],
 )

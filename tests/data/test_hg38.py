@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from dnamamba.data import hg38
 from dnamamba.data.hg38 import read_split_intervals
 from dnamamba.data.intervals import Interval, Splits
+from dnamamba.data.synonyms import Synonyms
 from dnamamba.errors import UserError
 
 LENGTHS = {"chr1": 1000, "chr2": 500, "chrX": 300}
@@ -35,6 +36,15 @@ def test_the_splits_keep_the_order_of_the_rows(tmp_path):
         (Interval("chrX", 0, 300),),
     )
     assert read_split_intervals(path) == read_split_intervals(path, LENGTHS)
+
+
+def test_chromosomes_of_other_databases_are_matched_and_said(tmp_path):
+    path = write(tmp_path, GOOD.replace("chr1", "NC_000001.11").replace("chrX", "X"))
+    synonyms = Synonyms(LENGTHS)
+    assert read_split_intervals(path, LENGTHS, synonyms) == read_split_intervals(write(tmp_path, GOOD))
+    path = write(tmp_path, GOOD.replace("chr1", "NC_000001.11").replace("chrX", "X"))
+    read_split_intervals(path, LENGTHS, synonyms)
+    assert synonyms.said() == ["chromosome names matched by synonyms: NC_000001.11 is chr1, X is chrX"]
 
 
 @pytest.mark.parametrize(
@@ -73,9 +83,9 @@ def test_every_split_has_a_row(tmp_path, split):
 
 def test_another_assembly_is_told_from_a_wrong_row(tmp_path):
     path = write(tmp_path, GOOD)
-    message = r"another assembly .* 2 of its 3 chromosomes are not there \(chr1, chr2\); .* 1, 2, 3, 4, ..."
+    message = r"another assembly .* 2 of its 3 chromosomes are not there \(chr1, chr2\); .* s1, s2, s3, s4, "
     with pytest.raises(UserError, match=message):
-        read_split_intervals(path, {**{str(number): 9 for number in range(1, 9)}, "chrX": 300})
+        read_split_intervals(path, {**{f"s{number}": 9 for number in range(1, 9)}, "chrX": 300})
     with pytest.raises(UserError, match="row 2: no record 'chr2'"):
         read_split_intervals(path, {"chr1": 1000, "chrX": 300})
 

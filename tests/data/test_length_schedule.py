@@ -104,13 +104,13 @@ def test_the_stage_is_a_function_of_the_step(lengths, epochs, samples, max_steps
     ("changes", "message"),
     [
         ({"lengths": [1000]}, "a step of 16,777,216 bases is not a whole number of sequences of 1,000 bases"),
-        ({"lengths": []}, r"lengths of at least 1, not \[\]"),
-        ({"lengths": [8, 0]}, r"lengths of at least 1, not \[8, 0\]"),
+        ({"lengths": []}, r"at least 1 \(got \[\]\)"),
+        ({"lengths": [8, 0]}, r"at least 1 \(got \[8, 0\]\)"),
         ({"steps": 5}, "epochs or of steps: set one of the two, not both"),
         ({"epochs": None}, "how long does a stage last"),
         ({"epochs": None, "lengths": [8]}, "how long does a stage last"),
-        ({"epochs": 0}, "the epochs of a length schedule must be more than 0, not 0"),
-        ({"max_steps": -1}, "the max_steps of a length schedule must be more than 0, not -1"),
+        ({"epochs": 0}, r"the epochs of a length schedule: must be more than 0 \(got 0\)"),
+        ({"max_steps": -1}, r"the max_steps of a length schedule: must be more than 0 \(got -1\)"),
         (
             {"epochs": None, "steps": [5, 5], "max_steps": 10},
             "a number for each of the 1 lengths before the last, .* there are 2 numbers",
@@ -118,7 +118,7 @@ def test_the_stage_is_a_function_of_the_step(lengths, epochs, samples, max_steps
         ({"epochs": None, "steps": [5]}, "there are 1 numbers, and max_steps is None"),
         (
             {"epochs": None, "steps": [0], "max_steps": 9},
-            "the steps of a length schedule must be more than 0",
+            "the steps of a length schedule: must be more than 0",
         ),
         ({"epochs": 1e-6}, "no stage of the length schedule is as long as a step of 16,777,216 bases"),
     ],

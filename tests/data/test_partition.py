@@ -198,7 +198,7 @@ def test_numbers() -> None:
 @pytest.mark.parametrize(
     ("reads", "labels", "declared", "message"),
     [
-        ("ranking", "aabbab", None, "a head reads one of class, labels, number, not 'ranking'"),
+        ("ranking", "aabbab", None, "a head must read one of class, labels, number (got 'ranking')"),
         ("class", "aaaaaa", None, "only one class, a: a classification needs two or more"),
         ("class", "aaabab", ["a", "c"], "sequence s3: unknown label 'b'; the labels are a, c"),
         ("class", "ababab", ["a", "b", "a"], "data.label_names has a name twice: a, b, a"),

@@ -45,6 +45,21 @@ def test_bigwig_gives_what_its_bedgraph_gives(tmp_path: Path) -> None:
         np.testing.assert_equal(values(tmp_path / "a.bw", size), values(tmp_path / "a.bedgraph", size))
 
 
+def test_values_of_bigwig_that_are_no_numbers(tmp_path: Path) -> None:
+    """NaN is a base without a value; an infinite one is refused, not averaged."""
+    pyBigWig = pytest.importorskip("pyBigWig")
+
+    def written(name: str, value: float) -> Path:
+        with pyBigWig.open(str(tmp_path / name), "w") as file:
+            file.addHeader(list(LENGTHS.items()))
+            file.addEntries("chr1", 2, values=[1.0, value, 4.0], span=1, step=1)
+        return tmp_path / name
+
+    np.testing.assert_equal(values(written("nan.bw", np.nan), 4), [[1.0, 4.0, np.nan], [np.nan]])
+    with pytest.raises(UserError, match=r"inf.bw: chr1:\d+ has an infinite value"):
+        values(written("inf.bw", np.inf), 4)
+
+
 def test_bigwig_of_another_assembly_is_refused(tmp_path: Path) -> None:
     write_bigwig(tmp_path / "a.bw", {"chr1": 12})
     with pytest.raises(
@@ -92,18 +107,6 @@ def test_file_that_is_not_a_bigwig_is_one_line(tmp_path: Path) -> None:
         values(tmp_path / "a.bw", 2)
     with pytest.raises(UserError, match="no such file"):
         values(tmp_path / "none.bw", 2)
-
-
-def test_bigwig_with_entries_that_are_nan_has_no_value_there(tmp_path: Path) -> None:
-    write_bigwig(tmp_path / "a.bw", LENGTHS, np.nan)
-    nan = np.nan
-    np.testing.assert_equal(values(tmp_path / "a.bw", 1)[0], [2, 2, 2, nan, nan, nan, nan, nan, nan, -1])
-
-
-def test_bigwig_with_an_infinite_value_names_its_base(tmp_path: Path) -> None:
-    write_bigwig(tmp_path / "a.bw", LENGTHS, np.inf)
-    with pytest.raises(UserError, match=r"a\.bw: chr1:5 has an infinite value"):
-        values(tmp_path / "a.bw", 1)
 
 
 def test_damaged_bigwig_is_one_line_also_where_its_library_crashes(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def test_ids_can_be_named(write):
         ({"valid": ["7"]}, "data.valid: no record has the id '7'"),
         ({"valid": ["1"], "test": ["1"]}, "data.valid and data.test both name 1"),
         ({"pattern": "("}, "data.record_id: '(' is not a regular expression"),
-        ({"pattern": "x"}, "data.record_id: 'x' must have one group"),
+        ({"pattern": "x"}, "data.record_id: must have one group, the id (got 'x')"),
         ({"pattern": "(seg)"}, "data.record_id: '(seg)' matches no record of a, such as a|1"),
         ({"pattern": "^(.)"}, "data.species.a: two records have the id a"),
     ],

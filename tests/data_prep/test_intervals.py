@@ -58,7 +58,7 @@ def test_file_is_read_back_in_order_of_genome(fasta, tmp_path, capsys):
             ["--valid", "chr2", "--test", "chr10", "--length", "2600"],
             "no interval without N of the split 'valid'",
         ),
-        (["--valid", "chr2", "--test", "chr10", "--length", "0"], "--length must be at least 1, not 0"),
+        (["--valid", "chr2", "--test", "chr10", "--length", "0"], "--length: must be at least 1 (got 0)"),
         (["--bed", "missing.bed"], "missing.bed: No such file"),
     ],
 )

@@ -223,10 +223,13 @@ def test_any_size_and_no_locus_twice(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--seed", "-1"], "--seed must lie between 0 and 2^63 - 1, not -1"),
-        (["--size", "5000", "--chromosomes", "10"], "a record must have at least 1,000 bases"),
-        (["--chromosomes", "0"], "a record must have at least 1,000 bases"),
-        (["--repeats", "-2"], "--repeats must be a number of at least 0, not -2.0"),
+        (["--seed", "-1"], "--seed: must lie between 0 and 2^63 - 1 (got -1)"),
+        (
+            ["--size", "5000", "--chromosomes", "10"],
+            "must have at least 1,000 bases for each of the chromosomes",
+        ),
+        (["--chromosomes", "0"], "must have at least 1,000 bases for each of the chromosomes"),
+        (["--repeats", "-2"], "--repeats: must be a number of at least 0 (got -2.0)"),
         (["--fasta", "nowhere.fa"], "nowhere.fa: no such file"),
         (["--tree", "nowhere.toml"], "nowhere.toml: No such file"),
     ],

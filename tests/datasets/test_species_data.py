@@ -81,7 +81,7 @@ def test_every_stage_may_have_steps_of_its_own():
     assert [(stage.length, stage.steps) for stage in schedule.stages] == [(2, 5), (4, 1), (8, 3)]
     with pytest.raises(UserError, match=r"each of the 2 lengths before the last, .* there are 3 numbers"):
         sequence_schedule([2, 4, 8], sequences=1, steps=[5, 1, 3], max_steps=9)
-    with pytest.raises(UserError, match="more than 0, not 0"):
+    with pytest.raises(UserError, match=r"more than 0 \(got 0\)"):
         sequence_schedule([2, 4], sequences=1, steps=[0], max_steps=9)
 
 
@@ -97,7 +97,7 @@ def test_a_list_of_steps_in_the_configuration(simulated):
         UserError, match=r"^data.length_warmup, train.max_steps: a list of steps has a number"
     ):
         short.schedule(**numbers)
-    with pytest.raises(UserError, match="a whole number above 0 or a list of them, not 'x'"):
+    with pytest.raises(UserError, match=r"a whole number above 0 or a list of them \(got 'x'\)"):
         config_of(simulated, length_warmup={"first_length": 16, "steps": [3, "x"]})
 
 
@@ -196,10 +196,13 @@ def test_a_split_by_file_needs_only_configuration(simulated):
             "data.species has FASTA files of 1 species (human)",
         ),
         ({"species": {"human": None}}, "data.species has FASTA files of 0 species (none)"),
-        ({"species": {"a": 3, "b": "b.fa"}}, "data.species.a must be a FASTA file or a list of them, not 3"),
+        (
+            {"species": {"a": 3, "b": "b.fa"}},
+            "data.species.a: must be a FASTA file or a list of them (got 3)",
+        ),
         (
             {"species": {"a": [], "b": "b.fa"}},
-            "data.species.a must be a FASTA file or a list of them, not []",
+            "data.species.a: must be a FASTA file or a list of them (got [])",
         ),
         ({"species": {"a": "a.fa", "b": "b.fa"}}, "a.fa: no such file"),
         ({"test_species": {"horse": "x.fa"}}, "data.test_species.horse: data.species has no horse"),
@@ -207,8 +210,8 @@ def test_a_split_by_file_needs_only_configuration(simulated):
             {"test_species": {"human": "x.fa"}},
             "data.valid_species and data.test_species are for data.split=file",
         ),
-        ({"split": "species"}, "data.split must be chromosome or record or file, not 'species'"),
-        ({"max_n": 1.0}, "data.max_n must be at least 0 and below 1, not 1.0"),
+        ({"split": "species"}, "data.split: must be chromosome or record or file (got 'species')"),
+        ({"max_n": 1.0}, "data.max_n: must be at least 0 and below 1 (got 1.0)"),
         (
             {"valid_fraction": 0.5, "test_fraction": 0.5},
             "data.valid_fraction and data.test_fraction leave nothing",
@@ -219,7 +222,7 @@ def test_a_split_by_file_needs_only_configuration(simulated):
         ),
         (
             {"length_warmup": {"first_length": 16, "steps": 0}},
-            "data.length_warmup.steps must be a whole number above 0",
+            "data.length_warmup.steps: must be a whole number above 0",
         ),
         ({"batch_size": 3}, "train.global_batch_size, data.batch_size: the 4 sequences of 64 bases"),
         (

@@ -153,14 +153,14 @@ def test_refit_adds_validation_sequences_for_test_and_model(
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["task.fit=exact"], "task.fit must be one of gradient, closed, not 'exact'"),
-        (["task.shrinkage=0"], "task.shrinkage must lie above 0 and up to 1, not 0.0"),
-        (["task.shrinkage=1.5"], "task.shrinkage must lie above 0 and up to 1, not 1.5"),
+        (["task.fit=exact"], "task.fit: must be one of gradient, closed (got 'exact')"),
+        (["task.shrinkage=0"], "task.shrinkage: must lie above 0 and up to 1 (got 0.0)"),
+        (["task.shrinkage=1.5"], "task.shrinkage: must lie above 0 and up to 1 (got 1.5)"),
         ([*CLOSED, "task.lora_rank=2"], "task.lora_rank has no meaning with task.fit=closed"),
         ([*CLOSED, "task.label_smoothing=0.1"], "task.label_smoothing has no meaning with task.fit=closed"),
         (
             [*CLOSED, "task.class_weights={at: 1, gc: 2}"],
-            "task.class_weights must be null or balanced with task.fit=closed, not {'at': 1, 'gc': 2}",
+            "task.class_weights: must be null or balanced with task.fit=closed (got {'at': 1, 'gc': 2})",
         ),
         (["task.refit=true"], "task.refit=true needs task.fit=closed"),
         ([*CLOSED, "ckpt_path=last"], "ckpt_path: task.fit=closed leaves no checkpoint to resume from"),

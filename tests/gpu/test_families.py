@@ -1,4 +1,4 @@
-"""Caduceus and Transformer++ on a GPU: the numbers of the CPU, and one alike for both strands."""
+"""Caduceus, Transformer++ and HyenaDNA on a GPU: the numbers of the CPU, and one alike for both strands."""
 
 import pytest
 import torch
@@ -6,6 +6,7 @@ import torch
 from dnamamba import LanguageModel, get_alphabet
 from dnamamba.models import ModelConfig
 from dnamamba.models.caduceus.config import CaduceusConfig
+from dnamamba.models.hyena.config import HyenaConfig
 from dnamamba.models.transformer.config import TransformerConfig
 from dnamamba.objectives.masked import MaskedBases
 
@@ -15,6 +16,7 @@ CONFIGS = {
     "ps exchanged": CaduceusConfig(d_model=64, n_layer=3, exchange=True),
     "ph": CaduceusConfig(d_model=64, n_layer=2, equivariant=False, strategy="ew_multiply"),
     "transformer": TransformerConfig(d_model=64, n_layer=2),
+    "hyena": HyenaConfig(d_model=64, n_layer=2, max_length=600),
 }
 
 

@@ -79,10 +79,10 @@ def test_balanced_classes_weigh_same_and_one_on_average() -> None:
 @pytest.mark.parametrize(
     ("given", "decoder", "message"),
     [
-        ("balance", ABC, "task.class_weights must be null, balanced or a weight for each of a, b, c"),
+        ("balance", ABC, "task.class_weights: must be null, balanced or a weight for each of a, b, c"),
         ({"a": 1, "b": 1}, ABC, "a weight for each of a, b, c"),
-        ({"a": 1, "b": 1, "c": -1}, ABC, "task.class_weights must be positive numbers"),
-        ({"a": 1, "b": 1, "c": math.inf}, ABC, "task.class_weights must be positive numbers"),
+        ({"a": 1, "b": 1, "c": -1}, ABC, "task.class_weights: must be positive numbers"),
+        ({"a": 1, "b": 1, "c": math.inf}, ABC, "task.class_weights: must be positive numbers"),
         ("balanced", NUMBER, "task.class_weights: a regression has no classes"),
     ],
 )

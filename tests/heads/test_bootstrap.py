@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from dnamamba.heads.bootstrap import bootstrap
+from dnamamba.heads.bootstrap import bootstrap, draw
 from dnamamba.models import DecoderConfig
 
 
@@ -49,3 +49,31 @@ def test_what_no_draw_defines_has_no_interval() -> None:
     assert all(math.isnan(edge) for name in ("pearson", "spearman", "r2") for edge in found.intervals[name])
     assert found.intervals["rmse"] == (1.0, 1.0)
     assert found.incomplete == 10
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_draws_together_are_draws_one_by_one(classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scores with ties, and a class that many draws miss."""
+    head = DecoderConfig("classification", ("a", "b", "c", "d")[:classes]).head
+    generator = torch.Generator().manual_seed(1)
+    labels = torch.randint(classes - 1, (60,), generator=generator)
+    labels[:2] = classes - 1
+    logits = torch.randn(60, classes, generator=generator, dtype=torch.float64).mul(3).round() / 3
+    monkeypatch.setattr("dnamamba.heads.bootstrap.AT_ONCE", 60 * 7)
+    together = draw(head, logits, labels, 50)
+    monkeypatch.setattr(type(head), "resampled", lambda self, *given: None)
+    single = draw(head, logits, labels, 50)
+    assert 0 < together.incomplete == single.incomplete < 50
+    for name in head.scores:
+        torch.testing.assert_close(
+            together.values[name], single.values[name], rtol=1e-12, atol=0, equal_nan=True
+        )
+    if classes == 2:
+        assert together.values["auroc"].isnan().any()
+
+
+def test_infinite_logits_leave_out_only_draws_that_have_them() -> None:
+    head = DecoderConfig("classification", ("a", "b")).head
+    logits = torch.tensor([[1.0, 0.0], [0.0, 1.0], [math.inf, 0.0]], dtype=torch.float64)
+    found = draw(head, logits, torch.tensor([0, 1, 0]), 100)
+    assert 0 < int(found.values["accuracy"].isnan().sum()) < 100

@@ -47,7 +47,7 @@ def test_a_head_of_ones_own_by_import_path() -> None:
     [
         (
             "ranking",
-            "data.task must be one of classification, multitask, multilabel, regression, not",
+            "data.task: must be one of classification, multitask, multilabel, regression or",
         ),
         ("no_such_package.Head", "data.task: cannot import 'no_such_package.Head'"),
         ("torch.nn.Linear", "data.task: torch.nn.Linear is not a Head"),
@@ -72,5 +72,5 @@ def test_a_file_imports_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("kind", [None, 3, ["classification"], {}])
 def test_a_file_that_names_no_head_is_refused(kind: object) -> None:
-    with pytest.raises(UserError, match=r"decoder\.kind must be str \(got"):
+    with pytest.raises(UserError, match=r"decoder\.kind: must be str \(got"):
         DecoderConfig.from_dict({"kind": kind, "labels": ["a", "b"]})

@@ -15,7 +15,7 @@ from dnamamba.inference.attribution import attribute
 from dnamamba.inference.dependency import dependency_map
 
 LETTERS = "ACGTTGCANGATTACAGG"
-COMMON = {"region": "one:8-12", "method": "ism", "context": 4, "strand": "both", "label": None}
+COMMON = {"region": "one:8-12", "method": "ism", "context": 4, "strand": "both", "label": None, "at": None}
 COMMON |= {"tolerance": 1e-3, "bigwig": False, "device": "cpu", "overwrite": False}
 
 

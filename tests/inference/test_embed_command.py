@@ -177,15 +177,15 @@ def test_a_missing_package_is_one_line(
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (("out=.npz",), "out=.npz must be a file's name that ends in"),
-        (("out=x.txt",), "out=x.txt must be a file's name that ends in .npz or .h5 or"),
+        (("out=.npz",), "out=.npz: must be a file's name that ends in"),
+        (("out=x.txt",), "out=x.txt: must be a file's name that ends in .npz or .h5 or"),
         (("out=x.h5ad", "pooling=none"), ".h5ad holds a vector per region"),
         (("out=x.npz", "layer=7"), "layer 7: the model has layers 0"),
         (("out=x.npz", "layer=all"), "layer: Value 'all'"),
         (("out=x.npz", "bed=absent.bed"), "bed: no such file, absent.bed"),
         (("out=x.npz", "fasta=damaged.fa.gz"), "damaged.fa.gz is truncated"),
         (("out=x.npz", "bed=past.bed"), "past.bed, row 1: ends at 2,000, but record two of "),
-        (("out=x.npz", "batch_size=many"), "batch_size must be auto or at least 1, not 'many'"),
+        (("out=x.npz", "batch_size=many"), "batch_size: must be auto or at least 1 (got 'many')"),
         (("fasta=genome.fa",), "out: must be given"),
     ],
 )

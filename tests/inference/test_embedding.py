@@ -231,7 +231,7 @@ def test_a_bed_row_outside_the_genome(
         ([], "there are no sequences to read"),
         (["ACGT", ""], "sequence 1 is empty"),
         (["ACGT", "AC!T"], "sequence 1: '!' at position 3 is not a nucleotide code"),
-        ([np.zeros(4)], r"sequence 0: letters, or ids as uint8 \[L\], not float64 \[4\]"),
+        ([np.zeros(4)], r"sequence 0: must be letters, or ids as uint8 \[L\] \(got float64 \[4\]\)"),
         ([np.full(4, 5, dtype=np.uint8)], "sequence 0 is empty"),
         ("ACGTACGT", "ACGTACGT: no such file; if this is a sequence, give it in a list"),
         ("absent.fa", "absent.fa: no such file"),
@@ -246,13 +246,13 @@ def test_a_source_that_cannot_be_read(model: LanguageModel, source: object, mess
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"pooling": "max"}, "pooling must be one of mean, last, none, not 'max'"),
-        ({"strand": "reverse"}, "strand must be one of forward, both, not 'reverse'"),
+        ({"pooling": "max"}, r"pooling: must be one of mean, last, none \(got 'max'\)"),
+        ({"strand": "reverse"}, r"strand: must be one of forward, both \(got 'reverse'\)"),
         ({"stride": 5}, "stride=5 needs a window"),
-        ({"window": 0}, "window must be at least 1, not 0"),
+        ({"window": 0}, r"window: must be at least 1 \(got 0\)"),
         ({"window": 5, "pool_every": 5}, "use it without window and without pooling=none"),
         ({"layer": 9}, "layer 9: the model has layers"),
-        ({"batch_size": 0}, "batch_size must be auto or at least 1, not 0"),
+        ({"batch_size": 0}, r"batch_size: must be auto or at least 1 \(got 0\)"),
     ],
 )
 def test_an_option_out_of_range(model: LanguageModel, options: dict, message: str) -> None:

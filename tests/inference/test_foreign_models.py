@@ -10,6 +10,7 @@ import torch
 from dnamamba import LanguageModel, MambaConfig, UserError, embed, generate, get_alphabet, save_model, tracks
 from dnamamba.foreign import write_foreign
 from dnamamba.models.caduceus.config import CaduceusConfig
+from dnamamba.models.hyena.config import HyenaConfig
 from dnamamba.models.transformer.config import TransformerConfig
 from dnamamba.objectives.task_config import TaskConfig
 from dnamamba.training.config import FinetuneTrainConfig
@@ -104,12 +105,51 @@ def test_transformer_has_likelihoods_but_generate_refuses_it() -> None:
         generate(model, "ACGT", 3)
 
 
-@pytest.mark.parametrize("family", ["mamba", "caduceus"])
+def test_hyena_embeds_and_scores_by_windows_but_generate_refuses_it(tmp_path: Path) -> None:
+    model = drawn(HyenaConfig(d_model=16, n_layer=2, max_length=64, d_filter=8))
+    save_model(model, tmp_path / "m")
+    letters = LETTERS.replace("N", "A")
+    (tmp_path / "g.fa").write_text(f">a\n{letters}\n")
+    shared = (f"model={tmp_path / 'm'}", f"fasta={tmp_path / 'g.fa'}")
+    with pytest.raises(UserError, match="a:1-150: the family hyena reads at most 64 bases at once"):
+        run_command("embed", *shared, f"out={tmp_path / 'e.npz'}")
+    run_command("embed", *shared, f"out={tmp_path / 'e.npz'}", "window=50")
+    values = np.load(tmp_path / "e.npz")
+    found = next(values[name] for name in values.files if values[name].shape == (3, 16))
+    ids = torch.from_numpy(get_alphabet("dna").encode(letters).copy())
+    with torch.no_grad():
+        wanted = torch.stack([model.backbone(ids[None, i : i + 50]).hidden[0].mean(0) for i in (0, 50, 100)])
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+    other = "A" if letters[74] != "A" else "C"
+    header = "##fileformat=VCFv4.2\n##contig=<ID=a>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+    (tmp_path / "v.vcf").write_text(f"{header}a\t75\t.\t{letters[74]}\t{other}\t.\t.\t.\n")
+    out = tmp_path / "s.tsv"
+    run_command("score", *shared, f"vcf={tmp_path / 'v.vcf'}", f"out={out}", "window=60", "strand=forward")
+    names, row = (line.split("\t") for line in out.read_text().splitlines() if not line.startswith("##"))
+    window = ids[44:104].long()
+    both = torch.stack([window, window.clone()])
+    both[1, 30] = int(get_alphabet("dna").encode(other)[0])
+    with torch.no_grad():
+        bits = model(both).logits[:, :-1].log_softmax(-1).gather(2, both[:, 1:, None]).sum((1, 2))
+    score = float(row[next(i for i, name in enumerate(names) if "llr" in name.lower())])
+    assert score == pytest.approx((bits[1] - bits[0]).item(), abs=1e-4)
+    with pytest.raises(UserError, match="generate needs a model that is recurrent, and the family hyena"):
+        generate(model, "ACGT", 3)
+
+
+@pytest.mark.parametrize("family", ["mamba", "caduceus", "hyena"])
 def test_a_foreign_folder_is_fine_tuned(family: str, tmp_path: Path) -> None:
     """The first base in every base of a sequence: a class that any model tells after a few steps."""
     shape = {"d_model": 8, "n_layer": 1, "alphabet": "characters", "vocab_size": 12}
-    model = drawn(MambaConfig(**shape) if family == "mamba" else CaduceusConfig(**shape))
-    write_foreign(model.config, model.state_dict(), tmp_path / "f", "hf" if family == "mamba" else family, "")
+    config = {
+        "mamba": lambda: MambaConfig(**shape),
+        "caduceus": lambda: CaduceusConfig(**shape),
+        "hyena": lambda: HyenaConfig(**shape, max_length=32, tied=False),
+    }[family]()
+    format_ = {"mamba": "hf", "caduceus": "caduceus", "hyena": "hyenadna"}[family]
+    model = drawn(config)
+    write_foreign(config, model.state_dict(), tmp_path / "f", format_, "")
     rng = np.random.default_rng(0)
     rows = []
     for place in range(80):

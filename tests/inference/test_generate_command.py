@@ -71,10 +71,10 @@ def test_a_result_is_not_replaced_unless_asked(generate: Callable[..., None], tm
         (["out=new.fa", "fasta=GENOME", "region=two:0-5"], "two has bases 1 to 1,000"),
         (["out=new.fa", "fasta=GENOME", "region=two:9"], "region 'two:9' is not NAME:START-END"),
         (["out=new.txt", "prompt=ACG"], "must be a file's name that ends in .fa or .fasta"),
-        (["out=.fa", "prompt=ACG"], "out=.fa must be a file's name that ends in .fa or .fasta"),
+        (["out=.fa", "prompt=ACG"], "out=.fa: must be a file's name that ends in .fa or .fasta"),
         (["out=/dev/null/new.fa", "prompt=ACG"], "can't make its folder"),
         (["out=new.fa", "prompt=ACG", "length=many"], "length: Value 'many'"),
-        (["out=new.fa", "prompt=ACG", "top_p=2"], "top_p must be above 0 and at most 1, not 2"),
+        (["out=new.fa", "prompt=ACG", "top_p=2"], "top_p: must be above 0 and at most 1 (got 2.0)"),
         (["out=new.fa", "prompt=ACG", "precision=fp16"], "precision=fp16: choose auto, fp32 or bf16"),
         (["out=new.fa", "prompt=ACG", "device=tpu9"], "device=tpu9 is not a device"),
         (["prompt=ACG"], "out: must be given"),
@@ -112,7 +112,7 @@ def test_the_command_as_typed(saved_model: Path, tmp_path: Path) -> None:
     command = ("dnamamba.generate", f"model={saved_model}", "prompt=ACG", "length=20")
     failed = processes.run(*command, "out=new.txt", folder=tmp_path)
     assert failed.returncode == 1
-    assert failed.stderr == "dnamamba: error: out=new.txt must be a file's name that ends in .fa or .fasta\n"
+    assert failed.stderr == "dnamamba: error: out=new.txt: must be a file's name that ends in .fa or .fasta\n"
     assert list(tmp_path.iterdir()) == []
     done = processes.run(*command, "out=new.fa", folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")

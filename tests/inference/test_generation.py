@@ -124,11 +124,11 @@ def test_memory_of_step_is_that_of_loop() -> None:
         ("AC→G", 5, 1, 0, "prompt: '→' at position 3 is not a nucleotide code"),
         ("ACGJ", 5, 1, 0, "prompt: 'J' at position 4 is not a nucleotide code"),
         ("ACG\n", 5, 1, 0, r"prompt: '\\n' at position 4"),
-        ("ACG", 0, 1, 0, "length of at least 1, not 0"),
-        ("ACG", 5, 0, 0, "batch of at least 1, not 0"),
-        ([], 5, 1, 0, "prompts of at least 1, not 0"),
-        ("ACG", 5, 1, -1, "seed must lie between 0 and"),
-        ("ACG", 5, 1, 0.5, r"seed must be a whole number \(got 0\.5\)"),
+        ("ACG", 0, 1, 0, r"length: must be at least 1 \(got 0\)"),
+        ("ACG", 5, 0, 0, r"batch: must be at least 1 \(got 0\)"),
+        ([], 5, 1, 0, r"prompts: must be at least 1 \(got 0\)"),
+        ("ACG", 5, 1, -1, "seed: must lie between 0 and"),
+        ("ACG", 5, 1, 0.5, r"seed: must be a whole number \(got 0\.5\)"),
     ],
 )
 def test_a_mistake_is_one_line(prompt: str, length: int, batch: int, seed: int, message: str) -> None:

@@ -26,5 +26,5 @@ def test_region_with_missing_or_wrong_field(genome: Path, row: object) -> None:
     with pytest.raises(UserError) as error:
         read_inputs((genome, [("one", 0, 9), row]), DNA)
     assert str(error.value) == (
-        f"region 1 must be a record, a start and an end, such as ('chr1', 0, 100), not {row!r}"
+        f"region 1: must be a record, a start and an end, such as ('chr1', 0, 100) (got {row!r})"
     )

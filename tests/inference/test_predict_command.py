@@ -161,6 +161,22 @@ def test_records_are_judged_by_table_of_their_labels(run: Run) -> None:
         run("multilabel", fasta="g.fa", labels="l.tsv", overwrite=True)
 
 
+def test_regions_are_judged_by_table_of_some_labels(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("r.bed").write_text("1\t10\t60\ta\t0\t+\n2\t5\t35\tb\t0\t-\n1\t0\t40\tc\n")
+    Path("l.csv").write_text("Gene;Organ\nc;root\nb;leaf\nz;leaf\n")
+    given = {"fasta": "g.fa", "bed": "r.bed", "labels": "l.csv", "columns": {"id": "Gene", "label": "Organ"}}
+    found = rows(run(**given))
+    assert [(row["id"], row["label"]) for row in found] == [("a", ""), ("b", "leaf"), ("c", "root")]
+    right = [row["predicted"] == row["label"] for row in found[1:]]
+    document = json.loads(Path("p.metrics.json").read_text())
+    assert (document["sequences"], document["metrics"]["accuracy"]) == (2, np.mean(right))
+    said = " ".join(capsys.readouterr().err.split())
+    assert "1 regions without a label in l.csv, not judged: the first is 'a'" in said
+    Path("l.csv").write_text("Gene;Organ\nq;root\n")
+    with pytest.raises(UserError, match=r"^labels: no id of l\.csv names a region .*; set regions\.name"):
+        run(**given, overwrite=True)
+
+
 def test_sliding_track_has_each_answer_mid_window(run: Run) -> None:
     pytest.importorskip("pyBigWig")
     bigtools = pytest.importorskip("pybigtools")
@@ -204,8 +220,14 @@ def test_a_vcf_has_both_alleles_and_their_difference(run: Run) -> None:
     [
         ({}, r"what is to be read: give fasta=FILE; or .* \(got none\)"),
         ({"bed": "r.bed"}, r"what is to be read: .* \(got bed\)"),
-        ({"fasta": "g.fa", "labels": "l", "bed": "r.bed"}, "labels: a table of id and label goes with fasta"),
-        ({"fasta": "g.fa", "columns": {"id": "x"}}, "columns: names columns of a table"),
+        ({"fasta": "g.fa", "labels": "l", "window": 9}, "labels: a table of id and label goes with fasta"),
+        ({"table": "t.csv", "labels": "l"}, "labels: a table of id and label goes with fasta"),
+        (
+            {"fasta": "g.fa", "labels": "l", "bed": "r.bed", "regions": RegionsConfig(label="4")},
+            "regions.label: the labels are those of the table",
+        ),
+        ({"fasta": "g.fa", "labels": "l", "columns": {"sequence": "x"}}, "columns.sequence: `labels` has id"),
+        ({"fasta": "g.fa", "columns": {"id": "x"}}, "columns: names columns of `table`"),
         ({"fasta": "g.fa", "regions": RegionsConfig(flank=2)}, "regions: says how bed is read"),
         ({"fasta": "g.fa", "vcf": "v.vcf"}, "window: a vcf needs it"),
         ({"fasta": "g.fa", "evaluate": True}, "evaluate: no labels; give a table"),
@@ -214,8 +236,8 @@ def test_a_vcf_has_both_alleles_and_their_difference(run: Run) -> None:
         ({"fasta": "g.fa", "model": "pretrained"}, "pretrained is a pretrained model without a head"),
         ({"fasta": "g.fa", "model": "multilabel", "out": "p.bw"}, "label: the model has cold, heat, salt;"),
         ({"fasta": "g.fa", "label": "stem"}, r"label: the model has leaf, root \(got 'stem'\)"),
-        ({"fasta": "g.fa", "strand": "up"}, "decoder.strand must be forward or both, not 'up'"),
-        ({"fasta": "g.fa", "out": "p.xls"}, "out=p.xls must be a file's name that ends in .tsv or .csv"),
+        ({"fasta": "g.fa", "strand": "up"}, r"decoder.strand: must be forward or both \(got 'up'\)"),
+        ({"fasta": "g.fa", "out": "p.xls"}, "out=p.xls: must be a file's name that ends in .tsv or .csv"),
         ({"fasta": "p.fa"}, r"p\.fa: 2 letter\(s\) are not nucleotide codes, the first is 'E' at position 3"),
         ({"fasta": "g.fa", "batch_size": 0}, r"batch_size: must be at least 1 \(got 0\)"),
     ],

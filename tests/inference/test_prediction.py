@@ -75,7 +75,7 @@ def test_the_other_strand_may_be_asked_for_later() -> None:
     found = dnamamba.predict(forward, [GENOME], strand="both")
     np.testing.assert_allclose(found.logits[0], direct(both, GENOME), rtol=1e-5, atol=1e-6)
     assert with_strand(forward, None) is forward
-    with pytest.raises(UserError, match=r"decoder\.strand must be forward or both, not 'reverse'"):
+    with pytest.raises(UserError, match=r"decoder\.strand: must be forward or both \(got 'reverse'\)"):
         with_strand(forward, "reverse")
 
 

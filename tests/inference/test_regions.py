@@ -86,7 +86,7 @@ def test_unknown_regions_are_kept_dropped_or_refused(model: LanguageModel, genom
         UserError, match=r"^1 of 2 regions have no known base, only N: n:1-9; set missing=nan"
     ):
         embed(model, source, missing="error")
-    with pytest.raises(UserError, match=r"^missing must be one of nan, drop, error"):
+    with pytest.raises(UserError, match=r"^missing: must be one of nan, drop, error"):
         embed(model, source, missing="zero")
     with pytest.raises(UserError, match=r"^missing=drop: a vector per base is never missing"):
         embed(model, source, missing="drop", pooling="none")

@@ -52,12 +52,12 @@ def test_filter_that_passes_all_changes_no_draw() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"temperature": -1.0}, "temperature must be a number of at least 0, not -1.0"),
-        ({"temperature": math.nan}, "temperature must be a number of at least 0, not nan"),
-        ({"temperature": math.inf}, "temperature must be a number of at least 0, not inf"),
-        ({"top_k": 0}, "top_k must be at least 1, not 0"),
-        ({"top_p": 0.0}, "top_p must be above 0 and at most 1, not 0.0"),
-        ({"top_p": 1.1}, "top_p must be above 0 and at most 1, not 1.1"),
+        ({"temperature": -1.0}, r"temperature: must be a number of at least 0 \(got -1\.0\)"),
+        ({"temperature": math.nan}, r"temperature: must be a number of at least 0 \(got nan\)"),
+        ({"temperature": math.inf}, r"temperature: must be a number of at least 0 \(got inf\)"),
+        ({"top_k": 0}, r"top_k: must be at least 1 \(got 0\)"),
+        ({"top_p": 0.0}, r"top_p: must be above 0 and at most 1 \(got 0\.0\)"),
+        ({"top_p": 1.1}, r"top_p: must be above 0 and at most 1 \(got 1\.1\)"),
     ],
 )
 def test_a_number_out_of_range_is_named(arguments: dict[str, float], message: str) -> None:

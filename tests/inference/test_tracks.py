@@ -92,7 +92,7 @@ def test_context_is_read_but_not_reported(
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"strand": "-"}, "strand must be one of"), ({"context": -1}, "context must be at")],
+    [({"strand": "-"}, "strand: must be one of"), ({"context": -1}, "context: must be at")],
 )
 def test_an_option_out_of_range(model: LanguageModel, options: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):

@@ -69,16 +69,16 @@ def test_regions_in_any_order(
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (("out=x.wig",), "out=x.wig must be a file's name that ends in .bw or .bigwig or .bigWig"),
+        (("out=x.wig",), "out=x.wig: must be a file's name that ends in .bw or .bigwig or .bigWig"),
         (("out=", "quantity=both"), "out: is empty; give a path"),
-        (("out=d/.bw", "quantity=both"), "out=d/.bw must be a file's name that ends in .bw"),
+        (("out=d/.bw", "quantity=both"), "out=d/.bw: must be a file's name that ends in .bw"),
         (("out=there.bw",), "out=there.bw is there already; set overwrite=true"),
         (
             ("out=x.bw", "window=9"),
             "is pretrained, and answers no question window by window (got 9); leave it out",
         ),
-        (("out=x.bw", "quantity=surprise"), "quantity must be one of log_likelihood, entropy, both"),
-        (("out=x.bw", "strand=-"), "strand must be one of forward, both"),
+        (("out=x.bw", "quantity=surprise"), "quantity: must be one of log_likelihood, entropy, both"),
+        (("out=x.bw", "strand=-"), "strand: must be one of forward, both"),
         (
             ("out=x.bw", "bed=overlapping.bed"),
             "regions overlap, and a bigWig holds one value per base: one 0 to 90",

@@ -196,7 +196,7 @@ def test_a_genome_in_another_alphabet_is_refused(model: LanguageModel, genome: G
 
 @pytest.mark.parametrize("variant", [("chr1", 10, "A"), ("chr1", "ten", "A", "C"), "chr1", None])
 def test_a_variant_of_other_fields_is_named(model: LanguageModel, genome: Genome, variant: object) -> None:
-    with pytest.raises(UserError, match=r"variant 1 must be a record, a position, REF and ALT"):
+    with pytest.raises(UserError, match=r"variant 1: must be a record, a position, REF and ALT"):
         score_variants(model, genome, [("chr1", 1, "A", "C"), variant])
 
 
@@ -248,11 +248,11 @@ def test_alt_that_is_not_a_sequence_is_named(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"window": 1}, "window must be at least 2 bases, not 1"),
-        ({"shifts": ()}, "shifts must have at least one number"),
+        ({"window": 1}, r"window: must be at least 2 bases \(got 1\)"),
+        ({"shifts": ()}, "shifts: must have at least one number"),
         ({"window": 10, "shifts": (5,)}, "5 moves a variant out of its window of 10 bases"),
         ({"window": 10, "shifts": (-6,)}, "-6 moves a variant out"),
-        ({"strand": "up"}, "strand must be both, forward, reverse, not 'up'"),
+        ({"strand": "up"}, r"strand: must be one of both, forward, reverse \(got 'up'\)"),
     ],
 )
 def test_an_option_out_of_range_is_named(

@@ -98,6 +98,11 @@ def broken(folder: Path, what: str) -> None:
         document["fused_add_norm"] = False
     elif what == "norm":
         document["rms_norm"] = False
+    elif what == "plantcad2":
+        document["layer_cfg"] = {
+            "mode": "mamba-only",
+            "mamba_cfg": {"version": "v2", "ssm_cfg": {"d_state": 64}},
+        }
     elif what == "map":
         document["complement_map"] = {str(i): i for i in range(16)}
     save_file(tensors, path)
@@ -113,6 +118,10 @@ def broken(folder: Path, what: str) -> None:
         ("fused", "layers.0.norm.submodule.weight is missing"),
         ("norm", "rms_norm: only True"),
         ("map", "complement_map: expected"),
+        (
+            "plantcad2",
+            r"layer_cfg: a PlantCAD2 model, whose blocks are Mamba-2, is not supported \(got {'mode",
+        ),
     ],
 )
 def test_a_folder_that_does_not_fit_is_refused(tmp_path: Path, what: str, said: str) -> None:

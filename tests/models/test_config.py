@@ -10,15 +10,15 @@ from dnamamba import MambaConfig, UserError
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"d_model": 0}, "model.d_model must be a whole number of at least 1, not 0"),
-        ({"n_layer": 2.0}, "model.n_layer must be a whole number of at least 1, not 2.0"),
-        ({"d_model": True}, "model.d_model must be a whole number of at least 1, not True"),
-        ({"d_model": "64"}, "model.d_model must be a whole number of at least 1, not '64'"),
-        ({"vocab_size": 257}, "model.vocab_size must be at most 256 (a token is a byte), not 257"),
-        ({"dt_min": 0.2}, "must be positive, finite and in rising order, not 0.0001, 0.2, 0.1"),
-        ({"dt_max": float("inf")}, "must be positive, finite and in rising order, not 0.0001, 0.001, inf"),
-        ({"norm_eps": 0.0}, "model.norm_eps must be positive and finite, not 0.0"),
-        ({"norm_eps": float("nan")}, "model.norm_eps must be positive and finite, not nan"),
+        ({"d_model": 0}, "model.d_model: must be a whole number of at least 1 (got 0)"),
+        ({"n_layer": 2.0}, "model.n_layer: must be a whole number of at least 1 (got 2.0)"),
+        ({"d_model": True}, "model.d_model: must be a whole number of at least 1 (got True)"),
+        ({"d_model": "64"}, "model.d_model: must be a whole number of at least 1 (got '64')"),
+        ({"vocab_size": 257}, "model.vocab_size: must be at most 256, a token is a byte (got 257)"),
+        ({"dt_min": 0.2}, "must be positive, finite and in rising order (got 0.0001, 0.2, 0.1)"),
+        ({"dt_max": float("inf")}, "must be positive, finite and in rising order (got 0.0001, 0.001, inf)"),
+        ({"norm_eps": 0.0}, "model.norm_eps: must be positive and finite (got 0.0)"),
+        ({"norm_eps": float("nan")}, "model.norm_eps: must be positive and finite (got nan)"),
     ],
 )
 def test_a_number_out_of_range_is_named(values: dict, message: str) -> None:

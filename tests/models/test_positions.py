@@ -86,7 +86,7 @@ def test_saved_model_answers_as_before(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"context": "left"}, "decoder.context must be forward or both"),
+        ({"context": "left"}, "decoder.context: must be forward or both"),
         ({"conv": 11}, r"between 0 and 10 convolutions \(got 11\)"),
         ({"bin": 129}, r"data.bin_size: must lie between 1 and 128 bases \(got 129\)"),
         ({"bin": 3}, r"not a whole number of bins of 3 bases \(got 16\)"),

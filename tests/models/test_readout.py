@@ -180,9 +180,9 @@ def test_plain_pooling_leaves_no_word_in_its_file() -> None:
 @pytest.mark.parametrize(
     ("reader", "message"),
     [
-        ({"context": "reverse"}, "decoder.context must be forward or both, not 'reverse'"),
+        ({"context": "reverse"}, "decoder.context: must be forward or both (got 'reverse')"),
         ({"mode": "last", "context": "both"}, "choose decoder.mode of mean, next, attention, positions"),
-        ({"conv": -1}, "decoder.conv must lie between 0 and 10 convolutions (got -1)"),
+        ({"conv": -1}, "decoder.conv: must lie between 0 and 10 convolutions (got -1)"),
         ({"mode": "positions"}, "decoder.mode=positions needs sequences of one length (got None)"),
     ],
 )

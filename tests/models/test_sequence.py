@@ -177,21 +177,21 @@ def test_pieces_of_both_strands_equal_the_whole(mode: str) -> None:
     [
         (
             ("ranking", ("a", "b")),
-            "decoder.kind must be one of classification, multitask",
+            "decoder.kind: must be one of classification, multitask",
         ),
         (
             ("classification", ("a", "b"), "first"),
-            "decoder.mode must be one of last, mean, next, attention, positions, not 'first'",
+            "decoder.mode: must be one of last, mean, next, attention, positions (got 'first')",
         ),
         (
             ("classification", ("a", "b"), "last", 0.0, 1.0, "-"),
-            "decoder.strand must be forward or both, not '-'",
+            "decoder.strand: must be forward or both (got '-')",
         ),
-        (("classification", ("a",)), "decoder.labels must be at least 2 and all different"),
-        (("multilabel", ("a", "a")), "decoder.labels must be at least 1 and all different"),
-        (("regression", ("y",), "last", 0.0, 0.0), "decoder.scale must be positive, not 0.0"),
-        (("regression", ("y",), "last", 0.0, math.inf), "decoder.scale must be positive, not inf"),
-        (("regression", ("y",), "last", math.nan), "decoder.shift must be a finite number, not nan"),
+        (("classification", ("a",)), "decoder.labels: must be at least 2 and all different"),
+        (("multilabel", ("a", "a")), "decoder.labels: must be at least 1 and all different"),
+        (("regression", ("y",), "last", 0.0, 0.0), "decoder.scale: must be positive (got 0.0)"),
+        (("regression", ("y",), "last", 0.0, math.inf), "decoder.scale: must be positive (got inf)"),
+        (("regression", ("y",), "last", math.nan), "decoder.shift: must be a finite number (got nan)"),
     ],
 )
 def test_a_decoder_that_makes_no_sense_is_refused(arguments: tuple, message: str) -> None:

@@ -106,10 +106,10 @@ def test_settings_that_the_head_does_not_have(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"label_smoothing": 1.0}, "task.label_smoothing must lie between 0 and below 1, not 1.0"),
-        ({"layer_decay": 0.0}, "task.layer_decay must lie above 0 and up to 1, not 0.0"),
-        ({"lora_rank": -1}, "task.lora_rank must be at least 0, not -1"),
-        ({"patience": 0}, "task.patience must be at least 1, not 0"),
+        ({"label_smoothing": 1.0}, "task.label_smoothing: must lie between 0 and below 1 (got 1.0)"),
+        ({"layer_decay": 0.0}, "task.layer_decay: must lie above 0 and up to 1 (got 0.0)"),
+        ({"lora_rank": -1}, "task.lora_rank: must be at least 0 (got -1)"),
+        ({"patience": 0}, "task.patience: must be at least 1 (got 0)"),
         ({"freeze": True, "lora_rank": 4}, "a frozen backbone has no adapters to train"),
     ],
 )

@@ -197,10 +197,16 @@ def test_an_epoch_of_a_genome_needs_its_index(planned: Configure, tmp_path: Path
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("plan.device=abacus", r"plan.device must be one that was measured \(h100, h200\), not 'abacus'"),
-        ("trainer.devices=auto", "trainer.devices must be a number of at least 1 to plan with, not 'auto'"),
-        ("trainer.num_nodes=abc", "trainer.num_nodes must be a number of at least 1 to plan with, not 'abc'"),
-        ("trainer.num_nodes=0", "trainer.num_nodes must be a number of at least 1 to plan with, not 0"),
+        ("plan.device=abacus", r"plan.device: must be one that was measured, h100 or h200 \(got 'abacus'\)"),
+        (
+            "trainer.devices=auto",
+            r"trainer.devices: must be a number of at least 1 to plan with \(got 'auto'\)",
+        ),
+        (
+            "trainer.num_nodes=abc",
+            r"trainer.num_nodes: must be a number of at least 1 to plan with \(got 'abc'\)",
+        ),
+        ("trainer.num_nodes=0", r"trainer.num_nodes: must be a number of at least 1 to plan with \(got 0\)"),
         ("train.global_batch_size=24", r"train.global_batch_size=24 is not a multiple of data.batch_size=16"),
         ("train.max_steps=null", "how long does a stage last"),
     ],

@@ -30,7 +30,7 @@ EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate
 LATE = 5  # seconds that a killed command's own child may take to go
 PRELOADED = (
     *("lightning", "matplotlib.pyplot", "matplotlib.backends.backend_agg", "hydra", "rich.console"),
-    *("dnamamba.kernels.causal_conv1d.numba_op", "dnamamba.kernels.selective_scan.numba_op"),
+    *("dnamamba.kernels.causal_conv1d.numba_op", "dnamamba.kernels.mamba_block.numba_op"),
     *("pyarrow.parquet", "h5py", "zarr", "pyBigWig"),
 )
 

@@ -29,8 +29,8 @@ from dnamamba.objectives.task_config import TaskConfig
 from dnamamba.planning import cost
 from dnamamba.training import chunk_graphs, chunk_size
 from dnamamba.training import run as run_module
-from dnamamba.training.finetuning import Pooling
 from dnamamba.training.run import Result
+from dnamamba.training.tuned import Pooling
 
 from .taped import Taped
 
@@ -282,7 +282,7 @@ def test_truncated_runs_differ_from_exact_ones(genome: Path, tmp_path: Path) -> 
         ({"chunk_graphs": True}, r"train\.chunk_graphs: .*sequences are read whole"),
         ({"chunk_bases": 8, "compile": True}, r"train\.chunk_bases: .*train\.compile"),
         ({"chunk_bases": 8, "activation_checkpointing": True}, r"train\.chunk_bases: .*activation_check"),
-        ({"backpropagation": "half"}, r"train\.backpropagation must be one of exact, truncated"),
+        ({"backpropagation": "half"}, r"train\.backpropagation: must be one of exact, truncated"),
         ({"backpropagation": "truncated"}, r"train\.backpropagation=truncated: .*chunk_bases=null"),
         (
             {"backpropagation": "truncated", "chunk_bases": "auto"},

@@ -5,6 +5,7 @@ import torch
 
 from dnamamba.models import DecoderConfig, MambaConfig, ModelConfig, SequenceModel
 from dnamamba.models.caduceus.config import CaduceusConfig
+from dnamamba.models.hyena.config import HyenaConfig
 from dnamamba.models.mamba import backbone as backbone_module
 from dnamamba.models.transformer.config import TransformerConfig
 from dnamamba.training.lora import add_adapters, merge_adapters
@@ -88,8 +89,8 @@ def test_wrapped_projection_keeps_block_from_fused_kernel(
 
 @pytest.mark.parametrize(
     "config",
-    [CaduceusConfig(16, 1), TransformerConfig(32, 1)],
-    ids=["caduceus", "transformer"],
+    [CaduceusConfig(16, 1), TransformerConfig(32, 1), HyenaConfig(16, 1, 128)],
+    ids=["caduceus", "transformer", "hyena"],
 )
 def test_adapters_of_other_families_learn_and_merge(config: ModelConfig) -> None:
     torch.manual_seed(0)

@@ -28,9 +28,9 @@ def test_no_warmup_and_one_step() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ((0, 1e-3, 0.0, 0.1), "train.max_steps must be at least 1, not 0"),
-        ((10, 1e-3, 1e-2, 0.1), "train.final_learning_rate must lie between 0 and train.learning_rate"),
-        ((10, 1e-3, 0.0, 1.5), "train.warmup_fraction must lie between 0 and 1, not 1.5"),
+        ((0, 1e-3, 0.0, 0.1), r"train.max_steps: must be at least 1 \(got 0\)"),
+        ((10, 1e-3, 1e-2, 0.1), "train.final_learning_rate: must lie between 0 and train.learning_rate"),
+        ((10, 1e-3, 0.0, 1.5), r"train.warmup_fraction: must lie between 0 and 1 \(got 1\.5\)"),
     ],
 )
 def test_numbers_out_of_range_are_named(values: tuple, message: str) -> None:

@@ -1,9 +1,10 @@
 """The settings of a data set of annotated features."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from dnamamba.data.gene_parts import BY_FRAME, INTRON
-from dnamamba.datasets.positions import PositionsConfig
+from dnamamba.datasets.position_settings import PositionsConfig
 from dnamamba.errors import UserError
 
 YEAST_CLASSES = (BY_FRAME, INTRON)
@@ -16,6 +17,8 @@ class AnnotationConfig(PositionsConfig):
     Raises:
         UserError: a value is out of range, or keys do not go together.
     """
+
+    paths: ClassVar[tuple[str, ...]] = ("fasta", "annotation")
 
     fasta: str | None = None
     annotation: str | None = None

@@ -98,7 +98,7 @@ class AnnotationData(PositionsData):
             f"{label} {100 * count / total:.2f} %"
             for label, count in zip(self.found.layout.labels, counts, strict=True)
         )
-        return (*self.found.notes, f"training bases: {shares}")
+        return (*self.synonyms.said(), *self.found.notes, f"training bases: {shares}")
 
 
 AnnotationConfig.module = AnnotationData

@@ -15,7 +15,8 @@ from dnamamba.data.fasta import Genome
 from dnamamba.data.hg38 import SEGMENT_LENGTH, read_split_intervals
 from dnamamba.data.intervals import Splits, split_records, unknown_record
 from dnamamba.data.length_schedule import LengthSchedule, Stage, doublings, length_schedule, micro_batches
-from dnamamba.datasets.base import DataConfig
+from dnamamba.data.synonyms import Synonyms
+from dnamamba.datasets.settings import DataConfig
 from dnamamba.errors import UserError
 
 CHROMOSOME = "chromosome"
@@ -53,6 +54,8 @@ class GenomeConfig(DataConfig):
         "markov_orders",
     )
 
+    paths: ClassVar[tuple[str, ...]] = ("fasta", "intervals")
+
     fasta: str | None = None
     intervals: str | None = None
     alphabet: str = "dna"
@@ -63,6 +66,7 @@ class GenomeConfig(DataConfig):
     reverse_complement: bool = True
     edge: str = "shift"
     overlap: str = "report"
+    circular: list[str] = field(default_factory=list)
     train: list[str] | None = None
     valid: list[str] | None = None
     test: list[str] | None = None
@@ -81,7 +85,7 @@ class GenomeConfig(DataConfig):
             )
         for key, least in (("max_length", 1), ("num_workers", 0)):
             if getattr(self, key) != CHROMOSOME and getattr(self, key) < least:
-                raise UserError(f"data.{key} must be at least {least}, not {getattr(self, key)}")
+                raise UserError(f"data.{key}: must be at least {least} (got {getattr(self, key)})")
         for windows, bases, default in (
             ("batch_size", "bases_per_batch", 16),
             ("valid_windows", "valid_bases", 128),
@@ -94,11 +98,11 @@ class GenomeConfig(DataConfig):
         for number in steps if isinstance(steps, list) else [steps]:
             if type(number) is not int and steps is not None:
                 raise UserError(
-                    f"data.length_warmup.steps must be a whole number or a list of them, not {number!r}"
+                    f"data.length_warmup.steps: must be a whole number or a list of them (got {number!r})"
                 )
         for order in self.markov_orders:
             if not 0 <= order <= 12:
-                raise UserError(f"data.markov_orders must lie between 0 and 12, not {order}")
+                raise UserError(f"data.markov_orders: must lie between 0 and 12 (got {order})")
         if self.intervals is not None:
             if self.fasta is None:
                 raise UserError("data.intervals is of a genome of your own: set data.fasta as well")
@@ -106,12 +110,10 @@ class GenomeConfig(DataConfig):
                 raise UserError("data.intervals says what is held out: leave data.valid and data.test null")
             if self.train is not None:
                 raise UserError("data.intervals says what trains: leave data.train null")
-        for key in ("valid", "test"):
-            both = sorted({*(self.train or ())} & {*(getattr(self, key) or ())})
-            if both:
+            if self.circular:
                 raise UserError(
-                    f"data.train: a record trains or is held out (got {', '.join(both)} in data.{key} too); "
-                    "name it in one of the two"
+                    "data.circular: training windows lie within data.intervals, which end with their record "
+                    f"(got {', '.join(self.circular)}); leave it out"
                 )
 
     def _check_whole_records(self) -> None:
@@ -121,6 +123,7 @@ class GenomeConfig(DataConfig):
             ("length_warmup.first_length", self.length_warmup.first_length),
             ("bases_per_batch", self.bases_per_batch),
             ("valid_bases", self.valid_bases),
+            ("circular", self.circular or None),
         ):
             if value is not None:
                 raise UserError(
@@ -144,7 +147,7 @@ class GenomeConfig(DataConfig):
         if first is None:
             return (self.max_length,)
         if first < 1:
-            raise UserError(f"data.length_warmup.first_length must be at least 1, not {first}")
+            raise UserError(f"data.length_warmup.first_length: must be at least 1 (got {first})")
         try:
             return doublings(first, self.max_length)
         except UserError as error:
@@ -169,26 +172,39 @@ class GenomeConfig(DataConfig):
         assert self.valid_windows is not None
         return self.valid_windows
 
-    def splits(self, lengths: Mapping[str, int]) -> Splits:
+    def splits(self, lengths: Mapping[str, int], synonyms: Synonyms | None = None) -> Splits:
         """Choose the training, validation and test records, from the records' lengths.
+
+        Args:
+            lengths: bases of each record.
+            synonyms: finds the record that a name means, and can say so; None: any synonym is taken.
 
         Raises:
             UserError: the interval file or the choice of records can't be used.
         """
         if self.intervals is not None:
-            return read_split_intervals(self.intervals, lengths)
-        valid: Sequence[str] | None = self.valid
-        test: Sequence[str] | None = self.test
+            return read_split_intervals(self.intervals, lengths, synonyms)
+        synonyms = synonyms or Synonyms(lengths)
+        train, valid, test = (
+            None if names is None else synonyms.records_of(names)
+            for names in (self.train, self.valid, self.test)
+        )
         if self.fasta is None:
-            valid = YEAST_VALID if valid is None else valid
-            test = YEAST_TEST if test is None else test
-        if self.train is not None:
-            for name in self.train:
+            valid = list(YEAST_VALID) if valid is None else valid
+            test = list(YEAST_TEST) if test is None else test
+        if train is not None:
+            for name in train:
                 if name not in lengths:
                     raise UserError(f"data.train: {unknown_record(name, lengths)}")
             # What nobody names is left out: nothing of the training records is held out unasked.
-            valid, test = valid or (), test or ()
-            named = {*self.train, *valid, *test}
+            valid, test = valid or [], test or []
+            named = {*train, *valid, *test}
+            both = sorted({*train} & {*valid, *test})
+            if both:
+                raise UserError(
+                    f"data.train: a record trains or is held out (got {', '.join(both)} in data.valid or "
+                    "data.test too); name it in one of them"
+                )
             lengths = {name: length for name, length in lengths.items() if name in named}
         window = 2 if self.whole_records else self.max_length + 1
         return split_records(lengths, valid=valid, test=test, window=window)

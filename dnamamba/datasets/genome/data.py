@@ -14,7 +14,7 @@ from dnamamba.data.alphabet import get_alphabet
 from dnamamba.data.embedded import YEAST_FASTA
 from dnamamba.data.epochs import Edge, EpochWindows, Overlap
 from dnamamba.data.fasta import Genome
-from dnamamba.data.intervals import joined, without_n
+from dnamamba.data.intervals import joined, past_the_end, without_n
 from dnamamba.data.length_schedule import LengthSchedule, Stage, rows_at_a_time
 from dnamamba.data.loader import Batch, TiledWindows, WindowStream
 from dnamamba.data.records import WholeRecords
@@ -27,9 +27,11 @@ from dnamamba.data.sampling import (
     tiled_windows,
 )
 from dnamamba.data.stateless import Int64s
+from dnamamba.data.synonyms import Synonyms
 from dnamamba.datasets.base import HELD_OUT, DataModule
 from dnamamba.datasets.genome.baselines import Baselines
 from dnamamba.datasets.genome.config import GenomeConfig
+from dnamamba.errors import UserError
 
 
 class GenomeData(DataModule):
@@ -70,7 +72,10 @@ class GenomeData(DataModule):
         self.genome = Genome(
             YEAST_FASTA if config.fasta is None else config.fasta, self.alphabet, "set data.alphabet=bytes"
         )
-        self.splits = config.splits(self.genome.lengths)
+        self.genome.close(config.circular, "data.circular")
+        self._synonyms = Synonyms(self.genome.lengths)
+        self.splits = config.splits(self.genome.lengths, self._synonyms)
+        self._need_training_circles()
         self.schedule: LengthSchedule = config.schedule(
             global_batch_size=global_batch_size,
             max_steps=max_steps,
@@ -107,6 +112,11 @@ class GenomeData(DataModule):
                 f"intervals ({kept})"
             )
         return splits
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Names that were matched with records of other names."""
+        return tuple(self._synonyms.said())
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -163,6 +173,7 @@ class GenomeData(DataModule):
             return WholeRecords(self.splits.train, seed, config.reverse_complement)
         if config.intervals is None:
             intervals = without_n(self.splits.train, self.genome, stage.length)
+            intervals = past_the_end(intervals, self.genome, stage.length)
             return RandomWindows(intervals, stage.length, seed, config.reverse_complement)
         return EpochWindows(
             self.splits.train,
@@ -174,6 +185,19 @@ class GenomeData(DataModule):
             edge=cast(Edge, config.edge),
             overlap=cast(Overlap, config.overlap),
         )
+
+    def _need_training_circles(self) -> None:
+        """Refuse a circular record that does not train whole.
+
+        Raises:
+            UserError: naming it.
+        """
+        whole = {one.name for one in self.splits.train if one.length == self.genome.lengths[one.name]}
+        for name in sorted(self.genome.circular - whole):
+            raise UserError(
+                f"data.circular: {name} is held out, in part or all of it, and is scored from its first base "
+                f"to its last (got {name}); leave it out"
+            )
 
     def _tile_length(self, split: str) -> int:
         """Return targets of a held-out window, at most."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from dnamamba.data.annotation import is_annotation
 from dnamamba.data.coding import coding_windows
 from dnamamba.data.examples import (
     Collector,
@@ -14,14 +15,14 @@ from dnamamba.data.examples import (
     from_table,
     labels_of_regions,
 )
-from dnamamba.data.labelled import CROPS
 from dnamamba.data.length_schedule import LengthSchedule, sequence_schedule
 from dnamamba.data.regions import RegionsConfig
 from dnamamba.data.target_cells import check_kinds
-from dnamamba.datasets.base import DataConfig
+from dnamamba.datasets.settings import DataConfig
 from dnamamba.errors import UserError
 
 YEAST_WINDOW = 256
+CROPS = ("random", "start", "middle", "end")
 COLUMNS = ("id", "sequence", "label", "split", "group")
 # What each way of giving data needs, and what goes with it.
 SOURCES = (
@@ -39,6 +40,7 @@ class LabelledConfig(DataConfig):
     """
 
     free: ClassVar[tuple[str, ...]] = ("num_workers", "valid_examples")
+    paths: ClassVar[tuple[str, ...]] = ("folder", "classes", "fasta", "labels", "bed", "table")
 
     folder: str | None = None
     classes: dict[str, Any] | None = None
@@ -70,17 +72,19 @@ class LabelledConfig(DataConfig):
         for key, least in (("max_length", 1), ("batch_size", 1), ("valid_examples", 1), ("num_workers", 0)):
             value = getattr(self, key)
             if value is not None and value < least:
-                raise UserError(f"data.{key} must be at least {least}, not {value}")
+                raise UserError(f"data.{key}: must be at least {least} (got {value})")
         for key, choices in (
             ("crop", CROPS),
             ("padding", ("right", "left")),
             ("duplicates", ("report", "error")),
         ):
             if getattr(self, key) not in choices:
-                raise UserError(f"data.{key} must be one of {', '.join(choices)}, not {getattr(self, key)!r}")
+                raise UserError(
+                    f"data.{key}: must be one of {', '.join(choices)} (got {getattr(self, key)!r})"
+                )
         for key in ("valid_fraction", "test_fraction"):
             if not 0 < getattr(self, key) < 0.5:
-                raise UserError(f"data.{key} must lie between 0 and 0.5, not {getattr(self, key)}")
+                raise UserError(f"data.{key}: must lie between 0 and 0.5 (got {getattr(self, key)})")
         if self.source not in (*SOURCES, ()):
             ways = "; or ".join(" and ".join(f"data.{key}" for key in keys) for keys in SOURCES)
             given = ", ".join(f"data.{key}" for key in self.source)
@@ -93,8 +97,19 @@ class LabelledConfig(DataConfig):
                     f"data.columns.{key}: expected the name of one column (got {column}); for several set "
                     "data.targets, or join labels by ; in one column, with data.task=multilabel"
                 )
+        if self.bed is not None and is_annotation(self.bed):
+            self._check_rows(self.bed)
         if self.bed is None and self.regions != RegionsConfig():
             raise UserError("data.regions: says how data.bed is read, which is not given; give it")
+
+    def _check_rows(self, bed: str) -> None:
+        """Refuse a GFF3 or GTF file of which neither the rows nor the label are said, naming both keys."""
+        if self.regions.feature is None and self.regions.label is None and self.labels is None:
+            raise UserError(
+                f"data.regions.feature, data.regions.label: {bed} has rows of many kinds, with attributes; "
+                "give the kind to read, such as gene, and the attribute that is the label (or data.labels, a "
+                "table of id and label)"
+            )
 
     def _check_targets(self) -> None:
         """Refuse targets that are not columns of a table."""
@@ -116,8 +131,7 @@ class LabelledConfig(DataConfig):
     @property
     def source(self) -> tuple[str, ...]:
         """Which of the keys that say where the data is are given; none of them is the package's own."""
-        keys = ("folder", "classes", "fasta", "labels", "bed", "table")
-        return tuple(key for key in keys if getattr(self, key) is not None)
+        return tuple(key for key in self.paths if getattr(self, key) is not None)
 
     def collect(self, into: Collector) -> str:
         """Read the sequences; returns what to call them."""
@@ -171,7 +185,9 @@ class LabelledConfig(DataConfig):
         if self.max_length is None and not self.source:
             return YEAST_WINDOW
         if self.max_length is None:
-            raise UserError("data.max_length must be a number to plan with: how long may a sequence be?")
+            raise UserError(
+                "data.max_length: a plan needs the length of the longest sequence (got null); set it"
+            )
         return self.max_length
 
 
@@ -187,12 +203,12 @@ def one_stage(length: int, sequences: int, max_steps: int | None) -> LengthSched
         UserError: `max_steps` is null: examples are drawn again and again, so nothing else ends the run.
     """
     if max_steps is None:
-        raise UserError("train.max_steps must be a number: labelled sequences have no other end")
+        raise UserError("train.max_steps: labelled sequences have no other end (got null); set a number")
     return sequence_schedule([length], sequences=sequences, steps=max_steps, max_steps=max_steps)
 
 
 def _paths(name: str, value: Any) -> list[str]:
     paths = [value] if isinstance(value, str) else value
     if not isinstance(paths, list) or not paths or not all(isinstance(path, str) for path in paths):
-        raise UserError(f"data.classes.{name} must be a FASTA file or a list of them, not {value!r}")
+        raise UserError(f"data.classes.{name}: must be a FASTA file or a list of them (got {value!r})")
     return paths

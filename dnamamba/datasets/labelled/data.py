@@ -15,8 +15,9 @@ from dnamamba.data.multi_targets import missing, multi_targets
 from dnamamba.data.partition import SPLITS, Assignment, assign, sequence_keys, shared_bases, shared_sequences
 from dnamamba.data.stateless import Int64s
 from dnamamba.data.targets import targets_of
-from dnamamba.datasets.base import DataModule, check_shares
+from dnamamba.datasets.base import DataModule
 from dnamamba.datasets.labelled.config import LabelledConfig, one_stage
+from dnamamba.datasets.settings import check_shares
 from dnamamba.errors import UserError
 from dnamamba.heads.registry import head_class
 from dnamamba.heads.regression import Regression
@@ -116,6 +117,11 @@ class LabelledData(DataModule):
         """Of the training split."""
         return self.rows["train"].size
 
+    @property
+    def training_bases(self) -> int:
+        """Of the training split, as it is cut."""
+        return int(np.minimum(self.examples.lengths[self.rows["train"]], self.crop.length).sum())
+
     def run_for(self, steps: int) -> None:
         """See `DataModule.run_for`."""
         self.schedule = one_stage(self.crop.length, self.schedule.stages[0].sequences, steps)
@@ -125,10 +131,10 @@ class LabelledData(DataModule):
         """How many sequences there are, and how they are split."""
         lengths = self.examples.lengths
         counts = ", ".join(f"{name} {rows.size:,}" for name, rows in self.rows.items())
-        return (
-            f"{len(self.examples):,} sequences of {lengths.min():,} to {lengths.max():,} bases: {counts} "
-            f"(split by {self.split.how})"
+        span = " to ".join(
+            f"{length:,}" for length in dict.fromkeys((int(lengths.min()), int(lengths.max())))
         )
+        return f"{len(self.examples):,} sequences of {span} bases: {counts} (split by {self.split.how})"
 
     @property
     def notes(self) -> tuple[str, ...]:

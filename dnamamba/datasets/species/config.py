@@ -4,13 +4,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from dnamamba.data.alphabet import Alphabet
 from dnamamba.data.length_schedule import LengthSchedule, doublings, micro_batches, sequence_schedule
 from dnamamba.data.species import SpeciesGenomes, SpeciesSplits
 from dnamamba.data.species_splits import split_by_chromosome, split_by_file, split_by_record
-from dnamamba.datasets.base import DataConfig
+from dnamamba.datasets.settings import DataConfig
 from dnamamba.errors import UserError
 
 WAYS_TO_SPLIT = ("chromosome", "record", "file")
@@ -31,6 +31,8 @@ class SpeciesConfig(DataConfig):
     Raises:
         UserError: a number is out of range, or two settings exclude each other; the message names them.
     """
+
+    paths: ClassVar[tuple[str, ...]] = ("species", "valid_species", "test_species", "homology")
 
     species: dict[str, Any] = field(default_factory=dict)
     valid_species: dict[str, Any] = field(default_factory=dict)
@@ -64,21 +66,21 @@ class SpeciesConfig(DataConfig):
             ("num_workers", 0),
         ):
             if getattr(self, key) < least:
-                raise UserError(f"data.{key} must be at least {least}, not {getattr(self, key)}")
+                raise UserError(f"data.{key}: must be at least {least} (got {getattr(self, key)})")
         for key, choices in (("split", WAYS_TO_SPLIT), ("draw", ("locus", "base"))):
             if getattr(self, key) not in choices:
-                raise UserError(f"data.{key} must be {' or '.join(choices)}, not {getattr(self, key)!r}")
+                raise UserError(f"data.{key}: must be {' or '.join(choices)} (got {getattr(self, key)!r})")
         for key in ("max_n", "valid_fraction", "test_fraction"):
             if not 0 <= getattr(self, key) < 1:
-                raise UserError(f"data.{key} must be at least 0 and below 1, not {getattr(self, key)}")
+                raise UserError(f"data.{key}: must be at least 0 and below 1 (got {getattr(self, key)})")
         if self.valid_fraction + self.test_fraction >= 1:
             raise UserError("data.valid_fraction and data.test_fraction leave nothing to train on")
         steps = self.length_warmup.steps
         for number in steps if isinstance(steps, list) else [steps]:
             if type(number) is not int or number < 1:
                 raise UserError(
-                    "data.length_warmup.steps must be a whole number above 0 or a list of them, "
-                    f"not {number!r}"
+                    "data.length_warmup.steps: must be a whole number above 0 or a list of them (got "
+                    f"{number!r})"
                 )
         files = self.files("species")
         if len(files) < 2:
@@ -112,7 +114,7 @@ class SpeciesConfig(DataConfig):
             if paths is None:
                 continue
             if not isinstance(paths, list) or not paths or not all(isinstance(path, str) for path in paths):
-                raise UserError(f"data.{key}.{name} must be a FASTA file or a list of them, not {value!r}")
+                raise UserError(f"data.{key}.{name}: must be a FASTA file or a list of them (got {value!r})")
             found[str(name)] = [Path(os.path.expanduser(path)) for path in paths]
         return found
 
@@ -126,12 +128,12 @@ class SpeciesConfig(DataConfig):
             UserError: numbers that do not divide.
         """
         if max_steps is None:
-            raise UserError("train.max_steps must be a number: windows of species have no other end")
+            raise UserError("train.max_steps: windows of species have no other end (got null); set a number")
         first = self.length_warmup.first_length
         lengths: tuple[int, ...] = (self.max_length,)
         if first is not None:
             if first < 1:
-                raise UserError(f"data.length_warmup.first_length must be at least 1, not {first}")
+                raise UserError(f"data.length_warmup.first_length: must be at least 1 (got {first})")
             try:
                 lengths = doublings(first, self.max_length)
             except UserError as error:

@@ -2,12 +2,11 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
-from dnamamba.datasets.positions import PositionsConfig
+from dnamamba.data.signal import LARGEST_BIN, LOSSES, SCALINGS
+from dnamamba.datasets.position_settings import PositionsConfig
 from dnamamba.errors import UserError
-from dnamamba.heads.signal import LOSSES, SCALINGS
-from dnamamba.models.positions import LARGEST_BIN
 
 
 @dataclass(frozen=True)
@@ -17,6 +16,8 @@ class TracksConfig(PositionsConfig):
     Raises:
         UserError: a value is out of range, or nothing is to be predicted.
     """
+
+    paths: ClassVar[tuple[str, ...]] = ("fasta", "tracks")
 
     fasta: str | None = None
     tracks: dict[str, Any] | None = None

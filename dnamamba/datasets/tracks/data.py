@@ -103,7 +103,11 @@ class TracksData(PositionsData):
             f"{name} {100 * count / total:.1f} %"
             for name, count in zip(self.config.names, np.atleast_1d(measured), strict=True)
         )
-        return (*self.said, f"bins of {self.config.bin} bases that have a value: {shares}")
+        return (
+            *self.synonyms.said(),
+            *self.said,
+            f"bins of {self.config.bin} bases that have a value: {shares}",
+        )
 
 
 TracksConfig.module = TracksData

@@ -71,7 +71,7 @@ def convolution_forward(
 
 
 @compiled(
-    f"void({_INPUTS}, float32[:,:,:], float32[:,:,::1], float32[:,:,::1], float32[:,:,::1], "
+    f"void({_INPUTS}, float32[:,:,:], float32[:,:,:], float32[:,:,::1], float32[:,:,::1], "
     "int64, boolean, int64, int64)"
 )
 def convolution_backward(
@@ -131,7 +131,7 @@ def convolution_backward(
                 for k in range(taps):
                     place = (s - start + taps - 1 - k) * channels + e
                     d = d + load(weight, k * channels + e) * load(d_out, place)
-                store(dx, (b * length + s) * channels + e, d)
+                store(dx, ((b * dx.strides[0] + s * dx.strides[1]) >> 2) + e, d)
         if start == 0:
             for j in range(taps - 1):
                 for e in range(0, channels, 16):

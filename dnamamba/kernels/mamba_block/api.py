@@ -1,11 +1,35 @@
-"""The public fused block. It exists for the Triton backend; elsewhere a block is its parts."""
+"""The public fused block. It exists for the Triton and Numba backends; elsewhere a block is its parts."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from dnamamba.kernels.backend import Backend
 from dnamamba.kernels.ranks import Ranks
+
+_LANES = 16  # floats of a vector of the compiled CPU kernels
+
+
+def is_fused(
+    backend: Backend, sizes: Iterable[int], dtypes: Iterable[torch.dtype], ranks: Ranks | None
+) -> bool:
+    """Return whether `backend` has a fused block for these sizes and dtypes.
+
+    Triton has one for all. Numba has one for a sequence in one process, in float32 and with sizes that fill
+    its vectors.
+
+    Args:
+        backend: as `resolve` returns it.
+        sizes: D, E and N.
+        dtypes: of activations, products and weights.
+        ranks: that hold the sequence.
+    """
+    if backend != "numba":
+        return backend == "triton"
+    whole = all(size % _LANES == 0 for size in sizes)
+    return whole and ranks is None and all(dtype == torch.float32 for dtype in dtypes)
 
 
 class BlockWeights(NamedTuple):
@@ -57,11 +81,12 @@ def mamba_block(
     conv_state: Tensor | None = None,
     ssm_state: Tensor | None = None,
     ranks: Ranks | None = None,
+    backend: Backend = "triton",
 ) -> Block:
-    """Compute x + mixer(rms_norm(x)); the backward recomputes everything but the scan's states.
+    """Compute x + mixer(rms_norm(x)) as one operator.
 
-    Between forward and backward it keeps `x` and one fp32 state of the scan every 64 positions. The backward
-    runs the projections and the convolution again, not the scan.
+    Between forward and backward Triton's keeps `x` and one fp32 state of the scan every 64 positions; the
+    backward runs the projections and the convolution again, not the scan. Numba's keeps their results too.
 
     Args:
         x: [B, L, D], the residual stream.
@@ -72,10 +97,15 @@ def mamba_block(
         ssm_state: [B, E, N], the state before the first position.
         ranks: processes that each hold an equal part of the sequence: then all states are those of the whole
             sequence, see `dnamamba.kernels.ranks`.
+        backend: "triton", or "numba" for what `is_fused` allows.
 
     Source: Gu and Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces" (2023),
     arXiv 2312.00752, figure 3 and, for the recomputation, section 3.3.2.
     """
+    if backend == "numba":
+        from .numba_op import mamba_block_numba
+
+        return mamba_block_numba(x, weights, eps=eps, conv_state=conv_state, ssm_state=ssm_state)
     from .triton_op import mamba_block_triton
 
     return mamba_block_triton(
@@ -92,14 +122,19 @@ def mamba_block_after(
     conv_state: Tensor | None = None,
     ssm_state: Tensor | None = None,
     ranks: Ranks | None = None,
+    backend: Backend = "triton",
 ) -> tuple[Tensor, Tensor]:
     """Return both states after the block, as `mamba_block` does, without its output and gradients.
 
     It has no gate, no second sweep of the scan and no output projection.
 
     Args:
-        x, weights, eps, dtype, conv_state, ssm_state, ranks: as in `mamba_block`.
+        x, weights, eps, dtype, conv_state, ssm_state, ranks, backend: as in `mamba_block`.
     """
+    if backend == "numba":
+        from .numba_op import block_after_numba
+
+        return block_after_numba(x, weights, eps=eps, conv_state=conv_state, ssm_state=ssm_state)
     from .triton_op import block_after
 
     return block_after(

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -15,7 +16,6 @@ _SETTINGS: Any = numba.config  # filled when Numba is imported, so that no type 
 _KERNELS = Path(__file__).parents[1]
 
 
-@cache
 def _folder() -> Path:
     """Return the folder of compiled kernels, for these sources, in NUMBA_CACHE_DIR or the user's cache.
 
@@ -33,20 +33,40 @@ def _folder() -> Path:
 
 
 @cache
-def _say(folder: Path) -> None:
-    print(f"compiling the CPU kernels, once, about 10 s: kept in {folder}", file=sys.stderr, flush=True)
+def _writable_folder() -> Path | None:
+    """Return `_folder()`; None, and one line that says so, if it can't be written."""
+    folder = _folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        _say(
+            f"compiling the CPU kernels, about 10 s in each process: {folder} can't be written "
+            f"({error.strerror}); set NUMBA_CACHE_DIR to a folder that can"
+        )
+        return None
+
+
+@cache
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def compiled(signature: str) -> Callable[[Callable[..., Any]], Any]:
     """Compile a kernel for float32 arrays, or take it from the cache; it runs without Python's lock."""
 
     def compile_now(function: Callable[..., Any]) -> Any:
-        folder, before = _folder(), _SETTINGS.CACHE_DIR
+        folder, before = _writable_folder(), _SETTINGS.CACHE_DIR
+        if folder is None:
+            return numba.njit(signature, nogil=True, error_model="numpy")(function)
         if not any(folder.rglob(f"*.{function.__name__}-*.nbi")):
-            _say(folder)
+            _say(f"compiling the CPU kernels, once, about 10 s: kept in {folder}")
         _SETTINGS.CACHE_DIR = str(folder)
         try:
             return numba.njit(signature, cache=True, nogil=True, error_model="numpy")(function)
+        except Exception:  # a full disk or a damaged file; an error of the kernel's own comes again
+            return numba.njit(signature, nogil=True, error_model="numpy")(function)
         finally:
             _SETTINGS.CACHE_DIR = before
 

@@ -1,7 +1,9 @@
 """Tensors as the kernels take them: float32 arrays whose last dimension is dense and a multiple of 16."""
 
+import ctypes
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,6 +36,17 @@ def array(x: Tensor, *sizes: int) -> Any:
     copy = x.new_zeros((*x.shape[: -len(sizes)], *sizes), dtype=torch.float32)
     copy[tuple(slice(size) for size in x.shape)] = x
     return copy.numpy()
+
+
+def copied(x: Tensor) -> Any:
+    """Return float32 values of any shape as an array of their own, copied by this thread alone.
+
+    `Tensor.numpy` marks the memory as never to be freed, which FSDP does with weights; torch's own copies
+    wake its threads.
+    """
+    x = x.detach().contiguous()
+    seen = (ctypes.c_float * x.numel()).from_address(x.data_ptr())
+    return np.array(np.ctypeslib.as_array(seen).reshape(x.shape))
 
 
 def like(x: Tensor, size: int) -> Tensor:

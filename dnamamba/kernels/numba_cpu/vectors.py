@@ -54,6 +54,10 @@ def _load(builder: Any, address: Any) -> Any:
     return value
 
 
+def _save(builder: Any, value: Any, address: Any) -> None:
+    builder.store(value, builder.bitcast(address, _FLOATS.as_pointer())).align = 4
+
+
 @intrinsic
 def load(typing: Any, array: Any, offset: Any) -> Any:
     """Return the 16 floats of `array` from `offset` on, counted in elements from its first."""
@@ -70,8 +74,7 @@ def store(typing: Any, array: Any, offset: Any, value: Any) -> Any:
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array, offset, value = arguments
-        address = _address(context, builder, signature.args[0], array, offset)
-        builder.store(value, builder.bitcast(address, _FLOATS.as_pointer())).align = 4
+        _save(builder, value, _address(context, builder, signature.args[0], array, offset))
         return context.get_dummy_value()
 
     return types.void(array, types.intp, _vector), code

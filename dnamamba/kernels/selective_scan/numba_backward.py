@@ -17,7 +17,7 @@ from .numba_forward import ROWS
 
 @compiled(
     f"void({ROWS}, {ROWS}, {ROWS}, {ROWS}, {ROWS}, {ROWS}, float32[:,::1], float32[::1], float32[::1], "
-    "float32[:,:,:,::1], float32[:,:,::1], float32[:,:,::1], float32[:,:,::1], float32[:,:,::1], "
+    f"float32[:,:,:,::1], float32[:,:,::1], float32[:,:,::1], float32[:,:,::1], {ROWS}, "
     "float32[:,:,:,::1], float32[:,:,:,::1], float64[:,:,::1], float64[:,::1], float64[:,::1], "
     "int64, int64, boolean, boolean, int64, int64)"
 )
@@ -114,7 +114,8 @@ def scan_backward(
                     if gated:
                         at_z = load(z, ((b * z.strides[0] + t * z.strides[1]) >> 2) + e)
                         gate = sigmoid(at_z)
-                        store(dz, place, d_y * load(ungated, i * 16) * silu_slope(at_z, gate))
+                        at_dz = ((b * dz.strides[0] + t * dz.strides[1]) >> 2) + e
+                        store(dz, at_dz, d_y * load(ungated, i * 16) * silu_slope(at_z, gate))
                         d_y = d_y * (at_z * gate)
                     delta = load(deltas, i * 16)
                     now = load(u, ((b * u.strides[0] + t * u.strides[1]) >> 2) + e)

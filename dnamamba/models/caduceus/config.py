@@ -42,6 +42,8 @@ class CaduceusConfig(MambaConfig):
             raise UserError(
                 f"model.strategy: must be one of {', '.join(STRATEGIES)} (got {self.strategy!r}); choose one"
             )
+        if not self.tied:
+            raise UserError("model.tied: a Caduceus model's output uses its embedding (got false); set true")
         if self.exchange and not self.equivariant:
             raise UserError("model.exchange: needs the two strands of model.equivariant=true (got false)")
 

@@ -15,6 +15,7 @@ SHARED = ("in_proj.weight", "out_proj.weight")
 
 
 def _config(document: dict[str, Any], alphabet: str | None) -> ModelConfig:
+    _refuse_later_code(document)
     require(
         document,
         {
@@ -43,6 +44,19 @@ def _config(document: dict[str, Any], alphabet: str | None) -> ModelConfig:
     if equivariant:
         _check_complement(document.get("complement_map"), config)
     return config
+
+
+def _refuse_later_code(document: dict[str, Any]) -> None:
+    """Refuse PlantCAD2 and what else its code wrote: blocks of Mamba-2, and settings in groups of their own.
+
+    Raises:
+        UserError: naming the group that tells.
+    """
+    if "layer_cfg" in document:
+        raise UserError(
+            "layer_cfg: a PlantCAD2 model, whose blocks are Mamba-2, is not supported (got "
+            f"{document['layer_cfg']!r}); give a Caduceus or PlantCaduceus model, whose blocks are Mamba-1"
+        )
 
 
 def _alphabet(document: dict[str, Any], size: int, alphabet: str | None) -> str:

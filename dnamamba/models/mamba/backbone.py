@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from dnamamba.kernels import resolve
-from dnamamba.kernels.mamba_block import mamba_block, mamba_block_after
+from dnamamba.kernels.mamba_block import is_fused, mamba_block, mamba_block_after
 from dnamamba.kernels.ranks import Ranks
 from dnamamba.models.base import Backbone, BackboneOutput
 from dnamamba.models.mamba.config import MambaConfig
@@ -29,39 +29,50 @@ class MambaBlock(nn.Module):
     def forward(
         self, x: Tensor, state: MixerState | None = None, ranks: Ranks | None = None
     ) -> tuple[Tensor, MixerState]:
-        if self._is_fused(x):
-            # One operator, which keeps less for the backward.
+        if self._is_fused(x, ranks):
+            # One operator: faster, and on a GPU it keeps less for the backward.
             y, conv, ssm = mamba_block(**self._inputs(x, state, ranks))
             return y, MixerState(conv, ssm)
         mixed, state = self.mixer(self.norm(x), state, ranks)
         return x + mixed, state
 
     def after(self, x: Tensor, state: MixerState | None = None, ranks: Ranks | None = None) -> MixerState:
-        """Return the state after [B, L, D] alone, without gradients on a GPU.
+        """Return the state after [B, L, D] alone; a fused block makes no gradients.
 
         Args:
             x: [B, L, D].
             state: before x; None: zeros.
             ranks: that hold the sequence.
         """
-        if self._is_fused(x):
+        if self._is_fused(x, ranks):
             return MixerState(*mamba_block_after(**self._inputs(x, state, ranks)))
         return self.mixer.after(self.norm(x), state, ranks)
 
-    def _is_fused(self, x: Tensor) -> bool:
-        return resolve(self.mixer.backend, x.device, x.dtype) == "triton" and not self.mixer.wrapped
+    def _is_fused(self, x: Tensor, ranks: Ranks | None) -> bool:
+        config = self.mixer.config
+        return not self.mixer.wrapped and is_fused(
+            resolve(self.mixer.backend, x.device, x.dtype),
+            (config.d_model, config.d_inner, config.d_state),
+            (x.dtype, _dtype_of_products(x), *(weight.dtype for weight in self.parameters())),
+            ranks,
+        )
 
     def _inputs(self, x: Tensor, state: MixerState | None, ranks: Ranks | None) -> dict[str, Any]:
-        autocast = torch.is_autocast_enabled(x.device.type)
         return {
             "x": x,
             "weights": self.mixer.block_weights(self.norm.weight),
             "eps": self.norm.eps or torch.finfo(x.dtype).eps,
-            "dtype": torch.get_autocast_dtype(x.device.type) if autocast else x.dtype,
+            "dtype": _dtype_of_products(x),
             "conv_state": None if state is None else state.conv,
             "ssm_state": None if state is None else state.ssm,
             "ranks": ranks,
+            "backend": resolve(self.mixer.backend, x.device, x.dtype),
         }
+
+
+def _dtype_of_products(x: Tensor) -> torch.dtype:
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
 class MambaBackbone(Backbone):
@@ -91,6 +102,9 @@ class MambaBackbone(Backbone):
         nn.init.normal_(self.embedding.weight, std=0.02)
         self.layers = nn.ModuleList(MambaBlock(config, backend) for _ in range(config.n_layer))
         self.norm_f = nn.RMSNorm(config.d_model, eps=config.norm_eps)
+        self.head = None if config.tied else nn.Linear(config.d_model, config.padded_vocab_size, bias=False)
+        if self.head is not None:
+            nn.init.normal_(self.head.weight, std=0.02)
 
     def forward(
         self, tokens: Tensor, state: State | None = None, *, blocks: int | None = None
@@ -126,8 +140,8 @@ class MambaBackbone(Backbone):
         return (*states, blocks[-1].after(x, before[-1], self.ranks))
 
     def unembed(self, hidden: Tensor) -> Tensor:
-        """Return logits [..., V] of final hidden states [..., D], by the tied embedding."""
-        return F.linear(hidden, self.embedding.weight)
+        """Return logits [..., V] of final hidden states [..., D], by the tied embedding or the own head."""
+        return F.linear(hidden, self.embedding.weight if self.head is None else self.head.weight)
 
     def blocks(self) -> Sequence[nn.Module]:
         """Return the `MambaBlock`s, first to last."""

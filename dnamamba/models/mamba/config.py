@@ -34,6 +34,8 @@ class MambaConfig(ModelConfig):
         norm_eps: epsilon of every RMSNorm.
         vocab_multiple: the embedding's rows are `vocab_size` rounded up to a multiple of this; 8, but of some
             models of other packages.
+        tied: whether the output uses the embedding; else it has a matrix of its own, as in some models of
+            other packages.
 
     Raises:
         UserError: a number is out of range; the message names it.
@@ -54,6 +56,7 @@ class MambaConfig(ModelConfig):
     dt_init_floor: float = 1e-4
     norm_eps: float = 1e-5
     vocab_multiple: int = 8
+    tied: bool = True
 
     def __post_init__(self) -> None:
         if self.dt_rank is None:
@@ -70,21 +73,21 @@ class MambaConfig(ModelConfig):
         ):
             value = getattr(self, name)
             if not _is_int(value) or value < 1:
-                raise UserError(f"model.{name} must be a whole number of at least 1, not {value!r}")
+                raise UserError(f"model.{name}: must be a whole number of at least 1 (got {value!r})")
             most = MOST_BLOCKS if name == "n_layer" else LARGEST
             if value > most:
-                raise UserError(f"model.{name} must be at most {most:,}, not {value!r}")
+                raise UserError(f"model.{name}: must be at most {most:,} (got {value!r})")
         if self.vocab_size > 256 and self.alphabet != TEXT:
             raise UserError(
-                f"model.vocab_size must be at most 256 (a token is a byte), not {self.vocab_size}"
+                f"model.vocab_size: must be at most 256, a token is a byte (got {self.vocab_size})"
             )
         if not 0 < self.dt_init_floor <= self.dt_min <= self.dt_max < math.inf:
             raise UserError(
-                "model.dt_init_floor, dt_min and dt_max must be positive, finite and in rising order, not "
-                f"{self.dt_init_floor}, {self.dt_min}, {self.dt_max}"
+                "model.dt_init_floor, dt_min, dt_max: must be positive, finite and in rising order (got "
+                f"{self.dt_init_floor}, {self.dt_min}, {self.dt_max})"
             )
         if not 0 < self.norm_eps < math.inf:
-            raise UserError(f"model.norm_eps must be positive and finite, not {self.norm_eps}")
+            raise UserError(f"model.norm_eps: must be positive and finite (got {self.norm_eps})")
 
     @property
     def padded_vocab_size(self) -> int:
@@ -92,10 +95,11 @@ class MambaConfig(ModelConfig):
         return -(-self.vocab_size // self.vocab_multiple) * self.vocab_multiple
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values; without `vocab_multiple` where it is 8: files and hashes stay as they were."""
+        """Return plain values; those that only other packages have are left out: hashes stay as they were."""
         values = super().to_dict()
-        if self.vocab_multiple == 8:
-            del values["vocab_multiple"]
+        for name, usual in (("vocab_multiple", 8), ("tied", True)):
+            if values[name] == usual:
+                del values[name]
         return values
 
     @property

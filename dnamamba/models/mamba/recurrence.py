@@ -32,6 +32,7 @@ class MambaRecurrence:
 
     def __init__(self, backbone: MambaBackbone, batch_size: int, dtype: torch.dtype) -> None:
         self._embedding = backbone.embedding.weight.detach()
+        self._head = self._embedding if backbone.head is None else backbone.head.weight.detach()
         self._norm = backbone.norm_f
         self._blocks = [_weights(cast(MambaBlock, block), dtype) for block in backbone.layers]
         self.state = initial_state(backbone.config, batch_size, device=self._embedding.device, dtype=dtype)
@@ -46,7 +47,7 @@ class MambaRecurrence:
     def head(self, hidden: Tensor) -> Tensor:
         """Return logits [B, V] of final hidden states [B, D], in the dtype of the parameters."""
         with without_autocast(hidden.device):
-            return F.linear(hidden.to(self._embedding.dtype), self._embedding)
+            return F.linear(hidden.to(self._head.dtype), self._head)
 
     @torch.no_grad()
     def step(self, tokens: Tensor) -> Tensor:

@@ -51,7 +51,6 @@ def _state_spaces_config(document: dict[str, Any], alphabet: str | None) -> Mode
         document,
         {
             "rms_norm": True,
-            "tie_embeddings": True,
             "d_intermediate": 0,
             "attn_layer_idx": [],
             "attn_cfg": {},
@@ -82,6 +81,7 @@ def _state_spaces_config(document: dict[str, Any], alphabet: str | None) -> Mode
             alphabet=alphabet_of(size, alphabet),
             vocab_size=size,
             vocab_multiple=number(document, "pad_vocab_size_multiple", 8),
+            tied=document.get("tie_embeddings", True),
             **ssm_settings(document),
         )
     )
@@ -103,15 +103,12 @@ def _state_spaces_document(config: ModelConfig) -> dict[str, Any]:
         "residual_in_fp32": True,
         "fused_add_norm": True,
         "pad_vocab_size_multiple": mamba.vocab_multiple,
-        "tie_embeddings": True,
+        "tie_embeddings": mamba.tied,
     }
 
 
 def _hf_config(document: dict[str, Any], alphabet: str | None) -> ModelConfig:
-    require(
-        document,
-        {"use_bias": False, "use_conv_bias": True, "hidden_act": "silu", "tie_word_embeddings": True},
-    )
+    require(document, {"use_bias": False, "use_conv_bias": True, "hidden_act": "silu"})
     width, expand = number(document, "hidden_size", 768), number(document, "expand", 2)
     rank, size = document.get("time_step_rank", "auto"), number(document, "vocab_size", 50280)
     return MambaConfig.from_dict(
@@ -129,6 +126,7 @@ def _hf_config(document: dict[str, Any], alphabet: str | None) -> ModelConfig:
             "dt_init_floor": number(document, "time_step_floor", 1e-4),
             "norm_eps": number(document, "layer_norm_epsilon", 1e-5),
             "vocab_multiple": 8 if size % 8 == 0 else 1,
+            "tied": document.get("tie_word_embeddings", True),
         }
     )
 
@@ -156,16 +154,20 @@ def _hf_document(config: ModelConfig) -> dict[str, Any]:
         "residual_in_fp32": True,
         # With true, transformers 5.23 divides each out_proj again after it has loaded it.
         "rescale_prenorm_residual": False,
-        "tie_word_embeddings": True,
+        "tie_word_embeddings": mamba.tied,
         "pad_token_id": None,
         "bos_token_id": None,
         "eos_token_id": None,
     }
 
 
-def _names(config: ModelConfig, embedding: tuple[str, ...], *, repeated: bool) -> Names:
-    """Return both packages' names, which differ from ours in the embedding alone; the head repeats it."""
-    ours = {"backbone.embedding.weight": embedding, "backbone.norm_f.weight": ("backbone.norm_f.weight",)}
+def _names(config: ModelConfig, embedding: str, *, repeated: bool) -> Names:
+    """Return both packages' names, which differ in the embedding alone; a tied head repeats it."""
+    ours: dict[str, tuple[str, ...]] = {"backbone.norm_f.weight": ("backbone.norm_f.weight",)}
+    if cast(MambaConfig, config).tied:
+        ours["backbone.embedding.weight"] = (embedding, "lm_head.weight")
+    else:
+        ours |= {"backbone.embedding.weight": (embedding,), "backbone.head.weight": ("lm_head.weight",)}
     for i in range(config.depth):
         for part in ("norm.weight", *(f"mixer.{name}" for name in MIXER)):
             ours[f"backbone.layers.{i}.{part}"] = (f"backbone.layers.{i}.{part}",)
@@ -173,17 +175,19 @@ def _names(config: ModelConfig, embedding: tuple[str, ...], *, repeated: bool) -
 
 
 def _state_spaces_names(config: ModelConfig) -> Names:
-    return _names(config, ("backbone.embedding.weight", "lm_head.weight"), repeated=True)
+    return _names(config, "backbone.embedding.weight", repeated=True)
 
 
 def _hf_names(config: ModelConfig) -> Names:
-    return _names(config, ("backbone.embeddings.weight", "lm_head.weight"), repeated=False)
+    return _names(config, "backbone.embeddings.weight", repeated=False)
 
 
 STATE_SPACES = Layout(
     name="state_spaces",
     weights_file="pytorch_model.bin",
-    recognises=lambda document: "model_type" not in document and {"d_model", "n_layer"} <= set(document),
+    recognises=lambda document: (
+        not {"model_type", "layer"} & set(document) and {"d_model", "n_layer"} <= set(document)
+    ),
     config=_state_spaces_config,
     names=_state_spaces_names,
     document=_state_spaces_document,

@@ -1,0 +1,112 @@
+"""The settings of a data set, which also say which of them are files: read without torch.
+
+The data set itself is in `dnamamba.datasets.base`.
+"""
+
+import dataclasses
+from importlib import import_module
+from typing import Any, ClassVar
+
+from dnamamba.data.length_schedule import LengthSchedule
+from dnamamba.errors import UserError
+
+
+class DataConfig:
+    """The `data` group. A subclass is a frozen dataclass with `alphabet` among its fields.
+
+    Attributes:
+        free: fields that may differ between a run and the one it resumes: what decides no step, and what
+            `DataModule.identity` covers.
+        paths: fields that name files or folders, one by one, in a list or in a map: what is given is looked
+            for before torch is loaded.
+        module: the `DataModule` that it builds, set by `data.py` in the folder of its own file.
+    """
+
+    free: ClassVar[tuple[str, ...]] = ("num_workers",)
+    paths: ClassVar[tuple[str, ...]] = ()
+    module: ClassVar[Any]
+
+    alphabet: str | None
+
+    @property
+    def bases_at_a_time(self) -> int:
+        """The most bases that a process reads at a time.
+
+        Raises:
+            UserError: the settings say too little of the sequences' length.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.bases_at_a_time")
+
+    def planned(
+        self, *, global_batch_size: int, max_steps: int | None, world_size: int, training_segments: int
+    ) -> LengthSchedule:
+        """Return the stages of a run, from the settings and at most an index or an interval file.
+
+        Args:
+            global_batch_size: sequences of the longest stage that a step reads.
+            max_steps: optimiser steps; None ends the run with its last stage.
+            world_size: number of processes.
+            training_segments: of an interval file that is not there yet.
+
+        Raises:
+            UserError: numbers that do not divide, or a length that is not known without the data.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.planned")
+
+    def build(self, seed: int, *, global_batch_size: int, max_steps: int | None, world_size: int) -> Any:
+        """Open the data: return its `DataModule`.
+
+        Args:
+            seed: of the order of samples.
+            global_batch_size: windows or sequences per step, over all processes.
+            max_steps: of the run; None: to the end of the last stage.
+            world_size: number of processes.
+        """
+        if not hasattr(self, "module"):
+            import_module(f"{type(self).__module__.rpartition('.')[0]}.data")
+        return self.module(
+            self, seed, global_batch_size=global_batch_size, max_steps=max_steps, world_size=world_size
+        )
+
+
+def check_shares(global_batch_size: int, world_size: int) -> None:
+    """Check that every process can read as many sequences of a step as the others.
+
+    Raises:
+        UserError: naming the setting.
+    """
+    if global_batch_size % world_size:
+        raise UserError(
+            f"train.global_batch_size={global_batch_size} is not a multiple of {world_size} device(s)"
+        )
+
+
+def filled(config: Any, alphabet: str) -> Any:
+    """Return the same settings with the model's alphabet where none was given.
+
+    Raises:
+        UserError: a text among them is empty; a path would then mean the working directory, or a default.
+    """
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, str) and not value.strip():
+            raise UserError(f"data.{field.name}: is empty; give a value or leave the key out")
+    return dataclasses.replace(config, alphabet=config.alphabet or alphabet)
+
+
+def longest(config: Any) -> int | None:
+    """Return the bases of the longest window of a data set's settings; None if only the data tell."""
+    length = getattr(config, "max_length", None)
+    return length if isinstance(length, int) else None
+
+
+def check_shares(global_batch_size: int, world_size: int) -> None:
+    """Check that every process can read as many sequences of a step as the others.
+
+    Raises:
+        UserError: naming the setting.
+    """
+    if global_batch_size % world_size:
+        raise UserError(
+            f"train.global_batch_size={global_batch_size} is not a multiple of {world_size} device(s)"
+        )

@@ -1,0 +1,85 @@
+"""A fine-tuning that predicts for each sequence: the pooling by the data, the model, the report."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, fields, replace
+
+import torch
+
+from dnamamba.auto import AUTO
+from dnamamba.datasets.base import DataModule
+from dnamamba.errors import UserError
+from dnamamba.models import DecoderConfig, SequenceModel
+from dnamamba.models.base import need_reach
+from dnamamba.objectives.sequence import SequenceObjective
+from dnamamba.objectives.task_config import TaskConfig
+from dnamamba.reports.finetuning import FinetuningReport
+from dnamamba.terminal import Console
+from dnamamba.training.baselines import Baselines
+from dnamamba.training.choosing import choose
+from dnamamba.training.config import TrainConfig
+from dnamamba.training.fits.closed_form import ClosedForm, check_question
+from dnamamba.training.tuned import Pooling, Start, Tuned, adapt, best_of
+
+
+def sequences_tuned(
+    data: DataModule,
+    start: Start,
+    pooling: Pooling,
+    task: TaskConfig,
+    train: TrainConfig,
+    console: Console,
+    counted: Sequence[str],
+) -> Tuned:
+    """Build the model, the objective and the report.
+
+    Args:
+        data: what is read.
+        start: what the backbone begins with.
+        pooling: the `decoder` group.
+        task: that group.
+        train: the steps, in sequences.
+        console: for what a person reads.
+        counted: lines on the steps.
+
+    Raises:
+        UserError: a setting has no meaning for these data.
+    """
+    closed = task.fit == "closed"
+    # What a user may have got wrong is said before simple models take half a minute.
+    decoder = _question(pooling, data, "mean" if pooling.mode == AUTO else pooling.mode)
+    if closed:
+        check_question(decoder)
+    weights = decoder.head.class_weights(task.class_weights, *data.train_counts)
+    objective = SequenceObjective(decoder, task, weights, data.padding)
+    with torch.device("meta"):
+        need_reach(start.shape.build(), max(stage.length for stage in data.schedule.stages))
+    baselines = Baselines(decoder.head, weights, data) if task.baselines else None
+    mode, chosen = choose(pooling.mode, data, baselines, console, may_learn=not closed)
+    decoder = _question(pooling, data, mode)
+    model = SequenceModel(start.shape, decoder)
+    name = adapt(model, start, task, activation_checkpointing=train.activation_checkpointing)
+    best = best_of(task, decoder.head.lower_is_better)
+    fit = ClosedForm() if closed else None
+    report = FinetuningReport(name, decoder, data, task, best, fit, baselines, [*counted, *chosen])
+    return Tuned(model, objective, report, best, [field.name for field in fields(decoder)], fit)
+
+
+def _question(pooling: Pooling, data: DataModule, mode: str) -> DecoderConfig:
+    """Return the head's configuration from the data's labels and the settings.
+
+    Args:
+        pooling: the settings.
+        data: has the labels.
+        mode: the pooling, `pooling.mode` or what was chosen for it.
+
+    Raises:
+        UserError: each position is to have weights of its own, and the sequences differ in length.
+    """
+    asked = data.decoder("mean")
+    length = data.common_length if mode == "positions" else None
+    if mode == "positions" and length is None:
+        raise UserError(
+            "decoder.mode=positions: the sequences differ in length; choose decoder.mode=attention, or "
+            "cut them to one length (data.max_length)"
+        )
+    return replace(asked, **asdict(pooling) | {"mode": mode, "length": length})

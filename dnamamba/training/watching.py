@@ -1,0 +1,70 @@
+"""Processes of one machine watch each other: where one ends, no other waits for it for ever.
+
+NCCL does not see that a process of the same machine is gone. Whoever waits for it on the GPU waits for
+minutes, and runs no Python meanwhile. Lightning's own observer ends the others with SIGKILL, so that no line
+says why.
+"""
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import lightning
+
+_PERIOD = 0.5  # seconds between two looks
+_GRACE = 3.0  # seconds that a process is given to learn of it from its backend, and to end by itself
+_LIGHTNINGS = "child-process-observer"  # the name of its thread
+
+
+@contextmanager
+def watched(
+    trainer: lightning.Trainer, message: Callable[[str], str], clean: Callable[[], None]
+) -> Iterator[None]:
+    """End this process with status 1 where one of its run has failed and it can't end by itself.
+
+    The first process of a machine watches those that Lightning started; they, and those that torchrun or
+    SLURM started, watch what started them.
+
+    Args:
+        trainer: of the run.
+        message: the line to print, of how the process ended.
+        clean: ends the processes that are left, and lets go of what this one has.
+    """
+    done, parent = threading.Event(), os.getppid()
+
+    def watch() -> None:
+        while not done.wait(_PERIOD):
+            _dismiss_lightnings()
+            how = _lost(trainer, parent)
+            if how is None:
+                continue
+            if not done.wait(_GRACE):
+                clean()
+                print(f"dnamamba: error: {message(how)}", file=sys.stderr, flush=True)
+                os._exit(1)
+            return
+
+    threading.Thread(target=watch, daemon=True, name="dnamamba-watch").start()
+    try:
+        yield
+    finally:
+        done.set()
+
+
+def _lost(trainer: lightning.Trainer, parent: int) -> str | None:
+    """Return how a process ended that this one watches; None while all are well."""
+    for process in getattr(trainer.strategy.launcher, "procs", ()):
+        status = process.poll()
+        if status:
+            return f"signal {-status}" if status < 0 else f"status {status}"
+    if trainer.local_rank > 0 and os.getppid() != parent:
+        return "no first process"
+    return None
+
+
+def _dismiss_lightnings() -> None:
+    for thread in threading.enumerate():
+        if thread.name == _LIGHTNINGS:
+            thread._child_processes = []  # type: ignore[attr-defined]
