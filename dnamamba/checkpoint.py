@@ -29,6 +29,7 @@ from dnamamba.models import (
     SequenceModel,
 )
 from dnamamba.models.families import family_of_file
+from dnamamba.models.finite import FLOATS, need_finite_weights
 
 Model = LanguageModel | SequenceModel | PositionModel
 Question = DecoderConfig | PositionConfig
@@ -37,7 +38,6 @@ POSITION_FORMAT = "dnamamba-position-model"
 FORMAT_VERSION = 1
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 DIGEST = "sha256"  # in config.json, of both files; models of 0.1 have none
-FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 OLD_FAMILY = "mamba"  # of files that have no word for it
 MODULE_PREFIX = "model."  # what a Lightning checkpoint puts before the names of Task.model
 
@@ -320,11 +320,6 @@ def _build(config: ModelConfig, decoder: Question | None, weights: dict[str, Ten
     if wrong:
         shown = "; ".join(sorted(wrong)[:6]) + (f"; and {len(wrong) - 6} more" if len(wrong) > 6 else "")
         raise UserError(f"{source}: the weights do not go with the configuration: {shown}")
-    for name, tensor in sorted(weights.items()):
-        if not torch.isfinite(tensor).all():
-            raise UserError(
-                f"{source}: {name} is not finite (it holds NaN or infinity): the training diverged, or the "
-                "file is damaged; use an earlier checkpoint"
-            )
+    need_finite_weights(weights, source, "use an earlier checkpoint")
     model.load_state_dict(weights, assign=True)
     return model.requires_grad_(True).eval()

@@ -17,6 +17,7 @@ from torch import Tensor
 from dnamamba.errors import UserError
 from dnamamba.files import replacing_folder
 from dnamamba.models.base import ModelConfig
+from dnamamba.models.finite import need_finite_weights
 from dnamamba.models.layouts import Layout, ours_of, theirs_of
 
 HOMES = tuple(f"dnamamba.models.{family}.weights" for family in ("mamba", "caduceus", "hyena"))
@@ -173,16 +174,18 @@ def _parts(folder: Path, index: Path) -> dict[str, Tensor]:
     return found
 
 
+def _unpacked(path: Path) -> Any:
+    # torch does not look at the archive's checksums.
+    broken = zipfile.ZipFile(path).testzip() if zipfile.is_zipfile(path) else None
+    if broken is not None:
+        raise ValueError(f"the checksum of {broken} is wrong")
+    # Anything but tensors is refused before it is built.
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
 def _read(path: Path) -> dict[str, Tensor]:
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        # torch does not look at the archive's checksums.
-        broken = zipfile.ZipFile(path).testzip() if zipfile.is_zipfile(path) else None
-        if broken is not None:
-            raise ValueError(f"the checksum of {broken} is wrong")
-        # Anything but tensors is refused before it is built.
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        found = load_file(path) if path.suffix == ".safetensors" else _unpacked(path)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} is missing or damaged ({error}); download it again") from error
     except Exception as error:  # torch raises many types for a damaged or a foreign file
@@ -194,6 +197,8 @@ def _read(path: Path) -> dict[str, Tensor]:
         found = found.get("state_dict")
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
         raise UserError(f"{path}: expected tensors by name (got {type(found).__name__}); give a state dict")
+    # Before tensors are compared: NaN equals nothing, itself neither.
+    need_finite_weights(found, path, "use another copy")
     return found
 
 

@@ -1,14 +1,19 @@
 """Damaged and foreign model files are refused in one line."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from dnamamba import LanguageModel, MambaConfig, UserError, load, save_model
 from dnamamba.checkpoint import model_hash
+from dnamamba.foreign import write_foreign
 from tests.test_checkpoint import write_checkpoint
+
+CADUCEUS = Path(__file__).parent / "models" / "caduceus" / "ps"
 
 
 @pytest.fixture
@@ -83,3 +88,38 @@ def test_foreign_values_in_a_checkpoint_are_explained(
     with pytest.raises(UserError, match=message) as error:
         load(tmp_path / "c.ckpt")
     assert str(error.value).startswith(str(tmp_path / "c.ckpt"))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+@pytest.mark.parametrize(
+    ("layout", "tensor"),
+    [
+        ("hf", "backbone.layers.0.mixer.A_log"),
+        ("hf", "backbone.embeddings.weight"),
+        ("state_spaces", "lm_head.weight"),
+        ("state_spaces", "backbone.layers.1.mixer.dt_proj.bias"),
+    ],
+)
+def test_foreign_weights_that_are_not_finite_are_named_as_there(
+    model: LanguageModel, tmp_path: Path, layout: str, tensor: str, value: float
+) -> None:
+    write_foreign(model.config, model.state_dict(), tmp_path / "f", layout, "")
+    (path,) = (file for file in (tmp_path / "f").iterdir() if file.suffix in (".safetensors", ".bin"))
+    safe = path.suffix == ".safetensors"
+    weights = load_file(path) if safe else torch.load(path, weights_only=True)
+    weights = {name: each.clone() for name, each in weights.items()}
+    weights[tensor].view(-1)[-1] = value
+    save_file(weights, path, metadata={"format": "pt"}) if safe else torch.save(weights, path)
+    with pytest.raises(UserError, match=rf"{path.name}: {tensor} is not finite .*; use another copy$"):
+        load(tmp_path / "f")
+
+
+def test_caduceus_weights_that_are_not_finite_are_named(tmp_path: Path) -> None:
+    shutil.copytree(CADUCEUS, tmp_path / "c")
+    path = tmp_path / "c" / "model.safetensors"
+    weights = load_file(path)
+    name = next(each for each in weights if each.endswith("mamba_rev.D"))
+    weights[name][0] = float("inf")
+    save_file(weights, path, metadata={"format": "pt"})
+    with pytest.raises(UserError, match=rf"model.safetensors: {name} is not finite"):
+        load(tmp_path / "c")

@@ -168,9 +168,9 @@ def test_numbers_that_do_not_go_together_are_named(
         ("data.max_length=null", "data.max_length: expected a number of bases or chromosome"),
         (
             "data.batch_size=many",
-            "data.batch_size: Value 'many' of type 'str' could not be converted to Integer",
+            "data.batch_size: expected a whole number (got 'many')",
         ),
-        ("data.markov_orders=[x]", "data.markov_orders[0]: Value 'x'"),
+        ("data.markov_orders=[x]", "data.markov_orders[0]: expected a whole number (got 'x')"),
         ("+data.fast=1", "data.fast: no such setting; data has fasta, "),
         ("data.intervals=a.bed", "data.intervals is of a genome of your own: set data.fasta as well"),
         ("data.num_workers=-1", "data.num_workers: must be at least 0 (got -1)"),

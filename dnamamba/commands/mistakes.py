@@ -12,6 +12,17 @@ from omegaconf import OmegaConf
 from dnamamba.commands.experiments import experiment_names
 from dnamamba.escaping import bounded, printable
 
+_PLAIN: dict[str, Any] = {
+    r"Could not override '([^']+)'\. Key '[^']+' is not in struct": r"\1: no such setting",
+    r"Could not append to config\. An item is already at '([^']+)'.*": r"\1: is there already; leave out +",
+    r"Could not delete from config\. '([^']+)' does not exist\.": r"~\1: no such setting; leave it out",
+    r"In '\w+': Could not find 'experiment/([^']*)'": r"experiment=\1: no such experiment",
+    r"In '\w+': Could not find '(\w+)/([^']*)' Available options in '\w+': ([^:]*)$": (
+        lambda found: f"{found[1]}={found[2]}: no such choice; choose {', '.join(found[3].split())}"
+    ),
+}
+"""Hydra's ways to put it, and ours."""
+
 
 def report(message: str) -> None:
     """Print an error to standard error."""
@@ -31,6 +42,9 @@ def one_line(error: Exception) -> str:
     text = re.sub(r" *Available options in 'experiment':.*", _experiments(), text)
     for tail in ("Config search path:", "full_key:", "object_type="):
         text = text.partition(tail)[0]
+    text = " ".join(text.split())
+    for pattern, plain in _PLAIN.items():
+        text = re.sub(pattern, plain, text)
     if "hydra/sweeper/optuna" in text:
         text += "; pip install 'dnamamba[sweep]'"
     return " ".join(text.split()) + _did_you_mean(error)
@@ -52,7 +66,7 @@ def _did_you_mean(error: Exception) -> str:
     if inside:
         return f"; {home} has {', '.join(inside)}"
     close = get_close_matches(unknown[1], keys, n=1, cutoff=0.75)
-    return f"; did you mean {close[0]}?" if close else ""
+    return f"; did you mean {close[0]}?" if close else "; --help lists the settings"
 
 
 def _initials(name: str, keys: Iterable[str]) -> list[str]:

@@ -73,6 +73,7 @@ class PredictConfig:
     window: int | None = None
     stride: int | None = None
     strand: str | None = None
+    context: int | None = None
     label: str | None = None
     evaluate: bool | None = None
     symbolic: int = SYMBOLIC_BASES
@@ -146,6 +147,11 @@ def predict_to_file(config: PredictConfig, piece: int | None = None) -> Path:
     if isinstance(found_model, PositionModel):
         return predict_positions(config, found_model, out, piece, console)
     loaded = need_sequence_model(found_model, config.model)
+    if config.context is not None:
+        raise UserError(
+            f"context: the model answers once per sequence (got {config.context}); leave it out, or read "
+            "more of each region by regions.flank"
+        )
     if out.suffix in GFF:
         raise UserError(
             f"out={config.out}: the model answers once per sequence; write {' or '.join(SUFFIXES)}"

@@ -11,6 +11,7 @@ from dnamamba.data.fasta import Genome
 from dnamamba.errors import UserError
 from dnamamba.files import replacing
 from dnamamba.heads.base_classes import BaseClasses
+from dnamamba.inference.inputs import read_inputs
 from dnamamba.inference.output import output_path
 from dnamamba.inference.position_files import (
     BIGWIG,
@@ -18,6 +19,7 @@ from dnamamba.inference.position_files import (
     PositionAnswers,
     chosen_labels,
     files_of,
+    spans_of,
     write_bigwigs,
     write_bins,
     write_segments,
@@ -28,13 +30,13 @@ from dnamamba.terminal import Console
 if TYPE_CHECKING:
     from dnamamba.commands.predict import PredictConfig
 
-_OF_SEQUENCES = ("bed", "table", "labels", "vcf", "window", "stride", "strand", "evaluate")
+_OF_SEQUENCES = ("table", "labels", "vcf", "window", "stride", "evaluate")
 
 
 def predict_positions(
     config: PredictConfig, model: PositionModel, out: Path, piece: int | None, console: Console
 ) -> Path:
-    """Predict at every base or bin of every record of a FASTA file, and write what `out` names.
+    """Predict at every base or bin of a FASTA file, or of the regions in it, and write what `out` names.
 
     Args:
         config: of the command.
@@ -49,7 +51,7 @@ def predict_positions(
     for key in _OF_SEQUENCES:
         if getattr(config, key) is not None:
             raise UserError(
-                f"{key}: the model answers at every base or bin of whole records (got "
+                f"{key}: the model answers at every base or bin of records or regions (got "
                 f"{getattr(config, key)}); leave it out"
             )
     classes = isinstance(model.decoder.head, BaseClasses)
@@ -61,7 +63,22 @@ def predict_positions(
     assert config.fasta is not None
     began = time.perf_counter()
     genome = Genome(config.fasta, get_alphabet(model.config.alphabet))
-    answers = PositionAnswers(model, config.precision, piece)
+    spans, context, given = None, 0, 0
+    if config.bed is not None:
+        inputs = read_inputs((genome, config.bed), genome.alphabet, config.regions)
+        for note in inputs.notes:
+            Console(stderr=True).print(f"dnamamba: {note}", soft_wrap=True)
+        given = len(inputs.regions)
+        spans = spans_of(inputs, model.decoder.bin)
+        context = model.decoder.window if config.context is None else config.context
+    answers = PositionAnswers(
+        model,
+        config.precision,
+        piece,
+        strand=config.strand or "forward",
+        regions=spans,
+        context=context,
+    )
     if out.suffix in BIGWIG:
         chosen = chosen_labels(model, config.label)
         paths = files_of(out, list(chosen))
@@ -78,6 +95,11 @@ def predict_positions(
                 what = f"{write_bins(answers, genome, beside):,} bins"
         written = [out]
     seconds = time.perf_counter() - began
+    read = f"{len(genome.lengths):,} records"
+    if spans is not None:
+        joined = sum(map(len, spans.values()))
+        those = "" if joined == given else f", joined to {joined:,}"
+        read = f"{given:,} regions{those}, each read with {context:,} bases on either side"
     for path in written:
-        console.print(f"{len(genome.lengths):,} records, {what} in {seconds:.1f} s: {path}", soft_wrap=True)
+        console.print(f"{read}, {what} in {seconds:.1f} s: {path}", soft_wrap=True)
     return out

@@ -1,5 +1,6 @@
 """A group of a configuration as its dataclass, or one line on what is wrong with it."""
 
+import re
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar, cast
 
@@ -10,6 +11,9 @@ from dnamamba.commands.overrides import LISTS, NAMES
 from dnamamba.errors import UserError
 
 T = TypeVar("T")
+
+_OTHER_TYPE = re.compile(r"Value ('.*') of type '\w+' could not be converted to (\w+)", re.DOTALL)
+_TYPES = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
 
 INSTEAD = {
     "trainer.accumulate_grad_batches": "set train.global_batch_size, the sequences of a step: gradients are "
@@ -62,7 +66,11 @@ def typed(group: DictConfig, schema: type[T], name: str) -> T:
     except OmegaConfBaseException as error:
         _check_shapes(values, schema, name)
         where = ".".join(part for part in (name, error.full_key) if part)
-        raise UserError(f"{where}: {str(error).partition(chr(10))[0]}") from error
+        text = str(error).partition(chr(10))[0]
+        other = _OTHER_TYPE.fullmatch(text)
+        if other is not None and other[2] in _TYPES:
+            text = f"expected {_TYPES[other[2]]} (got {other[1]})"
+        raise UserError(f"{where}: {text}") from error
 
 
 def _check_shapes(values: DictConfig, schema: type, name: str) -> None:

@@ -66,6 +66,11 @@ def read_signal(
         name: found.values.get(name, np.full(-(-length // size), math.nan, dtype=np.float32))
         for name, length in lengths.items()
     }
+    for name, row in values.items():
+        if np.isinf(row).any():
+            raise UserError(
+                f"{path}: record {name} has a value that is infinite or above 3.4e38; give it a finite one"
+            )
     if missing == "zero":
         # A bin of which some bases have a value: the others are zeros too.
         values = {name: np.nan_to_num(row, nan=0.0) for name, row in values.items()}
@@ -122,7 +127,7 @@ def means(sums: NDArray[Any], counts: NDArray[Any], size: int) -> Floats:
     """
     starts = np.arange(0, sums.size, size)
     total, number = (np.add.reduceat(row.astype(np.float64), starts) for row in (sums, counts))
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         return np.where(number > 0, total / np.maximum(number, 1), math.nan).astype(np.float32)
 
 

@@ -2,7 +2,7 @@
 
 The answer is that of one sequence: the region with its context. It is a pretrained model's log-likelihood of
 the sequence in nats, or a fine-tuned model's answer to a label in the unit of `Answers.values`; of a model
-that answers per base or bin the sum of its answers at a place, see `dnamamba.inference.position_answers`.
+that answers per base or bin the sum of its answers at a place, see `dnamamba.inference.place_answers`.
 
     gradient     d answer / d weight of each base at each position, less its mean over the four bases
     integrated   (x - b) * the mean gradient on the line from b to x, x one-hot and b all N: the sum over the
@@ -32,7 +32,7 @@ from dnamamba.inference.effects import STRANDS, judge
 from dnamamba.inference.inputs import need_alphabet
 from dnamamba.inference.likelihood import View
 from dnamamba.inference.one_hot import LETTERS, OneHotModel, one_hot_of
-from dnamamba.inference.position_answers import OneHotPositions, PositionAnswers, place_of
+from dnamamba.inference.place_answers import OneHotPlace, PlaceAnswers, place_of
 from dnamamba.models import PositionModel, SequenceModel
 
 METHODS = ("gradient", "integrated", "ism")
@@ -108,7 +108,7 @@ def attribute(
     asked: list[Any]
     if isinstance(model, PositionModel):
         first, ids, _ = place = place_of(genome, region, at or region, context, model.decoder.bin)
-        asked = [PositionAnswers(model, label, place, reverse=turn) for turn in turns]
+        asked = [PlaceAnswers(model, label, place, reverse=turn) for turn in turns]
     elif at is not None:
         raise UserError("at: has no meaning for a model that answers once per sequence; leave it out")
     else:
@@ -144,7 +144,7 @@ def attribute(
     known = np.array([letter in LETTERS for letter in letters])
     need_finite(values[known], where)
     values[~known], contribution[~known] = np.nan, np.nan
-    unit = asked[0].unit if isinstance(asked[0], Answers | PositionAnswers) else "nats"
+    unit = asked[0].unit if isinstance(asked[0], Answers | PlaceAnswers) else "nats"
     return Attribution(region, letters, values, contribution, unit, gap)
 
 
@@ -189,8 +189,8 @@ def integrated(
 
 def _answer(asked_model: Model, found: object, reverse: bool) -> Callable[[Tensor], Tensor]:
     """Return weights [B, 4, L] to the answer that is meant, [B]: in the unit of `Answers.values`."""
-    if isinstance(found, PositionAnswers):
-        positions = OneHotPositions(found, reverse=reverse)
+    if isinstance(found, PlaceAnswers):
+        positions = OneHotPlace(found, reverse=reverse)
         return lambda x: positions(x)[:, 0]
     model = OneHotModel(asked_model, reverse=reverse)
     if not isinstance(found, Answers):

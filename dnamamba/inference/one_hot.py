@@ -47,7 +47,7 @@ class OneHotModel(nn.Module):
     Raises:
         UserError: a masked model, whose likelihood takes a reading per base; a model that pools by the
             next base, which has no gradient; or one that answers per base or bin, which
-            `position_answers.OneHotPositions` asks at a place.
+            `place_answers.OneHotPlace` asks at a place.
     """
 
     bases: Tensor

@@ -1,8 +1,8 @@
-"""Answers at every base or bin of whole records, as files: segments (GFF3, BED, TSV) or bigWig."""
+"""Answers at every base or bin of records or regions, as files: segments (GFF3, BED, TSV) or bigWig."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TextIO
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dnamamba.data.alphabet import Ids
 from dnamamba.data.base_classes import group_of
 from dnamamba.data.fasta import Genome
 from dnamamba.errors import UserError
@@ -19,6 +20,7 @@ from dnamamba.heads.base_classes import BaseClasses
 from dnamamba.heads.segments import Segment, segments
 from dnamamba.inference.bigwig import bigwig
 from dnamamba.inference.device import need_finite, precision_of
+from dnamamba.inference.inputs import Inputs
 from dnamamba.models import PositionModel
 from dnamamba.models.position_reading import PIECE, read_positions
 
@@ -35,37 +37,114 @@ class PositionAnswers:
         model: runs where its parameters lie.
         precision: of the matrix products, see `dnamamba.inference.device.precision_of`.
         piece: bases read at once; by default what suits the device.
+        strand: `both` is the mean with the answers to the reverse complement, base by base, where each label
+            is the one that it is on the other strand; `forward`.
+        regions: intervals (start, end) of each record that are answered, of whole bins, in order and apart;
+            None: all of every record.
+        context: bases that are read on either side of a region.
 
     Raises:
-        UserError: an unknown precision.
+        UserError: an unknown precision or strand, or a context below 0.
     """
 
-    def __init__(self, model: PositionModel, precision: str = "auto", piece: int | None = None) -> None:
+    def __init__(
+        self,
+        model: PositionModel,
+        precision: str = "auto",
+        piece: int | None = None,
+        *,
+        strand: str = "forward",
+        regions: Mapping[str, Sequence[tuple[int, int]]] | None = None,
+        context: int = 0,
+    ) -> None:
+        if strand not in ("forward", "both"):
+            raise UserError(f"strand: must be forward or both (got {strand!r})")
+        if context < 0:
+            raise UserError(f"context: must be at least 0 (got {context})")
+        self.both, self.regions, self.context = strand == "both", regions, context
         self.model, self.decoder = model.eval(), model.decoder
         self.piece = piece or (PIECE_GPU if model.backbone.device.type == "cuda" else PIECE)
         self._precision = precision_of(model, precision)
 
-    def values(self, genome: Genome, record: str, folder: Path | None = None) -> Floats:
+    def parts(
+        self, genome: Genome, record: str, folder: Path | None = None
+    ) -> Iterator[tuple[int, int, Floats]]:
+        """Yield start, end and `values` of what is answered of a record, in order; arguments of `values`."""
+        length = genome.lengths[record]
+        if self.regions is None:
+            yield 0, length, self.values(genome, record, folder)
+            return
+        size = self.decoder.bin
+        for start, end in self.regions.get(record, ()):
+            first = max(0, start - self.context) // size * size
+            last = min(length, -(-(end + self.context) // size) * size)
+            values = self.values(genome, record, folder, first, last)
+            yield start, end, values[(start - first) // size : -(-(end - first) // size)]
+
+    def values(
+        self,
+        genome: Genome,
+        record: str,
+        folder: Path | None = None,
+        first: int = 0,
+        last: int | None = None,
+    ) -> Floats:
         """Return probabilities of the classes, or numbers of the tracks, of a record: float32 [bins, labels].
 
-        The record is one context, read in pieces with the state carried over.
+        What is read is one context, in pieces with the state carried over.
 
         Args:
             genome: has the record.
             record: its name.
             folder: takes a file of the other strand's part, while it is needed.
+            first, last: the bases that are read, from where a bin begins; None: to the record's end.
 
         Raises:
             UserError: an answer is not finite.
         """
-        tokens = torch.from_numpy(np.array(genome.fetch(record)))
-        if not tokens.numel():
+        ids = np.array(genome.fetch(record, first, genome.lengths[record] if last is None else last))
+        if not ids.size:
             return np.empty((0, len(self.decoder.labels)), dtype=np.float32)
+        found = self._read(ids, record, folder)
+        if not self.both:
+            return found
+        # Bins of the other strand are the same bases where the last one is whole.
+        short = np.full(-ids.size % self.decoder.bin, genome.alphabet.n_id, dtype=np.uint8)
+        turned = genome.alphabet.reverse_complement(np.concatenate([ids, short]))
+        other = self._read(np.ascontiguousarray(turned), record, folder)
+        return np.asarray((found + other[::-1, list(self.decoder.complement)]) / 2, dtype=np.float32)
+
+    def _read(self, ids: Ids, record: str, folder: Path | None) -> Floats:
+        """Return the answers to a sequence, uint8 [L], in its direction."""
+        tokens = torch.from_numpy(ids)
         found = read_positions(self.model, tokens, self.piece, precision=self._precision, folder=folder)
         logits = torch.cat([part.logits.float() for part in found])
         need_finite(logits.cpu().numpy(), record)
         logits = self.model.decoded(logits).cpu()
         return self.decoder.head.predict(logits).float().numpy()
+
+
+def spans_of(inputs: Inputs, size: int) -> dict[str, list[tuple[int, int]]]:
+    """Return the intervals of each record that regions cover, in whole bins; those that meet are joined.
+
+    Args:
+        inputs: the regions; their strands do not matter.
+        size: bases of a bin; a record's last one may be short.
+
+    Raises:
+        UserError: a region goes past the end of a circular record.
+    """
+    inputs.need_linear("an answer per base or bin")
+    spans: dict[str, list[tuple[int, int]]] = {}
+    for region in sorted(inputs.regions):
+        start = region.start // size * size
+        end = min(inputs.length(region.record), -(-region.end // size) * size)
+        own = spans.setdefault(region.record, [])
+        if own and start <= own[-1][1]:
+            own[-1] = own[-1][0], max(end, own[-1][1])
+        else:
+            own.append((start, end))
+    return spans
 
 
 def chosen_labels(model: PositionModel, label: str | None) -> dict[str, list[int]]:
@@ -96,7 +175,7 @@ def files_of(out: Path, names: Sequence[str]) -> dict[str, Path]:
 
 
 def write_bigwigs(answers: PositionAnswers, genome: Genome, files: dict[Path, list[int]]) -> None:
-    """Write bigWigs of all records, each the sum of some outputs.
+    """Write bigWigs of all that is answered, each the sum of some outputs.
 
     Args:
         answers: the model.
@@ -110,10 +189,10 @@ def write_bigwigs(answers: PositionAnswers, genome: Genome, files: dict[Path, li
     with ExitStack() as stack:
         writers = {path: stack.enter_context(bigwig(path, lengths)) for path in files}
         for record in sorted(lengths):
-            values = answers.values(genome, record, next(iter(files)).parent)
-            for path, places in files.items():
-                track = values[:, places].sum(1)
-                writers[path].add(record, 0, np.repeat(track, size)[: lengths[record]])
+            for start, end, values in answers.parts(genome, record, next(iter(files)).parent):
+                for path, places in files.items():
+                    track = values[:, places].sum(1)
+                    writers[path].add(record, start, np.repeat(track, size)[: end - start])
 
 
 def called_segments(
@@ -129,12 +208,13 @@ def called_segments(
     labels = answers.decoder.labels
     groups = [group_of(label) for label in labels]
     for record in genome.lengths:
-        values = answers.values(genome, record)
-        best = values.argmax(1).astype(np.uint8)
         rows = []
-        for one in segments(best, labels):
-            places = [place for place, group in enumerate(groups) if group == (one.kind, one.strand)]
-            rows.append((one, float(values[one.start : one.end, places].sum(1, dtype=np.float64).mean())))
+        for start, _, values in answers.parts(genome, record):
+            best = values.argmax(1).astype(np.uint8)
+            for one in segments(best, labels):
+                places = [place for place, group in enumerate(groups) if group == (one.kind, one.strand)]
+                mean = float(values[one.start : one.end, places].sum(1, dtype=np.float64).mean())
+                rows.append((one._replace(start=one.start + start, end=one.end + start), mean))
         yield record, rows
 
 
@@ -196,8 +276,9 @@ def write_bins(answers: PositionAnswers, genome: Genome, path: Path) -> int:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = TsvWriter(file)
         writer.writerow(["record", "start", "end", *answers.decoder.labels])
-        for record, length in genome.lengths.items():
-            for place, row in enumerate(answers.values(genome, record).tolist()):
-                writer.writerow([record, place * size, min((place + 1) * size, length), *map(repr, row)])
-                number += 1
+        for record in genome.lengths:
+            for start, end, values in answers.parts(genome, record):
+                for place, row in zip(range(start, end, size), values.tolist(), strict=True):
+                    writer.writerow([record, place, min(place + size, end), *map(repr, row)])
+                    number += 1
     return number

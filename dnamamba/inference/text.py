@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from dnamamba.checkpoint import located
 from dnamamba.data.alphabet import TEXT
 from dnamamba.errors import UserError
+from dnamamba.escaping import printable
 from dnamamba.inference.device import need_language_model
 from dnamamba.inference.generation import generate_blocks
 from dnamamba.inference.sampling import Sampling
@@ -56,9 +57,12 @@ class TextTokenizer:
         """Return the ids of a text, int32 [length].
 
         Raises:
-            UserError: it has none.
+            UserError: it has none, or is not text.
         """
-        ids = np.array(self._tokenizer.encode(text).ids, dtype=np.int32)
+        try:
+            ids = np.array(self._tokenizer.encode(text).ids, dtype=np.int32)
+        except (TypeError, UnicodeError) as error:  # halves of characters, from bytes that are not UTF-8
+            raise UserError(f"prompt: expected text in UTF-8 (got {printable(text[:80])})") from error
         if not len(ids):
             raise UserError("the prompt is empty: a model continues at least one token")
         return ids
@@ -126,10 +130,11 @@ def generate_text(
         )
     prompts = [tokenizer.encode(text) for text in ([prompt] if isinstance(prompt, str) else prompt)]
     allowed = np.arange(tokenizer.size, dtype=np.int32)
-    blocks = []
+    blocks, ended = [], np.zeros(len(prompts) * batch, dtype=bool)
     for block in generate_blocks(model, prompts, length, sampling or Sampling(), seed, batch, allowed):
         blocks.append(block)
-        made = np.concatenate(blocks, axis=1)
-        if np.isin(made, tokenizer.ends).any(axis=1).all():
+        ended |= np.isin(block, tokenizer.ends).any(axis=1)
+        if ended.all():
             break
+    made = np.concatenate(blocks, axis=1)
     return [tokenizer.continuation(prompts[i // batch], row) for i, row in enumerate(made)]

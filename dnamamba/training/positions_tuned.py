@@ -73,8 +73,9 @@ def _check(pooling: Pooling, task: TaskConfig, trainer: lightning.Trainer) -> No
         ("task.label_smoothing", task.label_smoothing, 0.0),
     ):
         if value != only:
+            later = ", and predict with strand=both" if key == "decoder.strand" else ""
             raise UserError(
-                f"{key}: has no meaning for an answer per base or bin (got {value}); leave it {only}"
+                f"{key}: has no meaning for an answer per base or bin (got {value}); leave it {only}{later}"
             )
     if isinstance(trainer.strategy, ModelParallelStrategy):
         raise UserError(

@@ -6,10 +6,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dnamamba.checkpoint import checkpoint_config, read_checkpoint
+from dnamamba.checkpoint import MODULE_PREFIX, checkpoint_config, read_checkpoint
 from dnamamba.data.regions import RegionsConfig
 from dnamamba.errors import UserError
 from dnamamba.models.families import family_config
+from dnamamba.models.finite import need_finite_weights
 from dnamamba.reports.figures import read_metrics
 from dnamamba.training.checkpointing import ENDED, LAST, UNVALIDATED
 
@@ -79,7 +80,8 @@ def checkpoint_to_resume(
     Raises:
         Finished: it has no step left, and its outcome is there.
         UserError: there is no such checkpoint, it has more steps, or it is of another run; the message
-            lists what differs. Or this is a new run, and `folder` holds one already.
+            lists what differs. Or its weights, adapters or optimiser hold NaN or infinity, or this is a new
+            run, and `folder` holds one already.
     """
     path = _path_of(ckpt_path, folder)
     if path is None:
@@ -109,6 +111,7 @@ def checkpoint_to_resume(
     if not isinstance(steps, int):
         raise UserError(f"{path}: not a checkpoint of a run, whose global_step is int (got {steps!r})")
     ended = bool(earlier.get(ENDED)) or steps == max_steps
+    need_finite_weights(_numbers(checkpoint), path, "resume from an earlier checkpoint")
     # A run may also have been stopped while its held-out bases were scored: then that is left.
     unscored = path == folder / "checkpoints" / LAST and not _scored(folder, steps)
     if steps > max_steps or (ended and not unscored):
@@ -138,6 +141,29 @@ def _path_of(ckpt_path: str | None, folder: Path) -> Path | None:
         return None
     path = newest_checkpoint(folder) if ckpt_path == "last" else Path(ckpt_path).expanduser()
     return path / "checkpoints" / LAST if path.is_dir() else path
+
+
+def _numbers(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Return what a run computes with, by name: weights, adapters, the optimiser's moments, best weights."""
+    weights = checkpoint["state_dict"].items()
+    found = {str(name).removeprefix(MODULE_PREFIX): value for name, value in weights}
+    found |= _named(checkpoint.get("optimizer_states"), "optimizer_states")
+    callbacks = checkpoint.get("callbacks")
+    for name, state in callbacks.items() if isinstance(callbacks, dict) else ():
+        found |= _named(state.get("weights") if isinstance(state, dict) else None, f"{name}.weights")
+    return found
+
+
+def _named(value: Any, name: str) -> dict[str, Any]:
+    """Return what is in nested dicts and lists, each by its place."""
+    if isinstance(value, list):
+        value = dict(enumerate(value))
+    if not isinstance(value, dict):
+        return {name: value}
+    found: dict[str, Any] = {}
+    for key, each in value.items():
+        found |= _named(each, f"{name}.{key}")
+    return found
 
 
 def _differ(before: Any, now: Any) -> bool:

@@ -108,6 +108,32 @@ def test_unusable_row_is_one_line_that_names_it(
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "row", "words"),
+    [
+        ("a.bed", "chr1\t2\t31\tg\t0\t+\n", "row 1: .*31.* record chr1 of g.fa has 30 bases"),
+        ("a.bed", "chr9\t2\t14\tg\t0\t+\n", "row 1: g.fa has no record 'chr9'"),
+        ("a.bed", "chr1\t2\t14\tg\t0\t.\n", "row 1: .* without a strand; set data.strand=merged"),
+        (
+            "a.gtf",
+            'chr1\t.\tgene\t3\t31\t.\t+\t.\tgene_id "g";\n',
+            "row 1: ends at 31, but record chr1 of g.fa has 30 bases",
+        ),
+    ],
+)
+def test_row_that_the_genome_lacks_is_refused_in_every_format(
+    tmp_path: Path, name: str, row: str, words: str
+) -> None:
+    kinds, column = (None, 4) if name.endswith(".bed") else (["gene"], None)
+    with pytest.raises(UserError, match=words):
+        read(tmp_path, row, kinds, name, column=column)
+
+
+def test_feature_without_strand_counts_where_strands_are_merged(tmp_path: Path) -> None:
+    found = read(tmp_path, ROW.replace("+", "."), ["gene"], stranded=False)
+    assert found == "001111111111110000000000000000 000000000000"
+
+
 def test_skipped_rows_are_counted(tmp_path: Path) -> None:
     path = tmp_path / "a.gff3"
     path.write_text(ROW + ROW.replace("chr1", "chr9") + ROW.replace("+", "?"))

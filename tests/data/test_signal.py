@@ -45,6 +45,21 @@ def test_bigwig_gives_what_its_bedgraph_gives(tmp_path: Path) -> None:
         np.testing.assert_equal(values(tmp_path / "a.bw", size), values(tmp_path / "a.bedgraph", size))
 
 
+def test_values_of_bigwig_that_are_no_numbers(tmp_path: Path) -> None:
+    """NaN is a base without a value; an infinite one is refused, not averaged."""
+    pyBigWig = pytest.importorskip("pyBigWig")
+
+    def written(name: str, value: float) -> Path:
+        with pyBigWig.open(str(tmp_path / name), "w") as file:
+            file.addHeader(list(LENGTHS.items()))
+            file.addEntries("chr1", 2, values=[1.0, value, 4.0], span=1, step=1)
+        return tmp_path / name
+
+    np.testing.assert_equal(values(written("nan.bw", np.nan), 4), [[1.0, 4.0, np.nan], [np.nan]])
+    with pytest.raises(UserError, match=r"inf.bw: record chr1 has a value that is infinite"):
+        values(written("inf.bw", np.inf), 4)
+
+
 def test_bigwig_of_another_assembly_is_refused(tmp_path: Path) -> None:
     write_bigwig(tmp_path / "a.bw", {"chr1": 12})
     with pytest.raises(
@@ -70,6 +85,8 @@ def test_bigwig_of_another_assembly_is_refused(tmp_path: Path) -> None:
         ("chr1\t2\t2\t1\n", "row 1: 2 to 2 is not a range of bases"),
         ("chr1\t0\t2\t1\nchr1\t1\t3\t1\n", "row 2: a base of chr1:1-3 has a value already"),
         ("chr1\t0\t2\tnan\n", "no base of g.fa has a value"),
+        ("chr1\t0\t2\tinf\n", "row 1: 0 to 2 is not a range of bases, or inf not a finite number"),
+        ("chr1\t0\t2\t1e39\n", "record chr1 has a value that is infinite or above 3.4e38"),
     ],
 )
 def test_unusable_row_is_one_line(tmp_path: Path, row: str, words: str) -> None:

@@ -94,6 +94,21 @@ def test_predicted_bigwig_has_the_metrics_of_the_run(trained: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("loss", ["negative_binomial", "multinomial"])
+def test_counts_are_learnt_by_their_own_losses(tmp_path: Path, loss: str) -> None:
+    """A count follows from its bin's bases; the file has the answers, not what else the loss learns."""
+    short = ("train.max_steps=40", "train.validate_every=40", "task.baselines=false", f"data.loss={loss}")
+    found = finetune(composed("finetune", [*SHORT, *write_tracks(tmp_path), *short]), tmp_path / "run")
+    assert found["test"]["pearson"]["value"] > 0.8
+    out = tmp_path / "p.tsv"
+    predict_to_file(PredictConfig(str(tmp_path / "run"), str(out), fasta=str(tmp_path / "g.fa")))
+    names, *rows = [line.split("\t") for line in out.read_text().splitlines()]
+    assert names[3:] == ["g", "c"]
+    counts = np.array([[float(cell) for cell in row[3:]] for row in rows if row[0] == "c4"])
+    # Both tracks have a fifth of each bin's bases, 1.6 of 8.
+    assert counts.mean(0) == pytest.approx([1.6, 1.6], abs=0.4)
+
+
 def test_segments_of_tracks_are_refused(trained: Path) -> None:
     with pytest.raises(UserError, match=r"the model's answers are written as .tsv or .bw"):
         predict_to_file(

@@ -12,7 +12,7 @@ from dnamamba.commands.attribute import AttributeConfig, attribute_region
 from dnamamba.data.intervals import Interval
 from dnamamba.inference.attribution import attribute, gradient
 from dnamamba.inference.one_hot import OneHotModel, one_hot_of
-from dnamamba.inference.position_answers import OneHotPositions, PositionAnswers, place_of
+from dnamamba.inference.place_answers import OneHotPlace, PlaceAnswers, place_of
 from dnamamba.models import PositionConfig, PositionModel
 
 LETTERS = "ACGTTGCANGATTACAGGCATTAGC"  # 25 bases: six bins of four and one base
@@ -101,8 +101,8 @@ def test_track_is_asked_in_whole_bins_of_the_record(genome: Genome) -> None:
 def test_gradient_at_a_place_is_that_of_finite_differences(genome: Genome, name: str, reverse: bool) -> None:
     model = model_of(name)
     place = place_of(genome, Interval("one", 9, 14), Interval("one", 10, 13), 50, model.decoder.bin)
-    answers = PositionAnswers(model, model.decoder.labels[-1], place, reverse=reverse)
-    one_hot = OneHotPositions(answers, reverse=reverse)
+    answers = PlaceAnswers(model, model.decoder.labels[-1], place, reverse=reverse)
+    one_hot = OneHotPlace(answers, reverse=reverse)
     x = one_hot_of(place.ids, "dna", torch.float64)
     padded = LETTERS + "N" * (-len(LETTERS) % model.decoder.bin)
     label, bins = len(model.decoder.labels) - 1, place.bins

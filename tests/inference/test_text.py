@@ -167,6 +167,7 @@ def test_tokenizer_may_lie_elsewhere(
         (["prompt=a", "tokenizer=BAD"], "bad.json is damaged or not a tokenizer"),
         (["prompt=a", "tokenizer=LARGE"], r"large.json: expected at most 280 tokens, .* \(got 300\)"),
         (["prompt=a", "length=0"], "length of at least 1"),
+        (["prompt=a\udc80"], r"prompt: expected text in UTF-8 \(got a\\udc80\)"),
     ],
 )
 def test_a_mistake_is_one_line(

@@ -120,7 +120,7 @@ def broken(folder: Path, what: str) -> None:
         ("map", "complement_map: expected"),
         (
             "plantcad2",
-            r"layer_cfg: a PlantCAD2 model, whose blocks are Mamba-2, is not supported \(got mamba",
+            r"layer_cfg: a PlantCAD2 model, whose blocks are Mamba-2, is not supported \(got {'mode",
         ),
     ],
 )

@@ -9,7 +9,7 @@ import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -17,9 +17,10 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dnamamba import GenomeConfig, LanguageModel, Pretraining, TrainConfig, UserError, load
+from dnamamba import GenomeConfig, LanguageModel, Pretraining, TrainConfig, UserError, get_alphabet, load
 from dnamamba.data.length_schedule import Stage
 from dnamamba.foreign import write_foreign
+from dnamamba.models import DecoderConfig, SequenceModel
 from dnamamba.models.hyena.config import HyenaConfig
 from dnamamba.models.hyena.filter import positions_of
 from dnamamba.objectives.next_base import NextBase
@@ -194,6 +195,19 @@ def test_filter_and_long_convolution_stay_fp32_under_autocast() -> None:
     assert torch.equal(*seen)
     torch.testing.assert_close(found.float(), wanted, rtol=0.1, atol=0.1)
     assert not torch.equal(found.float(), wanted)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padding_on_either_side_changes_no_answer(side: Literal["left", "right"]) -> None:
+    """On the left, as the published tokenizer pads; 4 is its [PAD]."""
+    torch.manual_seed(0)
+    shape = HyenaConfig(**SHAPE, alphabet="characters", vocab_size=12)
+    model = SequenceModel(shape, DecoderConfig("classification", ("a", "b"), "mean"))
+    assert get_alphabet("characters").pad_id == 4
+    tokens, padding = torch.randint(7, 12, (1, 20)), torch.full((1, 15), 4)
+    padded = torch.cat([padding, tokens] if side == "left" else [tokens, padding], dim=1)
+    found = model(padded, torch.tensor([20]), padding=side)
+    torch.testing.assert_close(found, model(tokens), rtol=1e-5, atol=1e-6)
 
 
 def transformers_folder(folder: Path, **settings: Any) -> dict[str, Tensor]:

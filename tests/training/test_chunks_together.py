@@ -1,8 +1,8 @@
 """Training by chunks on two processes: gradients are exchanged once a step."""
 
 import os
-from collections.abc import Callable
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from lightning.pytorch.overrides.distributed import prepare_for_backward
@@ -13,6 +13,7 @@ from dnamamba.models.chunk_pooling import PoolingWeights, pooled
 from dnamamba.objectives.base import Chunks
 from dnamamba.training.chunk_graphs import ChunkGraphs
 from dnamamba.training.chunks import chunked_backward
+from tests import processes
 
 from .taped import Taped
 from .test_chunks import (
@@ -25,10 +26,6 @@ from .test_chunks import (
     whole_step,
     windows,
 )
-
-
-def in_two_processes(work: Callable[[int, str], None], folder: str) -> None:
-    torch.multiprocessing.start_processes(work, args=(folder,), nprocs=2, start_method="spawn")
 
 
 @contextmanager
@@ -113,5 +110,9 @@ def data_parallel(rank: int, folder: str) -> None:
                 check_equal(found, whole_step(model, tokens)[1], 1e-12)
 
 
-def test_two_processes_exchange_gradients_once_a_step(tmp_path: os.PathLike) -> None:
-    in_two_processes(data_parallel, str(tmp_path))
+def test_two_processes_exchange_gradients_once_a_step(tmp_path: Path) -> None:
+    program = f"import sys, {__name__} as here; here.data_parallel(int(sys.argv[1]), sys.argv[2])"
+    started = [processes.Command("-c", program, str(rank), str(tmp_path)) for rank in range(2)]
+    for command in started:
+        _, errors = command.communicate()
+        assert command.returncode == 0, errors

@@ -144,6 +144,66 @@ def _scan_inputs(conv: Tensor, dt: Tensor, z: Tensor, low: Tensor, own: _Weights
     return [x.numpy() for x in (conv, dt, z, low[..., :N], low[..., N : 2 * N])]
 
 
+class _ScanGradients(NamedTuple):
+    """What the scan's backward writes: a gradient for each input.
+
+    Attributes:
+        u, dt: [B, L, E].
+        b, c: [groups, B, L, N], to be added up.
+        a, d, bias: [B, N, E], [B, E], [B, E], float64, to be added up.
+    """
+
+    u: Tensor
+    dt: Tensor
+    b: Tensor
+    c: Tensor
+    a: Tensor
+    d: Tensor
+    bias: Tensor
+
+
+def _scan_gradients(
+    own: _Weights, conv: Tensor, xz: Tensor, low: Tensor, kept: Tensor, dy: Tensor, adjoint: Any, dz: Tensor
+) -> _ScanGradients:
+    """Go back through the scan.
+
+    Args:
+        conv, xz, low, kept: see `_Made`.
+        dy: [B, L, E].
+        adjoint: [B, N, E], the derivative with respect to the last state; replaced by that of the first.
+        dz: [B, L, E], written.
+    """
+    (batch, length, E), N = conv.shape, own.states
+    groups = min(E // LANES, -(-SIDE_BY_SIDE // batch))
+    dB, dC = (conv.new_empty(groups, batch, length, N) for _ in range(2))
+    dA = conv.new_empty(batch, N, E, dtype=torch.float64)
+    dD, d_bias = (dA.new_empty(batch, E) for _ in range(2))
+    found = _ScanGradients(torch.empty_like(conv), torch.empty_like(conv), dB, dC, dA, dD, d_bias)
+    d_conv, ddt, *sums = (x.numpy() for x in found)
+    inputs = _scan_inputs(conv, _dt(low, own), xz[..., E:], low, own)
+    arrays = [*inputs, dy.numpy(), *own.scan, kept.numpy(), adjoint, d_conv, ddt, dz.numpy(), *sums]
+    share(batch * groups, lambda first, last: scan_backward(*arrays, CHUNK, groups, True, True, first, last))
+    return found
+
+
+def _convolution_gradients(
+    own: _Weights, u: Tensor, first: Tensor, dy: Tensor, du: Tensor
+) -> tuple[Any, Tensor]:
+    """Return the gradients of taps and bias [K + 1, E], float64, and of the inputs `first` [B, K-1, E].
+
+    Args:
+        u, dy: [B, L, E].
+        first: the inputs before the first.
+        du: [B, L, E], written.
+    """
+    batch, length, E = u.shape
+    items = batch * -(-length // BLOCK)
+    d_first, sums = torch.empty_like(first), u.new_empty(items, own.conv[0].shape[0] + 1, E)
+    arrays = [u.numpy(), first.numpy(), *own.conv, *(x.numpy() for x in (dy, du, d_first, sums))]
+    share(items, lambda begin, end: convolution_backward(*arrays, BLOCK, True, begin, end))
+    return sums.numpy().sum(0, dtype=np.float64), d_first
+
+
 class _NumbaBlock(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -163,44 +223,27 @@ class _NumbaBlock(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor, d_conv_state: Tensor, d_ssm_state: Tensor) -> tuple[Any, ...]:
         x, scale, xz, conv, low, y, kept, first, *weights = ctx.saved_tensors
         own = _Weights(BlockWeights(*weights))
-        batch, length, _ = x.shape
-        E, N = own.channels, own.states
+        length, E, N = x.shape[1], own.channels, own.states
         rows, incoming, scales = _rows(x), _rows(dy.contiguous()), scale.numpy()
 
         d_scan = torch.empty_like(conv)
         multiply(incoming, packed(own.out_proj), _rows(d_scan))
         d_out_proj = multiply_transposed(incoming, _rows(y))
 
-        groups = min(E // LANES, -(-SIDE_BY_SIDE // batch))
-        adjoint = np.ascontiguousarray(d_ssm_state.numpy().swapaxes(1, 2))
-        d_conv, ddt, dxz = torch.empty_like(conv), torch.empty_like(conv), torch.empty_like(xz)
-        dB, dC = (x.new_empty(groups, batch, length, N) for _ in range(2))
-        dA = x.new_empty(batch, N, E, dtype=torch.float64)
-        dD, d_bias = (dA.new_empty(batch, E) for _ in range(2))
-        inputs = _scan_inputs(conv, _dt(low, own), xz[..., E:], low, own)
-        written = (d_conv, ddt, dxz[..., E:], dB, dC, dA, dD, d_bias)
-        kept_states = [kept.numpy(), adjoint]
-        arrays = [*inputs, d_scan.numpy(), *own.scan, *kept_states, *(w.numpy() for w in written)]
-        share(
-            batch * groups,
-            lambda begin, end: scan_backward(*arrays, CHUNK, groups, True, True, begin, end),
-        )
+        dxz, adjoint = torch.empty_like(xz), np.ascontiguousarray(d_ssm_state.numpy().swapaxes(1, 2))
+        through = _scan_gradients(own, conv, xz, low, kept, d_scan, adjoint, dxz[..., E:])
+        d_conv = through.u
 
         d_low = torch.empty_like(low)
-        of_low, of_ddt = _rows(d_low), _rows(ddt)
-        for start, parts in ((0, dB), (N, dC)):
+        of_low, of_ddt = _rows(d_low), _rows(through.dt)
+        for start, parts in ((0, through.b), (N, through.c)):
             of_low[:, start : start + N] = parts.numpy().sum(0).reshape(-1, N)
         multiply(of_ddt, packed(own.dt_proj), of_low[:, 2 * N :])
         d_dt_proj = multiply_transposed(of_ddt, _rows(low)[:, 2 * N :])[:, : own.rank]
         multiply(of_low, packed(own.x_proj), _rows(d_conv), plus=_rows(d_conv))
         d_x_proj = multiply_transposed(of_low, _rows(conv))
 
-        items = batch * -(-length // BLOCK)
-        d_first, sums = torch.empty_like(first), x.new_empty(items, own.conv[0].shape[0] + 1, E)
-        arrays = [xz[..., :E].numpy(), first.numpy(), *own.conv]
-        arrays += [w.numpy() for w in (d_conv, dxz[..., :E], d_first, sums)]
-        share(items, lambda begin, end: convolution_backward(*arrays, BLOCK, True, begin, end))
-        taps = sums.numpy().sum(0, dtype=np.float64)
+        taps, d_first = _convolution_gradients(own, xz[..., :E], first, d_conv, dxz[..., :E])
         inside = min(length, first.shape[1])  # of the last inputs; the others were there before
         dxz[:, length - inside :, :E] += d_conv_state[:, first.shape[1] - inside :]
         d_first[:, length:] += d_conv_state[:, : first.shape[1] - inside]
@@ -219,9 +262,9 @@ class _NumbaBlock(torch.autograd.Function):
             "conv_bias": taps[-1],
             "x_proj": np.concatenate([d_x_proj[2 * N : 2 * N + own.rank], d_x_proj[: 2 * N]]),
             "dt_proj": d_dt_proj,
-            "dt_bias": d_bias.numpy().sum(0),
-            "A": dA.numpy().sum(0).T,
-            "D": dD.numpy().sum(0),
+            "dt_bias": through.bias.numpy().sum(0),
+            "A": through.a.numpy().sum(0).T,
+            "D": through.d.numpy().sum(0),
             "out_proj": d_out_proj,
         }
         conv_dtype, ssm_dtype = ctx.dtypes

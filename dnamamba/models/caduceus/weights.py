@@ -53,10 +53,9 @@ def _refuse_later_code(document: dict[str, Any]) -> None:
         UserError: naming the group that tells.
     """
     if "layer_cfg" in document:
-        mamba = (document["layer_cfg"] or {}).get("mamba_cfg") or {}
         raise UserError(
-            "layer_cfg: a PlantCAD2 model, whose blocks are Mamba-2, is not supported (got mamba_cfg.version="
-            f"{mamba.get('version', 'v2')}); give a Caduceus or PlantCaduceus model, whose blocks are Mamba-1"
+            "layer_cfg: a PlantCAD2 model, whose blocks are Mamba-2, is not supported (got "
+            f"{document['layer_cfg']!r}); give a Caduceus or PlantCaduceus model, whose blocks are Mamba-1"
         )
 
 

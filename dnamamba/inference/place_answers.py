@@ -64,7 +64,7 @@ def place_of(genome: Genome, region: Interval, at: Interval, context: int, size:
     return Place(first, ids, slice((at.start - first) // size, -(-(at.end - first) // size)))
 
 
-class PositionAnswers:
+class PlaceAnswers:
     """The answer at a place, to alleles and to one-hot bases.
 
     Args:
@@ -118,7 +118,7 @@ class PositionAnswers:
         return values, values
 
 
-class OneHotPositions(OneHotModel):
+class OneHotPlace(OneHotModel):
     """The answer at a place, [B, 1], to weights [B, 4, L] of the bases that are read.
 
     Args:
@@ -131,7 +131,7 @@ class OneHotPositions(OneHotModel):
 
     at_a_place = True
 
-    def __init__(self, asked: PositionAnswers, *, reverse: bool) -> None:
+    def __init__(self, asked: PlaceAnswers, *, reverse: bool) -> None:
         if asked.model.chain is not None:
             raise UserError(
                 "method: of a chain over answers (data.chain=true) there is no gradient; choose method=ism"

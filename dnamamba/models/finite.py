@@ -1,0 +1,32 @@
+"""Weights that are numbers: one NaN or infinity in them, and every answer is NaN or the first letter."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dnamamba.errors import UserError
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def need_finite_weights(weights: Mapping[str, Any], source: str | Path, mend: str) -> None:
+    """Refuse weights that hold NaN or infinity; what is not a tensor of `FLOATS` is for others to refuse.
+
+    Args:
+        weights: by the names of the file.
+        source: the file or folder, for the message.
+        mend: what to do, for the message.
+
+    Raises:
+        UserError: naming the first such tensor.
+    """
+    for name, tensor in sorted(weights.items(), key=lambda pair: str(pair[0])):
+        judged = isinstance(tensor, Tensor) and tensor.dtype in FLOATS and tensor.layout == torch.strided
+        if judged and not bool(torch.isfinite(tensor).all()):
+            raise UserError(
+                f"{source}: {name} is not finite (it holds NaN or infinity): the training diverged, or the "
+                f"file is damaged; {mend}"
+            )

@@ -1,0 +1,116 @@
+"""`predict` of answers per base or bin: both strands joined, and regions with their context."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dnamamba import Genome, UserError, get_alphabet, save_model
+from dnamamba.commands.predict import PredictConfig, predict_to_file
+from dnamamba.inference.position_files import PositionAnswers
+from dnamamba.models import DecoderConfig, SequenceModel
+from tests.inference.test_position_attribution import LETTERS, SHAPE, model_of
+
+DNA = get_alphabet("dna")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("positions")
+    (folder / "g.fa").write_text(f">one\n{LETTERS}\n>two\n{LETTERS[::-1]}\n")
+    for name in ("classes", "tracks"):
+        save_model(model_of(name).float(), folder / name)
+    return folder
+
+
+def answers_to(name: str, letters: str) -> np.ndarray:
+    """Probabilities or track values by the formulas, from the logits of one forward pass: [bins, labels]."""
+    model = model_of(name).float()
+    with torch.no_grad():
+        logits = model(torch.from_numpy(DNA.encode(letters))[None]).logits[0].double()
+    if name == "classes":
+        return logits.softmax(-1).numpy()
+    return (logits.exp() * torch.tensor(model.decoder.means)).expm1().numpy()
+
+
+@pytest.mark.parametrize(("name", "swapped"), [("classes", [0, 2, 1]), ("tracks", [1, 0])])
+def test_strands_are_joined_with_their_labels_swapped(home: Path, name: str, swapped: list[int]) -> None:
+    """Of 25 bases in bins of four the last is short: N completes it, so that both strands have one grid."""
+    model, genome = model_of(name).float(), Genome(home / "g.fa", DNA)
+    padded = LETTERS + "N" * (-len(LETTERS) % model.decoder.bin)
+    turned = padded[::-1].translate(str.maketrans("ACGT", "TGCA"))
+    expected = (answers_to(name, LETTERS) + answers_to(name, turned)[::-1][:, swapped]) / 2
+    found = PositionAnswers(model, "fp32", piece=8, strand="both").values(genome, "one")
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    assert np.abs(found - answers_to(name, LETTERS)).max() > 1e-3
+
+
+def read(path: Path) -> list[list[str]]:
+    return [line.split("\t") for line in path.read_text().splitlines()]
+
+
+def test_regions_alone_are_answered_in_whole_bins(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "r.bed").write_text("two\t21\t25\tx\t0\t-\none\t5\t6\none\t9\t10\none\t14\t15\n")
+    out = home / "r.tsv"
+    config = PredictConfig(
+        str(home / "tracks"), str(out), fasta=str(home / "g.fa"), bed=str(home / "r.bed"), context=3
+    )
+    predict_to_file(config)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "4 regions, joined to 2, each read with 3 bases on either side, 5 bins" in said
+    rows = read(out)[1:]
+    # Bins 1 and 2 of `one` meet, and 3 too: bases 4 to 16; of `two` the last two bins.
+    assert [row[:3] for row in rows] == [
+        ["one", "4", "8"], ["one", "8", "12"], ["one", "12", "16"], ["two", "20", "24"], ["two", "24", "25"],
+    ]  # fmt: skip
+    # Three bases more are read, and what completes their bins.
+    first = answers_to("tracks", LETTERS[0:20])[1:4]
+    second = answers_to("tracks", LETTERS[::-1][16:25])[1:3]
+    found = np.array([[float(cell) for cell in row[3:]] for row in rows])
+    np.testing.assert_allclose(found, np.concatenate([first, second]), rtol=1e-4)
+
+
+def test_region_with_all_context_is_part_of_its_record(home: Path) -> None:
+    pyBigWig = pytest.importorskip("pyBigWig")
+    (home / "c.bed").write_text("one\t7\t19\n")
+    for name, bed in (("whole", None), ("part", str(home / "c.bed"))):
+        predict_to_file(
+            PredictConfig(
+                str(home / "classes"), str(home / f"{name}.bw"), fasta=str(home / "g.fa"), bed=bed,
+                strand="both", label="gene+", precision="fp32",
+            )
+        )  # fmt: skip
+    with pyBigWig.open(str(home / "whole.bw")) as whole, pyBigWig.open(str(home / "part.bw")) as part:
+        expected, found = (np.array(file.values("one", 0, 25)) for file in (whole, part))
+        assert np.isnan(part.values("two", 0, 25)).all()
+    np.testing.assert_array_equal(found[7:19], expected[7:19])
+    assert np.isnan(np.concatenate([found[:7], found[19:]])).all()
+
+
+def test_segments_of_region_lie_in_it(home: Path) -> None:
+    (home / "s.bed").write_text("two\t10\t17\n")
+    predict_to_file(
+        PredictConfig(
+            str(home / "classes"), str(home / "s.tsv"), fasta=str(home / "g.fa"), bed=str(home / "s.bed")
+        )
+    )
+    best = answers_to("classes", LETTERS[::-1])[10:17].argmax(1)
+    covered = {place for row in read(home / "s.tsv")[1:] for place in range(int(row[1]), int(row[2]))}
+    assert covered == {10 + place for place in np.flatnonzero(best)}
+    assert covered
+
+
+def test_settings_of_regions_are_refused_by_name(home: Path, tmp_path: Path) -> None:
+    save_model(SequenceModel(SHAPE, DecoderConfig("classification", ("a", "b"))), tmp_path / "m")
+    fasta, bed = str(home / "g.fa"), str(home / "r.bed")
+    (home / "r.bed").write_text("one\t5\t6\n")
+    for words, model, settings in (
+        (r"context: the model answers once per sequence \(got 5\)", tmp_path / "m", {"context": 5}),
+        (r"context: must be at least 0 \(got -1\)", home / "classes", {"context": -1}),
+        (r"strand: must be forward or both \(got 'reverse'\)", home / "classes", {"strand": "reverse"}),
+    ):
+        config = PredictConfig(str(model), str(tmp_path / "x.tsv"), fasta=fasta, bed=bed, **settings)  # type: ignore[arg-type]
+        with pytest.raises(UserError, match=words):
+            predict_to_file(config)
+        assert not (tmp_path / "x.tsv").exists()
