@@ -20,6 +20,26 @@ class UserError(ValueError):
         super().__init__(bounded(printable(message)))
 
 
+def missing(owner: object, name: str, what: str = "") -> UserError:
+    """Return the error of a contract's method or attribute that a class of the user's lacks.
+
+    >>> print(missing(ValueError(), "with_traceback"))
+    builtins.ValueError: with_traceback is missing; builtins.BaseException says what it returns
+
+    Args:
+        owner: an instance of the class.
+        name: of the method, which a base class documents.
+        what: what it is or returns, a clause; "": names the base class.
+    """
+    kind = type(owner)
+    base = next((one for one in kind.__mro__ if name in vars(one)), kind)
+    return UserError(f"{_path(kind)}: {name} is missing; {what or f'{_path(base)} says what it returns'}")
+
+
+def _path(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
 class Interrupted(Exception):  # noqa: N818
     """The user or the scheduler stopped a run; the message says how to resume.
 

@@ -22,7 +22,7 @@ from dnamamba.datasets.settings import DataConfig as DataConfig
 from dnamamba.datasets.settings import check_shares as check_shares
 from dnamamba.datasets.settings import filled as filled
 from dnamamba.datasets.settings import longest as longest
-from dnamamba.errors import STOP_SIGNALS, UserError
+from dnamamba.errors import STOP_SIGNALS, UserError, missing
 from dnamamba.models import DecoderConfig
 from dnamamba.objectives.base import Batch
 from dnamamba.terminal import Console
@@ -87,12 +87,12 @@ class DataModule(lightning.LightningDataModule):
     @property
     def label(self) -> str:
         """What to call the data in a title."""
-        raise NotImplementedError(f"{type(self).__name__}.label")
+        raise missing(self, "label")
 
     @property
     def summary(self) -> str:
         """The data and its splits, in a line."""
-        raise NotImplementedError(f"{type(self).__name__}.summary")
+        raise missing(self, "summary")
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -102,7 +102,7 @@ class DataModule(lightning.LightningDataModule):
     @property
     def identity(self) -> dict[str, Any]:
         """Plain values that a resumed run must find again: `records`, `bases`, `split`."""
-        raise NotImplementedError(f"{type(self).__name__}.identity")
+        raise missing(self, "identity")
 
     @property
     def train_counts(self) -> tuple[list[int], int]:
@@ -122,7 +122,7 @@ class DataModule(lightning.LightningDataModule):
 
     def run_for(self, steps: int) -> None:
         """Make the run one of so many steps; only where `training_sequences` is a number."""
-        raise NotImplementedError(f"{type(self).__name__}.run_for")
+        raise missing(self, "run_for")
 
     @property
     def common_length(self) -> int | None:
@@ -139,7 +139,7 @@ class DataModule(lightning.LightningDataModule):
 
     def describe(self, step: int, index: Int64s) -> list[str]:
         """Return names of a step's training samples, by their numbers."""
-        raise NotImplementedError(f"{type(self).__name__}.describe")
+        raise missing(self, "describe")
 
     def names(self, split: str, index: Int64s) -> list[str]:
         """Return names of the examples of `valid` or `test`, by the `index` of their batches."""
@@ -147,11 +147,11 @@ class DataModule(lightning.LightningDataModule):
 
     def micro_batch(self, batch: Batch) -> int:
         """Return how many sequences of a training batch a device takes at a time."""
-        raise NotImplementedError(f"{type(self).__name__}.micro_batch")
+        raise missing(self, "micro_batch")
 
     def held_out_loaders(self) -> Iterator[tuple[str, DataLoader]]:
         """Return loaders of `valid`, then of `test`, each example on one process and once."""
-        raise NotImplementedError(f"{type(self).__name__}.held_out_loaders")
+        raise missing(self, "held_out_loaders")
 
     def training_batches(self, most: int, bases: int) -> Iterator[Batch]:
         """Yield training examples for the baselines of a fine-tuning, which one process fits.

@@ -5,7 +5,7 @@ from typing import ClassVar
 from dnamamba.data.length_schedule import LengthSchedule
 from dnamamba.datasets.labelled.config import one_stage
 from dnamamba.datasets.settings import DataConfig
-from dnamamba.errors import UserError
+from dnamamba.errors import UserError, missing
 
 
 class PositionsConfig(DataConfig):
@@ -26,7 +26,7 @@ class PositionsConfig(DataConfig):
     @property
     def bin(self) -> int:
         """Bases that have an answer together."""
-        raise NotImplementedError(f"{type(self).__name__}.bin")
+        raise missing(self, "bin")
 
     def check(self) -> None:
         """Check that the shared settings can be used.

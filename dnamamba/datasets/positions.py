@@ -27,7 +27,7 @@ from dnamamba.data.synonyms import Synonyms
 from dnamamba.datasets.base import HELD_OUT, DataModule
 from dnamamba.datasets.labelled.config import one_stage
 from dnamamba.datasets.settings import check_shares
-from dnamamba.errors import UserError
+from dnamamba.errors import UserError, missing
 from dnamamba.models import PositionConfig, PositionModel
 
 
@@ -81,11 +81,11 @@ class PositionsData(DataModule):
 
     def targets_of(self) -> Targets:
         """Return the targets of `self.genome`; called once."""
-        raise NotImplementedError(f"{type(self).__name__}.targets_of")
+        raise missing(self, "targets_of")
 
     def question(self, context: str, conv: int) -> PositionConfig:
         """Return the head's configuration, with these settings of the `decoder` group."""
-        raise NotImplementedError(f"{type(self).__name__}.question")
+        raise missing(self, "question")
 
     def begin(self, model: PositionModel) -> None:
         """Give weights that are not drawn what the training data say of them."""

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any, ClassVar
 
 from dnamamba.data.length_schedule import LengthSchedule
-from dnamamba.errors import UserError
+from dnamamba.errors import UserError, missing
 
 
 class DataConfig:
@@ -35,7 +35,7 @@ class DataConfig:
         Raises:
             UserError: the settings say too little of the sequences' length.
         """
-        raise NotImplementedError(f"{type(self).__name__}.bases_at_a_time")
+        raise missing(self, "bases_at_a_time")
 
     def planned(
         self, *, global_batch_size: int, max_steps: int | None, world_size: int, training_segments: int
@@ -51,7 +51,7 @@ class DataConfig:
         Raises:
             UserError: numbers that do not divide, or a length that is not known without the data.
         """
-        raise NotImplementedError(f"{type(self).__name__}.planned")
+        raise missing(self, "planned")
 
     def build(self, seed: int, *, global_batch_size: int, max_steps: int | None, world_size: int) -> Any:
         """Open the data: return its `DataModule`.

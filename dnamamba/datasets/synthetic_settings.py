@@ -7,7 +7,7 @@ from dnamamba.data.alphabet import get_alphabet
 from dnamamba.data.length_schedule import LengthSchedule, sequence_schedule
 from dnamamba.data.synthetic import Task
 from dnamamba.datasets.settings import DataConfig, check_shares
-from dnamamba.errors import UserError
+from dnamamba.errors import UserError, missing
 
 LONGEST = 1 << 24
 
@@ -66,7 +66,7 @@ class SyntheticConfig(DataConfig):
 
     def task(self, length: int) -> Task:
         """Return the task at a length."""
-        raise NotImplementedError(f"{type(self).__name__}.task")
+        raise missing(self, "task")
 
     @property
     def scored_lengths(self) -> list[int]:

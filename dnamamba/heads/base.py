@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from dnamamba.errors import UserError
+from dnamamba.errors import UserError, missing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -110,7 +110,7 @@ class Head:
 
     def balanced(self, counts: list[int], total: int) -> list[float]:
         """Return weights with which rare labels count as much as frequent ones."""
-        raise NotImplementedError(f"{type(self).__name__}.balanced")
+        raise missing(self, "balanced")
 
     def loss(self, logits: Tensor, labels: Tensor, weights: Tensor | None, smoothing: float) -> Tensor:
         """Return the loss of each sequence, [B].
@@ -121,11 +121,11 @@ class Head:
             weights: see `class_weights`.
             smoothing: share of a label that is spread over all.
         """
-        raise NotImplementedError(f"{type(self).__name__}.loss")
+        raise missing(self, "loss")
 
     def predict(self, logits: Tensor) -> Tensor:
         """Return probabilities, or numbers in the labels' unit: [B, C], in the precision of the logits."""
-        raise NotImplementedError(f"{type(self).__name__}.predict")
+        raise missing(self, "predict")
 
     def metrics(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
         """Compute every metric of `scores`, in float64; NaN where the set of sequences defines none.
@@ -134,7 +134,7 @@ class Head:
             logits: [n, C].
             labels: [n] or [n, C], of `dtype`.
         """
-        raise NotImplementedError(f"{type(self).__name__}.metrics")
+        raise missing(self, "metrics")
 
     @staticmethod
     def not_finite(logits: Tensor) -> list[str]:
@@ -188,11 +188,11 @@ class Head:
 
     def answer(self, logits: Tensor) -> str:
         """Return the prediction from the logits [C] of one sequence, written as its label would be."""
-        raise NotImplementedError(f"{type(self).__name__}.answer")
+        raise missing(self, "answer")
 
     def written(self, label: Tensor) -> str:
         """Return the label of one sequence, [] or [C], as it was written."""
-        raise NotImplementedError(f"{type(self).__name__}.written")
+        raise missing(self, "written")
 
     def picture(self, logits: Tensor, labels: Tensor, title: str) -> Figure | None:
         """Draw the model's predictions for these sequences; None draws nothing.

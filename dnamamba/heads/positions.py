@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
+from dnamamba.errors import missing
+
 if TYPE_CHECKING:
     from dnamamba.models.positions import PositionConfig
 
@@ -62,15 +64,15 @@ class PositionHead:
             targets: of the positions, [B, n] or [B, n, T].
             weights: of the labels in the loss, float32; None: all the same.
         """
-        raise NotImplementedError(f"{type(self).__name__}.loss_sum")
+        raise missing(self, "loss_sum")
 
     def number(self, targets: Tensor) -> Tensor:
         """Count the positions of targets [B, n] that enter the loss, an integer tensor on their device."""
-        raise NotImplementedError(f"{type(self).__name__}.number")
+        raise missing(self, "number")
 
     def predict(self, logits: Tensor) -> Tensor:
         """Return probabilities, or numbers in the unit of the tracks: [..., labels]."""
-        raise NotImplementedError(f"{type(self).__name__}.predict")
+        raise missing(self, "predict")
 
     def metrics(self, logits: Tensor, targets: Tensor) -> dict[str, float]:
         """Return every metric of `scores`, in float64; NaN where the positions define none.
@@ -79,19 +81,19 @@ class PositionHead:
             logits: float32 [n, C].
             targets: [n] or [n, T].
         """
-        raise NotImplementedError(f"{type(self).__name__}.metrics")
+        raise missing(self, "metrics")
 
     def per_label(self, logits: Tensor, targets: Tensor) -> list[dict[str, Any]]:
         """Return the metrics of each label, with its name under `label`; arguments as in `metrics`."""
-        raise NotImplementedError(f"{type(self).__name__}.per_label")
+        raise missing(self, "per_label")
 
     def statistics(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Compute numbers of a block, float64 [k], whose sums over blocks give some of the metrics."""
-        raise NotImplementedError(f"{type(self).__name__}.statistics")
+        raise missing(self, "statistics")
 
     def from_statistics(self, sums: Tensor) -> dict[str, Tensor]:
         """Return those metrics, float64 [S] each, of sums of `statistics`, float64 [S, k]."""
-        raise NotImplementedError(f"{type(self).__name__}.from_statistics")
+        raise missing(self, "from_statistics")
 
     def class_weights(self, given: Any, counts: list[int], total: int) -> Tensor | None:
         """Return the weight of each label in the loss, float32; None: all the same.
@@ -104,4 +106,4 @@ class PositionHead:
         Raises:
             UserError: `given` has no meaning here.
         """
-        raise NotImplementedError(f"{type(self).__name__}.class_weights")
+        raise missing(self, "class_weights")

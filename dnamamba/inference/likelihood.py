@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dnamamba.data.alphabet import Ids
+from dnamamba.errors import missing
 from dnamamba.inference.device import need_language_model
 from dnamamba.inference.streaming import Reader, fetched
 from dnamamba.kernels.exact import exact, exact_zeros
@@ -59,7 +60,7 @@ class Likelihood:
             ids: of the forward strand.
             reverse: read the reverse complement.
         """
-        raise NotImplementedError(f"{type(self).__name__}.bases")
+        raise missing(self, "bases")
 
     def alleles(self, views: Sequence[View]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return log-likelihoods in nats [rows] and mean embeddings [rows, D] of alleles and their flanks.
@@ -67,7 +68,7 @@ class Likelihood:
         Args:
             views: with first flanks of one length; a row is an allele, the first view's first.
         """
-        raise NotImplementedError(f"{type(self).__name__}.alleles")
+        raise missing(self, "alleles")
 
 
 class CausalLikelihood(Likelihood):

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, Self
 import torch
 from torch import Tensor, nn
 
-from dnamamba.errors import UserError
+from dnamamba.errors import UserError, missing
 from dnamamba.kernels.ranks import Ranks
 from dnamamba.models.plain import check_plain
 
@@ -75,17 +75,17 @@ class ModelConfig:
 
     def build(self, backend: str = "auto") -> "Backbone":
         """Build the backbone, its parameters drawn by torch's global generator."""
-        raise NotImplementedError(f"{type(self).__name__}.build")
+        raise missing(self, "build", "it returns the Backbone")
 
     @property
     def width(self) -> int:
         """Channels D of a hidden state."""
-        raise NotImplementedError(f"{type(self).__name__}.width")
+        raise missing(self, "width", "it returns the channels of a hidden state")
 
     @property
     def depth(self) -> int:
         """Number of blocks."""
-        raise NotImplementedError(f"{type(self).__name__}.depth")
+        raise missing(self, "depth", "it returns the number of blocks")
 
     @property
     def padded_vocab_size(self) -> int:
@@ -120,6 +120,15 @@ class ModelConfig:
             for field in dataclasses.fields(self)  # type: ignore[arg-type]
             if (ours := getattr(self, field.name)) != (theirs := getattr(other, field.name))
         ]
+
+
+_RETURNS = {
+    "forward": "it returns a BackboneOutput",
+    "unembed": "it returns the logits of hidden states",
+    "blocks": "it returns the blocks from the embedding upwards",
+    "take": "it returns the state of some rows",
+    "detach": "it returns the state, cut off from the graph",
+}
 
 
 class Backbone(nn.Module):
@@ -168,7 +177,7 @@ class Backbone(nn.Module):
             state: from an earlier call; None: before the first base. Refused unless `recurrent`.
             blocks: how many blocks to run; None: all, and the final norm.
         """
-        raise NotImplementedError(f"{type(self).__name__}.forward")
+        raise missing(self, "forward", _RETURNS["forward"])
 
     def after(self, tokens: Tensor, state: State | None = None) -> State:
         """Return the state after these tokens, as `forward` returns it, without gradients.
@@ -184,7 +193,7 @@ class Backbone(nn.Module):
 
     def unembed(self, hidden: Tensor) -> Tensor:
         """Return logits [..., V] of final hidden states [..., D]."""
-        raise NotImplementedError(f"{type(self).__name__}.unembed")
+        raise missing(self, "unembed", _RETURNS["unembed"])
 
     def set_head_aside(self) -> None:
         """Leave the output's own matrix, where the embedding is not used for it, out of training.
@@ -198,19 +207,19 @@ class Backbone(nn.Module):
 
     def blocks(self) -> Sequence[nn.Module]:
         """Return the blocks from the embedding upwards: units of FSDP, layer decay and `layer=`."""
-        raise NotImplementedError(f"{type(self).__name__}.blocks")
+        raise missing(self, "blocks", _RETURNS["blocks"])
 
     def take(self, state: State, rows: Tensor) -> State:
         """Return the state of these rows, int64 [n], each as often as it is named."""
-        raise NotImplementedError(f"{type(self).__name__}.take")
+        raise missing(self, "take", _RETURNS["take"])
 
     def detach(self, state: State) -> State:
         """Return the same state, cut off from the graph."""
-        raise NotImplementedError(f"{type(self).__name__}.detach")
+        raise missing(self, "detach", _RETURNS["detach"])
 
     def recurrence(self, rows: int, dtype: torch.dtype) -> Recurrence:
         """Return the step-by-step form for `rows` sequences; only of a causal and recurrent family."""
-        raise NotImplementedError(f"{type(self).__name__}.recurrence")
+        raise missing(self, "recurrence", "it returns the step-by-step form, a Recurrence")
 
     @property
     def device(self) -> torch.device:
@@ -235,6 +244,46 @@ class Backbone(nn.Module):
             if any(parameter is wanted for parameter in block.parameters()):
                 return i
         return len(blocks) + 1
+
+
+# What every backbone must have of its own, and what one with a state must.
+_REQUIRED = {
+    "config": "it is what the backbone was built from",
+    "embedding": "it is the module with the token table",
+    "causal": "it says whether a position reads none after it",
+    "recurrent": "it says whether forward takes and returns a state",
+}
+_METHODS, _OF_A_STATE = ("forward", "unembed", "blocks"), ("take", "detach")
+
+
+def build_backbone(config: ModelConfig, backend: str = "auto") -> Backbone:
+    """Build a backbone, and check that its class is finished before anything is trained.
+
+    Args:
+        config: of the model.
+        backend: see `dnamamba.kernels`.
+
+    Raises:
+        UserError: the configuration's class, or that of the backbone, lacks what the contract requires; the
+            message names it.
+    """
+    backbone = config.build(backend)
+    if not hasattr(config, "family"):
+        raise missing(config, "family", "it is the import path of this class")
+    for name in ("width", "depth"):
+        getattr(config, name)
+    if not isinstance(backbone, Backbone):
+        raise UserError(
+            f"{config.family}: build must return a Backbone (got {type(backbone).__name__}); derive it from "
+            "dnamamba.models.base.Backbone"
+        )
+    for name, what in _REQUIRED.items():
+        if not hasattr(backbone, name):
+            raise missing(backbone, name, what)
+    for name in (*_METHODS, *(_OF_A_STATE if backbone.recurrent else ())):
+        if getattr(type(backbone), name) is getattr(Backbone, name):
+            raise missing(backbone, name, _RETURNS[name])
+    return backbone
 
 
 CAPABILITIES = ("causal", "recurrent", "equivariant", "masked", "divisible")

@@ -3,6 +3,7 @@
 A name from a file imports nothing that the user has not named: `plugins` first lists the modules to trust.
 """
 
+from dataclasses import is_dataclass
 from typing import Any
 
 from dnamamba.errors import UserError
@@ -21,14 +22,17 @@ def family_config(family: str, key: str = "model.family") -> type[ModelConfig]:
     """Return the configuration class of a family that the user has named.
 
     Raises:
-        UserError: there is no such family.
+        UserError: there is no such family, or its class is not a dataclass.
     """
     if "." not in family and family not in FAMILIES:
         raise UserError(
             f"{key}: unknown family {family!r}; expected one of {', '.join(FAMILIES)}, or the import path "
             "of a ModelConfig"
         )
-    return imported(FAMILIES.get(family, family), ModelConfig, key)
+    found: type[ModelConfig] = imported(FAMILIES.get(family, family), ModelConfig, key)
+    if not is_dataclass(found):
+        raise UserError(f"{key}: {family} is not a dataclass; write @dataclass(frozen=True) above it")
+    return found
 
 
 def family_of_file(family: Any, source: str) -> type[ModelConfig]:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from dnamamba.models.base import ModelConfig, State
+from dnamamba.models.base import ModelConfig, State, build_backbone
 
 
 class LanguageModelOutput(NamedTuple):
@@ -36,7 +36,7 @@ class LanguageModel(nn.Module):
         super().__init__()
         self.config = config
         self.mapped = {}
-        self.backbone = config.build(backend)
+        self.backbone = build_backbone(config, backend)
 
     def forward(self, tokens: Tensor, state: State | None = None) -> LanguageModelOutput:
         """Return logits [B, L, V] for tokens [B, L], after `state` if one is given.

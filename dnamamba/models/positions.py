@@ -12,7 +12,7 @@ from dnamamba.data.signal import LARGEST_BIN
 from dnamamba.errors import UserError
 from dnamamba.heads.positions import PositionHead
 from dnamamba.heads.registry import position_head
-from dnamamba.models.base import ModelConfig, State
+from dnamamba.models.base import ModelConfig, State, build_backbone
 from dnamamba.models.chain import Chain
 from dnamamba.models.plain import check_plain
 from dnamamba.models.pooling import UNKNOWN, base_table, complement_ids
@@ -135,7 +135,7 @@ class PositionModel(nn.Module):
         super().__init__()
         self.config = config
         self.decoder = decoder
-        self.backbone = config.build(backend)
+        self.backbone = build_backbone(config, backend)
         self.backbone.set_head_aside()
         width = config.width * (2 if decoder.context == "both" else 1)
         self.convolutions = Convolutions(width, decoder.conv) if decoder.conv else None

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dnamamba.errors import UserError
 from dnamamba.heads.base import Head
 from dnamamba.heads.registry import head_class, head_of_file
-from dnamamba.models.base import ModelConfig
+from dnamamba.models.base import ModelConfig, build_backbone
 from dnamamba.models.chunk_pooling import PoolingWeights
 from dnamamba.models.plain import check_plain
 from dnamamba.models.pooling import MODES, PooledPieces, base_table, complement_ids, pool, within
@@ -131,7 +131,7 @@ class SequenceModel(nn.Module):
         super().__init__()
         self.config = config
         self.decoder = decoder
-        self.backbone = config.build(backend)
+        self.backbone = build_backbone(config, backend)
         self.backbone.set_head_aside()
         width = config.width * (2 if decoder.context == "both" else 1)
         self.readout: Readout | None = None

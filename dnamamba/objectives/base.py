@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dnamamba.errors import UserError
+from dnamamba.errors import UserError, missing
 from dnamamba.kernels.ranks import Ranks
 
 Batch = dict[str, Tensor]
@@ -55,15 +55,15 @@ class Meter(nn.Module):
 
     def update(self, model: nn.Module, batch: Batch) -> None:
         """Count in a batch, [B, ...]."""
-        raise NotImplementedError(f"{type(self).__name__}.update")
+        raise missing(self, "update")
 
     def compute(self) -> dict[str, Tensor | float]:
         """Return every metric of all batches since the last reset, the same in all processes."""
-        raise NotImplementedError(f"{type(self).__name__}.compute")
+        raise missing(self, "compute")
 
     def reset(self) -> None:
         """Forget all batches."""
-        raise NotImplementedError(f"{type(self).__name__}.reset")
+        raise missing(self, "reset")
 
 
 class Objective(nn.Module):
@@ -85,7 +85,7 @@ class Objective(nn.Module):
 
     def loss_sum(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the losses of a micro-batch, in nats, added up over its targets."""
-        raise NotImplementedError(f"{type(self).__name__}.loss_sum")
+        raise missing(self, "loss_sum")
 
     def check_chunks(self) -> None:
         """Check that the loss can be added up over chunks of sequences, see `chunks`.
@@ -108,15 +108,15 @@ class Objective(nn.Module):
             multiple: of which the batch has, and the chunks' tokens must have, positions; 1 unless the
                 objective is `divisible`.
         """
-        raise NotImplementedError(f"{type(self).__name__}.chunks")
+        raise missing(self, "chunks")
 
     def number_of_targets(self, batch: Batch) -> Tensor:
         """Count the targets of a batch that enter the loss, an integer tensor on its device."""
-        raise NotImplementedError(f"{type(self).__name__}.number_of_targets")
+        raise missing(self, "number_of_targets")
 
     def meter(self) -> Meter:
         """Return a fresh meter for held-out data."""
-        raise NotImplementedError(f"{type(self).__name__}.meter")
+        raise missing(self, "meter")
 
     def logged(self, loss: Tensor, batch: Batch) -> dict[str, Tensor | float]:
         """Return what else to log of a step, by name without `train/`; `loss` is a scalar, per target."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from dnamamba.datasets.base import DataConfig
-from dnamamba.errors import UserError
+from dnamamba.errors import UserError, missing
 from dnamamba.models import LanguageModel
 from dnamamba.training.config import FinetuneTrainConfig, TrainConfig
 
@@ -165,11 +165,11 @@ class Suite:
 
     def data(self) -> DataConfig:
         """Return the data with their splits, for `probe` and `finetune`; `sources` are verified before."""
-        raise NotImplementedError(f"{type(self).__name__}.data")
+        raise missing(self, "data")
 
     def zero_shot(self, model: LanguageModel, seed: int) -> Row:
         """Score the model as it is, in evaluation mode on its device, without gradients."""
-        raise NotImplementedError(f"{type(self).__name__}.zero_shot")
+        raise missing(self, "zero_shot")
 
     def baselines(self, seed: int) -> Sequence[Row]:
         """Return the baselines of `zero_shot`; `probe` and `finetune` have a majority class anyway."""

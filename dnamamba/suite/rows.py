@@ -8,7 +8,7 @@ import numpy as np
 
 from dnamamba.data.examples import Collector
 from dnamamba.datasets.labelled import LabelledConfig
-from dnamamba.errors import UserError
+from dnamamba.errors import UserError, missing
 
 
 class Labelled(NamedTuple):
@@ -45,7 +45,7 @@ class RowsConfig(LabelledConfig):
         Raises:
             UserError: a file is not in the layout; the message names it.
         """
-        raise NotImplementedError(f"{type(self).__name__}.rows")
+        raise missing(self, "rows")
 
     def collect(self, into: Collector) -> str:
         """Read the sequences; returns what to call them."""
@@ -70,4 +70,4 @@ class RowsConfig(LabelledConfig):
     @property
     def label(self) -> str:
         """What to call the data."""
-        raise NotImplementedError(f"{type(self).__name__}.label")
+        raise missing(self, "label")
