@@ -39,9 +39,17 @@ def test_a_run_leaves_everything_behind(tiny: Configure, tmp_path: Path) -> None
     assert json.loads((folder / "results.json").read_text()) == json.loads(json.dumps(results))
     assert results["steps"] == 6
     assert results["bases"] == 6 * 8 * 32
+    assert results["verdict"].startswith("test: the model needs ")
     assert OmegaConf.load(folder / "config.yaml").data.max_length == 32
     metrics = read_metrics(folder / "metrics.csv")
     assert [row["step"] for row in metrics if "train/bits_per_base" in row] == [0, 1, 2, 3, 4, 5]
+    # Watched windows, after the third and the sixth step; then all windows, with the number of steps.
+    validated = [(row["step"], row["val/bits_per_base"]) for row in metrics if "val/bits_per_base" in row]
+    assert [step for step, _ in validated] == [2, 5, 6]
+    assert validated[-1][1] == pytest.approx(results["bits_per_base"]["valid"], rel=1e-6)
+    assert validated[-2][1] != pytest.approx(validated[-1][1], rel=1e-6)
+    tested = [(row["step"], row["test/bits_per_base"]) for row in metrics if "test/bits_per_base" in row]
+    assert tested == [(6, pytest.approx(results["bits_per_base"]["test"], rel=1e-6))]
     assert all(row["train/bases_per_second"] > 0 for row in metrics if "train/bases_per_second" in row)
     assert (folder / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
 

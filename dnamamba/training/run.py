@@ -96,7 +96,9 @@ class Result:
         folder: of its files.
         model: on the CPU, in evaluation mode.
         results: what results.json or metrics.json holds.
-        history: a row for each logged step, by metric; `step` counts from 0.
+        history: the rows of metrics.csv, a dict each of the cells that a row has. `step` counts from 0 in
+            training and its validations; the scores of all held-out examples in the end have the number of
+            steps.
     """
 
     folder: Path
