@@ -73,16 +73,16 @@ def test_training_from_python_runs_as_shown(tmp_path: Path, monkeypatch: pytest.
     rows = [f"{''.join(rng.choice(list('ACGT'), 20))},{'ab'[i % 2]}\n" for i in range(60)]
     (tmp_path / "my.csv").write_text("sequence,label\n" + "".join(rows))
     monkeypatch.chdir(tmp_path)
-    quick = {"max_steps": 2, "global_batch_size": 4, "validate_every": 2, "log_every": 1}
+    quick = {"max_steps": 2, "global_batch_size": 2, "validate_every": 2, "log_every": 1}
     genome, pretraining, finetuning = dnamamba.GenomeConfig, dnamamba.Pretraining, dnamamba.Finetuning
 
     def pretrained(folder: str, data: dnamamba.GenomeConfig, train: dnamamba.TrainConfig) -> object:
-        small = replace(data, batch_size=4, markov_orders=[0])
+        small = replace(data, batch_size=2, markov_orders=[0])
         return pretraining(folder, small, train=replace(train, **quick), quiet=True)
 
     def tuned(folder: str, data: dnamamba.LabelledConfig, model: object) -> object:
         task, train = TaskConfig(baselines=False, bootstrap=10), dnamamba.FinetuneTrainConfig(**quick)
-        return finetuning(folder, replace(data, batch_size=4), model, task=task, train=train, quiet=True)
+        return finetuning(folder, replace(data, batch_size=2), model, task=task, train=train, quiet=True)
 
     monkeypatch.setattr(dnamamba, "Pretraining", pretrained)
     monkeypatch.setattr(dnamamba, "Finetuning", tuned)
