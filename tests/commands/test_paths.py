@@ -82,7 +82,6 @@ def test_last_and_auto_are_not_paths(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ("finetune", ["data.table=absent.fa"]),
         ("finetune", ["data.classes={a: [m, absent.fa]}"]),
         ("finetune", ["data.batch_size=absent.fa"]),
-        ("finetune", ["data.fasta=m", "data.bed=absent.fa.gff3"]),
         ("attribute", ["region=a:1-2", "out=o", "fasta=absent.fa"]),
         ("predict", ["model=m", "out=o", "table=absent.fa"]),
         ("embed", ["model=m", "out=o", "fasta=absent.fa"]),
@@ -124,6 +123,13 @@ def test_missing_settings_are_named_together(command: str, given: list[str], mis
     with pytest.raises(UserError) as error:
         import_module(f"dnamamba.{command}").run(composed(command, given))
     assert str(error.value) == f"{missing}: must be given"
+
+
+def test_both_keys_that_annotation_needs_are_named_together() -> None:
+    with pytest.raises(
+        UserError, match=r"^data\.regions\.feature, data\.regions\.label: g\.gff3 has rows of"
+    ):
+        import_module("dnamamba.finetune").run(composed("finetune", ["data.fasta=g.fa", "data.bed=g.gff3"]))
 
 
 def test_one_of_several_is_left_to_the_command() -> None:
