@@ -43,7 +43,7 @@ def check(config: Any, expected: str) -> None:
     if config.batch != 1:
         raise UserError(f"batch: a {expected} file holds one sequence (got {config.batch}); set another seed")
     if config.sample_rate < 1:
-        raise UserError(f"sample_rate must be at least 1, not {config.sample_rate}")
+        raise UserError(f"sample_rate: must be at least 1 (got {config.sample_rate})")
 
 
 def prompts(config: Any, alphabet: Alphabet) -> dict[str, Ids]:

@@ -40,7 +40,7 @@ class SyntheticConfig(DataConfig):
     def __post_init__(self) -> None:
         most = get_alphabet("symbols").size
         if not 3 <= self.vocabulary <= most:
-            raise UserError(f"data.vocabulary must lie between 3 and {most}, not {self.vocabulary}")
+            raise UserError(f"data.vocabulary: must lie between 3 and {most} (got {self.vocabulary})")
         for key, least in (
             ("batch_size", 1),
             ("valid_examples", 1),
@@ -48,7 +48,7 @@ class SyntheticConfig(DataConfig):
             ("num_workers", 0),
         ):
             if getattr(self, key) < least:
-                raise UserError(f"data.{key} must be at least {least}, not {getattr(self, key)}")
+                raise UserError(f"data.{key}: must be at least {least} (got {getattr(self, key)})")
         self._check_length("max_length", self.max_length)
         for length in self.test_lengths or ():
             self._check_length("test_lengths", length)
@@ -62,7 +62,7 @@ class SyntheticConfig(DataConfig):
     def _check_length(self, key: str, length: int) -> None:
         least = self.task(length).least
         if not least <= length <= LONGEST:
-            raise UserError(f"data.{key} must lie between {least} and {LONGEST}, not {length}")
+            raise UserError(f"data.{key}: must lie between {least} and {LONGEST} (got {length})")
 
     def task(self, length: int) -> Task:
         """Return the task at a length."""

@@ -169,8 +169,8 @@ def test_experiment_is_planned_without_files(name: str, bytes_per_step: int) -> 
             "data.alphabet=dna",
             r"^data\.alphabet: expected octets .* \(got dna\); set one",
         ),
-        ("data.valid_fraction=0.5", r"^data\.valid_fraction must lie between 0 and 0\.5, not 0\.5$"),
-        ("data.max_length=0", r"^data\.max_length must be at least 1, not 0$"),
+        ("data.valid_fraction=0.5", r"^data\.valid_fraction: must lie between 0 and 0\.5 \(got 0\.5\)$"),
+        ("data.max_length=0", r"^data\.max_length: must be at least 1 \(got 0\)$"),
     ],
 )
 def test_settings_out_of_range_name_their_key(tmp_path: Path, override: str, message: str) -> None:

@@ -56,10 +56,10 @@ class BytesConfig(DataConfig):
             ("num_workers", 0),
         ):
             if getattr(self, key) < least:
-                raise UserError(f"data.{key} must be at least {least}, not {getattr(self, key)}")
+                raise UserError(f"data.{key}: must be at least {least} (got {getattr(self, key)})")
         for key in ("valid_fraction", "test_fraction"):
             if not 0 < getattr(self, key) < 0.5:
-                raise UserError(f"data.{key} must lie between 0 and 0.5, not {getattr(self, key)}")
+                raise UserError(f"data.{key}: must lie between 0 and 0.5 (got {getattr(self, key)})")
 
     @property
     def bases_at_a_time(self) -> int:

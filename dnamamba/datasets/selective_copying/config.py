@@ -20,7 +20,7 @@ class SelectiveCopyingConfig(SyntheticConfig):
 
     def __post_init__(self) -> None:
         if self.data_symbols < 1:
-            raise UserError(f"data.data_symbols must be at least 1, not {self.data_symbols}")
+            raise UserError(f"data.data_symbols: must be at least 1 (got {self.data_symbols})")
         super().__post_init__()
 
     def task(self, length: int) -> SelectiveCopying:
