@@ -2,12 +2,13 @@
 
 from omegaconf import DictConfig
 
-from dnamamba.commands.paths import check_paths
+from dnamamba.commands.paths import check_given, check_paths
 from dnamamba.config import command, typed
 
 
 def run(cfg: DictConfig) -> None:
     """Attribute as `cfg` says."""
+    check_given(cfg)
     check_paths(cfg, "model", "fasta")
     from dnamamba.commands.attribute import AttributeConfig, attribute_region  # imports torch
 

@@ -11,7 +11,7 @@ def run(cfg: DictConfig) -> None:
     if cfg.model is None and cfg.out is None:
         cfg.out = "???"  # only a text model prints its answer, and the package's own reads bases
     check_given(cfg, ("prompt", "fasta"))
-    check_paths(cfg, "model", "fasta", "tokenizer")
+    check_paths(cfg, "model", "fasta", "prompt_file", "tokenizer")
     from dnamamba.commands.generate import GenerateConfig, generate_to_file  # imports torch
 
     generate_to_file(typed(cfg, GenerateConfig, ""))

@@ -75,6 +75,7 @@ HOME_OF = {
     "zarr": {"inference"},
     "anndata": {"inference"},
     "pyBigWig": {"data", "inference"},
+    "soundfile": {"data"},
 }
 
 

@@ -185,11 +185,11 @@ def test_a_value_of_another_type_names_its_key(
     assert "\n" not in str(error.value)
 
 
-# Of whole chromosomes an index is needed: tests/planning plans them, and tests/datasets synthetic tasks.
+# Of whole chromosomes an index is needed: tests/planning plans them, and tests/datasets tasks and bytes.
 PRETRAININGS = [
     name
     for name in experiment_names("pretrain")
-    if "chromosomes" not in name and not name.startswith("synthetic/")
+    if "chromosomes" not in name and not name.startswith(("synthetic/", "bytes/"))
 ]
 # Digitised from the paper: model, and perplexity of Mamba by size, or by length.
 PERPLEXITY = {

@@ -43,7 +43,7 @@ def walk(main: Callable[[], None]) -> dict[str, set[str]]:
 
     A function is a file and a qualified name. It is given the configuration (the composed one, or a
     `Pretraining` or `Finetuning`) as an argument, also `self`, within a list or a map, or as a closure; the
-    body of a comprehension counts as its function. Of a run only how it is built is followed: the `Run`
+    body of a comprehension counts as its function. Of a run only the building is followed: the `Run`
     is checked to hold no configuration, and `Run.execute` is given nothing else.
     """
     found: dict[str, set[str]] = {}
@@ -80,7 +80,7 @@ def test_whole_configuration_visits_few_functions(
     name = command.__name__.rpartition(".")[2]
     monkeypatch.setattr(sys, "argv", [name, *overrides[name], f"hydra.run.dir={tmp_path / 'run'}"])
     runs: list[Run] = []
-    monkeypatch.setattr(Run, "execute", runs.append)
+    monkeypatch.setattr(Run, "execute", lambda run: runs.append(run))
     found = walk(command.main)
     assert not any(map(is_whole, vars(runs[0]).values()))
     visited = {f"{file}:{function}" for file, functions in found.items() for function in functions}

@@ -1,4 +1,4 @@
-"""What `python -m dnamamba.generate` does: prompts from letters or a FASTA file, new sequences to another."""
+"""What `python -m dnamamba.generate` does: prompts from letters or a file, new sequences to another."""
 
 import time
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
+from dnamamba.commands import generate_bytes
 from dnamamba.commands.generate_text import write_text
 from dnamamba.data.alphabet import Alphabet, Ids, get_alphabet
 from dnamamba.data.embedded import YEAST_MODEL
@@ -46,20 +47,22 @@ class GenerateConfig:
     device: str
     precision: str
     overwrite: bool
+    prompt_file: str | None = None
+    sample_rate: int = 16000
     tokenizer: str | None = None
     plugins: list[str] | None = None
 
 
 def generate_to_file(config: GenerateConfig) -> None:
-    """Generate as `config` says and write the FASTA file, or a text model's text, whole or not at all.
+    """Generate as `config` says and write the FASTA file, or text or sound, whole or not at all.
 
     Raises:
         UserError: the model, the prompt, a number or the output can't be used; nothing was written.
     """
     console = Console()
-    # Only the model says whether text may be written, or printed without a file.
-    of_text = config.out is None or config.out.endswith(".txt")
-    out = None if of_text else _fasta(config)
+    # Only the model says whether text or sound may be written, or text printed without a file.
+    later = config.out is None or config.out.endswith(tuple(generate_bytes.SUFFIXES.values()))
+    out = None if later else _fasta(config)
     sampling = Sampling(config.temperature, config.top_k, config.top_p)
     load_plugins(config.plugins or [])
     model = load_on(YEAST_MODEL if config.model is None else config.model, config.device)
@@ -68,9 +71,15 @@ def generate_to_file(config: GenerateConfig) -> None:
         return
     if config.tokenizer is not None:
         raise UserError(f"tokenizer: goes with a text model (got {config.tokenizer}); leave it out")
-    out = out or _fasta(config)
     alphabet = get_alphabet(model.config.alphabet)
-    prompts = _prompts(config, alphabet)
+    of_bytes = generate_bytes.SUFFIXES.get(alphabet.name)
+    if of_bytes is not None:
+        generate_bytes.check(config, of_bytes)
+        out = output_path(config.out or "", (of_bytes,), config.overwrite)
+    elif config.prompt_file is not None:
+        raise UserError("prompt_file: is for models of text and sound; give prompt=LETTERS or fasta=FILE")
+    out = out or _fasta(config)
+    prompts = _prompts(config, alphabet) if of_bytes is None else generate_bytes.prompts(config, alphabet)
     began = time.perf_counter()
     with precision_of(model, config.precision):
         blocks = generate_blocks(
@@ -90,21 +99,31 @@ def generate_to_file(config: GenerateConfig) -> None:
             reached(block.shape[1])
         rows = np.concatenate(drawn_blocks, axis=1)
     seconds = time.perf_counter() - began
+    if of_bytes is None:
+        _write_fasta(config, out, rows, list(prompts), alphabet)
+    else:
+        generate_bytes.write(out, rows[0], alphabet, config.sample_rate)
+    console.print(
+        f"{len(rows)} sequence(s) of {config.length:,} {alphabet.unit}s in {seconds:.1f} s: {out}",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def _write_fasta(
+    config: GenerateConfig, out: Path, rows: Ids, prompts: list[str], alphabet: Alphabet
+) -> None:
+    """Write sequences [rows, length], each with a header that says how it was drawn."""
     drawn = f"seed={config.seed} temperature={config.temperature:g}"
     drawn += "".join(
         f" {name}={value}" for name in ("top_k", "top_p") if (value := getattr(config, name)) is not None
     )
     with replacing(out) as beside, beside.open("w", encoding="utf-8") as file:
         for number, row in enumerate(rows):
-            prompt, copy = list(prompts)[number // config.batch], number % config.batch + 1
+            prompt, copy = prompts[number // config.batch], number % config.batch + 1
             file.write(f">generated_{number + 1} prompt={printable(prompt)} copy={copy} {drawn}\n")
             letters = alphabet.decode(row)
             file.writelines(letters[i : i + LINE] + "\n" for i in range(0, len(letters), LINE))
-    console.print(
-        f"{len(rows)} sequence(s) of {config.length:,} bases in {seconds:.1f} s: {out}",
-        soft_wrap=True,
-        highlight=False,
-    )
 
 
 def _fasta(config: GenerateConfig) -> Path:

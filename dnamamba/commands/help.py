@@ -75,6 +75,7 @@ def page(command: str, overrides: Sequence[str] = ()) -> str:
     lines += ["Settings:", *_table(own, width)]
     for group, choice in choices.items():
         lines += ["", *_group(command, group, choice, width)]
+    lines += ["", "RUN is the folder of a pretraining, FT that of a fine-tuning."]
     lines += ["", "Flags:", *_table([Setting(flag, "", use) for flag, use in FLAGS.items()], width)]
     return "\n".join(lines)
 

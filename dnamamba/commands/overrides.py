@@ -11,7 +11,7 @@ from dnamamba.commands.data_sets import keys_of_files, keys_of_maps, keys_of_nam
 from dnamamba.errors import UserError
 
 PATHS = {"fasta", "bed", "vcf", "out", "ckpt_path", "table", "labels", "tokenizer", *keys_of_files()}
-PATHS |= {"hydra.run.dir", "hydra.sweep.dir"}
+PATHS |= {"prompt_file", "hydra.run.dir", "hydra.sweep.dir"}
 TEXTS = PATHS | {"region", "prompt", "label"}
 TEXTS |= {f"{group}.{key}" for group in ("regions", "data.regions") for key in ("feature", "name", "label")}
 MODEL_PATH = "_path_"

@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dnamamba.auto import AUTO
 from dnamamba.commands import finetune
+from dnamamba.commands.data_sets import settings_class
 from dnamamba.commands.settings import data_config, model_config, print_published
 from dnamamba.config import typed
 from dnamamba.errors import UserError
@@ -41,7 +42,7 @@ def plan_pretraining(cfg: DictConfig) -> Plan:
     """
     options = typed(cfg.plan, PlanConfig, "plan")
     cfg = cfg.copy()
-    for key in ("fasta", "intervals"):
+    for key in _files(cfg.data):
         if OmegaConf.is_missing(cfg.data, key):
             cfg.data[key] = f"({key} not given)"
     data = data_config(cfg.data)
@@ -67,11 +68,17 @@ def print_plan(cfg: DictConfig) -> None:
     else:
         console = Console()
         show_plan(made, console)
-        for key in ("fasta", "intervals"):
+        for key in _files(cfg.data):
             path = None if OmegaConf.is_missing(cfg.data, key) else cfg.data.get(key)
             if path is not None and not Path(path).expanduser().exists():
                 console.print(f"data.{key}={path} is not there: planned without it", soft_wrap=True)
         print_published()
+
+
+def _files(group: DictConfig) -> tuple[str, ...]:
+    """Return the keys of a data set's files, which a plan can do without."""
+    settings = settings_class(group)
+    return () if settings is None else settings.paths
 
 
 def plan_finetuning(cfg: DictConfig) -> Plan:

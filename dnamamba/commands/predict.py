@@ -269,6 +269,7 @@ def _variants(
     genome = Genome(config.fasta, answers.reader.alphabet)
     genome.close(config.regions.circular, "regions.circular")
     records = Records(genome, config.regions.unknown, symbolic)
+    records.key = "regions.unknown"
     checked = check(vcf, records, lambda line: errors.print(f"dnamamba: {line}", soft_wrap=True))
     for line in records.synonyms.said():
         errors.print(f"dnamamba: {line}", soft_wrap=True)

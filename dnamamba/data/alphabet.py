@@ -36,7 +36,7 @@ class Alphabet:
         complement: uint8[256], id to id.
         scored: bool[256], the ids that count in the loss.
         mask_id: stands for a base that a masked model must tell; no letter has it.
-        of: what the ids are; only those of bases are read from a FASTA file.
+        unit: what an id stands for: a `base`, as in a FASTA file, a `byte` of text or sound, or a `symbol`.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Alphabet:
     complement: Ids
     scored: NDArray[np.bool_]
     mask_id: int
-    of: str = "bases"
+    unit: str = "base"
 
     def __post_init__(self) -> None:
         for table in (self.to_id, self.to_letter, self.complement, self.scored):
@@ -94,8 +94,8 @@ def need_bases(alphabet: Alphabet) -> None:
     Raises:
         UserError: naming what its ids are.
     """
-    if alphabet.of != "bases":
-        raise UserError(f"the model reads {alphabet.of}, not bases: give a model of DNA")
+    if alphabet.unit != "base":
+        raise UserError(f"the model reads {alphabet.unit}s, not bases: give a model of DNA")
 
 
 def _dna() -> Alphabet:
@@ -119,15 +119,21 @@ def _bytes() -> Alphabet:
     return Alphabet("bytes", 256, 0, ord("N"), identity, to_letter, complement, identity != 0, 1)
 
 
+def _plain(name: str, unknown: int) -> Alphabet:
+    """Build an alphabet of bytes that are not bases: 0 is padding, and nothing has a complement."""
+    ids = np.arange(256, dtype=np.uint8)
+    to_letter = ids.copy()
+    to_letter[0] = ord(".")
+    return Alphabet(name, 256, 0, unknown, ids.copy(), to_letter, ids.copy(), ids != 0, 0, "byte")
+
+
 def _symbols() -> Alphabet:
     ids = np.arange(16, dtype=np.uint8)
     digits = np.frombuffer(b"0123456789abcdef", dtype=np.uint8)
     to_id, to_letter = np.zeros(256, dtype=np.uint8), np.full(256, ord("?"), dtype=np.uint8)
     to_id[digits], to_letter[ids] = ids, digits
-    scored = np.arange(256) < 16
-    return Alphabet(
-        "symbols", 16, 0, 0, to_id, to_letter, np.arange(256, dtype=np.uint8), scored, 0, "symbols"
-    )
+    complement = np.arange(256, dtype=np.uint8)
+    return Alphabet("symbols", 16, 0, 0, to_id, to_letter, complement, np.arange(256) < 16, 0, "symbol")
 
 
 def _specials_first(name: str, size: int, first: int, *, pad: int, mask: int, unknown: int) -> Alphabet:
@@ -150,6 +156,8 @@ _ALPHABETS = {
     for alphabet in (
         _dna(),
         _bytes(),
+        _plain("octets", ord("?")),
+        _plain("mulaw", 128),
         _symbols(),
         _specials_first("characters", 12, 7, pad=4, mask=3, unknown=11),
         _specials_first("mlm", 8, 3, pad=0, mask=1, unknown=2),
@@ -166,6 +174,8 @@ def get_alphabet(name: str) -> Alphabet:
     `bytes`: 256 ids, every byte its own; 0 is padding.
     `characters`: seven special ids, then A C G T N = 7..11, padding 4, size 12 (HyenaDNA and Caduceus).
     `mlm`: padding 0, mask 1, N 2, A C G T = 3..6, size 8 (PlantCaduceus).
+    `octets`: 256 ids, the bytes of any file but a FASTA file; 0 is padding.
+    `mulaw`: 256 ids, samples of a sound in 255 steps of mu-law, 128 silence; 0 is padding.
     `symbols`: 0..15, written as hexadecimal digits, of the synthetic tasks.
 
     >>> from dnamamba import get_alphabet

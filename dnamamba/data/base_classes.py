@@ -121,6 +121,8 @@ def base_classes(
     """
     if column is not None:
         parts = list(_of_column(path, column))
+        if not parts:
+            raise UserError(f"{path}: no rows; give a BED with a class in column {column}")
         kinds = kinds or sorted({part.kind for part in parts})
         for kind in kinds:
             if all(part.kind != kind for part in parts):
@@ -155,7 +157,13 @@ def _of_column(path: str | Path, column: int) -> Iterable[Part]:
         where = f"{path}, row {row.number}"
         if column - 4 >= len(row.others):
             raise UserError(f"data.column: {where} has {len(row.others) + 3} columns (got {column})")
-        yield Part(where, row.interval, _strand(row, where), row.others[column - 4].strip())
+        kind = row.others[column - 4].strip()
+        if kind in ("", NOTHING):
+            raise UserError(
+                f"{where}: column {column} must name a class, which {NOTHING!r} is not (got {kind!r}); leave "
+                "bases of no class out"
+            )
+        yield Part(where, row.interval, _strand(row, where), kind)
 
 
 def _strand(row: BedRow, where: str) -> str:

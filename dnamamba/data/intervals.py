@@ -49,6 +49,13 @@ class Bases(Protocol):
         """
 
 
+class Loaded(Bases, Protocol):
+    """Records that can be read before they are asked for: a `Genome`, or files of bytes."""
+
+    def load(self, names: Iterable[str]) -> None:
+        """Read these records now."""
+
+
 class Interval(NamedTuple):
     """Bases `start` (0-based, included) to `end` (not included) of the record `name`."""
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
-from dnamamba.data.fasta import Genome
+from dnamamba.data.intervals import Loaded
 from dnamamba.data.length_schedule import LengthSchedule
 from dnamamba.data.sampling import Int64s, Windows, WindowSampler, gather
 from dnamamba.data.steps import worker_steps
@@ -34,7 +34,7 @@ class WindowStream(IterableDataset[Batch]):
 
     def __init__(
         self,
-        genome: Genome,
+        genome: Loaded,
         schedule: LengthSchedule,
         windows: Sequence[WindowSampler],
         *,
@@ -73,7 +73,7 @@ class TiledWindows(Dataset[Batch]):
 
     def __init__(
         self,
-        genome: Genome,
+        genome: Loaded,
         names: tuple[str, ...],
         windows: Windows,
         length: int | None,
@@ -110,6 +110,6 @@ def _longest(windows: Windows) -> int:
     return max(1, int(windows.length.max()) - 1)
 
 
-def _batch(genome: Genome, names: tuple[str, ...], windows: Windows, length: int, index: Int64s) -> Batch:
+def _batch(genome: Loaded, names: tuple[str, ...], windows: Windows, length: int, index: Int64s) -> Batch:
     tokens = gather(genome, names, windows, length)
     return {"tokens": torch.from_numpy(tokens), "index": torch.from_numpy(index)}

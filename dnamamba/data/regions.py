@@ -151,7 +151,10 @@ def read_regions(
         record = synonyms.find(row.interval.name)
         if record is None:
             if how.unknown == "error":
-                raise UserError(f"{row.where}: {fasta} has {unknown_record(row.interval.name, lengths)}")
+                raise UserError(
+                    f"{row.where}: {fasta} has {unknown_record(row.interval.name, lengths)} "
+                    "(regions.unknown=skip leaves such rows out)"
+                )
             lost[row.interval.name] = lost.get(row.interval.name, 0) + 1
             continue
         place = row.interval._replace(name=record)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,11 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dnamamba.data.bigwig_reader import BigWig, opened
 from dnamamba.data.intervals import unknown_record
 from dnamamba.data.synonyms import Synonyms
 from dnamamba.data.text_lines import text_lines
 from dnamamba.errors import UserError
-from dnamamba.optional import need
 
 BIGWIG = (".bw", ".bigwig")
 LARGEST_BIN = 128  # bases that have one number together, at most
@@ -23,6 +24,9 @@ LOSSES = ("poisson", "negative_binomial", "multinomial", "mse")
 SCALINGS = ("none", "log", "sqrt")  # of a signal that is learnt
 Floats = NDArray[np.float32]
 _AT_ONCE = 1 << 22  # bases that are read of a bigWig at a time
+_BASE, _NUMBER = "[0-9]{1,18}", r"[-+]?(([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[nN][aA][nN])"
+_PATTERNS = (_BASE, _BASE, _NUMBER)  # of the columns from the second on
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 class Signal(NamedTuple):
@@ -66,34 +70,19 @@ def read_signal(
         name: found.values.get(name, np.full(-(-length // size), math.nan, dtype=np.float32))
         for name, length in lengths.items()
     }
-    for name, row in values.items():
-        if np.isinf(row).any():
-            raise UserError(
-                f"{path}: record {name} has a value that is infinite or above 3.4e38; give it a finite one"
-            )
+    if all(bool(np.isnan(row).all()) for row in values.values()):
+        raise UserError(f"{path}: no base of {fasta} has a value")
     if missing == "zero":
         # A bin of which some bases have a value: the others are zeros too.
         values = {name: np.nan_to_num(row, nan=0.0) for name, row in values.items()}
-    elif all(bool(np.isnan(row).all()) for row in values.values()):
-        raise UserError(f"{path}: no base of {fasta} has a value")
     return found._replace(values=values)
 
 
 def _bigwig(path: Path, lengths: Mapping[str, int], fasta: str | Path, size: int, unknown: str) -> Signal:
-    need("pyBigWig", "tracks", path.name)
-    import pyBigWig
-
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    try:
-        file: Any = pyBigWig.open(str(path))
-    except RuntimeError as error:
-        raise UserError(f"{path}: is not a bigWig file, or damaged") from error
-    with file:
-        if not file.isBigWig():
-            raise UserError(f"{path}: is not a bigWig file")
-        synonyms, values, lost = Synonyms(lengths), {}, 0
-        for name, length in file.chroms().items():
+    synonyms, values, lost = Synonyms(lengths), {}, 0
+    with opened(path) as file:
+        read: list[tuple[str, int]] = []
+        for name, length in file.lengths.items():
             record = synonyms.find(name)
             if record is None:
                 lost += _lost(f"{path}", name, lengths, fasta, unknown)
@@ -103,19 +92,45 @@ def _bigwig(path: Path, lengths: Mapping[str, int], fasta: str | Path, size: int
                     f"{path}: record {name} has {length:,} bases there, and {lengths[record]:,} in {fasta}; "
                     "it is of another assembly"
                 )
-            values[record] = _binned(file, name, length, size)
+            read.append((name, length))
+        covered = 0
+        for name, length in read:
+            record = synonyms.find(name)
+            assert record is not None
+            values[record], here = _binned(file, name, length, size)
+            covered += here
+        if not lost and file.covered not in (0, covered):
+            _need_covered(file, read)
     return Signal(values, [*_said(lost), *synonyms.said()])
 
 
-def _binned(file: Any, name: str, length: int, size: int) -> Floats:
-    """Compute the means over a bigWig record's bins, read some at a time."""
+def _binned(file: BigWig, name: str, length: int, size: int) -> tuple[Floats, int]:
+    """Compute the means over a bigWig record's bins, read some at a time, and the bases that have a value."""
     step = max(size, _AT_ONCE // size * size)
-    parts = []
+    parts, covered = [], 0
     for start in range(0, length, step):
-        row = file.values(name, start, min(start + step, length), numpy=True)
+        row = file.values(name, start, min(start + step, length))
+        if np.isinf(row).any():
+            place = start + int(np.isinf(row).argmax()) + 1
+            raise UserError(f"{file.path}: {name}:{place} has an infinite value; give a finite number")
         there = ~np.isnan(row)
+        covered += int(there.sum())
         parts.append(means(np.where(there, row, 0.0), there.astype(np.float64), size))
-    return np.concatenate(parts)
+    return np.concatenate(parts), covered
+
+
+def _need_covered(file: BigWig, read: list[tuple[str, int]]) -> None:
+    """Refuse a file whose index leads to less or more than its header says: the index has no checksum."""
+    found = sum(
+        file.covered_by_intervals(name, start, min(start + _AT_ONCE, length))
+        for name, length in read
+        for start in range(0, length, _AT_ONCE)
+    )
+    if found != file.covered:
+        raise UserError(
+            f"{file.path}: is damaged: by its header {file.covered:,} bases have a value, and {found:,} were "
+            "found; use another copy"
+        )
 
 
 def means(sums: NDArray[Any], counts: NDArray[Any], size: int) -> Floats:
@@ -161,15 +176,14 @@ def _bedgraph(path: Path, lengths: Mapping[str, int], fasta: str | Path, size: i
 
 
 def _row(fields: list[str], where: str) -> tuple[str, int, int, float]:
-    try:
-        name, first, last, text = fields
-        start, end, value = int(first), int(last), float(text)
-    except ValueError:
+    # Python's own `int` and `float` read more: 1_2 as 12, and digits of every script.
+    if len(fields) != 4 or not all(map(re.fullmatch, _PATTERNS, fields[1:])):
+        raise UserError(f"{where}: expected record, start, end and a number (got {' '.join(fields)[:60]!r})")
+    name, (start, end), value = fields[0], map(int, fields[1:3]), float(fields[3])
+    if start >= end or abs(value) > _LARGEST:
         raise UserError(
-            f"{where}: expected record, start, end and a number (got {' '.join(fields)[:60]!r})"
-        ) from None
-    if not 0 <= start < end or math.isinf(value):
-        raise UserError(f"{where}: {start} to {end} is not a range of bases, or {text} not a finite number")
+            f"{where}: {start} to {end} is not a range of bases, or {fields[3]} not a number within float32"
+        )
     return name, start, end, value
 
 

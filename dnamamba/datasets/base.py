@@ -19,6 +19,7 @@ from dnamamba.data.alphabet import Alphabet
 from dnamamba.data.length_schedule import LengthSchedule
 from dnamamba.data.stateless import Int64s
 from dnamamba.datasets.settings import DataConfig as DataConfig
+from dnamamba.datasets.settings import check_shares as check_shares
 from dnamamba.datasets.settings import filled as filled
 from dnamamba.datasets.settings import longest as longest
 from dnamamba.errors import STOP_SIGNALS, UserError

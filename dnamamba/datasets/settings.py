@@ -69,6 +69,18 @@ class DataConfig:
         )
 
 
+def check_shares(global_batch_size: int, world_size: int) -> None:
+    """Check that every process can read as many sequences of a step as the others.
+
+    Raises:
+        UserError: naming the setting.
+    """
+    if global_batch_size % world_size:
+        raise UserError(
+            f"train.global_batch_size={global_batch_size} is not a multiple of {world_size} device(s)"
+        )
+
+
 def filled(config: Any, alphabet: str) -> Any:
     """Return the same settings with the model's alphabet where none was given.
 
@@ -86,15 +98,3 @@ def longest(config: Any) -> int | None:
     """Return the bases of the longest window of a data set's settings; None if only the data tell."""
     length = getattr(config, "max_length", None)
     return length if isinstance(length, int) else None
-
-
-def check_shares(global_batch_size: int, world_size: int) -> None:
-    """Check that every process can read as many sequences of a step as the others.
-
-    Raises:
-        UserError: naming the setting.
-    """
-    if global_batch_size % world_size:
-        raise UserError(
-            f"train.global_batch_size={global_batch_size} is not a multiple of {world_size} device(s)"
-        )

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dnamamba.data.alphabet import Alphabet, Ids, get_alphabet
+from dnamamba.data.alphabet import Alphabet, Ids, get_alphabet, need_bases
 from dnamamba.data.fasta import NUCLEOTIDE
 from dnamamba.errors import UserError
 from dnamamba.inference.device import need_finite, need_language_model
@@ -63,6 +63,7 @@ def generate(
 
     Returns:
         The new bases as letters, without the prompt: the first prompt's `batch` sequences, then the next's.
+        Of a model of text, its characters, read as UTF-8.
 
     Raises:
         UserError: a prompt is empty or no DNA, a number is out of range, the model is a fine-tuned one, its
@@ -72,6 +73,8 @@ def generate(
     prompts = [encode_prompt(text, alphabet) for text in ([prompt] if isinstance(prompt, str) else prompt)]
     sampling = Sampling(temperature, top_k, top_p)
     rows = np.concatenate(list(generate_blocks(model, prompts, length, sampling, seed, batch)), axis=1)
+    if alphabet.name == "octets":
+        return [row.tobytes().decode("utf-8", "replace") for row in rows]
     return [alphabet.decode(row) for row in rows]
 
 
@@ -146,6 +149,9 @@ def encode_prompt(text: str, alphabet: Alphabet) -> Ids:
     """
     if not text:
         raise UserError("the prompt is empty: a model continues at least one base")
+    if alphabet.name == "octets":
+        return np.frombuffer(text.encode("utf-8", "surrogateescape"), dtype=np.uint8)
+    need_bases(alphabet)
     foreign = np.flatnonzero(~NUCLEOTIDE[alphabet_letters(text)])
     if foreign.size and alphabet.name != "bytes":
         raise UserError(
@@ -155,7 +161,12 @@ def encode_prompt(text: str, alphabet: Alphabet) -> Ids:
 
 
 def drawable(alphabet: Alphabet) -> Ids:
-    """Return the ids that may be drawn: those of known bases, so that a FASTA file can hold them."""
+    """Return the ids that may be drawn: those of known bases, so that a FASTA file can hold them.
+
+    Of text and sound, all but padding.
+    """
+    if alphabet.unit != "base":
+        return np.flatnonzero(alphabet.scored[: alphabet.size]).astype(np.uint8)
     letters = (chr(alphabet.to_letter[i]) for i in range(alphabet.size))
     known = [letter.isascii() and letter.isalpha() and letter not in "Nn" for letter in letters]
     return np.flatnonzero(np.array(known) & alphabet.scored[: alphabet.size]).astype(np.uint8)

@@ -69,7 +69,11 @@ class PositionAnswers:
     def parts(
         self, genome: Genome, record: str, folder: Path | None = None
     ) -> Iterator[tuple[int, int, Floats]]:
-        """Yield start, end and `values` of what is answered of a record, in order; arguments of `values`."""
+        """Yield start, end and `values` of what is answered of a record, in order.
+
+        Args:
+            genome, record, folder: as in `values`.
+        """
         length = genome.lengths[record]
         if self.regions is None:
             yield 0, length, self.values(genome, record, folder)

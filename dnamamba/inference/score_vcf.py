@@ -134,13 +134,14 @@ class Records:
         UserError: another word, or a negative number.
     """
 
+    key = "unknown"  # of the command, for messages
+
     def __init__(self, genome: Genome, unknown: str = "error", symbolic: int = SYMBOLIC_BASES) -> None:
         if symbolic < 0:
             raise UserError(f"symbolic: must be at least 0 bases (got {symbolic}); 0 spells out nothing")
-        self.symbolic = symbolic
         if unknown not in UNKNOWN:
             raise UserError(f"unknown: must be {' or '.join(UNKNOWN)} (got {unknown!r})")
-        self.genome, self.unknown = genome, unknown
+        self.genome, self.unknown, self.symbolic = genome, unknown, symbolic
         self.synonyms = Synonyms(genome.lengths)
 
     def plan(self, row: VcfRow, where: str) -> Plan:
@@ -149,12 +150,11 @@ class Records:
         Raises:
             UserError: its record is not in the FASTA.
         """
-        record, genome = self.synonyms.find(row.name), self.genome
-        each = max(1, len(row.alts))
+        record, genome, each = self.synonyms.find(row.name), self.genome, max(1, len(row.alts))
         if record is None:
             said = unknown_record(row.name, genome.lengths)
             if self.unknown == "error":
-                raise UserError(f"{where}: {genome.path} has {said}")
+                raise UserError(f"{where}: {genome.path} has {said} ({self.key}=skip marks such rows)")
             return Plan([], [Unscored(UNKNOWN_RECORD, f"the FASTA has {said}")] * each, "")
         found = check_ref(genome, record, row.position, row.ref)
         if found and (found.reason == REF_MISMATCH or not row.alts):

@@ -54,6 +54,7 @@ class NextBase(Objective):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.classes = config.padded_vocab_size
+        self.unit = get_alphabet(config.alphabet).unit
         scored = torch.from_numpy(get_alphabet(config.alphabet).scored.copy())
         self.register_buffer("scored", scored, persistent=False)
 
@@ -87,11 +88,11 @@ class NextBase(Objective):
 
     def meter(self) -> "NextBaseMeter":
         """Return a meter of perplexity, bits per base and accuracy."""
-        return NextBaseMeter(self.scored, self.classes)
+        return NextBaseMeter(self.scored, self.classes, self.unit)
 
     def logged(self, loss: Tensor, batch: Batch) -> dict[str, Tensor | float]:
         """Return bits per base of the scalar `loss`, and the length of the step's windows."""
-        return {"bits_per_base": loss / math.log(2), "length": float(batch["tokens"].shape[1] - 1)}
+        return {f"bits_per_{self.unit}": loss / math.log(2), "length": float(batch["tokens"].shape[1] - 1)}
 
 
 class NextBaseMeter(Meter):
@@ -100,13 +101,14 @@ class NextBaseMeter(Meter):
     Args:
         scored: bool [256], the ids that count.
         classes: number of logits.
+        unit: what an id stands for, in the headline's name.
     """
 
-    headline = "bits_per_base"
     counted: Tensor
 
-    def __init__(self, scored: Tensor, classes: int) -> None:
+    def __init__(self, scored: Tensor, classes: int, unit: str = "base") -> None:
         super().__init__()
+        self.headline = f"bits_per_{unit}"
         self.register_buffer("counted", scored.clone(), persistent=False)
         self.perplexity = Perplexity(ignore_index=IGNORED)
         self.accuracy = MulticlassAccuracy(
@@ -130,7 +132,7 @@ class NextBaseMeter(Meter):
         perplexity = self.perplexity.compute()
         return {
             "perplexity": perplexity,
-            "bits_per_base": torch.log2(perplexity),
+            self.headline: torch.log2(perplexity),
             "accuracy": self.accuracy.compute(),
         }
 

@@ -54,7 +54,11 @@ def smoothed(values: list[float], weight: float = 0.9) -> list[float]:
 
 
 def learning_curve(
-    metrics: list[dict[str, float]], bases_per_step: int, baselines: dict[int, float], title: str
+    metrics: list[dict[str, float]],
+    bases_per_step: int,
+    baselines: dict[int, float],
+    title: str,
+    unit: str = "base",
 ) -> Figure:
     """Plot bits per base against bases read, with Markov models for comparison.
 
@@ -63,20 +67,22 @@ def learning_curve(
         bases_per_step: bases of one optimiser step.
         baselines: bits per base by Markov order, on the windows watched while training.
         title: of the picture.
+        unit: what is read, in the names of the metrics.
     """
+    bits_per = f"bits_per_{unit}"
     figure = Figure(figsize=(8, 4.8), layout="constrained", facecolor=SURFACE)
     axes = figure.subplots()
     axes.set_facecolor(SURFACE)
 
-    rows = [row for row in metrics if "train/bits_per_base" in row]
-    train = smoothed([row["train/bits_per_base"] for row in rows])
+    rows = [row for row in metrics if f"train/{bits_per}" in row]
+    train = smoothed([row[f"train/{bits_per}"] for row in rows])
     bases = [(row["step"] + 1) * bases_per_step / 1e6 for row in rows]
     axes.plot(bases, train, color=TRAINING, linewidth=1.5, label="training (moving average)")
 
     # The last row of all is the final score, of all windows: dots and baselines are of those watched.
     last_step = max((row["step"] for row in rows), default=0)
-    watched = [row for row in metrics if "val/bits_per_base" in row and row["step"] <= last_step]
-    held_out = [row["val/bits_per_base"] for row in watched]
+    watched = [row for row in metrics if f"val/{bits_per}" in row and row["step"] <= last_step]
+    held_out = [row[f"val/{bits_per}"] for row in watched]
     bases = [(row["step"] + 1) * bases_per_step / 1e6 for row in watched]
     axes.plot(
         bases,
@@ -101,9 +107,10 @@ def learning_curve(
     seen = [*train[len(train) // 10 :], *held_out, *baselines.values()]
     if seen:
         margin = 0.08 * (max(seen) - min(seen)) + 1e-3
-        axes.set_ylim(min(seen) - margin, min(max(seen) + margin, 2.1))
-    axes.set_xlabel("bases read (millions)", color=MUTED)
-    axes.set_ylabel("bits per base", color=MUTED)
+        most = 2.1 if unit == "base" else 8.4
+        axes.set_ylim(min(seen) - margin, min(max(seen) + margin, most))
+    axes.set_xlabel(f"{unit}s read (millions)", color=MUTED)
+    axes.set_ylabel(f"bits per {unit}", color=MUTED)
     axes.set_title(title, loc="left", fontsize=10, color=TEXT)
     axes.grid(color=GRID, linewidth=0.8)
     axes.spines[:].set_visible(False)

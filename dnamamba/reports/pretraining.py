@@ -69,17 +69,18 @@ class PretrainingReport:
         return results
 
     def _draw(self, folder: Path, results: dict[str, Any]) -> None:
-        """Draw the learning curve in bits per base, if there is one."""
+        """Draw the learning curve in bits per base or byte, if there is one."""
         metrics = folder / "metrics.csv"
         rows = read_metrics(metrics) if metrics.is_file() else []
-        if not any("train/bits_per_base" in row for row in rows):
+        unit = self.data.alphabet.unit
+        if not any(f"train/bits_per_{unit}" in row for row in rows):
             return
         title = f"{self.name} on {self.data.label}"
         for split, bits in results[self.headline].items():
             markov = results["markov_bits_per_base"][split]
             best = f" (Markov of order {max(markov)}: {markov[max(markov)]:.4f})" if markov else ""
-            title += f"\nin the end, all of {split}: {bits:.4f} bits per base{best}"
-        curve = learning_curve(rows, self.bases_per_step, self.watched, title)
+            title += f"\nin the end, all of {split}: {bits:.4f} bits per {unit}{best}"
+        curve = learning_curve(rows, self.bases_per_step, self.watched, title, unit)
         save_figure(curve, folder / "learning_curve.png")
 
     def _show(self, console: Console, results: dict[str, Any], folder: Path) -> None:

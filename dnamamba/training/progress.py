@@ -138,6 +138,7 @@ def _shown(metrics: Mapping[str, torch.Tensor]) -> str:
         for label, key, style in (
             ("loss", "train/loss", ".3f"),
             ("bits/base", "train/bits_per_base", ".3f"),
+            ("bits/byte", "train/bits_per_byte", ".3f"),
             ("bases/s", "train/bases_per_second", ",.0f"),
             ("length", "train/length", ",.0f"),
         )

@@ -53,6 +53,13 @@ def test_a_page_follows_the_choice_of_a_group() -> None:
     assert "hg38/size_1m4" in page("plan")
 
 
+def test_examples_say_whose_folder_is_meant() -> None:
+    text = page("predict")
+    assert "RUN is the folder of a pretraining, FT that of a fine-tuning." in text
+    assert "model=FT" in text
+    assert "model=RUN" not in text
+
+
 def test_required_settings_are_named_first() -> None:
     assert "Required: model, fasta, out" in page("embed")
 

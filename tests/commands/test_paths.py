@@ -115,6 +115,7 @@ def test_a_wrong_name_is_told_before_torch_is_loaded(
         ("embed", [], "fasta, model, out"),
         ("export", ["out=o"], "format, model"),
         ("benchmark", [], "name"),
+        ("attribute", ["out=o.tsv"], "region"),
         ("pretrain", ["data=hg38"], "data.fasta, data.intervals"),
     ],
 )
@@ -122,6 +123,13 @@ def test_missing_settings_are_named_together(command: str, given: list[str], mis
     with pytest.raises(UserError) as error:
         import_module(f"dnamamba.{command}").run(composed(command, given))
     assert str(error.value) == f"{missing}: must be given"
+
+
+def test_both_keys_that_annotation_needs_are_named_together() -> None:
+    with pytest.raises(
+        UserError, match=r"^data\.regions\.feature, data\.regions\.label: g\.gff3 has rows of"
+    ):
+        import_module("dnamamba.finetune").run(composed("finetune", ["data.fasta=g.fa", "data.bed=g.gff3"]))
 
 
 def test_one_of_several_is_left_to_the_command() -> None:

@@ -70,6 +70,19 @@ def test_column_of_bed_is_the_class(tmp_path: Path) -> None:
     assert read(tmp_path, bed, ["b", "a"], "a.bed", column=4).startswith("111440")
 
 
+@pytest.mark.parametrize(
+    ("bed", "words"),
+    [
+        ("chr1\t0\t3\ta\nchr1\t4\t5\t\n", "a.bed, row 2: column 4 must name a class, .* \\(got ''\\)"),
+        ("chr1\t0\t3\tnone\n", "a.bed, row 1: column 4 must name a class, .* \\(got 'none'\\)"),
+        ("", "a.bed: no rows"),
+    ],
+)
+def test_column_without_class_is_named_by_row(tmp_path: Path, bed: str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        read(tmp_path, bed, None, "a.bed", column=4, stranded=False)
+
+
 def test_overlapping_strands_and_frames_are_left_out(tmp_path: Path) -> None:
     rows = "chr1\t.\tCDS\t1\t6\t.\t+\t0\tID=a\nchr1\t.\tCDS\t4\t9\t.\t-\t0\tID=b\n"
     assert read(tmp_path, rows, ["CDS"]).startswith("111???2220")

@@ -17,7 +17,8 @@ from dnamamba.commands.plan import plan_pretraining
 from dnamamba.commands.pretrain import pretrain, pretrain_and_judge, settings_of
 from dnamamba.config import composed
 from dnamamba.data.alphabet import get_alphabet
-from dnamamba.datasets.synthetic import InductionHeadsConfig, SelectiveCopyingConfig
+from dnamamba.datasets.induction_heads import InductionHeadsConfig
+from dnamamba.datasets.selective_copying import SelectiveCopyingConfig
 
 EXPERIMENTS = ("selective_copying", "induction_heads")
 SMALL = (

@@ -207,7 +207,7 @@ def test_a_file_scored_before_is_refused(
         (
             "tow\t1\t.\tA\tC\t.\t.\t.\t.\t.\n",
             ["out=out.vcf", "vcf=VCF"],
-            "line 4: GENOME has no record 'tow'; did",
+            "line 4: GENOME has no record 'tow'; did you mean two? (unknown=skip marks such rows)",
         ),
         ("one\t1\t.\tA\tC\t.\n", ["out=out.vcf", "vcf=VCF"], "line 4: 6 column(s), but the header names 10"),
     ],

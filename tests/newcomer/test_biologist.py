@@ -49,7 +49,7 @@ def test_peaks_named_otherwise_are_predicted(shell: Shell, folder: Path, classif
     line = "predict model=tissue fasta=genome.fa.gz bed=peaks.narrowPeak.gz out=peaks.bed"
     status, _, err = shell(line)
     assert status == 1
-    assert "has no record 'Mt'" in err
+    assert "has no record 'Mt'; the records are Chr1, Chr2, Chr3 (regions.unknown=skip leaves such" in err
     assert err.count("\n") == 1
     status, _, err = shell(f"{line} regions.unknown=skip")
     assert status == 0, err

@@ -56,6 +56,7 @@ from tests.robustness.interval_files import (
     read_synonyms,
     synonyms_truth,
 )
+from tests.robustness.position_files import position_formats
 
 CADUCEUS = Path(__file__).parents[1] / "models" / "caduceus" / "ps"
 BYTES, DNA = get_alphabet("bytes"), get_alphabet("dna")
@@ -280,6 +281,7 @@ def formats(folder: Path) -> list[Format]:
         Format("names.bed", [NAMED_BED], read_synonyms, synonyms_truth),
         Format("a.gff3", [GFF3, windows(GFF3)], read_features, features_truth),
         Format("a.gtf", [GTF], read_features, features_truth),
+        *position_formats(folder),
         Format("v.vcf", [vcf, windows(vcf)], rows, vcf_truth),
         Format("v.vcf.gz", [_packed(vcf), bgzip(vcf, 80)], rows, vcf_truth, text),
         Format("t.csv", [CELLS, EXCEL], read_cells, cells_truth(",")),

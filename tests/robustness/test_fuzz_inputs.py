@@ -12,6 +12,7 @@ from tests.robustness.fuzzing import Format, Unreadable, fuzz
 NUMBERS = {
     "g.fa": 20, "g.fasta.gz": 20, "b.fa.gz": 20, "r.bed": 40, "r.bed.gz": 40, "p.narrowPeak": 20,
     "names.bed": 20, "a.gff3": 60, "a.gtf": 60,
+    "s.bedgraph": 60, "s.bw": 8, "frames.gff3": 60, "introns.gtf": 40, "classes.bed": 60, "blocks.bed": 40,
     "v.vcf": 100, "v.vcf.gz": 100, "t.csv": 100, "t.tsv": 60, "t.csv.gz": 60, "t.xlsx": 20, "t.parquet": 100,
     "one/config.json": 100, "other/model.safetensors": 60, "x.yaml": 20, "last.ckpt": 60,
     "hf-config/config.json": 60, "hf-model/model.safetensors": 40, "state_spaces-config/config.json": 60,
@@ -49,7 +50,7 @@ def test_damaged_files_by_the_thousand(name: str, tmp_path: Path) -> None:
 
 def test_every_format_is_fuzzed(tmp_path: Path) -> None:
     found = formats(tmp_path)
-    assert set(NUMBERS) - {form.name for form in found} <= {"t.xlsx"}
+    assert set(NUMBERS) - {form.name for form in found} <= {"t.xlsx", "s.bw"}
     for form in found:  # whole files are read, and read right
         for seed in form.seeds:
             (tmp_path / form.name).write_bytes(seed)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from dnamamba.data.annotation import is_annotation
 from dnamamba.data.coding import coding_windows
 from dnamamba.data.examples import (
     Collector,
@@ -96,8 +97,19 @@ class LabelledConfig(DataConfig):
                     f"data.columns.{key}: expected the name of one column (got {column}); for several set "
                     "data.targets, or join labels by ; in one column, with data.task=multilabel"
                 )
+        if self.bed is not None and is_annotation(self.bed):
+            self._check_rows(self.bed)
         if self.bed is None and self.regions != RegionsConfig():
             raise UserError("data.regions: says how data.bed is read, which is not given; give it")
+
+    def _check_rows(self, bed: str) -> None:
+        """Refuse a GFF3 or GTF file of which neither the rows nor the label are said, naming both keys."""
+        if self.regions.feature is None and self.regions.label is None and self.labels is None:
+            raise UserError(
+                f"data.regions.feature, data.regions.label: {bed} has rows of many kinds, with attributes; "
+                "give the kind to read, such as gene, and the attribute that is the label (or data.labels, a "
+                "table of id and label)"
+            )
 
     def _check_targets(self) -> None:
         """Refuse targets that are not columns of a table."""

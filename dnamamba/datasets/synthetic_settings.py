@@ -1,11 +1,11 @@
-"""The settings of the synthetic tasks."""
+"""The settings that all synthetic tasks have."""
 
 from dataclasses import dataclass
 from typing import ClassVar
 
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.data.length_schedule import LengthSchedule, sequence_schedule
-from dnamamba.data.synthetic import InductionHeads, SelectiveCopying, Task
+from dnamamba.data.synthetic import Task
 from dnamamba.datasets.settings import DataConfig, check_shares
 from dnamamba.errors import UserError
 
@@ -90,39 +90,3 @@ class SyntheticConfig(DataConfig):
         return sequence_schedule(
             [self.max_length], sequences=global_batch_size, steps=max_steps, max_steps=max_steps
         )
-
-
-@dataclass(frozen=True)
-class SelectiveCopyingConfig(SyntheticConfig):
-    """The `data` group of selective copying; conf/data/selective_copying.yaml explains each key.
-
-    Raises:
-        UserError: a number is out of range; the message names it.
-    """
-
-    max_length: int = 4096
-    data_symbols: int = 16
-
-    def __post_init__(self) -> None:
-        if self.data_symbols < 1:
-            raise UserError(f"data.data_symbols: must be at least 1 (got {self.data_symbols})")
-        super().__post_init__()
-
-    def task(self, length: int) -> SelectiveCopying:
-        """Return the task at a length."""
-        return SelectiveCopying(length, self.data_symbols, self.vocabulary)
-
-
-@dataclass(frozen=True)
-class InductionHeadsConfig(SyntheticConfig):
-    """The `data` group of induction heads; conf/data/induction_heads.yaml explains each key.
-
-    Raises:
-        UserError: a number is out of range; the message names it.
-    """
-
-    batch_size: int = 8
-
-    def task(self, length: int) -> InductionHeads:
-        """Return the task at a length."""
-        return InductionHeads(length, self.vocabulary)

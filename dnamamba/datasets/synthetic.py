@@ -13,11 +13,7 @@ from dnamamba.data.stateless import Int64s
 from dnamamba.data.steps import worker_steps
 from dnamamba.data.synthetic import Task
 from dnamamba.datasets.base import DataModule
-from dnamamba.datasets.synthetic.config import (
-    InductionHeadsConfig,
-    SelectiveCopyingConfig,
-    SyntheticConfig,
-)
+from dnamamba.datasets.synthetic_settings import SyntheticConfig
 from dnamamba.objectives.base import Batch
 from dnamamba.reports.answers import AnswersReport
 
@@ -116,24 +112,6 @@ class SyntheticData(DataModule):
                 (self.config.task(length), own[first : first + rows]) for first in range(0, own.size, rows)
             ]
         return self.loader(_HeldOut(parts, split), self.config.num_workers)
-
-
-class SelectiveCopyingData(SyntheticData):
-    """Selective copying; see `SyntheticData`."""
-
-    config_class = SelectiveCopyingConfig
-    name = "selective copying"
-
-
-class InductionHeadsData(SyntheticData):
-    """Induction heads; see `SyntheticData`."""
-
-    config_class = InductionHeadsConfig
-    name = "induction heads"
-
-
-SelectiveCopyingConfig.module = SelectiveCopyingData
-InductionHeadsConfig.module = InductionHeadsData
 
 
 class _Stream(IterableDataset[Batch]):

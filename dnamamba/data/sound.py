@@ -1,0 +1,91 @@
+"""Sound as bytes: mu-law in 255 steps, and the files that hold it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnamamba.data.alphabet import Ids
+from dnamamba.errors import UserError
+from dnamamba.optional import need
+
+SUFFIXES = (".wav", ".flac", ".ogg", ".aiff", ".aif")
+SILENCE = 128
+_MU, _STEPS = 255, 127
+_FRAMES = 1 << 20  # read at a time
+
+
+def mulaw(sound: NDArray[np.floating]) -> Ids:
+    """Return the ids of samples: 128 + 127 sgn(x) ln(1 + 255 |x|) / ln 256, rounded; 0 is left for padding.
+
+    >>> import numpy as np
+    >>> mulaw(np.array([-1.0, -0.01, 0.0, 0.01, 1.0])).tolist()
+    [1, 99, 128, 157, 255]
+
+    Args:
+        sound: samples in [-1, 1], of any shape; beyond it they are clipped.
+
+    Source: ITU-T G.711, in its continuous form.
+    """
+    found = np.clip(np.asarray(sound, dtype=np.float64), -1, 1)
+    steps = np.sign(found) * np.log1p(_MU * np.abs(found)) / np.log1p(_MU) * _STEPS
+    return (SILENCE + np.rint(steps)).astype(np.uint8)
+
+
+def from_mulaw(ids: Ids) -> NDArray[np.float32]:
+    """Return the samples in [-1, 1] of ids of any shape; padding is silent."""
+    steps = np.where(ids == 0, 0.0, ids.astype(np.float64) - SILENCE) / _STEPS
+    return (np.sign(steps) * np.expm1(np.abs(steps) * np.log1p(_MU)) / _MU).astype(np.float32)
+
+
+def read_sound(path: Path, rate: int) -> Ids:
+    """Read a sound file, its channels averaged, as ids [samples].
+
+    Args:
+        path: WAV, or another format of libsndfile.
+        rate: samples per second that it must have.
+
+    Raises:
+        UserError: soundfile is not installed, the file is not sound, is damaged, or has another rate.
+    """
+    need("soundfile", "audio", f"{path}: sound")
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(path) as file:
+            if file.samplerate != rate:
+                raise UserError(
+                    f"{path}: expected {rate:,} samples per second (got {file.samplerate:,}); resample "
+                    "it, or set sample_rate"
+                )
+            return np.concatenate([np.empty(0, dtype=np.uint8), *_blocks(file)])
+    except soundfile.LibsndfileError as error:
+        reason = " ".join(error.error_string.split()).rstrip(".")
+        raise UserError(f"{path}: can't be read as sound ({reason}); convert it to WAV") from None
+
+
+def _blocks(file: object) -> Iterator[Ids]:
+    for block in file.blocks(_FRAMES, dtype="float32", always_2d=True):  # type: ignore[attr-defined]
+        if not np.isfinite(block).all():
+            raise UserError(f"{file.name}: has samples that are not numbers; convert it anew")  # type: ignore[attr-defined]
+        yield mulaw(block.mean(axis=1))
+
+
+def write_sound(path: Path, ids: Ids, rate: int) -> None:
+    """Write a WAV file of 16 bits and one channel.
+
+    Args:
+        path: of the file.
+        ids: of mu-law, [samples].
+        rate: samples per second.
+
+    Raises:
+        UserError: soundfile is not installed.
+    """
+    need("soundfile", "audio", f"{path}: sound")
+    import soundfile
+
+    soundfile.write(path, from_mulaw(ids), rate, subtype="PCM_16", format="WAV")
