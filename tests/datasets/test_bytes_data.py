@@ -106,7 +106,7 @@ def test_text_model_writes_text(text: tuple[Path, Path, dict[str, Any]], tmp_pat
 @pytest.mark.parametrize(
     ("out", "overrides", "message"),
     [
-        ("a.fa", (), r"^out=.*a\.fa must be a file's name that ends in \.txt$"),
+        ("a.fa", (), r"^out=.*a\.fa: must be a file's name that ends in \.txt$"),
         ("a.txt", ("batch=2",), r"^batch: a \.txt file holds one sequence \(got 2\); set another seed$"),
         ("a.txt", ("region=a:1-5",), "^region: the model reads bytes, not bases; give prompt_file$"),
         ("a.txt", ("prompt=a", "prompt_file=/dev/null"), "^give either prompt or prompt_file$"),
@@ -126,7 +126,7 @@ def test_generation_refuses_what_does_not_fit(
 
 
 def test_model_of_bases_writes_no_text(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"a\.wav must be a file's name that ends in \.fa or \.fasta$"):
+    with pytest.raises(UserError, match=r"a\.wav: must be a file's name that ends in \.fa or \.fasta$"):
         run(composed("generate", [f"out={tmp_path / 'a.wav'}", "prompt=ACGT"]))
 
 

@@ -151,12 +151,12 @@ def test_held_out_examples_stay_fixed_and_apart() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"vocabulary": 17}, r"data.vocabulary: must lie between 3 and 16 \(got 17\)"),
-        ({"max_length": 2}, r"data.max_length: must lie between 3 and 16777216 \(got 2\)"),
+        ({"vocabulary": 17}, "data.vocabulary: must lie between 3 and 16 (got 17)"),
+        ({"max_length": 2}, "data.max_length: must lie between 3 and 16777216 (got 2)"),
         ({"test_lengths": [64, 100]}, "data.test_lengths: expected powers of two (got 100); leave it out"),
         ({"test_lengths": [64, 64]}, "data.test_lengths: a length stands twice (got [64, 64]); name it once"),
-        ({"test_lengths": [2]}, r"data.test_lengths: must lie between 3 and 16777216 \(got 2\)"),
-        ({"test_examples": 0}, r"data.test_examples: must be at least 1 \(got 0\)"),
+        ({"test_lengths": [2]}, "data.test_lengths: must lie between 3 and 16777216 (got 2)"),
+        ({"test_examples": 0}, "data.test_examples: must be at least 1 (got 0)"),
     ],
 )
 def test_numbers_out_of_range_name_their_key(settings: dict[str, Any], message: str) -> None:
