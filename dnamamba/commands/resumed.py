@@ -63,4 +63,6 @@ def own_configuration(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
 
 def _shown(value: Any) -> str:
     """Return a setting as it is typed; a group is not spelt out."""
-    return "another group" if isinstance(value, DictConfig) else printable("null" if value is None else str(value))
+    if isinstance(value, DictConfig):
+        return "another group"
+    return "null" if value is None else printable(str(value))
