@@ -311,7 +311,9 @@ def from_regions(
 ) -> list[str]:
     """Add intervals of a FASTA file labelled by a BED, GFF3 or GTF file; `-` is the reverse complement.
 
-    The group of a sequence is its record, so that chromosomes can be held out.
+    The group of a sequence is its record, so that chromosomes can be held out. It is called by the region's
+    name where `how.name` or `labels` says that regions have names, and by its place otherwise: column 4 of a
+    BED may be a label, which many share.
 
     Args:
         fasta: the genome.
@@ -345,5 +347,8 @@ def from_regions(
         letters = complement(letters) if row.strand == "-" else letters
         place = f"{row.interval.name}:{row.interval.start}-{row.interval.end}"
         place += f"({row.strand})" if row.strand != "." else ""
-        into.add(letters, place, row.where, row.label or "", group=row.interval.name, place=row.interval)
+        name = row.name if how.name is not None or labels is not None else ""
+        into.add(
+            letters, name or place, row.where, row.label or "", group=row.interval.name, place=row.interval
+        )
     return regions.notes

@@ -112,6 +112,21 @@ def test_regions_are_read_by_strand_written_as_bed(run: Run, capsys: pytest.Capt
     assert "chromosome names matched by synonyms: 1 is chr1, 2 is chr2" in capsys.readouterr().err
 
 
+def test_a_peak_without_strand_keeps_its_dot(run: Run) -> None:
+    peaks = "chr1\t10\t60\tone\t900\t.\t3.5\t2\t1.5\t7\nchr2\t5\t35\ttwo\t0\t-\t5\t9\t0\t1\n"
+    Path("p.narrowPeak").write_text(peaks)
+    lines = [
+        line.split("\t")
+        for line in run(fasta="g.fa", bed="p.narrowPeak", out="p.bed").read_text().split("\n")
+    ]
+    assert [line[5] for line in lines[:2]] == [".", "-"]
+    assert [float(cell) for cell in lines[0][7:9]] == pytest.approx(
+        list(direct("classification", ONE[10:60])), rel=1e-4
+    )
+    logits = [float(cell) for cell in lines[0][9:]]
+    assert np.exp(logits) / np.exp(logits).sum() == pytest.approx([float(c) for c in lines[0][7:9]], rel=1e-6)
+
+
 def test_promoters_of_annotation_are_judged_by_attribute(run: Run) -> None:
     gene = "chr{}\tx\tgene\t{}\t{}\t.\t{}\t.\tID={};tissue={}\n"
     Path("a.gff3").write_text(
