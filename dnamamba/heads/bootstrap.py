@@ -15,7 +15,7 @@ class Bootstrap(NamedTuple):
     """What came out of resampling.
 
     Attributes:
-        intervals: the 2.5 % and 97.5 % quantiles of each metric over the draws that define it; NaN of none.
+        intervals: of each metric over the draws that define it, see `interval`; NaN of none.
         incomplete: draws of which a metric leaves something out, see `Head.notes`.
     """
 
@@ -34,9 +34,10 @@ class Draws(NamedTuple):
     values: dict[str, Tensor]
     incomplete: int
 
-    def summary(self) -> Bootstrap:
-        """Return the intervals."""
-        return Bootstrap({name: interval(values) for name, values in self.values.items()}, self.incomplete)
+    def summary(self, metrics: dict[str, float]) -> Bootstrap:
+        """Return the intervals around `metrics`, those of the sequences as they are."""
+        intervals = {name: interval(values, metrics[name]) for name, values in self.values.items()}
+        return Bootstrap(intervals, self.incomplete)
 
 
 def bootstrap(head: Head, logits: Tensor, labels: Tensor, samples: int, seed: int = 0) -> Bootstrap:
@@ -49,7 +50,7 @@ def bootstrap(head: Head, logits: Tensor, labels: Tensor, samples: int, seed: in
         samples: number of draws.
         seed: of the draws.
     """
-    return draw(head, logits, labels, samples, seed).summary()
+    return draw(head, logits, labels, samples, seed).summary(head.metrics(logits, labels))
 
 
 def draw(head: Head, logits: Tensor, labels: Tensor, samples: int, seed: int = 0) -> Draws:
@@ -87,7 +88,20 @@ def draw(head: Head, logits: Tensor, labels: Tensor, samples: int, seed: int = 0
     return Draws(found, incomplete)
 
 
-def interval(values: Tensor) -> tuple[float, float]:
-    """Return the 2.5 % and 97.5 % quantiles of draws, float64 [samples]; NaN if none is a number."""
+def interval(values: Tensor, value: float = math.nan) -> tuple[float, float]:
+    """Return the 2.5 % and 97.5 % quantiles of draws, widened where the metric itself lies outside.
+
+    Of few sequences it may: draws repeat sequences and lack a class, which moves their metrics to one side
+    (AUPRC of a poor ranking only rises). Widened, the interval holds at least as many draws as it says.
+
+    Args:
+        values: float64 [samples], NaN where a draw does not define the metric.
+        value: the metric of the sequences as they are; NaN: unknown.
+
+    Returns:
+        The two ends; NaN if no draw defines the metric.
+    """
     low, high = values.nanquantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    return low, high
+    if math.isnan(low) or math.isnan(value):
+        return low, high
+    return min(low, value), max(high, value)

@@ -67,11 +67,14 @@ class ModelConfig:
         family: the name in config.json and conf/model; for a family outside the package its import path.
         alphabet: name of the alphabet that the tokens are written in.
         vocab_size: number of token ids.
+        d_model, n_layer: width and blocks; a family with other names for them overrides `width` and `depth`.
     """
 
     family: ClassVar[str]
     alphabet: str
     vocab_size: int
+    d_model: int
+    n_layer: int
 
     def build(self, backend: str = "auto") -> "Backbone":
         """Build the backbone, its parameters drawn by torch's global generator."""
@@ -80,12 +83,12 @@ class ModelConfig:
     @property
     def width(self) -> int:
         """Channels D of a hidden state."""
-        raise NotImplementedError(f"{type(self).__name__}.width")
+        return self.d_model
 
     @property
     def depth(self) -> int:
         """Number of blocks."""
-        raise NotImplementedError(f"{type(self).__name__}.depth")
+        return self.n_layer
 
     @property
     def padded_vocab_size(self) -> int:

@@ -78,8 +78,9 @@ def lead_of(
     if not known or own is None:
         return None
     best = max(known, key=lambda one: sign * known[one])
-    low, high = interval(sign * (draws[name] - theirs[best][name]))
-    return Lead(name, best, own, known[best], sign * (own - known[best]), low, high)
+    value = sign * (own - known[best])
+    low, high = interval(sign * (draws[name] - theirs[best][name]), value)
+    return Lead(name, best, own, known[best], value, low, high)
 
 
 def without_lead(head: Head | PositionHead, baselines: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -49,6 +49,8 @@ def page(folder: Path) -> str:
     parts = [f"<h1>{_kind(results)}: {name}</h1>"]
     if "verdict" in results:
         parts.append(f'<p class="verdict">{_text(results["verdict"])}</p>')
+    if "caution" in results:
+        parts.append(f'<p class="verdict">{_text(results["caution"])}</p>')
     parts += ["<h2>Results</h2>", *_results_tables(results)]
     data = results.get("data", {})
     notes = [data.get("summary"), *data.get("notes", []), *results.get("chosen", [])]

@@ -64,7 +64,7 @@ def scores(head: PositionHead, scored: PositionsScored, draws: dict[str, Tensor]
     for name, value in metrics.items():
         found[name] = {"value": finite(value)}
         if name in draws:
-            low, high = interval(draws[name])
+            low, high = interval(draws[name], value)
             found[name] |= {"low": finite(low), "high": finite(high)}
     found["per_label"] = [_plain(row) for row in head.per_label(scored.logits, scored.targets)]
     if isinstance(head, BaseClasses):

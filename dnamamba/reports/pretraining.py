@@ -1,6 +1,7 @@
 """What a pretraining run prints and writes: bits per base compared with Markov models, the learning curve."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from dnamamba.datasets.base import HELD_OUT
 from dnamamba.files import replacing
 from dnamamba.reports.figures import learning_curve, read_metrics, save_figure
 
@@ -49,7 +51,7 @@ class PretrainingReport:
     def finish(
         self, console: Console, folder: Path, outcomes: dict[str, Any], facts: dict[str, Any]
     ) -> dict[str, Any]:
-        """Write results.json and learning_curve.png; print a table for each split. See `Report.finish`."""
+        """Write results.json and learning_curve.png; print tables and the verdict. See `Report.finish`."""
         results: dict[str, Any] = {self.headline: {}, "markov_bits_per_base": {}}
         for split, outcome in outcomes.items():
             for name, value in outcome.metrics.items():
@@ -61,6 +63,7 @@ class PretrainingReport:
             "bases": facts["steps"] * self.bases_per_step,
             "training_seconds": facts["training_seconds"],
         }
+        results |= verdict(results, self.headline)
         self._draw(folder, results)
         # Last: where it is, a resumed run finds that nothing is left to do.
         with replacing(folder / "results.json") as beside:
@@ -96,6 +99,8 @@ class PretrainingReport:
             for name, bits in sorted(rows.items(), key=lambda row: -row[1]):
                 table.add_row(name, f"{bits:.4f}", style="bold" if name == ours else None)
             console.print(table)
+        if "verdict" in results:
+            console.print(results["verdict"], soft_wrap=True, highlight=False)
         for label, name in (
             ("checkpoint", "checkpoints/last.ckpt"),
             ("model", "model"),
@@ -105,3 +110,31 @@ class PretrainingReport:
         ):
             if (folder / name).exists():
                 console.print(f"{label:<11}{folder / name}", soft_wrap=True, highlight=False)
+
+
+def verdict(results: dict[str, Any], headline: str) -> dict[str, str]:
+    """Say in a sentence what a run is worth: its bits compared with those of the best Markov model.
+
+    Of the test, or of the validation where there is no test. Digits are those of the table.
+
+    Args:
+        results: what results.json holds so far.
+        headline: names the bits of the model.
+
+    Returns:
+        The key `verdict` of results.json; nothing without Markov models, or for another metric than bits.
+    """
+    split = next((one for one in reversed(HELD_OUT) if results["markov_bits_per_base"].get(one)), None)
+    if split is None or not headline.startswith("bits_per_") or not math.isfinite(results[headline][split]):
+        return {}
+    markov = results["markov_bits_per_base"][split]
+    order = min(markov, key=markov.__getitem__)
+    lead, unit = round(markov[order] - results[headline][split], 4), headline.replace("_", " ")
+    best = f"the best Markov model (order {order}: {markov[order]:.4f})"
+    if lead > 0:
+        return {"verdict": f"{split}: the model needs {lead:.4f} {unit} less than {best}"}
+    needs = f"{-lead:.4f} {unit} more than" if lead < 0 else f"as many {unit} as"
+    return {
+        "verdict": f"{split}: the model needs {needs} {best}: it has learnt nothing beyond it yet; train "
+        "longer or on more sequence"
+    }

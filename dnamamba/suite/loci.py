@@ -98,7 +98,8 @@ def auroc(scores: Floats, true: NDArray[np.bool_], samples: int, seed: int) -> t
     generator = torch.Generator().manual_seed(seed)
     rows = [torch.randint(len(true), (len(true),), generator=generator) for _ in range(samples)]
     drawn = torch.tensor([ranking(given[one], kinds[one])[0] for one in rows], dtype=torch.float64)
-    return (ranking(given, kinds)[0], *interval(drawn))
+    value = ranking(given, kinds)[0]
+    return (value, *interval(drawn, value))
 
 
 def mean_spearman(
@@ -118,4 +119,4 @@ def mean_spearman(
             rows = torch.randint(len(scores), (len(scores),), generator=generator)
             drawn[number, sample] = spearman(scores[rows], values[rows])
     value = torch.tensor([spearman(*pair) for pair in pairs], dtype=torch.float64).mean().item()
-    return (value, *interval(drawn.mean(0)))
+    return (value, *interval(drawn.mean(0), value))

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from dnamamba.heads.bootstrap import bootstrap, draw
+from dnamamba.heads.bootstrap import bootstrap, draw, interval
 from dnamamba.models import DecoderConfig
 
 
@@ -77,3 +77,24 @@ def test_infinite_logits_leave_out_only_draws_that_have_them() -> None:
     logits = torch.tensor([[1.0, 0.0], [0.0, 1.0], [math.inf, 0.0]], dtype=torch.float64)
     found = draw(head, logits, torch.tensor([0, 1, 0]), 100)
     assert 0 < int(found.values["accuracy"].isnan().sum()) < 100
+
+
+def test_interval_of_few_sequences_holds_their_own_metric() -> None:
+    """Three of each class, ranked the wrong way round: AUPRC is (1/4 + 2/5 + 3/6) / 3, draws exceed it."""
+    head = DecoderConfig("classification", ("a", "b")).head
+    labels = torch.tensor([0, 0, 0, 1, 1, 1])
+    logits = torch.stack([torch.arange(6.0), -torch.arange(6.0)], 1).double()
+    value = head.metrics(logits, labels)["auprc"]
+    assert value == pytest.approx(23 / 60)
+    low, high = interval(draw(head, logits, labels, 1000).values["auprc"])
+    assert value < low < high
+    assert bootstrap(head, logits, labels, 1000).intervals["auprc"] == (value, high)
+
+
+def test_interval_widens_to_the_metric_only_where_it_must() -> None:
+    values = torch.linspace(0, 1, 41, dtype=torch.float64)
+    assert interval(values, 0.5) == interval(values) == pytest.approx((0.025, 0.975))
+    assert interval(values, 1.25) == pytest.approx((0.025, 1.25))
+    assert interval(values, -0.25) == pytest.approx((-0.25, 0.975))
+    assert interval(values, math.nan) == interval(values)
+    assert all(math.isnan(end) for end in interval(torch.full((3,), math.nan).double(), 0.5))
