@@ -36,6 +36,7 @@ from dnamamba.shortages import shortage
 
 STARTED = time.time() - 1  # file systems round times
 RUNS = ("pretrain", "finetune", "benchmark")  # commands with a folder of their own
+_FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
 TOGETHER = ("embed", "tracks")  # commands that read a sequence by several processes, see `context_size`
 MODEL_IS_A_SHAPE = ("pretrain", "plan")  # commands whose `model` is a choice among files of conf/model
 UNITS = (
@@ -207,7 +208,7 @@ def command(run: Callable[[DictConfig], Headline | None], name: str) -> None:
         register_experiments()
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(job)()
     except (UserError, HydraException, OmegaConfBaseException, OSError, YAMLError, MemoryError) as error:
-        report(shortage(error) or one_line(error))
+        report(shortage(error) or _folder_line(error) or one_line(error))
         failed = True
     except RecursionError:
         if started:
@@ -227,6 +228,17 @@ def command(run: Callable[[DictConfig], Headline | None], name: str) -> None:
     if failed:
         sys.exit(1)
     leave_the_other_processes()
+
+
+def _folder_line(error: BaseException) -> str | None:
+    """Say that the run's folder can't be made, where that is what Hydra failed in; else None."""
+    if isinstance(error, OSError) and error.filename is not None:
+        for argument in sys.argv[1:]:
+            key, _, quoted = argument.partition("=")
+            folder = quoted.strip("'")  # as `as_typed` hands it to Hydra
+            if key in _FOLDERS and folder and str(error.filename).startswith(os.path.normpath(folder)):
+                return f"{key}={folder}: can't be made ({error.strerror}); choose another folder"
+    return None
 
 
 def _share_one_folder() -> None:

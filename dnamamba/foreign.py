@@ -120,7 +120,7 @@ def write_foreign(
             (beside / layout.weights_file).chmod(0o644)
     except (OSError, RuntimeError, SafetensorError) as error:  # the writers of weights have their own
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-        raise UserError(f"out: can't write {folder}: {reason}") from error
+        raise UserError(f"out: can't write {folder}: {reason}; choose another place") from error
 
 
 def _alphabet(folder: Path) -> str | None:

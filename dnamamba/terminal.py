@@ -32,6 +32,11 @@ class Console(console.Console):
         options = {"markup": False, "emoji": False, "highlight": False} | notebook | options
         super().__init__(stderr=stderr, quiet=quiet, **options)
 
+    def note(self, line: str | None) -> None:
+        """Print a line of what was decided by itself, if there is one."""
+        if line is not None:
+            self.print(f"dnamamba: {line}", soft_wrap=True)
+
     def render_str(self, text: str, **options: Any) -> Text:
         """Escape a text before it is laid out; its line ends stay."""
         return super().render_str(bounded("\n".join(map(printable, text.split("\n")))), **options)

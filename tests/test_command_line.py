@@ -55,7 +55,10 @@ def folder(tmp_path: Path) -> Path:
         (("data.max_length=many",), "data.max_length"),
         (("train.max_steps=",), "train.max_steps"),
         (("data.max_length=${nothing}",), "nothing"),
-        (("hydra.run.dir=/dev/null/run",), "/dev/null/run"),
+        (
+            ("hydra.run.dir=/dev/null/run",),
+            "error: hydra.run.dir=/dev/null/run: can't be made (Not a directory); choose another folder\n",
+        ),
         (("trainer=null",), "NoneType"),
     ],
 )

@@ -61,12 +61,12 @@ def test_the_command_of_the_page_trains_its_backbone(home: Path, genome: Path) -
     assert results["bits_per_base"]["test"] < 3.01  # begins at three bits, eight ids being equally likely
     model = load(home / "run")
     assert type(model.backbone).__name__ == "GRU"
-    assert model.config.to_dict() == {"channels": 64, "layers": 2, "alphabet": "dna", "vocab_size": 8}
+    assert model.config.to_dict() == {"d_model": 64, "n_layer": 2, "alphabet": "dna", "vocab_size": 8}
 
 
 def test_the_backbone_of_the_page_is_causal_and_carries_its_state(mine: Any) -> None:
     torch.manual_seed(0)
-    model = LanguageModel(mine.GRUConfig(channels=8, layers=2)).double().eval()
+    model = LanguageModel(mine.GRUConfig(d_model=8, n_layer=2)).double().eval()
     tokens = torch.randint(0, 4, (3, 20))
     with torch.no_grad():
         whole = model(tokens).logits
@@ -80,8 +80,6 @@ def test_the_backbone_of_the_page_is_causal_and_carries_its_state(mine: Any) -> 
 
 RETURNS = {
     "build": "it returns the Backbone",
-    "width": "it returns the channels of a hidden state",
-    "depth": "it returns the number of blocks",
     "family": "it is the import path of this class",
     "forward": "it returns a BackboneOutput",
     "unembed": "it returns the logits of hidden states",
@@ -96,20 +94,34 @@ def test_missing_part_of_a_family_is_named(mine: Any, name: str) -> None:
     owner = mine.GRUConfig if name in vars(mine.GRUConfig) else mine.GRU
     delattr(owner, name)
     with pytest.raises(UserError, match=rf"^my_gru\.{owner.__name__}: {name} is missing; {RETURNS[name]}$"):
-        LanguageModel(mine.GRUConfig(channels=8))
+        LanguageModel(mine.GRUConfig(d_model=8))
+
+
+@pytest.mark.parametrize(("name", "field"), [("width", "d_model"), ("depth", "n_layer")])
+def test_field_of_another_name_needs_its_property(home: Path, name: str, field: str) -> None:
+    """Without the property the shape is not known; with it the model is built."""
+    text = block("python").replace(field, "own")
+    (home / "my_gru.py").write_text(text)
+    config = importlib.import_module("my_gru").GRUConfig
+    sizes = {"d_model": 8, "n_layer": 1, "own": {"d_model": 8, "n_layer": 1}[field]}
+    del sizes[field]
+    with pytest.raises(UserError, match=rf"^my_gru\.GRUConfig: {name} is missing; .* the field {field} "):
+        LanguageModel(config(**sizes))
+    setattr(config, name, property(lambda self: self.own))
+    assert getattr(LanguageModel(config(**sizes)).config, name) == sizes["own"]
 
 
 @pytest.mark.parametrize("name", ["causal", "recurrent"])
 def test_missing_capability_of_a_backbone_is_named(mine: Any, name: str) -> None:
     delattr(mine.GRU, name)
     with pytest.raises(UserError, match=rf"^my_gru\.GRU: {name} is missing; it says whether "):
-        LanguageModel(mine.GRUConfig(channels=8))
+        LanguageModel(mine.GRUConfig(d_model=8))
 
 
 def test_state_methods_are_not_asked_of_a_backbone_without_state(mine: Any) -> None:
     mine.GRU.recurrent = False
     del mine.GRU.take, mine.GRU.detach
-    assert LanguageModel(mine.GRUConfig(channels=8)).backbone.config.channels == 8
+    assert LanguageModel(mine.GRUConfig(d_model=8)).backbone.config.d_model == 8
 
 
 def test_unfinished_plugin_is_one_line_of_the_command(
@@ -128,7 +140,7 @@ def test_unfinished_plugin_is_one_line_of_the_command(
 def test_family_without_the_decorator_is_refused(home: Path) -> None:
     text = block("python").replace("@dataclass(frozen=True)\n", "")
     (home / "my_gru.py").write_text(text)
-    group = OmegaConf.create({"family": "my_gru.GRUConfig", "channels": 8})
+    group = OmegaConf.create({"family": "my_gru.GRUConfig", "d_model": 8})
     with pytest.raises(UserError, match=r"^model\.family: my_gru\.GRUConfig is not a dataclass; write @data"):
         model_config(group, "dna")
 

@@ -1,5 +1,6 @@
 """What `dnamamba attribute` does: a region, a model and a method to a table, a picture and a bigWig."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,16 @@ from dnamamba.data.intervals import Interval
 from dnamamba.data.regions import parse_region
 from dnamamba.data.synonyms import Synonyms
 from dnamamba.errors import UserError
+from dnamamba.escaping import drawable
 from dnamamba.files import replacing_together
-from dnamamba.inference.attribution import METHODS, Attribution, attribute
+from dnamamba.inference.answers import label_taken, number_of_label
+from dnamamba.inference.attribution import METHODS, MOST_POINTS, Attribution, attribute
 from dnamamba.inference.bigwig import bigwig
 from dnamamba.inference.dependency import dependency_map
 from dnamamba.inference.device import load_any_on
 from dnamamba.inference.output import output_path
 from dnamamba.inference.score_tables import SUFFIXES, check_format, table
+from dnamamba.models import PositionModel, SequenceModel
 from dnamamba.optional import need
 from dnamamba.plugins import load_plugins
 from dnamamba.reports.attribution import attribution_figure, dependency_figure
@@ -87,6 +91,8 @@ def attribute_region(config: AttributeConfig) -> None:
     at = None if config.at is None else parse_region(config.at, genome.lengths, synonyms)
     for line in synonyms.said():
         Console(stderr=True).print(f"dnamamba: {line}", soft_wrap=True)
+    if config.method != DEPENDENCY:
+        Console(stderr=True).note(label_taken(model, config.label))
     console = Console()
     turns = 2 if config.strand == "both" else 1
     with bar(console, "reading", turns * region.length, "bases") as advance:
@@ -121,20 +127,42 @@ def _attribute(
         advance=advance,
     )
     what = f"{WORDS[config.method]}, {found.unit}"
-    first = region.start + 1
-    figure = attribution_figure(found.letters, found.values, found.contribution, region.name, first, what)
+    first, of = region.start + 1, _subject(config, model)
+    figure = attribution_figure(
+        found.letters, found.values, found.contribution, region.name, first, f"{what}\n{of}"
+    )
     with replacing_together(paths) as (out, picture):
         write_table(found, out)
         draw(figure, picture)
     if track is not None:
         with bigwig(track, genome.lengths) as writer:
             writer.add(region.name, region.start, found.contribution.astype(np.float32))
-    gap = (
-        f", whose sum misses the answer's difference by {found.gap:.2g}"
-        if config.method == "integrated"
-        else ""
+    return f"{region.length:,} bases, {what}{_of_sum(found, config)}"
+
+
+def _of_sum(found: Attribution, config: AttributeConfig) -> str:
+    """Say how well integrated gradients add up, and what to do where they do not."""
+    if config.method != "integrated":
+        return ""
+    missed = f"the sum misses the difference by {found.gap:.2g} of {found.difference:.4g}"
+    if found.converged:
+        return f"; {missed}"
+    return (
+        f"; not converged: {missed}, tolerance {config.tolerance:g}, with {MOST_POINTS:,} points; "
+        "take method=ism (exact) or a smaller context"
     )
-    return f"{region.length:,} bases, {what}{gap}"
+
+
+def _subject(config: AttributeConfig, model: Model) -> str:
+    """Name what a picture is of: the label, if the model has some, and the model's folder."""
+    path = Path(os.path.abspath(os.path.expanduser(config.model or YEAST_MODEL)))
+    folders = [each for each in (path, *path.parents) if each.name not in ("model", "checkpoints")]
+    folder = next(each for each in folders if each.suffix != ".ckpt").name
+    if not isinstance(model, SequenceModel | PositionModel):
+        return drawable(f"model {folder}", 80)
+    labels = model.decoder.head.labels
+    label = labels[number_of_label(labels, config.label)]
+    return f"label {drawable(label, 40)}, model {drawable(folder, 40)}"
 
 
 def _depend(
@@ -149,7 +177,7 @@ def _depend(
         model, genome, region, context=config.context, strand=config.strand, advance=advance
     )
     letters = genome.alphabet.decode(genome.fetch(*region)).upper()
-    figure = dependency_figure(letters, found, region.name, region.start + 1)
+    figure = dependency_figure(letters, found, region.name, region.start + 1, _subject(config, model))
     with replacing_together(paths) as (out, picture):
         with table(out, [b"chrom", b"pos", b"base", b"expected_pos", b"expected_base", b"dependency"]) as add:
             for i, j in np.argwhere(np.isfinite(found)).tolist():

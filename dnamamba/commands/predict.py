@@ -22,7 +22,7 @@ from dnamamba.data.variants import Vcf
 from dnamamba.errors import UserError
 from dnamamba.files import replacing, replacing_together
 from dnamamba.heads.base import Head
-from dnamamba.inference.answers import BATCH, Answers, need_sequence_model, with_strand
+from dnamamba.inference.answers import BATCH, Answers, label_taken, need_sequence_model, with_strand
 from dnamamba.inference.contexts import EmbeddingConfig, Plan
 from dnamamba.inference.device import load_any_on
 from dnamamba.inference.effects import Windows
@@ -165,6 +165,7 @@ def predict_to_file(config: PredictConfig, piece: int | None = None) -> Path:
     )
     if out.suffix in BIGWIG:
         answers.label_number()
+        errors.note(label_taken(loaded, config.label))
     began = time.perf_counter()
     if config.vcf is not None:
         rows = _variants(config, Path(config.vcf), answers, out, console, errors)

@@ -6,11 +6,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
 from dnamamba.errors import UserError
+from dnamamba.escaping import printable
 
 CONFIGURATION = "config.yaml"
 
@@ -38,6 +40,7 @@ def own_configuration(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
         raise UserError(f"{path}: damaged ({' '.join(str(error).split())})") from None
     if not isinstance(saved, DictConfig):
         raise UserError(f"{path}: not a configuration")
+    changes = []
     for override in overrides:
         key = override.partition("=")[0].lstrip("+").partition("@")[0]
         if key == "experiment" or key.startswith("~"):
@@ -46,9 +49,20 @@ def own_configuration(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
                 f"leave it out, or give ckpt_path={folder}/checkpoints/last.ckpt and all settings"
             )
         if not key.startswith("hydra"):
+            before, now = OmegaConf.select(saved, key), OmegaConf.select(cfg, key)
+            if key != "ckpt_path" and before != now:
+                changes.append(f"{key}={_shown(now)} instead of {_shown(before)}")
             OmegaConf.update(saved, key, OmegaConf.select(cfg, key), merge=False, force_add=True)
     # Keys that are newer than the run.
     for newer in set(cfg) - set(saved):
         saved[newer] = cfg[newer]
-    print(f"dnamamba: resuming with the configuration of {path}", file=sys.stderr)
+    but = f", but {'; '.join(changes)}" if changes else ""
+    print(f"dnamamba: resuming with the configuration of {path}{but}", file=sys.stderr)
     return saved
+
+
+def _shown(value: Any) -> str:
+    """Return a setting as it is typed; a group is not spelt out."""
+    if isinstance(value, DictConfig):
+        return "another group"
+    return "null" if value is None else printable(str(value))

@@ -18,6 +18,7 @@ from dnamamba.data.synonyms import Synonyms
 from dnamamba.data.variants import Vcf
 from dnamamba.errors import UserError
 from dnamamba.files import replacing, replacing_together
+from dnamamba.inference.answers import label_taken
 from dnamamba.inference.device import load_any_on, precision_of
 from dnamamba.inference.effects import Windows
 from dnamamba.inference.output import output_path
@@ -75,6 +76,8 @@ def score(config: ScoreConfig) -> None:
         YEAST_FASTA if config.fasta is None else config.fasta, get_alphabet(model.config.alphabet)
     )
     genome.close(config.circular, "circular")
+    quantity(model, config.label)
+    Console(stderr=True).note(label_taken(model, config.label))
     with precision_of(model, config.precision):
         if config.vcf is not None:
             _score_vcf(config, Path(config.vcf), model, genome, windows, out)
@@ -89,7 +92,6 @@ def _score_vcf(
     vcf = Vcf(path)
     if out.exists() and out.samefile(vcf.path):
         raise UserError(f"out={config.out} is the file to score: choose another name")
-    quantity(model, config.label)
     records = Records(genome, config.unknown, spelled_up_to(config.symbolic, model, windows))
     with errors.status(f"checking {vcf.path.name}"):
         checked = check(vcf, records, lambda line: errors.print(f"dnamamba: {line}", soft_wrap=True))

@@ -47,6 +47,12 @@ def check_groups(cfg: DictConfig, groups: Sequence[str], others: Sequence[str]) 
     for key in groups:
         if not isinstance(cfg[key], DictConfig):
             raise UserError(f"{key}: must be a group of settings (got {cfg[key]!r})")
+    callbacks = cfg.get("callbacks")
+    if callbacks is not None and not isinstance(callbacks, DictConfig):
+        raise UserError(
+            f"callbacks: must be a group with a name for each (got {callbacks!r}); set "
+            "+callbacks.mine._target_=my_package.MyCallback"
+        )
     if not isinstance(cfg.ckpt_path, str | None):
         raise UserError(f"ckpt_path: must be a path or `last` (got {cfg.ckpt_path!r})")
     load_plugins(list(cfg.get("plugins") or []))

@@ -83,7 +83,7 @@ class BigWig:
 
 
 def _covered(path: Path) -> int:
-    """Read the number of bases with a value; pyBigWig (0.3.29) crashes where the sum beside it is NaN.
+    """Read the number of bases with a value; pyBigWig (0.3.29) crashes where the sum next to it is NaN.
 
     Source: Kent et al. 2010, Bioinformatics 26:2204, supplementary tables 5 and 19.
     """

@@ -311,15 +311,15 @@ def from_regions(
 ) -> list[str]:
     """Add intervals of a FASTA file labelled by a BED, GFF3 or GTF file; `-` is the reverse complement.
 
-    The group of a sequence is its record, so that chromosomes can be held out.
+    The group of a sequence is its record, to hold out chromosomes. Its name is the region's where `how.name`
+    or `labels` asks for names (column 4 of a BED may be a label), else its place.
 
     Args:
         fasta: the genome.
         path: the BED, GFF3 or GTF file.
         how: which rows, and what of each.
         into: takes the sequences.
-        labels: of regions by their names, in place of labels of the file itself; a region without one is
-            left out and counted.
+        labels: of regions by their names, in place of the file's; a region without one is left out, counted.
 
     Returns:
         Lines to say on how they were read.
@@ -343,7 +343,8 @@ def from_regions(
     for row in regions.rows:
         letters = genome.fetch(*row.interval)
         letters = complement(letters) if row.strand == "-" else letters
-        place = f"{row.interval.name}:{row.interval.start}-{row.interval.end}"
-        place += f"({row.strand})" if row.strand != "." else ""
-        into.add(letters, place, row.where, row.label or "", group=row.interval.name, place=row.interval)
+        record, start, end = row.interval
+        place = f"{record}:{start}-{end}" + (f"({row.strand})" if row.strand != "." else "")
+        name = (row.name if how.name is not None or labels is not None else "") or place
+        into.add(letters, name, row.where, row.label or "", group=record, place=row.interval)
     return regions.notes

@@ -8,7 +8,7 @@ import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict, Unpack
 
 import lightning
 from torch import Tensor
@@ -30,6 +30,14 @@ from dnamamba.terminal import Console
 HELD_OUT = ("valid", "test")
 SHARED_MEMORY = Path("/dev/shm")
 IN_FLIGHT, PAGE = 2, 4096  # batches per loader process, as torch has it; bytes
+
+
+class Steps(TypedDict):
+    """What a `DataModule` is told of a run's steps; its docstring explains each."""
+
+    global_batch_size: int
+    max_steps: int | None
+    world_size: int
 
 
 class DataModule(lightning.LightningDataModule):
@@ -73,15 +81,7 @@ class DataModule(lightning.LightningDataModule):
     chunk: int | None = None
     console: Console = Console(quiet=True)
 
-    def __init__(
-        self,
-        config: Any,
-        seed: int,
-        *,
-        global_batch_size: int,
-        max_steps: int | None,
-        world_size: int,
-    ) -> None:
+    def __init__(self, config: Any, seed: int, **steps: Unpack[Steps]) -> None:
         super().__init__()
 
     @property

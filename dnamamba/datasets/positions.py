@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from torch.utils.data import DataLoader
@@ -24,7 +24,7 @@ from dnamamba.data.position_windows import (
 from dnamamba.data.sampling import RandomWindows, named
 from dnamamba.data.stateless import Int64s
 from dnamamba.data.synonyms import Synonyms
-from dnamamba.datasets.base import HELD_OUT, DataModule
+from dnamamba.datasets.base import HELD_OUT, DataModule, Steps
 from dnamamba.datasets.labelled.config import one_stage
 from dnamamba.datasets.settings import check_shares
 from dnamamba.errors import UserError, missing
@@ -37,25 +37,15 @@ class PositionsData(DataModule):
     A subclass says what is asked (`targets_of`, `question`). Arguments and errors as of `DataModule`.
     """
 
-    def __init__(
-        self,
-        config: Any,
-        seed: int,
-        *,
-        global_batch_size: int,
-        max_steps: int | None,
-        world_size: int,
-    ) -> None:
-        super().__init__(
-            config, seed, global_batch_size=global_batch_size, max_steps=max_steps, world_size=world_size
-        )
-        check_shares(global_batch_size, world_size)
+    def __init__(self, config: Any, seed: int, **steps: Unpack[Steps]) -> None:
+        super().__init__(config, seed, **steps)
+        check_shares(steps["global_batch_size"], steps["world_size"])
         assert config.alphabet is not None
         self.config, self.seed = config, seed
         self.reverse_complement = config.reverse_complement
         self.alphabet = get_alphabet(config.alphabet)
         self.genome = Genome(YEAST_FASTA if config.fasta is None else config.fasta, self.alphabet)
-        self.schedule = one_stage(config.max_length, global_batch_size, max_steps)
+        self.schedule = one_stage(config.max_length, steps["global_batch_size"], steps["max_steps"])
         own = config.fasta is None and config.valid is None and config.test is None
         self.synonyms = Synonyms(self.genome.lengths)
         valid, test = (

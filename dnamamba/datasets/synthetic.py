@@ -1,7 +1,7 @@
 """Synthetic tasks as batches: made as they are read, from the seed and the step."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from dnamamba.data.length_schedule import LengthSchedule
 from dnamamba.data.stateless import Int64s
 from dnamamba.data.steps import worker_steps
 from dnamamba.data.synthetic import Task
-from dnamamba.datasets.base import DataModule
+from dnamamba.datasets.base import DataModule, Steps
 from dnamamba.datasets.synthetic_settings import SyntheticConfig
 from dnamamba.objectives.base import Batch
 from dnamamba.reports.answers import AnswersReport
@@ -41,23 +41,11 @@ class SyntheticData(DataModule):
     report = AnswersReport
     name: str
 
-    def __init__(
-        self,
-        config: SyntheticConfig,
-        seed: int,
-        *,
-        global_batch_size: int,
-        max_steps: int | None,
-        world_size: int,
-    ) -> None:
-        super().__init__(
-            config, seed, global_batch_size=global_batch_size, max_steps=max_steps, world_size=world_size
-        )
+    def __init__(self, config: SyntheticConfig, seed: int, **steps: Unpack[Steps]) -> None:
+        super().__init__(config, seed, **steps)
         self.config, self.seed = config, seed
         self.alphabet = get_alphabet(config.alphabet or "symbols")
-        self.schedule: LengthSchedule = config.planned(
-            global_batch_size=global_batch_size, max_steps=max_steps, world_size=world_size
-        )
+        self.schedule: LengthSchedule = config.planned(**steps)
 
     @property
     def label(self) -> str:

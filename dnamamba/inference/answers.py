@@ -14,6 +14,7 @@ from dnamamba.checkpoint import Model
 from dnamamba.data.alphabet import Ids
 from dnamamba.data.labelled import padded
 from dnamamba.errors import UserError
+from dnamamba.escaping import printable
 from dnamamba.heads.metrics import log_odds
 from dnamamba.inference.device import precision_of
 from dnamamba.inference.likelihood import View
@@ -68,6 +69,22 @@ def number_of_label(labels: Sequence[str], given: str | None) -> int:
     if given is not None and given not in labels:
         raise UserError(f"label: the model has {', '.join(labels)} (got {given!r})")
     return len(labels) - 1 if given is None else list(labels).index(given)
+
+
+def label_taken(model: Model, given: str | None) -> str | None:
+    """Return one line to say which of two labels is taken where none was named; None if there is no choice.
+
+    Args:
+        model: any; a pretrained one has no labels.
+        given: the label that was named.
+    """
+    if given is not None or not isinstance(model, SequenceModel | PositionModel):
+        return None
+    labels = model.decoder.head.labels
+    if len(labels) != 2:
+        return None
+    first, second = map(printable, labels)
+    return f"label={second}, the second of {first}, {second} (label= chooses another)"
 
 
 class Answers:

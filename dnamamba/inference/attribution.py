@@ -54,6 +54,8 @@ class Attribution(NamedTuple):
             minus the mean of its three replacements.
         unit: of the values.
         gap: of `integrated`, by how much the sum over the sequence misses the answer's difference; else 0.
+        difference: that difference's size, the mean over strands; else 0.
+        converged: whether the gap is within the tolerance.
     """
 
     region: Interval
@@ -62,6 +64,8 @@ class Attribution(NamedTuple):
     contribution: Floats
     unit: str
     gap: float = 0.0
+    difference: float = 0.0
+    converged: bool = True
 
 
 def attribute(
@@ -119,7 +123,7 @@ def attribute(
     asked[0].reader.need_length(len(ids), where, "set a smaller context")
     letters = genome.alphabet.decode(genome.fetch(*region)).upper()
     inside = slice(region.start - first, region.end - first)
-    gap = 0.0
+    gap = size = enough = 0.0
     if method == "ism":
         rows = [_mutated(one, ids, inside, turn, advance) for one, turn in zip(asked, turns, strict=True)]
         values = np.mean(rows, axis=0)
@@ -132,9 +136,11 @@ def attribute(
             if method == "gradient":
                 parts.append(gradient(answer, x))
             else:
-                part, missed = integrated(answer, x, tolerance)
+                part, missed, difference = integrated(answer, x, tolerance)
                 parts.append(part)
                 gap += missed / len(turns)
+                size += abs(difference) / len(turns)
+                enough += allowed(difference, tolerance) / len(turns)
             advance(region.length)
         values = torch.stack(parts).mean(0)[0].T[inside].double().cpu().numpy()
         there = np.array([LETTERS.find(letter) for letter in letters])
@@ -145,7 +151,7 @@ def attribute(
     need_finite(values[known], where)
     values[~known], contribution[~known] = np.nan, np.nan
     unit = asked[0].unit if isinstance(asked[0], Answers | PlaceAnswers) else "nats"
-    return Attribution(region, letters, values, contribution, unit, gap)
+    return Attribution(region, letters, values, contribution, unit, gap, size, gap <= enough)
 
 
 def gradient(answer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -158,8 +164,8 @@ def gradient(answer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 def integrated(
     answer: Callable[[Tensor], Tensor], x: Tensor, tolerance: float, start: Tensor | None = None
-) -> tuple[Tensor, float]:
-    """Return integrated gradients [1, 4, L] of x [1, 4, L], and by how much their sum misses the difference.
+) -> tuple[Tensor, float, float]:
+    """Return integrated gradients [1, 4, L] of x [1, 4, L], by how much their sum misses the difference, it.
 
     Gauss and Legendre's points, twice as many until the gap is small.
 
@@ -182,9 +188,14 @@ def integrated(
             total += (gradient(answer, start + place * (x - start)).double() * weight).sum(0, keepdim=True)
         found = (x - start).double() * total
         gap = abs(found.sum().item() - difference)
-        if gap <= tolerance * max(1.0, abs(difference)) or points >= MOST_POINTS:
-            return found, gap
+        if gap <= allowed(difference, tolerance) or points >= MOST_POINTS:
+            return found, gap, difference
         points *= 2
+
+
+def allowed(difference: float, tolerance: float) -> float:
+    """Return the gap that is small enough: relative to the difference, or to 1 where that is less."""
+    return tolerance * max(1.0, abs(difference))
 
 
 def _answer(asked_model: Model, found: object, reverse: bool) -> Callable[[Tensor], Tensor]:

@@ -33,6 +33,8 @@ class BigWigWriter:
     def add(self, record: str, start: int, values: NDArray[np.float32]) -> None:
         """Add float32 [n] for bases `start`, ...; where a value is NaN the file has none.
 
+        Bases of equal values become one entry, where that takes less than an entry per base.
+
         Args:
             record: its name.
             start: of the first base, 0-based.
@@ -41,8 +43,14 @@ class BigWigWriter:
         there = np.isfinite(values)
         edges = np.flatnonzero(np.diff(there, prepend=False, append=False)).reshape(-1, 2)
         for first, last in edges.tolist():
-            self._announce([record, start + first, last - first])
-            self._pipe.write(values[first:last].astype(np.float32, copy=False).tobytes())
+            part = values[first:last].astype(np.float32, copy=False)
+            begins = np.flatnonzero(np.diff(part, prepend=np.float32(np.nan)) != 0)
+            runs = 2 * begins.size <= part.size
+            self._announce([record, start + first, begins.size if runs else part.size, runs])
+            if runs:
+                self._pipe.write(np.diff(begins, append=part.size).astype(np.uint32).tobytes())
+                part = part[begins]
+            self._pipe.write(part.tobytes())
 
     def _announce(self, what: Any) -> None:
         self._pipe.write(json.dumps(what).encode() + b"\n")

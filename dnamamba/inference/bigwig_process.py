@@ -2,7 +2,8 @@
 
 libBigWig aborts the process on a full disk, and holds Python's lock while it compresses: in a process of its
 own neither stops the one that has the GPU. A line of JSON announces what follows: first the records, then
-for each interval its record, start and number of values (float32, in bytes after the line), then null.
+for each interval its record, start, number of values and whether each is that of a run of bases, then null.
+In bytes after the line are the lengths of the runs (uint32), if so, and the values (float32).
 """
 
 import json
@@ -31,10 +32,18 @@ def main(path: str) -> None:
         stretch: Any = json.loads(line)
         if stretch is None:
             break
-        record, start, number = stretch
+        record, start, number, runs = stretch
+        lengths = np.frombuffer(source.read(4 * number), dtype=np.uint32).astype(np.int64) if runs else None
         values = np.frombuffer(source.read(4 * number), dtype=np.float32)
-        file.addEntries(record, start, values=values, span=1, step=1)
-        covered += number
+        if lengths is None:
+            file.addEntries(record, start, values=values, span=1, step=1)
+            covered += number
+        else:
+            ends = start + np.cumsum(lengths)
+            file.addEntries(
+                [record] * number, (ends - lengths).tolist(), ends=ends.tolist(), values=values.tolist()
+            )
+            covered += int(lengths.sum())
     file.close()
     _check(path, covered)
 

@@ -26,7 +26,7 @@ class Region(NamedTuple):
 
     Attributes:
         name: of the BED row, or ''.
-        strand: `-` is read as the reverse complement; `+` otherwise.
+        strand: `-` is read as the reverse complement; `+`, or `.` where the file says none.
     """
 
     record: str
@@ -169,7 +169,7 @@ def _regions(bed: Bed, genome: Genome, how: RegionsConfig) -> Inputs:
     if isinstance(bed, str | os.PathLike):
         found = read_regions(os.fspath(bed), genome.lengths, genome.path, how)
         genome.close(found.circular, "regions.circular")
-        rows = [Region(*row.interval, row.name, "-" if row.strand == "-" else "+") for row in found.rows]
+        rows = [Region(*row.interval, row.name, row.strand) for row in found.rows]
         return Inputs(rows, genome, genome.alphabet, found.notes, [row.label for row in found.rows])
     synonyms, regions = Synonyms(genome.lengths), []
     for number, row in enumerate(bed):
@@ -210,7 +210,7 @@ def in_order(inputs: Inputs) -> list[Region]:
 def _strand(text: str, where: str) -> str:
     if text not in ("+", "-", ".", ""):
         raise UserError(f"{where}: the strand must be +, - or . (got {text!r})")
-    return "-" if text == "-" else "+"
+    return text or "+"
 
 
 def _given_region(row: Sequence[Any], number: int) -> Region:

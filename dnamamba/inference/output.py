@@ -45,7 +45,9 @@ def output_path(text: str, suffixes: tuple[str, ...], overwrite: bool) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"out={text}: can't make its folder: {error.strerror}") from error
+        raise UserError(
+            f"out={text}: can't make its folder: {error.strerror}; choose another place"
+        ) from error
     _try(path, text)
     return path
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -167,5 +167,19 @@ def write_bigwig(
             )
     used = {record: lengths[record] for record, *_ in spans}
     with bigwig(path, used, name) as writer:
-        for record, start, end, value in spans:
+        for record, start, end, value in _joined(spans):
             writer.add(record, start, np.full(end - start, value, dtype=np.float32))
+
+
+def _joined(spans: Iterable[tuple[str, int, int, float]]) -> Iterator[tuple[str, int, int, float]]:
+    """Join neighbours of one value, as a bigWig holds it, in float32."""
+    waiting = None
+    for record, start, end, value in spans:
+        if waiting is not None:
+            if (record, start, np.float32(value)) == (waiting[0], waiting[2], np.float32(waiting[3])):
+                start = waiting[1]
+            else:
+                yield waiting
+        waiting = record, start, end, value
+    if waiting is not None:
+        yield waiting

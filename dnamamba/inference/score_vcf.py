@@ -26,7 +26,7 @@ from dnamamba.inference.variants import (
     SYMBOLIC_BASES,
     UNKNOWN_RECORD,
     Unscored,
-    check_alts,
+    check_change,
     check_event,
     check_ref,
     site_of,
@@ -89,7 +89,7 @@ def _info(said: Quantity) -> bytes:
         f'##INFO=<ID={said.info.decode()},Number=A,Type=Float,Description="{said.meaning}">\n'
         f'##INFO=<ID={DISTANCE.decode()},Number=A,Type=Float,Description="{said.distance}">\n'
         f'##INFO=<ID={UNSCORED.decode()},Number=1,Type=String,Description="Why there is no score: '
-        'ref_mismatch, unknown_base, symbolic, too_long or unknown_record">\n'
+        'ref_mismatch, unknown_base, symbolic, too_long, unknown_record or same_as_ref">\n'
     ).encode()
 
 
@@ -163,7 +163,7 @@ class Records:
         events: dict[int, Event] = {}
         for number, alt in enumerate(row.alts):
             if alt is not None:
-                problems.append(found or check_alts([alt]))
+                problems.append(found or check_change(row.ref, alt))
                 continue
             # Of a symbolic allele REF is often N: its base is the FASTA's.
             event = event_of(row, number)

@@ -16,14 +16,14 @@ from dnamamba.inference.inputs import need_alphabet
 
 REF_MISMATCH, UNKNOWN_BASE, SYMBOLIC = "ref_mismatch", "unknown_base", "symbolic"
 SYMBOLIC_BASES = 10_000  # of a symbolic allele that is spelled out, at most, unless more are asked for
-UNKNOWN_RECORD, TOO_LONG = "unknown_record", "too_long"
+UNKNOWN_RECORD, TOO_LONG, SAME = "unknown_record", "too_long", "same_as_ref"
 
 
 class Unscored(NamedTuple):
     """Why there is no score.
 
     Attributes:
-        reason: `ref_mismatch`, `unknown_base`, `symbolic`, `too_long` or `unknown_record`.
+        reason: `ref_mismatch`, `unknown_base`, `symbolic`, `too_long`, `unknown_record` or `same_as_ref`.
         text: the same for a person.
     """
 
@@ -226,6 +226,13 @@ def check_alts(alts: Iterable[str | None]) -> Unscored | None:
         if not alt or not set(alt.upper()) <= set("ACGT"):
             return Unscored(UNKNOWN_BASE, f"ALT {_short(alt)!r} has other letters than A, C, G and T")
     return None
+
+
+def check_change(ref: str, alt: str) -> Unscored | None:
+    """Return why a spelled allele of a file can't be scored, if it can't: its letters, or that it is REF."""
+    if alt.upper() == ref.upper():
+        return Unscored(SAME, f"ALT is {_short(alt)}, as REF is")
+    return check_alts([alt])
 
 
 def _short(allele: str) -> str:

@@ -67,11 +67,14 @@ class ModelConfig:
         family: the name in config.json and conf/model; for a family outside the package its import path.
         alphabet: name of the alphabet that the tokens are written in.
         vocab_size: number of token ids.
+        d_model, n_layer: width and blocks; a family with other names for them overrides `width` and `depth`.
     """
 
     family: ClassVar[str]
     alphabet: str
     vocab_size: int
+    d_model: int
+    n_layer: int
 
     def build(self, backend: str = "auto") -> "Backbone":
         """Build the backbone, its parameters drawn by torch's global generator."""
@@ -80,12 +83,12 @@ class ModelConfig:
     @property
     def width(self) -> int:
         """Channels D of a hidden state."""
-        raise missing(self, "width", "it returns the channels of a hidden state")
+        return self.d_model
 
     @property
     def depth(self) -> int:
         """Number of blocks."""
-        raise missing(self, "depth", "it returns the number of blocks")
+        return self.n_layer
 
     @property
     def padded_vocab_size(self) -> int:
@@ -246,7 +249,13 @@ class Backbone(nn.Module):
         return len(blocks) + 1
 
 
-# What every backbone must have of its own, and what one with a state must.
+# What every configuration must have, what every backbone must have of its own, and what one with a
+# state must.
+_SHAPE = {
+    "family": "it is the import path of this class",
+    "width": "it is the channels of a hidden state, the field d_model unless you write it",
+    "depth": "it is the number of blocks, the field n_layer unless you write it",
+}
 _REQUIRED = {
     "config": "it is what the backbone was built from",
     "embedding": "it is the module with the token table",
@@ -268,10 +277,9 @@ def build_backbone(config: ModelConfig, backend: str = "auto") -> Backbone:
             message names it.
     """
     backbone = config.build(backend)
-    if not hasattr(config, "family"):
-        raise missing(config, "family", "it is the import path of this class")
-    for name in ("width", "depth"):
-        getattr(config, name)
+    for name, what in _SHAPE.items():
+        if not hasattr(config, name):
+            raise missing(config, name, what)
     if not isinstance(backbone, Backbone):
         raise UserError(
             f"{config.family}: build must return a Backbone (got {type(backbone).__name__}); derive it from "

@@ -27,7 +27,7 @@ def attribution_figure(
         contribution: [length], the height of each letter; NaN where unknown.
         name: of the record.
         first: position of the first letter, from 1.
-        what: the values are, with their unit.
+        what: the values are, with their unit; a second line says of which label and model.
     """
     heights = np.nan_to_num(contribution)
     figure, logo, changes, _ = logo_and_map(letters, heights, values, name, first, least=1e-9)
@@ -38,7 +38,9 @@ def attribution_figure(
     return figure
 
 
-def dependency_figure(letters: str, found: NDArray[np.float64], name: str, first: int) -> Figure:
+def dependency_figure(
+    letters: str, found: NDArray[np.float64], name: str, first: int, of: str = ""
+) -> Figure:
     """Plot the effect of each base (row) on each other one (column).
 
     Args:
@@ -46,6 +48,7 @@ def dependency_figure(letters: str, found: NDArray[np.float64], name: str, first
         found: [length, length], bits of log odds; NaN where nothing is known.
         name: of the record.
         first: position of the first letter, from 1.
+        of: whose dependencies they are, the title's second line.
     """
     length = len(letters)
     figure = Figure(figsize=(8.4, 7.4), layout="constrained", facecolor=SURFACE)
@@ -57,7 +60,7 @@ def dependency_figure(letters: str, found: NDArray[np.float64], name: str, first
     image = axes.imshow(found, cmap="Blues", vmin=0, vmax=top, interpolation="nearest", extent=extent)
     axes.set_facecolor(SURFACE)
     axes.set_title(
-        f"{name}:{first:,}-{first + length - 1:,}, dependencies between bases",
+        f"{name}:{first:,}-{first + length - 1:,}, dependencies between bases" + f"\n{of}" * bool(of),
         loc="left",
         fontsize=10,
         color=TEXT,

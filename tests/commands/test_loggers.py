@@ -7,8 +7,8 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from dnamamba import UserError, optional
-from dnamamba.commands.pretrain import pretrain
-from dnamamba.commands.settings import loggers_of
+from dnamamba.commands.pretrain import GROUPS, OTHERS, pretrain
+from dnamamba.commands.settings import check_groups, loggers_of
 from dnamamba.config import composed
 from dnamamba.reports.figures import read_metrics
 
@@ -45,6 +45,12 @@ def test_a_logger_without_its_package_names_the_extra(
         UserError, match=r"^logger=tensorboard needs tensorboard, .* 'dnamamba\[tensorboard\]'$"
     ):
         loggers_of(group, tmp_path)
+
+
+def test_callbacks_that_are_no_group_are_refused() -> None:
+    cfg = composed("pretrain", ["callbacks=mine"])
+    with pytest.raises(UserError, match=r"^callbacks: must be a group .* set \+callbacks\.mine\._target_="):
+        check_groups(cfg, GROUPS, OTHERS)
 
 
 def test_a_logger_of_an_older_configuration_is_taken(tmp_path: Path) -> None:

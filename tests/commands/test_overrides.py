@@ -23,6 +23,7 @@ from dnamamba.errors import UserError
         ("data.columns.split=yes", "yes"),
         ("regions.feature=5e3", "5e3"),
         ("data.valid=Chr1", ["Chr1"]),
+        ("plugins=my_package.models", ["my_package.models"]),
         ("data.valid=1,2", ["1", "2"]),
         ("columns.sequence=1.10", "1.10"),
         ("data.valid=null", None),

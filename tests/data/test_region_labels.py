@@ -28,11 +28,40 @@ def read(tmp_path: Path):
 def test_regions_without_label_are_left_out_and_counted(read, tmp_path: Path) -> None:
     into, notes = read("gene,label\nc,high\nb,low\nx,high\ny,low\n")
     found = into.examples()
-    assert (found.names, found.labels) == (["one:4-8(-)", "one:8-12(+)"], ["low", "high"])
+    assert (found.names, found.labels) == (["b", "c"], ["low", "high"])
     assert notes == [
         f"1 regions left out, without a label in {tmp_path}/t.csv: the first is 'a'",
         f"2 labels of {tmp_path}/t.csv have no region: the first is 'x'",
     ]
+
+
+@pytest.mark.parametrize(
+    ("file", "rows", "how", "names"),
+    [
+        (
+            "a.gff3",
+            "one\tx\tgene\t5\t8\t.\t-\t.\tID=g1;Name=ATM1;kind=low\n",
+            RegionsConfig(feature="gene", name="Name", label="kind"),
+            ["ATM1"],
+        ),
+        (
+            "a.gff3",
+            "one\tx\tgene\t5\t8\t.\t-\t.\tID=g1;Name=ATM1;kind=low\n",
+            RegionsConfig(feature="gene", label="kind"),
+            ["one:4-8(-)"],
+        ),
+        ("r.bed", BED, RegionsConfig(name="4"), ["a", "b", "c"]),
+        ("r.bed", BED, RegionsConfig(), ["one:0-4(+)", "one:4-8(-)", "one:8-12(+)"]),
+    ],
+)
+def test_a_region_is_called_by_its_name_only_where_names_are_said(
+    tmp_path: Path, file: str, rows: str, how: RegionsConfig, names: list[str]
+) -> None:
+    (tmp_path / "g.fa").write_text(">one\nACGTTTGGCCCA\n")
+    (tmp_path / file).write_text(rows)
+    into = Collector(get_alphabet("dna"))
+    from_regions(tmp_path / "g.fa", tmp_path / file, how, into)
+    assert into.examples().names == names
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from omegaconf import OmegaConf
 
 from dnamamba import FinetuneTrainConfig, UserError
 from dnamamba.auto import AUTO
-from dnamamba.commands.experiments import experiment_names
 from dnamamba.commands.finetune import finetune, settings_of
+from dnamamba.commands.plan import print_finetuning_plan
 from dnamamba.config import composed
 from dnamamba.objectives.task_config import TaskConfig
 from dnamamba.training.automatic import Size, resolved
@@ -124,9 +124,8 @@ def test_checkpoint_of_earlier_defaults_resumes_without_settings(
 
 
 def test_experiments_keep_their_own_numbers() -> None:
-    names = experiment_names("finetune")
-    assert {"apes/2p14_1m4", "yeast_genes"} <= set(names)
-    for name in names:
+    # Rows of conf/paper.yaml share one file.
+    for name in ("apes/2p14_1m4", "yeast_genes"):
         cfg = composed("finetune", [f"experiment={name}"])
         assert AUTO not in (cfg.train.max_steps, cfg.train.learning_rate, cfg.train.validate_every), name
 
@@ -146,3 +145,10 @@ def test_what_is_neither_number_nor_auto_is_refused(
 ) -> None:
     with pytest.raises(UserError, match="^" + re.escape(message)):
         settings_of(configure(override), tmp_path)
+
+
+def test_plan_says_that_data_set_the_steps(configure: Configure, capsys: pytest.CaptureFixture[str]) -> None:
+    said = "train.max_steps=auto: the number of training sequences says how many steps the run has"
+    for settings, expected in (((), True), (("train.max_steps=9",), False)):
+        print_finetuning_plan(configure("data.max_length=512", *settings))
+        assert (said in " ".join(capsys.readouterr().out.split())) is expected

@@ -129,3 +129,19 @@ def test_label_that_is_not_models_is_refused(asked: SequenceModel, fasta: Path) 
         score_variants(asked, genome, [])
     with pytest.raises(UserError, match=r"^label: a pretrained model has none \(got 'root'\)"):
         score_variants(LanguageModel(MambaConfig(8, 1)), genome, [], label="root")
+
+
+@pytest.mark.parametrize(
+    "asked_for", [{"region": "chr1:50-51", "out": "s.tsv"}, {"vcf": "v.vcf", "out": "o.vcf"}]
+)
+def test_label_taken_of_two_is_said(
+    fasta: Path, capsys: pytest.CaptureFixture[str], asked_for: dict[str, str]
+) -> None:
+    header = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+    other = "A" if LETTERS[49] != "A" else "C"
+    fasta.with_name("v.vcf").write_text(header + f"chr1\t50\t.\t{LETTERS[49]}\t{other}\t.\t.\t.\n")
+    two = SequenceModel(MambaConfig(8, 1), DecoderConfig("classification", ("leaf", "root"), "mean")).eval()
+    files = {key: name if key == "region" else str(fasta.with_name(name)) for key, name in asked_for.items()}
+    run(two, fasta.parent, label=None, **files)
+    said = "dnamamba: label=root, the second of leaf, root (label= chooses another)\n"
+    assert capsys.readouterr().err == said

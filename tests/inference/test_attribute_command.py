@@ -7,10 +7,22 @@ import numpy as np
 import pyBigWig
 import pytest
 import torch
+from matplotlib.figure import Figure
 
-from dnamamba import Genome, LanguageModel, MambaConfig, UserError, get_alphabet, save_model
+from dnamamba import (
+    DecoderConfig,
+    Genome,
+    LanguageModel,
+    MambaConfig,
+    SequenceModel,
+    UserError,
+    get_alphabet,
+    save_model,
+)
+from dnamamba.commands import attribute as command
 from dnamamba.commands.attribute import AttributeConfig, attribute_region
 from dnamamba.data.intervals import Interval
+from dnamamba.inference import attribution
 from dnamamba.inference.attribution import attribute
 from dnamamba.inference.dependency import dependency_map
 
@@ -24,7 +36,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("attribute")
     (folder / "g.fa").write_text(f">one\n{LETTERS}\n")
     torch.manual_seed(0)
-    save_model(LanguageModel(MambaConfig(d_model=8, n_layer=1)), folder / "model")
+    for name in ("model", "own"):
+        save_model(LanguageModel(MambaConfig(d_model=8, n_layer=1)), folder / name)
     return folder
 
 
@@ -72,6 +85,63 @@ def test_dependency_table_has_a_line_per_pair(home: Path, tmp_path: Path) -> Non
         assert i < j
         assert float(row["dependency"]) == pytest.approx(found[i, j], rel=1e-5)
     assert (tmp_path / "map.png").exists()
+
+
+def answering(home: Path) -> Path:
+    torch.manual_seed(1)
+    asked = DecoderConfig("classification", ("leaf", "root"), "mean")
+    save_model(SequenceModel(MambaConfig(d_model=8, n_layer=1), asked), home / "mine" / "model")
+    return home / "mine" / "model"
+
+
+def titles(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Collect the titles of the pictures that are drawn."""
+    found: list[str] = []
+
+    def draw(figure: Figure, path: Path) -> None:
+        found.append(figure.axes[0].get_title(loc="left"))
+        path.write_bytes(b"")
+
+    monkeypatch.setattr(command, "draw", draw)
+    return found
+
+
+def test_a_picture_names_label_and_model(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drawn, model = titles(monkeypatch), str(answering(home))
+    attribute_region(config(home, tmp_path / "a.tsv", model=model))
+    said = capsys.readouterr().err
+    assert said == "dnamamba: label=root, the second of leaf, root (label= chooses another)\n"
+    attribute_region(config(home, tmp_path / "b.tsv", model=model, label="leaf"))
+    attribute_region(config(home, tmp_path / "c.tsv", method="dependency", model=str(home / "own")))
+    assert capsys.readouterr().err == ""
+    first, second, third = (title.split("\n") for title in drawn)
+    assert first == ["one:8-12, every single-base change, natural log odds", "label root, model mine"]
+    assert second[1] == "label leaf, model mine"
+    assert third == ["one:8-12, dependencies between bases", "model own"]
+
+
+def test_integrated_gradients_say_whether_they_add_up(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    titles(monkeypatch)
+    monkeypatch.setattr(attribution, "MOST_POINTS", 16)
+    given = {"method": "integrated", "strand": "forward"}
+    attribute_region(config(home, tmp_path / "a.tsv", **given, tolerance=10.0))
+    said = capsys.readouterr().out
+    assert "; the sum misses the difference by " in said
+    assert "not converged" not in said
+    monkeypatch.setattr(attribution, "integrated", lambda answer, x, tolerance: (x.double(), 0.5, -2.0))
+    attribute_region(config(home, tmp_path / "b.tsv", **given))
+    assert (
+        "nats; not converged: the sum misses the difference by 0.5 of 2, tolerance 0.001, with 1,024 "
+        "points; take method=ism (exact) or a smaller context: "
+    ) in " ".join(capsys.readouterr().out.split())
+    # At a difference below 1 the tolerance counts as it is.
+    monkeypatch.setattr(attribution, "integrated", lambda answer, x, tolerance: (x.double(), 9e-4, 0.1))
+    attribute_region(config(home, tmp_path / "c.tsv", **given))
+    assert "not converged" not in capsys.readouterr().out
 
 
 def test_mistakes_are_said_before_any_work(home: Path, tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def test_gradient_is_that_of_finite_differences(name: str) -> None:
 def test_integrated_gradients_sum_to_the_difference(name: str) -> None:
     one_hot = OneHotModel(language_model() if name == "likelihood" else sequence_model(name))
     x = x_of()
-    found, gap = integrated(lambda given: one_hot(given)[:, 0], x, 1e-9)
+    found, gap, _ = integrated(lambda given: one_hot(given)[:, 0], x, 1e-9)
     with torch.no_grad():
         difference = one_hot(x)[0, 0] - one_hot(torch.zeros_like(x))[0, 0]
     assert found.sum().item() == pytest.approx(difference.item(), abs=1e-6)

@@ -181,7 +181,7 @@ def test_a_missing_package_is_one_line(
         (("out=x.txt",), "out=x.txt: must be a file's name that ends in .npz or .h5 or"),
         (("out=x.h5ad", "pooling=none"), ".h5ad holds a vector per region"),
         (("out=x.npz", "layer=7"), "layer 7: the model has layers 0"),
-        (("out=x.npz", "layer=all"), "layer: Value 'all'"),
+        (("out=x.npz", "layer=all"), "layer: expected a whole number"),
         (("out=x.npz", "bed=absent.bed"), "bed: no such file, absent.bed"),
         (("out=x.npz", "fasta=damaged.fa.gz"), "damaged.fa.gz is truncated"),
         (("out=x.npz", "bed=past.bed"), "past.bed, row 1: ends at 2,000, but record two of "),

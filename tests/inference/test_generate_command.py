@@ -73,7 +73,7 @@ def test_a_result_is_not_replaced_unless_asked(generate: Callable[..., None], tm
         (["out=new.txt", "prompt=ACG"], "must be a file's name that ends in .fa or .fasta"),
         (["out=.fa", "prompt=ACG"], "out=.fa: must be a file's name that ends in .fa or .fasta"),
         (["out=/dev/null/new.fa", "prompt=ACG"], "can't make its folder"),
-        (["out=new.fa", "prompt=ACG", "length=many"], "length: Value 'many'"),
+        (["out=new.fa", "prompt=ACG", "length=many"], "length: expected a whole number (got 'many')"),
         (["out=new.fa", "prompt=ACG", "top_p=2"], "top_p: must be above 0 and at most 1 (got 2.0)"),
         (["out=new.fa", "prompt=ACG", "precision=fp16"], "precision=fp16: choose auto, fp32 or bf16"),
         (["out=new.fa", "prompt=ACG", "device=tpu9"], "device=tpu9 is not a device"),

@@ -112,6 +112,21 @@ def test_regions_are_read_by_strand_written_as_bed(run: Run, capsys: pytest.Capt
     assert "chromosome names matched by synonyms: 1 is chr1, 2 is chr2" in capsys.readouterr().err
 
 
+def test_a_peak_without_strand_keeps_its_dot(run: Run) -> None:
+    peaks = "chr1\t10\t60\tone\t900\t.\t3.5\t2\t1.5\t7\nchr2\t5\t35\ttwo\t0\t-\t5\t9\t0\t1\n"
+    Path("p.narrowPeak").write_text(peaks)
+    lines = [
+        line.split("\t")
+        for line in run(fasta="g.fa", bed="p.narrowPeak", out="p.bed").read_text().split("\n")
+    ]
+    assert [line[5] for line in lines[:2]] == [".", "-"]
+    assert [float(cell) for cell in lines[0][7:9]] == pytest.approx(
+        list(direct("classification", ONE[10:60])), rel=1e-4
+    )
+    logits = [float(cell) for cell in lines[0][9:]]
+    assert np.exp(logits) / np.exp(logits).sum() == pytest.approx([float(c) for c in lines[0][7:9]], rel=1e-6)
+
+
 def test_promoters_of_annotation_are_judged_by_attribute(run: Run) -> None:
     gene = "chr{}\tx\tgene\t{}\t{}\t.\t{}\t.\tID={};tissue={}\n"
     Path("a.gff3").write_text(
@@ -188,9 +203,51 @@ def test_sliding_track_has_each_answer_mid_window(run: Run) -> None:
         np.testing.assert_allclose(values, wanted, rtol=1e-5)
     assert np.isnan(np.array(track.values("chr1", 0, 40, fillna=None))).all()
     assert np.isnan(np.array(track.values("chr1", 260, 300, fillna=None))).all()
+    assert len(track.values("chr1", 40, 260, fillna=None)) == len(range(0, 201, 20)) * 20
     Path("o.bed").write_text("chr1\t0\t50\nchr1\t40\t90\n")
     with pytest.raises(UserError, match="regions overlap, and a bigWig holds one value per base"):
         run(fasta="g.fa", bed="o.bed", out="o.bw")
+
+
+def test_a_bigwig_has_one_entry_for_each_run_of_equal_values(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pybigwig = pytest.importorskip("pyBigWig")
+    Path("g.fa").write_text(f">chr1\n{'N' * 60}{ONE[:60]}\n>chr2\n{TWO}\n")
+    Path("r.bed").write_text("chr1\t90\t101\nchr1\t20\t60\nchr1\t0\t20\nchr2\t7\t8\n")
+    with pybigwig.open(str(run(fasta="g.fa", bed="r.bed", out="p.bw", strand="forward"))) as file:
+        found = {name: file.intervals(name) for name in ("chr1", "chr2")}
+    runs = [(0, 20), (20, 60), (90, 101)]
+    values = [direct("classification", letters)[1] for letters in ("N" * 20, "N" * 40, ONE[30:41])]
+    if np.float32(values[0]) == np.float32(values[1]):
+        runs, values = [(0, 60), (90, 101)], values[1:]
+    assert [place[:2] for place in found["chr1"]] == runs
+    assert [place[2] for place in found["chr1"]] == pytest.approx(values, rel=1e-5)
+    assert [place[:2] for place in found["chr2"]] == [(7, 8)]
+    assert found["chr2"][0][2] == pytest.approx(direct("classification", TWO[7])[1], rel=1e-5)
+    assert (
+        capsys.readouterr().err == "dnamamba: label=root, the second of leaf, root (label= chooses another)\n"
+    )
+
+
+@pytest.mark.parametrize("settings", [{"label": "leaf", "out": "p.bw"}, {"out": "p.tsv"}])
+def test_no_label_is_said_to_be_taken_where_one_is_named_or_all_are_written(
+    run: Run, capsys: pytest.CaptureFixture[str], settings: dict[str, str]
+) -> None:
+    run(fasta="g.fa", window=100, **settings)
+    assert capsys.readouterr().err == ""
+
+
+def test_an_alt_that_is_ref_is_not_predicted(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    header = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+    ref, other = ONE[99], "A" if ONE[99] != "A" else "C"
+    Path("v.vcf").write_text(header + f"chr1\t100\t.\t{ref}\t{ref.lower()},{other}\t.\t.\t.\n")
+    found = rows(run(fasta="g.fa", vcf="v.vcf", window=60))
+    assert [(row["unscored"], row["difference_root"] == "") for row in found] == [
+        ("same_as_ref", True),
+        (".", False),
+    ]
+    assert "1 rows not predicted: same_as_ref" in capsys.readouterr().err
 
 
 def test_a_vcf_has_both_alleles_and_their_difference(run: Run) -> None:

@@ -65,7 +65,8 @@ def vcf(text: str, tmp_path: Path) -> tuple[Path, list[tuple[str, int, str, str]
     ]:
         rows.append(row(position, ref, ",".join(alts), info))
         if rows[-1].split("\t")[3].upper() == at(position, len(ref)):
-            scored += [("one", position, ref, alt) for alt in alts if set(alt.upper()) <= set("ACGT")]
+            spelled = [alt for alt in alts if set(alt.upper()) <= set("ACGT") and alt.upper() != ref.upper()]
+            scored += [("one", position, ref, alt) for alt in spelled]
     path = tmp_path / "in.vcf"
     path.write_text(HEADER + "".join(rows))
     return path, scored
@@ -107,11 +108,11 @@ def test_rows_keep_order_and_columns(
         np.testing.assert_allclose([float(value) for value in texts], expected, rtol=1e-3, atol=1e-5)
     assert [value == "." for value in info(rows[1])["DNAMAMBA_LLR"].split(",")] == [True, False, True, False]
     reasons = [info(line).get("DNAMAMBA_UNSCORED") for line in rows]
-    assert reasons == [None, "symbolic", None, "ref_mismatch", None, "unknown_base", None]
+    assert reasons == [None, "symbolic", None, "ref_mismatch", None, "unknown_base", "same_as_ref"]
     said = capsys.readouterr()
     assert "in.vcf, line 7, one:160: REF is " in said.err
     assert "REF is not the FASTA's in 1 of 7 rows" in said.err
-    assert "6 alleles of 7 rows" in said.out
+    assert "5 alleles of 7 rows" in said.out
 
 
 def test_a_table_has_a_line_for_each_allele(
@@ -132,6 +133,7 @@ def test_a_table_has_a_line_for_each_allele(
         "symbolic",
         "unknown_base",
         "ref_mismatch",
+        "same_as_ref",
         ".",
     }
     with gzip.open(tmp_path / "out.vcf.gz") as file:
@@ -168,11 +170,11 @@ def test_a_few_rows_say_nothing_about_an_assembly(
 
 def test_each_allele_has_its_own_reason(score: Callable[..., None], text: str, tmp_path: Path) -> None:
     path = tmp_path / "in.vcf"
-    path.write_text(HEADER + row(9, text[8], f"<DEL>,{other(text[8])},N"))
+    path.write_text(HEADER + row(9, text[8], f"<DEL>,{other(text[8])},N,{text[8].lower()}"))
     score(f"vcf={path}", f"out={tmp_path / 'out.tsv'}")
     with (tmp_path / "out.tsv").open(newline="") as file:
         found = [line["unscored"] for line in csv.DictReader(file, delimiter="\t")]
-    assert found == ["symbolic", ".", "unknown_base"]
+    assert found == ["symbolic", ".", "unknown_base", "same_as_ref"]
 
 
 def test_a_file_scored_before_is_refused(

@@ -19,6 +19,7 @@ from dnamamba.foreign import write_foreign
 from dnamamba.models import LanguageModel
 from dnamamba.models.base import need
 from dnamamba.models.caduceus.config import CaduceusConfig
+from tests.families import assert_recomputed_gradients_are_equal
 
 KEPT = Path(__file__).parent / "caduceus"
 VARIANTS = sorted(path.name for path in KEPT.iterdir())
@@ -181,12 +182,7 @@ def test_every_position_reads_every_other(equivariant: bool) -> None:
 
 
 def test_recomputed_blocks_have_the_same_gradients() -> None:
-    model, tokens = drawn(), torch.randint(0, 4, (2, 16))
-    wanted = torch.autograd.grad(model(tokens).logits.square().sum(), list(model.parameters()))
-    model.backbone.activation_checkpointing = True
-    found = torch.autograd.grad(model(tokens).logits.square().sum(), list(model.parameters()))
-    for one, other in zip(found, wanted, strict=True):
-        assert torch.equal(one, other)
+    assert_recomputed_gradients_are_equal(drawn())
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from dnamamba import GenomeConfig, LanguageModel, Pretraining, TrainConfig, UserError, load
 from dnamamba.models.transformer.config import TransformerConfig
+from tests.families import assert_causal, assert_recomputed_gradients_are_equal
 
 
 def drawn(**changes: Any) -> LanguageModel:
@@ -129,13 +130,7 @@ def _turns(model: LanguageModel, length: int) -> Any:
 
 
 def test_a_base_changes_nothing_before_it() -> None:
-    model, tokens = drawn(), torch.randint(0, 4, (1, 40))
-    changed = tokens.clone()
-    changed[0, 25] = (changed[0, 25] + 1) % 4
-    with torch.no_grad():
-        before, after = model(tokens).logits, model(changed).logits
-    torch.testing.assert_close(before[:, :25], after[:, :25], rtol=0, atol=1e-6)
-    assert ((before - after)[:, 25:].abs().amax(2) > 1e-4).all()
+    assert_causal(drawn(), atol=1e-6)
 
 
 def test_matrices_are_drawn_by_rule_and_seed() -> None:
@@ -150,12 +145,7 @@ def test_matrices_are_drawn_by_rule_and_seed() -> None:
 
 
 def test_recomputed_blocks_have_the_same_gradients() -> None:
-    model, tokens = drawn(), torch.randint(0, 4, (2, 16))
-    wanted = torch.autograd.grad(model(tokens).logits.square().sum(), list(model.parameters()))
-    model.backbone.activation_checkpointing = True
-    found = torch.autograd.grad(model(tokens).logits.square().sum(), list(model.parameters()))
-    for one, other in zip(found, wanted, strict=True):
-        assert torch.equal(one, other)
+    assert_recomputed_gradients_are_equal(drawn())
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from torch.utils.data import DataLoader
@@ -13,7 +13,7 @@ from dnamamba.data.length_schedule import LengthSchedule, rows_at_a_time
 from dnamamba.data.loader import Batch, TiledWindows, WindowStream
 from dnamamba.data.sampling import RandomWindows, Windows, named, record_names, tiled_windows
 from dnamamba.data.stateless import Int64s
-from dnamamba.datasets.base import HELD_OUT, DataModule
+from dnamamba.datasets.base import HELD_OUT, DataModule, Steps
 from dnamamba.datasets.byte_files.config import BytesConfig
 
 
@@ -33,23 +33,11 @@ class BytesData(DataModule):
 
     config_class = BytesConfig
 
-    def __init__(
-        self,
-        config: BytesConfig,
-        seed: int,
-        *,
-        global_batch_size: int,
-        max_steps: int | None,
-        world_size: int,
-    ) -> None:
-        super().__init__(
-            config, seed, global_batch_size=global_batch_size, max_steps=max_steps, world_size=world_size
-        )
+    def __init__(self, config: BytesConfig, seed: int, **steps: Unpack[Steps]) -> None:
+        super().__init__(config, seed, **steps)
         self.config = config
         self.alphabet = get_alphabet(config.alphabet)
-        self.schedule: LengthSchedule = config.planned(
-            global_batch_size=global_batch_size, max_steps=max_steps, world_size=world_size
-        )
+        self.schedule: LengthSchedule = config.planned(**steps)
         self.files = ByteFiles(config.path, self.alphabet, config.sample_rate)
         fractions = config.valid_fraction, config.test_fraction
         self.splits = split_files(self.files, config.valid, config.test, fractions)

@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 import numpy as np
 from torch.utils.data import DataLoader
@@ -28,7 +28,7 @@ from dnamamba.data.sampling import (
 )
 from dnamamba.data.stateless import Int64s
 from dnamamba.data.synonyms import Synonyms
-from dnamamba.datasets.base import HELD_OUT, DataModule
+from dnamamba.datasets.base import HELD_OUT, DataModule, Steps
 from dnamamba.datasets.genome.baselines import Baselines
 from dnamamba.datasets.genome.config import GenomeConfig
 from dnamamba.errors import UserError
@@ -55,18 +55,8 @@ class GenomeData(DataModule):
 
     config_class = GenomeConfig
 
-    def __init__(
-        self,
-        config: GenomeConfig,
-        seed: int,
-        *,
-        global_batch_size: int,
-        max_steps: int | None,
-        world_size: int,
-    ) -> None:
-        super().__init__(
-            config, seed, global_batch_size=global_batch_size, max_steps=max_steps, world_size=world_size
-        )
+    def __init__(self, config: GenomeConfig, seed: int, **steps: Unpack[Steps]) -> None:
+        super().__init__(config, seed, **steps)
         self.config = config
         self.alphabet = get_alphabet(config.alphabet)
         self.genome = Genome(
@@ -77,9 +67,7 @@ class GenomeData(DataModule):
         self.splits = config.splits(self.genome.lengths, self._synonyms)
         self._need_training_circles()
         self.schedule: LengthSchedule = config.schedule(
-            global_batch_size=global_batch_size,
-            max_steps=max_steps,
-            world_size=world_size,
+            **steps,
             splits=lambda: self.splits,
             samples_per_epoch=partial(config.samples_per_epoch, self.splits),
         )

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from torch.utils.data import DataLoader
@@ -15,7 +15,7 @@ from dnamamba.data.multi_targets import missing, multi_targets
 from dnamamba.data.partition import SPLITS, Assignment, assign, sequence_keys, shared_bases, shared_sequences
 from dnamamba.data.stateless import Int64s
 from dnamamba.data.targets import targets_of
-from dnamamba.datasets.base import DataModule
+from dnamamba.datasets.base import DataModule, Steps
 from dnamamba.datasets.labelled.config import LabelledConfig, one_stage
 from dnamamba.datasets.settings import check_shares
 from dnamamba.errors import UserError
@@ -40,24 +40,14 @@ class LabelledData(DataModule):
 
     config_class = LabelledConfig
 
-    def __init__(
-        self,
-        config: LabelledConfig,
-        seed: int,
-        *,
-        global_batch_size: int,
-        max_steps: int | None,
-        world_size: int,
-    ) -> None:
-        super().__init__(
-            config, seed, global_batch_size=global_batch_size, max_steps=max_steps, world_size=world_size
-        )
-        check_shares(global_batch_size, world_size)
+    def __init__(self, config: LabelledConfig, seed: int, **steps: Unpack[Steps]) -> None:
+        super().__init__(config, seed, **steps)
+        check_shares(steps["global_batch_size"], steps["world_size"])
         assert config.alphabet is not None
         self.config, self.seed, self.padding = config, seed, config.padding
         self.reverse_complement = config.reverse_complement
         self.alphabet = get_alphabet(config.alphabet)
-        self.share = global_batch_size // world_size
+        self.share = steps["global_batch_size"] // steps["world_size"]
         self._head = head_class(config.task if config.targets is None else "multitask", "data.task")
         if config.stratify and self._head.reads == "number":
             raise UserError(
@@ -94,7 +84,7 @@ class LabelledData(DataModule):
             self.targets, self.tasks = found
         longest = int(self.examples.lengths.max())
         self.crop = Crop(config.max_length or longest, config.crop)
-        self.schedule = one_stage(self.crop.length, global_batch_size, max_steps)
+        self.schedule = one_stage(self.crop.length, steps["global_batch_size"], steps["max_steps"])
         self.rows = {name: np.flatnonzero(self.split.numbers == i) for i, name in enumerate(SPLITS)}
 
     @property

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from torch.utils.data import DataLoader
@@ -14,7 +14,7 @@ from dnamamba.data.species import SPLITS, CleanStretches
 from dnamamba.data.species_loader import SpeciesSet, SpeciesStream
 from dnamamba.data.species_windows import SpeciesWindows
 from dnamamba.data.stateless import Int64s
-from dnamamba.datasets.base import DataModule
+from dnamamba.datasets.base import DataModule, Steps
 from dnamamba.datasets.species.config import SpeciesConfig
 from dnamamba.errors import UserError
 from dnamamba.models import DecoderConfig
@@ -39,18 +39,8 @@ class SpeciesData(DataModule):
 
     config_class = SpeciesConfig
 
-    def __init__(
-        self,
-        config: SpeciesConfig,
-        seed: int,
-        *,
-        global_batch_size: int,
-        max_steps: int | None,
-        world_size: int,
-    ) -> None:
-        super().__init__(
-            config, seed, global_batch_size=global_batch_size, max_steps=max_steps, world_size=world_size
-        )
+    def __init__(self, config: SpeciesConfig, seed: int, **steps: Unpack[Steps]) -> None:
+        super().__init__(config, seed, **steps)
         if config.alphabet != "dna":
             raise UserError(
                 f"the model's alphabet is {config.alphabet}, which keeps case, so that soft-masking would "
@@ -58,9 +48,7 @@ class SpeciesData(DataModule):
             )
         self.config = config
         self.alphabet = get_alphabet(config.alphabet)
-        self.schedule: LengthSchedule = config.schedule(
-            global_batch_size=global_batch_size, max_steps=max_steps, world_size=world_size
-        )
+        self.schedule: LengthSchedule = config.schedule(**steps)
         self.genomes, self.splits = config.genomes_and_splits(self.alphabet)
         self.genomes.load()
         self.clean = CleanStretches(self.genomes, self.splits, config.max_n)

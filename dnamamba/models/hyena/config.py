@@ -87,16 +87,6 @@ class HyenaConfig(ModelConfig):
         """Number of logits."""
         return -(-self.vocab_size // self.vocab_multiple) * self.vocab_multiple
 
-    @property
-    def width(self) -> int:
-        """Channels D of a hidden state."""
-        return self.d_model
-
-    @property
-    def depth(self) -> int:
-        """Number of blocks."""
-        return self.n_layer
-
     def build(self, backend: str = "auto") -> "HyenaBackbone":
         """Build the backbone; `backend` is that of the short convolution."""
         from dnamamba.models.hyena.backbone import HyenaBackbone  # which needs this file

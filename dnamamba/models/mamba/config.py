@@ -107,16 +107,6 @@ class MambaConfig(ModelConfig):
         """Inner channels E of a block."""
         return self.expand * self.d_model
 
-    @property
-    def width(self) -> int:
-        """Channels D of a hidden state."""
-        return self.d_model
-
-    @property
-    def depth(self) -> int:
-        """Number of blocks."""
-        return self.n_layer
-
     def build(self, backend: str = "auto") -> "MambaBackbone":
         """Build the backbone, its parameters drawn by the paper's rules."""
         from dnamamba.models.mamba.backbone import MambaBackbone  # which needs this file

@@ -64,16 +64,6 @@ class TransformerConfig(ModelConfig):
             if not 0 < getattr(self, name) < float("inf"):
                 raise UserError(f"model.{name}: must be positive and finite (got {getattr(self, name)})")
 
-    @property
-    def width(self) -> int:
-        """Channels D of a hidden state."""
-        return self.d_model
-
-    @property
-    def depth(self) -> int:
-        """Number of blocks."""
-        return self.n_layer
-
     def build(self, backend: str = "auto") -> "TransformerBackbone":
         """Build the backbone; attention is torch's, so that `backend` changes nothing."""
         from dnamamba.models.transformer.backbone import TransformerBackbone  # which needs this file
