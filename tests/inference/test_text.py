@@ -166,7 +166,7 @@ def test_tokenizer_may_lie_elsewhere(
         (["fasta=GENOME"], "prompt: a text model continues prompt=TEXT"),
         (["prompt=a", "tokenizer=BAD"], "bad.json is damaged or not a tokenizer"),
         (["prompt=a", "tokenizer=LARGE"], r"large.json: expected at most 280 tokens, .* \(got 300\)"),
-        (["prompt=a", "length=0"], "length of at least 1"),
+        (["prompt=a", "length=0"], r"length: must be at least 1 \(got 0\)"),
         (["prompt=a\udc80"], r"prompt: expected text in UTF-8 \(got a\\udc80\)"),
     ],
 )
