@@ -52,7 +52,7 @@ def test_new_sequences_however_long(
         (">a\nACGT\n", "source", [], "is a pretrained model without a head: fine-tune it first"),
         (None, "run", [], "mode=predict needs data.fasta=FILE, the sequences to label"),
         (None, "run", ["data=species"], "to label, and data=labelled, the data group that has it"),
-        (">a\nACGT\n", "run", ["data.batch_size=abc"], "data.batch_size: expected a whole number (got 'abc')"),
+        (">a\nACGT\n", "run", ["data.batch_size=abc"], "data.batch_size: expected a whole number (got"),
         (">a\nACGT\n", "run", ["data.batch_size=0"], "data.batch_size: must be at least 1 (got 0)"),
         (">a\nACGT\n", None, [], "mode=predict needs model=PATH"),
     ],
