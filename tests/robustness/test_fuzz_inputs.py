@@ -20,7 +20,8 @@ NUMBERS = {
 }  # fmt: skip
 
 
-CHECKED = ("other/model.safetensors", "last.ckpt")  # by checksums, which hardly a change passes
+# By checksums, which hardly a change passes.
+CHECKED = ("other/model.safetensors", "last.ckpt", "state_spaces-pytorch_model/pytorch_model.bin")
 
 
 @pytest.fixture(autouse=True)
