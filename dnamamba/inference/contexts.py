@@ -86,7 +86,8 @@ class Plan:
     """
 
     def __init__(self, regions: list[Region], config: EmbeddingConfig) -> None:
-        self.regions = regions
+        # What says no strand is read as `+`, and the files of embeddings have always said so.
+        self.regions = [region._replace(strand="-" if region.strand == "-" else "+") for region in regions]
         self.config = config
         lengths = np.array([region.length for region in regions], dtype=np.int64)
         window = config.window

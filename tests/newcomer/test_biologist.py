@@ -104,10 +104,8 @@ def test_promoters_get_labels_of_the_sheet_by_gene(shell: Shell, folder: Path) -
     for row in (folder / "genes.gff3").read_text().splitlines():
         fields = row.split("\t")
         if len(fields) == 9 and fields[2] == "gene":
-            start, end = int(fields[3]) - 1, int(fields[4])
-            start, end = (start - 150, start) if fields[6] == "+" else (end, end + 150)
             name = fields[8].partition("Name=")[2].partition(";")[0]
-            genes[f"{fields[0]}:{start}-{end}({fields[6]})"] = number_of[name]
+            genes[name] = number_of[name]
     found = rows(folder / "joined" / "predictions.tsv")
     assert {row["id"]: float(row["label"]) for row in found} == pytest.approx(
         {row["id"]: genes[row["id"]] for row in found}, abs=1e-6
