@@ -21,6 +21,7 @@ from dnamamba.inference.contexts import (
     check_lengths,
     check_missing,
     rows_to_keep,
+    stranded,
 )
 from dnamamba.inference.device import load_any_on
 from dnamamba.inference.embedding import read_embeddings
@@ -92,7 +93,7 @@ def _embed(config: EmbedConfig, group: Together) -> None:
     inputs = read_inputs(source, reader.alphabet, config.regions)
     for note in inputs.notes:
         errors.print(f"dnamamba: {note}", soft_wrap=True)
-    plan = Plan(inputs.regions, how)
+    plan = Plan(stranded(inputs.regions), how)
     check_lengths(reader, plan)
     if not group.first:
         done: list[int] = group.by_first(list)  # its own list comes

@@ -74,6 +74,14 @@ class Table(NamedTuple):
         return [Region(*row) for row in zip(*(column.tolist() for column in self), strict=True)]
 
 
+def stranded(regions: list[Region]) -> list[Region]:
+    """Return regions with the strand that is read of each: `+` where the file says none.
+
+    The files of embeddings have always said so; those of predictions keep the file's `.`.
+    """
+    return [region._replace(strand="-" if region.strand == "-" else "+") for region in regions]
+
+
 class Plan:
     """Which intervals are read, each from an empty state, and which rows of the result each makes.
 
@@ -86,8 +94,7 @@ class Plan:
     """
 
     def __init__(self, regions: list[Region], config: EmbeddingConfig) -> None:
-        # What says no strand is read as `+`, and the files of embeddings have always said so.
-        self.regions = [region._replace(strand="-" if region.strand == "-" else "+") for region in regions]
+        self.regions = regions
         self.config = config
         lengths = np.array([region.length for region in regions], dtype=np.int64)
         window = config.window

@@ -21,6 +21,7 @@ from dnamamba.inference.contexts import (
     check_lengths,
     check_missing,
     rows_to_keep,
+    stranded,
 )
 from dnamamba.inference.device import need_finite
 from dnamamba.inference.inputs import Inputs, Region, Source, read_inputs
@@ -145,7 +146,7 @@ def embed(
     config = EmbeddingConfig(layer, pooling, strand, window, stride, pool_every)
     reader = Reader(model, precision=precision)
     inputs = read_inputs(source, reader.alphabet)
-    plan = Plan(inputs.regions, config)
+    plan = Plan(stranded(inputs.regions), config)
     values = np.empty((plan.rows, reader.config.width), dtype=np.float32)
     for made in read_embeddings(reader, inputs, plan, batch_size=batch_size):
         values[made.row : made.row + len(made.values)] = made.values
