@@ -7,7 +7,7 @@ import dataclasses
 from importlib import import_module
 from typing import Any, ClassVar
 
-from dnamamba.data.length_schedule import LengthSchedule
+from dnamamba.data.length_schedule import LengthSchedule, sequence_schedule
 from dnamamba.errors import UserError, missing
 
 
@@ -98,3 +98,35 @@ def longest(config: Any) -> int | None:
     """Return the bases of the longest window of a data set's settings; None if only the data tell."""
     length = getattr(config, "max_length", None)
     return length if isinstance(length, int) else None
+
+
+def check_at_least(config: Any, **bounds: int) -> None:
+    """Check numbers among the settings of a data set.
+
+    Raises:
+        UserError: one is below its bound, naming the setting.
+    """
+    for key, least in bounds.items():
+        if getattr(config, key) < least:
+            raise UserError(f"data.{key}: must be at least {least} (got {getattr(config, key)})")
+
+
+def endless_stage(
+    length: int, sequences: int, max_steps: int | None, world_size: int, endless: str
+) -> LengthSchedule:
+    """Return the one stage of a run whose samples never end.
+
+    Args:
+        length: of a sample.
+        sequences: per step.
+        max_steps: of the run.
+        world_size: number of processes.
+        endless: why only a number of steps ends the run, for the message.
+
+    Raises:
+        UserError: there is no number of steps, or the processes can't share the sequences.
+    """
+    check_shares(sequences, world_size)
+    if max_steps is None:
+        raise UserError(f"train.max_steps: {endless} (got null); set a number of steps")
+    return sequence_schedule([length], sequences=sequences, steps=max_steps, max_steps=max_steps)

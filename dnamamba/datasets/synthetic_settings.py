@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from dnamamba.data.alphabet import get_alphabet
-from dnamamba.data.length_schedule import LengthSchedule, sequence_schedule
+from dnamamba.data.length_schedule import LengthSchedule
 from dnamamba.data.synthetic import Task
-from dnamamba.datasets.settings import DataConfig, check_shares
+from dnamamba.datasets.settings import DataConfig, check_at_least, endless_stage
 from dnamamba.errors import UserError, missing
 
 LONGEST = 1 << 24
@@ -41,14 +41,7 @@ class SyntheticConfig(DataConfig):
         most = get_alphabet("symbols").size
         if not 3 <= self.vocabulary <= most:
             raise UserError(f"data.vocabulary: must lie between 3 and {most} (got {self.vocabulary})")
-        for key, least in (
-            ("batch_size", 1),
-            ("valid_examples", 1),
-            ("test_examples", 1),
-            ("num_workers", 0),
-        ):
-            if getattr(self, key) < least:
-                raise UserError(f"data.{key}: must be at least {least} (got {getattr(self, key)})")
+        check_at_least(self, batch_size=1, valid_examples=1, test_examples=1, num_workers=0)
         self._check_length("max_length", self.max_length)
         for length in self.test_lengths or ():
             self._check_length("test_lengths", length)
@@ -82,11 +75,6 @@ class SyntheticConfig(DataConfig):
         self, *, global_batch_size: int, max_steps: int | None, world_size: int, training_segments: int = 0
     ) -> LengthSchedule:
         """Return one stage. See `DataConfig.planned`."""
-        check_shares(global_batch_size, world_size)
-        if max_steps is None:
-            raise UserError(
-                "train.max_steps: examples are made without end (got null); set a number of steps"
-            )
-        return sequence_schedule(
-            [self.max_length], sequences=global_batch_size, steps=max_steps, max_steps=max_steps
+        return endless_stage(
+            self.max_length, global_batch_size, max_steps, world_size, "examples are made without end"
         )

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dnamamba.data.length_schedule import LengthSchedule, sequence_schedule
-from dnamamba.datasets.settings import DataConfig, check_shares
+from dnamamba.data.length_schedule import LengthSchedule
+from dnamamba.datasets.settings import DataConfig, check_at_least, endless_stage
 from dnamamba.errors import UserError
 
 ALPHABETS = ("octets", "mulaw")
@@ -48,15 +48,7 @@ class BytesConfig(DataConfig):
             raise UserError(
                 f"data.alphabet: expected octets (text) or mulaw (sound) (got {self.alphabet}); set one"
             )
-        for key, least in (
-            ("sample_rate", 1),
-            ("max_length", 1),
-            ("batch_size", 1),
-            ("valid_windows", 1),
-            ("num_workers", 0),
-        ):
-            if getattr(self, key) < least:
-                raise UserError(f"data.{key}: must be at least {least} (got {getattr(self, key)})")
+        check_at_least(self, sample_rate=1, max_length=1, batch_size=1, valid_windows=1, num_workers=0)
         for key in ("valid_fraction", "test_fraction"):
             if not 0 < getattr(self, key) < 0.5:
                 raise UserError(f"data.{key}: must lie between 0 and 0.5 (got {getattr(self, key)})")
@@ -70,11 +62,6 @@ class BytesConfig(DataConfig):
         self, *, global_batch_size: int, max_steps: int | None, world_size: int, training_segments: int = 0
     ) -> LengthSchedule:
         """Return one stage. See `DataConfig.planned`."""
-        check_shares(global_batch_size, world_size)
-        if max_steps is None:
-            raise UserError(
-                "train.max_steps: windows are drawn without end (got null); set a number of steps"
-            )
-        return sequence_schedule(
-            [self.max_length], sequences=global_batch_size, steps=max_steps, max_steps=max_steps
+        return endless_stage(
+            self.max_length, global_batch_size, max_steps, world_size, "windows are drawn without end"
         )

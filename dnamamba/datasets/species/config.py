@@ -10,7 +10,7 @@ from dnamamba.data.alphabet import Alphabet
 from dnamamba.data.length_schedule import LengthSchedule, doublings, micro_batches, sequence_schedule
 from dnamamba.data.species import SpeciesGenomes, SpeciesSplits
 from dnamamba.data.species_splits import split_by_chromosome, split_by_file, split_by_record
-from dnamamba.datasets.settings import DataConfig
+from dnamamba.datasets.settings import DataConfig, check_at_least
 from dnamamba.errors import UserError
 
 WAYS_TO_SPLIT = ("chromosome", "record", "file")
@@ -58,15 +58,7 @@ class SpeciesConfig(DataConfig):
     num_workers: int = 0
 
     def __post_init__(self) -> None:
-        for key, least in (
-            ("max_length", 1),
-            ("batch_size", 1),
-            ("valid_windows", 1),
-            ("test_windows", 1),
-            ("num_workers", 0),
-        ):
-            if getattr(self, key) < least:
-                raise UserError(f"data.{key}: must be at least {least} (got {getattr(self, key)})")
+        check_at_least(self, max_length=1, batch_size=1, valid_windows=1, test_windows=1, num_workers=0)
         for key, choices in (("split", WAYS_TO_SPLIT), ("draw", ("locus", "base"))):
             if getattr(self, key) not in choices:
                 raise UserError(f"data.{key}: must be {' or '.join(choices)} (got {getattr(self, key)!r})")
