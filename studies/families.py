@@ -109,7 +109,7 @@ def run(options: argparse.Namespace) -> None:
 def numbers(folder: Path, length: int) -> list[dict[str, object]]:
     """Return the rows of one pretrained model: one for each table it was fine-tuned on, or one without."""
     results = json.loads((folder / "results.json").read_text())
-    config = json.loads((folder / "model" / "config.json").read_text())
+    config = json.loads((folder / "model" / "config.json").read_text())["model"]
     row: dict[str, object] = {
         "family": folder.name.removesuffix(f"_{length}"),
         "length": length,
