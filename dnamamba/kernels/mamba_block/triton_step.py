@@ -8,7 +8,7 @@ is as long as the weights take to read. From top to bottom, each kernel with wha
     u, z = in_proj(norm(x)), u = convolution(u)    low, B, C = x_proj(u)
     y = scan(u, dt_proj(low), B, C) silu(z)        x = x + out_proj(y)
 
-What the parts exchange is rounded where separate products would round it.
+What the parts exchange is rounded where separate products would round it, but for the normed inputs.
 """
 
 import triton
@@ -24,14 +24,7 @@ from dnamamba.kernels.triton_math import fast_math
 from .api import BlockWeights
 
 _CHANNELS, _OUTPUTS, _COLUMNS = 8, 4, 512  # of a program; columns of a row read at a time
-
-
-@triton.jit
-def normed(p_x, p_norm, o_d, m_d, b_scale, p_like):
-    """Return some of a row's normed inputs, rounded to the weights' dtype, fp32."""
-    b_x = tl.load(p_x + o_d, mask=m_d, other=0.0).to(tl.float32) * b_scale
-    b_x *= tl.load(p_norm + o_d, mask=m_d, other=0.0).to(tl.float32)
-    return b_x.to(p_like.dtype.element_ty).to(tl.float32)
+_WARPS = 4
 
 
 @triton.jit
@@ -52,19 +45,20 @@ def enter(
     o_e = tl.program_id(0) * TILE + tl.arange(0, TILE)
     m_e = o_e < E
     p_x += i_b * D
+    # The norm is a factor of the whole row: it is found while the products are, not waited for.
     b_square = tl.zeros([COLUMNS], tl.float32)
-    for start in tl.static_range(0, D, COLUMNS):
-        o_d = start + tl.arange(0, COLUMNS)
-        b_x = tl.load(p_x + o_d, mask=o_d < D, other=0.0).to(tl.float32)
-        b_square += b_x * b_x
-    b_scale = tl.rsqrt(tl.sum(b_square, axis=0) / D + eps)
     b_u = tl.zeros([TILE], tl.float32)
     b_z = tl.zeros([TILE], tl.float32)
     for start in tl.static_range(0, D, COLUMNS):
         o_d = start + tl.arange(0, COLUMNS)
-        b_x = normed(p_x, p_norm, o_d, o_d < D, b_scale, p_w)
+        b_x = tl.load(p_x + o_d, mask=o_d < D, other=0.0).to(tl.float32)
+        b_square += b_x * b_x
+        b_x *= tl.load(p_norm + o_d, mask=o_d < D, other=0.0).to(tl.float32)
         b_u += product(b_x, p_w, o_e, m_e, o_d, o_d < D, D)
         b_z += product(b_x, p_w, E + o_e, m_e, o_d, o_d < D, D)
+    b_scale = tl.rsqrt(tl.sum(b_square, axis=0) / D + eps)
+    b_u *= b_scale
+    b_z *= b_scale
     b_u = b_u.to(p_u.dtype.element_ty)
     tl.store(p_z + i_b * E + o_e, b_z.to(p_z.dtype.element_ty), mask=m_e)
     taps, b_a = load_weights(p_taps, p_bias, o_e, m_e, K, TILE, True)
@@ -132,11 +126,11 @@ def block_step(x: Tensor, weights: BlockWeights, eps: float, history: Tensor, st
         x, weights.norm, weights.in_proj, history, weights.conv_weight, weights.conv_bias, u, z, eps,
         channels,
         D=width, K=weights.conv_weight.shape[1], TILE=_CHANNELS, COLUMNS=columns, FAST=fast,
-        num_warps=4, num_stages=1,
+        num_warps=_WARPS, num_stages=1,
     )  # fmt: skip
     launch(
         project, (outputs, rows), u, weights.x_proj, low, outputs,
-        E=channels, TILE=1, COLUMNS=inner, ADD=False, num_warps=4, num_stages=1,
+        E=channels, TILE=1, COLUMNS=inner, ADD=False, num_warps=_WARPS, num_stages=1,
     )  # fmt: skip
     launch(
         scan, tiles,
@@ -145,5 +139,5 @@ def block_step(x: Tensor, weights: BlockWeights, eps: float, history: Tensor, st
     )  # fmt: skip
     launch(
         project, (-(-width // _OUTPUTS), rows), y, weights.out_proj, x, width,
-        E=channels, TILE=_OUTPUTS, COLUMNS=inner, ADD=True, num_warps=4, num_stages=1,
+        E=channels, TILE=_OUTPUTS, COLUMNS=inner, ADD=True, num_warps=_WARPS, num_stages=1,
     )  # fmt: skip

@@ -14,7 +14,7 @@ from dnamamba.kernels.selective_scan.step import selective_scan_step
 from dnamamba.models.mamba.backbone import MambaBackbone, MambaBlock
 from dnamamba.models.mamba.state import MixerState, State, initial_state
 
-FEW = 4  # sequences up to which a block in four kernels is faster than matrix products for all rows at once
+FEW = 16  # sequences up to which a block in four kernels is faster than matrix products for all rows at once
 
 
 class MambaRecurrence:
