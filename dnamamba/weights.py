@@ -74,7 +74,10 @@ def named(name: str) -> Path:
         UserError: it is not here and can't be had, or a file is not the one that was published.
     """
     weights = MODELS[name]
-    folder = weights.folder if weights.folder.is_dir() else _downloaded(name, weights)
+    whole = all(
+        (weights.folder / file).is_file() for file in weights.files
+    )  # a source archive has the cards alone
+    folder = weights.folder if whole else _downloaded(name, weights)
     for file in _changed(folder, weights):
         raise UserError(
             f"{folder / file}: is not the published file of {name} (its SHA-256 is not "
