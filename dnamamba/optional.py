@@ -39,7 +39,7 @@ EXTRAS = {
     "audio": Extra("WAV and other sound files", ("soundfile",)),
     "tensorboard": Extra("logger=tensorboard", ("tensorboard",)),
     "wandb": Extra("logger=wandb", ("wandb",)),
-    "mlflow": Extra("logger=mlflow", ("mlflow-skinny", "sqlalchemy")),
+    "mlflow": Extra("logger=mlflow", ("mlflow-skinny", "sqlalchemy", "alembic")),
     "sweep": Extra("sweeps by Optuna", ("hydra-optuna-sweeper",)),
     "slurm": Extra("the jobs of a sweep on SLURM", ("hydra-submitit-launcher",)),
     "audit": Extra("benchmark linter=seqleak", ("seqleak",)),
