@@ -30,7 +30,6 @@ EXTRAS = {
     "parquet": Extra("tables in Parquet", ("pyarrow",)),
     "excel": Extra("tables in .xlsx", ("openpyxl",)),
     "tracks": Extra("bigWig, read and written", ("pyBigWig",)),
-    "twobit": Extra("genomes in .2bit", ("py2bit",)),
     "plots": Extra("UMAP in maps of embeddings", ("umap-learn",)),
     "lora": Extra("fine-tuning with LoRA adapters", ("peft",)),
     "hub": Extra("models of the Hugging Face Hub, to and fro", ("huggingface_hub",)),

@@ -22,22 +22,10 @@ GENOME = ("data.fasta=g.fa", "data.train=[chr1]", "data.valid=[chr2]", "data.tes
 TUNE = (*TRAIN, "task.bootstrap=10", "task.baselines=false")
 COMMANDS: list[tuple[str | None, str, tuple[str, ...]]] = [
     (None, "info", ()),
-    (None, "demo", ("steps=2", "out=demo.html")),
+    (None, "demo", ("steps=5", "out=demo.html")),
     (None, "plan", ("experiment=hg38/context_2p20_1m4", "plan.device=h200")),
     (None, "prepare", ("hg38", "--list")),
     (None, "pretrain", (*TRAIN, *GENOME, "data.max_length=64", "model=tiny", "hydra.run.dir=pre")),
-    (
-        None,
-        "pretrain",
-        (
-            *TRAIN,
-            "experiment=yeast_1m4",
-            "trainer=cpu",
-            "model=tiny",
-            "data.max_length=64",
-            "hydra.run.dir=y",
-        ),
-    ),
     (None, "finetune", (*TUNE, "data.table=t.csv", "model=pre", "hydra.run.dir=ft")),
     (None, "report", ("run=ft", "out=report.html")),
     (None, "predict", ("model=ft", "fasta=g.fa", "bed=r.bed", "out=p.tsv")),
@@ -58,6 +46,17 @@ PROGRAMS = [
     ("data_prep.simulate_apes", "--help"),
 ]
 PROGRAMS += [("data_prep.yeast", "--help")]
+
+
+COMPOSED = """
+from dnamamba.commands.experiments import experiment_names
+from dnamamba.config import composed
+for command in ("pretrain", "finetune"):
+    names = experiment_names(command)
+    assert names, command
+    for name in names:
+        composed(command, [f"experiment={name}"])
+"""
 
 
 def tried(name: str, arguments: list[str], folder: Path) -> bool:
@@ -94,6 +93,7 @@ def main() -> int:
             tried(f"{module} {argument}", [sys.executable, "-m", module, argument], folder)
             for module, argument in PROGRAMS
         ]
+        results.append(tried("every experiment composed", [sys.executable, "-c", COMPOSED], folder))
     print(f"{sum(results)} of {len(results)} ran, Python {sys.version.split()[0]}")
     return 0 if all(results) else 1
 

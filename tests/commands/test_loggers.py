@@ -16,7 +16,9 @@ from dnamamba.reports.figures import read_metrics
 CSV = "{_target_: lightning.pytorch.loggers.CSVLogger, name: %s, version: v}"
 
 
-def test_each_logger_gets_metrics_and_settings_of_the_run(tiny: Callable[..., DictConfig], tmp_path: Path) -> None:
+def test_each_logger_gets_metrics_and_settings_of_the_run(
+    tiny: Callable[..., DictConfig], tmp_path: Path
+) -> None:
     cfg = tiny("train.max_steps=2", f"+logger.one={CSV % 'a'}", f"+logger.two={CSV % 'b'}")
     pretrain(cfg, tmp_path / "run")
     own = read_metrics(tmp_path / "run" / "metrics.csv")
