@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from dnamamba.data.aliases import with_aliases
 from dnamamba.data.alphabet import IUPAC, Alphabet, Ids, need_bases
 from dnamamba.data.cache import fingerprint, forget
 from dnamamba.data.intervals import unknown_record
@@ -76,8 +77,8 @@ class Genome:
 
     @cached_property
     def lengths(self) -> Mapping[str, int]:
-        """Bases of each record, in the order of the file."""
-        return self._reader().lengths
+        """Bases of each record, in the order of the file, with the table of names next to it."""
+        return with_aliases(self._reader().lengths, self.path)
 
     @property
     def names(self) -> tuple[str, ...]:
