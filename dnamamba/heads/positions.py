@@ -89,7 +89,7 @@ class PositionHead:
         raise missing(self, "per_label")
 
     def statistics(self, logits: Tensor, targets: Tensor, sizes: Sequence[int]) -> Tensor:
-        """Compute numbers of each block, float64 [blocks, k], whose sums over blocks give some of the metrics.
+        """Compute numbers of each block, float64 [blocks, k], whose sums give some of the metrics.
 
         Args:
             logits, targets: as in `metrics`, of one block after the other.

@@ -70,5 +70,7 @@ def test_meters_report_what_float64_gives(objective: type) -> None:
     tokens = torch.ones(2, 41, dtype=torch.uint8)
     meter.update(Fixed(config), {"tokens": tokens, "index": torch.arange(2)})
     found = meter.compute()
-    assert found[meter.headline].item() == pytest.approx(math.log1p(7 * math.exp(-30)) / math.log(2), rel=1e-9)
+    assert found[meter.headline].item() == pytest.approx(
+        math.log1p(7 * math.exp(-30)) / math.log(2), rel=1e-9
+    )
     assert found["accuracy"].item() == 1.0
