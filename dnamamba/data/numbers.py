@@ -9,7 +9,7 @@ _NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 
 
 def number_of(text: str) -> float:
-    """Return the finite number that a text is, spaces around it aside; NaN of any other text, infinity among them.
+    """Return the finite number that a text is, spaces around it aside; NaN of any other text.
 
     >>> number_of("-1.5e3"), number_of("1_000")
     (-1500.0, nan)

@@ -219,7 +219,7 @@ def test_a_split_by_file_needs_only_configuration(simulated):
         ({"valid_fraction": 0.3}, "data.valid_fraction: has no effect with data.split=record as the"),
         (
             {"split": "chromosome", "test_fraction": 0.3},
-            "data.test_fraction: has no effect with data.split=c",
+            "data.test_fraction: has no effect with data.split=",
         ),
         ({"split": "file", "test_fraction": 0.3}, "data.test_fraction: has no effect with data.split=file"),
         (
