@@ -25,7 +25,7 @@ class ExactMetric(Metric):
 
     def _apply(self, fn: Any, exclude_state: Any = "") -> Metric:
         place = exact_device(fn(torch.zeros(1)).device)
-        super()._apply(lambda state: state.to(place), exclude_state)  # type: ignore[no-untyped-call]
+        super()._apply(lambda state: state.to(place), exclude_state)
         return self
 
 
