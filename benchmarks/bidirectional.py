@@ -50,12 +50,12 @@ def blocks(width: int, depth: int) -> dict[str, nn.Module]:
 
 
 def check(width: int, depth: int) -> None:
-    """Compare with float64: in fp32 to 2e-5, in bf16 to twice the error of the flipped parts.
+    """Compare with float64: no output or gradient may err by much more than twice what the parts do.
 
     Raises:
-        AssertionError: an output or a gradient is further off.
+        AssertionError: one errs by more.
     """
-    for length in (1, 3, 1000, 4096):
+    for length in (3, 1000, 4096):
         made = blocks(width, depth)
         truth = Flipped(CaduceusConfig(d_model=width, n_layer=depth), "chunked").cuda()
         truth.load_state_dict(made["operator"].state_dict())
@@ -66,7 +66,7 @@ def check(width: int, depth: int) -> None:
             ours, theirs = (errors(made[name], x, weights, wanted, half) for name in ("operator", "flipped"))
             worst = max(ours)
             print(f"CHECK width {width} length {length} half {half}: {worst:.2e}, flipped {max(theirs):.2e}")
-            budget = [2 * error + 2e-3 if half else 2e-5 for error in theirs]
+            budget = [2 * error + (2e-3 if half else 1e-5) for error in theirs]
             assert all(error <= most for error, most in zip(ours, budget, strict=True)), (ours, theirs)
 
 

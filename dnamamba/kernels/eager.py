@@ -15,7 +15,6 @@ from torch.autograd.function import once_differentiable
 
 from dnamamba.kernels.ranks import Ranks
 
-
 _LEFT_OUT = ("ranks", "reverse")
 
 

@@ -1,5 +1,5 @@
 # The bodies are Triton's language: tuples grow by +, ranges have two ends, a constexpr branch needs its else.
-# ruff: noqa: RUF005, PIE808, RET505
+# ruff: noqa: RUF005, PIE808
 # mypy: ignore-errors
 """Backward kernels of the selective scan.
 

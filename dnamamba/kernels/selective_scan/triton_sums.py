@@ -35,8 +35,7 @@ def sum_channels(b_first, b_second):
             b_x = exchange(b_low, b_high, 1 << s)
     if TILE > 2 * N:
         return tl.sum(tl.reshape(b_x, [TILE // (2 * N), 2 * N]), axis=0)
-    else:
-        return tl.reshape(b_x, [2 * N])
+    return tl.reshape(b_x, [2 * N])
 
 
 @triton.jit
