@@ -17,9 +17,8 @@ def gate_forward(p_a, p_b, p_z, p_y, size, BLOCK: tl.constexpr, FAST: tl.constex
     o = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     m = o < size
     b_z = tl.load(p_z + o, mask=m, other=0.0).to(tl.float32)
-    b_s = tl.load(p_a + o, mask=m, other=0.0).to(tl.float32) + tl.load(p_b + o, mask=m, other=0.0).to(
-        tl.float32
-    )
+    b_s = tl.load(p_a + o, mask=m, other=0.0).to(tl.float32)
+    b_s += tl.load(p_b + o, mask=m, other=0.0).to(tl.float32)
     tl.store(p_y + o, (b_s * b_z * sigmoid(b_z, FAST)).to(p_y.dtype.element_ty), mask=m)
 
 
@@ -40,9 +39,8 @@ def gate_backward(p_a, p_b, p_z, p_dy, p_y, p_dz, size, BLOCK: tl.constexpr, FAS
     m = o < size
     b_z = tl.load(p_z + o, mask=m, other=0.0).to(tl.float32)
     b_dy = tl.load(p_dy + o, mask=m, other=0.0).to(tl.float32)
-    b_s = tl.load(p_a + o, mask=m, other=0.0).to(tl.float32) + tl.load(p_b + o, mask=m, other=0.0).to(
-        tl.float32
-    )
+    b_s = tl.load(p_a + o, mask=m, other=0.0).to(tl.float32)
+    b_s += tl.load(p_b + o, mask=m, other=0.0).to(tl.float32)
     b_sigma = sigmoid(b_z, FAST)
     tl.store(p_y + o, (b_s * b_z * b_sigma).to(p_y.dtype.element_ty), mask=m)
     b_dz = b_dy * b_s * b_sigma * (1.0 + b_z * (1.0 - b_sigma))

@@ -1,4 +1,4 @@
-# The bodies are Triton's language: tuples grow by +, ranges have two ends, a constexpr branch needs its else.
+# The bodies are Triton's language: tuples grow by +, ranges have two ends.
 # ruff: noqa: RUF005, PIE808
 # mypy: ignore-errors
 """Backward kernels of the selective scan.

@@ -1,5 +1,5 @@
-# The bodies are Triton's language.
-# ruff: noqa: PIE808
+# The bodies are Triton's language: a constexpr branch needs its else.
+# ruff: noqa: PIE808, RET505
 # mypy: ignore-errors
 """Sums of the scan's backward: over the channels of a tile; at last over groups of tiles, and over chunks."""
 
@@ -35,7 +35,8 @@ def sum_channels(b_first, b_second):
             b_x = exchange(b_low, b_high, 1 << s)
     if TILE > 2 * N:
         return tl.sum(tl.reshape(b_x, [TILE // (2 * N), 2 * N]), axis=0)
-    return tl.reshape(b_x, [2 * N])
+    else:
+        return tl.reshape(b_x, [2 * N])
 
 
 @triton.jit
