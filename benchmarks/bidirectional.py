@@ -80,7 +80,7 @@ def outcome(block: nn.Module, x: Tensor, weights: Tensor, half: bool) -> list[Te
 
 def errors(block: nn.Module, x: Tensor, weights: Tensor, wanted: list[Tensor], half: bool) -> list[float]:
     found = outcome(block, x, weights, half)
-    return [float((a.double() - b).norm() / b.norm()) for a, b in zip(found, wanted, strict=True)]
+    return [float(((a.double() - b).norm() / b.norm()).detach()) for a, b in zip(found, wanted, strict=True)]
 
 
 def timed(call: Callable[[], object]) -> float:
@@ -137,10 +137,10 @@ def model_steps(width: int, depth: int, length: int, repeats: int) -> None:
     """Print a training step of whole models: causal on as many rows, Caduceus-PS, and that by copies."""
     for name in ("causal", "operator", "flipped"):
         torch.manual_seed(0)
-        sizes = {"d_model": width, "n_layer": depth}
-        model = LanguageModel(MambaConfig(**sizes) if name == "causal" else CaduceusConfig(**sizes))
+        family = MambaConfig if name == "causal" else CaduceusConfig
+        model = LanguageModel(family(d_model=width, n_layer=depth))
         if name == "flipped":
-            for layer in model.backbone.layers:
+            for layer in model.backbone.blocks():
                 layer.__class__ = Flipped
         model.cuda()
         rows = POSITIONS // length * (2 if name == "causal" else 1)

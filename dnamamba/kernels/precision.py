@@ -24,6 +24,6 @@ def without_autocast(device: torch.device) -> torch.autocast:
 
 
 def dtype_of_products(x: Tensor) -> torch.dtype:
-    """Return the dtype of matrix products of `x`: autocast's where it is on."""
+    """Return the dtype of matrix products with `x`, of any shape: autocast's where it is on."""
     device = x.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype

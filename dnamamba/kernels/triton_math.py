@@ -101,7 +101,7 @@ def load_rows(p_row, stride, o_col, m_col, rows, COUNT: tl.constexpr, EVEN: tl.c
 
 @triton.jit
 def turned(p_rows, stride, L, TURN: tl.constexpr):
-    """Return the pointer to the row that is read first, the last one if TURN is -1, and the step to the next."""
+    """Return the pointer to the row that is read first, the last if TURN is -1, and the step to the next."""
     if TURN == -1:
         return p_rows + tl.cast(L - 1, tl.int64) * stride, -stride
     else:
