@@ -47,7 +47,7 @@ GOOD = ("ACGTA,a,train", "ACGTC,b,train", "ACGTG,a,valid", "ACGTT,b,valid", "ACG
         ),
         (
             lambda d: [table_with(d, *GOOD), "data.columns.group=label"],
-            "data.columns.group: has no effect without data.valid or data.test, which name groups (got label)",
+            "data.columns.group: has no effect without data.valid or data.test, which name groups",
         ),
         (
             lambda d: [table_with(d, *GOOD), "data.task=regression", "data.label_names=[a,b]"],

@@ -169,7 +169,7 @@ class LabelledData(DataModule):
         apart = groups_apart(self.examples, self.split) if of_table else 0
         if apart:
             lines.append(
-                f"warning: {apart:,} groups have sequences in two splits; data.valid and data.test name groups"
+                f"warning: {apart:,} groups have sequences in two splits; data.valid and data.test name some"
             )
         lines += [f"warning: {shared}" for shared in self.shared]
         if not self.shared:
