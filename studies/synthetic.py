@@ -1,13 +1,13 @@
-"""Train the synthetic tasks of the Mamba paper for some seeds at once, in the time there is, and show what they reach.
+"""Train the synthetic tasks of the Mamba paper for some seeds at once, in a given time.
 
     python studies/synthetic.py --out logs/synthetic --seconds 540
-    python studies/synthetic.py --out logs/synthetic --seconds 540   # again: every run resumes where it stopped
-    python studies/synthetic.py --out logs/synthetic --seconds 120 --experiments induction_heads_small -- trainer=cpu
+    python studies/synthetic.py --out logs/synthetic --experiments induction_heads_small -- trainer=cpu
 
-Every experiment and seed is a process of its own, shared out over the GPUs that CUDA_VISIBLE_DEVICES names:
-models as small as these are bound by launches, and several share a GPU. When the time is nearly over the runs
-are stopped, which leaves a checkpoint, and each is tested at every length of its experiment, from the
-checkpoint if it is not at its end. What follows `--` goes to every run.
+The same command again resumes every run where it stopped. Every experiment and seed is a process of its own,
+shared out over the GPUs that CUDA_VISIBLE_DEVICES names: models as small as these are bound by launches, and
+several share a GPU. When the time is nearly over the runs are stopped, which leaves a checkpoint, and each is
+tested at every length of its experiment, from the checkpoint if it is not at its end. What follows `--` goes
+to every run.
 
 Leaves in OUT a folder per run; accuracy.csv: every run at every length; curves.csv: accuracy on validation by
 step; speed.csv: steps and seconds of this call; and a picture of both tables per experiment.
@@ -23,6 +23,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from matplotlib.figure import Figure
@@ -38,6 +39,7 @@ from dnamamba.reports.figures import read_metrics, save_figure
 EXPERIMENTS = ("induction_heads", "selective_copying")
 SAVING = 15  # seconds that a stopped run may take to save
 AT_A_TIME = 1 << 20  # symbols of a test batch
+Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,11 @@ class Job:
     def folder(self) -> Path:
         """Of the run."""
         return self.out / f"{self.experiment}_{self.seed}"
+
+    @property
+    def who(self) -> dict[str, Any]:
+        """What a row begins with."""
+        return {"experiment": self.experiment, "seed": self.seed}
 
     @property
     def steps(self) -> int:
@@ -81,9 +88,7 @@ def ended(processes: list[subprocess.Popen[bytes]], seconds: float) -> None:
         time.sleep(0.2)
 
 
-def trained(
-    jobs: list[Job], gpus: list[str | None], seconds: float, more: list[str]
-) -> list[dict[str, object]]:
+def trained(jobs: list[Job], gpus: list[str | None], seconds: float, more: list[str]) -> Rows:
     """Train for so long; return the steps and seconds of each run."""
     began = time.monotonic()
     before = [job.steps for job in jobs]
@@ -101,14 +106,15 @@ def trained(
             process.kill()
             process.wait()
     spent = round(time.monotonic() - began, 1)
-    return [
-        {"experiment": job.experiment, "seed": job.seed, "steps": job.steps, "of_them_now": job.steps - first, "seconds": spent}
-        for job, first in zip(jobs, before, strict=True)
-    ]  # fmt: skip
+    rows: Rows = []
+    for job, first in zip(jobs, before, strict=True):
+        now = job.steps - first
+        rows.append(job.who | {"steps": job.steps, "steps_of_this_call": now, "seconds": spent})
+    return rows
 
 
 def tested(job: Job, device: str) -> None:
-    """Test a run's last checkpoint at every length of its experiment, and write tested.json into its folder."""
+    """Test a run's last checkpoint at every length of its experiment; write tested.json into its folder."""
     configuration = OmegaConf.load(job.folder / "config.yaml")
     assert isinstance(configuration, DictConfig)
     configuration.data.batch_size = AT_A_TIME // configuration.data.max_length
@@ -125,7 +131,7 @@ def tested(job: Job, device: str) -> None:
     (job.folder / "tested.json").write_text(json.dumps(found))
 
 
-def write(rows: list[dict[str, object]], path: Path) -> None:
+def write(rows: Rows, path: Path) -> None:
     """Write a table, where there is anything to write."""
     if rows:
         with path.open("w", newline="") as file:
@@ -136,19 +142,18 @@ def write(rows: list[dict[str, object]], path: Path) -> None:
 
 def reported(jobs: list[Job], out: Path) -> None:
     """Write accuracy.csv, curves.csv and the pictures of all runs that are there."""
-    accuracy: list[dict[str, object]] = []
-    curves: list[dict[str, object]] = []
+    accuracy: Rows = []
+    curves: Rows = []
     for job in jobs:
-        who = {"experiment": job.experiment, "seed": job.seed}
         if (job.folder / "tested.json").is_file():
             found = json.loads((job.folder / "tested.json").read_text())
             accuracy += [
-                who | {"steps": found["steps"]} | row | {"accuracy": row["right"] / row["answers"]}
+                job.who | {"steps": found["steps"]} | row | {"accuracy": row["right"] / row["answers"]}
                 for row in found["rows"]
             ]
         if (job.folder / "metrics.csv").is_file():
             curves += [
-                who | {"step": int(row["step"]) + 1, "accuracy": row["val/accuracy"]}
+                job.who | {"step": int(row["step"]) + 1, "accuracy": row["val/accuracy"]}
                 for row in read_metrics(job.folder / "metrics.csv")
                 if "val/accuracy" in row and row["step"] < job.steps  # not of the scores in the end
             ]
@@ -163,18 +168,17 @@ def reported(jobs: list[Job], out: Path) -> None:
         print(*row.values(), sep="\t")
 
 
-def figure(rows: list[dict[str, object]], along: str, experiment: str) -> Figure:
+def figure(rows: Rows, along: str, experiment: str) -> Figure:
     """Plot accuracy in per cent, a line for each seed."""
     made = Figure(figsize=(7.5, 4.2), layout="constrained")
     axes = made.subplots()
     for seed in dict.fromkeys(row["seed"] for row in rows):
         line = [row for row in rows if row["seed"] == seed]
-        axes.plot(
-            [row[along] for row in line], [100 * float(str(row["accuracy"])) for row in line], marker="o", markersize=3, label=f"seed {seed}"
-        )  # fmt: skip
+        percent = [100 * row["accuracy"] for row in line]
+        axes.plot([row[along] for row in line], percent, marker="o", markersize=3, label=f"seed {seed}")
     if along == "length":
         axes.set_xscale("log", base=2)
-        places = sorted({int(str(row[along])) for row in rows})
+        places = sorted({row[along] for row in rows})
         axes.set_xticks(places, [f"2^{place.bit_length() - 1}" for place in places])
     axes.set(xlabel=along, ylabel="accuracy, %", ylim=(0, 103))
     axes.set_title(f"{experiment}; {published(experiment) or 'not in the paper'}", loc="left", fontsize=9)
