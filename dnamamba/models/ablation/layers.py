@@ -161,7 +161,7 @@ class HyenaLayer(nn.Module):
         nn.init.normal_(self.filter.skip)
         for name, parameter in self.filter.named_parameters():
             if name.endswith("matrix"):
-                nn.init.kaiming_uniform_(parameter, a=math.sqrt(5))
+                nn.init.normal_(parameter, std=0.02)  # as the family hyena
             elif name.endswith("offset"):
                 nn.init.zeros_(parameter)
 
