@@ -35,7 +35,7 @@ def drawn_A_log(config: AblationConfig) -> Tensor:  # noqa: N802
 class SelectiveLayer(nn.Module):
     """S6: the selective scan, in which each of dt, B and C is a function of the input or a parameter.
 
-    A parameter `dt_bias` is a number per channel, as it is beside what the input adds; B and C are a number
+    Without selection dt is a number per channel, `dt_bias`, to which selection adds; B and C are a number
     per state, shared by the channels as what the input makes is.
 
     Source: Gu and Dao (2023), arXiv 2312.00752, algorithms 1 and 2, table 7.
@@ -188,7 +188,7 @@ def sum_of_decays(weights: Tensor, rates: Tensor, length: int) -> Tensor:
 
 
 def expm1(x: Tensor) -> Tensor:
-    """Return exp(x) - 1 of complex numbers, to full precision near 0."""
+    """Return exp(x) - 1 of complex numbers [...], to full precision near 0."""
     real = torch.expm1(x.real) * x.imag.cos() - 2 * (x.imag / 2).sin().square()
     return torch.complex(real, x.real.exp() * x.imag.sin())
 
