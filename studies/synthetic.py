@@ -145,8 +145,10 @@ def reported(jobs: list[Job], out: Path) -> None:
     accuracy: Rows = []
     curves: Rows = []
     for job in jobs:
+        steps = job.steps
         if (job.folder / "tested.json").is_file():
             found = json.loads((job.folder / "tested.json").read_text())
+            steps = found["steps"]
             accuracy += [
                 job.who | {"steps": found["steps"]} | row | {"accuracy": row["right"] / row["answers"]}
                 for row in found["rows"]
@@ -155,7 +157,7 @@ def reported(jobs: list[Job], out: Path) -> None:
             curves += [
                 job.who | {"step": int(row["step"]) + 1, "accuracy": row["val/accuracy"]}
                 for row in read_metrics(job.folder / "metrics.csv")
-                if "val/accuracy" in row and row["step"] < job.steps  # not of the scores in the end
+                if "val/accuracy" in row and row["step"] < steps  # not of the scores in the end
             ]
     write(accuracy, out / "accuracy.csv")
     write(curves, out / "curves.csv")
@@ -196,6 +198,7 @@ def main() -> None:
     )
     parser.add_argument("--experiments", nargs="+", default=list(EXPERIMENTS), help="of synthetic/")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--report", action="store_true", help="only make tables and pictures")
     parser.add_argument("--test", metavar="RUN", help="only test this one run of --out, here")
     parser.add_argument(
         "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="of the tests"
@@ -207,6 +210,9 @@ def main() -> None:
     if options.test is not None:
         (job,) = (job for job in jobs if job.folder.name == options.test)
         tested(job, options.device)
+        return
+    if options.report:
+        reported(jobs, out)
         return
     out.mkdir(parents=True, exist_ok=True)
     names = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
