@@ -5,8 +5,8 @@
 
 The model, the examples, their order and the learning rates are those of `pretrain experiment=synthetic/...`,
 where a host launches the parts of a step one by one; the loop around them is this file's own. The same
-command resumes where it stopped. The run is tested at every length of the experiment when its time or its steps
-are over; `studies/synthetic.py --report` makes tables and pictures of all runs of OUT.
+command resumes where it stopped. The run is tested at every length of the experiment when its time or its
+steps are over; `studies/synthetic.py --report` makes tables and pictures of all runs of OUT.
 """
 
 import argparse
