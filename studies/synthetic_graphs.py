@@ -41,9 +41,10 @@ class Run:
     """A model in training, with what a checkpoint needs."""
 
     def __init__(self, job: Job, device: torch.device, more: list[str]) -> None:
-        settings = [f"experiment=synthetic/{job.experiment}", f"train.seed={job.seed}", "trainer=cpu", *more]
+        settings = [f"experiment=synthetic/{job.experiment}", f"train.seed={job.seed}", *more]
         found = settings_of(composed("pretrain", settings), job.folder)
         self.train, self.device, self.job = found.train.in_sequences(None), device, job
+        self.half = found.trainer.precision.startswith("bf16") and device.type == "cuda"
         self.data: Any = found.data.build(
             job.seed,
             global_batch_size=self.train.sequences_per_step,
@@ -74,7 +75,9 @@ class Run:
 
     def loss(self, batch: dict[str, Tensor]) -> Tensor:
         """Return the mean loss of a step's answers."""
-        return self.objective.loss_sum(self.model, batch) / batch["answers"].numel()
+        # What autocast has cast must not outlive a graph.
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half, cache_enabled=False):
+            return self.objective.loss_sum(self.model, batch) / batch["answers"].numel()
 
     def blocks(self) -> Iterator[tuple[Stage, int, int]]:
         """Yield stages, a step of each and how many to take at once, from the step that was reached."""
