@@ -43,6 +43,7 @@ class StepGraph:
         self.most = len(first)
         self._rates = torch.zeros(self.most, device=first.device)
         self._losses = torch.zeros(self.most, device=first.device)
+        self._places = torch.arange(self.most, device=first.device)
         self._place = torch.zeros(1, dtype=torch.int64, device=first.device)
         for group in optimizer.param_groups:
             group["lr"] = torch.zeros((), device=first.device)
@@ -82,7 +83,7 @@ class StepGraph:
         if self._clip is not None:
             torch.nn.utils.clip_grad_norm_(self._parameters, self._clip)
         self._optimizer.step()
-        self._losses.index_copy_(0, self._place, loss.detach()[None].float())
+        self._losses.copy_(torch.where(self._places == self._place, loss.detach().float(), self._losses))
         self._place.add_(1).remainder_(self.most)
 
     def _state(self) -> dict[tuple[int, str], Tensor]:
