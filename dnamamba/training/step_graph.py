@@ -1,8 +1,8 @@
 """Optimiser steps of a small model as replays of one CUDA graph: batch, loss, gradients, clipping, update.
 
 A step of a model with two blocks keeps a GPU busy for a millisecond, and a host needs many times that to
-launch its kernels one by one. `ChunkGraphs` captures the reads of a chunk; this captures the whole step, so that a
-step is one launch. All steps have batches of one shape.
+launch its kernels one by one. `ChunkGraphs` captures the reads of a chunk; this captures the whole step, so
+that a step is one launch. All steps have batches of one shape.
 """
 
 from collections.abc import Callable
