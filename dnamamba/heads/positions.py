@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
@@ -87,8 +88,13 @@ class PositionHead:
         """Return the metrics of each label, with its name under `label`; arguments as in `metrics`."""
         raise missing(self, "per_label")
 
-    def statistics(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Compute numbers of a block, float64 [k], whose sums over blocks give some of the metrics."""
+    def statistics(self, logits: Tensor, targets: Tensor, sizes: Sequence[int]) -> Tensor:
+        """Compute numbers of each block, float64 [blocks, k], whose sums give some of the metrics.
+
+        Args:
+            logits, targets: as in `metrics`, of one block after the other.
+            sizes: positions of each block.
+        """
         raise missing(self, "statistics")
 
     def from_statistics(self, sums: Tensor) -> dict[str, Tensor]:
