@@ -4,7 +4,7 @@ Of short sequences a GPU computes a step in less time than a host needs to launc
 of 300 bases the 1.4M model has some 700 launches. A graph, captured once for a shape, takes one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -95,5 +95,9 @@ class _Step:
     def _step(self) -> None:
         loss, found = self._found()
         self.loss.copy_(loss)
-        pairs = [(kept, new) for kept, new in zip(self.gradients, found, strict=True) if kept is not None]
-        torch._foreach_copy_([kept for kept, _ in pairs], [new for _, new in pairs])
+        # The same ones every time: what a loss depends on does not depend on values.
+        torch._foreach_copy_(_given(self.gradients), _given(found))
+
+
+def _given(gradients: Iterable[Tensor | None]) -> list[Tensor]:
+    return [one for one in gradients if one is not None]
