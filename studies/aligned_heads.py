@@ -157,7 +157,17 @@ def chosen_trials(
 
 
 def _data(table: str) -> LabelledConfig:
-    return LabelledConfig(table=None if table == "yeast" else table, alphabet="dna", batch_size=64)
+    """Return the data of a table: a regression if its first label is a number."""
+    if table == "yeast":
+        return LabelledConfig(alphabet="dna", batch_size=64)
+    with Path(table).open(newline="") as file:
+        label = next(csv.DictReader(file, delimiter="\t"))["label"]
+    task = "regression" if label[:1].isdigit() or label[:1] == "-" else "classification"
+    return LabelledConfig(table=table, task=task, alphabet="dna", batch_size=64)
+
+
+def _metric(found: dict[str, Any]) -> str:
+    return "accuracy" if "accuracy" in found else "pearson"
 
 
 def simple_models(table: str) -> dict[str, Any]:
@@ -169,8 +179,9 @@ def simple_models(table: str) -> dict[str, Any]:
     rows = []
     for one in fitted.fit(console).all:
         found, _ = score_all(decoder, one.scored, SAMPLES)
-        values = found["test"]["accuracy"]
-        row = [table, one.name, "", "", "", "", "", "accuracy", found["valid"]["accuracy"]["value"]]
+        metric = _metric(found["test"])
+        values = found["test"][metric]
+        row = [table, one.name, "", "", "", "", "", metric, found["valid"][metric]["value"]]
         rows.append(dict(zip(COLUMNS, row + [values[key] for key in ("value", "low", "high")], strict=True)))
     return {"mode": mode, "strands": data.reverse_complement, "rows": rows}
 
@@ -198,9 +209,10 @@ def run(trial: Trial, model: str, out: Path, accelerator: str) -> dict[str, obje
         trainer = TrainerConfig(accelerator, precision="bf16-mixed" if accelerator == "gpu" else "32-true")
         Finetuning(folder, data, model, pooling, task, train=train, trainer=trainer, quiet=True).run()
     found = json.loads((folder / "metrics.json").read_text())
-    values = found["test"]["accuracy"]
+    metric = _metric(found["test"])
+    values = found["test"][metric]
     row = [trial.table, trial.reader, trial.frozen, trial.strands, trial.epochs, trial.rate, trial.seed]
-    row += ["accuracy", found["valid"]["accuracy"]["value"], values["value"], values["low"], values["high"]]
+    row += [metric, found["valid"][metric]["value"], values["value"], values["low"], values["high"]]
     return dict(zip(COLUMNS, row, strict=True))
 
 
@@ -214,8 +226,9 @@ def baselines(trial: Trial, out: Path) -> list[dict[str, object]]:
     found = json.loads((out / trial.name / "metrics.json").read_text())
     rows = []
     for name, scores in found["baselines"].items():
-        values = scores["test"]["accuracy"]
-        row = [trial.table, name, "", "", "", "", "", "accuracy", scores["valid"]["accuracy"]["value"]]
+        metric = _metric(scores["test"])
+        values = scores["test"][metric]
+        row = [trial.table, name, "", "", "", "", "", metric, scores["valid"][metric]["value"]]
         row += [values[key] for key in ("value", "low", "high")]
         rows.append(dict(zip(COLUMNS, row, strict=True)))
     return rows
