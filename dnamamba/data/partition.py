@@ -22,10 +22,11 @@ SPLITS = ("train", "valid", "test")
 
 
 class Assignment(NamedTuple):
-    """The split of each example, int8 [n], counting `SPLITS`; and how it was made."""
+    """The split of each example, int8 [n], counting `SPLITS`; how it was made; those that a hash held out."""
 
     numbers: NDArray[np.int8]
     how: str
+    hashed: tuple[int, ...] = ()
 
 
 def sequence_keys(examples: Examples, alphabet: Alphabet) -> UInt64s:
@@ -88,7 +89,7 @@ def assign(
     for number, name in enumerate(SPLITS):
         if not (numbers == number).any():
             raise UserError(f"the {name} split is empty ({len(examples):,} sequences, split by {how})")
-    return Assignment(numbers, how)
+    return Assignment(numbers, how, tuple(number for number, _, _ in missing))
 
 
 def _by_class(

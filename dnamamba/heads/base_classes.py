@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -106,9 +106,10 @@ class BaseClasses(PositionHead):
         there = targets != IGNORED
         return confusion_counts(logits.argmax(-1)[there], targets[there].long(), len(self.labels))
 
-    def statistics(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the confusion counts. See `PositionHead.statistics`."""
-        return self.confusion(logits, targets).flatten().double()
+    def statistics(self, logits: Tensor, targets: Tensor, sizes: Sequence[int]) -> Tensor:
+        """Return the confusion counts of each block. See `PositionHead.statistics`."""
+        blocks = zip(logits.split(sizes), targets.split(sizes), strict=True)
+        return torch.stack([self.confusion(*block).flatten().double() for block in blocks])
 
     def from_statistics(self, sums: Tensor) -> dict[str, Tensor]:
         """Return what follows from counts. See `PositionHead.from_statistics`."""

@@ -38,17 +38,12 @@ def resample(head: PositionHead, scored: PositionsScored, samples: int) -> dict[
         samples: number of draws.
     """
     length = max(1, min(BLOCK // head.decoder.bin, sum(scored.sizes) // LEAST_BLOCKS))
-    blocks = [
-        head.statistics(*part)
-        for logits, targets in zip(
-            scored.logits.split(scored.sizes), scored.targets.split(scored.sizes), strict=True
-        )
-        for part in zip(logits.split(length), targets.split(length), strict=True)
-    ]
+    blocks = [min(length, size - start) for size in scored.sizes for start in range(0, size, length)]
+    found = head.statistics(scored.logits, scored.targets, blocks)
     generator = torch.Generator().manual_seed(SEED)
     drawn = torch.randint(len(blocks), (samples, len(blocks)), generator=generator)
     times = torch.stack([torch.bincount(row, minlength=len(blocks)) for row in drawn]).double()
-    return head.from_statistics(times @ torch.stack(blocks))
+    return head.from_statistics(times @ found)
 
 
 def scores(head: PositionHead, scored: PositionsScored, draws: dict[str, Tensor]) -> dict[str, Any]:

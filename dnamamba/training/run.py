@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import lightning
+import yaml
 
 from dnamamba.checkpoint import Model
 from dnamamba.datasets.base import DataModule
@@ -290,6 +291,12 @@ class Run:
             path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(path) as beside:
                 beside.write_text(text, encoding="utf-8", errors="surrogateescape")
+        if self.configuration is not None:
+            settings = yaml.safe_load(self.configuration)
+            for logger in self.trainer.loggers[
+                1:
+            ]:  # the first is metrics.csv, next to which config.yaml lies
+                logger.log_hyperparams(settings)
         for row in earlier:
             step = int(row.pop("step"))
             row |= {name: int(row[name]) for name in ("epoch",) if name in row}

@@ -112,7 +112,7 @@ def test_splits_as_given_and_one_that_is_missing() -> None:
     assert (split.numbers[300:] == 2).all()
     assert set(split.numbers[:300].tolist()) == {0, 1}
     whole = split_of(build(random_sequences(3), ["training", "dev", "testing"]))
-    assert whole == (pytest.approx([0, 1, 2]), "the files' own split")
+    assert whole == (pytest.approx([0, 1, 2]), "the files' own split", ())
 
 
 def test_groups_go_before_the_files_own_split() -> None:

@@ -170,9 +170,16 @@ def test_experiment_is_planned_without_files(name: str, bytes_per_step: int) -> 
             r"^data\.alphabet: expected octets .* \(got dna\); set one",
         ),
         ("data.valid_fraction=0.5", r"^data\.valid_fraction: must lie between 0 and 0\.5 \(got 0\.5\)$"),
+        (
+            ["data.valid=[a.txt]", "data.test_fraction=0.2"],
+            r"^data\.test_fraction: has no effect where data\.valid or data\.test names files \(got 0\.2\)",
+        ),
         ("data.max_length=0", r"^data\.max_length: must be at least 1 \(got 0\)$"),
     ],
 )
-def test_settings_out_of_range_name_their_key(tmp_path: Path, override: str, message: str) -> None:
+def test_settings_out_of_range_name_their_key(
+    tmp_path: Path, override: str | list[str], message: str
+) -> None:
+    given = [override] if isinstance(override, str) else override
     with pytest.raises(UserError, match=message):
-        settings_of(configured(tmp_path, override), tmp_path / "run")
+        settings_of(configured(tmp_path, *given), tmp_path / "run")

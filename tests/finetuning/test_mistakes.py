@@ -41,6 +41,11 @@ GOOD = ("ACGTA,a,train", "ACGTC,b,train", "ACGTG,a,valid", "ACGTT,b,valid", "ACG
             lambda d: [f"model={pretrained(d / 'm', 'bytes')}", "data.alphabet=dna"],
             "is of alphabet 'bytes', but",
         ),
+        (
+            lambda d: [table_with(d, *GOOD), "data.valid_fraction=0.2"],
+            "data.valid_fraction: has no effect on a split by the files' own split (got 0.2); leave it out",
+        ),
+        (lambda d: [table_with(d, *GOOD), "data.stratify=true"], "data.stratify: has no effect on a split"),
         (lambda d: ["model=nowhere"], "no model at nowhere"),
         (lambda d: ["model=[a]"], "no model at [a]: neither a checkpoint nor"),
         (lambda d: ["data.fasta=x.fa"], "data.fasta, data.table do not go together: give data.folder; or"),

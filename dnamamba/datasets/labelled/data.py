@@ -17,7 +17,7 @@ from dnamamba.data.stateless import Int64s
 from dnamamba.data.targets import targets_of
 from dnamamba.datasets.base import DataModule, Steps
 from dnamamba.datasets.labelled.config import LabelledConfig, one_stage
-from dnamamba.datasets.settings import check_shares
+from dnamamba.datasets.settings import check_shares, refuse_unused
 from dnamamba.errors import UserError
 from dnamamba.heads.registry import head_class
 from dnamamba.heads.regression import Regression
@@ -69,6 +69,9 @@ class LabelledData(DataModule):
             test_fraction=config.test_fraction,
             stratify=config.stratify,
         )
+        hashed = self.split.hashed
+        unused = [f"{name}_fraction" for number, name in ((1, "valid"), (2, "test")) if number not in hashed]
+        refuse_unused(config, [*unused, *([] if hashed else ["stratify"])], f"on a split by {self.split.how}")
         self.shared = [
             *shared_sequences(self.examples, self.keys, self.split),
             *shared_bases(self.examples, self.split),

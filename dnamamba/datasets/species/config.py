@@ -10,7 +10,7 @@ from dnamamba.data.alphabet import Alphabet
 from dnamamba.data.length_schedule import LengthSchedule, doublings, micro_batches, sequence_schedule
 from dnamamba.data.species import SpeciesGenomes, SpeciesSplits
 from dnamamba.data.species_splits import split_by_chromosome, split_by_file, split_by_record
-from dnamamba.datasets.settings import DataConfig, check_at_least
+from dnamamba.datasets.settings import DataConfig, check_at_least, refuse_unused
 from dnamamba.errors import UserError
 
 WAYS_TO_SPLIT = ("chromosome", "record", "file")
@@ -67,6 +67,10 @@ class SpeciesConfig(DataConfig):
                 raise UserError(f"data.{key}: must be at least 0 and below 1 (got {getattr(self, key)})")
         if self.valid_fraction + self.test_fraction >= 1:
             raise UserError("data.valid_fraction and data.test_fraction leave nothing to train on")
+        hashed = self.split == "record" and self.valid is None and self.test is None
+        cut = hashed or (self.split == "file" and not self.valid_species)
+        unused = [key for key, used in (("valid_fraction", cut), ("test_fraction", hashed)) if not used]
+        refuse_unused(self, unused, f"with data.split={self.split} as the data are held out here")
         steps = self.length_warmup.steps
         for number in steps if isinstance(steps, list) else [steps]:
             if type(number) is not int or number < 1:

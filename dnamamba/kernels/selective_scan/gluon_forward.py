@@ -26,6 +26,7 @@ from .gluon_parts import (
     load_row,
     row,
     row_offsets,
+    start_of,
     step_size,
     tile_offsets,
     two_blocks,
@@ -39,6 +40,7 @@ def forward_summary(
     p_u, p_dt, p_A, p_B, p_bias, p_state, p_total,
     stride_Bb, stride_Bt, batch, L, tiles, chunks, long, T, saved, slots,
     ROWS: gl.constexpr, SEGMENT: gl.constexpr, HAS_BIAS: gl.constexpr, SOFTPLUS: gl.constexpr,
+    TURN: gl.constexpr,
 ):  # fmt: skip
     """Write each chunk's drive where the next chunk's first state goes, and its sum of deltas."""
     s_u = two_blocks(p_u, ROWS, WIDTH)
@@ -47,23 +49,28 @@ def forward_summary(
     s_B = gl.allocate_shared_memory(gl.float32, [ROWS, N], DENSE_2D)
     i_e, i_c, i_b = locate_forward(gl.program_id(0), tiles, batch)
     E = tiles * WIDTH
+    step = E * TURN
     o_e, o_ne, o_en = tile_offsets(i_e * WIDTH, E)
     b_A = gl.load(p_A + o_en).to(gl.float32)
     b_bias = load_row(p_bias, o_e, HAS_BIAS)
     b_h = gl.zeros([N, WIDTH], gl.float32, TILE)
     b_total = gl.zeros([1, WIDTH], gl.float32, TILE)
 
+    p_u = start_of(p_u, E, L, TURN)
+    p_dt = start_of(p_dt, E, L, TURN)
+    p_B = start_of(p_B, stride_Bt * 8, L, TURN)
+    stride_Bt *= TURN
     first = place(i_c, long, T, SEGMENT)
     t0 = first.to(gl.int64)
-    o_rows = (i_b * L + t0) * E + i_e * WIDTH + row_offsets(E, ROWS)
+    o_rows = i_b * L * E + t0 * step + i_e * WIDTH + row_offsets(step, ROWS)
     p_B += (i_b * stride_Bb + t0 * stride_Bt) * 8
     blocks = gl.minimum(L - first, place(i_c + 1, long, T, SEGMENT) - first) // ROWS
     for i_k in range(-1, blocks):
         if i_k + 1 < blocks:
             x = (i_k + 1) % 2
             t = (i_k + 1) * ROWS
-            fetch_rows(s_u.index(x), p_u, o_rows + t * E)
-            fetch_rows(s_dt.index(x), p_dt, o_rows + t * E)
+            fetch_rows(s_u.index(x), p_u, o_rows + t * step)
+            fetch_rows(s_dt.index(x), p_dt, o_rows + t * step)
             fetch_states(s_lowB.index(x), p_B + t * stride_Bt * 8, stride_Bt * 8)
         async_copy.commit_group()
         if i_k >= 0:
@@ -86,7 +93,7 @@ def forward_output(
     stride_Bb, stride_Bt, stride_Cb, stride_Ct, batch, L, tiles, chunks, long, T, saved, slots,
     ROWS: gl.constexpr, SEGMENT: gl.constexpr,
     HAS_D: gl.constexpr, HAS_Z: gl.constexpr, HAS_BIAS: gl.constexpr, HAS_FIRST: gl.constexpr,
-    SOFTPLUS: gl.constexpr, SINGLE: gl.constexpr, SAVE: gl.constexpr,
+    SOFTPLUS: gl.constexpr, SINGLE: gl.constexpr, SAVE: gl.constexpr, TURN: gl.constexpr,
 ):  # fmt: skip
     """Write y, the state before every segment (if SAVE), and the last state."""
     s_u = two_blocks(p_u, ROWS, WIDTH)
@@ -98,6 +105,7 @@ def forward_output(
     s_C = gl.allocate_shared_memory(gl.float32, [ROWS, N], DENSE_2D)
     i_e, i_c, i_b = locate_forward(gl.program_id(0), tiles, batch)
     E = tiles * WIDTH
+    step = E * TURN
     o_e, o_ne, o_en = tile_offsets(i_e * WIDTH, E)
     b_A = gl.load(p_A + o_en).to(gl.float32)
     b_D = load_row(p_D, o_e, HAS_D)
@@ -110,10 +118,19 @@ def forward_output(
     else:
         b_h += gl.load(p_state + o_ne)
 
+    p_u = start_of(p_u, E, L, TURN)
+    p_dt = start_of(p_dt, E, L, TURN)
+    p_B = start_of(p_B, stride_Bt * 8, L, TURN)
+    stride_Bt *= TURN
+    p_C = start_of(p_C, stride_Ct * 8, L, TURN)
+    stride_Ct *= TURN
+    if HAS_Z:
+        p_z = start_of(p_z, E, L, TURN)
+    p_y = start_of(p_y, E, L, TURN)
     first = place(i_c, long, T, SEGMENT)
     t0 = first.to(gl.int64)
-    o_chunk = (i_b * L + t0) * E
-    o_rows = o_chunk + i_e * WIDTH + row_offsets(E, ROWS)
+    o_chunk = i_b * L * E + t0 * step
+    o_rows = o_chunk + i_e * WIDTH + row_offsets(step, ROWS)
     p_B += (i_b * stride_Bb + t0 * stride_Bt) * 8
     p_C += (i_b * stride_Cb + t0 * stride_Ct) * 8
     blocks = gl.minimum(L - first, place(i_c + 1, long, T, SEGMENT) - first) // ROWS
@@ -121,10 +138,10 @@ def forward_output(
         if i_k + 1 < blocks:
             x = (i_k + 1) % 2
             t = (i_k + 1) * ROWS
-            fetch_rows(s_u.index(x), p_u, o_rows + t * E)
-            fetch_rows(s_dt.index(x), p_dt, o_rows + t * E)
+            fetch_rows(s_u.index(x), p_u, o_rows + t * step)
+            fetch_rows(s_dt.index(x), p_dt, o_rows + t * step)
             if HAS_Z:
-                fetch_rows(s_z.index(x), p_z, o_rows + t * E)
+                fetch_rows(s_z.index(x), p_z, o_rows + t * step)
             fetch_states(s_lowB.index(x), p_B + t * stride_Bt * 8, stride_Bt * 8)
             fetch_states(s_lowC.index(x), p_C + t * stride_Ct * 8, stride_Ct * 8)
         async_copy.commit_group()
@@ -148,7 +165,7 @@ def forward_output(
                 if HAS_Z:
                     b_z = row(s_z.index(x), k)
                     b_y *= b_z * sigmoid(b_z, True)
-                o_y = o_chunk + (i_k * ROWS + k) * E + o_e
+                o_y = o_chunk + (i_k * ROWS + k) * step + o_e
                 gl.store(p_y + o_y, b_y.to(p_y.dtype.element_ty))
     if i_c + 1 == chunks:
         gl.store(p_last + i_b * E * N + o_en, b_h)
