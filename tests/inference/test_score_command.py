@@ -168,6 +168,28 @@ def test_a_file_scored_before_is_refused(
     assert {path.name for path in tmp_path.iterdir()} == {"in.vcf", "out.vcf", "genome.fa"}
 
 
+@pytest.mark.parametrize("info", ["DNAMAMBA_LLR=3", "AC=1;DNAMAMBA_UNSCORED=symbolic", ""])
+def test_a_row_has_each_info_field_once(
+    score: Callable[..., None], vcf: tuple[Path, object], tmp_path: Path, info: str
+) -> None:
+    """Rows of a scored file, whose header was replaced; and a row whose INFO is empty."""
+    *meta, first = vcf[0].read_text().splitlines()[: _first_row(vcf[0]) + 1]
+    columns = first.split("\t")
+    columns[7] = info
+    (tmp_path / "one.vcf").write_text("\n".join([*meta, "\t".join(columns)]) + "\n")
+    if info:
+        with pytest.raises(UserError, match="has an INFO field of dnamamba already"):
+            score(f"vcf={tmp_path / 'one.vcf'}", f"out={tmp_path / 'out.vcf'}")
+        return
+    score(f"vcf={tmp_path / 'one.vcf'}", f"out={tmp_path / 'out.vcf'}")
+    assert (tmp_path / "out.vcf").read_text().splitlines()[-1].split("\t")[7].startswith("DNAMAMBA_")
+
+
+def _first_row(path: Path) -> int:
+    lines = path.read_text().splitlines()
+    return next(number for number, line in enumerate(lines) if not line.startswith("#"))
+
+
 @pytest.mark.parametrize(
     ("line", "overrides", "message"),
     [
