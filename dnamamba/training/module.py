@@ -54,7 +54,9 @@ class Task(lightning.LightningModule):
         context_size: neighbouring processes that are given the same batches, of which each reads a part.
         pad_id: token that makes sequences even for them.
         chunk: positions to read at a time, in training and of held-out data; None reads sequences whole.
-        graphs: whether chunks, or whole micro-batches, are read by CUDA graphs while training.
+        graphs: whether chunks are read by CUDA graphs while training.
+        by_step: whether whole micro-batches are, loss and all.
+        one_chunk: the length of every sequence, where a micro-batch is one chunk that is read by a graph.
 
     Attributes:
         meter: of held-out data.
@@ -75,6 +77,8 @@ class Task(lightning.LightningModule):
         pad_id: int = 0,
         chunk: int | None = None,
         graphs: bool = False,
+        by_step: bool = False,
+        one_chunk: int | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -82,8 +86,9 @@ class Task(lightning.LightningModule):
         self.objective = objective
         self.meter = objective.meter()
         self.meter.chunk = self.chunk = chunk
-        self.graphs = ChunkGraphs(chunk) if graphs and chunk is not None else None
-        self._by_step = graphs and chunk is None
+        captured = chunk if graphs else one_chunk
+        self.graphs = None if captured is None else ChunkGraphs(captured)
+        self._by_step = by_step
         self._steps: StepGraphs | None = None
         self.train_config = train
         self.schedule = train.schedule(max_steps)
@@ -226,7 +231,7 @@ class Task(lightning.LightningModule):
         """
         if self._by_step:
             return self._step_graphs()(part, targets, self.manual_backward)
-        if self.chunk is None:
+        if self.chunk is None and self.graphs is None:
             loss = self.objective.loss_sum(self.model, self._mine(part)) / targets
             with torch.autocast(self.device.type, enabled=False):
                 self.manual_backward(loss)
