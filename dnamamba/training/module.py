@@ -248,6 +248,7 @@ class Task(lightning.LightningModule):
 
         if self.graphs is not None:
             return self.graphs(chunks, backward=backward, no_sync=no_sync) / targets
+        assert self.chunk is not None
         model, tokens, targets_of, term_of, loss_of, after = chunks
         found = chunked_backward(
             model,
