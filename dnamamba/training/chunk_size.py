@@ -183,6 +183,7 @@ def whole_by_graphs(
         or str(trainer.precision) not in ("bf16-mixed", "32-true")
         or train.compile
         or train.activation_checkpointing
+        or torch.are_deterministic_algorithms_enabled()
         or not model.backbone.capturable
     ):
         return None

@@ -132,7 +132,11 @@ def trainer(kind: str = "cuda", world_size: int = 1, precision: str = "bf16-mixe
     ],
 )
 def test_graphs_are_taken_for_short_sequences_of_one_length(
-    train: dict[str, Any], read: dict[str, Any], device: dict[str, Any], how: str | None
+    train: dict[str, Any],
+    read: dict[str, Any],
+    device: dict[str, Any],
+    how: str | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     read = dict(read)
     mode, frozen = read.pop("mode", "mean"), read.pop("frozen", False)
@@ -143,6 +147,9 @@ def test_graphs_are_taken_for_short_sequences_of_one_length(
     settings = FinetuneTrainConfig(**train)
     found = chunk_size.whole_by_graphs(settings, model, objective, data(**read), trainer(**device))
     assert found == how
+    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
+    assert chunk_size.whole_by_graphs(settings, model, objective, data(**read), trainer(**device)) is None
+    monkeypatch.undo()
     model.backbone.__class__ = type("Other", (MambaBackbone,), {"capturable": False})
     assert chunk_size.whole_by_graphs(settings, model, objective, data(**read), trainer(**device)) is None
 
