@@ -26,7 +26,7 @@ from dnamamba.training.config import TrainConfig
 from dnamamba.training.context import batch_part, chunks_in_parts, even_batch, ranks_of_context
 from dnamamba.training.optim import adamw
 from dnamamba.training.progress import LINES
-from dnamamba.training.step_graphs import StepGraphs
+from dnamamba.training.whole_graphs import WholeGraphs
 
 
 def parts_of(batch: Batch, size: int) -> list[Batch]:
@@ -89,7 +89,7 @@ class Task(lightning.LightningModule):
         captured = chunk if graphs else one_chunk
         self.graphs = None if captured is None else ChunkGraphs(captured)
         self._by_step = by_step
-        self._steps: StepGraphs | None = None
+        self._steps: WholeGraphs | None = None
         self.train_config = train
         self.schedule = train.schedule(max_steps)
         self.layer_decay = layer_decay
@@ -230,7 +230,7 @@ class Task(lightning.LightningModule):
             alone: whether the processes exchange no gradients yet.
         """
         if self._by_step:
-            return self._step_graphs()(part, targets, self.manual_backward)
+            return self._whole_graphs()(part, targets, self.manual_backward)
         if self.chunk is None and self.graphs is None:
             loss = self.objective.loss_sum(self.model, self._mine(part)) / targets
             with torch.autocast(self.device.type, enabled=False):
@@ -264,11 +264,11 @@ class Task(lightning.LightningModule):
         )
         return found / targets
 
-    def _step_graphs(self) -> StepGraphs:
+    def _whole_graphs(self) -> WholeGraphs:
         """Return the graphs of this training; the parameters lie where they stay by its first step."""
         if self._steps is None:
             own = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-            self._steps = StepGraphs(lambda part: self.objective.loss_sum(self.model, part), own)
+            self._steps = WholeGraphs(lambda part: self.objective.loss_sum(self.model, part), own)
         return self._steps
 
     def _clip(self) -> Tensor:

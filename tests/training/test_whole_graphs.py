@@ -15,11 +15,11 @@ from dnamamba.models.mamba.backbone import MambaBackbone
 from dnamamba.objectives.base import Batch
 from dnamamba.objectives.sequence import SequenceObjective
 from dnamamba.objectives.task_config import TaskConfig
-from dnamamba.training import chunk_graphs, chunk_size, step_graphs
+from dnamamba.training import chunk_graphs, chunk_size, whole_graphs
 from dnamamba.training import run as run_module
 from dnamamba.training.config import TrainerConfig
-from dnamamba.training.step_graphs import StepGraphs
 from dnamamba.training.tuned import Pooling
+from dnamamba.training.whole_graphs import WholeGraphs
 
 from .taped import Taped
 
@@ -63,7 +63,7 @@ def test_gradients_have_the_bits_of_steps_without_graphs(
     objective = SequenceObjective(decoder, TaskConfig(), None, "right")
     assert objective.loss_capturable
     taped, own = Taped(), list(model.parameters())
-    graphs = StepGraphs(lambda part: objective.loss_sum(model, part), own, taped)
+    graphs = WholeGraphs(lambda part: objective.loss_sum(model, part), own, taped)
     with torch.autocast("cpu", torch.bfloat16, enabled=half, cache_enabled=False):
         for seed, rows in ((0, 3), (1, 3), (2, 2)):
             with torch.no_grad():  # a step of an optimiser between two uses
@@ -191,7 +191,7 @@ def test_a_run_by_graphs_equals_one_without(
 
     without = done("without")
     made: list[Taped] = []
-    for module in (step_graphs, chunk_graphs):
+    for module in (whole_graphs, chunk_graphs):
         monkeypatch.setattr(module, "CudaGraphs", lambda: made.append(Taped()) or made[-1])
     monkeypatch.setattr(run_module, "whole_by_graphs", lambda *_: how)
     found = done("graphs")
