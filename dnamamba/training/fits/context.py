@@ -71,6 +71,8 @@ def _sample(records: list[tuple[Bases, Bases]], classes: int, most: int) -> tupl
         places = [(i, np.flatnonzero(of == number)) for i, (_, of) in enumerate(records)]
         total = sum(found.size for _, found in places)
         for record, found in places:
+            if not found.size:  # a contig without a gene
+                continue
             share = -(-most * found.size // max(1, total))
             order = np.argsort(random_bits(0, number, found), kind="stable")[:share]
             rows.append(_around(records[record][0], found[order]))
