@@ -50,7 +50,9 @@ class Sizes:
     mutated: int = 80
     locus: int = 12_000
     generated: int = 6_000
-    data: GenomeConfig = field(default_factory=lambda: GenomeConfig(valid_windows=32, test=[]))
+    data: GenomeConfig = field(
+        default_factory=lambda: GenomeConfig(valid=["chrVI"], test=[], valid_windows=32)
+    )
     model: MambaConfig = field(default_factory=lambda: MambaConfig(d_model=64, n_layer=2))
 
 
@@ -118,7 +120,7 @@ def pretraining(tour: Tour) -> Stop:
         assert result is not None  # of the only process
         watched = result.results["markov_bits_per_base"]["valid"]
         bases = result.results["bases"] // result.results["steps"]
-        title = f"{tour.steps} steps of {bases:,} bases, scored on windows of {RECORD}"
+        title = f"{tour.steps} steps of {bases:,} bases, scored on windows that it has not read"
         curve = learning_curve(result.history, bases, watched, title)
     rows = {f"Markov model of order {order}": value for order, value in watched.items()}
     rows["this model"] = result.results["bits_per_base"]["valid"]
