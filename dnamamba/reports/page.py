@@ -44,7 +44,20 @@ def page(folder: Path) -> str:
     Raises:
         UserError: the folder has no results, or a file in it is damaged.
     """
-    results = _results(folder)
+    path, results = _results(folder)
+    try:
+        return _page(folder, results)
+    except (
+        TypeError,
+        AttributeError,
+        KeyError,
+        IndexError,
+    ) as error:  # values of other kinds than a run writes
+        reason = printable(f"{type(error).__name__}: {error}")
+        raise UserError(f"{path}: damaged ({reason}); run the command again") from None
+
+
+def _page(folder: Path, results: dict[str, Any]) -> str:
     name = _text(folder.resolve().name)
     parts = [f"<h1>{_kind(results)}: {name}</h1>"]
     if "verdict" in results:
@@ -79,12 +92,12 @@ def page(folder: Path) -> str:
     )
 
 
-def _results(folder: Path) -> dict[str, Any]:
+def _results(folder: Path) -> tuple[Path, dict[str, Any]]:
     for name in RESULTS:
         if (folder / name).is_file():
             found = _read(folder / name, json.loads)
             if isinstance(found, dict):
-                return found
+                return folder / name, found
             raise UserError(f"{folder / name}: damaged, it holds no results; run the command again")
     if (folder / "metrics.csv").is_file():
         raise UserError(f"run: {folder} is not finished; resume it with ckpt_path={folder}")
