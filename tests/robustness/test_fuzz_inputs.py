@@ -18,7 +18,7 @@ NUMBERS = {
     "hf-config/config.json": 60, "hf-model/model.safetensors": 40, "state_spaces-config/config.json": 60,
     "state_spaces-pytorch_model/pytorch_model.bin": 40, "caduceus/config.json": 60,
     "alone.fai": 40, "splits.bed": 40, "homology.tsv": 40, "s.wav": 40, "run/metrics.json": 60,
-    "hyena-model/config.json": 60, "transformer-model/config.json": 40, "numbers-model/config.json": 40,
+    "transformer-model/config.json": 40, "numbers-model/config.json": 40,
     "bases-model/config.json": 40, "tracks-model/config.json": 60,
 }  # fmt: skip
 

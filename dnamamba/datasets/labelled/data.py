@@ -76,6 +76,7 @@ class LabelledData(DataModule):
         collector = Collector(self.alphabet)
         self._label = config.collect(collector)
         self._said = collector.notes
+        self._strands = collector.strands
         self.examples = collector.examples(needs_label=self._head.reads != "labels")
         self.keys = sequence_keys(self.examples, self.alphabet)
         own = not config.source and config.valid is None and config.test is None
@@ -190,6 +191,11 @@ class LabelledData(DataModule):
         """Of the sequences as they are cut."""
         lengths = np.unique(np.minimum(self.examples.lengths, self.crop.length))
         return int(lengths[0]) if lengths.size == 1 else None
+
+    @property
+    def stranded(self) -> bool:
+        """Whether regions are all of a strand. A file of `+` alone says nothing: many programs write that."""
+        return self._strands == {"+", "-"}
 
     def decoder(self, mode: str) -> DecoderConfig:
         """Return the question that the labels ask; a regression is scaled by its training targets."""
