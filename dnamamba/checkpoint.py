@@ -316,6 +316,8 @@ def _build(config: ModelConfig, decoder: Question | None, weights: dict[str, Ten
     try:
         with torch.device("meta"):
             model = _empty(config, decoder)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from error
     except (RuntimeError, TypeError, OverflowError) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(f"{source}: no model of this configuration can be built ({reason})") from error

@@ -19,6 +19,8 @@ PICTURES = ("learning_curve.png", "confusion_matrix.png")  # come first
 SPLITS = ("valid", "test")
 _BINS = 10
 
+_OTHER_KINDS = (TypeError, AttributeError, KeyError, IndexError)  # of values that no run writes
+
 
 def page(folder: Path) -> str:
     """Return the page of a finished run.
@@ -29,7 +31,15 @@ def page(folder: Path) -> str:
     Raises:
         UserError: the folder has no results, or a file in it is damaged.
     """
-    results = _results(folder)
+    path, results = _results(folder)
+    try:
+        return _page(folder, results)
+    except _OTHER_KINDS as error:
+        reason = printable(f"{type(error).__name__}: {error}")
+        raise UserError(f"{path}: damaged ({reason}); run the command again") from None
+
+
+def _page(folder: Path, results: dict[str, Any]) -> str:
     name = text(folder.resolve().name)
     parts = [f"<h1>{_kind(results)}: {name}</h1>"]
     if "verdict" in results:
@@ -60,12 +70,12 @@ def page(folder: Path) -> str:
     return document(folder.resolve().name, parts)
 
 
-def _results(folder: Path) -> dict[str, Any]:
+def _results(folder: Path) -> tuple[Path, dict[str, Any]]:
     for name in RESULTS:
         if (folder / name).is_file():
             found = _read(folder / name, json.loads)
             if isinstance(found, dict):
-                return found
+                return folder / name, found
             raise UserError(f"{folder / name}: damaged, it holds no results; run the command again")
     if (folder / "metrics.csv").is_file():
         raise UserError(f"run: {folder} is not finished; resume it with ckpt_path={folder}")

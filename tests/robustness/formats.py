@@ -56,6 +56,7 @@ from tests.robustness.interval_files import (
     read_synonyms,
     synonyms_truth,
 )
+from tests.robustness.other_files import other_formats
 from tests.robustness.position_files import position_formats
 
 CADUCEUS = Path(__file__).parents[1] / "models" / "caduceus" / "ps"
@@ -293,4 +294,5 @@ def formats(folder: Path) -> list[Format]:
         Format("other/model.safetensors", [weights], read_model, lambda data: model_hash(model)),
         *_foreign(folder, model),
         Format("x.yaml", SETTINGS, read_settings, settings_truth),
+        *other_formats(folder),
     ]
