@@ -90,7 +90,7 @@ def signal(text: str) -> None:
 
 
 def saturation(text: str) -> None:
-    _, low, high = numbers(text, r"same promoter: (\S+), 95 % interval (\S+) to (\S+)")
+    _, low, high = numbers(text, r"same promoter: ([-+][\d.]+), 95 % interval ([-+][\d.]+) to ([-+][\d.]+)")
     assert 0 < low < high < 0.5
 
 

@@ -23,7 +23,7 @@ from dnamamba.objectives.base import Objective
 from dnamamba.reports.figures import read_metrics
 from dnamamba.terminal import Console
 from dnamamba.training.checkpointing import NEXT, LastCheckpoint
-from dnamamba.training.chunk_size import by_graphs, chunk_of
+from dnamamba.training.chunk_size import by_graphs, chunk_of, steps_by_graphs
 from dnamamba.training.compiling import compiled
 from dnamamba.training.config import TrainConfig
 from dnamamba.training.gathering import announce, ending_on_signals
@@ -163,7 +163,8 @@ class Run:
                 f"{self.train.chunk_bases}); leave it null"
             )
         self.data.chunk = chunk_of(self.train, self.model, self.objective, self.data, self.trainer)
-        self._by_graphs = by_graphs(self.train, self.model, self.objective, self.data, self.trainer)
+        parts = self.train, self.model, self.objective, self.data, self.trainer
+        self._by_graphs = by_graphs(*parts) or steps_by_graphs(*parts)
 
     def execute(self) -> Result | None:
         """Return train, save, score and report.

@@ -185,6 +185,10 @@ def test_experiment_is_planned_without_files(name: str, bytes_per_step: int) -> 
         ),
         ("data.valid_fraction=0.5", r"^data\.valid_fraction: must lie between 0 and 0\.5 \(got 0\.5\)$"),
         (
+            "data.sample_rate=8000",
+            r"^data\.sample_rate: has no effect with data\.alphabet=octets \(got 8000\)",
+        ),
+        (
             ["data.valid=[a.txt]", "data.test_fraction=0.2"],
             r"^data\.test_fraction: has no effect where data\.valid or data\.test names files \(got 0\.2\)",
         ),
