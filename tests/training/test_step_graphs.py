@@ -148,7 +148,9 @@ def test_a_run_by_graphs_equals_one_without(tmp_path: Path, monkeypatch: pytest.
     def done(name: str) -> Any:
         return Finetuning(
             tmp_path / name,
-            LabelledConfig(table=str(tmp_path / "table.csv"), batch_size=3, reverse_complement=False, stratify=True),
+            LabelledConfig(
+                table=str(tmp_path / "table.csv"), batch_size=3, reverse_complement=False, stratify=True
+            ),
             SHAPE,
             Pooling("positions", context="both"),
             TaskConfig(bootstrap=1, baselines=False),

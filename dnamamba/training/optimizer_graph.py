@@ -1,8 +1,9 @@
 """Optimiser steps of a small model as replays of one CUDA graph: batch, loss, gradients, clipping, update.
 
 A step of a model with two blocks keeps a GPU busy for a millisecond, and a host needs many times that to
-launch its kernels one by one. `ChunkGraphs` captures the reads of a chunk; this captures the whole step, so
-that a step is one launch. All steps have batches of one shape.
+launch its kernels one by one. `ChunkGraphs` and `StepGraphs` capture the gradients of a chunk or of a
+micro-batch; this captures the optimiser's step too, so that a step is one launch. All steps have batches of
+one shape.
 """
 
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from dnamamba.objectives.base import Batch
 from dnamamba.training.chunk_graphs import Capture, CudaGraphs
 
 
-class StepGraph:
+class OptimizerGraph:
     """Takes up to K steps at a time, each on its part of a batch of batches.
 
     Args:
