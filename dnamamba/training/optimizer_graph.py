@@ -6,6 +6,7 @@ micro-batch; this captures the optimiser's step too, so that a step is one launc
 one shape.
 """
 
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -51,7 +52,10 @@ class OptimizerGraph:
             group["capturable"] = first.device.type == "cuda"
         weights = [parameter.detach().clone() for parameter in self._parameters]
         state = {key: tensor.clone() for key, tensor in self._state().items()}
-        (self._step,) = (capture or CudaGraphs())([self._one])
+        with warnings.catch_warnings():
+            # Of a step outside a graph, which the rehearsal is.
+            warnings.filterwarnings("ignore", message="This instance was constructed with capturable=True")
+            (self._step,) = (capture or CudaGraphs())([self._one])
         # What the rehearsal changed.
         with torch.no_grad():
             torch._foreach_copy_(self._parameters, weights)
