@@ -169,6 +169,7 @@ def main() -> None:
     parser.add_argument("more", nargs="*", help="settings of the run, after --")
     options = parser.parse_args()
     began, job = time.monotonic(), Job(options.experiment, options.seed, options.out)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which the next line asks for
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     job.folder.mkdir(parents=True, exist_ok=True)
