@@ -152,7 +152,9 @@ def _rename_listed(listed: Path) -> None:
     """Rename what a list names; one that is not whole, since its process died over it, names nothing."""
     try:
         names = json.loads(listed.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
+        return
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         return
     owner = listed.name.split(".")[1]
     for name in map(os.path.basename, names):

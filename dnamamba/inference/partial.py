@@ -201,7 +201,7 @@ def _read(header: Path) -> dict[str, Any] | None:
     try:
         found = json.loads(header.read_text(encoding="utf-8"))
         return found if isinstance(found, dict) else None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

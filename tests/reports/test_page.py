@@ -117,7 +117,7 @@ def test_page_of_a_pretraining_compares_with_markov_models(tmp_path: Path) -> No
         ({}, r"run: .* is not the folder of a pretraining or a fine-tuning; name one"),
         ({"metrics.csv": "step\n"}, r"run: .* is not finished; resume it with ckpt_path="),
         ({"results.json": '{"a": '}, r"results\.json: damaged \(.*\); remove it"),
-        ({"results.json": "[1]"}, r"results\.json: damaged, it holds no results"),
+        ({"results.json": "[1]"}, r"results\.json: expected a JSON object \(got list\); remove it"),
         ({"results.json": "{}", "config.yaml": "a: [\x07"}, r"config\.yaml: damaged \(.*\); remove it"),
     ],
 )
