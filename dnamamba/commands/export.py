@@ -15,6 +15,7 @@ from dnamamba.escaping import bounded, printable
 from dnamamba.foreign import write_foreign
 from dnamamba.hub import need_push, pushed
 from dnamamba.inference.device import need_language_model
+from dnamamba.inference.output import output_folder
 from dnamamba.models import LanguageModel
 from dnamamba.plugins import load_plugins
 from dnamamba.terminal import Console
@@ -43,9 +44,9 @@ def export_to_folder(config: ExportConfig) -> None:
     """
     if config.push is not None:
         need_push(config.push)
+    out = output_folder(config.out)
     load_plugins(config.plugins or [])
     model = need_language_model(load(config.model), config.model)
-    out = Path(os.path.expanduser(config.out))
     card = model_card(model, Path(os.path.expanduser(config.model)), config.licence)
     write_foreign(model.config, model.state_dict(), out, config.format, card)
     console = Console()
