@@ -94,7 +94,8 @@ def _run_facts(source: Path) -> dict[str, str]:
         if settings.is_file():
             data = read_yaml(settings, _ADVICE).get("data") or {}
             facts["Data"] = str(data.get("fasta") or "the yeast genome S288C of dnamamba")
-            facts["Context"] = f"{data.get('max_length')} bases"
+            if data.get("max_length") is not None:
+                facts["Context"] = f"{data['max_length']} bases"
         if results.is_file():
             settings = results
             for name, values in read_json(results, _ADVICE).items():

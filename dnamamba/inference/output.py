@@ -66,7 +66,7 @@ def output_folder(text: str) -> Path:
     Raises:
         UserError: it is there, another process is writing it, or nothing can be written there.
     """
-    path = Path(os.path.abspath(os.path.expanduser(text)))
+    path = Path(os.path.expanduser(text))
     for _ in range(2):  # before and after the name is ours
         if os.path.lexists(path):
             release(path)

@@ -15,7 +15,7 @@ from dnamamba.data.alphabet import Ids
 from dnamamba.data.base_classes import group_of
 from dnamamba.data.fasta import Genome
 from dnamamba.errors import UserError
-from dnamamba.escaping import TsvWriter
+from dnamamba.escaping import TsvWriter, cell
 from dnamamba.heads.base_classes import BaseClasses
 from dnamamba.heads.segments import Segment, segments
 from dnamamba.inference.bigwig import bigwig
@@ -249,7 +249,7 @@ def _begin(file: TextIO, genome: Genome, suffix: str) -> None:
     if suffix in GFF:
         file.write("##gff-version 3\n")
         for name, length in genome.lengths.items():
-            file.write(f"##sequence-region {name} 1 {length}\n")
+            file.write(f"##sequence-region {cell(name)} 1 {length}\n")
     elif suffix == ".tsv":
         TsvWriter(file).writerow(["record", "start", "end", "feature", "strand", "probability"])
 

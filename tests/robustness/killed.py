@@ -121,7 +121,7 @@ def inputs(folder: Path) -> None:
     genes = ["##gff-version 3"]
     for name in "abc":
         for start in range(21, 541, 120):
-            genes.append(f"{name}\tx\tCDS\t{start}\t{start + 59}\t.\t{'+-'[start % 2]}\t0\tID={name}{start}")
+            genes.append(f"{name}\tx\tCDS\t{start}\t{start + 59}\t.\t{'+-'[start // 120 % 2]}\t0\tID={name}{start}")
     (folder / "a.gff3").write_text("\n".join(genes) + "\n")
     signal = [f"{name}\t{i}\t{i + 20}\t{draw.random():.3f}" for name in "abc" for i in range(0, 600, 20)]
     (folder / "s.bedgraph").write_text("\n".join(signal) + "\n")
