@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,7 +12,7 @@ import torch
 from dnamamba import LanguageModel, MambaConfig, SequenceModel, save_model
 from dnamamba.data.embedded import YEAST_MODEL
 from dnamamba.datasets.labelled import LabelledConfig
-from dnamamba.models import DecoderConfig
+from dnamamba.models import DecoderConfig, PositionConfig, PositionModel
 from dnamamba.suite import Row, Suite
 from dnamamba.training.config import FinetuneTrainConfig
 
@@ -66,6 +67,8 @@ COMMANDS = {
         ["model=answers", "fasta=g.fa", "bed=r.bed", "out=out.parquet"],
         ["model=answers", "fasta=g.fa", "window=100", "out=out.bw"],
         ["model=answers", "fasta=g.fa", "vcf=v.vcf", "window=32", "out=out.csv"],
+        ["model=genes", "fasta=g.fa", "out=out.bw"],
+        ["model=genes", "fasta=g.fa", "out=out.gff3"],
     ],
     "embed": [[*EMBED, f"out=out.{suffix}"] for suffix in ("npz", "h5", "zarr", "parquet", "csv")],
     "score": [
@@ -77,7 +80,10 @@ COMMANDS = {
         ["model=small", "fasta=g.fa", "out=out.bw", "quantity=both", "strand=both"],
         ["model=small", "fasta=g.fa", "out=out.bw"],
     ],
-    "generate": [["model=small", "fasta=g.fa", "length=100", "batch=2", "out=out.fa"]],
+    "generate": [
+        ["model=small", "fasta=g.fa", "length=100", "batch=2", "out=out.fa"],
+        ["model=octets", "prompt=abc", "length=100", "out=out.txt"],
+    ],
     "export": [["model=small", f"format={layout}", "out=out"] for layout in ("hf", "state_spaces")],
     "benchmark": [[f"name={__name__}.Halves", "model=small", "hydra.run.dir=run"]],
 }
@@ -118,11 +124,13 @@ def inputs(folder: Path) -> None:
         ref = records["a"][place - 1]
         lines.append(f"a\t{place}\t.\t{ref}\t{'CGTA'['ACGT'.index(ref)]}\t.\t.\t.")
     (folder / "v.vcf").write_text("\n".join(lines) + "\n")
-    genes = ["##gff-version 3"]
+    lines = ["##gff-version 3"]
     for name in "abc":
         for start in range(21, 541, 120):
-            genes.append(f"{name}\tx\tCDS\t{start}\t{start + 59}\t.\t{'+-'[start // 120 % 2]}\t0\tID={name}{start}")
-    (folder / "a.gff3").write_text("\n".join(genes) + "\n")
+            lines.append(
+                f"{name}\tx\tCDS\t{start}\t{start + 59}\t.\t{'+-'[start // 120 % 2]}\t0\tID={name}{start}"
+            )
+    (folder / "a.gff3").write_text("\n".join(lines) + "\n")
     signal = [f"{name}\t{i}\t{i + 20}\t{draw.random():.3f}" for name in "abc" for i in range(0, 600, 20)]
     (folder / "s.bedgraph").write_text("\n".join(signal) + "\n")
     (folder / "text").mkdir()
@@ -133,6 +141,9 @@ def inputs(folder: Path) -> None:
     shape = MambaConfig(d_model=8, n_layer=1, d_state=2)
     save_model(LanguageModel(shape), folder / "small")
     save_model(SequenceModel(shape, DecoderConfig("classification", ("0x", "1x"))), folder / "answers")
+    genes = PositionConfig("base_classes", ("none", "gene+", "gene-"), (0, 2, 1), 16)
+    save_model(PositionModel(shape, genes), folder / "genes")
+    save_model(LanguageModel(replace(shape, alphabet="octets")), folder / "octets")
 
 
 def _finished(folder: Path) -> None:
