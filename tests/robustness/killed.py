@@ -143,7 +143,7 @@ def inputs(folder: Path) -> None:
     save_model(SequenceModel(shape, DecoderConfig("classification", ("0x", "1x"))), folder / "answers")
     genes = PositionConfig("base_classes", ("none", "gene+", "gene-"), (0, 2, 1), 16)
     save_model(PositionModel(shape, genes), folder / "genes")
-    save_model(LanguageModel(replace(shape, alphabet="octets")), folder / "octets")
+    save_model(LanguageModel(replace(shape, alphabet="octets", vocab_size=256)), folder / "octets")
 
 
 def _finished(folder: Path) -> None:
