@@ -1,11 +1,16 @@
 """Time to score SNVs, from a VCF file to a VCF file.
 
     python benchmarks/variants.py --fasta chr20.fa.gz --out logs/benchmarks/variants
+    python benchmarks/variants.py --fasta chr20.fa.gz --places exons --share 0 128
+
+`--places` are `spread` over the longest record, in a `region` of 100,000 bases, or the `exons` of a
+saturated gene: all three changes of 13 stretches of 100 bases in 81,000.
 
 First a few variants must have the scores of two forwards of two whole windows, or nothing is timed. Then
-SNVs at random places of the FASTA are scored, as `python -m dnamamba.score` does it, in fp32 and in bf16;
-how far apart the two are says what bf16 costs. Without `--model` it is the 1.4M model of the Mamba paper,
-untrained: the same work. Tables go to the terminal, everything goes to OUT/variants.csv.
+all are scored, as `python -m dnamamba.score` does it, for each precision and each size of the cells whose
+variants are read together (`--share`); how far apart the scores are says what that costs. Without `--model`
+it is the 1.4M model of the Mamba paper, untrained: the same work. Tables go to the terminal, everything
+goes to OUT/variants.csv.
 """
 
 import argparse
@@ -13,6 +18,7 @@ import csv
 import subprocess
 import tempfile
 import time
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -28,14 +34,24 @@ from dnamamba.inference.score_vcf import Records, check, score_vcf
 Variant = tuple[str, int, str, str]
 
 
-def snvs(genome: Genome, count: int) -> list[Variant]:
+def snvs(genome: Genome, count: int, where: str = "spread") -> list[Variant]:
     """Draw single-base variants at known bases of the longest record, sorted."""
     name = max(genome.lengths, key=lambda name: genome.lengths[name])
     draw = np.random.default_rng(0)
-    known = np.flatnonzero(genome.fetch(name) < 4)
-    places = np.sort(draw.choice(known, count, replace=False))
-    refs = genome.fetch(name)[places]
-    alts = (refs + draw.integers(1, 4, count)) % 4
+    ids = genome.fetch(name)
+    known = np.flatnonzero(ids < 4)
+    middle = len(known) // 2
+    if where == "exons":
+        places = np.concatenate(
+            [known[start : start + 100] for start in range(middle, middle + 81_000, 6_250)]
+        )
+        places, alts = np.repeat(places, 3), np.tile(np.arange(1, 4), len(places))
+    else:
+        among = known if where == "spread" else known[middle : middle + 100_000]
+        places = np.sort(draw.choice(among, count, replace=False))
+        alts = draw.integers(1, 4, count)
+    refs = ids[places]
+    alts = (refs + alts) % 4
     return [
         (name, int(place) + 1, "ACGT"[ref], "ACGT"[alt])
         for place, ref, alt in zip(places, refs, alts, strict=True)
@@ -52,7 +68,7 @@ def require_agreement(model: LanguageModel, genome: Genome, variants: list[Varia
     """Exit unless shared, batched, padded scoring gives what two forwards of two windows give."""
     found = dnamamba.score_variants(model, genome, variants, window=window).llr
     device = model.backbone.embedding.weight.device
-    worst = 0.0
+    apart = []
     for (name, place, _, alt), llr in zip(variants, found, strict=True):
         start = max(0, place - 1 - window // 2)
         ref = genome.fetch(name, start, min(genome.lengths[name], place - 1 - window // 2 + window))
@@ -67,7 +83,8 @@ def require_agreement(model: LanguageModel, genome: Genome, variants: list[Varia
                 each = log_p.gather(-1, tokens[:, 1:, None].long())[..., 0]
                 likelihoods.append(each[tokens[:, 1:] < 4].sum(dtype=torch.float64).item())
             scores.append(likelihoods[1] - likelihoods[0])
-        worst = max(worst, abs(np.mean(scores) - llr))
+        apart.append(abs(np.mean(scores) - llr))
+    worst = np.max(apart)  # NaN if one is
     print(f"scores and two whole forwards, largest difference of {len(variants)}: {worst:.1e} nats")
     if not worst < 1e-2:
         raise SystemExit("shared scoring is off: no times are shown")
@@ -82,17 +99,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("logs/benchmarks/variants"))
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--count", type=int, default=10_000)
+    parser.add_argument("--places", choices=("spread", "region", "exons"), default="spread")
     parser.add_argument("--window", type=int, default=8192)
+    parser.add_argument("--share", type=int, nargs="+", default=[0])
+    parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"])
     options = parser.parse_args()
     torch.manual_seed(0)
     untrained = LanguageModel(MambaConfig(d_model=128, n_layer=12))
     model = (dnamamba.load(options.model) if options.model else untrained).to(options.device).eval()
     assert isinstance(model, LanguageModel)
     genome = Genome(options.fasta, get_alphabet("dna"))
-    variants = snvs(genome, options.count)
+    variants = snvs(genome, options.count, options.places)
     require_agreement(model, genome, variants[:: max(1, len(variants) // 8)], options.window)
 
-    windows = Windows(options.window)
     on_gpu = model.backbone.embedding.weight.device.type == "cuda"
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     around = [
@@ -102,11 +121,11 @@ def main() -> None:
     ]
     rows, scores = [], {}
     with tempfile.TemporaryDirectory() as folder:
-        path, few = Path(folder) / "in.vcf", Path(folder) / "few.vcf"
+        path, few, out = (Path(folder) / name for name in ("in.vcf", "few.vcf", "out.vcf"))
         write_vcf(variants, path)
         write_vcf(variants[:64], few)
-        for precision in ("fp32", "bf16"):
-            out = Path(folder) / f"{precision}.vcf"
+        for precision, share in product(options.precision, options.share):
+            windows = Windows(options.window, share=share)
             with precision_of(model, precision):
                 score_vcf(model, Vcf(few), Records(genome), windows, None, out, lambda done: None)
                 if on_gpu:
@@ -116,34 +135,26 @@ def main() -> None:
                 check(vcf, Records(genome), print)
                 score_vcf(model, vcf, Records(genome), windows, None, out, lambda done: None)
                 seconds = time.perf_counter() - began
-            scores[precision] = np.array(
+            scores[precision, share] = np.array(
                 [float(row.columns[7].split(b"DNAMAMBA_LLR=")[1].split(b";")[0]) for row in Vcf(out).rows()]
             )
+            found, first = scores[precision, share], scores[options.precision[0], options.share[0]]
             peak = torch.cuda.max_memory_allocated() / 2**30 if on_gpu else float("nan")
-            rows.append([precision, options.count, options.window, round(seconds, 2), round(peak, 2)])
-            print(f"{precision}: {options.count:,} SNVs in {seconds:.1f} s, peak {peak:.1f} GiB", flush=True)
-    apart = np.sqrt(np.mean((scores["bf16"] - scores["fp32"]) ** 2))
-    print(
-        f"log-likelihood ratios in fp32: standard deviation {scores['fp32'].std():.4f} nats; bf16 is off by "
-        f"{apart:.4f} (root mean square), correlation {np.corrcoef(scores['bf16'], scores['fp32'])[0, 1]:.4f}"
-    )
+            apart = float(np.sqrt(np.mean((found - first) ** 2)))
+            place = [options.places, len(variants), options.window]
+            rows.append([precision, share, *place, round(seconds, 2), round(peak, 2), round(apart, 6)])
+            print(
+                f"{precision}, share {share}: {len(variants):,} SNVs ({options.places}) in {seconds:.1f} s, "
+                f"peak {peak:.1f} GiB; standard deviation {found.std():.4f} nats, root mean square from the "
+                f"first {apart:.4f}, correlation {np.corrcoef(found, first)[0, 1]:.4f}",
+                flush=True,
+            )
     options.out.mkdir(parents=True, exist_ok=True)
     with (options.out / "variants.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(
-            [
-                "precision",
-                "variants",
-                "window",
-                "seconds",
-                "peak_gib",
-                "bf16_rms_error",
-                "device",
-                "torch",
-                "commit",
-            ]
-        )
-        writer.writerows([*row, round(float(apart), 6), *around] for row in rows)
+        header = "precision share places variants window seconds peak_gib rms_from_first device torch commit"
+        writer.writerow(header.split())
+        writer.writerows([*row, *around] for row in rows)
     print(f"wrote {options.out / 'variants.csv'}")
 
 

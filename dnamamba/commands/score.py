@@ -54,6 +54,7 @@ class ScoreConfig:
     unknown: str = "error"
     symbolic: int = SYMBOLIC_BASES
     circular: list[str] = field(default_factory=list)
+    share: int = 0
     plugins: list[str] | None = None
 
 
@@ -69,7 +70,7 @@ def score(config: ScoreConfig) -> None:
         raise UserError(f"bases_per_batch: must be at least 1 (got {config.bases_per_batch})")
     out = output_path(config.out, SUFFIXES if config.vcf else TABLES, config.overwrite)
     check_format(out)
-    windows = Windows(config.window, tuple(config.shifts), config.strand)
+    windows = Windows(config.window, tuple(config.shifts), config.strand, config.share)
     load_plugins(config.plugins or [])
     model = load_any_on(YEAST_MODEL if config.model is None else config.model, config.device)
     genome = Genome(

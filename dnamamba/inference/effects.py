@@ -17,12 +17,13 @@ natural log odds of a class or label or the number of a regression, and l all lo
     distance = |l(alternative window) - l(reference window)|
 
 All are averaged over strands and over shifts of the window. A pretrained model reads the flank before the
-variant once for all alleles of a site, and only the allele and the flank after it for each.
+variant once for all alleles of a site, and only the allele and the flank after it for each. With `share` it
+reads that flank once for all variants that lie in one cell of so many bases.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
 from typing import NamedTuple
 
 import numpy as np
@@ -77,6 +78,9 @@ class Windows:
         window: bases of a single-base variant's window.
         shifts: by how many bases later in its window the variant lies than in the middle; averaged.
         strand: `both` (averaged), `forward` or `reverse`.
+        share: bases of a cell, counted from the record's first base; the variants that begin in one have
+            their flanks around the whole cell, and so a common beginning of their windows. With 0 every
+            variant has flanks of its own.
 
     Raises:
         UserError: a number or word is out of range; the message names it.
@@ -85,6 +89,7 @@ class Windows:
     window: int = 8192
     shifts: Sequence[int] = (0,)
     strand: str = "both"
+    share: int = 0
 
     def __post_init__(self) -> None:
         if self.window < 2:
@@ -98,6 +103,19 @@ class Windows:
                 raise UserError(f"shifts: {shift} moves a variant out of its window of {self.window:,} bases")
         if self.strand not in STRANDS:
             raise UserError(f"strand: must be one of {', '.join(STRANDS)} (got {self.strand!r})")
+        if self.share < 0:
+            raise UserError(f"share: must be at least 0 bases (got {self.share})")
+
+    def cell(self, site: Site, genome: Genome) -> tuple[str, int, int]:
+        """Return record, start and end of what the flanks of a site lie around.
+
+        It depends on nothing but the site, so that a score does not either; REF may reach out of its cell.
+        """
+        end = site.start + len(site.alleles[0])
+        if not self.share:
+            return site.name, site.start, end
+        start = site.start - site.start % self.share
+        return site.name, start, max(end, min(start + self.share, genome.lengths[site.name]))
 
     def views(self, site: Site, genome: Genome) -> Iterator[View]:
         """Yield the site as each strand of its windows reads it."""
@@ -162,23 +180,63 @@ def score_sites(
             the family can read, or a score that is not finite.
     """
     found = judge(model, bases_per_batch, label)
-    reader = found.reader
+    backbone = model.backbone
+    if windows.share and (not isinstance(found, Likelihood) or not (backbone.causal and backbone.recurrent)):
+        raise UserError(f"share={windows.share}: this model reads each window whole; leave it out")
     rest = iter(sites)
     while some := list(islice(rest, SITES)):
-        views = [view for site in some for view in windows.views(site, genome)]
-        each = len(views) // len(some)
-        for i, view in enumerate(views):
-            site = some[i // each]
-            length = len(view.before) + _longest(view)
-            reader.need_length(length, f"{site.name}:{site.start + 1}", "set a smaller window")
-        scores: list[Effects] = [Effects(np.empty(0), np.empty(0))] * len(views)
-        for batch in _batches(views, reader.piece):
-            for i, effects in zip(batch, _effects(found, [views[i] for i in batch]), strict=True):
-                scores[i] = effects
-        for site, i in zip(some, range(0, len(views), each), strict=True):
-            llr, distance = np.mean(scores[i : i + each], axis=0)
+        groups = [
+            _Group.of(cell, list(sites), genome)
+            for cell, sites in groupby(some, lambda site: windows.cell(site, genome))
+        ]
+        for group, effects in zip(groups, _score(found, genome, groups, windows), strict=True):
+            yield from group.divided(effects)
+
+
+class _Group(NamedTuple):
+    """Sites whose flanks begin at the same bases, and one site of all their alleles, spelled from there."""
+
+    sites: list[Site]
+    joined: Site
+
+    @classmethod
+    def of(cls, cell: tuple[str, int, int], sites: list[Site], genome: Genome) -> "_Group":
+        name, start, end = cell
+        ref = genome.fetch(name, start, end)
+        alleles = [ref]
+        for site in sites:
+            first = site.start - start
+            before, after = ref[:first], ref[first + len(site.alleles[0]) :]
+            alleles += [np.concatenate([before, alt, after]) for alt in site.alleles[1:]]
+        return cls(sites, Site(name, start, tuple(alleles)))
+
+    def divided(self, effects: Effects) -> Iterator[Effects]:
+        """Yield the effects of each site."""
+        first = 0
+        for site in self.sites:
+            alts = slice(first, first + len(site.alleles) - 1)
+            llr, distance = (values[alts] for values in effects)
             need_finite(np.concatenate([llr, distance]), f"{site.name}:{site.start + 1}")
             yield Effects(llr, distance)
+            first = alts.stop
+
+
+def _score(
+    found: Likelihood | Answers, genome: Genome, groups: Sequence[_Group], windows: Windows
+) -> Iterator[Effects]:
+    """Yield the effects of each group's alleles, averaged over its views."""
+    views = [view for group in groups for view in windows.views(group.joined, genome)]
+    each = len(views) // len(groups)
+    for i, view in enumerate(views):
+        site = groups[i // each].joined
+        length = len(view.before) + _longest(view)
+        found.reader.need_length(length, f"{site.name}:{site.start + 1}", "set a smaller window")
+    scores: list[Effects] = [Effects(np.empty(0), np.empty(0))] * len(views)
+    for batch in _batches(views, found.reader.piece):
+        for i, effects in zip(batch, _effects(found, [views[i] for i in batch]), strict=True):
+            scores[i] = effects
+    for i in range(0, len(views), each):
+        yield Effects(*np.mean(scores[i : i + each], axis=0))
 
 
 def _effects(found: Likelihood | Answers, views: Sequence[View]) -> list[Effects]:

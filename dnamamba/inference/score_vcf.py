@@ -310,7 +310,7 @@ def _rows(
 def _vcf_header(vcf: Vcf, model: Model, windows: Windows, said: Quantity) -> bytes:
     made = (
         f"##dnamamba=<version={dnamamba.__version__},model={model_hash(model)},window={windows.window},"
-        f'shifts="{",".join(map(str, windows.shifts))}",strand={windows.strand}>\n'
+        f'shifts="{",".join(map(str, windows.shifts))}",strand={windows.strand},share={windows.share}>\n'
     )
     *meta, names = vcf.header
     ours = tuple(b"##INFO=<ID=" + name + b"," for name in (LLR, EFFECT, DISTANCE, UNSCORED))

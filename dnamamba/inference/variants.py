@@ -41,6 +41,7 @@ def score_variants(
     strand: Literal["both", "forward", "reverse"] = "both",
     bases_per_batch: int | None = None,
     label: str | None = None,
+    share: int = 0,
 ) -> Effects:
     """Score variants: log-likelihood ratios (or predictions) and distances, as `effects.py` defines them.
 
@@ -64,6 +65,7 @@ def score_variants(
         strand: which strands are averaged.
         bases_per_batch: bases read at once; None is 2^20 on a GPU and 2^14 elsewhere.
         label: of a fine-tuned model, whose answer is compared; None: the only one, or the second of two.
+        share: bases of a cell whose variants share the flank before them; see `effects.Windows`.
 
     Returns:
         float64 [variants], twice.
@@ -75,7 +77,7 @@ def score_variants(
     """
     judge(model, bases_per_batch, label)
     need_alphabet(genome, get_alphabet(model.config.alphabet))
-    windows = Windows(window, tuple(shifts), strand)
+    windows = Windows(window, tuple(shifts), strand, share)
     sites = []
     given = (_given_variant(variant, number) for number, variant in enumerate(variants))
     for (name, position, ref), group in groupby(given, key=lambda variant: variant[:3]):

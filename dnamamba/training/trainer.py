@@ -142,6 +142,8 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
     warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
     warnings.filterwarnings("ignore", message="Total length of `list` across ranks is zero")
+    # Lightning wraps a model for several GPUs on a stream of its own, as torch's guide to DDP wants it.
+    warnings.filterwarnings("ignore", message="The AccumulateGrad node's stream does not match")
     # Metrics add up what all processes counted before anything is logged.
     warnings.filterwarnings("ignore", message="It is recommended to use `self.log.*sync_dist=True")
     # Lightning 2.6 asks torch's pytree a question that torch 2.13 wants put differently.

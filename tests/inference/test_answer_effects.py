@@ -145,3 +145,10 @@ def test_label_taken_of_two_is_said(
     run(two, fasta.parent, label=None, **files)
     said = "dnamamba: label=root, the second of leaf, root (label= chooses another)\n"
     assert capsys.readouterr().err == said
+
+
+def test_sharing_the_flank_is_refused_where_windows_are_read_whole(asked: SequenceModel, fasta: Path) -> None:
+    genome = Genome(fasta, DNA)
+    variant = ("chr1", 100, LETTERS[99], "ACGT".replace(LETTERS[99], "")[0])
+    with pytest.raises(UserError, match=r"^share=16: this model reads each window whole; leave it out$"):
+        score_variants(asked, genome, [variant], label="leaf", share=16)

@@ -16,6 +16,20 @@ _TILE = 128
 
 
 @triton.jit
+def convolved(p_h, b_x, taps, b_a, m_e, E, K: tl.constexpr, FAST: tl.constexpr):
+    """Return y of some channels, fp32, of which `b_a` is the bias, and move their history on by one."""
+    b_a += taps[K - 1] * b_x.to(tl.float32)
+    for k in tl.static_range(K - 1):
+        b_old = tl.load(p_h + k * E, mask=m_e, other=0.0)
+        b_a += taps[k] * b_old.to(tl.float32)
+        if k > 0:
+            tl.store(p_h + (k - 1) * E, b_old, mask=m_e)
+    if K > 1:
+        tl.store(p_h + (K - 2) * E, b_x, mask=m_e)
+    return b_a * sigmoid(b_a, FAST)
+
+
+@triton.jit
 def convolution_step(
     p_history, p_x, p_weight, p_bias, p_y, stride_x, E,
     K: tl.constexpr, TILE: tl.constexpr, FAST: tl.constexpr,
@@ -26,16 +40,7 @@ def convolution_step(
     m_e = o_e < E
     taps, b_a = load_weights(p_weight, p_bias, o_e, m_e, K, TILE, True)
     b_x = tl.load(p_x + i_b * stride_x + o_e, mask=m_e, other=0.0)
-    p_h = p_history + i_b * (K - 1) * E + o_e
-    b_a += taps[K - 1] * b_x.to(tl.float32)
-    for k in tl.static_range(K - 1):
-        b_old = tl.load(p_h + k * E, mask=m_e, other=0.0)
-        b_a += taps[k] * b_old.to(tl.float32)
-        if k > 0:
-            tl.store(p_h + (k - 1) * E, b_old, mask=m_e)
-    if K > 1:
-        tl.store(p_h + (K - 2) * E, b_x, mask=m_e)
-    b_a *= sigmoid(b_a, FAST)
+    b_a = convolved(p_history + i_b * (K - 1) * E + o_e, b_x, taps, b_a, m_e, E, K, FAST)
     tl.store(p_y + i_b * E + o_e, b_a.to(p_y.dtype.element_ty), mask=m_e)
 
 

@@ -17,6 +17,27 @@ _TILE = 32
 
 
 @triton.jit
+def scanned(
+    p_state, p_u, p_A, p_B, p_C, p_D, p_z, p_bias, b_dt, o_e, m_e, N: tl.constexpr, FAST: tl.constexpr
+):
+    """Return y of some channels of one sequence, fp32, and update their state in place."""
+    o_n = tl.arange(0, N)
+    o_en = o_e[:, None] * N + o_n[None, :]
+    b_delta = softplus(b_dt + tl.load(p_bias + o_e, mask=m_e, other=0.0).to(tl.float32), FAST)
+    b_u = tl.load(p_u + o_e, mask=m_e, other=0.0).to(tl.float32)
+    b_z = tl.load(p_z + o_e, mask=m_e, other=0.0).to(tl.float32)
+    b_B = tl.load(p_B + o_n).to(tl.float32)
+    b_C = tl.load(p_C + o_n).to(tl.float32)
+    b_A = tl.load(p_A + o_en, mask=m_e[:, None], other=0.0).to(tl.float32)
+    b_h = tl.load(p_state + o_en, mask=m_e[:, None], other=0.0)
+    b_h = exp2((b_delta * LOG2E)[:, None] * b_A, FAST) * b_h + (b_delta * b_u)[:, None] * b_B[None, :]
+    tl.store(p_state + o_en, b_h, mask=m_e[:, None])
+    b_y = tl.sum(b_h * b_C[None, :], axis=1)
+    b_y += tl.load(p_D + o_e, mask=m_e, other=0.0).to(tl.float32) * b_u
+    return b_y * (b_z * sigmoid(b_z, FAST))
+
+
+@triton.jit
 def scan_step(
     p_state, p_u, p_dt, p_A, p_B, p_C, p_D, p_z, p_bias, p_y,
     stride_u, stride_dt, stride_B, stride_C, stride_z, E,
@@ -25,23 +46,12 @@ def scan_step(
     """Update a tile of one sequence's state in place, and write its y."""
     i_b = tl.program_id(1).to(tl.int64)
     o_e = tl.program_id(0) * TILE + tl.arange(0, TILE)
-    o_n = tl.arange(0, N)
     m_e = o_e < E
-    o_en = o_e[:, None] * N + o_n[None, :]
     b_dt = tl.load(p_dt + i_b * stride_dt + o_e, mask=m_e, other=0.0).to(tl.float32)
-    b_delta = softplus(b_dt + tl.load(p_bias + o_e, mask=m_e, other=0.0).to(tl.float32), FAST)
-    b_u = tl.load(p_u + i_b * stride_u + o_e, mask=m_e, other=0.0).to(tl.float32)
-    b_z = tl.load(p_z + i_b * stride_z + o_e, mask=m_e, other=0.0).to(tl.float32)
-    b_B = tl.load(p_B + i_b * stride_B + o_n).to(tl.float32)
-    b_C = tl.load(p_C + i_b * stride_C + o_n).to(tl.float32)
-    b_A = tl.load(p_A + o_en, mask=m_e[:, None], other=0.0).to(tl.float32)
-    p_h = p_state + i_b * E * N + o_en
-    b_h = tl.load(p_h, mask=m_e[:, None], other=0.0)
-    b_h = exp2((b_delta * LOG2E)[:, None] * b_A, FAST) * b_h + (b_delta * b_u)[:, None] * b_B[None, :]
-    tl.store(p_h, b_h, mask=m_e[:, None])
-    b_y = tl.sum(b_h * b_C[None, :], axis=1)
-    b_y += tl.load(p_D + o_e, mask=m_e, other=0.0).to(tl.float32) * b_u
-    b_y *= b_z * sigmoid(b_z, FAST)
+    b_y = scanned(
+        p_state + i_b * E * N, p_u + i_b * stride_u, p_A, p_B + i_b * stride_B, p_C + i_b * stride_C, p_D,
+        p_z + i_b * stride_z, p_bias, b_dt, o_e, m_e, N, FAST,
+    )  # fmt: skip
     tl.store(p_y + i_b * E + o_e, b_y.to(p_y.dtype.element_ty), mask=m_e)
 
 

@@ -6,12 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dnamamba.kernels.backend import resolve
 from dnamamba.kernels.causal_conv1d.step import causal_conv1d_step
 from dnamamba.kernels.mamba_block import BlockWeights
 from dnamamba.kernels.precision import without_autocast
 from dnamamba.kernels.selective_scan.step import selective_scan_step
 from dnamamba.models.mamba.backbone import MambaBackbone, MambaBlock
 from dnamamba.models.mamba.state import MixerState, State, initial_state
+
+FEW = 16  # sequences up to which a block in four kernels is faster than matrix products for all rows at once
 
 
 class MambaRecurrence:
@@ -55,17 +58,28 @@ class MambaRecurrence:
         with without_autocast(tokens.device):
             x = F.embedding(tokens.int(), self._embedding)
             for (weights, eps, backend), state in zip(self._blocks, self.state, strict=True):
-                x = x + _mix(F.rms_norm(x, x.shape[-1:], weights.norm, eps), weights, state, backend)
+                if len(x) <= FEW and resolve(backend, x.device, weights.in_proj.dtype) == "triton":
+                    from dnamamba.kernels.mamba_block.triton_step import block_step
+
+                    block_step(x, weights, eps, state.conv, state.ssm)
+                else:
+                    x = x + _mix(F.rms_norm(x, x.shape[-1:], weights.norm, eps), weights, state, backend)
             return self.head(self._norm(x))
 
 
-def _weights(block: MambaBlock, dtype: torch.dtype) -> tuple[BlockWeights, float | None, str]:
+def _weights(block: MambaBlock, dtype: torch.dtype) -> tuple[BlockWeights, float, str]:
     weights = block.mixer.block_weights(block.norm.weight)
     products = {"in_proj", "x_proj", "dt_proj", "out_proj"}
     taken = {
-        name: w.detach().to(dtype if name in products else w.dtype) for name, w in weights._asdict().items()
+        name: w.detach().to(dtype if name in products else w.dtype).contiguous()
+        for name, w in weights._asdict().items()
     }
-    return BlockWeights(**taken), block.norm.eps, block.mixer.backend
+    eps = block.norm.eps
+    return (
+        BlockWeights(**taken),
+        torch.finfo(weights.norm.dtype).eps if eps is None else eps,
+        block.mixer.backend,
+    )
 
 
 def _mix(x: Tensor, weights: BlockWeights, state: MixerState, backend: str) -> Tensor:

@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from dnamamba.kernels.causal_conv1d.step import causal_conv1d_step
+from dnamamba.kernels.mamba_block import triton_step
 from dnamamba.kernels.selective_scan.step import selective_scan_step
 from dnamamba.models import LanguageModel, MambaConfig
+from dnamamba.models.mamba.recurrence import FEW
 
 # bf16: both round the same fp32 number; a last bit may fall either way.
 TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 2**-7}
@@ -48,13 +50,36 @@ def test_a_position_of_the_convolution(E: int, K: int, dtype: torch.dtype) -> No
     assert torch.equal(our_history, their_history)
 
 
-def test_a_model_a_base_at_a_time() -> None:
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("rank", [None, 3])
+def test_a_position_of_a_block(rank: int | None, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triton_step, "_COLUMNS", 8)  # widths of 12 and 24 in several parts
+    torch.manual_seed(0)
+    config = MambaConfig(d_model=12, n_layer=1, d_state=4, dt_rank=rank)
+    model = LanguageModel(config, backend="triton")
+    torch.nn.init.normal_(model.backbone.embedding.weight)
+    results = []
+    for few in (FEW, 0):
+        monkeypatch.setattr("dnamamba.models.mamba.recurrence.FEW", few)
+        recurrence = model.backbone.recurrence(3, dtype)
+        torch.manual_seed(1)
+        for part in recurrence.state[0]:
+            part.normal_()
+        logits = torch.stack([recurrence.step(torch.tensor([0, base, 3])) for base in range(4)])
+        results.append((logits, *recurrence.state[0]))
+    assert results[0][0].std() > 1
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("rows", [2, FEW + 1])
+def test_a_model_a_base_at_a_time(rows: int) -> None:
     torch.manual_seed(0)
     config = MambaConfig(d_model=12, n_layer=2, d_state=4)
     model, judge = (LanguageModel(config, backend=backend) for backend in ("triton", "reference"))
     judge.load_state_dict(model.state_dict())
-    tokens = torch.randint(0, 5, (2, 12), dtype=torch.uint8)
-    recurrence = model.backbone.recurrence(2, torch.float32)
+    tokens = torch.randint(0, 5, (rows, 12), dtype=torch.uint8)
+    recurrence = model.backbone.recurrence(rows, torch.float32)
     steps = torch.stack([recurrence.step(tokens[:, position]) for position in range(12)], dim=1)
     with torch.no_grad():
         torch.testing.assert_close(steps, judge(tokens).logits, rtol=1e-5, atol=1e-6)
