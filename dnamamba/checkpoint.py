@@ -31,6 +31,7 @@ from dnamamba.models import (
 )
 from dnamamba.models.families import family_of_file
 from dnamamba.models.finite import FLOATS, need_finite_weights
+from dnamamba.weights import is_released, named, nearest
 
 Model = LanguageModel | SequenceModel | PositionModel
 Question = DecoderConfig | PositionConfig
@@ -114,7 +115,8 @@ def _digest(document: dict[str, Any], weights: Path) -> str:
 def load(path: str | Path) -> Model:
     """Return a model from a folder, a run's folder or a checkpoint, on the CPU and in evaluation mode.
 
-    The folder may be another package's (`dnamamba.foreign`), or `owner/name` of the Hugging Face Hub.
+    The folder may be another package's (`dnamamba.foreign`). A name is that of a published model
+    (`dnamamba.weights`), such as `human-1m4-2p17`, or `owner/name` of the Hugging Face Hub.
 
     >>> from dnamamba import load
     >>> from dnamamba.data.embedded import YEAST_MODEL
@@ -146,19 +148,28 @@ def load(path: str | Path) -> Model:
     for folder in (path, path / "model"):
         if (folder / CONFIG_FILE).is_file():
             return _load_foreign(folder) or _load_folder(folder)
-    raise UserError(f"no model at {path}: neither a checkpoint nor a folder with {CONFIG_FILE}")
+    raise UserError(
+        f"no model at {path}: neither a checkpoint nor a folder with {CONFIG_FILE}{nearest(str(path))}"
+    )
 
 
 def located(path: str | Path) -> Path:
-    """Return where a model lies: the path itself, or where `owner/name` of the Hugging Face Hub is kept.
+    """Return where a model lies: the path itself, or where that of a name is kept.
+
+    Args:
+        path: as `load` takes it; what exists here comes before a name.
 
     Raises:
-        UserError: the path is empty, or there is no such repository.
+        UserError: the path is empty, or a named model can't be had.
     """
     name, path = str(path), Path(os.path.expanduser(path))
     if not name.strip():  # which `Path` takes for the working directory
         raise UserError("model: the path is empty; name a run's folder, an exported folder or a checkpoint")
-    return fetched(name) if not path.exists() and is_name(name) else path
+    if path.exists():
+        return path
+    if is_released(name):
+        return named(name)
+    return fetched(name) if is_name(name) else path
 
 
 def _load_foreign(folder: Path) -> LanguageModel | None:

@@ -1,8 +1,62 @@
 """Packages that only some commands need."""
 
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from typing import NamedTuple
 
 from dnamamba.errors import UserError
+
+
+class Extra(NamedTuple):
+    """What an extra of pip brings.
+
+    Attributes:
+        adds: what can be done with it.
+        packages: names that pip knows, the first of which does most of it.
+    """
+
+    adds: str
+    packages: tuple[str, ...]
+
+    @property
+    def missing(self) -> list[str]:
+        """Packages that are not installed."""
+        return [name for name in self.packages if installed(name) is None]
+
+
+EXTRAS = {
+    "cpu": Extra("compiled kernels on a CPU, 3 times as fast", ("numba",)),
+    "embed": Extra("embeddings as HDF5, Zarr, Parquet, AnnData", ("h5py", "zarr", "pyarrow", "anndata")),
+    "parquet": Extra("tables in Parquet", ("pyarrow",)),
+    "excel": Extra("tables in .xlsx", ("openpyxl",)),
+    "tracks": Extra("bigWig, read and written", ("pyBigWig",)),
+    "plots": Extra("UMAP in maps of embeddings", ("umap-learn",)),
+    "lora": Extra("fine-tuning with LoRA adapters", ("peft",)),
+    "hub": Extra("models of the Hugging Face Hub, to and fro", ("huggingface_hub",)),
+    "weights": Extra("published models by name, without a clone", ("pooch",)),
+    "text": Extra("text models with a tokenizer", ("tokenizers",)),
+    "audio": Extra("WAV and other sound files", ("soundfile",)),
+    "tensorboard": Extra("logger=tensorboard", ("tensorboard",)),
+    "wandb": Extra("logger=wandb", ("wandb",)),
+    "mlflow": Extra("logger=mlflow", ("mlflow-skinny", "sqlalchemy", "alembic")),
+    "sweep": Extra("sweeps by Optuna", ("hydra-optuna-sweeper",)),
+    "slurm": Extra("the jobs of a sweep on SLURM", ("hydra-submitit-launcher",)),
+    "audit": Extra("benchmark linter=seqleak", ("seqleak",)),
+}
+"""The extras for users, in the order of docs/install.md."""
+# Distributions that bring the same package: mlflow-skinny is a part of mlflow.
+_INSTEAD = {"mlflow-skinny": "mlflow"}
+
+
+def installed(package: str) -> str | None:
+    """Return the version of a package that pip knows by this name, or None."""
+    for name in (package, _INSTEAD.get(package)):
+        try:
+            if name is not None:
+                return version(name)
+        except PackageNotFoundError:
+            continue
+    return None
 
 
 def need(package: str, extra: str, what: str) -> None:

@@ -122,7 +122,7 @@ def numbers(folder: Path, length: int) -> list[dict[str, object]]:
     rows = []
     for path in sorted(folder.parent.glob(f"{folder.name}_*/metrics.json")):
         tuned = json.loads(path.read_text())
-        name = tuned["headline"]
+        name = "accuracy"
         found = {key: round(value, 4) for key, value in tuned["test"][name].items()}
         reached = {each: value["test"][name]["value"] for each, value in tuned["baselines"].items()}
         simple = {each: value for each, value in reached.items() if value is not None}

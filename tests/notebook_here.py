@@ -1,15 +1,20 @@
-"""Run a notebook's cells in this process, and write what `notebooks/render.py` would.
+"""Run notebooks' cells, and write what `notebooks/render.py` would.
 
-A kernel and each command of a `%%bash` cell would import torch anew, for seconds each. In a process that
-`tests/processes.py` has forked they have it. Bash reads the commands of a cell, which run in forks of this
-process, made before its first cell.
+A kernel and each command of a `%%bash` cell would import torch anew, for seconds each. One process, forked by
+the server of `tests/processes.py`, imports what all notebooks need and forks for each of them, so that none
+sees another's names. Bash reads the commands of a cell, which run in forks of the notebook's process, made
+before its first cell.
 """
 
 import base64
+import contextlib
+import importlib
 import multiprocessing
+import os
 import runpy
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,8 +24,19 @@ import nbformat
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import RichOutput, capture_output
 
+from tests import processes
+
 ROOT = Path(__file__).parents[1]
 FORK = multiprocessing.get_context("fork")
+# Loaded before the first notebook: none starts a thread, and none is a module that `python -m` runs.
+WARM = (
+    "matplotlib_inline.backend_inline",
+    "dnamamba.commands.finetune",
+    "dnamamba.commands.pretrain",
+    "dnamamba.inference.variants",
+    "dnamamba.kernels.mamba_block.numba_op",
+    "dnamamba.training.finetuning",
+)
 # Each call of `python` tells its arguments, which end in NUL, and then an empty one.
 TELL = "python() { printf '%s\\0' \"$@\" ''; }\n"
 
@@ -86,19 +102,61 @@ def run(notebook: nbformat.NotebookNode, server: Connection, output: Path) -> No
             cell.outputs += map(displayed, said.outputs)
 
 
-def main() -> None:
-    out, path = map(Path, sys.argv[1:])
-    out.mkdir()
-    ours, theirs = FORK.Pipe()
-    FORK.Process(target=serve, args=(theirs,)).start()
-    notebook = nbformat.read(path, as_version=4)
-    try:
-        run(notebook, ours, out.with_suffix(".said"))
-    finally:
-        ours.send(None)
-    write = runpy.run_path(str(ROOT / "notebooks" / "render.py"))["write"]
-    write(notebook, path.stem, out, folder=str(Path.cwd()))
+def execute(path: Path, out: Path, folder: Path) -> None:
+    """Run the notebook `path` in `folder` and write `out`/*.md and its pictures; stderr goes to `out`.err."""
+    with out.with_suffix(".err").open("w") as sys.stderr:
+        try:
+            os.chdir(folder)
+            sys.path.insert(0, str(folder))
+            ours, theirs = FORK.Pipe()
+            FORK.Process(target=serve, args=(theirs,)).start()
+            notebook = nbformat.read(path, as_version=4)
+            try:
+                run(notebook, ours, out.with_suffix(".said"))
+            finally:
+                ours.send(None)
+            out.mkdir()
+            write = runpy.run_path(str(ROOT / "notebooks" / "render.py"))["write"]
+            write(notebook, path.stem, out, folder=str(Path.cwd()))
+        except BaseException:
+            traceback.print_exc()
+            raise SystemExit(1) from None
 
 
-if __name__ == "__main__":
-    main()
+def serve_notebooks(asked: Connection, environment: dict[str, str]) -> None:
+    """Import what notebooks import; `execute` each that is asked for in a fork, answer with its status."""
+    os.environ.update(environment)
+    for module in WARM:
+        importlib.import_module(module)
+    with contextlib.suppress(EOFError):
+        while True:
+            started = FORK.Process(target=execute, args=asked.recv())
+            started.start()
+            started.join()
+            asked.send(started.exitcode)
+
+
+class Notebooks:
+    """A process in which notebooks run, one after another.
+
+    Args:
+        environment: what they have besides this process's.
+    """
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        processes.serve()
+        self._asking, theirs = multiprocessing.Pipe()
+        started = multiprocessing.get_context("forkserver").Process
+        self._process = started(target=serve_notebooks, args=(theirs, {**os.environ, **environment}))
+        self._process.start()
+        theirs.close()
+
+    def run(self, path: Path, out: Path, folder: Path) -> str:
+        """Run one, and return what went wrong, or nothing."""
+        self._asking.send((path, out, folder))
+        status = self._asking.recv()
+        return out.with_suffix(".err").read_text() if status else ""
+
+    def close(self) -> None:
+        self._asking.close()
+        self._process.join()

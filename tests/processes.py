@@ -52,7 +52,7 @@ class Command:
         whole = {**os.environ, **(environment or {})}
         ends = [stdout or pipes[0][1], pipes[1][1]]
         given = (module, arguments, str(folder or Path.cwd()), whole, new_session, ends)
-        _serve()
+        serve()
         self._process = _Started(target=_become, args=given)
         self._process.start()
         self._readers = []
@@ -93,7 +93,7 @@ class Command:
         return out, err
 
 
-def _serve() -> None:
+def serve() -> None:
     """Start the server unless it runs. It imports this package, wherever the tests were started."""
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), before]))

@@ -4,16 +4,16 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from tests import processes
+from tests.notebook_here import Notebooks
 
 ROOT = Path(__file__).parents[1]
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"), key=lambda path: int(path.stem.partition("_")[0]))
 RENDERED = ROOT / "docs" / "notebooks"
 RENDER = ROOT / "notebooks" / "render.py"
 
@@ -65,27 +65,103 @@ def variants_and_tracks(text: str) -> None:
     assert to_a_or_t > 0.3
 
 
+def peaks(text: str) -> None:
+    (anywhere,) = numbers(text, r"anywhere +\d+ +\S+% +([\d.]+)")
+    (matched,) = numbers(text, r"matched +\d+ +\S+% +([\d.]+)")
+    assert anywhere > 0.6
+    assert abs(matched - 0.5) <= 0.01
+    _, low, _ = numbers(text, r"auroc ([\d.]+), 95 % interval ([\d.]+) to ([\d.]+)")
+    assert low > 0.7
+
+
+def annotation(text: str) -> None:
+    f1 = r"([\d.]+), [\d.]+ to [\d.]+ +[\d.]+\n"
+    (model,) = numbers(text, rf"model +{f1}")
+    (majority,) = numbers(text, rf"majority class +{f1}")
+    (hmm,) = numbers(text, rf"HMM +{f1}")
+    assert majority + 0.1 < model < hmm
+
+
+def signal(text: str) -> None:
+    value, low, _ = numbers(text, r"model +Pearson's correlation ([\d.]+), 95 % interval (\S+) to (\S+)\n")
+    _, _, of_words = numbers(text, r"linear +Pearson's correlation (\S+), 95 % interval (\S+) to (\S+)\n")
+    assert low > 0.1
+    assert value < of_words
+
+
+def saturation(text: str) -> None:
+    _, low, high = numbers(text, r"same promoter: ([-+][\d.]+), 95 % interval ([-+][\d.]+) to ([-+][\d.]+)")
+    assert 0 < low < high < 0.5
+
+
+def generation(text: str) -> None:
+    assert "under the rules: 6 of 6 break no rule" in text
+    (free,) = numbers(text, r"without them: (\d) of 6 break no rule")
+    assert free < 6
+    random, written = numbers(text, r"one by one +([\d.]+)\n +written by the model +([\d.]+)")
+    assert random < written
+
+
+def chromosome(text: str) -> None:
+    (bits,) = numbers(text, r"([\d.]+) bits per base, of 2")
+    assert abs(bits - 1.933) < 0.002
+    with_gc, with_coding = numbers(text, r"share of G and C +(\S+)\n +with the share that is coding +(\S+)")
+    assert abs(with_coding) < 0.2 < 0.6 < with_gc
+    contexts = re.findall(r"\n +(1|4|16|64|256) +([\d.]+) +([\d.]+)", text)
+    differences = [float(difference) for _, _, difference in contexts]
+    assert len(differences) == 5
+    assert differences == sorted(differences, reverse=True)
+    (everything,) = numbers(text, r"\n +all +([\d.]+)")
+    assert all(abs(float(bits) - everything) < 0.01 for _, bits, _ in contexts[3:])
+
+
+def caduceus(text: str) -> None:
+    (mamba,) = numbers(text, r"mamba +65,984 parameters; strands differ by (\S+) of")
+    (other,) = numbers(text, r"caduceus +27,744 parameters; strands differ by (\S+) of")
+    assert other < 1e-4 < 0.5 < mamba
+    (by_gc,) = numbers(text, r"share of G and C +AUROC ([\d.]+)")
+    for name in ("mamba", "caduceus"):
+        untrained, low, high = numbers(
+            text, rf"{name}, untrained +AUROC ([\d.]+), 95 % interval ([\d.]+) to ([\d.]+)"
+        )
+        (trained,) = numbers(text, rf"{name}, trained +AUROC ([\d.]+)")
+        assert by_gc < min(untrained, trained)
+        assert low < trained < high
+
+
 SHOWN: dict[str, Callable[[str], None]] = {
     "1_pretrain": pretraining,
     "2_finetune": finetuning,
     "3_great_apes": great_apes,
     "4_embeddings": embeddings,
     "5_variants_and_tracks": variants_and_tracks,
+    "6_peaks": peaks,
+    "7_annotate": annotation,
+    "8_signal": signal,
+    "9_saturation": saturation,
+    "10_generate": generation,
+    "11_chromosome": chromosome,
+    "12_caduceus": caduceus,
 }
 
 
 def test_all_are_here() -> None:
     assert [path.stem for path in NOTEBOOKS] == list(SHOWN)
-    assert {path.stem for path in RENDERED.glob("?_*.md")} == set(SHOWN)
+    assert {path.stem for path in RENDERED.glob("*_*.md")} == set(SHOWN)
+
+
+@pytest.fixture(scope="module")
+def notebooks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Notebooks]:
+    backend = "module://matplotlib_inline.backend_inline"
+    running = Notebooks({"IPYTHONDIR": str(tmp_path_factory.mktemp("ipython")), "MPLBACKEND": backend})
+    yield running
+    running.close()
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_runs(path: Path, tmp_path: Path) -> None:
-    own = {"IPYTHONDIR": str(tmp_path / "ipython"), "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+def test_runs(path: Path, tmp_path: Path, notebooks: Notebooks) -> None:
     (tmp_path / "work").mkdir()
-    arguments = (str(tmp_path / "out"), str(path))
-    run = processes.run("tests.notebook_here", *arguments, folder=tmp_path / "work", environment=own)
-    assert run.returncode == 0, run.stderr
+    assert not notebooks.run(path, tmp_path / "out", tmp_path / "work")
     text = (tmp_path / "out" / f"{path.stem}.md").read_text()
     SHOWN[path.stem](text)
     assert "\x1b" not in text, "escapes of a terminal"
@@ -127,6 +203,7 @@ def test_is_shown_as_it_is(path: Path) -> None:
     linked = re.findall(r"\]\((\S+\.png)\)", text)
     assert sorted(linked) == sorted(picture.name for picture in RENDERED.glob(f"{path.stem}_*.png"))
     assert linked
+    assert "## Now on your data" in text
     SHOWN[path.stem](text)
 
 

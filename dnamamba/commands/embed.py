@@ -174,9 +174,12 @@ def _info(config: EmbedConfig, how: EmbeddingConfig, reader: Reader) -> Info:
 
 
 def _regions_hash(inputs: Inputs, config: EmbedConfig) -> str:
-    """Hash every region, and the size and modification time of their FASTA file."""
-    stat = Path(os.path.expanduser(config.fasta)).stat()
-    digest = hashlib.sha256(f"{stat.st_size} {stat.st_mtime_ns}".encode())
+    """Hash every region, and what their FASTA file holds: a replacement may have its size and time."""
+    path = Path(os.path.expanduser(config.fasta))
+    digest = hashlib.sha256()
+    if path.is_file():  # not a pipe, which can be read once and never resumed from
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256")
     for region in inputs.regions:
         digest.update(repr(region).encode())
     return digest.hexdigest()

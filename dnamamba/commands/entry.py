@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from dnamamba.commands.pages import show
 
 COMMANDS = {
+    "demo": "take a tour on the package's genome, written as one HTML page",
     "pretrain": "pretrain a language model on a genome",
     "finetune": "fine-tune a model on labelled sequences, features or tracks of a genome",
     "predict": "predict with a fine-tuned model for sequences, regions or variants",

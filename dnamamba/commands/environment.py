@@ -4,7 +4,6 @@ import os
 import platform
 import time
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
 
 import torch
@@ -13,10 +12,10 @@ from rich.table import Table
 from dnamamba import __version__
 from dnamamba.kernels import resolve, selective_scan
 from dnamamba.kernels.backend import BACKENDS
+from dnamamba.optional import EXTRAS, installed
 from dnamamba.terminal import Console
 
 _CORE = ("torch", "triton", "lightning", "numpy", "pyfaidx", "biopython")
-_OPTIONAL = ("numba", "h5py", "zarr", "pyarrow", "anndata", "pyBigWig", "pybigtools", "peft")
 # Relative to the reference in float64: rounding of float32 over a few hundred steps, with room.
 _TOLERANCE = 2e-5
 _SHAPE = (2, 300, 48, 16)  # B, L, E, N: several chunks, the last of them short
@@ -44,6 +43,7 @@ def report(console: Console | None = None) -> bool:
     for name, value in [*_versions(), *_devices()]:
         facts.add_row(name, value)
     console.print(facts)
+    console.print(_features())
     checks = [check(backend, device) for device in _places() for backend in BACKENDS]
     table = Table(title="the selective scan and its gradients against float64", title_justify="left")
     for column in ("backend", "on", "largest error", "seconds", ""):
@@ -100,19 +100,20 @@ def _versions() -> Iterator[tuple[str, str]]:
     yield "dnamamba", __version__
     yield "python", f"{platform.python_version()} on {platform.platform()}"
     for name in _CORE:
-        yield name, _version(name) or "not installed"
-    there = [f"{name} {found}" for name in _OPTIONAL if (found := _version(name))]
-    missing = [name for name in _OPTIONAL if not _version(name)]
-    yield "optional", ", ".join(there) or "none"
-    if missing:
-        yield "not installed", ", ".join(missing)
+        yield name, installed(name) or "not installed"
 
 
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+def _features() -> Table:
+    """Say of each extra whether it is there, with its versions, or how to have it."""
+    table = Table(title="extras", title_justify="left", box=None)
+    for column in ("extra", "for", "installed, or how to have it"):
+        table.add_column(column)
+    for name, extra in EXTRAS.items():
+        there = [f"{package} {found}" for package in extra.packages if (found := installed(package))]
+        if extra.missing:
+            there.append(f"pip install 'dnamamba[{name}]'" + (f" (no {extra.missing[0]})" if there else ""))
+        table.add_row(name, extra.adds, ", ".join(there))
+    return table
 
 
 def _devices() -> Iterator[tuple[str, str]]:

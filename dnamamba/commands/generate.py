@@ -48,7 +48,7 @@ class GenerateConfig:
     precision: str
     overwrite: bool
     prompt_file: str | None = None
-    sample_rate: int = 16000
+    sample_rate: int | None = None
     tokenizer: str | None = None
     plugins: list[str] | None = None
 
@@ -78,6 +78,8 @@ def generate_to_file(config: GenerateConfig) -> None:
         out = output_path(config.out or "", (of_bytes,), config.overwrite)
     elif config.prompt_file is not None:
         raise UserError("prompt_file: is for models of text and sound; give prompt=LETTERS or fasta=FILE")
+    if config.sample_rate is not None and alphabet.name != "mulaw":
+        raise UserError(f"sample_rate: is for models of sound (got {config.sample_rate}); leave it out")
     out = out or _fasta(config)
     prompts = _prompts(config, alphabet) if of_bytes is None else generate_bytes.prompts(config, alphabet)
     began = time.perf_counter()
@@ -102,7 +104,7 @@ def generate_to_file(config: GenerateConfig) -> None:
     if of_bytes is None:
         _write_fasta(config, out, rows, list(prompts), alphabet)
     else:
-        generate_bytes.write(out, rows[0], alphabet, config.sample_rate)
+        generate_bytes.write(out, rows[0], alphabet, generate_bytes.rate_of(config))
     console.print(
         f"{len(rows)} sequence(s) of {config.length:,} {alphabet.unit}s in {seconds:.1f} s: {out}",
         soft_wrap=True,

@@ -22,6 +22,9 @@ _BEGINNINGS = {
 }
 
 
+SAMPLE_RATE = 16_000
+
+
 def check(config: Any, expected: str) -> None:
     """Refuse settings that do not go with text and sound.
 
@@ -42,8 +45,13 @@ def check(config: Any, expected: str) -> None:
             raise UserError(f"{key}: the model reads bytes, not bases; give prompt_file")
     if config.batch != 1:
         raise UserError(f"batch: a {expected} file holds one sequence (got {config.batch}); set another seed")
-    if config.sample_rate < 1:
+    if rate_of(config) < 1:
         raise UserError(f"sample_rate: must be at least 1 (got {config.sample_rate})")
+
+
+def rate_of(config: Any) -> int:
+    """Return the samples per second of the sound that is read and written."""
+    return SAMPLE_RATE if config.sample_rate is None else int(config.sample_rate)
 
 
 def prompts(config: Any, alphabet: Alphabet) -> dict[str, Ids]:
@@ -65,7 +73,7 @@ def prompts(config: Any, alphabet: Alphabet) -> dict[str, Ids]:
     if config.prompt_file is None:
         return {"beginning": _BEGINNINGS[alphabet.name]}
     path = Path(config.prompt_file).expanduser()
-    found = sound.read_sound(path, config.sample_rate) if alphabet.name == "mulaw" else read_text(path)
+    found = sound.read_sound(path, rate_of(config)) if alphabet.name == "mulaw" else read_text(path)
     if not found.size:
         raise UserError(f"prompt_file: {path} is empty; give another")
     return {path.name: found}

@@ -31,6 +31,11 @@ def write_text(model: LanguageModel, config: "GenerateConfig", sampling: Samplin
     """
     if config.prompt is None or config.fasta is not None:
         raise UserError("prompt: a text model continues prompt=TEXT (got fasta=FILE); give a text")
+    for key in ("region", "prompt_file", "sample_rate"):
+        if getattr(config, key) is not None:
+            raise UserError(
+                f"{key}: a text model continues prompt=TEXT (got {getattr(config, key)}); leave it out"
+            )
     out = None if config.out is None else output_path(config.out, (".txt",), config.overwrite)
     assert config.model is not None  # the package's own model reads bases
     tokenizer = TextTokenizer(config.tokenizer) if config.tokenizer else tokenizer_of(config.model)

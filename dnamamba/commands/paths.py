@@ -15,6 +15,7 @@ from dnamamba.commands.schema import typed
 from dnamamba.commands.unused import absent
 from dnamamba.errors import UserError
 from dnamamba.hub import is_name
+from dnamamba.weights import is_released, nearest
 
 RUNS = ("last", "auto")  # words of ckpt_path
 
@@ -41,7 +42,7 @@ def check_given(cfg: DictConfig, *one_of: Sequence[str]) -> None:
 def check_paths(cfg: DictConfig, *keys: str) -> None:
     """Look for every file or folder that `keys` name in a configuration; what is null is none.
 
-    A model may also be of the Hugging Face Hub, by `owner/name`: that is for `load` to find.
+    A model may also have a name, of a published one or `owner/name` of the Hugging Face Hub: `load` finds it.
 
     Raises:
         UserError: naming the key and what lies in its folder instead.
@@ -79,11 +80,13 @@ def _check_files(given: Mapping[str, Any]) -> None:
     for key, value in (pair for each, found in given.items() for pair in _paths(each, found)):
         if os.path.exists(os.path.expanduser(value)):
             continue
-        if (key == "model" and is_name(value)) or (key == "ckpt_path" and value in RUNS):
+        if key == "model":
+            if is_released(value) or is_name(value):
+                continue
+            raise UserError(f"model: no model at {value}{nearest(value) or _near(value)}")
+        if key == "ckpt_path" and value in RUNS:
             continue
-        raise UserError(
-            f"{key}: {'no model at' if key == 'model' else 'no such file,'} {value}{_near(value)}"
-        )
+        raise UserError(f"{key}: no such file, {value}{_near(value)}")
 
 
 def _paths(key: str, value: Any) -> Iterator[tuple[str, str]]:

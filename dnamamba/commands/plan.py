@@ -20,6 +20,7 @@ from dnamamba.terminal import Console
 from dnamamba.training.config import FinetuneTrainConfig, TrainConfig
 from dnamamba.training.finetuning import pretrained_model
 from dnamamba.training.pretraining import fitting_model
+from dnamamba.weights import is_released
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,9 @@ def plan_finetuning(cfg: DictConfig) -> Plan:
 def absent_model(cfg: DictConfig) -> bool:
     """Return whether a fine-tuning's model is missing, such as one to be pretrained first."""
     path = cfg.model
-    if not isinstance(path, str) or path == finetune.SCRATCH or is_name(path):
+    if not isinstance(path, str) or path == finetune.SCRATCH:
+        return False
+    if is_released(path) or is_name(path):
         return False
     return not Path(path).expanduser().exists()
 

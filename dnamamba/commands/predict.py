@@ -142,6 +142,12 @@ def predict_to_file(config: PredictConfig, piece: int | None = None) -> Path:
     check_format(out)
     if out.suffix in (".bed", *BIGWIG) and config.table is not None:
         raise UserError(f"out={config.out}: sequences of a table have no place in a genome; write .tsv")
+    for key in ("name", "label") if out.suffix in BIGWIG else ():
+        if getattr(config.regions, key) is not None and not (key == "label" and config.evaluate):
+            raise UserError(
+                f"regions.{key}: a bigWig has values without names or labels (got "
+                f"{getattr(config.regions, key)}); leave it out"
+            )
     load_plugins(config.plugins)
     found_model = load_any_on(config.model, config.device)
     if isinstance(found_model, PositionModel):
@@ -151,6 +157,10 @@ def predict_to_file(config: PredictConfig, piece: int | None = None) -> Path:
         raise UserError(
             f"context: the model answers once per sequence (got {config.context}); leave it out, or read "
             "more of each region by regions.flank"
+        )
+    if config.label is not None and out.suffix not in BIGWIG:
+        raise UserError(
+            f"label: one label is written as bigWig (got {config.label}); write .bw, or leave it out"
         )
     if out.suffix in GFF:
         raise UserError(

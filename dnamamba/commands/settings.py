@@ -25,6 +25,7 @@ CSV = "lightning.pytorch.loggers.CSVLogger"  # which every run has anyway
 PACKAGES = {
     "lightning.pytorch.loggers.TensorBoardLogger": "tensorboard",
     "lightning.pytorch.loggers.WandbLogger": "wandb",
+    "lightning.pytorch.loggers.MLFlowLogger": "mlflow",
 }
 """What a logger needs, which is also the name of the extra that brings it."""
 

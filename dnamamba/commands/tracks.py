@@ -67,6 +67,10 @@ def tracks_to_bigwig(config: TracksConfig) -> None:
 def _write_tracks(config: TracksConfig, group: Together) -> None:
     console, errors = (Console(quiet=not group.first, stderr=stderr) for stderr in (False, True))
     outputs = group.by_first(lambda: _outputs(config))
+    if config.regions.name is not None:
+        raise UserError(
+            f"regions.name: a bigWig has values without names (got {config.regions.name}); leave it out"
+        )
     need("pyBigWig", "tracks", config.out)
     load_plugins(config.plugins or [])
     model = load_any_on(config.model, group.device)

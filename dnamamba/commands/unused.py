@@ -60,6 +60,8 @@ RULES = (
     Rule(("data.homology",), "data.split", lambda value: value == "chromosome", "data.split=chromosome"),
     Rule(_OF_FILES, "data.split", lambda value: value == "file", "data.split=file"),
     Rule(("context",), "bed", _given, "bed"),
+    Rule(("symbolic", "unknown"), "vcf", _given, "vcf"),
+    Rule(("tolerance",), "method", lambda value: value == "integrated", "method=integrated"),
     Rule(("top_k", "top_p", "seed"), "temperature", lambda value: value != 0, "a temperature above 0"),
 )
 

@@ -107,6 +107,11 @@ def _whole(begin: Path, suffix: str, large: bool) -> Path | None:
     return None
 
 
+def cache_folder() -> Path:
+    """Return the folder of kept files, which can be written; a temporary one where the user's can't."""
+    return _folder()
+
+
 def forget(source: Path) -> None:
     """Remove all that was made of a file."""
     folder = _folder()

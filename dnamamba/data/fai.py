@@ -8,7 +8,7 @@ line in quadratic time from BGZF; so this one is ours.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -107,6 +107,7 @@ def index_with_checksums(pieces: Iterable[bytes], source: str) -> tuple[list[Ind
     return [record.row() for record in records.values()], [record.checksum for record in records.values()]
 
 
+_HEADERS = (1 << 8, 1 << 12, LONG)  # bytes above a record in which its header is looked for
 _CHECKED = 1000  # records of somebody's index that are looked for in the FASTA
 _NO_HEADER = "no header; a FASTA begins with a line that begins with '>'"
 
@@ -240,16 +241,35 @@ def _is_at(fasta: Path, row: IndexedRecord) -> bool:
     """Return whether the line before a record's first base is its header, and its last base ends a line."""
     lines = (row.length - 1) // row.line_bases
     end = row.offset + row.length + lines * (row.line_bytes - row.line_bases)
-    header = b""
     with fasta.open("rb") as file:
-        for size in (1 << 12, LONG):
-            begin = max(row.offset - size, 0)
-            file.seek(begin)
-            before = b"\n" * (not begin) + file.read(row.offset - begin).rstrip()
-            header = before[before.rfind(b"\n>") + 1 :] if b"\n>" in before else b""
-            if header:
-                break
-        file.seek(end - 1)
-        last = file.read(2)
-    names_it = b"\n" not in header and header[1:].split(maxsplit=1)[:1] == [row.name.encode()]
+
+        def read(start: int, size: int) -> bytes:
+            file.seek(start)
+            return file.read(size)
+
+        names_it = name_before(read, row.offset) == row.name
+        last = read(end - 1, 2)
     return names_it and len(last.strip()) == 1 and not last[1:].strip()
+
+
+def name_before(read: Callable[[int, int], bytes], offset: int) -> str | None:
+    """Return the name in the header above a record's first base; None where sequence is between.
+
+    Args:
+        read: gives bytes of the text, by where they begin and how many.
+        offset: of the base.
+    """
+    for size in _HEADERS:
+        begin = max(offset - size, 0)
+        before = read(begin, offset - begin).rstrip(BLANKS)
+        if not begin:
+            before = b"\n" + before.removeprefix(b"\xef\xbb\xbf")
+        _, found, header = before.rpartition(b"\n>")
+        if found:
+            line, *others = header.split(b"\n")
+            words = line.decode("utf-8", "replace").split(maxsplit=1)
+            between = [other for other in others if other.strip(BLANKS) and not other.startswith(b";")]
+            return words[0] if words and not between else None
+        if not begin:
+            return None
+    return None

@@ -1,4 +1,4 @@
-"""A genome: the records of a FASTA file as ids of one byte a base."""
+"""A genome: the records of a FASTA or .2bit file as ids of one byte a base."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from dnamamba.data.aliases import with_aliases
 from dnamamba.data.alphabet import IUPAC, Alphabet, Ids, need_bases
 from dnamamba.data.cache import fingerprint, forget
 from dnamamba.data.intervals import unknown_record
@@ -18,8 +19,10 @@ from dnamamba.data.progress import reading
 from dnamamba.data.reader import RecordReader, StaleError
 from dnamamba.data.spool import spooled
 from dnamamba.data.synonyms import Synonyms
+from dnamamba.data.two_bit import TwoBitReader, is_two_bit
 from dnamamba.errors import UserError
 
+Reader = RecordReader | TwoBitReader
 # Above this share of letters that stand for no nucleotide, a record is not DNA.
 _FOREIGN_SHARE = 0.05
 # IUPAC codes in both cases, gaps, and the X that some maskers write.
@@ -28,7 +31,7 @@ NUCLEOTIDE[np.frombuffer(f"{IUPAC}{IUPAC.lower()}Xx-.*".encode(), dtype=np.uint8
 
 
 class Genome:
-    """The records of one FASTA file, plain, gzip or BGZF; each is read whole when first asked for, and kept.
+    """The records of a FASTA file (plain, gzip or BGZF) or a .2bit; each is read whole when first asked for.
 
     Indices, and the text of a plain gzip file, are made once and kept in the user's cache folder; nothing is
     ever written next to the file. A pickled copy has no open file and no bases, and reads them when asked.
@@ -61,7 +64,7 @@ class Genome:
         need_bases(alphabet)
         self.alphabet = alphabet
         self._records: dict[str, Ids] = {}
-        self._open_reader: tuple[int, RecordReader] | None = None
+        self._open_reader: tuple[int, Reader] | None = None
         self._seen: tuple[str, int, int] | None = None  # fingerprint, bytes and time of the file, once read
         # What comes by a pipe is copied; nothing of the copy stays in the cache.
         self._file = _readable(self.path)
@@ -74,8 +77,8 @@ class Genome:
 
     @cached_property
     def lengths(self) -> Mapping[str, int]:
-        """Bases of each record, in the order of the file."""
-        return self._reader().lengths
+        """Bases of each record, in the order of the file, with the table of names next to it."""
+        return with_aliases(self._reader().lengths, self.path)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -185,7 +188,7 @@ class Genome:
             self._new_reader()
             return self._read_once(name, done)
 
-    def _new_reader(self) -> RecordReader:
+    def _new_reader(self) -> Reader:
         """Open the file anew after an error: the cache was damaged, or the file changed."""
         self._open_reader = None
         reader = self._reader()
@@ -215,7 +218,7 @@ class Genome:
         ids.flags.writeable = False
         return ids
 
-    def _reader(self) -> RecordReader:
+    def _reader(self) -> Reader:
         if self._open_reader is None or self._open_reader[0] != os.getpid():
             try:
                 stat, found = self._file.stat(), fingerprint(self._file)
@@ -224,7 +227,8 @@ class Genome:
             if self._seen is not None and found != self._seen[0]:
                 raise self._changed()
             self._seen = found, stat.st_size, stat.st_mtime_ns
-            self._open_reader = os.getpid(), RecordReader(self._file)
+            reader = TwoBitReader if is_two_bit(self._file) else RecordReader
+            self._open_reader = os.getpid(), reader(self._file)
         self._check_same()
         return self._open_reader[1]
 

@@ -143,14 +143,11 @@ def _of_blocks(row: BedRow, path: str | Path, kinds: Sequence[str]) -> Iterator[
     strand = row.others[2].strip() or "."
     if strand not in ("+", "-", "."):
         raise UserError(f"{where}: the strand must be +, - or . (got {strand!r}); mend column 6")
-    blocks = _blocks(row, where)
+    blocks, coding = blocks_of(row, where)
     if "gene" in kinds:
         yield Part(where, row.interval, strand, "gene")
     if "exon" in kinds:
         yield from (Part(where, block, strand, "exon") for block in blocks)
-    thick = [_number(row.others[column], where) for column in (3, 4)]
-    coding = [b._replace(start=max(b.start, thick[0]), end=min(b.end, thick[1])) for b in blocks]
-    coding = [block for block in coding if block.length > 0]
     if "CDS" in kinds:
         yield from (Part(where, block, strand, "CDS") for block in coding)
     if BY_FRAME in kinds:
@@ -164,8 +161,23 @@ def _of_blocks(row: BedRow, path: str | Path, kinds: Sequence[str]) -> Iterator[
             yield from _around(where, gap, strand, [kind for kind in kinds if kind in _BETWEEN])
 
 
+def blocks_of(row: BedRow, where: str) -> tuple[list[Interval], list[Interval]]:
+    """Return the blocks of a BED12 row in the order of the record, and what of them is thick: its CDS.
+
+    Args:
+        row: of 12 columns.
+        where: it stands, for messages.
+
+    Raises:
+        UserError: its columns are not blocks within it.
+    """
+    blocks = _blocks(row, where)
+    thick = [_number(row.others[column], where) for column in (3, 4)]
+    coding = [b._replace(start=max(b.start, thick[0]), end=min(b.end, thick[1])) for b in blocks]
+    return blocks, [block for block in coding if block.length > 0]
+
+
 def _blocks(row: BedRow, where: str) -> list[Interval]:
-    """Return the blocks of a BED12 row, in the order of the record."""
     number = _number(row.others[6], where)
     sizes, starts = (
         [_number(value, where) for value in row.others[column].strip().strip(",").split(",")]

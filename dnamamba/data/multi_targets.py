@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dnamamba.data.numbers import number_of
 from dnamamba.data.partition import Assignment
 from dnamamba.data.target_cells import READ_AS
 from dnamamba.data.targets import Targets, targets_of
@@ -107,11 +108,8 @@ def finite_number(text: str, said: str) -> float:
     Raises:
         UserError: it is not a finite number.
     """
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
+    value = number_of(text)
+    if math.isnan(value):
         raise UserError(f"{said} {text!r}, which is not a finite number")
     return value
 

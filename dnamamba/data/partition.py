@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -22,10 +23,11 @@ SPLITS = ("train", "valid", "test")
 
 
 class Assignment(NamedTuple):
-    """The split of each example, int8 [n], counting `SPLITS`; and how it was made."""
+    """The split of each example, int8 [n], counting `SPLITS`; how it was made; those that a hash held out."""
 
     numbers: NDArray[np.int8]
     how: str
+    hashed: tuple[int, ...] = ()
 
 
 def sequence_keys(examples: Examples, alphabet: Alphabet) -> UInt64s:
@@ -88,7 +90,7 @@ def assign(
     for number, name in enumerate(SPLITS):
         if not (numbers == number).any():
             raise UserError(f"the {name} split is empty ({len(examples):,} sequences, split by {how})")
-    return Assignment(numbers, how)
+    return Assignment(numbers, how, tuple(number for number, _, _ in missing))
 
 
 def _by_class(
@@ -130,6 +132,12 @@ def _by_group(
                 raise UserError(f"group {name!r} is in both data.valid and data.test, or named twice")
             numbers[groups == name] = number
     return numbers, "; ".join(["data.valid and data.test", *synonyms.said()])
+
+
+def groups_apart(examples: Examples, split: Assignment) -> int:
+    """Count the groups with sequences in two splits; 0 without groups."""
+    pairs = set(zip(examples.groups or (), split.numbers.tolist(), strict=False))
+    return sum(number > 1 for name, number in Counter(name for name, _ in pairs).items() if name)
 
 
 def _as_given(examples: Examples) -> NDArray[np.int8]:

@@ -27,7 +27,7 @@ from dnamamba.data.compression import (
     gzi_bytes,
     text_pieces,
 )
-from dnamamba.data.fai import UnevenError, fai_text, index_with_checksums
+from dnamamba.data.fai import UnevenError, fai_text, index_with_checksums, name_before
 from dnamamba.data.fasta_lines import even_text
 from dnamamba.errors import UserError
 
@@ -70,11 +70,14 @@ class RecordReader:
         """Yield the letters of a record, line ends left out, in pieces of about a megabyte: uint8 `[piece]`.
 
         Raises:
-            StaleError: after the last piece, they are not those that were indexed; the index is removed.
+            StaleError: the header above them has another name, or, after the last piece, they are not those
+                that were indexed; the index is removed.
         """
         record = self._faidx.index[name]
         left, bytes_left, checksum = record.rlen, record.bend - record.offset, 0
         try:
+            if name_before(self._read, record.offset) != name:
+                raise self._stale(name)
             self._faidx.file.seek(self._place(record.offset))
             while left:
                 text = np.frombuffer(self._faidx.file.read(min(PIECE, bytes_left)), dtype=np.uint8)
@@ -85,14 +88,23 @@ class RecordReader:
                 left -= letters.size
                 checksum = zlib.crc32(letters, checksum)
                 yield letters
+        except StaleError:
+            raise
         except DAMAGE as error:
             raise damaged(self.path, error) from None
         if left or checksum != self._checksums[name]:
-            forget(self.path)
-            raise StaleError(
-                f"{self.path}, record {name}: not what it was when the file was indexed; "
-                "the index is removed, run it again"
-            )
+            raise self._stale(name)
+
+    def _read(self, start: int, size: int) -> bytes:
+        self._faidx.file.seek(self._place(start))
+        return bytes(self._faidx.file.read(size))
+
+    def _stale(self, name: str) -> StaleError:
+        forget(self.path)
+        return StaleError(
+            f"{self.path}, record {name}: not what it was when the file was indexed; "
+            "the index is removed, run it again"
+        )
 
     def _place(self, offset: int) -> int:
         # pyfaidx 0.9.2 itself would seek out of range where a record begins on the border of two full blocks.

@@ -3,7 +3,7 @@
 A name is looked up as it is, then by what it stands for: `chr1`, `Chr1`, `chr01`, `1` and `NC_000001.11` are
 all chromosome 1; `chrM`, `MT`, `Mt` and `Mito` the mitochondrion; `ChrC` and `Pt` the plastid. Roman numbers
 match Roman ones only, since X is a chromosome of its own in most genomes. What two records of the FASTA could
-be is matched with neither.
+be is matched with neither. A table of the user's own (`dnamamba.data.aliases`) is asked before all that.
 
 Source: NCBI RefSeq assembly reports of GRCh38, GRCh37, TAIR10 and S288C (R64).
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from dnamamba.data.aliases import Lengths
 from dnamamba.data.intervals import ROMAN
 
 MITOCHONDRION, PLASTID = "mt", "pt"
@@ -86,13 +87,14 @@ class Synonyms:
     """Finds the record that a name means.
 
     Args:
-        records: names of a FASTA file's.
+        records: names of a FASTA file's; of `Lengths`, with the names of its table.
 
     Attributes:
         used: names that were matched with a record of another name, and that.
     """
 
     def __init__(self, records: Iterable[str]) -> None:
+        self._aliases = records.aliases if isinstance(records, Lengths) else {}
         self._records = set(records)
         self._by_meaning: dict[str, str | None] = {}
         for record in self._records:
@@ -104,7 +106,7 @@ class Synonyms:
         """Return the record of this name or of a synonym; None where there is none, or more than one."""
         if name in self._records:
             return name
-        found = self._by_meaning.get(meaning(name))
+        found = self._aliases.get(name) or self._by_meaning.get(meaning(name))
         if found is not None:
             self.used[name] = found
         return found

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dnamamba.data.numbers import number_of
 from dnamamba.data.partition import SPLITS, Assignment
 from dnamamba.errors import UserError
 
@@ -113,9 +114,8 @@ def _check_spelling(names: Sequence[str]) -> None:
                 f"label {name!r}: a missing value and not a class; leave its sequences out, or "
                 "name all classes in data.label_names"
             )
-        try:
-            value = float(name)
-        except ValueError:
+        value = number_of(name)
+        if math.isnan(value):
             continue
         other = known.setdefault(value, name)
         # 01 and 1 may be two names; 1.0 and 1e0 are how programs write a number.
@@ -147,11 +147,8 @@ def _numbers(labels: Sequence[str], sequences: Sequence[str]) -> NDArray[np.floa
     values = np.empty((len(labels), 1), dtype=np.float64)
     bad = []
     for row, label in enumerate(labels):
-        try:
-            values[row] = float(label)
-        except (ValueError, OverflowError):
-            values[row] = math.nan
-        if not np.isfinite(values[row, 0]):
+        values[row] = number_of(label)
+        if math.isnan(values[row, 0]):
             bad.append(row)
     if bad:
         first = labels[bad[0]]

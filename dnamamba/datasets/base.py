@@ -130,6 +130,11 @@ class DataModule(lightning.LightningDataModule):
         """Bases of every sequence that is read, of all splits; None where they differ."""
         return None
 
+    @property
+    def stranded(self) -> bool:
+        """Whether every sequence was given with its strand, and both strands occur."""
+        return False
+
     def decoder(self, mode: str) -> DecoderConfig:
         """Return the question that the labels ask, answered by pooling `mode`.
 

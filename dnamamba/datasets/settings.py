@@ -4,11 +4,29 @@ The data set itself is in `dnamamba.datasets.base`.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, ClassVar
 
 from dnamamba.data.length_schedule import LengthSchedule, sequence_schedule
 from dnamamba.errors import UserError, missing
+
+
+def refuse_unused(config: Any, keys: Sequence[str], why: str) -> None:
+    """Refuse settings that differ from their defaults where they decide nothing.
+
+    Args:
+        config: a dataclass, the `data` group.
+        keys: of it.
+        why: they decide nothing, to go on after "has no effect".
+
+    Raises:
+        UserError: naming the key.
+    """
+    defaults = {field.name: field.default for field in dataclasses.fields(config)}
+    for key in keys:
+        if getattr(config, key) != defaults[key]:
+            raise UserError(f"data.{key}: has no effect {why} (got {getattr(config, key)}); leave it out")
 
 
 class DataConfig:

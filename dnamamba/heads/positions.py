@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
@@ -87,8 +88,17 @@ class PositionHead:
         """Return the metrics of each label, with its name under `label`; arguments as in `metrics`."""
         raise missing(self, "per_label")
 
-    def statistics(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Compute numbers of a block, float64 [k], whose sums over blocks give some of the metrics."""
+    def measured(self, logits: Tensor, targets: Tensor) -> tuple[dict[str, float], list[dict[str, Any]]]:
+        """Return `metrics` and `per_label`; a head whose two share work does that once."""
+        return self.metrics(logits, targets), self.per_label(logits, targets)
+
+    def statistics(self, logits: Tensor, targets: Tensor, sizes: Sequence[int]) -> Tensor:
+        """Compute numbers of each block, float64 [blocks, k], whose sums give some of the metrics.
+
+        Args:
+            logits, targets: as in `metrics`, of one block after the other.
+            sizes: positions of each block.
+        """
         raise missing(self, "statistics")
 
     def from_statistics(self, sums: Tensor) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ unit in which it is trained: the signal itself, its logarithm log(1 + y) or its 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _LARGEST = 30.0  # of a logarithm, before it is an exponent
 _SMALLEST_MEAN = 1e-3
+_ROUNDING = 1e-12  # of a sum of squares: less of it is a variance of nothing
 
 
 class Signal(PositionHead):
@@ -121,11 +123,15 @@ class Signal(PositionHead):
 
     def metrics(self, logits: Tensor, targets: Tensor) -> dict[str, float]:
         """Compute means over tracks of Pearson's and Spearman's correlation and root mean squared error."""
+        return self.measured(logits, targets)[0]
+
+    def measured(self, logits: Tensor, targets: Tensor) -> tuple[dict[str, float], list[dict[str, Any]]]:
+        """Return both: the first are means of the second. See `PositionHead.measured`."""
         rows = self.per_label(logits, targets)
-        return {
-            name: mean_of_defined(torch.tensor([row[name] for row in rows], dtype=torch.float64))
-            for name in self.scores
+        columns = {
+            name: torch.tensor([row[name] for row in rows], dtype=torch.float64) for name in self.scores
         }
+        return {name: mean_of_defined(values) for name, values in columns.items()}, rows
 
     def per_label(self, logits: Tensor, targets: Tensor) -> list[dict[str, Any]]:
         """Return each track's bins, both correlations and error; NaN where the signal does not vary."""
@@ -140,28 +146,27 @@ class Signal(PositionHead):
             rows.append({"label": label, "bins": int(there.sum()), **named})
         return rows
 
-    def statistics(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return number, sums, squares and products of each track. See `PositionHead`."""
+    def statistics(self, logits: Tensor, targets: Tensor, sizes: Sequence[int]) -> Tensor:
+        """Return number, sums, squares and products of each track and block. See `PositionHead`."""
         y, p = targets.double(), self.predict(logits.double())
         there = ~y.isnan()
-        # Less the mean of training: sums of squares of large numbers would lose the digits that differ.
-        shift = self.unscaled_means().to(y)
-        y, p = torch.where(there, y - shift, 0.0), torch.where(there, p - shift, 0.0)
-        columns = (there.double(), y, p, y * y, p * p, y * p)
-        return torch.stack([column.sum(0) for column in columns]).flatten()
+        # Less their own mean: sums of squares of large numbers would lose the digits that differ.
+        y, p = (torch.where(there, values - _mean_of(values, there), 0.0) for values in (y, p))
+        columns = torch.stack([there.double(), y, p, y * y, p * p, y * p], 1).flatten(1)
+        return torch.stack([block.sum(0) for block in columns.split(sizes)])
 
     def from_statistics(self, sums: Tensor) -> dict[str, Tensor]:
-        """Return Pearson's correlation, the mean over tracks. See `PositionHead.from_statistics`."""
-        n, y, p, yy, pp, yp = sums.reshape(len(sums), 6, -1).unbind(1)
-        both = (yy * n - y * y).clamp(min=0) * (pp * n - p * p).clamp(min=0)
-        return {"pearson": torch.where(both > 0, (yp * n - y * p) / both.sqrt(), math.nan).nanmean(1)}
+        """Return Pearson's correlation, the mean over tracks. See `PositionHead.from_statistics`.
 
-    def unscaled_means(self) -> Tensor:
-        """Return the tracks' approximate means in their own unit: float64 [T]."""
-        means = torch.tensor(self.decoder.means, dtype=torch.float64)
-        if self.decoder.scaling == "log":
-            return means.sign() * means.abs().expm1()
-        return means.sign() * means.square() if self.decoder.scaling == "sqrt" else means
+        A track counts where both its signal and its predictions vary.
+        """
+        n, y, p, yy, pp, yp = sums.reshape(len(sums), 6, -1).unbind(1)
+        varies = [(squares * n - own * own, squares * n) for squares, own in ((yy, y), (pp, p))]
+        # Of equal numbers rounding leaves a variance, and a correlation of it.
+        there = torch.stack([spread > _ROUNDING * squares for spread, squares in varies]).all(0)
+        both = varies[0][0].clamp(min=0).sqrt() * varies[1][0].clamp(min=0).sqrt()
+        found = ((yp * n - y * p) / both).clamp(-1, 1)
+        return {"pearson": torch.where(there, found, math.nan).nanmean(1)}
 
     def class_weights(self, given: Any, counts: list[int], total: int) -> Tensor | None:
         """Return a weight of each track, by name. See `PositionHead.class_weights`."""
@@ -178,6 +183,11 @@ class Signal(PositionHead):
             )
         weights = {str(key): float(value) for key, value in given.items()}
         return torch.tensor([weights[label] for label in self.labels])
+
+
+def _mean_of(values: Tensor, there: Tensor) -> Tensor:
+    """Return the mean of each column of values [n, T] where `there`, float64 [T]; 0 of none."""
+    return torch.where(there, values, 0.0).sum(0) / there.sum(0).clamp(min=1)
 
 
 def _negative_binomial(y: Tensor, mean: Tensor, outputs: Tensor) -> Tensor:

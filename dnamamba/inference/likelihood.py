@@ -23,7 +23,8 @@ from dnamamba.models.base import Backbone, need
 from dnamamba.models.pooling import UNKNOWN, base_table, part
 
 Floats = NDArray[np.float32]
-SHORTEST_PIECE = 256  # bases of a row read at once, when rows are many or long
+SHORTEST_PIECE = 256  # bases of a row read at once, when rows are many or long; others are multiples of it
+ALIGNED = 64  # long rows are padded to a multiple of it: kernels are compiled anew for other lengths
 
 
 class View(NamedTuple):
@@ -108,7 +109,10 @@ class CausalLikelihood(Likelihood):
             ]
         seen = self._flank(np.stack([view.before for view in views]))
         tails = [np.concatenate([allele, view.after]) for view in views for allele in view.alleles]
-        tokens = np.full((len(tails), max(map(len, tails))), self.reader.alphabet.pad_id, dtype=np.uint8)
+        width = max(map(len, tails))
+        if self.reader.longest is None and width >= 16 * ALIGNED:
+            width = -(-width // ALIGNED) * ALIGNED
+        tokens = np.full((len(tails), width), self.reader.alphabet.pad_id, dtype=np.uint8)
         for line, tail in zip(tokens, tails, strict=True):
             line[: len(tail)] = tail
         owners = [i for i, view in enumerate(views) for _ in view.alleles]
@@ -137,10 +141,10 @@ class CausalLikelihood(Likelihood):
 
     def _pieces(self, tokens: Ids) -> Iterator[Tensor]:
         """Yield tokens [rows, l] along the length, as many at once as memory holds."""
-        whole = max(tokens.shape[1], 1)
-        width = (
-            max(self.reader.piece // len(tokens), SHORTEST_PIECE) if self.reader.longest is None else whole
-        )
+        width = max(tokens.shape[1], 1)
+        if self.reader.longest is None:
+            pieces = self.reader.piece // len(tokens) // SHORTEST_PIECE
+            width = max(pieces, 1) * SHORTEST_PIECE
         for start in range(0, tokens.shape[1], width):
             yield self.reader.to_device(tokens[:, start : start + width])
 

@@ -126,7 +126,9 @@ class PositionAnswers:
         logits = torch.cat([part.logits.float() for part in found])
         need_finite(logits.cpu().numpy(), record)
         logits = self.model.decoded(logits).cpu()
-        return self.decoder.head.predict(logits).float().numpy()
+        answers = self.decoder.head.predict(logits.double()).float().numpy()
+        need_finite(answers, record)  # the exponential of a number may not be one
+        return answers
 
 
 def spans_of(inputs: Inputs, size: int) -> dict[str, list[tuple[int, int]]]:

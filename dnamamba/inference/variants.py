@@ -1,5 +1,7 @@
 """Variants as people write them, checked against the genome; `effects.py` has what is computed of them."""
 
+import operator
+import re
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any, Literal, NamedTuple
@@ -94,13 +96,26 @@ def score_variants(
 def _given_variant(variant: Sequence[Any], number: int) -> tuple[str, int, str, str]:
     try:
         name, position, ref, alt = variant
-        return str(name), int(position), str(ref), str(alt)
-    except (TypeError, ValueError, OverflowError):
+        return str(name), _whole(position), str(ref), str(alt)
+    except (TypeError, ValueError):
         shown = " ".join(repr(variant).split())[:80]
         raise UserError(
             f"variant {number}: must be a record, a position, REF and ALT, such as ('chr1', 10, 'A', 'G') "
             f"(got {shown})"
         ) from None
+
+
+def _whole(position: Any) -> int:
+    """Return a position that is a whole number, as tables may have it: 10, 10.0 or "10".
+
+    Raises:
+        TypeError, ValueError: it is anything else, such as 10.5, which `int` would cut.
+    """
+    if isinstance(position, str) and re.fullmatch("[0-9]{1,18}", position):
+        return int(position)
+    if isinstance(position, float | np.floating) and float(position).is_integer():
+        return int(position)
+    return operator.index(position)
 
 
 def site_of(genome: Genome, name: str, position: int, ref: str, alts: Iterable[str]) -> Site:

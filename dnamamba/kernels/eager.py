@@ -15,6 +15,8 @@ from torch.autograd.function import once_differentiable
 
 from dnamamba.kernels.ranks import Ranks
 
+_LEFT_OUT = ("ranks", "reverse")
+
 
 def watched() -> bool:
     """Return whether torch.compile, fake tensors, torch.func or a dispatch mode intercepts calls.
@@ -29,7 +31,9 @@ def watched() -> bool:
 
 
 def operator(name: str, function: Callable[..., Any]) -> Any:
-    """Register `function` as a custom operator, without its last argument `ranks`: graphs hold no processes.
+    """Register `function` as a custom operator, without its last arguments `ranks` and `reverse`.
+
+    Graphs hold no processes, and what reads in reverse is part of a larger operator.
 
     Args:
         name: of the operator in `dnamamba`.
@@ -41,7 +45,7 @@ def operator(name: str, function: Callable[..., Any]) -> Any:
         return function(*inputs)
 
     signature = inspect.signature(function)
-    inputs = [parameter for parameter in signature.parameters.values() if parameter.name != "ranks"]
+    inputs = [parameter for parameter in signature.parameters.values() if parameter.name not in _LEFT_OUT]
     on_one_rank.__signature__ = signature.replace(parameters=inputs)  # type: ignore[attr-defined]
     return torch.library.custom_op(f"dnamamba::{name}", on_one_rank, mutates_args=())
 

@@ -21,3 +21,9 @@ def softplus(x: Tensor) -> Tensor:
 def without_autocast(device: torch.device) -> torch.autocast:
     """Return a context in which autocast changes no dtype: a recurrence chooses its own."""
     return torch.autocast(device_type=device.type, enabled=False)
+
+
+def dtype_of_products(x: Tensor) -> torch.dtype:
+    """Return the dtype of matrix products with `x`, of any shape: autocast's where it is on."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype

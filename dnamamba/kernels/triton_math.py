@@ -97,3 +97,12 @@ def load_rows(p_row, stride, o_col, m_col, rows, COUNT: tl.constexpr, EVEN: tl.c
         m_row = m_col if EVEN else m_col & (k < rows)
         loaded = loaded + (tl.load(p_row + k * stride + o_col, mask=m_row, other=0.0),)
     return loaded
+
+
+@triton.jit
+def turned(p_rows, stride, L, TURN: tl.constexpr):
+    """Return the pointer to the row that is read first, the last if TURN is -1, and the step to the next."""
+    if TURN == -1:
+        return p_rows + tl.cast(L - 1, tl.int64) * stride, -stride
+    else:
+        return p_rows, stride

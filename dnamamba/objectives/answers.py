@@ -6,11 +6,11 @@ from typing import Any, NamedTuple, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchmetrics import Metric
 
 from dnamamba.models import LanguageModel, ModelConfig
 from dnamamba.models.reading import spans
 from dnamamba.objectives.base import Batch, Chunks, Meter, Objective
+from dnamamba.objectives.tally import ExactMetric, counted
 
 IGNORED = -100
 PIECE = 1 << 15  # positions of a held-out sequence that a recurrent model reads at a time
@@ -95,12 +95,12 @@ class AnswersMeter(Meter):
         """Count in a batch of sequences of one length."""
         answers = batch["answers"]
         logits = answers_of(cast(LanguageModel, model), batch["tokens"], answers.shape[1])
-        right = (logits.argmax(-1) == answers).sum()
-        self.counts.update(batch["tokens"].shape[1], right, answers.numel(), _cross_entropy(logits, answers))
+        sums = counted(logits.flatten(0, 1), answers.long().flatten(), IGNORED)
+        self.counts.update(batch["tokens"].shape[1], sums)
 
     def compute(self) -> dict[str, Any]:
         """Return accuracy and loss, in nats per answer."""
-        length, right, answers, nats = self.counts.compute()
+        length, nats, answers, right = self.counts.compute()
         found = zip(length.tolist(), right.tolist(), answers.tolist(), strict=True)
         self.scored = tuple(AtLength(*map(int, row)) for row in found if row[2])
         total = answers.sum()
@@ -135,10 +135,9 @@ def _pieces(model: LanguageModel, tokens: Tensor) -> Iterator[Tensor]:
         yield logits
 
 
-class _Counts(Metric):
-    """Right answers, answers and nats of each length, one per power of two; summed over processes."""
+class _Counts(ExactMetric):
+    """Nats, answers and right ones of each length, one per power of two; summed over processes."""
 
-    full_state_update = False
     length: Tensor
     sums: Tensor
 
@@ -147,12 +146,10 @@ class _Counts(Metric):
         self.add_state("length", torch.zeros(64, dtype=torch.float64), dist_reduce_fx="max")
         self.add_state("sums", torch.zeros(3, 64, dtype=torch.float64), dist_reduce_fx="sum")
 
-    def update(self, length: int, right: Tensor, answers: int, nats: Tensor) -> None:
+    def update(self, length: int, sums: Tensor) -> None:
         row = length.bit_length() - 1
         self.length[row] = length
-        self.sums[:, row] += torch.stack(
-            [right.double(), torch.full_like(right, answers).double(), nats.double()]
-        )
+        self.sums[:, row] += sums.to(self.sums.device)
 
     def compute(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         return self.length, *self.sums

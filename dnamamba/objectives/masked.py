@@ -6,13 +6,12 @@ from typing import Any, NamedTuple, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchmetrics.classification import MulticlassAccuracy
-from torchmetrics.text import Perplexity
 
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.errors import UserError
 from dnamamba.models import LanguageModel, ModelConfig
 from dnamamba.objectives.base import Batch, Meter, Objective
+from dnamamba.objectives.tally import Tally
 
 IGNORED = -100
 MASK, OTHER = 0.8, 0.1  # shares of the chosen bases: masked, replaced by any base; the rest are left
@@ -62,7 +61,7 @@ class MaskedBases(Objective):
             raise UserError(
                 f"objective.seed: must be a whole number from 0 on (got {seed!r}); choose another"
             )
-        self.rate, self.seed, self.classes = rate, seed, config.padded_vocab_size
+        self.rate, self.seed = rate, seed
         alphabet = get_alphabet(config.alphabet)
         self.mask_id = alphabet.mask_id
         # Of an alphabet of bytes every letter counts elsewhere; here what can be told is a nucleotide.
@@ -118,31 +117,20 @@ class MaskedMeter(Meter):
     def __init__(self, objective: MaskedBases) -> None:
         super().__init__()
         self._objective = (objective,)  # in a tuple: its buffers are the run's, not the meter's
-        self.perplexity = Perplexity(ignore_index=IGNORED)
-        self.accuracy = MulticlassAccuracy(
-            objective.classes, ignore_index=IGNORED, average="micro", validate_args=False
-        )
+        self.tally = Tally(IGNORED)
 
     def update(self, model: nn.Module, batch: Batch) -> None:
         """Count in a batch of windows."""
         tokens, targets = self._objective[0].masked(batch)
-        logits = cast(LanguageModel, model)(tokens).logits.float()
-        self.perplexity.update(logits, targets)
-        self.accuracy.update(logits.flatten(0, 1), targets.flatten())
+        self.tally.update(cast(LanguageModel, model)(tokens).logits, targets)
 
     def compute(self) -> dict[str, Any]:
         """Return perplexity, bits per base and accuracy of all chosen bases."""
-        perplexity = self.perplexity.compute()
-        return {
-            "perplexity": perplexity,
-            self.headline: torch.log2(perplexity),
-            "accuracy": self.accuracy.compute(),
-        }
+        return self.tally.named(self.headline)
 
     def reset(self) -> None:
         """Forget all windows."""
-        self.perplexity.reset()
-        self.accuracy.reset()
+        self.tally.reset()
 
 
 def uniform(seed: int, index: Tensor, length: int) -> Any:

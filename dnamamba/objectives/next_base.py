@@ -7,13 +7,12 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchmetrics.classification import MulticlassAccuracy
-from torchmetrics.text import Perplexity
 
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.models import LanguageModel, ModelConfig
 from dnamamba.models.reading import spans
 from dnamamba.objectives.base import Batch, Chunks, Meter, Objective
+from dnamamba.objectives.tally import Tally
 
 IGNORED = -100
 # Indices into a table take four bytes per base: of a chromosome they are made piece by piece.
@@ -53,7 +52,6 @@ class NextBase(Objective):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.classes = config.padded_vocab_size
         self.unit = get_alphabet(config.alphabet).unit
         scored = torch.from_numpy(get_alphabet(config.alphabet).scored.copy())
         self.register_buffer("scored", scored, persistent=False)
@@ -88,7 +86,7 @@ class NextBase(Objective):
 
     def meter(self) -> "NextBaseMeter":
         """Return a meter of perplexity, bits per base and accuracy."""
-        return NextBaseMeter(self.scored, self.classes, self.unit)
+        return NextBaseMeter(self.scored, self.unit)
 
     def logged(self, loss: Tensor, batch: Batch) -> dict[str, Tensor | float]:
         """Return bits per base of the scalar `loss`, and the length of the step's windows."""
@@ -100,20 +98,16 @@ class NextBaseMeter(Meter):
 
     Args:
         scored: bool [256], the ids that count.
-        classes: number of logits.
         unit: what an id stands for, in the headline's name.
     """
 
     counted: Tensor
 
-    def __init__(self, scored: Tensor, classes: int, unit: str = "base") -> None:
+    def __init__(self, scored: Tensor, unit: str = "base") -> None:
         super().__init__()
         self.headline = f"bits_per_{unit}"
         self.register_buffer("counted", scored.clone(), persistent=False)
-        self.perplexity = Perplexity(ignore_index=IGNORED)
-        self.accuracy = MulticlassAccuracy(
-            classes, ignore_index=IGNORED, average="micro", validate_args=False
-        )
+        self.tally = Tally(IGNORED)
 
     def update(self, model: nn.Module, batch: Batch) -> None:
         """Count in a batch of windows."""
@@ -124,19 +118,12 @@ class NextBaseMeter(Meter):
             if self.ranks is not None:
                 bases, targets = self.ranks.part(bases), self.ranks.part(targets)
             logits, state = cast(LanguageModel, model)(bases, state)
-            self.perplexity.update(logits.float(), targets)
-            self.accuracy.update(logits.float().flatten(0, 1), targets.flatten())
+            self.tally.update(logits, targets)
 
     def compute(self) -> dict[str, Any]:
         """Return perplexity, bits per base and accuracy of all windows."""
-        perplexity = self.perplexity.compute()
-        return {
-            "perplexity": perplexity,
-            self.headline: torch.log2(perplexity),
-            "accuracy": self.accuracy.compute(),
-        }
+        return self.tally.named(self.headline)
 
     def reset(self) -> None:
         """Forget all windows."""
-        self.perplexity.reset()
-        self.accuracy.reset()
+        self.tally.reset()

@@ -1,9 +1,6 @@
 """A run's folder as one HTML page that needs no other file: verdict, metrics, pictures and settings."""
 
-import base64
 import csv
-import html
-import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,29 +8,16 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from dnamamba import __version__
 from dnamamba.documents import read_json, read_yaml
 from dnamamba.errors import UserError
-from dnamamba.escaping import bounded, printable
-from dnamamba.reports.figures import BASELINE, HELD_OUT, draw
+from dnamamba.reports.figures import BASELINE, HELD_OUT
+from dnamamba.reports.html import document, image, table, text
 
 RESULTS = ("results.json", "metrics.json")  # of a pretraining, of a fine-tuning
 PICTURES = ("learning_curve.png", "confusion_matrix.png")  # come first
 SPLITS = ("valid", "test")
 _BINS = 10
 _ADVICE = "remove it, or run the command again"
-_STYLE = """
-:root { color-scheme: light dark; --line: #8884; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { line-height: 1.2; overflow-wrap: anywhere; }
-.verdict { font-size: 1.15rem; border-left: .3rem solid #1c5cab; padding: .3rem .8rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-td, th { border-bottom: 1px solid var(--line); padding: .25rem .8rem .25rem 0; text-align: left; }
-td { overflow-wrap: anywhere; max-width: 34rem; }
-img { max-width: 100%; height: auto; }
-summary { cursor: pointer; font-weight: 600; }
-"""
 
 
 def page(folder: Path) -> str:
@@ -56,38 +40,34 @@ def page(folder: Path) -> str:
 
 
 def _page(folder: Path, results: dict[str, Any]) -> str:
-    name = _text(folder.resolve().name)
+    name = text(folder.resolve().name)
     parts = [f"<h1>{_kind(results)}: {name}</h1>"]
     if "verdict" in results:
-        parts.append(f'<p class="verdict">{_text(results["verdict"])}</p>')
+        parts.append(f'<p class="verdict">{text(results["verdict"])}</p>')
     if "caution" in results:
-        parts.append(f'<p class="verdict">{_text(results["caution"])}</p>')
+        parts.append(f'<p class="verdict">{text(results["caution"])}</p>')
     parts += ["<h2>Results</h2>", *_results_tables(results)]
     data = results.get("data", {})
     notes = [data.get("summary"), *data.get("notes", []), *results.get("chosen", [])]
     if any(notes):
-        items = "".join(f"<li>{_text(str(note).strip())}</li>" for note in notes if note)
+        items = "".join(f"<li>{text(str(note).strip())}</li>" for note in notes if note)
         parts += ["<h2>Data and choices</h2>", f"<ul>{items}</ul>"]
     for picture in _pictures(folder):
         title = picture.stem.replace("_", " ").capitalize()
-        parts += [f"<h2>{_text(title)}</h2>", _image(picture.read_bytes(), title)]
+        parts += [f"<h2>{text(title)}</h2>", image(picture.read_bytes(), title)]
     drawn = _drawn(calibration(folder / "predictions.tsv"))
     if drawn:
         parts += [
             "<h2>Calibration of the test split</h2>",
             "<p>How often the answer is right, against the probability that the model gave it. On the line, "
             "probabilities mean what they say. A larger dot stands for more sequences.</p>",
-            _image(drawn, "Calibration"),
+            image(drawn, "Calibration"),
         ]
     parts += _details("All results", _flat(results))
     settings = folder / "config.yaml"
     if settings.is_file():
         parts += _details("Settings", _flat(read_yaml(settings, _ADVICE)))
-    parts.append(f"<p><small>Written by dnamamba {__version__}.</small></p>")
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{name}</title>'
-    return f"<!doctype html>\n<html lang=en><head>{head}<style>{_STYLE}</style></head><body>\n" + "\n".join(
-        [*parts, "</body></html>\n"]
-    )
+    return document(folder.resolve().name, parts)
 
 
 def _results(folder: Path) -> tuple[Path, dict[str, Any]]:
@@ -101,7 +81,7 @@ def _results(folder: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def _kind(results: dict[str, Any]) -> str:
-    return f"Fine-tuning ({_text(results['task'])})" if "task" in results else "Pretraining"
+    return f"Fine-tuning ({text(results['task'])})" if "task" in results else "Pretraining"
 
 
 def _results_tables(results: dict[str, Any]) -> Iterator[str]:
@@ -113,7 +93,7 @@ def _results_tables(results: dict[str, Any]) -> Iterator[str]:
             values = (markov.get(split, {}).get(order) for split in SPLITS)
             rows.append([f"Markov, order {order}", *map(_number, values)])
         yield "<p>Bits per base; lower is better.</p>"
-        yield _table(["", *SPLITS], rows)
+        yield table(["", *SPLITS], rows)
         return
     answers = {"model": results, **results.get("baselines", {})}
     metrics = [key for key, value in results.get("test", {}).items() if _is_metric(value)]
@@ -122,7 +102,7 @@ def _results_tables(results: dict[str, Any]) -> Iterator[str]:
         for name, found in answers.items()
     ]
     yield "<p>Of the test split, with 95 % intervals.</p>"
-    yield _table(["", *metrics], rows)
+    yield table(["", *metrics], rows)
 
 
 def _is_metric(value: Any) -> bool:
@@ -132,10 +112,10 @@ def _is_metric(value: Any) -> bool:
 def _interval(metric: Any) -> str:
     if not _is_metric(metric):
         return "-"
-    text = _number(metric["value"])
+    value = _number(metric["value"])
     if metric.get("low") is None or metric.get("high") is None:
-        return text
-    return f"{text} ({_number(metric['low'])} to {_number(metric['high'])})"
+        return value
+    return f"{value} ({_number(metric['low'])} to {_number(metric['high'])})"
 
 
 def _number(value: Any) -> str:
@@ -145,11 +125,6 @@ def _number(value: Any) -> str:
 def _pictures(folder: Path) -> list[Path]:
     found = {path.name: path for path in sorted(folder.glob("*.png")) if path.is_file()}
     return [found.pop(name) for name in PICTURES if name in found] + list(found.values())
-
-
-def _image(content: bytes, title: str) -> str:
-    data = base64.b64encode(content).decode()
-    return f'<img alt="{_text(title)}" src="data:image/png;base64,{data}">'
 
 
 def calibration(path: Path) -> list[tuple[float, float, int]]:
@@ -190,9 +165,9 @@ def calibration(path: Path) -> list[tuple[float, float, int]]:
     ]
 
 
-def _drawn(found: list[tuple[float, float, int]]) -> bytes:
+def _drawn(found: list[tuple[float, float, int]]) -> Figure | None:
     if not found:
-        return b""
+        return None
     most = max(number for *_, number in found)
     figure = Figure(figsize=(4.5, 4.5), layout="constrained")
     axes = figure.add_subplot()
@@ -204,9 +179,7 @@ def _drawn(found: list[tuple[float, float, int]]) -> bytes:
         color=HELD_OUT,
     )
     axes.set(xlim=(0, 1.02), ylim=(-0.02, 1.02), xlabel="probability of the answer", ylabel="share right")
-    buffer = io.BytesIO()
-    draw(figure, buffer)
-    return buffer.getvalue()
+    return figure
 
 
 def _flat(values: Any, before: str = "") -> list[list[str]]:
@@ -218,15 +191,4 @@ def _flat(values: Any, before: str = "") -> list[list[str]]:
 
 
 def _details(title: str, rows: list[list[str]]) -> list[str]:
-    return [f"<details><summary>{title}</summary>", _table(["name", "value"], rows), "</details>"]
-
-
-def _table(header: list[str], rows: list[list[str]]) -> str:
-    lines = ["<tr>" + "".join(f"<th>{_text(cell)}</th>" for cell in header) + "</tr>"]
-    lines += ["<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>" for row in rows]
-    return '<div class="wide"><table>' + "\n".join(lines) + "</table></div>"
-
-
-def _text(text: Any) -> str:
-    """Return a text for HTML: shortened, with nothing in it that a browser would obey."""
-    return html.escape(bounded(printable(str(text))))
+    return [f"<details><summary>{title}</summary>", table(["name", "value"], rows), "</details>"]

@@ -38,17 +38,12 @@ def resample(head: PositionHead, scored: PositionsScored, samples: int) -> dict[
         samples: number of draws.
     """
     length = max(1, min(BLOCK // head.decoder.bin, sum(scored.sizes) // LEAST_BLOCKS))
-    blocks = [
-        head.statistics(*part)
-        for logits, targets in zip(
-            scored.logits.split(scored.sizes), scored.targets.split(scored.sizes), strict=True
-        )
-        for part in zip(logits.split(length), targets.split(length), strict=True)
-    ]
+    blocks = [min(length, size - start) for size in scored.sizes for start in range(0, size, length)]
+    found = head.statistics(scored.logits, scored.targets, blocks)
     generator = torch.Generator().manual_seed(SEED)
     drawn = torch.randint(len(blocks), (samples, len(blocks)), generator=generator)
     times = torch.stack([torch.bincount(row, minlength=len(blocks)) for row in drawn]).double()
-    return head.from_statistics(times @ torch.stack(blocks))
+    return head.from_statistics(times @ found)
 
 
 def scores(head: PositionHead, scored: PositionsScored, draws: dict[str, Tensor]) -> dict[str, Any]:
@@ -59,14 +54,14 @@ def scores(head: PositionHead, scored: PositionsScored, draws: dict[str, Tensor]
         scored: logits [n, C], targets and sizes of the split.
         draws: metrics of each draw, from `resample`; empty: no intervals.
     """
-    metrics = head.metrics(scored.logits, scored.targets)
+    metrics, rows = head.measured(scored.logits, scored.targets)
     found: dict[str, Any] = {"positions": int(head.number(scored.targets))}
     for name, value in metrics.items():
         found[name] = {"value": finite(value)}
         if name in draws:
             low, high = interval(draws[name], value)
             found[name] |= {"low": finite(low), "high": finite(high)}
-    found["per_label"] = [_plain(row) for row in head.per_label(scored.logits, scored.targets)]
+    found["per_label"] = [_plain(row) for row in rows]
     if isinstance(head, BaseClasses):
         found["confusion"] = head.confusion(scored.logits, scored.targets).tolist()
         found["segments"] = agreement(*_segments(scored, head.labels))

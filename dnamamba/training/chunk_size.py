@@ -161,6 +161,32 @@ def by_graphs(
     return train.chunk_graphs is True or _graphs_pay(model, data, trainer)
 
 
+def steps_by_graphs(
+    train: TrainConfig, model: Any, objective: Objective, data: DataModule, trainer: lightning.Trainer
+) -> bool:
+    """Return whether whole micro-batches are read by CUDA graphs.
+
+    They are where `train.chunk_graphs` is not false, all have one shape, and launches take more time than
+    kernels.
+
+    Args:
+        train, model, objective, data, trainer: as in `by_graphs`.
+    """
+    length, stage = data.common_length, data.schedule.stages[0]
+    return (
+        data.chunk is None
+        and train.chunk_graphs is not False
+        and length is not None
+        and trainer.strategy.root_device.type == "cuda"
+        and trainer.world_size == 1
+        and str(trainer.precision) in ("bf16-mixed", "32-true")
+        and not (train.compile or train.activation_checkpointing)
+        and model.backbone.capturable
+        and objective.loss_capturable
+        and graphs_pay(_rows(data, stage, stage.sequences) * length, model.config.width)
+    )
+
+
 def _graphs_pay(model: Any, data: DataModule, trainer: lightning.Trainer) -> bool:
     assert data.chunk is not None
     stage = max(data.schedule.stages, key=lambda stage: stage.length)

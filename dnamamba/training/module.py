@@ -26,6 +26,7 @@ from dnamamba.training.config import TrainConfig
 from dnamamba.training.context import batch_part, chunks_in_parts, even_batch, ranks_of_context
 from dnamamba.training.optim import adamw
 from dnamamba.training.progress import LINES
+from dnamamba.training.step_graphs import StepGraphs
 
 
 def parts_of(batch: Batch, size: int) -> list[Batch]:
@@ -53,7 +54,7 @@ class Task(lightning.LightningModule):
         context_size: neighbouring processes that are given the same batches, of which each reads a part.
         pad_id: token that makes sequences even for them.
         chunk: positions to read at a time, in training and of held-out data; None reads sequences whole.
-        graphs: whether chunks are read by CUDA graphs while training.
+        graphs: whether chunks, or whole micro-batches, are read by CUDA graphs while training.
 
     Attributes:
         meter: of held-out data.
@@ -82,6 +83,8 @@ class Task(lightning.LightningModule):
         self.meter = objective.meter()
         self.meter.chunk = self.chunk = chunk
         self.graphs = ChunkGraphs(chunk) if graphs and chunk is not None else None
+        self._by_step = graphs and chunk is None
+        self._steps: StepGraphs | None = None
         self.train_config = train
         self.schedule = train.schedule(max_steps)
         self.layer_decay = layer_decay
@@ -104,6 +107,7 @@ class Task(lightning.LightningModule):
     def teardown(self, stage: str) -> None:
         """Leave a model that reads whole sequences, and no graphs that hold memory."""
         self.graphs = None if self.graphs is None else ChunkGraphs(self.graphs.chunk)
+        self._steps = None
         if self.context_size > 1:
             self.model.backbone.ranks = None
 
@@ -220,6 +224,8 @@ class Task(lightning.LightningModule):
             targets: what its loss sum is divided by.
             alone: whether the processes exchange no gradients yet.
         """
+        if self._by_step:
+            return self._step_graphs()(part, targets, self.manual_backward)
         if self.chunk is None:
             loss = self.objective.loss_sum(self.model, self._mine(part)) / targets
             with torch.autocast(self.device.type, enabled=False):
@@ -251,6 +257,13 @@ class Task(lightning.LightningModule):
             no_sync=no_sync,
         )
         return found / targets
+
+    def _step_graphs(self) -> StepGraphs:
+        """Return the graphs of this training; the parameters lie where they stay by its first step."""
+        if self._steps is None:
+            own = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+            self._steps = StepGraphs(lambda part: self.objective.loss_sum(self.model, part), own)
+        return self._steps
 
     def _clip(self) -> Tensor:
         """Scale the gradients to the limit; returns the norm that they had, without waiting for it."""

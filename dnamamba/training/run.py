@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import lightning
+import yaml
 
 from dnamamba.checkpoint import Model
 from dnamamba.datasets.base import DataModule
@@ -22,7 +23,7 @@ from dnamamba.objectives.base import Objective
 from dnamamba.reports.figures import read_metrics
 from dnamamba.terminal import Console
 from dnamamba.training.checkpointing import NEXT, LastCheckpoint
-from dnamamba.training.chunk_size import by_graphs, chunk_of
+from dnamamba.training.chunk_size import by_graphs, chunk_of, steps_by_graphs
 from dnamamba.training.compiling import compiled
 from dnamamba.training.config import TrainConfig
 from dnamamba.training.gathering import announce, ending_on_signals
@@ -162,7 +163,8 @@ class Run:
                 f"{self.train.chunk_bases}); leave it null"
             )
         self.data.chunk = chunk_of(self.train, self.model, self.objective, self.data, self.trainer)
-        self._by_graphs = by_graphs(self.train, self.model, self.objective, self.data, self.trainer)
+        parts = self.train, self.model, self.objective, self.data, self.trainer
+        self._by_graphs = by_graphs(*parts) or steps_by_graphs(*parts)
 
     def execute(self) -> Result | None:
         """Return train, save, score and report.
@@ -289,6 +291,12 @@ class Run:
             path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(path) as beside:
                 beside.write_text(text, encoding="utf-8", errors="surrogateescape")
+        if self.configuration is not None:
+            settings = yaml.safe_load(self.configuration)
+            for logger in self.trainer.loggers[
+                1:
+            ]:  # the first is metrics.csv, next to which config.yaml lies
+                logger.log_hyperparams(settings)
         for row in earlier:
             step = int(row.pop("step"))
             row |= {name: int(row[name]) for name in ("epoch",) if name in row}

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from dnamamba import UserError, optional
@@ -15,13 +16,17 @@ from dnamamba.reports.figures import read_metrics
 CSV = "{_target_: lightning.pytorch.loggers.CSVLogger, name: %s, version: v}"
 
 
-def test_each_logger_gets_what_metrics_csv_has(tiny: Callable[..., DictConfig], tmp_path: Path) -> None:
+def test_each_logger_gets_metrics_and_settings_of_the_run(
+    tiny: Callable[..., DictConfig], tmp_path: Path
+) -> None:
     cfg = tiny("train.max_steps=2", f"+logger.one={CSV % 'a'}", f"+logger.two={CSV % 'b'}")
     pretrain(cfg, tmp_path / "run")
     own = read_metrics(tmp_path / "run" / "metrics.csv")
     assert [row["step"] for row in own if "train/loss" in row] == [0, 1]
     for name in ("a", "b"):
         assert read_metrics(tmp_path / "run" / name / "v" / "metrics.csv") == own
+        settings = yaml.safe_load((tmp_path / "run" / name / "v" / "hparams.yaml").read_text())
+        assert settings["train"]["max_steps"] == 2
 
 
 @pytest.mark.parametrize(
@@ -29,6 +34,7 @@ def test_each_logger_gets_what_metrics_csv_has(tiny: Callable[..., DictConfig], 
     [
         ("logger=csv", []),
         ("logger=wandb", ["wandb"]),
+        ("logger=mlflow", ["mlflow"]),
         ("logger=[csv,tensorboard,wandb]", ["tensorboard", "wandb"]),
     ],
 )

@@ -33,6 +33,14 @@ FILES = ("fasta=a.fa", "model=m", "out=o")
             "data.length_warmup.steps: has no effect without data.len",
         ),
         ("tracks", (*FILES, "context=9"), "context: has no effect without bed (got 9)"),
+        ("predict", (*FILES, "symbolic=9"), "symbolic: has no effect without vcf (got 9)"),
+        ("score", (*FILES, "region=c:1-9", "symbolic=9"), "symbolic: has no effect without vcf (got 9)"),
+        ("score", (*FILES, "region=c:1-9", "unknown=skip"), "unknown: has no effect without vcf (got skip)"),
+        (
+            "attribute",
+            (*FILES, "region=c:1-9", "tolerance=0.5"),
+            "tolerance: has no effect without method=integrated",
+        ),
         (
             "generate",
             ("out=o", "temperature=0", "top_k=3"),
@@ -57,7 +65,8 @@ def test_a_setting_without_effect_is_refused_by_name(
         ("pretrain", ("data.intervals=a.bed", "data.fasta=a.fa", "data.edge=pad")),
         ("pretrain", ("data.length_warmup.first_length=64", "data.length_warmup.steps=5")),
         ("tracks", (*FILES, "bed=a.bed", "context=9")),
-        ("score", (*FILES, "vcf=a.vcf", "window=64")),
+        ("score", (*FILES, "vcf=a.vcf", "window=64", "symbolic=9", "unknown=skip")),
+        ("attribute", (*FILES, "region=c:1-9", "method=integrated", "tolerance=0.5")),
     ],
 )
 def test_a_setting_with_effect_is_taken(command: str, overrides: tuple[str, ...]) -> None:

@@ -79,6 +79,22 @@ def test_bases_that_changed_are_found_by_checksum(tmp_path):
     assert Genome(path, DNA).names == ("a", "c", "b")
 
 
+def test_names_swapped_between_samples_are_found(tmp_path):
+    """Of the same size, time and samples, and with the same bases in the same places."""
+    path, parts = tmp_path / "g.fa", [random_bases(1_300_017, seed) for seed in range(3)]
+    for order in ("abc", "acb"):
+        texts = zip(order.encode(), parts, strict=True)
+        path.write_bytes(b"".join(b">%c one\n%s\n" % text for text in texts))
+        os.utime(path, ns=(5, 5))
+        genome = Genome(path, DNA)
+        assert genome.names == ("a", "b", "c")  # of the index
+    with pytest.raises(UserError, match=r"g\.fa, record b: not what it was when the file was indexed"):
+        list(Genome(path, DNA).pieces("b"))
+    assert {name: DNA.decode(genome.fetch(name)).encode() for name in "abc"} == dict(
+        zip(order, parts, strict=True)
+    )
+
+
 @pytest.mark.parametrize("name", ["g.fa", "g.fa.gz", "g.fasta.gz"])
 def test_piped_fasta_is_read_and_leaves_nothing(tmp_path, name):
     text = COMPRESSIONS[name](b">a\nACGT\n>b\nGG\nCCC\n" if name == "g.fa" else b">a\nACGT\n>b\nGGCCC\n")

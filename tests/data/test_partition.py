@@ -16,6 +16,7 @@ from dnamamba.data.partition import (
     Assignment,
     Shared,
     assign,
+    groups_apart,
     sequence_keys,
     shared_bases,
     shared_sequences,
@@ -54,6 +55,12 @@ def test_reverse_complement_has_the_same_key(one: str, other: str) -> None:
     keys = sequence_keys(build([one, reverse_complement(one), other]), DNA)
     assert keys[0] == keys[1]
     assert (keys[0] == keys[2]) == (other in (one, reverse_complement(one)))
+
+
+def test_groups_in_two_splits_are_counted() -> None:
+    examples = build(random_sequences(6), groups=["a", "a", "b", "b", "", "c"])
+    assert groups_apart(examples, Assignment(np.array([0, 1, 2, 2, 0, 1], dtype=np.int8), "")) == 1
+    assert groups_apart(build(random_sequences(3)), Assignment(np.arange(3, dtype=np.int8), "")) == 0
 
 
 def test_hash_gives_shares_and_keeps_twins_together() -> None:
@@ -112,7 +119,7 @@ def test_splits_as_given_and_one_that_is_missing() -> None:
     assert (split.numbers[300:] == 2).all()
     assert set(split.numbers[:300].tolist()) == {0, 1}
     whole = split_of(build(random_sequences(3), ["training", "dev", "testing"]))
-    assert whole == (pytest.approx([0, 1, 2]), "the files' own split")
+    assert whole == (pytest.approx([0, 1, 2]), "the files' own split", ())
 
 
 def test_groups_go_before_the_files_own_split() -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dnamamba import UserError
+from dnamamba.data.multi_targets import finite_number
 from dnamamba.data.partition import Assignment
 from dnamamba.data.targets import targets_of
 
@@ -29,6 +30,16 @@ def test_one_number_written_in_two_ways_is_refused(pair: tuple[str, str]) -> Non
     with pytest.raises(UserError, match="the same number, written in two ways"):
         classes([*pair, "7"])
     assert set(classes([*pair, "7"], [*pair, "7"])) == {*pair, "7"}
+
+
+@pytest.mark.parametrize("text", ["1_000", "\u0661\u0662", "nan", "inf", "1e999", "1,5", "0x10", "+-1", ""])
+def test_text_that_only_python_takes_for_number_is_refused(text: str) -> None:
+    """`float` reads 1_000 as 1000 and digits of every script."""
+    split = Assignment(np.arange(3, dtype=np.int8), "")
+    with pytest.raises(UserError, match="1 regression target"):
+        targets_of("number", ["1", text, "-.5e-3"], ["x", "y", "z"], None, split)
+    with pytest.raises(UserError, match="which is not a finite number"):
+        finite_number(text, "it is")
 
 
 @pytest.mark.parametrize(

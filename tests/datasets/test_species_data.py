@@ -216,6 +216,12 @@ def test_a_split_by_file_needs_only_configuration(simulated):
             {"valid_fraction": 0.5, "test_fraction": 0.5},
             "data.valid_fraction and data.test_fraction leave nothing",
         ),
+        ({"valid_fraction": 0.3}, "data.valid_fraction: has no effect with data.split=record as the"),
+        (
+            {"split": "chromosome", "test_fraction": 0.3},
+            "data.test_fraction: has no effect with data.split=",
+        ),
+        ({"split": "file", "test_fraction": 0.3}, "data.test_fraction: has no effect with data.split=file"),
         (
             {"length_warmup": {"first_length": 48, "steps": 3}},
             "data.length_warmup.first_length: a length of 64",

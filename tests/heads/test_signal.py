@@ -10,6 +10,8 @@ import torch
 from dnamamba import UserError
 from dnamamba.heads.signal import Signal
 from dnamamba.models import PositionConfig
+from dnamamba.objectives.positions import PositionsScored
+from dnamamba.reports.positions import resample
 
 ASKED = PositionConfig("signal", ("a", "b"), (0, 1), 8, bin=2, loss="poisson", means=(2.0, 0.5))
 NAN = math.nan
@@ -82,9 +84,38 @@ def test_correlations_are_those_of_numpy_across_measured_bins() -> None:
         assert row["pearson"] == pytest.approx(np.corrcoef(p, y)[0, 1], abs=1e-9)
         assert row["bins"] == there.sum()
         assert row["rmse"] == pytest.approx(math.sqrt(np.mean((p - y) ** 2)), rel=1e-9)
-    sums = head.statistics(flat, truth + 10_000)[None]
+    sums = head.statistics(flat, truth + 10_000, [len(flat)])
     whole = head.metrics(flat, truth + 10_000)
     assert head.from_statistics(sums)["pearson"].item() == pytest.approx(whole["pearson"], abs=1e-9)
+
+
+@pytest.mark.parametrize("constant", ["signal", "prediction"])
+def test_draws_leave_out_track_that_does_not_vary(constant: str) -> None:
+    """Sums of equal numbers leave a variance of rounding, which has a correlation with anything."""
+    torch.manual_seed(0)
+    logits, targets = torch.randn(2, 500, 2, dtype=torch.float64)
+    (targets if constant == "signal" else logits)[:, 1] = 0.7
+    head = replace(ASKED, loss="mse", means=(0.1, 0.3)).head
+    scored = PositionsScored([0, 1], [300, 200], logits, targets)
+    draws = resample(head, scored, 20)["pearson"]
+    alone = resample(
+        replace(ASKED, labels=("a",), complement=(0,), loss="mse", means=(0.1,)).head,
+        scored._replace(logits=logits[:, :1], targets=targets[:, :1]),
+        20,
+    )["pearson"]
+    torch.testing.assert_close(draws, alone, rtol=1e-12, atol=1e-12)
+    (targets if constant == "signal" else logits)[:, 0] = 3.3
+    assert resample(head, scored, 20)["pearson"].isnan().all()
+
+
+def test_draws_are_exact_far_from_the_training_mean() -> None:
+    torch.manual_seed(0)
+    targets = 1e6 + torch.randn(400, 2, dtype=torch.float64)
+    logits = targets + torch.randn(400, 2)
+    head = replace(ASKED, loss="mse", means=(0.0, 0.0)).head
+    sums = head.statistics(logits, targets, [100] * 4).sum(0, keepdim=True)
+    expected = head.metrics(logits, targets)["pearson"]
+    assert head.from_statistics(sums)["pearson"].item() == pytest.approx(expected, abs=1e-12)
 
 
 def test_unmeasured_track_has_no_metric_and_no_gradient() -> None:

@@ -105,6 +105,19 @@ def test_unfinished_run_of_other_settings_is_refused(
     assert (folder / "journal").stat().st_size == 100 * _ENTRY.size
 
 
+def test_unfinished_run_of_replaced_fasta_is_refused(
+    embed: Callable[..., None], genome: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the same size and time, as `cp -p` leaves it: half of the vectors would be of either file."""
+    out, before = tmp_path / "mixed.npz", genome.stat()
+    unfinished(embed, out, monkeypatch)
+    text = genome.read_text()
+    genome.write_text(text[:-3] + ("AA\n" if text[-3:-1] != "AA" else "CC\n"))
+    os.utime(genome, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(UserError, match=r"partial holds an unfinished run with another regions_sha256"):
+        embed(f"out={out}", *WINDOWS)
+
+
 def test_two_processes_do_not_write_one_output(
     embed: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,6 +78,7 @@ def test_a_result_is_not_replaced_unless_asked(generate: Callable[..., None], tm
         (["out=new.fa", "prompt=ACG", "precision=fp16"], "precision=fp16: choose auto, fp32 or bf16"),
         (["out=new.fa", "prompt=ACG", "device=tpu9"], "device=tpu9 is not a device"),
         (["prompt=ACG"], "out: must be given"),
+        (["out=new.fa", "prompt=ACG", "sample_rate=8000"], "sample_rate: is for models of sound (got 8000)"),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(

@@ -49,6 +49,15 @@ def test_strands_are_joined_with_their_labels_swapped(home: Path, name: str, swa
     assert np.abs(found - answers_to(name, LETTERS)).max() > 1e-3
 
 
+def test_an_answer_that_overflows_is_refused_by_its_record(home: Path) -> None:
+    """Of log(1 + y) with finite logits: `inf` went into tables and bigWigs."""
+    model = model_of("tracks").float()
+    with torch.no_grad():
+        list(model.parameters())[-1].fill_(40.0)
+    with pytest.raises(UserError, match=r"^two: the model computes values that are not finite \(got inf\)"):
+        PositionAnswers(model, "fp32").values(Genome(home / "g.fa", DNA), "two")
+
+
 def read(path: Path) -> list[list[str]]:
     return [line.split("\t") for line in path.read_text().splitlines()]
 

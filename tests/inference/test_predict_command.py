@@ -292,7 +292,12 @@ def test_a_vcf_has_both_alleles_and_their_difference(run: Run) -> None:
         ({"fasta": "g.fa", "bed": "r.bed", "evaluate": True}, "evaluate: sequence a is a 'a'; the model's"),
         ({"fasta": "g.fa", "model": "pretrained"}, "pretrained is a pretrained model without a head"),
         ({"fasta": "g.fa", "model": "multilabel", "out": "p.bw"}, "label: the model has cold, heat, salt;"),
-        ({"fasta": "g.fa", "label": "stem"}, r"label: the model has leaf, root \(got 'stem'\)"),
+        ({"fasta": "g.fa", "label": "leaf"}, r"label: one label is written as bigWig \(got leaf\)"),
+        (
+            {"fasta": "g.fa", "bed": "r.bed", "out": "p.bw", "regions": RegionsConfig(name="4")},
+            r"regions.name: a bigWig has values without names or labels \(got 4\)",
+        ),
+        ({"fasta": "g.fa", "label": "stem", "out": "p.bw"}, r"label: the model has leaf, root \(got 'ste"),
         ({"fasta": "g.fa", "strand": "up"}, r"decoder.strand: must be forward or both \(got 'up'\)"),
         ({"fasta": "g.fa", "out": "p.xls"}, "out=p.xls: must be a file's name that ends in .tsv or .csv"),
         ({"fasta": "p.fa"}, r"p\.fa: 2 letter\(s\) are not nucleotide codes, the first is 'E' at position 3"),

@@ -115,6 +115,18 @@ def test_it_equals_two_forwards(
     assert expected[1].max() > 0.01
 
 
+def test_a_position_is_a_whole_number(model: LanguageModel, genome: Genome, text: str) -> None:
+    """`int` would cut 20.7 to 20 and read 2_0 as 20."""
+    ref, alt = text[19].upper(), "A" if text[19].upper() != "A" else "C"
+    expected = score_variants(model, genome, [("chr1", 20, ref, alt)], window=16)
+    for same in (20.0, "20", np.int32(20)):
+        found = score_variants(model, genome, [("chr1", same, ref, alt)], window=16)
+        assert found.llr.tolist() == expected.llr.tolist()
+    for other in (20.7, "2_0", None, "20.0", float("nan")):
+        with pytest.raises(UserError, match="variant 0: must be a record, a position, REF and ALT"):
+            score_variants(model, genome, [("chr1", other, ref, alt)], window=16)
+
+
 @pytest.mark.parametrize(("share", "strand"), [(16, "both"), (7, "reverse"), (1000, "forward")])
 def test_variants_of_a_cell_have_the_flanks_of_the_cell(
     model: LanguageModel, genome: Genome, text: str, share: int, strand: str
@@ -176,6 +188,7 @@ def test_batches_and_pieces_change_nothing(
     variants = variants_at(text, [30, 205])
     expected = score_variants(model, genome, variants, window=100)
     monkeypatch.setattr(likelihood_module, "SHORTEST_PIECE", 7)
+    monkeypatch.setattr(likelihood_module, "ALIGNED", 6)  # all rows here are long then, and padded
     monkeypatch.setattr(effects_module, "SITES", 3)
     found = score_variants(model, genome, variants, window=100, bases_per_batch=budget)
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)

@@ -29,7 +29,7 @@ def compiled(
     kernel: Any, options: dict[str, int], half: str = "bf16", capability: int = 90, case: str = "training"
 ) -> Any:
     on = CASES[case]
-    constants = {name: name in on for name in SWITCHES} | {"SEGMENT": 64} | options
+    constants = {name: name in on for name in SWITCHES} | {"SEGMENT": 64, "TURN": 1} | options
     off = set(kernel.arg_names) - on
     constants |= {name: None for name, switch in ABSENT.items() if switch in off}
     constants = {name: constants[name] for name in kernel.arg_names if name in constants}
@@ -52,6 +52,12 @@ KERNELS = ("forward_kernel", "output_kernel", "backward_kernel", "gradient_kerne
 
 def options_of(name: str) -> dict[str, int]:
     return sweeps._GRADIENT if name == "gradient_kernel" else sweeps._SWEEP
+
+
+def test_rows_are_copied_ahead_from_the_end_too() -> None:
+    back = compiled(sweeps.gradient_kernel, {**options_of("gradient_kernel"), "TURN": -1})
+    copies = back.asm["ptx"].count("cp.async.ca") + back.asm["ptx"].count("cp.async.cg")
+    assert copies == 2 * len(("u", "dt", "dy", "z", "B", "C"))  # one each, in both sweeps
 
 
 @pytest.mark.parametrize(("half", "capability"), [("bf16", 90), ("fp16", 80), ("bf16", 100), ("fp16", 120)])

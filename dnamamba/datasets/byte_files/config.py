@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from dnamamba.data.length_schedule import LengthSchedule
-from dnamamba.datasets.settings import DataConfig, check_at_least, endless_stage
+from dnamamba.datasets.settings import DataConfig, check_at_least, endless_stage, refuse_unused
 from dnamamba.errors import UserError
 
 ALPHABETS = ("octets", "mulaw")
@@ -52,6 +52,12 @@ class BytesConfig(DataConfig):
         for key in ("valid_fraction", "test_fraction"):
             if not 0 < getattr(self, key) < 0.5:
                 raise UserError(f"data.{key}: must lie between 0 and 0.5 (got {getattr(self, key)})")
+        if self.alphabet != "mulaw":
+            refuse_unused(self, ("sample_rate",), f"with data.alphabet={self.alphabet}")
+        if self.valid is not None or self.test is not None:
+            refuse_unused(
+                self, ("valid_fraction", "test_fraction"), "where data.valid or data.test names files"
+            )
 
     @property
     def bases_at_a_time(self) -> int:

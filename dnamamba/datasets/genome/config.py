@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+from dnamamba.data.aliases import with_aliases
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.data.bases import windows_of
 from dnamamba.data.embedded import YEAST_FASTA, YEAST_TEST, YEAST_VALID
@@ -300,7 +301,7 @@ class GenomeConfig(DataConfig):
         if self.fasta is None:
             return Genome(fasta, get_alphabet(self.alphabet)).lengths
         if index.is_file():
-            return fai_lengths(index)
+            return with_aliases(fai_lengths(index), fasta)
         if self.whole_records:
             raise UserError(
                 f"{index} is not there, and samples are as long as its records; make it with `samtools faidx "

@@ -10,13 +10,14 @@
 
 A program is one warp on a tile of channels. It loads ROWS positions and the K-1 next to them at once, so that
 many rows are in flight, and keeps them in registers: every row is read from memory about once. Both kernels
-are bound by memory; the backward computes a again rather than have it kept.
+are bound by memory; the backward computes a again rather than have it kept. With TURN = -1 a sequence is read
+from its end.
 """
 
 import triton
 import triton.language as tl
 
-from dnamamba.kernels.triton_math import sigmoid
+from dnamamba.kernels.triton_math import sigmoid, turned
 
 
 @triton.jit
@@ -59,12 +60,15 @@ def convolution_forward(
     p_x, p_weight, p_bias, p_first, p_y, stride_xb, stride_xt, L, E, tiles, blocks,
     K: tl.constexpr, TILE: tl.constexpr, ROWS: tl.constexpr,
     HAS_BIAS: tl.constexpr, HAS_FIRST: tl.constexpr, SILU: tl.constexpr, FAST: tl.constexpr,
+    TURN: tl.constexpr,
 ):  # fmt: skip
     """Write y."""
     i_e, i_t, i_b = locate(tl.program_id(0), tiles, blocks)
     o_e = i_e * TILE + tl.arange(0, TILE)
     m_e = o_e < E
     t0 = i_t.to(tl.int64) * ROWS
+    p_x, stride_xt = turned(p_x, stride_xt, L, TURN)
+    p_y, step = turned(p_y, E, L, TURN)
     taps, b_bias = load_weights(p_weight, p_bias, o_e, m_e, K, TILE, HAS_BIAS)
     x = load_inputs(
         p_x + i_b * stride_xb, p_first, stride_xt, t0, i_b, o_e, m_e, L, E, K, ROWS + K - 1, HAS_FIRST
@@ -75,7 +79,8 @@ def convolution_forward(
             b_a += taps[k] * x[r + k]
         if SILU:
             b_a *= sigmoid(b_a, FAST)
-        tl.store(p_y + (i_b * L + t0 + r) * E + o_e, b_a.to(p_y.dtype.element_ty), mask=m_e & (t0 + r < L))
+        p_row = p_y + i_b * L * E + (t0 + r) * step
+        tl.store(p_row + o_e, b_a.to(p_y.dtype.element_ty), mask=m_e & (t0 + r < L))
 
 
 @triton.jit
@@ -84,12 +89,16 @@ def convolution_backward(
     stride_xb, stride_xt, stride_yb, stride_yt, L, E, tiles, blocks, loops,
     K: tl.constexpr, TILE: tl.constexpr, ROWS: tl.constexpr,
     HAS_BIAS: tl.constexpr, HAS_FIRST: tl.constexpr, SILU: tl.constexpr, FAST: tl.constexpr,
+    TURN: tl.constexpr,
 ):  # fmt: skip
     """Write dx, and this block's share of dweight and dbias; a block is ROWS x `loops` positions."""
     i_e, i_t, i_b = locate(tl.program_id(0), tiles, blocks)
     o_e = i_e * TILE + tl.arange(0, TILE)
     m_e = o_e < E
     taps, b_bias = load_weights(p_weight, p_bias, o_e, m_e, K, TILE, HAS_BIAS)
+    p_x, stride_xt = turned(p_x, stride_xt, L, TURN)
+    p_dy, stride_yt = turned(p_dy, stride_yt, L, TURN)
+    p_dx, step = turned(p_dx, E, L, TURN)
     b_dbias = tl.zeros([TILE], tl.float32)
     dtaps = ()
     for _ in tl.static_range(K):
@@ -121,9 +130,8 @@ def convolution_backward(
                 sums = sums + (dtaps[k] + da[r] * x[r + k],)
             dtaps = sums
             b_dbias += da[r]
-            tl.store(
-                p_dx + (i_b * L + t0 + r) * E + o_e, b_dx.to(p_dx.dtype.element_ty), mask=m_e & (t0 + r < L)
-            )
+            p_row = p_dx + i_b * L * E + (t0 + r) * step
+            tl.store(p_row + o_e, b_dx.to(p_dx.dtype.element_ty), mask=m_e & (t0 + r < L))
     i_block = i_b * blocks + i_t
     for k in tl.static_range(K):
         tl.store(p_dweight + (i_block * E + o_e) * K + k, dtaps[k], mask=m_e)

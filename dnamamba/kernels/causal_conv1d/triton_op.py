@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from dnamamba.kernels.eager import differentiable, watched
+from dnamamba.kernels.eager import differentiable, operator, watched
 from dnamamba.kernels.launch import launch
 from dnamamba.kernels.triton_math import fast_math
 
@@ -58,7 +58,12 @@ def last_inputs(x: Tensor, initial_state: Tensor | None, count: int) -> Tensor:
 
 
 def convolve(
-    x: Tensor, weight: Tensor, bias: Tensor | None, initial_state: Tensor | None, silu: bool
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    initial_state: Tensor | None,
+    silu: bool,
+    reverse: bool = False,
 ) -> Tensor:
     """Return y, [B, L, E].
 
@@ -68,6 +73,7 @@ def convolve(
         bias: [E] or None.
         initial_state: [B, K - 1, E] or None.
         silu: whether SiLU follows.
+        reverse: whether the sequence is read from its end, where the initial state then is.
     """
     batch, length, channels = x.shape
     x, weight, bias, initial_state = _rows(x), weight.contiguous(), _dense(bias), _dense(initial_state)
@@ -77,12 +83,12 @@ def convolve(
         convolution_forward, (batch * blocks * tiles,),
         x, weight, bias, initial_state, y, x.stride(0), x.stride(1), length, channels, tiles, blocks,
         K=weight.shape[1], HAS_BIAS=bias is not None, HAS_FIRST=initial_state is not None, SILU=silu,
-        FAST=fast_math(x.dtype), **_FORWARD,
+        FAST=fast_math(x.dtype), TURN=-1 if reverse else 1, **_FORWARD,
     )  # fmt: skip
     return y
 
 
-convolve_op = torch.library.custom_op("dnamamba::causal_conv1d_forward", convolve, mutates_args=())
+convolve_op = operator("causal_conv1d_forward", convolve)
 
 
 @convolve_op.register_fake
@@ -91,13 +97,19 @@ def _convolve_fake(x, weight, bias, initial_state, silu):  # type: ignore[no-unt
 
 
 def convolve_backward(
-    dy: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, initial_state: Tensor | None, silu: bool
+    dy: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    initial_state: Tensor | None,
+    silu: bool,
+    reverse: bool = False,
 ) -> list[Tensor]:
     """Return gradients of x, weight, bias and initial_state; of what was not given, an empty tensor.
 
     Args:
         dy: [B, L, E], the gradient of y.
-        x, weight, bias, initial_state, silu: as in `convolve`.
+        x, weight, bias, initial_state, silu, reverse: as in `convolve`; in reverse without an initial state.
     """
     batch, length, channels = x.shape
     taps = weight.shape[1]
@@ -120,7 +132,7 @@ def convolve_backward(
         x, weight, bias, initial_state, dy, dx, dweight, dbias,
         x.stride(0), x.stride(1), dy.stride(0), dy.stride(1), length, channels, tiles, blocks, loops,
         K=taps, HAS_BIAS=bias is not None, HAS_FIRST=initial_state is not None, SILU=silu,
-        FAST=fast_math(x.dtype), **_BACKWARD,
+        FAST=fast_math(x.dtype), TURN=-1 if reverse else 1, **_BACKWARD,
     )  # fmt: skip
     dfirst = x.new_empty(0)
     if initial_state is not None:
@@ -128,9 +140,7 @@ def convolve_backward(
     return [dx, dweight.sum(0).to(dtypes[0]), dbias.sum(0).to(dtypes[1]), dfirst]
 
 
-convolve_backward_op = torch.library.custom_op(
-    "dnamamba::causal_conv1d_backward", convolve_backward, mutates_args=()
-)
+convolve_backward_op = operator("causal_conv1d_backward", convolve_backward)
 
 
 @convolve_backward_op.register_fake

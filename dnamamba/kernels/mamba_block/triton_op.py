@@ -9,16 +9,13 @@ from torch import Tensor
 
 from dnamamba.kernels.causal_conv1d.triton_op import convolve, convolve_backward, last_inputs
 from dnamamba.kernels.eager import differentiable, operator, ranks_of, refuse_ranks, watched
-from dnamamba.kernels.launch import launch, power_of_two
 from dnamamba.kernels.precision import without_autocast
 from dnamamba.kernels.ranks import Ranks, rows_before, rows_before_backward
 from dnamamba.kernels.selective_scan.triton_launch import SEGMENT
-from dnamamba.kernels.selective_scan.triton_op import processors, scan_after, scan_backward, scan_forward
+from dnamamba.kernels.selective_scan.triton_op import scan_after, scan_backward, scan_forward
 
 from .api import Block, BlockWeights
-from .triton_norm import norm_forward, residual_norm_backward
-
-_ROWS = 16
+from .norm import rms_norm, rms_norm_backward
 
 
 class _Parts(NamedTuple):
@@ -80,7 +77,7 @@ def _parts(
 ) -> tuple[_Parts, Tensor]:
     """Return the parts, and apart from them u, the convolution's input, so that it can be let go."""
     (channels, rank), states = weights.dt_proj.shape, weights.A.shape[1]
-    normed = _norm(x, weights.norm, eps, weights.in_proj.dtype)
+    normed = rms_norm(x, weights.norm, eps, weights.in_proj.dtype)
     u = F.linear(normed, weights.in_proj[:channels])
     z = F.linear(normed, weights.in_proj[channels:]) if gate else None
     before, last = conv_state, None
@@ -90,18 +87,6 @@ def _parts(
     conv = convolve(u, weights.conv_weight, weights.conv_bias, before, True)
     low, B, C = F.linear(conv, weights.x_proj).split([rank, states, states], dim=-1)
     return _Parts(normed, z, conv, low, F.linear(low, weights.dt_proj), B, C, before, last), u
-
-
-def _norm(x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
-    x = x.contiguous()
-    width = x.shape[-1]
-    normed = torch.empty_like(x, dtype=dtype)
-    rows = x.numel() // width
-    launch(
-        norm_forward, (-(-rows // _ROWS),), x, weight, normed, rows, width, eps,
-        ROWS=_ROWS, COLS=power_of_two(width), num_warps=4,
-    )  # fmt: skip
-    return normed
 
 
 def block_forward(
@@ -211,7 +196,7 @@ def block_backward(
     din_proj = torch.cat([_rows(du).t() @ _rows(p.normed), _rows(dz).t() @ _rows(p.normed)])
     dnormed = _rows(du) @ in_proj[:channels]
     dnormed.addmm_(_rows(dz), in_proj[channels:])
-    dx, dnorm = _norm_backward(x, norm, dnormed, dy, eps)
+    dx, dnorm = rms_norm_backward(x, norm, dnormed, dy, eps)
     return [
         dx, dnorm, din_proj, dconv_weight, dconv_bias, dx_proj, ddt_proj, ddt_bias, dA, dD, dout_proj,
         dfirst, dssm,
@@ -234,21 +219,6 @@ def _block_backward_fake(  # type: ignore[no-untyped-def]
         x.new_empty(0) if t is None else torch.empty_like(t, memory_format=torch.contiguous_format)
         for t in inputs
     ]
-
-
-def _norm_backward(x: Tensor, norm: Tensor, dnormed: Tensor, dy: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    width = x.shape[-1]
-    x, dy = x.contiguous(), dy.contiguous()
-    rows = x.numel() // width
-    programs = min(-(-rows // _ROWS), 8 * processors(x.device))
-    dx = torch.empty_like(x)
-    dnorm = x.new_empty(programs, width, dtype=torch.float32)
-    launch(
-        residual_norm_backward, (programs,),
-        x, norm, dnormed, dy, dx, dnorm, rows, width, eps,
-        ROWS=_ROWS, COLS=power_of_two(width), num_warps=4,
-    )  # fmt: skip
-    return dx, dnorm.sum(0).to(norm.dtype)
 
 
 def _add_last_inputs(du: Tensor, dfirst: Tensor, dconv: Tensor) -> tuple[Tensor, Tensor]:

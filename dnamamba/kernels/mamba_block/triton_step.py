@@ -23,8 +23,7 @@ from dnamamba.kernels.triton_math import fast_math
 
 from .api import BlockWeights
 
-_CHANNELS, _OUTPUTS, _COLUMNS = 8, 4, 512  # of a program; columns of a row read at a time
-_WARPS = 4
+_CHANNELS, _OUTPUTS, _COLUMNS, _WARPS = 4, 4, 1024, 8  # of a program; columns of a row read at a time
 
 
 @triton.jit

@@ -31,6 +31,7 @@ from .gluon_parts import (
     locate,
     routes,
     row,
+    row_of,
     row_offsets,
     step_size,
     store_sums,
@@ -45,6 +46,7 @@ def backward_summary(
     p_dt, p_A, p_C, p_z, p_bias, p_dy, p_adjoint, p_total,
     stride_Cb, stride_Ct, L, tiles, chunks, T,
     ROWS: gl.constexpr, HAS_Z: gl.constexpr, HAS_BIAS: gl.constexpr, SOFTPLUS: gl.constexpr,
+    TURN: gl.constexpr,
 ):  # fmt: skip
     """Write the adjoint that each chunk alone gives to the chunk before it, and its sum of deltas."""
     s_dt = two_blocks(p_dt, ROWS, WIDTH)
@@ -54,25 +56,27 @@ def backward_summary(
     s_C = gl.allocate_shared_memory(gl.float32, [ROWS, N], DENSE_2D)
     i_e, i_c, i_b = locate(tiles, chunks)
     E = tiles * WIDTH
+    step = E * TURN
     o_e, o_ne, o_en = tile_offsets(i_e * WIDTH, E)
     b_A = gl.load(p_A + o_en).to(gl.float32)
     b_bias = load_row(p_bias, o_e, HAS_BIAS)
     b_q = gl.zeros([N, WIDTH], gl.float32, TILE)
     b_total = gl.zeros([1, WIDTH], gl.float32, TILE)
 
-    t0 = i_c.to(gl.int64) * T
-    o_rows = (i_b * L + t0) * E + i_e * WIDTH + row_offsets(E, ROWS)
+    t0 = row_of(i_c.to(gl.int64) * T, L, TURN)
+    o_rows = (i_b * L + t0) * E + i_e * WIDTH + row_offsets(step, ROWS)
     p_C += (i_b * stride_Cb + t0 * stride_Ct) * 8
+    step_C = stride_Ct * TURN
     blocks = gl.minimum(L - i_c * T, T) // ROWS
     for i_k in range(-1, blocks):
         if i_k + 1 < blocks:
             x = (i_k + 1) % 2
             t = (blocks - 2 - i_k) * ROWS
-            fetch_rows(s_dt.index(x), p_dt, o_rows + t * E)
-            fetch_rows(s_dy.index(x), p_dy, o_rows + t * E)
+            fetch_rows(s_dt.index(x), p_dt, o_rows + t * step)
+            fetch_rows(s_dy.index(x), p_dy, o_rows + t * step)
             if HAS_Z:
-                fetch_rows(s_z.index(x), p_z, o_rows + t * E)
-            fetch_states(s_lowC.index(x), p_C + t * stride_Ct * 8, stride_Ct * 8)
+                fetch_rows(s_z.index(x), p_z, o_rows + t * step)
+            fetch_states(s_lowC.index(x), p_C + t * step_C * 8, step_C * 8)
         async_copy.commit_group()
         if i_k >= 0:
             async_copy.wait_group(1)
@@ -94,7 +98,7 @@ def backward_summary(
 
 @gluon.jit
 def fetch_block(
-    u, dt, dy, z, B, C, p_u, p_dt, p_dy, p_z, o_rows, p_B, p_C, stride_Bt, stride_Ct, HAS_Z: gl.constexpr
+    u, dt, dy, z, B, C, p_u, p_dt, p_dy, p_z, o_rows, p_B, p_C, step_B, step_C, HAS_Z: gl.constexpr
 ):
     """Begin to copy a block of everything that the gradient reads."""
     fetch_rows(u, p_u, o_rows)
@@ -102,8 +106,8 @@ def fetch_block(
     fetch_rows(dy, p_dy, o_rows)
     if HAS_Z:
         fetch_rows(z, p_z, o_rows)
-    fetch_states(B, p_B, stride_Bt * 8)
-    fetch_states(C, p_C, stride_Ct * 8)
+    fetch_states(B, p_B, step_B * 8)
+    fetch_states(C, p_C, step_C * 8)
 
 
 @kernel
@@ -113,6 +117,7 @@ def backward_gradient(
     stride_Bb, stride_Bt, stride_Cb, stride_Ct, batch, L, tiles, chunks, T, saved, slots, groups,
     SEGMENT: gl.constexpr, HAS_D: gl.constexpr, HAS_Z: gl.constexpr, HAS_BIAS: gl.constexpr,
     HAS_LAST: gl.constexpr, SOFTPLUS: gl.constexpr, SINGLE: gl.constexpr, SAVE_Y: gl.constexpr,
+    TURN: gl.constexpr,
 ):  # fmt: skip
     """Write every gradient: per position and channel; dB and dC per group; dA, dD, dbias per chunk.
 
@@ -134,6 +139,7 @@ def backward_gradient(
     i_c, i_b, i_g = locate(chunks, batch)
     i_b, i_g = i_b.to(gl.int64), i_g.to(gl.int32)
     E = tiles * WIDTH
+    step, step_B, step_C = E * TURN, stride_Bt * TURN, stride_Ct * TURN
     left = gl.minimum(L - i_c * T, T)
     segments = (left + SEGMENT - 1) // SEGMENT
     o_chunk = (i_b * chunks + i_c) * E
@@ -157,14 +163,15 @@ def backward_gradient(
         for i_r in range(0, segments):
             i_s = segments - 1 - i_r
             blocks = gl.minimum(left - i_s * SEGMENT, SEGMENT) // ROWS
-            t0 = i_c.to(gl.int64) * T + i_s * SEGMENT
+            t0 = row_of(i_c.to(gl.int64) * T + i_s * SEGMENT, L, TURN)
             o_segment = (i_b * L + t0) * E
-            o_rows = o_segment + e0 + row_offsets(E, ROWS)
+            o_rows = o_segment + e0 + row_offsets(step, ROWS)
             o_out = o_segment + o_e
             p_Bs = p_B + (i_b * stride_Bb + t0 * stride_Bt) * 8
             p_Cs = p_C + (i_b * stride_Cb + t0 * stride_Ct) * 8
-            p_dBs = p_dB + ((i_g * batch + i_b) * L + t0) * N
-            p_dCs = p_dC + ((i_g * batch + i_b) * L + t0) * N
+            o_sums = ((i_g * batch + i_b) * L + t0) * N
+            p_dBs = p_dB + o_sums
+            p_dCs = p_dC + o_sums
             b_h = gl.load(p_state + (i_b * saved + i_c * slots + i_s) * E * N + o_ne)
             b_elapsed = gl.zeros([1, WIDTH], gl.float32, TILE)
             for i_k in range(-1, blocks):
@@ -173,8 +180,8 @@ def backward_gradient(
                     t = (i_k + 1) * ROWS
                     fetch_block(
                         s_u.index(x), s_dt.index(x), s_dy.index(x), s_z.index(x),
-                        s_lowB.index(x), s_lowC.index(x), p_u, p_dt, p_dy, p_z, o_rows + t * E,
-                        p_Bs + t * stride_Bt * 8, p_Cs + t * stride_Ct * 8, stride_Bt, stride_Ct, HAS_Z,
+                        s_lowB.index(x), s_lowC.index(x), p_u, p_dt, p_dy, p_z, o_rows + t * step,
+                        p_Bs + t * step_B * 8, p_Cs + t * step_C * 8, step_B, step_C, HAS_Z,
                     )  # fmt: skip
                 async_copy.commit_group()
                 if i_k >= 0:
@@ -201,14 +208,16 @@ def backward_gradient(
                         b_dA += b_Ch * (b_v * b_elapsed)
                         b_h = (b_delta * b_u) * column(s_B, k) + b_decayed
                         s_quads.slice(k, 1, dim=0).store(add_quads(b_h * b_v, b_routes))
-                        if HAS_Z:
+                        if HAS_Z or SAVE_Y:
                             b_y = add_states(b_h * b_C) + b_D * b_u
+                        if HAS_Z:
                             b_dz = b_dy * b_y * b_sigma * (1.0 + b_z * (1.0 - b_sigma))
-                            gl.store(p_dz + o_out + (t + k) * E, b_dz.to(p_dz.dtype.element_ty))
-                            if SAVE_Y:
-                                b_gated = b_y * (b_z * b_sigma)
-                                gl.store(p_y + o_out + (t + k) * E, b_gated.to(p_y.dtype.element_ty))
-                    store_sums(p_dCs + t * N, s_quads, i_e > i_first)
+                            gl.store(p_dz + o_out + (t + k) * step, b_dz.to(p_dz.dtype.element_ty))
+                        if SAVE_Y:
+                            if HAS_Z:
+                                b_y *= b_z * b_sigma
+                            gl.store(p_y + o_out + (t + k) * step, b_y.to(p_y.dtype.element_ty))
+                    store_sums(p_dCs + t * (N * TURN), s_quads, i_e > i_first, TURN)
 
             b_qh = b_q * b_h
             b_dA += b_qh * b_elapsed
@@ -219,8 +228,8 @@ def backward_gradient(
                     t = (blocks - 2 - i_k) * ROWS
                     fetch_block(
                         s_u.index(x), s_dt.index(x), s_dy.index(x), s_z.index(x),
-                        s_lowB.index(x), s_lowC.index(x), p_u, p_dt, p_dy, p_z, o_rows + t * E,
-                        p_Bs + t * stride_Bt * 8, p_Cs + t * stride_Ct * 8, stride_Bt, stride_Ct, HAS_Z,
+                        s_lowB.index(x), s_lowC.index(x), p_u, p_dt, p_dy, p_z, o_rows + t * step,
+                        p_Bs + t * step_B * 8, p_Cs + t * step_C * 8, step_B, step_C, HAS_Z,
                     )  # fmt: skip
                 async_copy.commit_group()
                 if i_k >= 0:
@@ -252,14 +261,14 @@ def backward_gradient(
                         if HAS_D:
                             b_du += b_D * b_v
                             b_dD += b_u * b_v
-                        gl.store(p_du + o_out + (t + k) * E, b_du.to(p_du.dtype.element_ty))
+                        gl.store(p_du + o_out + (t + k) * step, b_du.to(p_du.dtype.element_ty))
                         b_ddt = b_gB * b_u + b_p
                         if SOFTPLUS:
                             b_ddt *= sigmoid(b_dt + b_bias, True)
-                        gl.store(p_ddt + o_out + (t + k) * E, b_ddt.to(p_ddt.dtype.element_ty))
+                        gl.store(p_ddt + o_out + (t + k) * step, b_ddt.to(p_ddt.dtype.element_ty))
                         if HAS_BIAS:
                             b_dbias += b_ddt
-                    store_sums(p_dBs + t * N, s_quads, i_e > i_first)
+                    store_sums(p_dBs + t * (N * TURN), s_quads, i_e > i_first, TURN)
 
         gl.store(p_dA + o_chunk * N + o_ne, b_dA)
         if HAS_D:

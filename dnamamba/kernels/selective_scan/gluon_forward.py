@@ -25,6 +25,7 @@ from .gluon_parts import (
     kernel,
     load_row,
     row,
+    row_of,
     row_offsets,
     step_size,
     tile_offsets,
@@ -39,6 +40,7 @@ def forward_summary(
     p_u, p_dt, p_A, p_B, p_bias, p_state, p_total,
     stride_Bb, stride_Bt, batch, L, tiles, chunks, long, T, saved, slots,
     ROWS: gl.constexpr, SEGMENT: gl.constexpr, HAS_BIAS: gl.constexpr, SOFTPLUS: gl.constexpr,
+    TURN: gl.constexpr,
 ):  # fmt: skip
     """Write each chunk's drive where the next chunk's first state goes, and its sum of deltas."""
     s_u = two_blocks(p_u, ROWS, WIDTH)
@@ -47,6 +49,7 @@ def forward_summary(
     s_B = gl.allocate_shared_memory(gl.float32, [ROWS, N], DENSE_2D)
     i_e, i_c, i_b = locate_forward(gl.program_id(0), tiles, batch)
     E = tiles * WIDTH
+    step = E * TURN
     o_e, o_ne, o_en = tile_offsets(i_e * WIDTH, E)
     b_A = gl.load(p_A + o_en).to(gl.float32)
     b_bias = load_row(p_bias, o_e, HAS_BIAS)
@@ -54,17 +57,18 @@ def forward_summary(
     b_total = gl.zeros([1, WIDTH], gl.float32, TILE)
 
     first = place(i_c, long, T, SEGMENT)
-    t0 = first.to(gl.int64)
-    o_rows = (i_b * L + t0) * E + i_e * WIDTH + row_offsets(E, ROWS)
+    t0 = row_of(first.to(gl.int64), L, TURN)
+    o_rows = (i_b * L + t0) * E + i_e * WIDTH + row_offsets(step, ROWS)
     p_B += (i_b * stride_Bb + t0 * stride_Bt) * 8
+    step_B = stride_Bt * TURN
     blocks = gl.minimum(L - first, place(i_c + 1, long, T, SEGMENT) - first) // ROWS
     for i_k in range(-1, blocks):
         if i_k + 1 < blocks:
             x = (i_k + 1) % 2
             t = (i_k + 1) * ROWS
-            fetch_rows(s_u.index(x), p_u, o_rows + t * E)
-            fetch_rows(s_dt.index(x), p_dt, o_rows + t * E)
-            fetch_states(s_lowB.index(x), p_B + t * stride_Bt * 8, stride_Bt * 8)
+            fetch_rows(s_u.index(x), p_u, o_rows + t * step)
+            fetch_rows(s_dt.index(x), p_dt, o_rows + t * step)
+            fetch_states(s_lowB.index(x), p_B + t * step_B * 8, step_B * 8)
         async_copy.commit_group()
         if i_k >= 0:
             async_copy.wait_group(1)
@@ -86,7 +90,7 @@ def forward_output(
     stride_Bb, stride_Bt, stride_Cb, stride_Ct, batch, L, tiles, chunks, long, T, saved, slots,
     ROWS: gl.constexpr, SEGMENT: gl.constexpr,
     HAS_D: gl.constexpr, HAS_Z: gl.constexpr, HAS_BIAS: gl.constexpr, HAS_FIRST: gl.constexpr,
-    SOFTPLUS: gl.constexpr, SINGLE: gl.constexpr, SAVE: gl.constexpr,
+    SOFTPLUS: gl.constexpr, SINGLE: gl.constexpr, SAVE: gl.constexpr, TURN: gl.constexpr,
 ):  # fmt: skip
     """Write y, the state before every segment (if SAVE), and the last state."""
     s_u = two_blocks(p_u, ROWS, WIDTH)
@@ -98,6 +102,7 @@ def forward_output(
     s_C = gl.allocate_shared_memory(gl.float32, [ROWS, N], DENSE_2D)
     i_e, i_c, i_b = locate_forward(gl.program_id(0), tiles, batch)
     E = tiles * WIDTH
+    step = E * TURN
     o_e, o_ne, o_en = tile_offsets(i_e * WIDTH, E)
     b_A = gl.load(p_A + o_en).to(gl.float32)
     b_D = load_row(p_D, o_e, HAS_D)
@@ -111,22 +116,23 @@ def forward_output(
         b_h += gl.load(p_state + o_ne)
 
     first = place(i_c, long, T, SEGMENT)
-    t0 = first.to(gl.int64)
+    t0 = row_of(first.to(gl.int64), L, TURN)
     o_chunk = (i_b * L + t0) * E
-    o_rows = o_chunk + i_e * WIDTH + row_offsets(E, ROWS)
+    o_rows = o_chunk + i_e * WIDTH + row_offsets(step, ROWS)
     p_B += (i_b * stride_Bb + t0 * stride_Bt) * 8
     p_C += (i_b * stride_Cb + t0 * stride_Ct) * 8
+    step_B, step_C = stride_Bt * TURN, stride_Ct * TURN
     blocks = gl.minimum(L - first, place(i_c + 1, long, T, SEGMENT) - first) // ROWS
     for i_k in range(-1, blocks):
         if i_k + 1 < blocks:
             x = (i_k + 1) % 2
             t = (i_k + 1) * ROWS
-            fetch_rows(s_u.index(x), p_u, o_rows + t * E)
-            fetch_rows(s_dt.index(x), p_dt, o_rows + t * E)
+            fetch_rows(s_u.index(x), p_u, o_rows + t * step)
+            fetch_rows(s_dt.index(x), p_dt, o_rows + t * step)
             if HAS_Z:
-                fetch_rows(s_z.index(x), p_z, o_rows + t * E)
-            fetch_states(s_lowB.index(x), p_B + t * stride_Bt * 8, stride_Bt * 8)
-            fetch_states(s_lowC.index(x), p_C + t * stride_Ct * 8, stride_Ct * 8)
+                fetch_rows(s_z.index(x), p_z, o_rows + t * step)
+            fetch_states(s_lowB.index(x), p_B + t * step_B * 8, step_B * 8)
+            fetch_states(s_lowC.index(x), p_C + t * step_C * 8, step_C * 8)
         async_copy.commit_group()
         if i_k >= 0:
             if SAVE:
@@ -148,7 +154,7 @@ def forward_output(
                 if HAS_Z:
                     b_z = row(s_z.index(x), k)
                     b_y *= b_z * sigmoid(b_z, True)
-                o_y = o_chunk + (i_k * ROWS + k) * E + o_e
+                o_y = o_chunk + (i_k * ROWS + k) * step + o_e
                 gl.store(p_y + o_y, b_y.to(p_y.dtype.element_ty))
     if i_c + 1 == chunks:
         gl.store(p_last + i_b * E * N + o_en, b_h)

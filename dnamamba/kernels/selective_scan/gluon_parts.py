@@ -61,6 +61,15 @@ def first_tile(i_g, tiles, groups):
 
 
 @gluon.jit
+def row_of(t, L, TURN: gl.constexpr):
+    """Return where the t-th position that is read lies: from the end if TURN is -1.
+
+    Offsets are turned and pointers are not: those of a kernel's arguments take no registers.
+    """
+    return t if TURN == 1 else L - 1 - t
+
+
+@gluon.jit
 def tile_offsets(e0, E):
     """Return the offsets of a tile's row, [1, WIDTH], and of its states in [N, E] and in [E, N]."""
     o_e = (e0 + gl.arange(0, WIDTH, gl.SliceLayout(0, TILE)))[None, :]
@@ -84,11 +93,14 @@ def load_row(p_row, o_e, PRESENT: gl.constexpr):
 
 
 @gluon.jit
-def row_offsets(E, ROWS: gl.constexpr):
-    """Return the offsets of a tile's block of ROWS rows, each lane with its share of the copy."""
+def row_offsets(step, ROWS: gl.constexpr):
+    """Return the offsets of a tile's block of ROWS rows, each lane with its share of the copy.
+
+    From one row to the next it is `step`: E, or -E from the end of a sequence.
+    """
     COPY: gl.constexpr = gl.BlockedLayout([1, ROWS], [ROWS, 32 // ROWS], [1, 1], [1, 0])
     o_row = gl.arange(0, ROWS, gl.SliceLayout(1, COPY))
-    return o_row[:, None] * E + gl.arange(0, WIDTH, gl.SliceLayout(0, COPY))[None, :]
+    return o_row[:, None] * step + gl.arange(0, WIDTH, gl.SliceLayout(0, COPY))[None, :]
 
 
 @gluon.jit
@@ -165,13 +177,13 @@ def add_quads(b_x, b_routes):
 
 
 @gluon.jit
-def store_sums(p_sums, quads, add):
+def store_sums(p_sums, quads, add, TURN: gl.constexpr):
     """Finish the sums over channels of the four positions in `quads`, [4, 8, N]: store, or add."""
     SHARE: gl.constexpr = gl.BlockedLayout([1, 8, 2], [4, 1, 8], [1, 1, 1], [2, 1, 0])
     b_sum = gl.sum(quads.load(SHARE), axis=1)
     o_row = gl.arange(0, 4, gl.SliceLayout(1, gl.SliceLayout(1, SHARE)))
     o_n = gl.arange(0, N, gl.SliceLayout(0, gl.SliceLayout(1, SHARE)))
-    p_sums += o_row[:, None] * N + o_n[None, :]
+    p_sums += o_row[:, None] * (N * TURN) + o_n[None, :]
     if add:
         # The one thread that stored here adds, in its own order: an atomic that nobody waits for.
         gl.atomic_add(p_sums, b_sum, sem="relaxed")

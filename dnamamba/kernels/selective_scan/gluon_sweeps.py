@@ -87,12 +87,12 @@ def forward_summary(inputs: ScanInputs, state: States, total: Tensor, cut: Launc
         total: [B, chunks, E], written.
         cut: the chunks and tiles.
     """
-    u, dt, A, B, _, _, _, dt_bias, softplus = inputs
+    u, dt, A, B, _, _, _, dt_bias, softplus, _ = inputs
     launch(
         forward_kernel, (len(u) * cut.chunks * cut.tiles,),
         u, dt, A, B, dt_bias, state.values, total, *_strides(B),
         *u.shape[:2], cut.tiles, cut.chunks, cut.long, cut.chunk, state.saved, state.slots,
-        SEGMENT=SEGMENT, HAS_BIAS=dt_bias is not None, SOFTPLUS=softplus, **_SWEEP,
+        SEGMENT=SEGMENT, HAS_BIAS=dt_bias is not None, SOFTPLUS=softplus, TURN=inputs.turn, **_SWEEP,
     )  # fmt: skip
 
 
@@ -111,13 +111,14 @@ def forward_output(
         cut: the chunks and tiles.
         save: whether a backward will follow.
     """
-    u, dt, A, B, C, D, z, dt_bias, softplus = inputs
+    u, dt, A, B, C, D, z, dt_bias, softplus, _ = inputs
     launch(
         output_kernel, (len(u) * cut.chunks * cut.tiles,),
         u, dt, A, B, C, D, z, dt_bias, first, state.values, y, last, *_strides(B, C),
         *u.shape[:2], cut.tiles, cut.chunks, cut.long, cut.chunk, state.saved, state.slots,
         HAS_D=D is not None, HAS_Z=z is not None, HAS_BIAS=dt_bias is not None, HAS_FIRST=first is not None,
-        SOFTPLUS=softplus, SINGLE=cut.chunks == 1, SAVE=save, SEGMENT=SEGMENT, **_SWEEP,
+        SOFTPLUS=softplus, SINGLE=cut.chunks == 1, SAVE=save, SEGMENT=SEGMENT,
+        TURN=inputs.turn, **_SWEEP,
     )  # fmt: skip
 
 
@@ -133,12 +134,12 @@ def backward_summary(
         total: [B, chunks, E], written.
         cut: the chunks and tiles.
     """
-    _, dt, A, _, C, _, z, dt_bias, softplus = inputs
+    _, dt, A, _, C, _, z, dt_bias, softplus, _ = inputs
     launch(
         backward_kernel, (len(dt) * cut.chunks * cut.tiles,),
         dt, A, C, z, dt_bias, dy, adjoint, total, *_strides(C),
         dt.shape[1], cut.tiles, cut.chunks, cut.chunk,
-        HAS_Z=z is not None, HAS_BIAS=dt_bias is not None, SOFTPLUS=softplus, **_SWEEP,
+        HAS_Z=z is not None, HAS_BIAS=dt_bias is not None, SOFTPLUS=softplus, TURN=inputs.turn, **_SWEEP,
     )  # fmt: skip
 
 
@@ -155,14 +156,15 @@ def backward_gradient(
         out: written.
         cut: the chunks and tiles.
     """
-    u, dt, A, B, C, D, z, dt_bias, softplus = inputs
+    u, dt, A, B, C, D, z, dt_bias, softplus, _ = inputs
     launch(
         gradient_kernel, (len(u) * cut.chunks * cut.groups,),
         u, dt, A, B, C, D, z, dt_bias, dy, state.values, out.dA, dlast,
         out.du, out.ddt, out.dA, *out.dB_dC, out.dD, out.dz, out.dbias, out.dfirst, out.y,
         *_strides(B, C), *u.shape[:2], cut.tiles, cut.chunks, cut.chunk, state.saved, state.slots, cut.groups,
         HAS_D=D is not None, HAS_Z=z is not None, HAS_BIAS=dt_bias is not None, HAS_LAST=dlast is not None,
-        SOFTPLUS=softplus, SINGLE=cut.chunks == 1, SAVE_Y=out.y.numel() > 0, SEGMENT=SEGMENT, **_GRADIENT,
+        SOFTPLUS=softplus, SINGLE=cut.chunks == 1, SAVE_Y=out.y.numel() > 0, SEGMENT=SEGMENT,
+        TURN=inputs.turn, **_GRADIENT,
     )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ class ScanInputs(NamedTuple):
         D, dt_bias: [E] or None.
         z: [B, L, E] or None.
         softplus: whether delta is softplus(dt + dt_bias).
+        reverse: whether sequences are read from their ends.
     """
 
     u: Tensor
@@ -29,6 +30,12 @@ class ScanInputs(NamedTuple):
     z: Tensor | None
     dt_bias: Tensor | None
     softplus: bool
+    reverse: bool
+
+    @property
+    def turn(self) -> int:
+        """How positions count: 1, or -1 from the end."""
+        return -1 if self.reverse else 1
 
     def arranged(
         self,

@@ -1,5 +1,5 @@
-# The bodies are Triton's language: tuples grow by +, ranges have two ends, a constexpr branch needs its else.
-# ruff: noqa: RUF005, PIE808, RET505
+# The bodies are Triton's language: tuples grow by +, ranges have two ends.
+# ruff: noqa: RUF005, PIE808
 # mypy: ignore-errors
 """Backward kernels of the selective scan.
 
@@ -31,9 +31,10 @@ programs add to one address, and deterministic mode needs no other path.
 import triton
 import triton.language as tl
 
-from dnamamba.kernels.triton_math import LOG2E, exp2, load_rows, sigmoid
+from dnamamba.kernels.triton_math import LOG2E, exp2, load_rows, sigmoid, turned
 
 from .triton_forward import locate, step_size
+from .triton_sums import store_sums, sum_rows
 
 
 @triton.jit(do_not_specialize_on_alignment=["p_A", "p_adjoint"])
@@ -43,7 +44,7 @@ def backward_summary(
     L, E, tiles, chunks, T,
     N: tl.constexpr, TILE: tl.constexpr, STEPS: tl.constexpr,
     HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr,
-    SOFTPLUS: tl.constexpr, EVEN: tl.constexpr, FAST: tl.constexpr,
+    SOFTPLUS: tl.constexpr, EVEN: tl.constexpr, FAST: tl.constexpr, TURN: tl.constexpr,
 ):  # fmt: skip
     """Write the adjoint that each chunk alone gives to the chunk before it, and its sum of deltas.
 
@@ -60,6 +61,11 @@ def backward_summary(
     if HAS_BIAS:
         b_bias += tl.load(p_bias + o_e, mask=m_e, other=0.0).to(tl.float32)
 
+    p_dt, stride_dt = turned(p_dt, stride_dt, L, TURN)
+    p_C, stride_Ct = turned(p_C, stride_Ct, L, TURN)
+    p_dy, stride_yt = turned(p_dy, stride_yt, L, TURN)
+    if HAS_Z:
+        p_z, stride_zt = turned(p_z, stride_zt, L, TURN)
     b_q = tl.zeros([N, TILE], tl.float32)
     b_total = tl.zeros([TILE], tl.float32)
     left = tl.minimum(L - i_c * T, T)
@@ -104,58 +110,6 @@ def backward_summary(
 
 
 @triton.jit
-def exchange(b_low, b_high, BIT: tl.constexpr):
-    """Do a halving step of `sum_channels`: channels with BIT take the high rows, the others the low ones."""
-    o_col = tl.arange(0, b_low.shape[1])
-    m_high = ((o_col & BIT) != 0)[None, :]
-    b_send = tl.where(m_high, b_low, b_high)
-    o_from = tl.broadcast_to((o_col ^ BIT)[None, :], b_low.shape)
-    return tl.where(m_high, b_high, b_low) + tl.gather(b_send, o_from, 1)
-
-
-@triton.jit
-def sum_channels(b_first, b_second):
-    """Sum two [N, TILE] tiles over channels, each sum in another channel's place (see `sum_rows`).
-
-    Every step pairs channels that differ in one bit; each keeps half of the rows and gives the other half
-    away. That is one exchange for each of the 2N sums, where a reduction that leaves its result in all
-    channels takes log2(TILE).
-    """
-    N: tl.constexpr = b_first.shape[0]
-    TILE: tl.constexpr = b_first.shape[1]
-    b_x = exchange(b_first, b_second, 1)
-    for s in tl.static_range(1, 8):
-        if (1 << s) < TILE and (1 << s) < 2 * N:
-            b_pairs = tl.permute(tl.reshape(b_x, [2, b_x.shape[0] // 2, TILE]), [1, 2, 0])
-            b_low, b_high = tl.split(b_pairs)
-            b_x = exchange(b_low, b_high, 1 << s)
-    if TILE > 2 * N:
-        return tl.sum(tl.reshape(b_x, [TILE // (2 * N), 2 * N]), axis=0)
-    else:
-        return tl.reshape(b_x, [2 * N])
-
-
-@triton.jit
-def sum_rows(N: tl.constexpr, TILE: tl.constexpr):
-    """Return which of the 2N rows (first tile, then second) `sum_channels` leaves in each place."""
-    o_place = tl.arange(0, 2 * N)
-    o_col = o_place % TILE
-    o_row = o_place // TILE
-    for s in tl.static_range(0, 8):
-        if (1 << s) < TILE and (1 << s) < 2 * N:
-            o_row += ((o_col >> s) & 1) * (N >> s)
-    return o_row
-
-
-@triton.jit
-def store_sums(p_sums, b_first, b_second, o_row, rows, add):
-    """Store, or add to, the sums over channels of two neighbouring positions' tiles, if `rows` has both."""
-    m_row = o_row < rows * b_first.shape[0]
-    b_sums = tl.load(p_sums + o_row, mask=m_row & add, other=0.0)
-    tl.store(p_sums + o_row, b_sums + sum_channels(b_first, b_second), mask=m_row)
-
-
-@triton.jit
 def first_tile(i_g, tiles, groups):
     """Return a group's first tile; the first groups have one tile more if the number is not even."""
     return i_g * (tiles // groups) + tl.minimum(i_g, tiles % groups)
@@ -173,7 +127,7 @@ def backward_gradient(
     N: tl.constexpr, TILE: tl.constexpr, SEGMENT: tl.constexpr, WINDOW: tl.constexpr,
     HAS_D: tl.constexpr, HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_LAST: tl.constexpr,
     SOFTPLUS: tl.constexpr, SINGLE: tl.constexpr, SAVE_Y: tl.constexpr,
-    EVEN: tl.constexpr, FAST: tl.constexpr,
+    EVEN: tl.constexpr, FAST: tl.constexpr, TURN: tl.constexpr,
 ):  # fmt: skip
     """Write every gradient: per position and channel; dB and dC per group; dA, dD, dbias per chunk.
 
@@ -181,6 +135,20 @@ def backward_gradient(
     (read where SINGLE). `p_dA` may be `p_adjoint`: each tile is read before it is written. If SAVE_Y the
     forward's y is written again, for a caller that did not keep it.
     """
+    p_u, stride_ut = turned(p_u, stride_ut, L, TURN)
+    p_dt, stride_dt = turned(p_dt, stride_dt, L, TURN)
+    p_B, stride_Bt = turned(p_B, stride_Bt, L, TURN)
+    p_C, stride_Ct = turned(p_C, stride_Ct, L, TURN)
+    p_dy, stride_yt = turned(p_dy, stride_yt, L, TURN)
+    if HAS_Z:
+        p_z, stride_zt = turned(p_z, stride_zt, L, TURN)
+        p_dz, _ = turned(p_dz, E, L, TURN)
+    if SAVE_Y:
+        p_y, _ = turned(p_y, E, L, TURN)
+    p_du, step = turned(p_du, E, L, TURN)
+    p_ddt, _ = turned(p_ddt, E, L, TURN)
+    p_dB, _ = turned(p_dB, N, L, TURN)
+    p_dC, _ = turned(p_dC, N, L, TURN)
     o_tile = tl.arange(0, TILE)
     o_n = tl.arange(0, N)
     m_n = o_n < N
@@ -226,15 +194,17 @@ def backward_gradient(
                 p_Bs = p_B + i_b * stride_Bb + t0 * stride_Bt
                 p_Cs = p_C + i_b * stride_Cb + t0 * stride_Ct
                 p_dys = p_dy + i_b * stride_yb + t0 * stride_yt
-                p_dus = p_du + (i_b * L + t0) * E
-                p_ddts = p_ddt + (i_b * L + t0) * E
+                o_out = i_b * L * E + t0 * step
+                p_dus = p_du + o_out
+                p_ddts = p_ddt + o_out
                 if HAS_Z:
                     p_zs = p_z + i_b * stride_zb + t0 * stride_zt
-                    p_dzs = p_dz + (i_b * L + t0) * E
+                    p_dzs = p_dz + o_out
                 if SAVE_Y:
-                    p_yout = p_y + (i_b * L + t0) * E
-                p_dBs = p_dB + ((i_g * batch + i_b) * L + t0) * N
-                p_dCs = p_dC + ((i_g * batch + i_b) * L + t0) * N
+                    p_yout = p_y + o_out
+                o_sums = (i_g * batch + i_b) * L * N + t0 * N * TURN
+                p_dBs = p_dB + o_sums
+                p_dCs = p_dC + o_sums
                 p_h = p_state + (i_b * saved + i_c * slots + i_s) * E * N
                 b_h = tl.load(p_h + o_ne, mask=m_e[None, :], other=0.0)
                 for i_v in range(0, SEGMENT // WINDOW):
@@ -250,7 +220,7 @@ def backward_gradient(
                         hv = ()
                         for k in tl.static_range(2):
                             m_t = m_e & (t + k < rows)
-                            o_te = (t + k) * E + o_e
+                            o_te = (t + k) * step + o_e
                             b_delta = step_size(dt[k], b_bias, t + k < rows, SOFTPLUS, EVEN, FAST)
                             b_elapsed += b_delta
                             b_u = u[k].to(tl.float32)
@@ -266,17 +236,16 @@ def backward_gradient(
                             b_dA += b_Ch * (b_v * b_elapsed)[None, :]
                             b_h = (b_delta * b_u)[None, :] * B[k].to(tl.float32)[:, None] + b_decayed
                             hv = hv + (b_h * b_v[None, :],)
-                            if HAS_Z:
+                            if HAS_Z or SAVE_Y:
                                 b_y = tl.sum(b_h * b_C[:, None], axis=0) + b_D * b_u
+                            if HAS_Z:
                                 b_dz = dy[k].to(tl.float32) * b_y * b_sigma * (1.0 + b_z * (1.0 - b_sigma))
                                 tl.store(p_dzs + o_te, b_dz.to(p_dz.dtype.element_ty), mask=m_t)
-                                if SAVE_Y:
-                                    tl.store(
-                                        p_yout + o_te,
-                                        (b_y * (b_z * b_sigma)).to(p_y.dtype.element_ty),
-                                        mask=m_t,
-                                    )
-                        store_sums(p_dCs + t * N, hv[0], hv[1], o_row, rows - t, i_e > i_first)
+                            if SAVE_Y:
+                                if HAS_Z:
+                                    b_y *= b_z * b_sigma
+                                tl.store(p_yout + o_te, b_y.to(p_y.dtype.element_ty), mask=m_t)
+                        store_sums(p_dCs + t * N * TURN, hv[0], hv[1], o_row, rows - t, i_e > i_first, TURN)
                     p_window = p_windows + i_v * (N + 1) * TILE
                     tl.store(p_window, b_elapsed)
                     tl.store(p_window + (o_n[:, None] + 1) * TILE, b_h)
@@ -303,7 +272,7 @@ def backward_gradient(
                         gx = ()
                         for k in tl.static_range(1, -1, -1):
                             m_t = m_e & (t + k < rows)
-                            o_te = (t + k) * E + o_e
+                            o_te = (t + k) * step + o_e
                             b_delta = step_size(dt[k], b_bias, t + k < rows, SOFTPLUS, EVEN, FAST)
                             b_u = u[k].to(tl.float32)
                             b_x = b_delta * b_u
@@ -331,7 +300,7 @@ def backward_gradient(
                             tl.store(p_ddts + o_te, b_ddt.to(p_ddt.dtype.element_ty), mask=m_t)
                             if HAS_BIAS:
                                 b_dbias += b_ddt if EVEN else tl.where(m_t, b_ddt, 0.0)
-                        store_sums(p_dBs + t * N, gx[1], gx[0], o_row, rows - t, i_e > i_first)
+                        store_sums(p_dBs + t * N * TURN, gx[1], gx[0], o_row, rows - t, i_e > i_first, TURN)
                 # The next segment, or the next tile, writes where this one has read.
                 tl.debug_barrier()
 

@@ -25,12 +25,14 @@ A tile of [N, TILE] has a channel in each lane and that channel's states in the 
 moves between lanes, and every load of a row of u, dt, z or y is one access of the warp. The compiler chooses
 that layout as long as no tile of [N, E] in memory can be read in wider accesses, so pointers to such tiles
 are not specialised on alignment.
+
+With TURN = -1 a sequence is read from its end. Chunks, segments and their states then count from there.
 """
 
 import triton
 import triton.language as tl
 
-from dnamamba.kernels.triton_math import LOG2E, exp2, load_rows, sigmoid, softplus
+from dnamamba.kernels.triton_math import LOG2E, exp2, load_rows, sigmoid, softplus, turned
 
 
 @triton.jit
@@ -69,6 +71,7 @@ def forward_summary(
     batch, L, E, tiles, chunks, long, T, saved, slots,
     N: tl.constexpr, TILE: tl.constexpr, STEPS: tl.constexpr, SEGMENT: tl.constexpr,
     HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr, EVEN: tl.constexpr, FAST: tl.constexpr,
+    TURN: tl.constexpr,
 ):  # fmt: skip
     """Write each chunk's drive where the next chunk's first state goes, and its sum of deltas.
 
@@ -85,6 +88,9 @@ def forward_summary(
     if HAS_BIAS:
         b_bias += tl.load(p_bias + o_e, mask=m_e, other=0.0).to(tl.float32)
 
+    p_u, stride_ut = turned(p_u, stride_ut, L, TURN)
+    p_dt, stride_dt = turned(p_dt, stride_dt, L, TURN)
+    p_B, stride_Bt = turned(p_B, stride_Bt, L, TURN)
     b_h = tl.zeros([N, TILE], tl.float32)
     b_total = tl.zeros([TILE], tl.float32)
     first = place(i_c, long, T, SEGMENT)
@@ -181,6 +187,7 @@ def forward_output(
     N: tl.constexpr, TILE: tl.constexpr, STEPS: tl.constexpr, SEGMENT: tl.constexpr,
     HAS_D: tl.constexpr, HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_FIRST: tl.constexpr,
     SOFTPLUS: tl.constexpr, SINGLE: tl.constexpr, SAVE: tl.constexpr, EVEN: tl.constexpr, FAST: tl.constexpr,
+    TURN: tl.constexpr,
 ):  # fmt: skip
     """Write y, the state before every segment (if SAVE), and the last state."""
     i_e, i_c, i_b = locate_forward(tl.program_id(0), tiles, batch)
@@ -197,6 +204,13 @@ def forward_output(
     if HAS_BIAS:
         b_bias += tl.load(p_bias + o_e, mask=m_e, other=0.0).to(tl.float32)
 
+    p_u, stride_ut = turned(p_u, stride_ut, L, TURN)
+    p_dt, stride_dt = turned(p_dt, stride_dt, L, TURN)
+    p_B, stride_Bt = turned(p_B, stride_Bt, L, TURN)
+    p_C, stride_Ct = turned(p_C, stride_Ct, L, TURN)
+    if HAS_Z:
+        p_z, stride_zt = turned(p_z, stride_zt, L, TURN)
+    p_y, step = turned(p_y, E, L, TURN)
     i_first = i_b * saved + place(i_c, long, slots, 1)
     b_h = tl.zeros([N, TILE], tl.float32)
     if SINGLE:
@@ -217,7 +231,7 @@ def forward_output(
         p_Cs = p_C + i_b * stride_Cb + t0 * stride_Ct
         if HAS_Z:
             p_zs = p_z + i_b * stride_zb + t0 * stride_zt
-        p_ys = p_y + (i_b * L + t0) * E
+        p_ys = p_y + i_b * L * E + t0 * step
         span = SEGMENT if EVEN else tl.minimum(SEGMENT, left - i_s * SEGMENT)
         for t in range(0, span, STEPS):
             steps = left - i_s * SEGMENT - t
@@ -239,6 +253,6 @@ def forward_output(
                     b_z = z[k].to(tl.float32)
                     b_y *= b_z * sigmoid(b_z, FAST)
                 m_y = m_e if EVEN else m_e & (k < steps)
-                tl.store(p_ys + (t + k) * E + o_e, b_y.to(p_y.dtype.element_ty), mask=m_y)
+                tl.store(p_ys + (t + k) * step + o_e, b_y.to(p_y.dtype.element_ty), mask=m_y)
     if i_c + 1 == chunks:
         tl.store(p_last + i_b * E * N + o_ne, b_h, mask=m_e[None, :])

@@ -51,6 +51,7 @@ def scan_forward(
     dt_softplus: bool,
     save: bool,
     ranks: Ranks | None = None,
+    reverse: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return y, the last state, and (if `save`) the states before every segment.
 
@@ -60,8 +61,9 @@ def scan_forward(
         u ... dt_softplus: as in `selective_scan`, [B, L, E] and so on.
         save: whether a backward will follow.
         ranks: that hold the sequence.
+        reverse: whether it is read from its end, by one rank. States then count from there.
     """
-    inputs = ScanInputs(u, dt, A, B, C, _dense(D), z, _dense(dt_bias), dt_softplus)
+    inputs = ScanInputs(u, dt, A, B, C, _dense(D), z, _dense(dt_bias), dt_softplus, reverse)
     sweeps = gluon_sweeps if gluon_sweeps.takes(inputs) else triton_sweeps
     inputs = sweeps.prepare(inputs)
     batch, length, channels = u.shape
@@ -106,7 +108,7 @@ def scan_after(
         u ... dt_softplus, ranks: as in `scan_forward`.
     """
     # A state does not depend on C.
-    inputs = ScanInputs(u, dt, A, B, B, None, None, _dense(dt_bias), dt_softplus)
+    inputs = ScanInputs(u, dt, A, B, B, None, None, _dense(dt_bias), dt_softplus, False)
     sweeps = gluon_sweeps if gluon_sweeps.takes(inputs) else triton_sweeps
     inputs = sweeps.prepare(inputs)
     batch, length, channels = u.shape
@@ -144,21 +146,21 @@ def scan_backward(
     dt_softplus: bool,
     save_y: bool,
     ranks: Ranks | None = None,
+    reverse: bool = False,
 ) -> list[Tensor]:
     """Return gradients of u, dt, A, B, C, D, z, dt_bias and initial_state, then y again if `save_y`.
 
-    What was not given, or not asked for, is an empty tensor. y takes a z. With `ranks`, `dlast` and the
+    What was not given, or not asked for, is an empty tensor. With `ranks`, `dlast` and the
     gradient of the initial state are those of the whole sequence.
 
     Args:
         dy: [B, L, E], the gradient of y.
         dlast: [B, E, N], the gradient of the last state, or None.
-        u ... dt_softplus, ranks: as in `scan_forward`.
+        u ... dt_softplus, ranks, reverse: as in `scan_forward`.
         saved_states: from `scan_forward`.
         save_y: whether y is wanted again.
     """
-    assert z is not None or not save_y, "y is written again together with dz, where there is a gate"
-    inputs = ScanInputs(u, dt, A, B, C, _dense(D), z, _dense(dt_bias), dt_softplus)
+    inputs = ScanInputs(u, dt, A, B, C, _dense(D), z, _dense(dt_bias), dt_softplus, reverse)
     sweeps = gluon_sweeps if gluon_sweeps.takes(inputs) and dy.dtype == u.dtype else triton_sweeps
     inputs, dy = sweeps.prepare(inputs), sweeps.prepare_rows(dy)
     batch, length, channels = u.shape

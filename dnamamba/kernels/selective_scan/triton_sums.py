@@ -1,10 +1,64 @@
-# The bodies are Triton's language.
-# ruff: noqa: PIE808
+# The bodies are Triton's language: a constexpr branch needs its else.
+# ruff: noqa: PIE808, RET505
 # mypy: ignore-errors
-"""The last sums of the scan's backward: over groups of tiles, and over chunks."""
+"""Sums of the scan's backward: over the channels of a tile; at last over groups of tiles, and over chunks."""
 
 import triton
 import triton.language as tl
+
+
+@triton.jit
+def exchange(b_low, b_high, BIT: tl.constexpr):
+    """Do a halving step of `sum_channels`: channels with BIT take the high rows, the others the low ones."""
+    o_col = tl.arange(0, b_low.shape[1])
+    m_high = ((o_col & BIT) != 0)[None, :]
+    b_send = tl.where(m_high, b_low, b_high)
+    o_from = tl.broadcast_to((o_col ^ BIT)[None, :], b_low.shape)
+    return tl.where(m_high, b_high, b_low) + tl.gather(b_send, o_from, 1)
+
+
+@triton.jit
+def sum_channels(b_first, b_second):
+    """Sum two [N, TILE] tiles over channels, each sum in another channel's place (see `sum_rows`).
+
+    Every step pairs channels that differ in one bit; each keeps half of the rows and gives the other half
+    away. That is one exchange for each of the 2N sums, where a reduction that leaves its result in all
+    channels takes log2(TILE).
+    """
+    N: tl.constexpr = b_first.shape[0]
+    TILE: tl.constexpr = b_first.shape[1]
+    b_x = exchange(b_first, b_second, 1)
+    for s in tl.static_range(1, 8):
+        if (1 << s) < TILE and (1 << s) < 2 * N:
+            b_pairs = tl.permute(tl.reshape(b_x, [2, b_x.shape[0] // 2, TILE]), [1, 2, 0])
+            b_low, b_high = tl.split(b_pairs)
+            b_x = exchange(b_low, b_high, 1 << s)
+    if TILE > 2 * N:
+        return tl.sum(tl.reshape(b_x, [TILE // (2 * N), 2 * N]), axis=0)
+    else:
+        return tl.reshape(b_x, [2 * N])
+
+
+@triton.jit
+def sum_rows(N: tl.constexpr, TILE: tl.constexpr):
+    """Return which of the 2N rows (first tile, then second) `sum_channels` leaves in each place."""
+    o_place = tl.arange(0, 2 * N)
+    o_col = o_place % TILE
+    o_row = o_place // TILE
+    for s in tl.static_range(0, 8):
+        if (1 << s) < TILE and (1 << s) < 2 * N:
+            o_row += ((o_col >> s) & 1) * (N >> s)
+    return o_row
+
+
+@triton.jit
+def store_sums(p_sums, b_first, b_second, o_row, rows, add, TURN: tl.constexpr):
+    """Store, or add to, the sums over channels of two neighbouring positions' tiles, if `rows` has both."""
+    N: tl.constexpr = b_first.shape[0]
+    m_row = o_row < rows * N
+    o_sum = o_row if TURN == 1 else o_row % N - o_row // N * N
+    b_sums = tl.load(p_sums + o_sum, mask=m_row & add, other=0.0)
+    tl.store(p_sums + o_sum, b_sums + sum_channels(b_first, b_second), mask=m_row)
 
 
 @triton.jit

@@ -60,7 +60,7 @@ def forward_summary(inputs: ScanInputs, state: States, total: Tensor, cut: Launc
         total: [B, chunks, E], written.
         cut: the chunks and tiles.
     """
-    u, dt, A, B, _, _, _, dt_bias, softplus = inputs
+    u, dt, A, B, _, _, _, dt_bias, softplus, _ = inputs
     launch(
         forward_kernel, (u.shape[0] * cut.chunks * cut.tiles,),
         u, dt, A, B, dt_bias, state.values, total, *_strides(u, dt, B),
@@ -84,7 +84,7 @@ def forward_output(
         cut: the chunks and tiles.
         save: whether a backward will follow.
     """
-    u, dt, A, B, C, D, z, dt_bias, softplus = inputs
+    u, dt, A, B, C, D, z, dt_bias, softplus, _ = inputs
     launch(
         output_kernel, (u.shape[0] * cut.chunks * cut.tiles,),
         u, dt, A, B, C, D, z, dt_bias, first, state.values, y, last, *_strides(u, dt, B, C, z),
@@ -107,7 +107,7 @@ def backward_summary(
         total: [B, chunks, E], written.
         cut: the chunks and tiles.
     """
-    u, dt, A, _, C, _, z, dt_bias, softplus = inputs
+    u, dt, A, _, C, _, z, dt_bias, softplus, _ = inputs
     launch(
         backward_kernel, (u.shape[0] * cut.chunks * cut.tiles,),
         dt, A, C, z, dt_bias, dy, adjoint, total, *_strides(dt, C, z, dy),
@@ -129,7 +129,7 @@ def backward_gradient(
         out: written.
         cut: the chunks and tiles.
     """
-    u, dt, A, B, C, D, z, dt_bias, softplus = inputs
+    u, dt, A, B, C, D, z, dt_bias, softplus, _ = inputs
     batch, length, channels = u.shape
     window = _WINDOWS[u.dtype.itemsize >= 4]
     scratch = state.values.new_empty(
@@ -252,6 +252,7 @@ def _flags(inputs: ScanInputs, cut: LaunchConfig) -> dict[str, object]:
         "TILE": cut.channels,
         "FAST": fast_math(inputs.u.dtype),
         "EVEN": inputs.u.shape[1] % SEGMENT == 0,
+        "TURN": inputs.turn,
     }
 
 

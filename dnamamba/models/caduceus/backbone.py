@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from dnamamba.data.alphabet import get_alphabet
+from dnamamba.kernels import resolve
+from dnamamba.kernels.bidirectional_block import BidirectionalWeights, bidirectional_block
+from dnamamba.kernels.precision import dtype_of_products
 from dnamamba.models.base import Backbone, BackboneOutput, State
 from dnamamba.models.caduceus.config import CaduceusConfig
 from dnamamba.models.mamba.mixer import MambaMixer
@@ -27,7 +30,7 @@ class BiMixer(nn.Module):
         self.multiply = config.strategy == "ew_multiply"
         self.forward_scan, self.reverse_scan = MambaMixer(config, backend), MambaMixer(config, backend)
         self.in_proj, self.out_proj = self.forward_scan.in_proj, self.forward_scan.out_proj
-        for mixer in (self.forward_scan, self.reverse_scan):
+        for mixer in self._directions():
             del mixer.in_proj, mixer.out_proj
 
     def forward(self, x: Tensor) -> Tensor:
@@ -40,6 +43,20 @@ class BiMixer(nn.Module):
         # A product with one matrix: of the sum, it is half the work.
         return self.out_proj(ahead + back.flip(1))
 
+    @property
+    def wrapped(self) -> bool:
+        """Whether a projection is more than a matrix, with an adapter for one: then it must be called."""
+        own = (part for mixer in self._directions() for part in (mixer.x_proj, mixer.dt_proj))
+        return any(type(part) is not nn.Linear for part in (self.in_proj, self.out_proj, *own))
+
+    def block_weights(self, norm: Tensor) -> BidirectionalWeights:
+        """Return the parameters that the fused block takes, with the norm before the mixer, [D]."""
+        ahead, back = (mixer.direction_weights() for mixer in self._directions())
+        return BidirectionalWeights(norm, self.in_proj.weight, self.out_proj.weight, ahead, back)
+
+    def _directions(self) -> tuple[MambaMixer, MambaMixer]:
+        return self.forward_scan, self.reverse_scan
+
 
 class CaduceusBlock(nn.Module):
     """x + mixer(norm(x)), the residual stream in float32."""
@@ -50,7 +67,20 @@ class CaduceusBlock(nn.Module):
         self.mixer = BiMixer(config, backend)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self._is_fused(x):
+            # One operator: it flips nothing and keeps less for the backward.
+            return bidirectional_block(
+                x,
+                self.mixer.block_weights(self.norm.weight),
+                eps=self.norm.eps or torch.finfo(x.dtype).eps,
+                dtype=dtype_of_products(x),
+            )
         return x + self.mixer(self.norm(x))
+
+    def _is_fused(self, x: Tensor) -> bool:
+        mixer = self.mixer
+        fits = not mixer.multiply and not mixer.wrapped
+        return fits and resolve(mixer.forward_scan.backend, x.device, x.dtype) == "triton"
 
 
 class CaduceusBackbone(Backbone):

@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from dnamamba.kernels import resolve
 from dnamamba.kernels.mamba_block import is_fused, mamba_block, mamba_block_after
+from dnamamba.kernels.precision import dtype_of_products
 from dnamamba.kernels.ranks import Ranks
 from dnamamba.models.base import Backbone, BackboneOutput
 from dnamamba.models.mamba.config import MambaConfig
@@ -53,7 +54,7 @@ class MambaBlock(nn.Module):
         return not self.mixer.wrapped and is_fused(
             resolve(self.mixer.backend, x.device, x.dtype),
             (config.d_model, config.d_inner, config.d_state),
-            (x.dtype, _dtype_of_products(x), *(weight.dtype for weight in self.parameters())),
+            (x.dtype, dtype_of_products(x), *(weight.dtype for weight in self.parameters())),
             ranks,
         )
 
@@ -62,17 +63,12 @@ class MambaBlock(nn.Module):
             "x": x,
             "weights": self.mixer.block_weights(self.norm.weight),
             "eps": self.norm.eps or torch.finfo(x.dtype).eps,
-            "dtype": _dtype_of_products(x),
+            "dtype": dtype_of_products(x),
             "conv_state": None if state is None else state.conv,
             "ssm_state": None if state is None else state.ssm,
             "ranks": ranks,
             "backend": resolve(self.mixer.backend, x.device, x.dtype),
         }
-
-
-def _dtype_of_products(x: Tensor) -> torch.dtype:
-    device = x.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
 class MambaBackbone(Backbone):

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dnamamba.kernels import causal_conv1d, selective_scan
+from dnamamba.kernels.bidirectional_block import DirectionWeights
 from dnamamba.kernels.mamba_block import BlockWeights
 from dnamamba.kernels.precision import state_dtype
 from dnamamba.kernels.ranks import Ranks
@@ -78,6 +79,13 @@ class MambaMixer(nn.Module):
         return BlockWeights(
             norm=norm,
             in_proj=self.in_proj.weight,
+            out_proj=self.out_proj.weight,
+            **self.direction_weights()._asdict(),
+        )
+
+    def direction_weights(self) -> DirectionWeights:
+        """Return the parameters between the two projections."""
+        return DirectionWeights(
             conv_weight=self.conv1d.weight.squeeze(1),
             conv_bias=cast(Tensor, self.conv1d.bias),
             x_proj=self.x_proj.weight,
@@ -85,7 +93,6 @@ class MambaMixer(nn.Module):
             dt_bias=self.dt_proj.bias,
             A=self.state_matrix,
             D=self.D,
-            out_proj=self.out_proj.weight,
         )
 
     def forward(

@@ -159,3 +159,24 @@ def test_the_backward_writes_y_again(chunk: int, monkeypatch: pytest.MonkeyPatch
     y, _, saved = triton_op.scan_forward(*arguments, None, True, True)
     *_, again = triton_op.scan_backward(torch.ones_like(y), None, *arguments, None, saved, True, True)
     assert torch.equal(again, y)
+
+
+@pytest.mark.parametrize(("chunk", "gated"), [(16, False), (64, True)], ids=["chunks", "single, gated"])
+def test_reading_from_the_end_equals_flipped_copies_bit_for_bit(
+    chunk: int, gated: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_into(monkeypatch, chunk=chunk)
+    x = half_precision_inputs(2, 40, 32)
+    x["B"], x["C"] = (laid_out(x[name], "in wider rows") for name in "BC")
+    found = []
+    for reverse in (True, False):
+        given = x if reverse else {name: v.flip(1) if name in ALONG else v for name, v in x.items()}
+        arguments = [given[name] for name in ("u", "dt", "A", "B", "C", "D", "z", "dt_bias")]
+        arguments[6] = given["z"] if gated else None
+        y, last, saved = triton_op.scan_forward(*arguments, None, True, True, None, reverse)
+        dy = given["z"].sin()
+        gradients = triton_op.scan_backward(dy, last, *arguments, None, saved, True, True, None, reverse)
+        found.append([y, last, *gradients])
+        assert torch.equal(gradients[-1], y)
+    for ours, flipped in zip(*found, strict=True):
+        assert torch.equal(ours.flip(1) if ours.shape[:2] == (2, 40) else ours, flipped)
