@@ -20,10 +20,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dnamamba import Genome, UserError, get_alphabet
 from dnamamba.checkpoint import load, model_hash, save_model
-from dnamamba.commands.yaml_files import check_file
 from dnamamba.config import typed
 from dnamamba.data.variants import Vcf
 from dnamamba.datasets.genome.config import GenomeConfig
+from dnamamba.documents import check_file
 from dnamamba.foreign import write_foreign
 from dnamamba.inference.score_vcf import Records, check
 from dnamamba.models import LanguageModel, MambaConfig
