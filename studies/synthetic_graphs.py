@@ -32,7 +32,7 @@ from dnamamba.config import composed
 from dnamamba.data.length_schedule import Stage
 from dnamamba.objectives.answers import Answers, AnswersMeter
 from dnamamba.training.optim import adamw
-from dnamamba.training.step_graph import StepGraph
+from dnamamba.training.optimizer_graph import OptimizerGraph
 
 STEPS = 100  # taken at a time: between two of them the host may look at the clock
 
@@ -106,18 +106,18 @@ class Run:
             meter.update(self.model, {name: tensor.to(self.device) for name, tensor in batch.items()})
         return meter
 
-    def graph_of(self, batches: dict[str, Tensor]) -> StepGraph:
+    def graph_of(self, batches: dict[str, Tensor]) -> OptimizerGraph:
         """Return the steps of batches of this shape; on a CPU without a graph."""
         room = {
             name: torch.zeros(STEPS, *tensor.shape[1:], dtype=tensor.dtype, device=self.device)
             for name, tensor in batches.items()
         }
         plain = None if self.device.type == "cuda" else list
-        return StepGraph(self.model, self.optimizer, self.loss, room, self.train.gradient_clip, plain)
+        return OptimizerGraph(self.model, self.optimizer, self.loss, room, self.train.gradient_clip, plain)
 
     def trained(self, until: float) -> None:
         """Train until the time or the steps are over; a checkpoint is left."""
-        graph: tuple[Stage, StepGraph] | None = None
+        graph: tuple[Stage, OptimizerGraph] | None = None
         began, first = time.monotonic(), self.steps
         blocks = list(self.blocks())
         with ThreadPoolExecutor(1) as pool:  # draws the next examples while the device works
@@ -169,6 +169,7 @@ def main() -> None:
     parser.add_argument("more", nargs="*", help="settings of the run, after --")
     options = parser.parse_args()
     began, job = time.monotonic(), Job(options.experiment, options.seed, options.out)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which the next line asks for
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     job.folder.mkdir(parents=True, exist_ok=True)

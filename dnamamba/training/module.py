@@ -26,7 +26,7 @@ from dnamamba.training.config import TrainConfig
 from dnamamba.training.context import batch_part, chunks_in_parts, even_batch, ranks_of_context
 from dnamamba.training.optim import adamw
 from dnamamba.training.progress import LINES
-from dnamamba.training.step_graphs import StepGraphs
+from dnamamba.training.whole_graphs import WholeGraphs
 
 
 def parts_of(batch: Batch, size: int) -> list[Batch]:
@@ -54,7 +54,9 @@ class Task(lightning.LightningModule):
         context_size: neighbouring processes that are given the same batches, of which each reads a part.
         pad_id: token that makes sequences even for them.
         chunk: positions to read at a time, in training and of held-out data; None reads sequences whole.
-        graphs: whether chunks, or whole micro-batches, are read by CUDA graphs while training.
+        graphs: whether chunks are read by CUDA graphs while training.
+        by_step: whether whole micro-batches are, loss and all.
+        one_chunk: the length of every sequence, where a micro-batch is one chunk that is read by a graph.
 
     Attributes:
         meter: of held-out data.
@@ -75,6 +77,8 @@ class Task(lightning.LightningModule):
         pad_id: int = 0,
         chunk: int | None = None,
         graphs: bool = False,
+        by_step: bool = False,
+        one_chunk: int | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -82,9 +86,10 @@ class Task(lightning.LightningModule):
         self.objective = objective
         self.meter = objective.meter()
         self.meter.chunk = self.chunk = chunk
-        self.graphs = ChunkGraphs(chunk) if graphs and chunk is not None else None
-        self._by_step = graphs and chunk is None
-        self._steps: StepGraphs | None = None
+        captured = chunk if graphs else one_chunk
+        self.graphs = None if captured is None else ChunkGraphs(captured)
+        self._by_step = by_step
+        self._steps: WholeGraphs | None = None
         self.train_config = train
         self.schedule = train.schedule(max_steps)
         self.layer_decay = layer_decay
@@ -225,8 +230,8 @@ class Task(lightning.LightningModule):
             alone: whether the processes exchange no gradients yet.
         """
         if self._by_step:
-            return self._step_graphs()(part, targets, self.manual_backward)
-        if self.chunk is None:
+            return self._whole_graphs()(part, targets, self.manual_backward)
+        if self.chunk is None and self.graphs is None:
             loss = self.objective.loss_sum(self.model, self._mine(part)) / targets
             with torch.autocast(self.device.type, enabled=False):
                 self.manual_backward(loss)
@@ -243,6 +248,7 @@ class Task(lightning.LightningModule):
 
         if self.graphs is not None:
             return self.graphs(chunks, backward=backward, no_sync=no_sync) / targets
+        assert self.chunk is not None
         model, tokens, targets_of, term_of, loss_of, after = chunks
         found = chunked_backward(
             model,
@@ -258,11 +264,11 @@ class Task(lightning.LightningModule):
         )
         return found / targets
 
-    def _step_graphs(self) -> StepGraphs:
+    def _whole_graphs(self) -> WholeGraphs:
         """Return the graphs of this training; the parameters lie where they stay by its first step."""
         if self._steps is None:
             own = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-            self._steps = StepGraphs(lambda part: self.objective.loss_sum(self.model, part), own)
+            self._steps = WholeGraphs(lambda part: self.objective.loss_sum(self.model, part), own)
         return self._steps
 
     def _clip(self) -> Tensor:

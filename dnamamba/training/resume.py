@@ -180,7 +180,7 @@ def _scored(folder: Path, steps: int) -> bool:
     for name in OUTCOMES:
         try:
             return bool(json.loads((folder / name).read_text(encoding="utf-8"))["steps"] == steps)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
     return False
 

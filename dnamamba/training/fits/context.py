@@ -84,4 +84,6 @@ def _around(bases: Bases, places: NDArray[np.int64]) -> Tensor:
     """Return one-hot vectors of the bases around some, float32 [n, (2 * FLANK + 1) * 4]."""
     padded = np.pad(bases, FLANK, constant_values=UNKNOWN)
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * FLANK + 1)[places]
+    if not len(windows):  # a record without a base of some class
+        return torch.empty(0, (2 * FLANK + 1) * 4)
     return torch.from_numpy(one_hot(list(windows)))

@@ -10,7 +10,7 @@ from torch import Tensor
 from dnamamba.models import LanguageModel, MambaConfig
 from dnamamba.objectives.answers import Answers
 from dnamamba.training.optim import Schedule, adamw
-from dnamamba.training.step_graph import StepGraph
+from dnamamba.training.optimizer_graph import OptimizerGraph
 
 from .taped import Taped
 
@@ -69,7 +69,7 @@ def test_replayed_steps_equal_plain_ones(cuts: tuple[int, ...]) -> None:
 
     model, taped, given = model_of_symbols(), Taped(), batches(7)
     most = {name: tensor[: max(cuts)] for name, tensor in given.items()}
-    steps = StepGraph(model, optimizer_of(model), loss_of(model), most, 0.5, taped)
+    steps = OptimizerGraph(model, optimizer_of(model), loss_of(model), most, 0.5, taped)
     found, first = [], 0
     for size in cuts:
         part = {name: tensor[first : first + size] for name, tensor in given.items()}
@@ -97,7 +97,7 @@ def test_steps_of_a_cuda_graph_equal_plain_ones() -> None:
         torch.nn.utils.clip_grad_norm_(wanted.parameters(), 0.5)
         optimizer.step()
         losses.append(loss.item())
-    steps = StepGraph(model, optimizer_of(model), loss_of(model), given, 0.5)
+    steps = OptimizerGraph(model, optimizer_of(model), loss_of(model), given, 0.5)
     found = steps(given, rates_of(range(7)).cuda())
     torch.testing.assert_close(found.cpu(), torch.tensor(losses), rtol=1e-3, atol=1e-3)
 
@@ -106,7 +106,7 @@ def test_capture_leaves_weights_and_optimizer_as_they_were() -> None:
     model = model_of_symbols()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     optimizer = optimizer_of(model)
-    StepGraph(model, optimizer, loss_of(model), batches(2), None, Taped())
+    OptimizerGraph(model, optimizer, loss_of(model), batches(2), None, Taped())
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, before[name]), name
     state = optimizer.state_dict()["state"]
@@ -117,6 +117,6 @@ def test_capture_leaves_weights_and_optimizer_as_they_were() -> None:
     loss_of(model)({name: tensor[0] for name, tensor in batches(1).items()}).backward()
     optimizer.step()
     kept = {key: value.clone() for key, value in optimizer.state_dict()["state"][0].items()}
-    StepGraph(model, optimizer, loss_of(model), batches(2), None, Taped())
+    OptimizerGraph(model, optimizer, loss_of(model), batches(2), None, Taped())
     for key, value in optimizer.state_dict()["state"][0].items():
         assert torch.equal(value, kept[key]), key

@@ -15,11 +15,11 @@ from dnamamba.models.mamba.backbone import MambaBackbone
 from dnamamba.objectives.base import Batch
 from dnamamba.objectives.sequence import SequenceObjective
 from dnamamba.objectives.task_config import TaskConfig
-from dnamamba.training import chunk_size, step_graphs
+from dnamamba.training import chunk_graphs, chunk_size, whole_graphs
 from dnamamba.training import run as run_module
 from dnamamba.training.config import TrainerConfig
-from dnamamba.training.step_graphs import StepGraphs
 from dnamamba.training.tuned import Pooling
+from dnamamba.training.whole_graphs import WholeGraphs
 
 from .taped import Taped
 
@@ -63,7 +63,7 @@ def test_gradients_have_the_bits_of_steps_without_graphs(
     objective = SequenceObjective(decoder, TaskConfig(), None, "right")
     assert objective.loss_capturable
     taped, own = Taped(), list(model.parameters())
-    graphs = StepGraphs(lambda part: objective.loss_sum(model, part), own, taped)
+    graphs = WholeGraphs(lambda part: objective.loss_sum(model, part), own, taped)
     with torch.autocast("cpu", torch.bfloat16, enabled=half, cache_enabled=False):
         for seed, rows in ((0, 3), (1, 3), (2, 2)):
             with torch.no_grad():  # a step of an optimiser between two uses
@@ -112,34 +112,64 @@ def trainer(kind: str = "cuda", world_size: int = 1, precision: str = "bf16-mixe
 
 
 @pytest.mark.parametrize(
-    ("train", "read", "device", "taken"),
+    ("train", "read", "device", "how"),
     [
-        ({}, {}, {}, True),
-        ({"chunk_graphs": False}, {}, {}, False),
-        ({"compile": True}, {}, {}, False),
-        ({"activation_checkpointing": True}, {}, {}, False),
-        ({}, {"length": None}, {}, False),
-        ({}, {"chunk": 30}, {}, False),
-        ({}, {"rows": 4096}, {}, False),  # kernels take longer than launches
-        ({}, {}, {"kind": "cpu"}, False),
-        ({}, {}, {"world_size": 2}, False),
-        ({}, {}, {"precision": "16-mixed"}, False),  # has a scale of its own
+        ({}, {}, {}, "chunk"),
+        ({"chunk_graphs": True}, {}, {}, "step"),
+        ({"chunk_graphs": True}, {"mode": "positions"}, {}, "step"),
+        ({"chunk_graphs": True}, {"rows": 4096}, {}, "step"),
+        ({}, {"mode": "positions"}, {}, None),  # reads all positions together: not a sum over chunks
+        ({}, {"rows": 4096}, {}, None),  # kernels take longer than launches
+        ({}, {"frozen": True}, {}, None),
+        ({"chunk_graphs": False}, {}, {}, None),
+        ({"compile": True}, {}, {}, None),
+        ({"activation_checkpointing": True}, {}, {}, None),
+        ({}, {"length": None}, {}, None),
+        ({}, {"chunk": 30}, {}, None),
+        ({}, {}, {"kind": "cpu"}, None),
+        ({}, {}, {"world_size": 2}, None),
+        ({}, {}, {"precision": "16-mixed"}, None),  # has a scale of its own
     ],
 )
 def test_graphs_are_taken_for_short_sequences_of_one_length(
-    train: dict[str, Any], read: dict[str, Any], device: dict[str, Any], taken: bool
+    train: dict[str, Any],
+    read: dict[str, Any],
+    device: dict[str, Any],
+    how: str | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    decoder = DecoderConfig("classification", ("a", "b"), "mean")
+    read = dict(read)
+    mode, frozen = read.pop("mode", "mean"), read.pop("frozen", False)
+    decoder = DecoderConfig("classification", ("a", "b"), mode, length=300 if mode == "positions" else None)
     model = SequenceModel(MambaConfig(d_model=128, n_layer=1), decoder)
+    model.backbone.requires_grad_(not frozen)
     objective = SequenceObjective(decoder, TaskConfig(), None, "right")
     settings = FinetuneTrainConfig(**train)
-    found = chunk_size.steps_by_graphs(settings, model, objective, data(**read), trainer(**device))
-    assert found is taken
+    found = chunk_size.whole_by_graphs(settings, model, objective, data(**read), trainer(**device))
+    assert found == how
+    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
+    assert chunk_size.whole_by_graphs(settings, model, objective, data(**read), trainer(**device)) is None
+    monkeypatch.undo()
     model.backbone.__class__ = type("Other", (MambaBackbone,), {"capturable": False})
-    assert not chunk_size.steps_by_graphs(settings, model, objective, data(**read), trainer(**device))
+    assert chunk_size.whole_by_graphs(settings, model, objective, data(**read), trainer(**device)) is None
 
 
-def test_a_run_by_graphs_equals_one_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("how", "pooling", "captures", "replays"),
+    [
+        # Micro-batches of 3, 3 and 2 rows: two shapes. A chunk's pooled vector is read ahead of the loss.
+        ("step", Pooling("positions", context="both"), 2, 6),
+        ("chunk", Pooling("mean"), 2, 12),
+    ],
+)
+def test_a_run_by_graphs_equals_one_without(
+    how: str,
+    pooling: Pooling,
+    captures: int,
+    replays: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     generator = torch.Generator().manual_seed(3)
     rows = torch.randint(0, 4, (40, LENGTH), generator=generator).tolist()
     lines = ["".join("ACGT"[base] for base in row) + f",{'ab'[row[9] // 2]}" for row in rows]
@@ -148,22 +178,24 @@ def test_a_run_by_graphs_equals_one_without(tmp_path: Path, monkeypatch: pytest.
     def done(name: str) -> Any:
         return Finetuning(
             tmp_path / name,
-            LabelledConfig(table=str(tmp_path / "table.csv"), batch_size=3, reverse_complement=False, stratify=True),
+            LabelledConfig(
+                table=str(tmp_path / "table.csv"), batch_size=3, reverse_complement=False, stratify=True
+            ),
             SHAPE,
-            Pooling("positions", context="both"),
+            pooling,
             TaskConfig(bootstrap=1, baselines=False),
-            train=FinetuneTrainConfig(max_steps=4, global_batch_size=8, validate_every=2, log_every=1),
+            train=FinetuneTrainConfig(max_steps=2, global_batch_size=8, validate_every=2, log_every=1),
             trainer=TrainerConfig(precision="64-true"),
             quiet=True,
         ).run()
 
     without = done("without")
     made: list[Taped] = []
-    monkeypatch.setattr(step_graphs, "CudaGraphs", lambda: made.append(Taped()) or made[-1])
-    monkeypatch.setattr(run_module, "steps_by_graphs", lambda *_: True)
+    for module in (whole_graphs, chunk_graphs):
+        monkeypatch.setattr(module, "CudaGraphs", lambda: made.append(Taped()) or made[-1])
+    monkeypatch.setattr(run_module, "whole_by_graphs", lambda *_: how)
     found = done("graphs")
-    # Micro-batches of 3, 3 and 2 rows: two shapes.
-    assert [(taped.captures, taped.replays) for taped in made] == [(2, 12)]
+    assert [(taped.captures, taped.replays) for taped in made if taped.replays] == [(captures, replays)]
     for name, weight in without.model.state_dict().items():
         torch.testing.assert_close(found.model.state_dict()[name], weight, rtol=1e-9, atol=1e-12)
     kept = [row["train/loss"] for row in found.history if "train/loss" in row]

@@ -1,10 +1,12 @@
 """Optimiser steps of a small model as replays of one CUDA graph: batch, loss, gradients, clipping, update.
 
 A step of a model with two blocks keeps a GPU busy for a millisecond, and a host needs many times that to
-launch its kernels one by one. `ChunkGraphs` captures the reads of a chunk; this captures the whole step, so
-that a step is one launch. All steps have batches of one shape.
+launch its kernels one by one. `ChunkGraphs` and `StepGraphs` capture the gradients of a chunk or of a
+micro-batch; this captures the optimiser's step too, so that a step is one launch. All steps have batches of
+one shape.
 """
 
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -14,7 +16,7 @@ from dnamamba.objectives.base import Batch
 from dnamamba.training.chunk_graphs import Capture, CudaGraphs
 
 
-class StepGraph:
+class OptimizerGraph:
     """Takes up to K steps at a time, each on its part of a batch of batches.
 
     Args:
@@ -50,7 +52,10 @@ class StepGraph:
             group["capturable"] = first.device.type == "cuda"
         weights = [parameter.detach().clone() for parameter in self._parameters]
         state = {key: tensor.clone() for key, tensor in self._state().items()}
-        (self._step,) = (capture or CudaGraphs())([self._one])
+        with warnings.catch_warnings():
+            # Of a step outside a graph, which the rehearsal is.
+            warnings.filterwarnings("ignore", message="This instance was constructed with capturable=True")
+            (self._step,) = (capture or CudaGraphs())([self._one])
         # What the rehearsal changed.
         with torch.no_grad():
             torch._foreach_copy_(self._parameters, weights)

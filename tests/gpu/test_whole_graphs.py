@@ -8,7 +8,7 @@ import torch
 from dnamamba.models import DecoderConfig, MambaConfig, SequenceModel
 from dnamamba.objectives.sequence import SequenceObjective
 from dnamamba.objectives.task_config import TaskConfig
-from dnamamba.training.step_graphs import StepGraphs
+from dnamamba.training.whole_graphs import WholeGraphs
 
 pytestmark = [
     pytest.mark.gpu,
@@ -32,7 +32,7 @@ def test_gradients_are_those_of_launches(reader: dict[str, Any], half: bool) -> 
     model = SequenceModel(MambaConfig(d_model=64, n_layer=3), decoder).cuda().train()
     objective = SequenceObjective(decoder, TaskConfig(), None, "right")
     own, targets = list(model.parameters()), torch.tensor(32.0, device="cuda")
-    graphs = StepGraphs(lambda part: objective.loss_sum(model, part), own)
+    graphs = WholeGraphs(lambda part: objective.loss_sum(model, part), own)
     with torch.autocast("cuda", torch.bfloat16, enabled=half):
         for seed in range(3):
             torch.manual_seed(seed)

@@ -16,7 +16,7 @@ from .chunk_graphs import Capture, CudaGraphs, Step, WithGradients
 from .chunks import autocast_without_cache, go_back
 
 
-class StepGraphs:
+class WholeGraphs:
     """Gradients of a loss sum by graphs: the same kernels on the same numbers as without.
 
     The autocast of the caller is captured too. A graph reads the parameters where they lie: they must not be
