@@ -28,7 +28,7 @@ from data_prep.intervals import summary, write_split_intervals
 from data_prep.sources import Source, load_sources
 from dnamamba.data.hg38 import read_split_intervals
 from dnamamba.errors import UserError
-from dnamamba.files import new_folder
+from dnamamba.files import locked, new_folder
 
 LIST_OF = {
     "ftp.ncbi.nlm.nih.gov": "md5checksums.txt",
@@ -118,20 +118,20 @@ def download(source: Source, folder: Path) -> Prepared:
     """
     print(f"{source.species}, {source.assembly} ({source.accession})")
     print(f"terms: {source.terms}\ncite:  {source.citation}")
-    with new_folder(folder):
+    with new_folder(folder), locked(folder, "another --out"):
         fetched = [(file.role, fetch(file, folder)) for file in source.files]
-    made = prepare(source, next(path for role, path in fetched if role == "fasta"), folder)
-    print(f"{made.fasta}  {made.fasta.stat().st_size:,} bytes")
-    lengths = {}
-    for line in made.fai.read_text(encoding="ascii").splitlines():
-        name, length = line.split("\t")[:2]
-        lengths[name] = int(length)
-    for role, path in fetched:
-        if role == "intervals":
-            splits = read_split_intervals(path, lengths)
-            bed = folder / f"{source.name}.bed"
-            write_split_intervals(bed, splits, tuple(lengths))
-            print(f"{bed}  {summary(splits)}")
+        made = prepare(source, next(path for role, path in fetched if role == "fasta"), folder)
+        print(f"{made.fasta}  {made.fasta.stat().st_size:,} bytes")
+        lengths = {}
+        for line in made.fai.read_text(encoding="ascii").splitlines():
+            name, length = line.split("\t")[:2]
+            lengths[name] = int(length)
+        for role, path in fetched:
+            if role == "intervals":
+                splits = read_split_intervals(path, lengths)
+                bed = folder / f"{source.name}.bed"
+                write_split_intervals(bed, splits, tuple(lengths))
+                print(f"{bed}  {summary(splits)}")
     return made
 
 

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from dnamamba.data.alphabet import TEXT, get_alphabet
 from dnamamba.errors import UserError
 from dnamamba.files import replacing_folder
 from dnamamba.foreign import read_foreign
@@ -309,13 +310,26 @@ def _empty(config: ModelConfig, decoder: Question | None) -> Model:
 
 
 def _build(config: ModelConfig, decoder: Question | None, weights: dict[str, Tensor], source: Path) -> Model:
+    ids = 0 if config.alphabet == TEXT else get_alphabet(config.alphabet).size
+    if config.padded_vocab_size < ids:
+        raise UserError(
+            f"{source}: the model's vocabulary has {config.padded_vocab_size} ids, and its alphabet "
+            f"{config.alphabet} has {ids}; use another copy"
+        )
     for name, tensor in sorted(weights.items()):
         if not isinstance(tensor, Tensor) or tensor.dtype not in FLOATS or tensor.layout != torch.strided:
             what = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
             raise UserError(f"{source}: {name} must be a tensor of floating-point numbers (got {what})")
+    if config.depth > len(weights):  # seen without building them, which takes seconds of thousands
+        raise UserError(
+            f"{source}: the weights do not go with the configuration: {config.depth:,} blocks of "
+            f"{len(weights):,} tensors; use another copy"
+        )
     try:
         with torch.device("meta"):
             model = _empty(config, decoder)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from error
     except (RuntimeError, TypeError, OverflowError) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(f"{source}: no model of this configuration can be built ({reason})") from error

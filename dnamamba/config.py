@@ -30,7 +30,13 @@ from dnamamba.commands.unused import check_unused
 from dnamamba.commands.yaml_files import check_folders
 from dnamamba.errors import Interrupted, UserError, signal_of
 from dnamamba.escaping import printable
-from dnamamba.processes import end_whole, leave_the_other_processes, process_number, processes_started
+from dnamamba.processes import (
+    end_whole,
+    leave_the_other_processes,
+    process_number,
+    processes_started,
+    stops_as_such,
+)
 from dnamamba.reached import forget, stopped_line
 from dnamamba.shortages import shortage
 
@@ -159,10 +165,11 @@ def command(run: Callable[[DictConfig], Headline | None], name: str) -> None:
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         end_whole()
         try:
-            overrides = HydraConfig.get().overrides.task
-            cfg = own_configuration(settled(cfg, overrides), overrides)
-            check_unused(cfg, overrides)
-            return note(run(cfg))
+            with stops_as_such():
+                overrides = HydraConfig.get().overrides.task
+                cfg = own_configuration(settled(cfg, overrides), overrides)
+                check_unused(cfg, overrides)
+                return note(run(cfg))
         except (UserError, OmegaConfBaseException) as error:
             remove_if_unused(output_dir())
             report(one_line(error))
@@ -206,7 +213,8 @@ def command(run: Callable[[DictConfig], Headline | None], name: str) -> None:
         arguments = overrides_first(sys.argv[1:])
         sys.argv[1:] = as_typed(arguments, model_is_a_path=name not in MODEL_IS_A_SHAPE)
         register_experiments()
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(job)()
+        with stops_as_such():
+            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(job)()
     except (UserError, HydraException, OmegaConfBaseException, OSError, YAMLError, MemoryError) as error:
         report(shortage(error) or _folder_line(error) or one_line(error))
         failed = True

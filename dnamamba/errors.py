@@ -1,5 +1,6 @@
 """Errors of a user, and stops by a signal: the two ways a run ends early without a fault of ours."""
 
+import operator
 import signal
 
 from dnamamba.escaping import bounded, printable
@@ -18,6 +19,24 @@ class UserError(ValueError):
 
     def __init__(self, message: str = "") -> None:
         super().__init__(bounded(printable(message)))
+
+
+def whole_number(name: str, value: object) -> int:
+    """Return a number that `range` and slices take, NumPy's integers too.
+
+    Args:
+        name: of the argument, for messages.
+        value: the user's.
+
+    Raises:
+        UserError: it is not a whole number; True is a mistake too.
+    """
+    try:
+        if not isinstance(value, bool):
+            return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        pass
+    raise UserError(f"{name}: must be a whole number (got {value!r})")
 
 
 def missing(owner: object, name: str, what: str = "") -> UserError:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from dnamamba.claims import release
 from dnamamba.errors import UserError
 
 LOCK = ".lock"
@@ -21,10 +22,14 @@ _LIST = ".together"  # ends the name of a list of files that are all whole, and 
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, other: str = "another hydra.run.dir") -> Iterator[None]:
     """Make `folder` and keep every other process out of it that asks likewise; it is removed if left empty.
 
     The lock ends with its process, however that ends, and children do not inherit it.
+
+    Args:
+        folder: to write.
+        other: what the user may choose instead, for messages.
 
     Raises:
         UserError: another process has it, or the folder can't be written.
@@ -32,11 +37,9 @@ def locked(folder: Path) -> Iterator[None]:
     made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = _lock(folder / LOCK)
+        handle = _lock(folder / LOCK, other)
     except OSError as error:
-        raise UserError(
-            f"{folder}: can't be written ({error.strerror}); choose another hydra.run.dir"
-        ) from None
+        raise UserError(f"{folder}: can't be written ({error.strerror}); choose {other}") from None
     try:
         yield
     finally:
@@ -47,7 +50,7 @@ def locked(folder: Path) -> Iterator[None]:
                 folder.rmdir()
 
 
-def _lock(path: Path) -> int:
+def _lock(path: Path, other: str) -> int:
     """Open and lock the file; whoever had it before may have removed it in between."""
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -58,8 +61,7 @@ def _lock(path: Path) -> int:
                 return handle  # a file system without locks
             os.close(handle)
             raise UserError(
-                f"{path.parent}: another run is writing here; wait for its end, or choose another "
-                "hydra.run.dir"
+                f"{path.parent}: another run is writing here; wait for its end, or choose {other}"
             ) from None
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(handle), os.stat(path)):
@@ -108,6 +110,7 @@ def replacing(path: Path) -> Iterator[Path]:
         _flush_folder(path.parent)
     finally:
         beside.unlink(missing_ok=True)
+        release(path)
 
 
 @contextmanager
@@ -137,6 +140,8 @@ def replacing_together(paths: Sequence[Path]) -> Iterator[list[Path]]:
     finally:
         for beside in (*besides, listed):
             beside.unlink(missing_ok=True)
+        for path in paths:
+            release(path)
 
 
 def complete(folder: Path) -> None:
@@ -152,7 +157,9 @@ def _rename_listed(listed: Path) -> None:
     """Rename what a list names; one that is not whole, since its process died over it, names nothing."""
     try:
         names = json.loads(listed.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
+        return
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         return
     owner = listed.name.split(".")[1]
     for name in map(os.path.basename, names):
@@ -188,6 +195,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     finally:
         for leftover in (beside, old):
             shutil.rmtree(leftover, ignore_errors=True)
+        release(path)
 
 
 def remove_leftovers(folder: Path, name: str | None = None) -> None:

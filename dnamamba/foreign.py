@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from dnamamba.documents import read_json
 from dnamamba.errors import UserError
 from dnamamba.files import replacing_folder
 from dnamamba.models.base import ModelConfig
@@ -110,14 +111,15 @@ def write_foreign(
     tensors = theirs_of(tensors, layout.names(config))
     try:
         with replacing_folder(folder) as beside:
-            (beside / CONFIG_FILE).write_text(json.dumps(document, indent=2) + "\n")
-            (beside / OURS).write_text(json.dumps({"alphabet": config.alphabet}) + "\n")
+            (beside / CONFIG_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+            (beside / OURS).write_text(json.dumps({"alphabet": config.alphabet}) + "\n", encoding="utf-8")
             (beside / "README.md").write_text(card, encoding="utf-8")
             if layout.weights_file == OLD:
                 torch.save(tensors, beside / OLD)
             else:
                 save_file(tensors, beside / layout.weights_file, metadata={"format": "pt"})
-            (beside / layout.weights_file).chmod(0o644)
+            # safetensors makes it private.
+            (beside / layout.weights_file).chmod((beside / CONFIG_FILE).stat().st_mode & 0o777)
     except (OSError, RuntimeError, SafetensorError) as error:  # the writers of weights have their own
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         raise UserError(f"out: can't write {folder}: {reason}; choose another place") from error
@@ -128,10 +130,7 @@ def _alphabet(folder: Path) -> str | None:
     path = folder / OURS
     if not path.is_file():
         return None
-    try:
-        alphabet = json.loads(path.read_text())["alphabet"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged: {type(error).__name__}: {error}") from error
+    alphabet = read_json(path, "download it again").get("alphabet")
     if not isinstance(alphabet, str):
         raise UserError(f"{path}: alphabet must be a name (got {alphabet!r})")
     return alphabet
@@ -159,13 +158,12 @@ def _tensors(folder: Path) -> tuple[dict[str, Tensor], Path]:
 
 
 def _parts(folder: Path, index: Path) -> dict[str, Tensor]:
-    try:
-        named = dict(json.loads(index.read_text())["weight_map"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{index} is damaged: {type(error).__name__}: {error}") from error
+    named = read_json(index, "download it again").get("weight_map")
+    if not isinstance(named, dict):
+        raise UserError(f"{index}: expected a map weight_map (got {type(named).__name__}); download it again")
     found: dict[str, Tensor] = {}
-    for part in sorted(set(named.values())):
-        if not isinstance(part, str) or Path(part).name != part:
+    for part in sorted(set(map(str, named.values()))):
+        if part not in named.values() or Path(part).name != part:
             raise UserError(f"{index}: expected names of files next to it (got {part!r})")
         found |= _read(folder / part)
     missing = sorted(set(named) - set(found))

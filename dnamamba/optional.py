@@ -29,7 +29,7 @@ EXTRAS = {
     "embed": Extra("embeddings as HDF5, Zarr, Parquet, AnnData", ("h5py", "zarr", "pyarrow", "anndata")),
     "parquet": Extra("tables in Parquet", ("pyarrow",)),
     "excel": Extra("tables in .xlsx", ("openpyxl",)),
-    "tracks": Extra("bigWig, read and written", ("pyBigWig",)),
+    "tracks": Extra("bigWig, read and written; bigBed, read", ("pyBigWig",)),
     "plots": Extra("UMAP in maps of embeddings", ("umap-learn",)),
     "lora": Extra("fine-tuning with LoRA adapters", ("peft",)),
     "hub": Extra("models of the Hugging Face Hub, to and fro", ("huggingface_hub",)),

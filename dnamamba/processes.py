@@ -3,8 +3,11 @@
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from dnamamba.errors import Terminated
+from dnamamba.errors import Interrupted, Terminated
+from dnamamba.shortages import reasons
 
 
 def end_whole() -> None:
@@ -27,6 +30,20 @@ def end_whole() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, stop)
+
+
+@contextmanager
+def stops_as_such() -> Iterator[None]:
+    """Raise a stop by a signal again, where a library that it interrupted raised an error of its own."""
+    try:
+        yield
+    except Interrupted:
+        raise
+    except Exception as error:
+        stop = next((each for each in reasons(error) if isinstance(each, KeyboardInterrupt)), None)
+        if stop is None:
+            raise
+        raise stop from None
 
 
 def leave_the_other_processes() -> None:

@@ -14,7 +14,7 @@ def shortage(error: BaseException) -> str | None:
     >>> shortage(MemoryError("Unable to allocate 32.0 TiB"))
     'too little memory (Unable to allocate 32.0 TiB); use smaller batches, or a machine with more'
     """
-    for each in _chain(error):
+    for each in reasons(error):
         text = str(each).partition("\n")[0]
         if _of_shared_memory(each):
             return (
@@ -44,7 +44,7 @@ def _of_shared_memory(error: BaseException) -> bool:
     return bool(frames) and "multiprocessing" in frames[-1].filename
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def reasons(error: BaseException) -> Iterator[BaseException]:
     """Yield the error, and those on whose account it was raised."""
     seen: set[int] = set()
     now: BaseException | None = error

@@ -11,6 +11,8 @@ spliceai 1.3.1, or that wheel itself. A FASTA holds chromosomes of the same asse
 - decoys.tsv: the same, but that `neither` has a GT or an AG where a junction would have it.
 - promoters.tsv: 300 bases, 249 of them before the start of a transcript: `promoter`; or `other`, drawn from
   the chromosome, 5,000 bases or more from every start, on a random strand.
+- ends.tsv: 200 bases, 150 of them before the end of a transcript: `end`; or `other`, drawn likewise.
+- exons.tsv: 200 bases on the gene's strand from the middle of an exon or of an intron: not aligned.
 
 Splits are by place: chromosome X is `valid` up to 30 Mb and `test` behind, all others are `train`.
 """
@@ -31,6 +33,8 @@ DNA = get_alphabet("dna")
 A, C, G, T = DNA.encode("ACGT").tolist()
 HALF = 30
 BEFORE, AFTER = 249, 51
+BEFORE_END, AFTER_END = 150, 50
+INSIDE = 200
 FAR = 5_000
 VALID_END = 30_000_000
 TABLE_IN_WHEEL = "spliceai/annotations/grch37.txt"
@@ -126,20 +130,51 @@ class Sets:
 
     def promoters(self, found: list[Transcript]) -> Iterator[tuple[str, int, str, str]]:
         """Yield chromosome, place, label and letters of starts, and of as many places far from all starts."""
-        near = {name: np.zeros(ids.size, dtype=bool) for name, ids in self.chromosomes.items()}
+        starts = [one.start if one.strand == "+" else one.end for one in found]
+        yield from self.sites(found, starts, "promoter", BEFORE, AFTER)
+
+    def ends(self, found: list[Transcript]) -> Iterator[tuple[str, int, str, str]]:
+        """Yield the same of ends."""
+        ends = [one.end if one.strand == "+" else one.start for one in found]
+        yield from self.sites(found, ends, "end", BEFORE_END, AFTER_END)
+
+    def exons(self, found: list[Transcript]) -> Iterator[tuple[str, int, str, str]]:
+        """Yield chromosome, place, label and letters of the middles of exons and introns, each once."""
         seen = set()
         for one in found:
-            start = one.start if one.strand == "+" else one.end
+            introns = [(end, start) for (_, end), (start, _) in zip(one.exons, one.exons[1:], strict=False)]
+            for label, parts in (("exon", one.exons), ("intron", introns)):
+                for start, end in parts:
+                    place, half = (start + end) // 2, INSIDE // 2
+                    letters = self.window(one.chromosome, place, half, half, one.strand)
+                    if end - start >= INSIDE and letters is not None and (one.chromosome, place) not in seen:
+                        seen.add((one.chromosome, place))
+                        yield one.chromosome, place, label, letters
+
+    def sites(
+        self, found: list[Transcript], places: list[int], label: str, before: int, after: int
+    ) -> Iterator[tuple[str, int, str, str]]:
+        """Yield chromosome, place, label and letters of places, and of as many far from all of them, `other`.
+
+        Args:
+            found: transcripts.
+            places: one of each.
+            label: theirs.
+            before, after: bases on either side, by the transcript's strand.
+        """
+        near = {name: np.zeros(ids.size, dtype=bool) for name, ids in self.chromosomes.items()}
+        seen = set()
+        for one, start in zip(found, places, strict=True):
             near[one.chromosome][max(0, start - FAR) : start + FAR] = True
-            letters = self.window(one.chromosome, start, BEFORE, AFTER, one.strand)
+            letters = self.window(one.chromosome, start, before, after, one.strand)
             if letters is not None and (one.chromosome, start) not in seen:
                 seen.add((one.chromosome, start))
-                yield one.chromosome, start, "promoter", letters
+                yield one.chromosome, start, label, letters
         for chromosome in self.chromosomes:
             wanted = sum(name == chromosome for name, _ in seen)
             while wanted:
                 place = int(self.rng.integers(near[chromosome].size))
-                letters = self.window(chromosome, place, BEFORE, AFTER, "+-"[self.rng.integers(2)])
+                letters = self.window(chromosome, place, before, after, "+-"[self.rng.integers(2)])
                 if letters is not None and not near[chromosome][place]:
                     wanted -= 1
                     yield chromosome, place, "other", letters
@@ -186,6 +221,8 @@ def main() -> None:
     write(options.out / "splice.tsv", list(sets.splice(found, decoys=False)), options.most, rng)
     write(options.out / "decoys.tsv", list(sets.splice(found, decoys=True)), options.most, rng)
     write(options.out / "promoters.tsv", list(sets.promoters(found)), options.most, rng)
+    write(options.out / "ends.tsv", list(sets.ends(found)), options.most, rng)
+    write(options.out / "exons.tsv", list(sets.exons(found)), options.most, rng)
 
 
 if __name__ == "__main__":

@@ -73,6 +73,7 @@ def main() -> None:
     dna = dnamamba.get_alphabet("dna")
     text = dna.decode(dnamamba.Genome(options.fasta, dna).fetch(record, start, end))
     background = recall_bench.DNABackground.from_strings([text])
+    options.out.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, object]] = []
     for folder in options.models:
         model = adapter(folder, options.device)

@@ -33,7 +33,7 @@ COMMANDS: list[tuple[str | None, str, tuple[str, ...]]] = [
     (None, "score", ("model=pre", "vcf=v.vcf", "fasta=g.fa", "out=s.tsv")),
     (None, "attribute", ("region=chrI:1001-1020", "out=a.tsv")),
     (None, "generate", ("prompt=ACGT", "length=20", "out=n.fa")),
-    (None, "export", ("model=pre", "format=mamba_ssm", "out=exported")),
+    (None, "export", ("model=pre", "format=state_spaces", "out=exported")),
     (None, "benchmark", ("name=yeast_bits", "model=pre", "hydra.run.dir=bench")),
     ("pyBigWig", "tracks", ("model=pre", "fasta=g.fa", "out=t.bw")),
     ("anndata", "embed", ("model=pre", "fasta=g.fa", "out=e.h5ad")),

@@ -32,7 +32,19 @@ CONFIGURING = tuple(
 # From the ground up. A file belongs to the longest name that it begins with, and imports nothing above it.
 LAYERS = (
     (
-        *("auto", "escaping", "errors", "files", "optional", "plugins", "processes", "reached", "shortages"),
+        *(
+            "auto",
+            "claims",
+            "documents",
+            "escaping",
+            "errors",
+            "files",
+            "optional",
+            "plugins",
+            "processes",
+            "reached",
+            "shortages",
+        ),
         "terminal",
     ),
     ("kernels", "data", "reports.figures"),

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from dnamamba import LanguageModel, MambaConfig, UserError, load, save_model
+from dnamamba import LanguageModel, MambaConfig, UserError, checkpoint, load, save_model
 from dnamamba.checkpoint import model_hash
 from dnamamba.foreign import write_foreign
 from tests.test_checkpoint import write_checkpoint
@@ -123,3 +123,58 @@ def test_caduceus_weights_that_are_not_finite_are_named(tmp_path: Path) -> None:
     save_file(weights, path, metadata={"format": "pt"})
     with pytest.raises(UserError, match=rf"model.safetensors: {name} is not finite"):
         load(tmp_path / "c")
+
+
+def test_few_numbers_repeated_as_many_are_refused(model: LanguageModel, tmp_path: Path) -> None:
+    """A view of one number may have any shape: to check it for NaN would take that much memory."""
+    weights = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    name = "model.backbone.embedding.weight"
+    weights[name] = torch.zeros(1).expand(weights[name].shape)
+    torch.save({"state_dict": weights, "dnamamba": {"model": model.config.to_dict()}}, tmp_path / "c.ckpt")
+    with pytest.raises(UserError, match=r"embedding.weight has fewer numbers than its shape \[8, 16\] takes"):
+        load(tmp_path / "c.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n_layer": 4096}, r"weights do not go with the configuration: 4,096 blocks of \d+ tensors"),
+        ({"alphabet": "octets"}, "vocabulary has 8 ids, and its alphabet octets has 256"),
+    ],
+)
+def test_what_no_weights_go_with_is_refused_unbuilt(
+    model: LanguageModel, tmp_path: Path, change: dict, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_model(model, tmp_path / "model")
+    path = tmp_path / "model" / "config.json"
+    document = json.loads(path.read_text())
+    document["model"] |= change
+    path.write_text(json.dumps(document))
+    monkeypatch.setattr(checkpoint, "_empty", None)
+    with pytest.raises(UserError, match=message):
+        load(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        (
+            "model.safetensors.index.json",
+            '{"weight_map": {"a": [1], "b": "x"}}',
+            r"names of files next to it",
+        ),
+        ("model.safetensors.index.json", '{"weight_map": "ab"}', r"expected a map weight_map \(got str\)"),
+        ("model.safetensors.index.json", "[" * 100_000, r"index\.json: damaged \(maximum recursion depth"),
+        ("dnamamba.json", "[1]", r"dnamamba\.json: expected a JSON object \(got list\)"),
+    ],
+)
+def test_damaged_notes_of_a_foreign_folder_are_named(
+    model: LanguageModel, tmp_path: Path, name: str, text: str, message: str
+) -> None:
+    folder = tmp_path / "theirs"
+    write_foreign(model.config, model.state_dict(), folder, "hf", "")
+    if "index" in name:
+        (folder / "model.safetensors").unlink()
+    (folder / name).write_text(text)
+    with pytest.raises(UserError, match=message):
+        load(folder)

@@ -49,7 +49,7 @@ def folder(tmp_path: Path) -> Path:
         (("data.fast=x.fa",), "; did you mean data.fasta?"),
         (("train.max_step=5",), "; did you mean train.max_steps?"),
         (("colour=blue",), "error: colour: no such setting; --help lists the settings\n"),
-        (("model=huge",), "error: model=huge: no such choice; choose caduceus_ph, "),
+        (("model=huge",), "error: model=huge: no such choice; choose ablation, caduceus_ph, "),
         (("experiment=hg38/nope",), "hg38/size_1m4"),
         (("data.fasta=absent.fa",), "absent.fa"),
         (("data.max_length=many",), "data.max_length"),

@@ -26,6 +26,7 @@ PARAMETERS = {
     "paper_7m": 7_010_560,
     "paper_19m3": 19_287_936,
     "paper_40m7": 40_690_176,
+    "ablation": 1_400_448,
     "caduceus_ph": 7_723_264,
     "caduceus_ps": 7_723_264,
     "transformer_250k": 201_792,
@@ -185,11 +186,11 @@ def test_a_value_of_another_type_names_its_key(
     assert "\n" not in str(error.value)
 
 
-# Of whole chromosomes an index is needed: tests/planning plans them, and tests/datasets tasks and bytes.
+# Of whole chromosomes an index is needed: tests/planning plans them, and tests/datasets the others.
 PRETRAININGS = [
     name
     for name in experiment_names("pretrain")
-    if "chromosomes" not in name and not name.startswith(("synthetic/", "bytes/"))
+    if "chromosomes" not in name and not name.startswith(("synthetic/", "bytes/", "ablation/"))
 ]
 # Digitised from the paper: model, and perplexity of Mamba by size, or by length.
 PERPLEXITY = {

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from dnamamba.config import composed
 from tests.notebook_here import Notebooks
 
 ROOT = Path(__file__).parents[1]
@@ -90,7 +92,7 @@ def signal(text: str) -> None:
 
 
 def saturation(text: str) -> None:
-    _, low, high = numbers(text, r"same promoter: (\S+), 95 % interval (\S+) to (\S+)")
+    _, low, high = numbers(text, r"same promoter: ([-+][\d.]+), 95 % interval ([-+][\d.]+) to ([-+][\d.]+)")
     assert 0 < low < high < 0.5
 
 
@@ -205,6 +207,29 @@ def test_is_shown_as_it_is(path: Path) -> None:
     assert linked
     assert "## Now on your data" in text
     SHOWN[path.stem](text)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_commands_for_own_data_are_accepted(path: Path) -> None:
+    last = cells_of(path)[-1].source.partition("## Now on your data")[2]
+    commands = re.findall(r"(?m)^    dnamamba (.+)$", last)
+    assert commands
+    for line in commands:
+        name, *words = shlex.split(line)
+        composed(name, words)
+
+
+def test_a_notebook_fails_alone_and_sees_no_names_of_another(tmp_path: Path, notebooks: Notebooks) -> None:
+    for name, source in (("first", "number = 1 / 1"), ("second", "number")):
+        cells = [nbformat.v4.new_code_cell(source)]
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / f"{name}.ipynb")
+    wrong = [
+        notebooks.run(tmp_path / f"{name}.ipynb", tmp_path / f"{name}_{n}", tmp_path)
+        for n, name in enumerate(("first", "second", "first"))
+    ]
+    assert (wrong[0], wrong[2]) == ("", "")
+    assert "NameError: name 'number' is not defined" in wrong[1]
+    assert {path.name for path in tmp_path.glob("*_?")} == {"first_0", "first_2"}
 
 
 def test_a_kernel_runs_cells_until_one_fails(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
-"""What studies/human.py makes of its runs: means over seeds, and changes seed by seed."""
+"""What programs in studies/ make of their runs and data: means over seeds, verdicts, windows."""
 
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 
@@ -47,3 +48,71 @@ def test_runs_are_named_by_size_length_and_seed(human: ModuleType) -> None:
     by_length = [name for name in human.RUNS if not name.endswith(human.SHORT)]
     assert len(by_length) == 3 * 4
     assert human.RUNS["1m4_2p17_seed2"] == ("experiment=hg38/human_125m_2p17", "train.seed=2")
+
+
+@pytest.fixture
+def heads(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "studies")
+    import aligned_heads
+
+    return aligned_heads
+
+
+def result(heads: ModuleType, reader: str, seed: int | str, valid: float, test: float) -> dict:
+    rate = "" if seed == "" else 1e-3
+    values = ("a.tsv", reader, False, True, 10, rate, seed, "accuracy", valid, test, test, test)
+    return dict(zip(heads.COLUMNS, values, strict=True))
+
+
+def test_verdict_compares_means_over_seeds_with_best_baseline(heads: ModuleType) -> None:
+    rows = [
+        result(heads, "4-mer logistic", "", 0.9, 0.80),
+        result(heads, "one-hot logistic", "", 0.8, 0.70),
+        result(heads, "mean", 0, 0.70, 0.60),
+        result(heads, "mean", 1, 0.90, 1.00),
+        result(heads, "next", 0, 0.84, 0.78),
+        result(heads, "next", 1, 0.80, 0.82),
+    ]
+    [found] = heads.verdicts(rows)
+    # Validation chooses: 0.82 against 0.80 on average, although one seed of the other has 0.90.
+    assert (found["reader"], found["seeds"], found["baseline"]) == ("next", 2, "4-mer logistic")
+    assert found["test"] == pytest.approx(0.80)
+    assert found["difference"] == pytest.approx(0.0)
+    assert found["within_a_point"]
+
+
+def test_runs_take_what_stored_baselines_chose(heads: ModuleType) -> None:
+    simple = {"a.tsv": {"mode": "positions", "strands": True}}
+    made = heads.chosen_trials(["a.tsv", "b.tsv"], ["auto", "mean"], ["auto"], 400, [0, 1], simple)
+    assert [(one.table, one.reader, one.seed) for one in made[:3]] == [
+        ("a.tsv", "auto", 0),
+        ("b.tsv", "auto", 0),
+        ("a.tsv", "mean", 0),
+    ]
+    assert len({one.name for one in made}) == 8
+    assert (made[0].mode, made[0].strands, made[0].baselines) == ("positions", True, False)
+    # Nothing is stored of the other: its first run fits them.
+    assert [one.baselines for one in made if one.table == "b.tsv"] == [True, False, False, False]
+
+
+def test_windows_of_ends_and_exons_follow_the_strand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "studies")
+    import aligned_sets as sets
+
+    rng = np.random.default_rng(0)
+    letters = "".join("ACGT"[base] for base in rng.integers(4, size=40_000))
+    monkeypatch.setattr(sets, "FAR", 300)
+    exons = [(10_000, 10_300), (10_700, 10_800), (11_200, 11_500)]
+    found = [sets.Transcript("1", strand, 10_000, 11_500, exons) for strand in "+-"]
+    made = sets.Sets({"1": sets.DNA.encode(letters)}, 0)
+    ends = [(place, row) for _, place, label, row in made.ends(found) if label == "end"]
+    back = {"A": "T", "C": "G", "G": "C", "T": "A"}
+    other = "".join(back[base] for base in reversed(letters[9_950:10_150]))
+    assert ends == [(11_500, letters[11_350:11_550]), (10_000, other)]
+    inside = [(place, label, row) for _, place, label, row in made.exons(found[:1])]
+    assert inside == [
+        (10_150, "exon", letters[10_050:10_250]),
+        (11_350, "exon", letters[11_250:11_450]),
+        (10_500, "intron", letters[10_400:10_600]),
+        (11_000, "intron", letters[10_900:11_100]),
+    ]

@@ -131,12 +131,12 @@ def _attribute(
     figure = attribution_figure(
         found.letters, found.values, found.contribution, region.name, first, f"{what}\n{of}"
     )
-    with replacing_together(paths) as (out, picture):
+    with replacing_together(paths if track is None else (*paths, track)) as (out, picture, *others):
         write_table(found, out)
         draw(figure, picture)
-    if track is not None:
-        with bigwig(track, genome.lengths) as writer:
-            writer.add(region.name, region.start, found.contribution.astype(np.float32))
+        for beside in others:
+            with bigwig(beside, genome.lengths, track) as writer:
+                writer.add(region.name, region.start, found.contribution.astype(np.float32))
     return f"{region.length:,} bases, {what}{_of_sum(found, config)}"
 
 

@@ -74,7 +74,8 @@ def _stop(number: str, take: Callable[[Tour], Stop], tour: Tour, console: Consol
     pictures = "\n".join(image(figure, name) for name, figure in found.figures.items())
     parts.append(f'<div class="pair">{pictures}</div>' if len(found.figures) > 1 else pictures)
     parts += [table(*found.table)] if found.table else []
-    parts += [f"<pre>{text(found.letters)}</pre>"] if found.letters else []
+    lines = "\n".join(map(text, found.letters))
+    parts += [f"<pre>{lines}</pre>"] if lines else []
     parts += [f'<p class="verdict">{text(found.said)}</p>', *(f"<p>{text(line)}</p>" for line in found.after)]
     return [
         *parts,

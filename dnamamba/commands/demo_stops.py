@@ -50,7 +50,9 @@ class Sizes:
     mutated: int = 80
     locus: int = 12_000
     generated: int = 6_000
-    data: GenomeConfig = field(default_factory=lambda: GenomeConfig(valid_windows=32, test=[]))
+    data: GenomeConfig = field(
+        default_factory=lambda: GenomeConfig(valid=["chrVI"], test=[], valid_windows=32)
+    )
     model: MambaConfig = field(default_factory=lambda: MambaConfig(d_model=64, n_layer=2))
 
 
@@ -92,7 +94,7 @@ class Stop:
         after: paragraphs after it.
         command: that does the same.
         table: header and rows.
-        letters: of a sequence.
+        letters: of a sequence, line by line.
     """
 
     title: str
@@ -102,7 +104,7 @@ class Stop:
     after: list[str]
     command: str
     table: tuple[list[str], list[list[str]]] | None = None
-    letters: str = ""
+    letters: tuple[str, ...] = ()
 
 
 def pretraining(tour: Tour) -> Stop:
@@ -118,7 +120,7 @@ def pretraining(tour: Tour) -> Stop:
         assert result is not None  # of the only process
         watched = result.results["markov_bits_per_base"]["valid"]
         bases = result.results["bases"] // result.results["steps"]
-        title = f"{tour.steps} steps of {bases:,} bases, scored on windows of {RECORD}"
+        title = f"{tour.steps} steps of {bases:,} bases, scored on windows that it has not read"
         curve = learning_curve(result.history, bases, watched, title)
     rows = {f"Markov model of order {order}": value for order, value in watched.items()}
     rows["this model"] = result.results["bits_per_base"]["valid"]
@@ -263,7 +265,8 @@ def generation(tour: Tour) -> Stop:
     new = generate(tour.model, prompt, tour.sizes.generated // count, seed=tour.seed, batch=count)
     real = alphabet.decode(tour.genome.fetch(RECORD, 200_000, 200_000 + 10 * tour.sizes.generated))
     figure, correlation = word_scatter({"yeast": [real], "generated": new})
-    lines = "\n".join(new[0][i : i + 60] for i in range(0, min(240, len(new[0])), 60))
+    shown = min(240, len(new[0]))
+    lines = (new[0][i : min(i + 60, shown)] for i in range(0, shown, 60))
     return Stop(
         "New sequence",
         [
@@ -274,7 +277,7 @@ def generation(tour: Tour) -> Stop:
         f"correlation of the frequencies of 64 words: {correlation:.3f}, in {sum(map(len, new)):,} new bases",
         ["Right words are the first thing that a model learns; genes are not among what this one can write."],
         "dnamamba generate model=RUN prompt=ACGT length=1000 out=new.fa",
-        letters=f">generated, the first {min(240, len(new[0]))} bases\n{lines}",
+        letters=(f">generated, the first {shown} bases", *lines),
     )
 
 

@@ -100,5 +100,7 @@ def _node(row: dict[str, Any]) -> dict[str, Any]:
     changes = {group: dict(row[group]) for group in _CHANGES if group in row}
     if "max_length" in row:
         changes["data"] = {"max_length": row["max_length"], **changes.get("data", {})}
+    if "shape" in row:
+        changes["model"] = dict(row["shape"])
     model = [{"override /model": row["model"]}] if "model" in row else []
     return {"defaults": [row["base"], *model, "_self_"], **changes}

@@ -11,8 +11,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
+from dnamamba.documents import check_file
 from dnamamba.errors import UserError
-from dnamamba.escaping import printable
+from dnamamba.escaping import bounded, printable
 
 CONFIGURATION = "config.yaml"
 
@@ -34,9 +35,10 @@ def own_configuration(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     path = Path(os.path.expanduser(folder)) / CONFIGURATION if isinstance(folder, str) else None
     if path is None or not path.is_file():
         return cfg
+    check_file(path)
     try:
         saved = OmegaConf.load(path)
-    except (OSError, YAMLError) as error:
+    except (OSError, ValueError, YAMLError) as error:
         raise UserError(f"{path}: damaged ({' '.join(str(error).split())})") from None
     if not isinstance(saved, DictConfig):
         raise UserError(f"{path}: not a configuration")
@@ -57,7 +59,8 @@ def own_configuration(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     for newer in set(cfg) - set(saved):
         saved[newer] = cfg[newer]
     but = f", but {'; '.join(changes)}" if changes else ""
-    print(f"dnamamba: resuming with the configuration of {path}{but}", file=sys.stderr)
+    line = printable(f"dnamamba: resuming with the configuration of {path}{but}")
+    print(bounded(line), file=sys.stderr)
     return saved
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,13 +14,18 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from rich.table import Table
+from yaml import YAMLError
 
-from dnamamba.escaping import TsvWriter
+from dnamamba.documents import read_json
+from dnamamba.errors import UserError
+from dnamamba.escaping import TsvWriter, bounded, printable
 from dnamamba.files import replacing
 from dnamamba.terminal import Console
 
 FILE = "headline.json"
+_DAMAGE = (UserError, OSError, TypeError, ValueError, AttributeError, YAMLError, OmegaConfBaseException)
 
 
 class Headline(NamedTuple):
@@ -102,10 +108,13 @@ def finished(folder: Path) -> list[Job]:
     """Return the jobs of a sweep that have a headline, from best to worst; what is not a number last."""
     jobs = []
     for path in sorted(folder.rglob(FILE)):
-        headline = Headline(**json.loads(path.read_text(encoding="utf-8")))
-        config = OmegaConf.load(path.parent / ".hydra" / "hydra.yaml")
-        overrides = tuple(OmegaConf.load(path.parent / ".hydra" / "overrides.yaml"))
-        jobs.append(Job(int(config.hydra.job.num), overrides, headline, path.parent))
+        try:
+            jobs.append(_job(path))
+        except _DAMAGE as error:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            print(
+                bounded(printable(f"dnamamba: {path.parent}: damaged, left out ({reason})")), file=sys.stderr
+            )
     sign = 1 if jobs and jobs[0].headline.lower_is_better else -1
 
     def rank(job: Job) -> tuple[bool, float, int]:
@@ -113,6 +122,16 @@ def finished(folder: Path) -> list[Job]:
         return (math.isnan(value), 0.0 if math.isnan(value) else sign * value, job.number)
 
     return sorted(jobs, key=rank)
+
+
+def _job(path: Path) -> Job:
+    """Read a job's headline, and its number and overrides as Hydra keeps them."""
+    headline = Headline(**read_json(path, "remove it"))
+    if not isinstance(headline.name, str) or not isinstance(headline.value, float | int):
+        raise TypeError(f"expected a name and a number (got {headline.name!r}, {headline.value!r})")
+    hydra = path.parent / ".hydra"
+    number = int(OmegaConf.load(hydra / "hydra.yaml").hydra.job.num)
+    return Job(number, tuple(map(str, OmegaConf.load(hydra / "overrides.yaml"))), headline, path.parent)
 
 
 def varied(jobs: Sequence[Job], swept: Sequence[str] = ()) -> list[str]:

@@ -12,21 +12,18 @@ from dnamamba.commands.predict import PredictConfig, predict_to_file
 from dnamamba.data.regions import RegionsConfig
 from dnamamba.errors import Interrupted, UserError, signal_of
 from dnamamba.files import replacing_together
-from dnamamba.inference.bigwig import bigwig
 from dnamamba.inference.device import load_any_on
 from dnamamba.inference.inputs import in_order, read_inputs
 from dnamamba.inference.output import named, output_path
 from dnamamba.inference.progress import bases_read
 from dnamamba.inference.streaming import Reader
 from dnamamba.inference.together import Together, together
+from dnamamba.inference.track_files import SUFFIXES, check_track_file, track_file
 from dnamamba.inference.tracks import QUANTITIES, read_track
 from dnamamba.models import PositionModel, SequenceModel
-from dnamamba.optional import need
 from dnamamba.plugins import load_plugins
 from dnamamba.reached import so_far
 from dnamamba.terminal import Console
-
-SUFFIXES = (".bw", ".bigwig", ".bigWig")
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ def _write_tracks(config: TracksConfig, group: Together) -> None:
         raise UserError(
             f"regions.name: a bigWig has values without names (got {config.regions.name}); leave it out"
         )
-    need("pyBigWig", "tracks", config.out)
+    check_track_file(Path(config.out))
     load_plugins(config.plugins or [])
     model = load_any_on(config.model, group.device)
     if isinstance(model, PositionModel):
@@ -113,7 +110,7 @@ def _write_tracks(config: TracksConfig, group: Together) -> None:
             bases_read(console, "reading", total) as advance,
         ):
             writers = {
-                quantity: files.enter_context(bigwig(beside, lengths, path))
+                quantity: files.enter_context(track_file(beside, lengths, path))
                 for beside, (quantity, path) in zip(besides, outputs.items(), strict=group.first)
             }
             for region in regions:

@@ -71,6 +71,7 @@ class Collector:
     groups: list[str] = field(default_factory=list)
     places: list[Interval] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    strands: set[str] = field(default_factory=set)  # that regions were given with
     _pieces: list[Ids] = field(default_factory=list)
     _foreign: tuple[int, int, str] = (0, 0, "")  # letters, sequences, the first
     _empty: tuple[int, str] = (0, "")
@@ -342,6 +343,7 @@ def from_regions(
         regions = labels.given_to(regions, path)
     for row in regions.rows:
         letters = genome.fetch(*row.interval)
+        into.strands.add(row.strand)
         letters = complement(letters) if row.strand == "-" else letters
         record, start, end = row.interval
         place = f"{record}:{start}-{end}" + (f"({row.strand})" if row.strand != "." else "")

@@ -262,6 +262,8 @@ def name_before(read: Callable[[int, int], bytes], offset: int) -> str | None:
     for size in _HEADERS:
         begin = max(offset - size, 0)
         before = read(begin, offset - begin).rstrip(BLANKS)
+        if b"\n" not in before:
+            before = before.replace(b"\r", b"\n")  # lines may end as they did on a Mac of old
         if not begin:
             before = b"\n" + before.removeprefix(b"\xef\xbb\xbf")
         _, found, header = before.rpartition(b"\n>")

@@ -20,6 +20,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from dnamamba.data.text_lines import text_lines
 from dnamamba.errors import UserError
 
 Homology = Mapping[str, frozenset[str]]
@@ -103,16 +104,11 @@ def read_homology(path: Path) -> Homology:
     Raises:
         UserError: naming the file, and the row.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not a text file") from None
+    lines = list(text_lines(path))
     header = lines[0].split("\t") if lines else []
-    if not {"chromosome", "human"} <= set(header):
+    if header.count("chromosome") != 1 or header.count("human") != 1:
         raise UserError(
-            f"{path}: its first line must name the columns chromosome and human, with tabs between"
+            f"{path}: its first line must name the columns chromosome and human once, with tabs between"
         )
     table: dict[str, frozenset[str]] = {}
     for number, line in enumerate(lines[1:], start=2):
@@ -129,6 +125,8 @@ def read_homology(path: Path) -> Homology:
             raise UserError(
                 f"{path}, line {number}: {row['human']!r} is not a human chromosome, 1 to 22, X or Y"
             )
+        if not row["chromosome"].strip():
+            raise UserError(f"{path}, line {number}: no name of a chromosome")
         if row["chromosome"] in table:
             raise UserError(f"{path}, line {number}: {row['chromosome']} is there twice")
         table[row["chromosome"]] = human

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
+from dnamamba.data.big_bed import big_bed_lines, is_big_bed
 from dnamamba.data.text_lines import text_lines
 from dnamamba.errors import UserError
 
@@ -323,8 +324,9 @@ class BedRow(NamedTuple):
 
 
 def bed_rows(path: str | Path) -> Iterator[BedRow]:
-    """Yield the rows of a BED file, plain, gzip or BGZF, tab- or space-separated; see `read_bed`."""
-    for number, line in enumerate(text_lines(path), start=1):
+    """Yield the rows of a BED file (plain, gzip, BGZF; tabs or spaces) or of a bigBed; see `read_bed`."""
+    lines = big_bed_lines(path) if is_big_bed(path) else text_lines(path)
+    for number, line in enumerate(lines, start=1):
         fields = line.split("\t") if "\t" in line else line.split()
         if not line.strip() or line.startswith("#") or fields[0].split(" ")[0] in ("track", "browser"):
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -131,6 +132,12 @@ def _by_group(
                 raise UserError(f"group {name!r} is in both data.valid and data.test, or named twice")
             numbers[groups == name] = number
     return numbers, "; ".join(["data.valid and data.test", *synonyms.said()])
+
+
+def groups_apart(examples: Examples, split: Assignment) -> int:
+    """Count the groups with sequences in two splits; 0 without groups."""
+    pairs = set(zip(examples.groups or (), split.numbers.tolist(), strict=False))
+    return sum(number > 1 for name, number in Counter(name for name, _ in pairs).items() if name)
 
 
 def _as_given(examples: Examples) -> NDArray[np.int8]:

@@ -21,6 +21,7 @@ _POSITION = re.compile(rb"[0-9]{1,18}")
 _LETTERS = re.compile(rb"[A-Za-z]+")
 LONGEST_LINE = 1 << 26
 """Bytes of a line, such as a hundred thousand genotypes with all their fields, and of a header in all."""
+HEADER_LINES = 1 << 20  # each takes more memory than its bytes
 _MARK = b"\xef\xbb\xbf"  # a byte order mark, which Windows editors write
 
 
@@ -102,8 +103,10 @@ class Vcf:
                     raise UserError(f"{self.path} is {kind}")
                 self.header.append(line)
                 size += len(line)
-                if size > LONGEST_LINE:
-                    raise UserError(f"{self.path}: a header of more than {LONGEST_LINE:,} bytes")
+                if size > LONGEST_LINE or len(self.header) > HEADER_LINES:
+                    raise UserError(
+                        f"{self.path}: a header of more than {LONGEST_LINE:,} bytes or {HEADER_LINES:,} lines"
+                    )
                 if not line.startswith(b"##"):
                     break
         names = self.header[-1].rstrip(b"\r\n").split(b"\t") if self.header else []

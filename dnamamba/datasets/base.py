@@ -28,6 +28,7 @@ from dnamamba.objectives.base import Batch
 from dnamamba.terminal import Console
 
 HELD_OUT = ("valid", "test")
+MOST_WORKERS = 1024  # more would fill the machine before the first batch
 SHARED_MEMORY = Path("/dev/shm")
 IN_FLIGHT, PAGE = 2, 4096  # batches per loader process, as torch has it; bytes
 
@@ -129,6 +130,11 @@ class DataModule(lightning.LightningDataModule):
         """Bases of every sequence that is read, of all splits; None where they differ."""
         return None
 
+    @property
+    def stranded(self) -> bool:
+        """Whether every sequence was given with its strand, and both strands occur."""
+        return False
+
     def decoder(self, mode: str) -> DecoderConfig:
         """Return the question that the labels ask, answered by pooling `mode`.
 
@@ -183,8 +189,12 @@ class DataModule(lightning.LightningDataModule):
         """Return Torch's loader of a data set whose items are batches.
 
         Raises:
-            UserError: /dev/shm has no room for the batches that loader processes pass on.
+            UserError: there are too many processes, or /dev/shm has no room for their batches.
         """
+        if workers > MOST_WORKERS:
+            raise UserError(
+                f"data.num_workers: must be at most {MOST_WORKERS:,} (got {workers:,}); set one per core"
+            )
         if workers:
             need_shared_memory(dataset, workers)
         return DataLoader(

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from dnamamba.data.alphabet import get_alphabet
-from dnamamba.data.length_schedule import LengthSchedule
+from dnamamba.data.length_schedule import LengthSchedule, rows_at_a_time
 from dnamamba.data.stateless import Int64s
 from dnamamba.data.steps import worker_steps
 from dnamamba.data.synthetic import Task
@@ -73,11 +73,12 @@ class SyntheticData(DataModule):
 
     def micro_batch(self, batch: Batch) -> int:
         """Return how many sequences a device takes at a time."""
-        return self.config.batch_size
+        config, length = self.config, batch["tokens"].shape[1]
+        return rows_at_a_time(config.batch_size, self.schedule.stages[-1].length, length, self.chunk)
 
     def train_dataloader(self) -> DataLoader:
         """Return the stream of training batches, from the step that the trainer has come to."""
-        stream = _Stream(self.config.task(self.config.max_length), self.seed, self.schedule, *self.place())
+        stream = _Stream(self.config, self.seed, self.schedule, *self.place())
         return self.loader(stream, self.config.num_workers)
 
     def val_dataloader(self) -> DataLoader:
@@ -106,15 +107,22 @@ class _Stream(IterableDataset[Batch]):
     """Endless training batches, whatever the number of workers."""
 
     def __init__(
-        self, task: Task, seed: int, schedule: LengthSchedule, rank: int, world_size: int, start: int
+        self,
+        config: SyntheticConfig,
+        seed: int,
+        schedule: LengthSchedule,
+        rank: int,
+        world_size: int,
+        start: int,
     ) -> None:
-        self.task, self.seed, self.schedule = task, seed, schedule
+        self.config, self.seed, self.schedule = config, seed, schedule
         self.rank, self.world_size, self.start = rank, world_size, start
 
     def __iter__(self) -> Iterator[Batch]:
         for step in worker_steps(self.start):
-            index = self.schedule.stages[0].samples(step, self.rank, self.world_size)
-            yield _batch(self.task, self.seed, "train", index)
+            stage = self.schedule.stage_at(step)
+            index = stage.samples(step, self.rank, self.world_size)
+            yield _batch(self.config.task(stage.length), self.seed, "train", index)
 
 
 class _HeldOut(Dataset[Batch]):

@@ -1,12 +1,13 @@
 """The settings that all synthetic tasks have."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.data.length_schedule import LengthSchedule
 from dnamamba.data.synthetic import Task
 from dnamamba.datasets.settings import DataConfig, check_at_least, endless_stage
+from dnamamba.datasets.warmup import SequenceWarmup
 from dnamamba.errors import UserError, missing
 
 LONGEST = 1 << 24
@@ -30,6 +31,7 @@ class SyntheticConfig(DataConfig):
 
     alphabet: str | None = "symbols"
     max_length: int = 256
+    length_warmup: SequenceWarmup = field(default_factory=SequenceWarmup)
     vocabulary: int = 16
     batch_size: int = 64
     valid_examples: int = 256
@@ -43,6 +45,7 @@ class SyntheticConfig(DataConfig):
             raise UserError(f"data.vocabulary: must lie between 3 and {most} (got {self.vocabulary})")
         check_at_least(self, batch_size=1, valid_examples=1, test_examples=1, num_workers=0)
         self._check_length("max_length", self.max_length)
+        self.length_warmup.check(self.task(self.max_length).least)
         for length in self.test_lengths or ():
             self._check_length("test_lengths", length)
             if length & (length - 1):
@@ -74,7 +77,15 @@ class SyntheticConfig(DataConfig):
     def planned(
         self, *, global_batch_size: int, max_steps: int | None, world_size: int, training_segments: int = 0
     ) -> LengthSchedule:
-        """Return one stage. See `DataConfig.planned`."""
-        return endless_stage(
-            self.max_length, global_batch_size, max_steps, world_size, "examples are made without end"
+        """Return the stages. See `DataConfig.planned`.
+
+        Raises:
+            UserError: numbers that do not go together.
+        """
+        endless = "examples are made without end"
+        only = endless_stage(self.max_length, global_batch_size, max_steps, world_size, endless)
+        if self.length_warmup.first_length is None:
+            return only
+        return self.length_warmup.stages(
+            self.max_length, sequences=global_batch_size, max_steps=only.max_steps
         )

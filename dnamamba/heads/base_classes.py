@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from dnamamba.models.positions import PositionConfig
 
 IGNORED = 255
-_ROWS = 1 << 20  # bases whose scores are worked out at a time
+_ROWS = 1 << 18  # bases whose scores are worked out at a time
+_VALUES = 1 << 27  # scores that are kept at a time
 
 
 class BaseClasses(PositionHead):
@@ -68,30 +69,37 @@ class BaseClasses(PositionHead):
 
     def metrics(self, logits: Tensor, targets: Tensor) -> dict[str, float]:
         """Return accuracy, macro F1, Matthews correlation and macro AUPRC."""
-        counts = self.confusion(logits, targets)
-        total = int(counts.sum())
-        return {
-            "accuracy": int(counts.diagonal().sum()) / total if total else math.nan,
-            "f1": mean_of_defined(f1(counts)),
-            "mcc": matthews(counts),
-            "auprc": mean_of_defined(torch.tensor(list(self._auprc(logits, targets)), dtype=torch.float64)),
-        }
+        return self.measured(logits, targets)[0]
 
     def per_label(self, logits: Tensor, targets: Tensor) -> list[dict[str, Any]]:
         """Compute bases, precision, recall, F1 and AUPRC per class; NaN where undefined."""
-        counts = self.confusion(logits, targets).double()
+        return self.measured(logits, targets)[1]
+
+    def measured(self, logits: Tensor, targets: Tensor) -> tuple[dict[str, float], list[dict[str, Any]]]:
+        """Return both, each class ranked once. See `PositionHead.measured`."""
+        whole = self.confusion(logits, targets)
+        auprc = torch.tensor(list(self._auprc(logits, targets)), dtype=torch.float64)
+        total = int(whole.sum())
+        metrics = {
+            "accuracy": int(whole.diagonal().sum()) / total if total else math.nan,
+            "f1": mean_of_defined(f1(whole)),
+            "mcc": matthews(whole),
+            "auprc": mean_of_defined(auprc),
+        }
+        counts = whole.double()
         right, true, called = counts.diagonal(), counts.sum(1), counts.sum(0)
         columns = {
             "bases": true.long(),
             "precision": right / called,
             "recall": right / true,
             "f1": f1(counts.long()),
-            "auprc": torch.tensor(list(self._auprc(logits, targets)), dtype=torch.float64),
+            "auprc": auprc,
         }
-        return [
+        rows = [
             {"label": label, **{name: values[place].item() for name, values in columns.items()}}
             for place, label in enumerate(self.labels)
         ]
+        return metrics, rows
 
     def confusion(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Return counts, int64 [true, predicted]."""
@@ -134,7 +142,10 @@ class BaseClasses(PositionHead):
         """Compute it per class, ranked by log odds in float64, since probabilities round to 1."""
         there = targets != IGNORED
         logits, targets = logits[there], targets[there]
-        for label in range(len(self.labels)):
-            parts = [log_odds(part.double())[:, label] for part in logits.split(_ROWS)]
-            scores = torch.cat(parts) if parts else torch.empty(0, dtype=torch.float64)
-            yield ranking(scores, targets == label)[1] if len(scores) else math.nan
+        # Of all classes at once, as many as some memory holds: one class costs as much to work out as all.
+        together = max(1, _VALUES // max(1, len(logits)))
+        for some in torch.arange(len(self.labels)).split(together):
+            parts = [log_odds(part.double())[:, some].T for part in logits.split(_ROWS)]
+            scores = torch.cat(parts, 1) if parts else torch.empty(len(some), 0, dtype=torch.float64)
+            for label, row in zip(some.tolist(), scores, strict=True):
+                yield ranking(row, targets == label)[1] if len(row) else math.nan

@@ -6,6 +6,7 @@ sums, ranks by probabilities, whose largest are equal, and counts a class withou
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -90,20 +91,17 @@ def ranking(scores: Tensor, true: Tensor) -> tuple[float, float]:
 
     Source: Fawcett, Pattern Recognit. Lett. 27, 861 (2006); average precision as in scikit-learn.
     """
-    scores, order = scores.sort(descending=True)
-    last_of_equals = torch.ones(len(scores), dtype=torch.bool)
-    last_of_equals[:-1] = scores[1:] != scores[:-1]
-    found = true[order].cumsum(0)[last_of_equals].double()  # true examples at each threshold or above it
-    taken = last_of_equals.nonzero()[:, 0].double() + 1
-    wrong = taken - found
-    zero = torch.zeros(1, dtype=torch.float64)
-    more_found, more_wrong = found.diff(prepend=zero), wrong.diff(prepend=zero)
-    number, others = found[-1].item(), wrong[-1].item()
+    # Sorted values, without the order: numpy sorts these several times faster than torch sorts both.
+    every, own = np.sort(scores.numpy()), np.sort(scores[true].numpy())
+    number, others = len(own), len(every) - len(own)
     if not number:
         return math.nan, math.nan
-    precision = (more_found * found / taken).sum().item() / number
-    area = (more_wrong * (found - more_found / 2)).sum().item()
-    return area / (number * others) if others else math.nan, precision
+    lower, own_lower = (np.searchsorted(of, own, "left") for of in (every, own))
+    equal, own_equal = (np.searchsorted(of, own, "right") for of in (every, own))
+    # Twice the pairs that a true example wins; those of equal scores count once. Whole numbers are exact.
+    beaten = int(lower.sum() - own_lower.sum() + equal.sum() - own_equal.sum())
+    precision = ((number - own_lower) / (len(every) - lower)).mean().item()
+    return beaten / 2 / (number * others) if others else math.nan, precision
 
 
 def resampled_ranking(scores: Tensor, true: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:

@@ -88,6 +88,10 @@ class PositionHead:
         """Return the metrics of each label, with its name under `label`; arguments as in `metrics`."""
         raise missing(self, "per_label")
 
+    def measured(self, logits: Tensor, targets: Tensor) -> tuple[dict[str, float], list[dict[str, Any]]]:
+        """Return both, as in `metrics` and `per_label`; a head whose two share work does that once."""
+        return self.metrics(logits, targets), self.per_label(logits, targets)
+
     def statistics(self, logits: Tensor, targets: Tensor, sizes: Sequence[int]) -> Tensor:
         """Compute numbers of each block, float64 [blocks, k], whose sums give some of the metrics.
 

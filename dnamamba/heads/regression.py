@@ -23,6 +23,7 @@ class Regression(Head):
 
     reads = "number"
     dtype = torch.float64
+    capturable = True
     scores = ("pearson", "spearman", "r2", "rmse")
     lower_is_better = ("loss", "rmse")
     headline = "pearson"

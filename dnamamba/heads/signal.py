@@ -123,11 +123,15 @@ class Signal(PositionHead):
 
     def metrics(self, logits: Tensor, targets: Tensor) -> dict[str, float]:
         """Compute means over tracks of Pearson's and Spearman's correlation and root mean squared error."""
+        return self.measured(logits, targets)[0]
+
+    def measured(self, logits: Tensor, targets: Tensor) -> tuple[dict[str, float], list[dict[str, Any]]]:
+        """Return both: the first are means of the second. See `PositionHead.measured`."""
         rows = self.per_label(logits, targets)
-        return {
-            name: mean_of_defined(torch.tensor([row[name] for row in rows], dtype=torch.float64))
-            for name in self.scores
+        columns = {
+            name: torch.tensor([row[name] for row in rows], dtype=torch.float64) for name in self.scores
         }
+        return {name: mean_of_defined(values) for name, values in columns.items()}, rows
 
     def per_label(self, logits: Tensor, targets: Tensor) -> list[dict[str, Any]]:
         """Return each track's bins, both correlations and error; NaN where the signal does not vary."""

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from dnamamba.checkpoint import Model
 from dnamamba.data.alphabet import Ids
 from dnamamba.data.fasta import Genome
-from dnamamba.errors import UserError
+from dnamamba.errors import UserError, whole_number
 from dnamamba.inference.answers import Answers
 from dnamamba.inference.device import need_finite
 from dnamamba.inference.likelihood import Likelihood, View, likelihood
@@ -92,6 +92,9 @@ class Windows:
     share: int = 0
 
     def __post_init__(self) -> None:
+        for name, numbers in (("window", [self.window]), ("shifts", self.shifts), ("share", [self.share])):
+            for number in numbers:
+                whole_number(name, number)
         if self.window < 2:
             raise UserError(f"window: must be at least 2 bases (got {self.window})")
         if not self.shifts:
@@ -141,8 +144,10 @@ def judge(model: Model, bases_per_batch: int | None = None, label: str | None = 
         label: of a fine-tuned model, whose answer is compared; None: the only one, or the second of two.
 
     Raises:
-        UserError: a label that the model does not have, or several and none was named.
+        UserError: a label that the model does not have, or several and none was named; or no bases at once.
     """
+    if bases_per_batch is not None and whole_number("bases_per_batch", bases_per_batch) < 1:
+        raise UserError(f"bases_per_batch: must be at least 1 (got {bases_per_batch})")
     # In fp32 a reader leaves the caller's autocast as it is.
     if isinstance(model, SequenceModel):
         answers = Answers(model, label=label, precision="fp32", piece=bases_per_batch)

@@ -1,7 +1,6 @@
 """New sequence from a model, a base at a time, in memory that does not grow with what was read or made."""
 
 import hashlib
-import operator
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from dnamamba.data.alphabet import Alphabet, Ids, get_alphabet, need_bases
 from dnamamba.data.fasta import NUCLEOTIDE
-from dnamamba.errors import UserError
+from dnamamba.errors import UserError, whole_number
 from dnamamba.inference.device import need_finite, need_language_model
 from dnamamba.inference.inputs import alphabet_letters
 from dnamamba.inference.sampling import Sampling, gumbel
@@ -102,7 +101,7 @@ def generate_blocks(
     """
     need(need_language_model(model).backbone, ("causal", "recurrent"), "generate")
     for name, number in (("length", length), ("batch", batch), ("prompts", len(prompts))):
-        if number < 1:
+        if whole_number(name, number) < 1:
             raise UserError(f"{name}: must be at least 1 (got {number})")
     loop = SamplingLoop(model, len(prompts) * batch, sampling, row_seeds(seed, prompts, batch), allowed)
     loop.start([read_prompt(model, prompt) for prompt in prompts], batch)
@@ -124,10 +123,7 @@ def row_seeds(seed: int, prompts: Sequence[NDArray[Any]], batch: int) -> list[in
     Raises:
         UserError: the seed is not a whole number in range.
     """
-    try:
-        number = operator.index(seed)  # NumPy's integers too
-    except TypeError:
-        raise UserError(f"seed: must be a whole number (got {seed!r})") from None
+    number = whole_number("seed", seed)
     if not 0 <= number < 2**63:
         raise UserError(f"seed: must lie between 0 and 2^63 - 1 (got {number})")
     copies: Counter[bytes] = Counter()

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dnamamba.claims import release
 from dnamamba.errors import UserError
 from dnamamba.inference.contexts import Plan
 from dnamamba.inference.embedding import Part
@@ -132,6 +133,7 @@ class Partial:
             os.replace(self.out, done / "replaced")
         os.replace(made, self.out)
         shutil.rmtree(done, ignore_errors=True)
+        release(self.out)
 
     def close(self) -> None:
         """Let go of the files, which stay."""
@@ -201,7 +203,7 @@ def _read(header: Path) -> dict[str, Any] | None:
     try:
         found = json.loads(header.read_text(encoding="utf-8"))
         return found if isinstance(found, dict) else None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

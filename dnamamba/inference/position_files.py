@@ -15,7 +15,8 @@ from dnamamba.data.alphabet import Ids
 from dnamamba.data.base_classes import group_of
 from dnamamba.data.fasta import Genome
 from dnamamba.errors import UserError
-from dnamamba.escaping import TsvWriter
+from dnamamba.escaping import TsvWriter, cell, printable
+from dnamamba.files import replacing_together
 from dnamamba.heads.base_classes import BaseClasses
 from dnamamba.heads.segments import Segment, segments
 from dnamamba.inference.bigwig import bigwig
@@ -125,7 +126,9 @@ class PositionAnswers:
         logits = torch.cat([part.logits.float() for part in found])
         need_finite(logits.cpu().numpy(), record)
         logits = self.model.decoded(logits).cpu()
-        return self.decoder.head.predict(logits).float().numpy()
+        answers = self.decoder.head.predict(logits.double()).float().numpy()
+        need_finite(answers, record)  # the exponential of a number may not be one
+        return answers
 
 
 def spans_of(inputs: Inputs, size: int) -> dict[str, list[tuple[int, int]]]:
@@ -172,10 +175,22 @@ def chosen_labels(model: PositionModel, label: str | None) -> dict[str, list[int
 
 
 def files_of(out: Path, names: Sequence[str]) -> dict[str, Path]:
-    """Return a bigWig of each name: `out` itself of one, else `genes.CDS1+.bw` and so on."""
+    """Return a bigWig of each name: `out` itself of one, else `genes.CDS1+.bw` and so on.
+
+    Raises:
+        UserError: two names are one as files.
+    """
     if len(names) == 1:
         return {names[0]: out}
-    return {name: out.with_name(f"{out.stem}.{name.replace('/', '_')}{out.suffix}") for name in names}
+    shown = {name: printable(name).replace("/", "_") for name in names}
+    files = {name: out.with_name(f"{out.stem}.{text}{out.suffix}") for name, text in shown.items()}
+    for place, name in enumerate(names):
+        other = next((one for one in names[:place] if files[one] == files[name]), None)
+        if other is not None:
+            raise UserError(
+                f"out: the labels {other} and {name} are one file {files[name]}; write label=NAME"
+            )
+    return files
 
 
 def write_bigwigs(answers: PositionAnswers, genome: Genome, files: dict[Path, list[int]]) -> None:
@@ -190,8 +205,11 @@ def write_bigwigs(answers: PositionAnswers, genome: Genome, files: dict[Path, li
         UserError: an answer is not finite, or a file can't be written.
     """
     size, lengths = answers.decoder.bin, genome.lengths
-    with ExitStack() as stack:
-        writers = {path: stack.enter_context(bigwig(path, lengths)) for path in files}
+    with replacing_together(list(files)) as besides, ExitStack() as stack:
+        writers = {
+            path: stack.enter_context(bigwig(beside, lengths, path))
+            for path, beside in zip(files, besides, strict=True)
+        }
         for record in sorted(lengths):
             for start, end, values in answers.parts(genome, record, next(iter(files)).parent):
                 for path, places in files.items():
@@ -249,7 +267,7 @@ def _begin(file: TextIO, genome: Genome, suffix: str) -> None:
     if suffix in GFF:
         file.write("##gff-version 3\n")
         for name, length in genome.lengths.items():
-            file.write(f"##sequence-region {name} 1 {length}\n")
+            file.write(f"##sequence-region {cell(name)} 1 {length}\n")
     elif suffix == ".tsv":
         TsvWriter(file).writerow(["record", "start", "end", "feature", "strand", "probability"])
 

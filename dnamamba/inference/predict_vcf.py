@@ -4,18 +4,64 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
+from dnamamba.data.fasta import Genome
 from dnamamba.data.variants import Vcf, VcfRow
-from dnamamba.inference.answers import Answers
+from dnamamba.inference.answers import BATCH, Answers, need_sequence_model, with_strand
 from dnamamba.inference.device import need_finite
 from dnamamba.inference.effects import Windows
-from dnamamba.inference.score_vcf import Plan, Records
+from dnamamba.inference.score_vcf import Plan, Records, check
+from dnamamba.inference.variants import SYMBOLIC_BASES, spelled_up_to
+from dnamamba.models import SequenceModel
 
 _ROWS = 256  # of a file, read together
+
+
+def predict_variants(
+    model: SequenceModel,
+    fasta: str | Path,
+    vcf: str | Path,
+    window: int,
+    *,
+    strand: Literal["forward", "both"] | None = None,
+    batch_size: int = BATCH,
+    precision: str = "auto",
+    unknown: str = "error",
+    symbolic: int = SYMBOLIC_BASES,
+) -> dict[str, list[Any]]:
+    """Ask a fine-tuned model about both alleles of every variant of a VCF file.
+
+    Args:
+        model: fine-tuned; runs where its parameters lie.
+        fasta: the genome.
+        vcf: the variants.
+        window: bases around a variant that are read, about as many as the model was fine-tuned on.
+        strand: answer for `forward`, or with the mean for `both`; None: as the model was fine-tuned.
+        batch_size: sequences read together.
+        precision: of the matrix products, as in `dnamamba.predict`.
+        unknown: rows on records that the FASTA lacks: `error`, or `skip`, which gives them no answer.
+        symbolic: the most bases of a `<DEL>`, `<DUP>` or `<INV>` that is spelled out.
+
+    Returns:
+        The columns of `dnamamba predict vcf=`, a row per alternative allele: see `predict_vcf`.
+
+    Raises:
+        UserError: a file can't be read, most REF are not the FASTA's, or a value is out of range.
+    """
+    answers = Answers(
+        with_strand(need_sequence_model(model), strand), precision=precision, batch_size=batch_size
+    )
+    windows = Windows(window, strand="forward")
+    genome = Genome(fasta, answers.reader.alphabet)
+    records = Records(genome, unknown, spelled_up_to(symbolic, answers.reader.model, windows))
+    opened = Vcf(Path(vcf))
+    check(opened, records, lambda line: None)
+    return predict_vcf(answers, opened, records, windows, lambda rows: None)
 
 
 def predict_vcf(

@@ -3,12 +3,14 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from dnamamba.errors import UserError
+from dnamamba.errors import UserError, whole_number
 
-LEAST_TEMPERATURE = 1e-30  # below it only equal logits are drawn among, and 1 / T must fit into float32
+# Below the first only equal logits are drawn among, above the second all alike; both and 1 / T fit float32.
+LEAST_TEMPERATURE, LARGEST_TEMPERATURE = 1e-30, 1e30
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,12 @@ class Sampling:
     top_p: float | None = None
 
     def __post_init__(self) -> None:
+        for name, value in (("temperature", self.temperature), ("top_p", self.top_p)):
+            if isinstance(value, bool) or not isinstance(value, int | float | np.number | None):
+                raise UserError(f"{name}: must be a number (got {value!r})")
         if not 0 <= self.temperature < math.inf:
             raise UserError(f"temperature: must be a number of at least 0 (got {self.temperature})")
-        if self.top_k is not None and self.top_k < 1:
+        if self.top_k is not None and whole_number("top_k", self.top_k) < 1:
             raise UserError(f"top_k: must be at least 1 (got {self.top_k})")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise UserError(f"top_p: must be above 0 and at most 1 (got {self.top_p})")
@@ -47,8 +52,9 @@ class Sampling:
         logits = logits.masked_fill(~allowed, -math.inf)
         if self.temperature == 0:
             return logits.argmax(-1)
+        temperature = min(max(float(self.temperature), LEAST_TEMPERATURE), LARGEST_TEMPERATURE)
         # The gap to the likeliest base, which is 0 at any temperature: logits would overflow at a small one.
-        logits = (logits - logits.amax(-1, keepdim=True)) / max(self.temperature, LEAST_TEMPERATURE)
+        logits = (logits - logits.amax(-1, keepdim=True)) / temperature
         if self.top_k is None and self.top_p is None:
             return (logits + noise).argmax(-1)
         ranked, ids = logits.sort(descending=True, stable=True)

@@ -1,5 +1,6 @@
 """A VCF file in, the same rows in the same order out, with scores."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +36,7 @@ from dnamamba.inference.variants import (
 
 SUFFIXES = (".vcf", ".vcf.gz", *TABLES)
 LLR, EFFECT, DISTANCE, UNSCORED = (b"DNAMAMBA_" + name for name in b"LLR EFFECT DISTANCE UNSCORED".split())
+_OURS = re.compile(rb"(?:^##INFO=<ID=|^|;)DNAMAMBA_(?:LLR|EFFECT|DISTANCE|UNSCORED)[,=]")
 CHECKED_BEFORE_STOPPING = 100  # rows, of which more than half must have the FASTA's REF
 LEAST_ROWS = 10  # fewer say nothing about an assembly
 SHIFTED = 0.9  # of the mismatches; more that fit one base to a side say that all positions are off by one
@@ -313,14 +315,15 @@ def _vcf_header(vcf: Vcf, model: Model, windows: Windows, said: Quantity) -> byt
         f'shifts="{",".join(map(str, windows.shifts))}",strand={windows.strand},share={windows.share}>\n'
     )
     *meta, names = vcf.header
-    ours = tuple(b"##INFO=<ID=" + name + b"," for name in (LLR, EFFECT, DISTANCE, UNSCORED))
-    if any(line.startswith(ours) for line in meta):
+    if any(map(_OURS.search, meta)):
         raise UserError(f"{vcf.path} has INFO fields of dnamamba already: score the file it was made from")
     return b"".join([*meta, _info(said), made.encode(), names if names.endswith(b"\n") else names + b"\n"])
 
 
 def _vcf_line(said: Quantity, row: VcfRow, can: Plan, effects: Effects | None) -> bytes:
-    fields = [] if row.columns[7] == b"." else [row.columns[7]]
+    fields = [] if row.columns[7] in (b".", b"") else [row.columns[7]]
+    if _OURS.search(row.columns[7]):
+        raise UserError(f"line {row.number}: has an INFO field of dnamamba already; remove it")
     if effects is not None:
         for name, values in zip((said.info, DISTANCE), _by_allele(row, can, effects), strict=True):
             fields.append(name + b"=" + ",".join(value or "." for value in values).encode())
@@ -341,10 +344,5 @@ def _table_rows(row: VcfRow, can: Plan, effects: Effects | None) -> Iterator[lis
 
 def _by_allele(row: VcfRow, can: Plan, effects: Effects) -> list[list[str]]:
     """Return log-likelihood ratios and distances as text, empty for alleles without."""
-    texts = []
-    for values in effects:
-        text = [""] * len(row.alts)
-        for i, value in zip(can.alts, values, strict=True):
-            text[i] = f"{value:.6g}"
-        texts.append(text)
-    return texts
+    texts = [dict(zip(can.alts, (f"{value:.6g}" for value in values), strict=True)) for values in effects]
+    return [[text.get(i, "") for i in range(len(row.alts))] for text in texts]

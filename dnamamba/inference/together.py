@@ -5,6 +5,7 @@ All of them go through the same work in the same order; the first one alone writ
 
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,12 +15,15 @@ import torch
 import torch.distributed as dist
 
 from dnamamba.errors import UserError
+from dnamamba.escaping import printable
 from dnamamba.kernels.ranks import Ranks
 from dnamamba.models.base import Backbone, need
 from dnamamba.processes import processes_started
+from dnamamba.training.gathering import ending_on_signals
 from dnamamba.training.lost import lost_by
 
 T = TypeVar("T")
+_LONG = 10.0  # seconds that processes started together may take to find each other
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,22 @@ class Together:
         return found
 
 
+def _gather(backend: str, started: int) -> None:
+    """Wait for the other processes: with a word if they take long, and until a signal."""
+    gathered = threading.Event()
+    home = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+    line = f"dnamamba: waiting for {started - 1} other process(es) of context_size={started} at {home}"
+    word = threading.Timer(_LONG, lambda: print(printable(line), file=sys.stderr, flush=True))
+    word.daemon = True
+    word.start()
+    try:
+        with ending_on_signals(gathered, lambda: False, lambda _: None):
+            dist.init_process_group(backend)
+            gathered.set()
+    finally:
+        word.cancel()
+
+
 @contextmanager
 def together(context_size: int, device: str) -> Iterator[Together]:
     """Join the other processes of a command, and leave them in the end.
@@ -101,7 +121,7 @@ def together(context_size: int, device: str) -> Iterator[Together]:
     if device == "cuda":
         device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    _gather("nccl" if device.startswith("cuda") else "gloo", started)
     try:
         assert dist.group.WORLD is not None
         yield Together(Ranks(dist.group.WORLD), device)

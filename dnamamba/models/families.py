@@ -15,6 +15,7 @@ FAMILIES = {
     "caduceus": "dnamamba.models.caduceus.config.CaduceusConfig",
     "transformer": "dnamamba.models.transformer.config.TransformerConfig",
     "hyena": "dnamamba.models.hyena.config.HyenaConfig",
+    "ablation": "dnamamba.models.ablation.config.AblationConfig",
 }
 
 

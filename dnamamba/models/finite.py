@@ -13,7 +13,9 @@ FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def need_finite_weights(weights: Mapping[str, Any], source: str | Path, mend: str) -> None:
-    """Refuse weights that hold NaN or infinity; what is not a tensor of `FLOATS` is for others to refuse.
+    """Refuse weights that hold NaN or infinity, or repeat few numbers as many.
+
+    What is not a tensor of `FLOATS` is for others to refuse.
 
     Args:
         weights: by the names of the file.
@@ -25,6 +27,12 @@ def need_finite_weights(weights: Mapping[str, Any], source: str | Path, mend: st
     """
     for name, tensor in sorted(weights.items(), key=lambda pair: str(pair[0])):
         judged = isinstance(tensor, Tensor) and tensor.dtype in FLOATS and tensor.layout == torch.strided
+        if judged and tensor.nbytes > tensor.untyped_storage().nbytes():
+            # A few bytes of a file may stand for more numbers than there is memory.
+            raise UserError(
+                f"{source}: {name} has fewer numbers than its shape {list(tensor.shape)} takes: damaged, or "
+                f"written by another program; {mend}"
+            )
         if judged and not bool(torch.isfinite(tensor).all()):
             raise UserError(
                 f"{source}: {name} is not finite (it holds NaN or infinity): the training diverged, or the "

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from dnamamba.errors import UserError
 from dnamamba.escaping import drawable
 from dnamamba.files import replacing
 
@@ -37,10 +38,27 @@ def draw(figure: Figure, path: Path | IO[bytes]) -> None:
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Read the rows of a run's metrics.csv, without empty cells and a last line that was cut off."""
-    with path.open(newline="", encoding="utf-8") as file:
-        lines = [line for line in file if line.endswith("\n")]
-    return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(lines)]
+    """Read the rows of a run's metrics.csv, without empty cells and a last line that was cut off.
+
+    Raises:
+        UserError: a row holds anything but numbers, or has no step.
+    """
+    number, rows = 1, []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            lines = [line for line in file if line.endswith("\n")]
+        for row in csv.DictReader(lines):
+            number += 1
+            rows.append({key: float(value) for key, value in row.items() if value})
+            if not rows[-1]["step"].is_integer():
+                raise ValueError(f"step {rows[-1]['step']}")
+    except (ValueError, TypeError, KeyError, csv.Error) as error:
+        reason = "no step" if isinstance(error, KeyError) else " ".join(str(error).split())
+        raise UserError(
+            f"{path}, row {number}: damaged ({reason}); mend it, or remove the file: the curve then begins "
+            "at the checkpoint"
+        ) from None
+    return rows
 
 
 def smoothed(values: list[float], weight: float = 0.9) -> list[float]:

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from matplotlib.figure import Figure
 
+from dnamamba.documents import read_json, read_yaml
 from dnamamba.errors import UserError
-from dnamamba.escaping import printable
 from dnamamba.reports.figures import BASELINE, HELD_OUT
 from dnamamba.reports.html import document, image, table, text
 
@@ -18,6 +17,7 @@ RESULTS = ("results.json", "metrics.json")  # of a pretraining, of a fine-tuning
 PICTURES = ("learning_curve.png", "confusion_matrix.png")  # come first
 SPLITS = ("valid", "test")
 _BINS = 10
+_ADVICE = "remove it, or run the command again"
 
 
 def page(folder: Path) -> str:
@@ -29,7 +29,17 @@ def page(folder: Path) -> str:
     Raises:
         UserError: the folder has no results, or a file in it is damaged.
     """
-    results = _results(folder)
+    source, results = _results(folder)
+    try:
+        return _page(folder, results)
+    except UserError:
+        raise
+    except (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise UserError(f"{source}: not as dnamamba writes it ({reason}); {_ADVICE}") from error
+
+
+def _page(folder: Path, results: dict[str, Any]) -> str:
     name = text(folder.resolve().name)
     parts = [f"<h1>{_kind(results)}: {name}</h1>"]
     if "verdict" in results:
@@ -56,28 +66,18 @@ def page(folder: Path) -> str:
     parts += _details("All results", _flat(results))
     settings = folder / "config.yaml"
     if settings.is_file():
-        parts += _details("Settings", _flat(_read(settings, yaml.safe_load)))
+        parts += _details("Settings", _flat(read_yaml(settings, _ADVICE)))
     return document(folder.resolve().name, parts)
 
 
-def _results(folder: Path) -> dict[str, Any]:
+def _results(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """Return what a run found, and the file that says it."""
     for name in RESULTS:
         if (folder / name).is_file():
-            found = _read(folder / name, json.loads)
-            if isinstance(found, dict):
-                return found
-            raise UserError(f"{folder / name}: damaged, it holds no results; run the command again")
+            return folder / name, read_json(folder / name, _ADVICE)
     if (folder / "metrics.csv").is_file():
         raise UserError(f"run: {folder} is not finished; resume it with ckpt_path={folder}")
     raise UserError(f"run: {folder} is not the folder of a pretraining or a fine-tuning; name one")
-
-
-def _read(path: Path, reader: Any) -> Any:
-    try:
-        return reader(path.read_text("utf-8"))
-    except (ValueError, yaml.YAMLError) as error:
-        reason = printable(str(error).partition("\n")[0])
-        raise UserError(f"{path}: damaged ({reason}); remove it, or run the command again") from None
 
 
 def _kind(results: dict[str, Any]) -> str:
@@ -123,7 +123,7 @@ def _number(value: Any) -> str:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    found = {path.name: path for path in sorted(folder.glob("*.png"))}
+    found = {path.name: path for path in sorted(folder.glob("*.png")) if path.is_file()}
     return [found.pop(name) for name in PICTURES if name in found] + list(found.values())
 
 
@@ -132,19 +132,33 @@ def calibration(path: Path) -> list[tuple[float, float, int]]:
 
     Args:
         path: predictions.tsv of a classification; nothing for other tasks, or where it is not there.
+
+    Raises:
+        UserError: a row is damaged.
     """
+    if not path.is_file():
+        return []
     bins: dict[int, list[tuple[float, bool]]] = {}
+    number = 1
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file, delimiter="\t"):
-                likely = [float(value) for key, value in row.items() if key and key.startswith("p_")]
-                if row["split"] == "test" and likely:
+            reader = csv.DictReader(file, delimiter="\t")
+            of_classes = [key for key in reader.fieldnames or () if key.startswith("p_")]
+            if not of_classes or not {"split", "label", "predicted"} <= {*(reader.fieldnames or ())}:
+                return []  # of another task
+            for row in reader:
+                number += 1
+                likely = [float(row[key]) for key in of_classes]
+                if row["split"] == "test":
                     sure = max(likely)
+                    if not 0 <= sure <= 1:
+                        raise ValueError(f"probability {sure}")
                     bins.setdefault(min(int(sure * _BINS), _BINS - 1), []).append(
                         (sure, row["label"] == row["predicted"])
                     )
-    except (FileNotFoundError, KeyError, ValueError):  # of another task
-        return []
+    except (ValueError, TypeError, csv.Error) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}, row {number}: damaged ({reason}); {_ADVICE}") from None
     return [
         (sum(p for p, _ in each) / len(each), sum(right for _, right in each) / len(each), len(each))
         for _, each in sorted(bins.items())

@@ -54,14 +54,14 @@ def scores(head: PositionHead, scored: PositionsScored, draws: dict[str, Tensor]
         scored: logits [n, C], targets and sizes of the split.
         draws: metrics of each draw, from `resample`; empty: no intervals.
     """
-    metrics = head.metrics(scored.logits, scored.targets)
+    metrics, rows = head.measured(scored.logits, scored.targets)
     found: dict[str, Any] = {"positions": int(head.number(scored.targets))}
     for name, value in metrics.items():
         found[name] = {"value": finite(value)}
         if name in draws:
             low, high = interval(draws[name], value)
             found[name] |= {"low": finite(low), "high": finite(high)}
-    found["per_label"] = [_plain(row) for row in head.per_label(scored.logits, scored.targets)]
+    found["per_label"] = [_plain(row) for row in rows]
     if isinstance(head, BaseClasses):
         found["confusion"] = head.confusion(scored.logits, scored.targets).tolist()
         found["segments"] = agreement(*_segments(scored, head.labels))

@@ -134,7 +134,7 @@ def _own(folder: Path, settings: dict[str, Any]) -> None:
         try:
             earlier = json.loads(path.read_text(encoding="utf-8"))
             differ = ", ".join(key for key in settings if earlier[key] != settings[key])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             differ = f"settings, or {SETTINGS_FILE} is damaged"
         if differ:
             raise UserError(

@@ -32,12 +32,15 @@ def choose(
         console: shows that they are fitted.
         may_learn: whether the run can train a pooling.
     """
-    is_open = data.reverse_complement is None
+    is_open, lines = data.reverse_complement is None, []
     if is_open:
-        data.reverse_complement = True
+        data.reverse_complement = not data.stranded
+    if is_open and data.stranded:
+        is_open = False
+        lines.append("data.reverse_complement=false: the regions were given with their strands")
     if not (is_open or mode == AUTO) or baselines is None:
-        return ("mean" if mode == AUTO else mode), []
-    fitted, lines = baselines.fit(console), []
+        return ("mean" if mode == AUTO else mode), lines
+    fitted = baselines.fit(console)
     words, positions = fitted.words, fitted.positions
     if mode == AUTO:
         mode = "mean"

@@ -161,6 +161,47 @@ def by_graphs(
     return train.chunk_graphs is True or _graphs_pay(model, data, trainer)
 
 
+def whole_by_graphs(
+    train: TrainConfig, model: Any, objective: Objective, data: DataModule, trainer: lightning.Trainer
+) -> str | None:
+    """Return how whole micro-batches are read by CUDA graphs: as a `step`, as a `chunk`; None: they are not.
+
+    With `train.chunk_graphs=true` a graph holds loss and gradients of a micro-batch, whatever the head. With
+    `auto`, where launches take more time than kernels, and a head that pools without weights, a graph holds
+    the backbone, and a micro-batch is read as one chunk. Both need sequences of one length.
+
+    Args:
+        train, model, objective, data, trainer: as in `by_graphs`.
+    """
+    length, stage = data.common_length, data.schedule.stages[0]
+    if (
+        data.chunk is not None
+        or train.chunk_graphs is False
+        or length is None
+        or trainer.strategy.root_device.type != "cuda"
+        or trainer.world_size > 1
+        or str(trainer.precision) not in ("bf16-mixed", "32-true")
+        or train.compile
+        or train.activation_checkpointing
+        or torch.are_deterministic_algorithms_enabled()
+        or not model.backbone.capturable
+    ):
+        return None
+    if train.chunk_graphs is True:
+        return "step" if objective.loss_capturable else None
+    trained = all(parameter.requires_grad for parameter in model.backbone.parameters())
+    pays = graphs_pay(_rows(data, stage, stage.sequences) * length, model.config.width)
+    return "chunk" if trained and pays and objective.capturable and _has_chunks(objective) else None
+
+
+def _has_chunks(objective: Objective) -> bool:
+    try:
+        objective.check_chunks()
+    except UserError:
+        return False
+    return True
+
+
 def _graphs_pay(model: Any, data: DataModule, trainer: lightning.Trainer) -> bool:
     assert data.chunk is not None
     stage = max(data.schedule.stages, key=lambda stage: stage.length)

@@ -26,6 +26,7 @@ from dnamamba.training.config import TrainConfig
 from dnamamba.training.context import batch_part, chunks_in_parts, even_batch, ranks_of_context
 from dnamamba.training.optim import adamw
 from dnamamba.training.progress import LINES
+from dnamamba.training.whole_graphs import WholeGraphs
 
 
 def parts_of(batch: Batch, size: int) -> list[Batch]:
@@ -54,6 +55,8 @@ class Task(lightning.LightningModule):
         pad_id: token that makes sequences even for them.
         chunk: positions to read at a time, in training and of held-out data; None reads sequences whole.
         graphs: whether chunks are read by CUDA graphs while training.
+        by_step: whether whole micro-batches are, loss and all.
+        one_chunk: the length of every sequence, where a micro-batch is one chunk that is read by a graph.
 
     Attributes:
         meter: of held-out data.
@@ -74,6 +77,8 @@ class Task(lightning.LightningModule):
         pad_id: int = 0,
         chunk: int | None = None,
         graphs: bool = False,
+        by_step: bool = False,
+        one_chunk: int | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -81,7 +86,10 @@ class Task(lightning.LightningModule):
         self.objective = objective
         self.meter = objective.meter()
         self.meter.chunk = self.chunk = chunk
-        self.graphs = ChunkGraphs(chunk) if graphs and chunk is not None else None
+        captured = chunk if graphs else one_chunk
+        self.graphs = None if captured is None else ChunkGraphs(captured)
+        self._by_step = by_step
+        self._steps: WholeGraphs | None = None
         self.train_config = train
         self.schedule = train.schedule(max_steps)
         self.layer_decay = layer_decay
@@ -104,6 +112,7 @@ class Task(lightning.LightningModule):
     def teardown(self, stage: str) -> None:
         """Leave a model that reads whole sequences, and no graphs that hold memory."""
         self.graphs = None if self.graphs is None else ChunkGraphs(self.graphs.chunk)
+        self._steps = None
         if self.context_size > 1:
             self.model.backbone.ranks = None
 
@@ -220,7 +229,9 @@ class Task(lightning.LightningModule):
             targets: what its loss sum is divided by.
             alone: whether the processes exchange no gradients yet.
         """
-        if self.chunk is None:
+        if self._by_step:
+            return self._whole_graphs()(part, targets, self.manual_backward)
+        if self.chunk is None and self.graphs is None:
             loss = self.objective.loss_sum(self.model, self._mine(part)) / targets
             with torch.autocast(self.device.type, enabled=False):
                 self.manual_backward(loss)
@@ -237,6 +248,7 @@ class Task(lightning.LightningModule):
 
         if self.graphs is not None:
             return self.graphs(chunks, backward=backward, no_sync=no_sync) / targets
+        assert self.chunk is not None
         model, tokens, targets_of, term_of, loss_of, after = chunks
         found = chunked_backward(
             model,
@@ -251,6 +263,13 @@ class Task(lightning.LightningModule):
             no_sync=no_sync,
         )
         return found / targets
+
+    def _whole_graphs(self) -> WholeGraphs:
+        """Return the graphs of this training; the parameters lie where they stay by its first step."""
+        if self._steps is None:
+            own = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+            self._steps = WholeGraphs(lambda part: self.objective.loss_sum(self.model, part), own)
+        return self._steps
 
     def _clip(self) -> Tensor:
         """Scale the gradients to the limit; returns the norm that they had, without waiting for it."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from dnamamba.checkpoint import MODULE_PREFIX, checkpoint_config, read_checkpoint
 from dnamamba.data.regions import RegionsConfig
+from dnamamba.datasets.warmup import SequenceWarmup
 from dnamamba.errors import UserError
 from dnamamba.models.families import family_config
 from dnamamba.models.finite import need_finite_weights
@@ -20,6 +21,7 @@ BEFORE = {
     "data.regions": asdict(RegionsConfig()),
     "data.stratify": False,
     "data.circular": [],
+    "data.length_warmup": asdict(SequenceWarmup()),  # of the synthetic tasks
 }
 OUTCOMES = ("results.json", "metrics.json")  # the last that a pretraining, a fine-tuning writes
 
@@ -178,7 +180,7 @@ def _scored(folder: Path, steps: int) -> bool:
     for name in OUTCOMES:
         try:
             return bool(json.loads((folder / name).read_text(encoding="utf-8"))["steps"] == steps)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
     return False
 

@@ -23,7 +23,7 @@ from dnamamba.objectives.base import Objective
 from dnamamba.reports.figures import read_metrics
 from dnamamba.terminal import Console
 from dnamamba.training.checkpointing import NEXT, LastCheckpoint
-from dnamamba.training.chunk_size import by_graphs, chunk_of
+from dnamamba.training.chunk_size import by_graphs, chunk_of, whole_by_graphs
 from dnamamba.training.compiling import compiled
 from dnamamba.training.config import TrainConfig
 from dnamamba.training.gathering import announce, ending_on_signals
@@ -163,7 +163,9 @@ class Run:
                 f"{self.train.chunk_bases}); leave it null"
             )
         self.data.chunk = chunk_of(self.train, self.model, self.objective, self.data, self.trainer)
-        self._by_graphs = by_graphs(self.train, self.model, self.objective, self.data, self.trainer)
+        parts = self.train, self.model, self.objective, self.data, self.trainer
+        self._whole = whole_by_graphs(*parts)
+        self._by_graphs = self._whole is None and by_graphs(*parts)
 
     def execute(self) -> Result | None:
         """Return train, save, score and report.
@@ -198,6 +200,8 @@ class Run:
             pad_id=data.alphabet.pad_id,
             chunk=data.chunk,
             graphs=self._by_graphs,
+            by_step=self._whole == "step",
+            one_chunk=data.common_length if self._whole == "chunk" else None,
         )
         best = [] if self.keep_best is None else [self.keep_best]
         last = LastCheckpoint(

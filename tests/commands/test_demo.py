@@ -16,7 +16,7 @@ TINY = Sizes(
     windows=4,
     mutated=6,
     locus=2_000,
-    generated=60,
+    generated=100,
     data=GenomeConfig(
         train=["chrI"], valid=["chrVI"], test=[], valid_windows=2, max_length=64, markov_orders=[0]
     ),
@@ -54,6 +54,11 @@ def test_table_of_pretraining_is_sorted_by_bits(page: str) -> None:
     assert len(bits) == 2
     assert bits == sorted(bits, reverse=True)
     assert abs(bits[1] - 1.96) < 0.02  # of single letters, on yeast
+
+
+def test_generated_sequence_stands_in_lines_of_its_own(page: str) -> None:
+    (found,) = re.findall(r"<pre>&gt;generated, the first 100 bases\n([ACGT\n]+)</pre>", page)
+    assert [len(line) for line in found.split("\n")] == [60, 40]
 
 
 def test_same_seed_gives_same_windows_and_other_seed_others() -> None:

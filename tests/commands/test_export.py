@@ -1,6 +1,8 @@
 """`dnamamba export`: a finished run as another package's folder, with what its run knows on the card."""
 
+import json
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +15,7 @@ from omegaconf import DictConfig
 from transformers import MambaForCausalLM
 
 from dnamamba import MambaConfig, UserError, load, save_model
+from dnamamba.commands.export import model_card
 from dnamamba.commands.pretrain import pretrain
 from dnamamba.config import composed
 from dnamamba.export import run
@@ -121,3 +124,46 @@ def test_a_mistake_is_one_line_and_writes_nothing(
     with pytest.raises(UserError, match=said):
         run(composed("export", overrides))
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o077, 0o600), (0o022, 0o644), (0o002, 0o664)])
+@pytest.mark.parametrize("layout", ["hf", "state_spaces"])
+def test_all_files_have_the_mode_of_the_umask(
+    saved: Path, tmp_path: Path, umask: int, mode: int, layout: str
+) -> None:
+    before = os.umask(umask)
+    try:
+        run(composed("export", [f"model={saved}", f"format={layout}", f"out={tmp_path / 'o'}"]))
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "o").iterdir()}
+    assert len(modes) == 4
+    assert set(modes.values()) == {mode}
+
+
+def test_a_card_has_nothing_that_is_obeyed(saved: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "<b>\x1b[1m"
+    folder.mkdir()
+    (folder / "config.yaml").write_text(json.dumps({"data": {"fasta": "x\n---\n# <script>"}}))
+    card = model_card(load(saved), folder, "a\n---\nb: c")  # type: ignore[arg-type]
+    head, _, rest = card.removeprefix("---\n").partition("\n---\n")
+    assert yaml.safe_load(head) == {"license": "a\n---\nb: c", "tags": ["DNA", "genomics"]}
+    assert rest.splitlines()[0] == r"# &lt;b&gt;\x1b[1m"
+    assert r"- Data: x\n---\n# &lt;script&gt;" in rest.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("config.yaml", "data: 3\n", r"config\.yaml: not as dnamamba writes it"),
+        ("config.yaml", "a: &a [*a]\n", r"config\.yaml: \*a holds itself"),
+        ("results.json", '{"a": {"x": null}}', r"results\.json: not as dnamamba writes it"),
+        ("results.json", "[]", r"results\.json: expected a JSON object"),
+    ],
+)
+def test_damaged_notes_of_a_run_are_named(
+    saved: Path, tmp_path: Path, name: str, text: str, message: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=message):
+        model_card(load(saved), tmp_path, None)  # type: ignore[arg-type]

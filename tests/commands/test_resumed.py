@@ -67,3 +67,10 @@ def test_what_does_not_go_with_a_run_is_one_line(run: Path) -> None:
     with pytest.raises(UserError, match=r"config\.yaml: damaged \(") as error:
         resumed(f"ckpt_path={run}")
     assert "\n" not in str(error.value)
+
+
+def test_a_configuration_without_end_is_refused(tmp_path: Path) -> None:
+    for text, message in (("a: &a [*a]\n", r"\*a holds itself"), ("- 1\n", "not a configuration")):
+        (tmp_path / "config.yaml").write_text(text)
+        with pytest.raises(UserError, match=rf"config\.yaml: {message}"):
+            own_configuration(OmegaConf.create({"ckpt_path": str(tmp_path)}), [])

@@ -64,3 +64,21 @@ def test_a_sweeper_that_is_not_installed_names_its_extra() -> None:
     with pytest.raises(Exception, match="optuna") as error:
         composed("pretrain", ["hydra/sweeper=optuna"])
     assert one_line(error.value).endswith("; pip install 'dnamamba[sweep]'")
+
+
+@pytest.mark.parametrize("damage", ["[", "{}", '{"name": "a", "value": "x\\u001b", "lower_is_better": true}'])
+def test_a_damaged_job_is_left_out_and_named(
+    damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job(tmp_path, 0, 0.5)
+    job(tmp_path, 1, 0.75)
+    job(tmp_path, 2, 0.25)
+    (tmp_path / "1" / FILE).write_text(damage)
+    (tmp_path / "2" / ".hydra" / "hydra.yaml").write_text("- 3\n")
+    assert [each.number for each in finished(tmp_path)] == [0]
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split(" damaged, left out")[0] for line in said] == [
+        f"dnamamba: {tmp_path / '1'}:",
+        f"dnamamba: {tmp_path / '2'}:",
+    ]
+    assert "\x1b" not in "".join(said)

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from dnamamba import UserError
-from dnamamba.commands.yaml_files import check_file, check_folders
+from dnamamba.commands.yaml_files import check_folders
 from dnamamba.config import command
+from dnamamba.documents import check_file
 
 LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n"

@@ -78,10 +78,15 @@ def test_a_line_without_end_takes_little_memory(kind: str, tmp_path: Path) -> No
     assert peak < 2_000_000
 
 
-def test_a_header_without_end_is_refused(tmp_path: Path) -> None:
+def test_a_header_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many bytes, or of many short lines, which take more memory than their bytes."""
     path = write(tmp_path / "v.vcf.gz", VCF.replace("#CHROM", "##x=1\n" * 1000 + "#CHROM"))
     with pytest.raises(UserError, match=r"v\.vcf\.gz: a header of more than 4,096 bytes"):
         Vcf(path)
+    monkeypatch.setattr(variants, "HEADER_LINES", 5)
+    Vcf(write(tmp_path / "v.vcf", VCF.replace("#CHROM", "##x\n" * 3 + "#CHROM")))
+    with pytest.raises(UserError, match=r"w\.vcf: a header of more than 4,096 bytes or 5 lines"):
+        Vcf(write(tmp_path / "w.vcf", VCF.replace("#CHROM", "##x\n" * 4 + "#CHROM")))
 
 
 @pytest.mark.parametrize("before", ["", ">a\nACGT\n"])

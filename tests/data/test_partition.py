@@ -16,6 +16,7 @@ from dnamamba.data.partition import (
     Assignment,
     Shared,
     assign,
+    groups_apart,
     sequence_keys,
     shared_bases,
     shared_sequences,
@@ -54,6 +55,12 @@ def test_reverse_complement_has_the_same_key(one: str, other: str) -> None:
     keys = sequence_keys(build([one, reverse_complement(one), other]), DNA)
     assert keys[0] == keys[1]
     assert (keys[0] == keys[2]) == (other in (one, reverse_complement(one)))
+
+
+def test_groups_in_two_splits_are_counted() -> None:
+    examples = build(random_sequences(6), groups=["a", "a", "b", "b", "", "c"])
+    assert groups_apart(examples, Assignment(np.array([0, 1, 2, 2, 0, 1], dtype=np.int8), "")) == 1
+    assert groups_apart(build(random_sequences(3)), Assignment(np.arange(3, dtype=np.int8), "")) == 0
 
 
 def test_hash_gives_shares_and_keeps_twins_together() -> None:

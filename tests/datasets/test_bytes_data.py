@@ -66,26 +66,40 @@ def test_results_are_bits_per_byte_of_held_out_end(text: tuple[Path, Path, dict[
     assert (folder / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
 
 
+def assert_resumes(path: Path, out: Path, *overrides: str) -> None:
+    """Compare the weights of a run, bit for bit, with those of one that stopped and was resumed."""
+    constant = ("train.learning_rate=1e-3", "train.final_learning_rate=1e-3", "train.warmup_fraction=0")
+    for name, more in (
+        ("whole", ()),
+        ("part", ("train.max_steps=3",)),
+        ("resumed", (f"ckpt_path={out / 'part'}",)),
+    ):
+        pretrain(configured(path, *constant, *overrides, *more), out / name)
+    found, expected = (load_file(out / run / "model" / "model.safetensors") for run in ("resumed", "whole"))
+    for key, tensor in expected.items():
+        assert torch.equal(found[key], tensor), key
+
+
 def test_resumed_run_equals_uninterrupted_bit_for_bit(
     text: tuple[Path, Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home, folder, _ = text
     monkeypatch.setattr("dnamamba.reports.pretraining.save_figure", lambda *_: None)
-    constant = ("train.learning_rate=1e-3", "train.final_learning_rate=1e-3", "train.warmup_fraction=0")
-    for name, more in (
-        ("whole", ()),
-        ("part", ("train.max_steps=3",)),
-        ("resumed", (f"ckpt_path={tmp_path / 'part'}",)),
-    ):
-        pretrain(configured(home / "a.txt", *constant, *more), tmp_path / name)
-    found, expected = (
-        load_file(tmp_path / run / "model" / "model.safetensors") for run in ("resumed", "whole")
-    )
-    for key, tensor in expected.items():
-        assert torch.equal(found[key], tensor), key
+    assert_resumes(home / "a.txt", tmp_path)
     (tmp_path / "a.txt").write_text(TEXT * 61, encoding="utf-8")
     with pytest.raises(UserError, match="genome"):
         pretrain(configured(tmp_path / "a.txt", f"ckpt_path={folder}"), tmp_path / "other")
+
+
+def test_resumed_run_on_sound_equals_uninterrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("soundfile")
+    monkeypatch.setattr("dnamamba.reports.pretraining.save_figure", lambda *_: None)
+    (tmp_path / "sound").mkdir()
+    wave = (128 + 100 * np.sin(np.arange(800) / 5)).astype(np.uint8)
+    for number in range(3):
+        write_sound(tmp_path / "sound" / f"{number}.wav", np.roll(wave, 9 * number), 16_000)
+    held_out = ("data.valid=[0.wav]", "data.test=[1.wav]")
+    assert_resumes(tmp_path / "sound", tmp_path, "data.alphabet=mulaw", *held_out)
 
 
 def test_text_model_writes_text(text: tuple[Path, Path, dict[str, Any]], tmp_path: Path) -> None:
@@ -170,6 +184,10 @@ def test_experiment_is_planned_without_files(name: str, bytes_per_step: int) -> 
             r"^data\.alphabet: expected octets .* \(got dna\); set one",
         ),
         ("data.valid_fraction=0.5", r"^data\.valid_fraction: must lie between 0 and 0\.5 \(got 0\.5\)$"),
+        (
+            "data.sample_rate=8000",
+            r"^data\.sample_rate: has no effect with data\.alphabet=octets \(got 8000\)",
+        ),
         (
             ["data.valid=[a.txt]", "data.test_fraction=0.2"],
             r"^data\.test_fraction: has no effect where data\.valid or data\.test names files \(got 0\.2\)",

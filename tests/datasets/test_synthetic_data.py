@@ -19,6 +19,7 @@ from dnamamba.config import composed
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.datasets.induction_heads import InductionHeadsConfig
 from dnamamba.datasets.selective_copying import SelectiveCopyingConfig
+from dnamamba.datasets.warmup import SequenceWarmup
 
 EXPERIMENTS = ("selective_copying", "induction_heads")
 SMALL = (
@@ -157,12 +158,33 @@ def test_held_out_examples_stay_fixed_and_apart() -> None:
         ({"test_lengths": [64, 64]}, "data.test_lengths: a length stands twice (got [64, 64]); name it once"),
         ({"test_lengths": [2]}, "data.test_lengths: must lie between 3 and 16777216 (got 2)"),
         ({"test_examples": 0}, "data.test_examples: must be at least 1 (got 0)"),
+        (
+            {"length_warmup": SequenceWarmup(first_length=2)},
+            "data.length_warmup.first_length: must be at least 3 (got 2)",
+        ),
     ],
 )
 def test_numbers_out_of_range_name_their_key(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError) as error:
         InductionHeadsConfig(**settings)
     assert str(error.value) == message
+
+
+def test_shorter_sequences_come_first() -> None:
+    config = InductionHeadsConfig(
+        max_length=32, batch_size=2, length_warmup=SequenceWarmup(first_length=8, steps=[2, 1])
+    )
+    data = config.build(0, global_batch_size=4, max_steps=5, world_size=1)
+    batches = [batch for batch, _ in zip(data.train_dataloader(), range(5), strict=False)]
+    assert [tuple(batch["tokens"].shape) for batch in batches] == [(4, 8), (4, 8), (4, 16), (4, 32), (4, 32)]
+    assert [data.micro_batch(batch) for batch in batches] == [8, 8, 4, 2, 2]
+    alone = InductionHeadsConfig(max_length=8).build(0, global_batch_size=4, max_steps=2, world_size=1)
+    for one, other in zip(alone.train_dataloader(), batches[:2], strict=False):
+        assert torch.equal(one["tokens"], other["tokens"])
+    with pytest.raises(UserError, match=r"a length of 32 is not 9 doubled"):
+        InductionHeadsConfig(max_length=32, length_warmup=SequenceWarmup(first_length=9)).planned(
+            global_batch_size=2, max_steps=9, world_size=1
+        )
 
 
 def test_markers_need_room() -> None:

@@ -68,6 +68,34 @@ def test_other_strand_is_read_unless_it_means_something(tmp_path: Path, means: b
     assert len(lines) == int(means)
 
 
+@pytest.mark.parametrize(
+    ("strands", "read", "lines"), [("+-", False, 1), ("+", True, 0), ("-.", True, 0)], ids=["both", "+", "-."]
+)
+def test_strands_of_regions_are_kept(tmp_path: Path, strands: str, read: bool, lines: int) -> None:
+    """Letters are random: the baselines have no opinion."""
+    rng = np.random.default_rng(4)
+    records = ("one", "two", "three")
+    texts = ["".join("ACGT"[i] for i in rng.integers(4, size=2_000)) for _ in records]
+    (tmp_path / "g.fa").write_text("".join(f">{n}\n{t}\n" for n, t in zip(records, texts, strict=True)))
+    rows = [
+        f"{record}\t{30 * i}\t{30 * i + 30}\t{'ab'[int(rng.integers(2))]}\t0\t{strands[i % len(strands)]}\n"
+        for record in records
+        for i in range(60)
+    ]
+    (tmp_path / "r.bed").write_text("".join(rows))
+    config = LabelledConfig(
+        fasta=str(tmp_path / "g.fa"),
+        bed=str(tmp_path / "r.bed"),
+        alphabet="dna",
+        valid=["two"],
+        test=["three"],
+    )
+    data = config.build(0, global_batch_size=8, max_steps=4, world_size=1)
+    _, said = chosen(data)
+    assert data.reverse_complement is read
+    assert said == ["data.reverse_complement=false: the regions were given with their strands"] * lines
+
+
 def test_what_is_given_is_not_decided(tmp_path: Path) -> None:
     data = opened(aligned(tmp_path / "t.csv"), reverse_complement=True)
     assert chosen(data, "next") == ("next", [])

@@ -45,6 +45,14 @@ GOOD = ("ACGTA,a,train", "ACGTC,b,train", "ACGTG,a,valid", "ACGTT,b,valid", "ACG
             lambda d: [table_with(d, *GOOD), "data.valid_fraction=0.2"],
             "data.valid_fraction: has no effect on a split by the files' own split (got 0.2); leave it out",
         ),
+        (
+            lambda d: [table_with(d, *GOOD), "data.columns.group=label"],
+            "data.columns.group: has no effect without data.valid or data.test, which name groups",
+        ),
+        (
+            lambda d: [table_with(d, *GOOD), "data.task=regression", "data.label_names=[a,b]"],
+            "data.label_names: data.task=regression has numbers, not labels (got a, b); leave it out",
+        ),
         (lambda d: [table_with(d, *GOOD), "data.stratify=true"], "data.stratify: has no effect on a split"),
         (lambda d: ["model=nowhere"], "no model at nowhere"),
         (lambda d: ["model=[a]"], "no model at [a]: neither a checkpoint nor"),

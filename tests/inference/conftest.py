@@ -8,9 +8,10 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
-from dnamamba import LanguageModel, MambaConfig, save_model
+from dnamamba import Genome, LanguageModel, MambaConfig, get_alphabet, save_model
 from dnamamba.config import composed
 from dnamamba.embed import run
+from dnamamba.score import run as run_score
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +52,19 @@ def embed(
     return lambda *overrides: run(
         inference_config("embed", f"model={saved_model}", f"fasta={genome}", "device=cpu", *overrides)
     )
+
+
+@pytest.fixture
+def text(genome: Path) -> str:
+    """The first record, whose bases 501 to 700 are N."""
+    alphabet = get_alphabet("dna")
+    return alphabet.decode(Genome(genome, alphabet).fetch("one"))
+
+
+@pytest.fixture
+def score(
+    inference_config: Callable[..., DictConfig], saved_model: Path, genome: Path
+) -> Callable[..., None]:
+    """`dnamamba score` of the saved model and the genome."""
+    own = (f"model={saved_model}", f"fasta={genome}", "window=64")
+    return lambda *overrides: run_score(inference_config("score", *own, *overrides))

@@ -157,3 +157,17 @@ def test_mistakes_are_said_before_any_work(home: Path, tmp_path: Path) -> None:
             attribute_region(config(home, tmp_path / changes.pop("name", "a.tsv"), **changes))
         assert "\n" not in str(error.value)
     assert not (tmp_path / "a.tsv").exists()
+
+
+def test_no_file_comes_without_its_bigwig(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill between them would leave a table whose rerun is refused, and no track for ever."""
+
+    def full(*_: object) -> None:
+        raise UserError("can't write a.bw: No space left on device")
+
+    monkeypatch.setattr(command, "bigwig", full)
+    with pytest.raises(UserError, match="No space left"):
+        attribute_region(config(home, tmp_path / "a.tsv", bigwig=True))
+    assert list(tmp_path.iterdir()) == []

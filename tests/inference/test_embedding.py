@@ -1,6 +1,7 @@
 """What `dnamamba.embed` promises: the same vector whatever is around a sequence, and for both its strands."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import dnamamba
-from dnamamba import Genome, LanguageModel, MambaConfig, UserError, embed, get_alphabet
+from dnamamba import (
+    DecoderConfig,
+    Genome,
+    LanguageModel,
+    MambaConfig,
+    SequenceModel,
+    UserError,
+    embed,
+    get_alphabet,
+)
 from dnamamba.inference import streaming
 from dnamamba.inference.contexts import EmbeddingConfig, Plan
 from dnamamba.inference.inputs import Region
@@ -263,3 +273,19 @@ def test_an_option_out_of_range(model: LanguageModel, options: dict, message: st
 def test_the_function_is_public() -> None:
     assert dnamamba.embed is embed
     assert callable(dnamamba.embed)
+
+
+@pytest.mark.parametrize("strand", ["forward", "both"])
+@pytest.mark.parametrize("pooling", ["mean", "last"])
+def test_a_head_reads_the_vectors_that_embed_gives(strand: str, pooling: Any) -> None:
+    torch.manual_seed(0)
+    pretrained = LanguageModel(MambaConfig(d_model=8, n_layer=2)).eval()
+    asked = DecoderConfig("classification", ("a", "b"), pooling, strand=strand)
+    tuned = SequenceModel(pretrained.config, asked).eval()
+    tuned.backbone.load_state_dict(pretrained.backbone.state_dict())
+    sequences = ["ACGTACGTTAGC", "ACGNNNTTAGCAATGC", "GGC"]
+    found = embed(pretrained, sequences, strand=strand, pooling=pooling)
+    for letters, vector in zip(sequences, found, strict=True):
+        with torch.no_grad():
+            read = tuned.features(torch.from_numpy(DNA.encode(letters))[None])[0].numpy()
+        np.testing.assert_allclose(vector, read, rtol=1e-5, atol=1e-6)

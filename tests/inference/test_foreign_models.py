@@ -84,7 +84,7 @@ def test_ps_embeddings_are_reversed_for_other_strand() -> None:
     other = dna.decode(dna.reverse_complement(dna.encode(LETTERS)))
     one, two = embed(model, [LETTERS, other])
     assert one.shape == (24,)
-    np.testing.assert_allclose(two[::-1], one, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(two[::-1], one, rtol=1e-5, atol=1e-5)
     assert np.abs(two - one).max() > 0.01
 
 

@@ -71,7 +71,7 @@ def test_ps_says_the_same_of_both_strands(model: LanguageModel) -> None:
     letters = LETTERS[:81]
     other = DNA.decode(DNA.reverse_complement(DNA.encode(letters)))
     one, two = (np.stack(each) for each in tracks(model, [letters, other]))
-    same = np.allclose(one, two[:, ::-1], rtol=1e-3, atol=1e-4, equal_nan=True)
+    same = np.allclose(one, two[:, ::-1], rtol=1e-5, atol=1e-5, equal_nan=True)
     assert same == model.backbone.equivariant
 
 
@@ -97,6 +97,15 @@ def test_a_substitution_is_the_ratio_in_one_prediction(model: LanguageModel, tmp
         ]
     distance = [(mean - means[0]).norm().item() for mean in means[1:]]
     np.testing.assert_allclose(found.distance, distance, rtol=1e-3, atol=1e-5)
+
+
+def test_ps_scores_alike_on_both_strands(model: LanguageModel, tmp_path: Path) -> None:
+    genome, site = site_of(tmp_path, 40, "A", "C", "G", "T", "AC")
+    one, two = (
+        next(score_sites(model, genome, [site], Windows(81, strand=strand))).llr
+        for strand in ("forward", "reverse")
+    )
+    assert np.allclose(one, two, rtol=1e-5, atol=1e-5) == model.backbone.equivariant
 
 
 def test_an_insertion_is_asked_base_by_base(model: LanguageModel, tmp_path: Path) -> None:

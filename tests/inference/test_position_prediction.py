@@ -1,5 +1,6 @@
 """`predict` of answers per base or bin: both strands joined, and regions with their context."""
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,9 @@ import torch
 
 from dnamamba import Genome, UserError, get_alphabet, save_model
 from dnamamba.commands.predict import PredictConfig, predict_to_file
-from dnamamba.inference.position_files import PositionAnswers
+from dnamamba.inference import position_files
+from dnamamba.inference.bigwig import BigWigWriter, bigwig
+from dnamamba.inference.position_files import PositionAnswers, files_of
 from dnamamba.models import DecoderConfig, SequenceModel
 from tests.inference.test_position_attribution import LETTERS, SHAPE, model_of
 
@@ -44,6 +47,15 @@ def test_strands_are_joined_with_their_labels_swapped(home: Path, name: str, swa
     found = PositionAnswers(model, "fp32", piece=8, strand="both").values(genome, "one")
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
     assert np.abs(found - answers_to(name, LETTERS)).max() > 1e-3
+
+
+def test_an_answer_that_overflows_is_refused_by_its_record(home: Path) -> None:
+    """Of log(1 + y) with finite logits: `inf` went into tables and bigWigs."""
+    model = model_of("tracks").float()
+    with torch.no_grad():
+        list(model.parameters())[-1].fill_(40.0)
+    with pytest.raises(UserError, match=r"^two: the model computes values that are not finite \(got inf\)"):
+        PositionAnswers(model, "fp32").values(Genome(home / "g.fa", DNA), "two")
 
 
 def read(path: Path) -> list[list[str]]:
@@ -114,3 +126,34 @@ def test_settings_of_regions_are_refused_by_name(home: Path, tmp_path: Path) -> 
         with pytest.raises(UserError, match=words):
             predict_to_file(config)
         assert not (tmp_path / "x.tsv").exists()
+
+
+def test_bigwigs_of_labels_come_together(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None has its name before all are whole: the last one fails here."""
+    pytest.importorskip("pyBigWig")
+    begun: list[Path] = []
+
+    def failing(path: Path, lengths: dict[str, int], name: Path) -> AbstractContextManager[BigWigWriter]:
+        begun.append(path)
+        if len(begun) == 3:
+            raise UserError(f"can't write {name}: No space left on device")
+        return bigwig(path, lengths, name)
+
+    config = PredictConfig(str(home / "classes"), str(tmp_path / "o.bw"), fasta=str(home / "g.fa"))
+    with monkeypatch.context() as patch:
+        patch.setattr(position_files, "bigwig", failing)
+        with pytest.raises(UserError, match=r"o\.gene-\.bw: No space left"):
+            predict_to_file(config)
+    assert list(tmp_path.iterdir()) == []
+    predict_to_file(config)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["o.gene+.bw", "o.gene-.bw", "o.none.bw"]
+
+
+def test_labels_that_are_one_file_are_refused(tmp_path: Path) -> None:
+    out = tmp_path / "o.bw"
+    assert files_of(out, ["x/\x1b", "y"]) == {
+        "x/\x1b": tmp_path / "o.x_\\x1b.bw",
+        "y": tmp_path / "o.y.bw",
+    }
+    with pytest.raises(UserError, match=r"labels a/b and a_b are one file .*o\.a_b\.bw; write label=NAME"):
+        files_of(out, ["a/b", "c", "a_b"])

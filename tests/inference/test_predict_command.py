@@ -21,6 +21,7 @@ from dnamamba import (
 )
 from dnamamba.commands.predict import PredictConfig, predict_to_file
 from dnamamba.data.regions import RegionsConfig
+from dnamamba.inference.predict_vcf import predict_variants
 
 from .conftest import random_dna
 
@@ -270,6 +271,13 @@ def test_a_vcf_has_both_alleles_and_their_difference(run: Run) -> None:
         )
         assert row["predicted_alt"] == ("root" if other > 0.5 else "leaf")
     assert found[2]["alt_root"] == found[3]["predicted_ref"] == ""
+    columns = predict_variants(MODELS["classification"], "g.fa", "v.vcf", 60, unknown="skip")
+    assert list(columns) == list(found[0])
+    assert columns["alt"] == [row["alt"] for row in found]
+    assert columns["difference_root"][:2] == pytest.approx(
+        [float(row["difference_root"]) for row in found[:2]], rel=1e-12
+    )
+    assert columns["difference_root"][2:] == [None, None]
 
 
 @pytest.mark.parametrize(

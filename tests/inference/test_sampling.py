@@ -57,12 +57,28 @@ def test_filter_that_passes_all_changes_no_draw() -> None:
         ({"temperature": math.inf}, r"temperature: must be a number of at least 0 \(got inf\)"),
         ({"top_k": 0}, r"top_k: must be at least 1 \(got 0\)"),
         ({"top_p": 0.0}, r"top_p: must be above 0 and at most 1 \(got 0\.0\)"),
+        ({"temperature": "1"}, "temperature: must be a number \\(got '1'\\)"),
+        ({"top_k": 2.5}, r"top_k: must be a whole number \(got 2\.5\)"),
+        ({"top_k": True}, r"top_k: must be a whole number \(got True\)"),
         ({"top_p": 1.1}, r"top_p: must be above 0 and at most 1 \(got 1\.1\)"),
     ],
 )
 def test_a_number_out_of_range_is_named(arguments: dict[str, float], message: str) -> None:
     with pytest.raises(UserError, match=f"^{message}$"):
         Sampling(**arguments)
+
+
+@pytest.mark.parametrize("temperature", [1e20, 1e39, 1e308])
+@pytest.mark.parametrize("options", [{}, {"top_k": 3}, {"top_p": 1.0}])
+def test_a_huge_temperature_draws_all_allowed_alike(temperature: float, options: dict[str, Any]) -> None:
+    """Infinity divided by a number above float32's largest was NaN, and N was drawn."""
+    noise = gumbel((3000, 6), torch.Generator().manual_seed(3))
+    drawn = Sampling(temperature, **options).draw(LOGITS.expand(3000, 6), ALLOWED, noise)
+    found = torch.bincount(drawn, minlength=6).tolist()
+    number = options.get("top_k", 4)
+    assert sum(count > 0 for count in found) == number
+    assert found[4:] == [0, 0]
+    assert min(count for count in found if count) > 3000 / number - 150
 
 
 @pytest.mark.parametrize("temperature", [1e-20, 1e-40, 5e-324])

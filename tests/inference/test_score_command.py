@@ -9,33 +9,15 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from matplotlib.image import imread
-from omegaconf import DictConfig
 
 import dnamamba
 from dnamamba import Genome, UserError, get_alphabet
 from dnamamba.inference import score_vcf as score_vcf_module
-from dnamamba.score import run
 from tests import processes
 
 HEADER = (
     "##fileformat=VCFv4.3\n##contig=<ID=one>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\tme\n"
 )
-
-
-@pytest.fixture
-def text(genome: Path) -> str:
-    """The first record, whose bases 501 to 700 are N."""
-    alphabet = get_alphabet("dna")
-    return alphabet.decode(Genome(genome, alphabet).fetch("one"))
-
-
-@pytest.fixture
-def score(
-    inference_config: Callable[..., DictConfig], saved_model: Path, genome: Path
-) -> Callable[..., None]:
-    own = (f"model={saved_model}", f"fasta={genome}", "window=64")
-    return lambda *overrides: run(inference_config("score", *own, *overrides))
 
 
 def row(position: int, ref: str, alt: str, info: str = "AC=1;DB") -> str:
@@ -186,6 +168,28 @@ def test_a_file_scored_before_is_refused(
     assert {path.name for path in tmp_path.iterdir()} == {"in.vcf", "out.vcf", "genome.fa"}
 
 
+@pytest.mark.parametrize("info", ["DNAMAMBA_LLR=3", "AC=1;DNAMAMBA_UNSCORED=symbolic", ""])
+def test_a_row_has_each_info_field_once(
+    score: Callable[..., None], vcf: tuple[Path, object], tmp_path: Path, info: str
+) -> None:
+    """Rows of a scored file, whose header was replaced; and a row whose INFO is empty."""
+    *meta, first = vcf[0].read_text().splitlines()[: _first_row(vcf[0]) + 1]
+    columns = first.split("\t")
+    columns[7] = info
+    (tmp_path / "one.vcf").write_text("\n".join([*meta, "\t".join(columns)]) + "\n")
+    if info:
+        with pytest.raises(UserError, match="has an INFO field of dnamamba already"):
+            score(f"vcf={tmp_path / 'one.vcf'}", f"out={tmp_path / 'out.vcf'}")
+        return
+    score(f"vcf={tmp_path / 'one.vcf'}", f"out={tmp_path / 'out.vcf'}")
+    assert (tmp_path / "out.vcf").read_text().splitlines()[-1].split("\t")[7].startswith("DNAMAMBA_")
+
+
+def _first_row(path: Path) -> int:
+    lines = path.read_text().splitlines()
+    return next(number for number, line in enumerate(lines) if not line.startswith("#"))
+
+
 @pytest.mark.parametrize(
     ("line", "overrides", "message"),
     [
@@ -251,34 +255,6 @@ def test_damage_found_while_scoring_leaves_nothing(
     assert {path.name for path in tmp_path.iterdir()} == {"in.vcf", "genome.fa"}
 
 
-def test_a_region_is_a_table_and_a_picture(
-    score: Callable[..., None],
-    text: str,
-    saved_model: Path,
-    genome: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    score("region=one:496-510", f"out={tmp_path / 'region.tsv'}")
-    with (tmp_path / "region.tsv").open(newline="") as file:
-        table = list(csv.DictReader(file, delimiter="\t"))
-    # From base 501 on there are only N.
-    changes = [("one", p, text[p - 1], alt) for p in range(496, 501) for alt in "ACGT" if alt != text[p - 1]]
-    assert [(r["chrom"], int(r["pos"]), r["ref"], r["alt"]) for r in table] == changes
-    effects = dnamamba.score_variants(
-        dnamamba.load(saved_model), Genome(genome, get_alphabet("dna")), changes, window=64
-    )
-    np.testing.assert_allclose([float(r["llr"]) for r in table], effects.llr, rtol=1e-3, atol=1e-5)
-    np.testing.assert_allclose([float(r["distance"]) for r in table], effects.distance, rtol=1e-3, atol=1e-5)
-    picture = imread(tmp_path / "region.png")
-    assert picture.shape[0] > 400
-    assert picture.std() > 0.01
-    assert "15 variants: " in capsys.readouterr().out
-    (tmp_path / "region.tsv").unlink()
-    with pytest.raises(UserError, match=r"region\.png is there already"):
-        score("region=one:496-510", f"out={tmp_path / 'region.tsv'}")
-
-
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
@@ -339,16 +315,3 @@ def test_the_command_as_typed(saved_model: Path, genome: Path, text: str, tmp_pa
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("1 alleles of 1 rows in ")
     assert [path.name for path in folder.iterdir()] == ["out.vcf"]
-
-
-def test_a_table_is_not_published_without_its_picture(
-    score: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(figure: object, path: Path) -> None:
-        path.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("dnamamba.commands.score.draw", full)
-    with pytest.raises(UserError, match=r"can't write .*region.tsv and .*region.png: No space left"):
-        score("region=one:496-498", f"out={tmp_path / 'out' / 'region.tsv'}")
-    assert list((tmp_path / "out").iterdir()) == []

@@ -1,9 +1,10 @@
 """Triton's interpreter in half its time: the same functions of the same values, called less often.
 
-Changed are four things that take more time than the kernels. At each call of a function it looks through
+Changed are six things that take more time than the kernels. At each call of a function it looks through
 the whole language for what to replace. It takes a scan an element at a time. It computes each sum and product
-of integers again, in 64 bits, for an assertion that is off. And it makes a table of all types anew for each
-value. A triton without these names keeps its own.
+of integers again, in 64 bits, for an assertion that is off. It makes a table of all types anew for each
+value, and each value's and each type's shape. And it compares the shapes of two operands a side at a time,
+whether or not they are the same. A triton without these names keeps its own.
 """
 
 import dataclasses
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import triton.language as tl
+from triton.language.semantic import TritonSemantic
 from triton.runtime import interpreter
 
 # The interpreter's own.
@@ -40,6 +42,10 @@ def quicken() -> None:
         interpreter.interpreter_builder.options = dataclasses.replace(options, sanitize_overflow=False)
     if hasattr(interpreter, "_get_np_dtype"):
         interpreter._get_np_dtype = _remembered(interpreter._get_np_dtype)
+    tl.block_type.__init__ = _made_once(tl.block_type.__init__, _element_and_shape, ("element_ty",))
+    tl.tensor.__init__ = _made_once(tl.tensor.__init__, _shape, ("handle", "type", "dtype"))
+    if hasattr(TritonSemantic, "broadcast_impl_value"):
+        TritonSemantic.broadcast_impl_value = _unless_alike(TritonSemantic.broadcast_impl_value)
 
 
 def scan_by_slices(self: Any, inputs: tuple[Any, ...]) -> list[Any]:
@@ -69,3 +75,42 @@ def _remembered(dtype_of: Callable[[Any], np.dtype]) -> Callable[[Any], np.dtype
         return known[name]
 
     return found
+
+
+def _element_and_shape(element_ty: Any, shape: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What a block type's shape, size and name depend on, and what else it holds."""
+    return (element_ty.name, *shape), {"element_ty": element_ty}
+
+
+def _shape(handle: Any, type: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What a value's shape and size depend on, and what else it holds."""
+    shape = type.shape if type.is_block() else ()
+    return (*shape,), {"handle": handle, "type": type, "dtype": type.scalar}
+
+
+def _made_once(
+    init: Callable[..., None], parts: Callable[..., Any], own: tuple[str, ...]
+) -> Callable[..., None]:
+    """`init`, whose results other than the attributes in `own` are shared by objects of the same key."""
+    known: dict[tuple[Any, ...], dict[str, Any]] = {}
+
+    def made(self: Any, first: Any, second: Any) -> None:
+        key, attributes = parts(first, second)
+        if key not in known:
+            init(self, first, second)
+            known[key] = {name: value for name, value in vars(self).items() if name not in own}
+        else:
+            vars(self).update(known[key], **attributes)
+
+    return made
+
+
+def _unless_alike(broadcast: Callable[..., Any]) -> Callable[..., Any]:
+    """`broadcast`, which gives two blocks of one shape back as they are, asked of the others alone."""
+
+    def broadcast_others(self: Any, lhs: Any, rhs: Any) -> Any:
+        left, right = lhs.type, rhs.type
+        alike = left.is_block() and right.is_block() and (*left.shape,) == (*right.shape,)
+        return (lhs, rhs) if alike else broadcast(self, lhs, rhs)
+
+    return broadcast_others

@@ -6,28 +6,18 @@ what an asynchronous copy brings lands either when it is waited for (`late`; unt
 at once. A kernel must be right both ways.
 """
 
+import ast
 import builtins
 import inspect
 import math
+import textwrap
 from collections.abc import Callable
-from types import FunctionType, SimpleNamespace
+from functools import cache
+from types import CodeType, FunctionType, SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor
-
-
-class Value(Tensor):
-    """A tensor whose `x += y` makes a new one, as Gluon's do."""
-
-    def __iadd__(self, other: Any) -> Any:
-        return self + other
-
-    def __isub__(self, other: Any) -> Any:
-        return self - other
-
-    def __imul__(self, other: Any) -> Any:
-        return self * other
 
 
 class Scalar(int):
@@ -82,7 +72,7 @@ class Shared:
         return Shared(self.data.permute(order))
 
     def load(self, layout: Any) -> Any:
-        return self.data.clone().as_subclass(Value)
+        return self.data.clone()
 
     def store(self, value: Tensor) -> None:
         assert value.shape == self.data.shape
@@ -120,7 +110,7 @@ class Copies:
 
 def load(source: Pointer) -> Any:
     memory, offset = source.memory()
-    return memory[offset].as_subclass(Value)
+    return memory[offset]
 
 
 def store(target: Pointer, value: Tensor) -> None:
@@ -151,8 +141,8 @@ def language(program: int, copies: Copies) -> dict[str, Any]:
         constexpr=None, float32=torch.float32, int32=None, int64=None,
         BlockedLayout=lambda *_: None, SliceLayout=lambda *_: None,
         allocate_shared_memory=shared, program_id=lambda _: Scalar(program),
-        arange=lambda start, end, _: torch.arange(start, end).as_subclass(Value),
-        zeros=lambda shape, dtype, _: torch.zeros(shape, dtype=dtype).as_subclass(Value),
+        arange=lambda start, end, _: torch.arange(start, end),
+        zeros=lambda shape, dtype, _: torch.zeros(shape, dtype=dtype),
         load=load, store=store, atomic_add=atomic_add, where=torch.where, static_range=range,
         sum=lambda x, axis: x.sum(axis), minimum=lambda a, b: Scalar(min(a, b)),
         reshape=torch.reshape, permute=torch.permute, convert_layout=lambda x, _: x,
@@ -200,9 +190,29 @@ def _argument(value: Any) -> Any:
 def _with_names(kernel: Any, names: dict[str, Any]) -> FunctionType:
     """The kernel's Python function, and those it calls, seeing `names` for what they import."""
     function = kernel.fn
+    code = _without_in_place(function)
     scope = {"__builtins__": builtins, **names}
-    for name in function.__code__.co_names:
+    for name in code.co_names:
         if name not in scope and name in function.__globals__:
             value = function.__globals__[name]
             scope[name] = _with_names(value, names) if hasattr(value, "fn") else value
-    return FunctionType(function.__code__, scope, function.__name__, function.__defaults__)
+    return FunctionType(code, scope, function.__name__, function.__defaults__)
+
+
+class _NewNames(ast.NodeTransformer):
+    """Turns `x += y` into `x = x + y`: Gluon's makes a new tensor, torch's would change all that share it."""
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> ast.Assign:
+        assert isinstance(node.target, ast.Name)
+        value = ast.BinOp(ast.Name(node.target.id, ast.Load()), node.op, node.value)
+        return ast.copy_location(ast.Assign([node.target], value), node)
+
+
+@cache
+def _without_in_place(function: FunctionType) -> CodeType:
+    """The code of a kernel's function after `_NewNames`, with its lines as they are numbered in its file."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    ast.increment_lineno(tree, function.__code__.co_firstlineno - 1)
+    module = compile(ast.fix_missing_locations(_NewNames().visit(tree)), inspect.getfile(function), "exec")
+    (code,) = (x for x in module.co_consts if isinstance(x, CodeType) and x.co_name == function.__name__)
+    return code

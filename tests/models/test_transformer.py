@@ -117,20 +117,58 @@ def test_bidirectional_attention_is_softmax_over_all_positions() -> None:
         scores = torch.stack([turn(q[i], i) @ turn(k[j], j) for j in range(7)]) / 8**0.5
         rows.append(scores.softmax(0) @ v)
     mixed = x + torch.stack(rows) @ block.attention.out.weight.T
-    found = x + block.attention(block.norm1(x[None]), _turns(model, 7))[0]
+    found = x + block.attention(block.norm1(x[None]), _places(model, 7))[0]
     torch.testing.assert_close(found, mixed, rtol=1e-9, atol=1e-10)
 
 
-def _turns(model: LanguageModel, length: int) -> Any:
-    from dnamamba.models.transformer.backbone import turns_of
-
-    config = model.config
-    assert isinstance(config, TransformerConfig)
-    return turns_of(length, config, model.backbone.embedding.weight)
+def _places(model: LanguageModel, length: int) -> Any:
+    return model.backbone._places(length, model.backbone.embedding.weight)
 
 
-def test_a_base_changes_nothing_before_it() -> None:
-    assert_causal(drawn(), atol=1e-6)
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_alibi_lowers_scores_by_slope_times_distance(bidirectional: bool) -> None:
+    """Four heads, whose slopes are those of its paper; in float64, a position at a time."""
+    model = drawn(n_layer=1, positions="alibi", bidirectional=bidirectional).double()
+    x = torch.randn(6, 32, dtype=torch.float64)
+    attention = model.backbone.blocks()[0].attention
+    heads = [one.chunk(4, -1) for one in (x @ attention.qkv.weight.T).chunk(3, -1)]
+    mixed = []
+    for q, k, v, slope in zip(*heads, (1 / 4, 1 / 16, 1 / 64, 1 / 256), strict=True):
+        rows = []
+        for i in range(6):
+            read = range(6) if bidirectional else range(i + 1)
+            scores = torch.stack([q[i] @ k[j] / 8**0.5 - slope * abs(i - j) for j in read])
+            rows.append(scores.softmax(0) @ v[: len(read)])
+        mixed.append(torch.stack(rows))
+    wanted = torch.cat(mixed, -1) @ attention.out.weight.T
+    torch.testing.assert_close(attention(x[None], _places(model, 6))[0], wanted, rtol=1e-9, atol=1e-10)
+
+
+def test_absolute_positions_are_added_to_embedding() -> None:
+    model = drawn(n_layer=1, positions="absolute", max_length=9).double()
+    backbone, tokens = model.backbone, torch.randint(0, 8, (1, 9))
+    x = backbone.embedding(tokens) + backbone.places.weight
+    close(backbone(tokens, blocks=0).hidden, x)
+    close(backbone(tokens, blocks=1).hidden, backbone.norm_f(backbone.blocks()[0](x, _places(model, 9))))
+    assert (_places(model, 9).turns, _places(model, 9).bias) == (None, None)
+    assert backbone.depth_of("places.weight") == 0
+    with pytest.raises(UserError, match=r"the family transformer reads at most 9 bases \(got 10\)"):
+        model(torch.zeros(1, 10, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize(
+    "positions", [{}, {"positions": "alibi"}, {"positions": "absolute", "max_length": 40}]
+)
+def test_a_base_changes_nothing_before_it(positions: dict[str, Any]) -> None:
+    assert_causal(drawn(**positions), atol=1e-6)
+
+
+def test_settings_of_rotary_model_are_written_as_before() -> None:
+    written = TransformerConfig(d_model=32, n_layer=1).to_dict()
+    assert not {"positions", "max_length"} & set(written)
+    for changes in ({"positions": "alibi"}, {"positions": "absolute", "max_length": 7}):
+        config = TransformerConfig(d_model=32, n_layer=1, **changes)
+        assert TransformerConfig.from_dict(config.to_dict()) == config
 
 
 def test_matrices_are_drawn_by_rule_and_seed() -> None:
@@ -156,6 +194,10 @@ def test_recomputed_blocks_have_the_same_gradients() -> None:
         ({"n_layer": 0}, "model.n_layer: must be a whole number"),
         ({"vocab_size": 300}, "model.vocab_size: must be at most 256"),
         ({"rotary_base": -1.0}, "model.rotary_base: must be positive"),
+        ({"positions": "none"}, r"model.positions: must be one of rotary, alibi, absolute \(got none\)"),
+        ({"positions": "absolute"}, "model.max_length: is of positions=absolute, which needs it"),
+        ({"max_length": 9}, r"\(got 9 with positions=rotary\); set both or neither"),
+        ({"positions": "absolute", "max_length": 0}, "model.max_length: must be a whole number from 1 to"),
     ],
 )
 def test_a_number_out_of_range_is_named(changes: dict[str, Any], said: str) -> None:

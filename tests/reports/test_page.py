@@ -117,7 +117,21 @@ def test_page_of_a_pretraining_compares_with_markov_models(tmp_path: Path) -> No
         ({}, r"run: .* is not the folder of a pretraining or a fine-tuning; name one"),
         ({"metrics.csv": "step\n"}, r"run: .* is not finished; resume it with ckpt_path="),
         ({"results.json": '{"a": '}, r"results\.json: damaged \(.*\); remove it"),
-        ({"results.json": "[1]"}, r"results\.json: damaged, it holds no results"),
+        ({"results.json": "[1]"}, r"results\.json: expected a JSON object \(got list\); remove it"),
+        (
+            {"results.json": '{"bits_per_base": 3}'},
+            r"results\.json: not as dnamamba writes it \(Attr.*; remove",
+        ),
+        ({"metrics.json": '{"test": [1]}'}, r"metrics\.json: not as dnamamba writes it \(Attr.*; remove it"),
+        (
+            {"metrics.json": "{}", "predictions.tsv": "split\tlabel\tpredicted\tp_a\ntest\ta\ta\tinf\n"},
+            r"predictions\.tsv, row 2: damaged \(probability inf\); remove it",
+        ),
+        (
+            {"metrics.json": "{}", "predictions.tsv": "split\tlabel\tpredicted\tp_a\ntest\ta\ta\tx\n"},
+            r"predictions\.tsv, row 2: damaged \(could not convert.*\); remove it",
+        ),
+        ({"results.json": "{}", "config.yaml": "a: &a [*a]"}, r"config\.yaml: \*a holds itself"),
         ({"results.json": "{}", "config.yaml": "a: [\x07"}, r"config\.yaml: damaged \(.*\); remove it"),
     ],
 )
@@ -137,3 +151,18 @@ def test_page_is_written_into_the_folder_and_replaced_on_demand(run: Path) -> No
     report_to_file(ReportConfig(str(run), overwrite=True))
     with pytest.raises(UserError, match=re.escape("ends in .html")):
         report_to_file(ReportConfig(str(run), out=str(run / "page.pdf")))
+
+
+def test_nothing_in_a_page_is_obeyed(tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script>\x1b[1m"
+    scores = {"test": {evil: {"value": 1.0, "low": None, "high": None}}}
+    results = {"task": evil, "verdict": evil, "baselines": {evil: scores}, "chosen": [evil], evil: evil}
+    results |= {"data": {"summary": evil, "notes": [evil]}, **scores}
+    folder = tmp_path / "<script>"
+    folder.mkdir()
+    (folder / "metrics.json").write_text(json.dumps(results))
+    (folder / "config.yaml").write_text(json.dumps({evil: [evil]}))
+    found = page(folder)
+    assert "<script" not in found
+    assert "\x1b" not in found
+    assert found.count("&lt;script&gt;alert(1)&lt;/script&gt;\\x1b[1m") >= 10

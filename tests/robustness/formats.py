@@ -20,10 +20,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dnamamba import Genome, UserError, get_alphabet
 from dnamamba.checkpoint import load, model_hash, save_model
-from dnamamba.commands.yaml_files import check_file
 from dnamamba.config import typed
 from dnamamba.data.variants import Vcf
 from dnamamba.datasets.genome.config import GenomeConfig
+from dnamamba.documents import check_file
 from dnamamba.foreign import write_foreign
 from dnamamba.inference.score_vcf import Records, check
 from dnamamba.models import LanguageModel, MambaConfig
@@ -56,6 +56,7 @@ from tests.robustness.interval_files import (
     read_synonyms,
     synonyms_truth,
 )
+from tests.robustness.other_files import other_formats
 from tests.robustness.position_files import position_formats
 
 CADUCEUS = Path(__file__).parents[1] / "models" / "caduceus" / "ps"
@@ -293,4 +294,5 @@ def formats(folder: Path) -> list[Format]:
         Format("other/model.safetensors", [weights], read_model, lambda data: model_hash(model)),
         *_foreign(folder, model),
         Format("x.yaml", SETTINGS, read_settings, settings_truth),
+        *other_formats(folder),
     ]

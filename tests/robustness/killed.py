@@ -1,7 +1,9 @@
 """What is killed: each command in one or more ways, and the small files that they read."""
 
+import json
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,7 +12,7 @@ import torch
 from dnamamba import LanguageModel, MambaConfig, SequenceModel, save_model
 from dnamamba.data.embedded import YEAST_MODEL
 from dnamamba.datasets.labelled import LabelledConfig
-from dnamamba.models import DecoderConfig
+from dnamamba.models import DecoderConfig, PositionConfig, PositionModel
 from dnamamba.suite import Row, Suite
 from dnamamba.training.config import FinetuneTrainConfig
 
@@ -18,6 +20,7 @@ STEPS = [
     *("train.max_steps=6", "train.validate_every=2", "train.checkpoint_every=2", "train.log_every=1"),
     *("train.global_batch_size=4", "data.batch_size=4", "ckpt_path=auto", "hydra.run.dir=run"),
 ]
+SMALL = [*STEPS, "model.d_model=8", "model.n_layer=1"]
 EMBED = [f"model={YEAST_MODEL}", "fasta=g.fa", "bed=r.bed", "batch_size=4"]
 # Overrides by command: a round of kills is of one of its ways, in turn.
 COMMANDS = {
@@ -26,18 +29,46 @@ COMMANDS = {
             *(*STEPS, "data.fasta=g.fa", "model.d_model=8", "model.n_layer=1", "data.max_length=16"),
             *("data.valid_windows=4", "data.markov_orders=[0]", "data.valid=[b]", "data.test=[c]"),
         ],
+        [
+            *(*SMALL, "data=induction_heads", "objective=answers", "data.max_length=16"),
+            *("data.valid_examples=8", "data.test_examples=8", "data.test_lengths=[8,16,32]"),
+        ],
+        [*SMALL, "data=bytes", "data.path=text", "data.max_length=16", "data.valid_windows=4"],
+        [
+            *(*SMALL, "data.fasta=g.fa", "data.max_length=64", "train.chunk_bases=16"),
+            *("data.valid_windows=4", "data.markov_orders=[0]", "data.valid=[b]", "data.test=[c]"),
+        ],
     ],
     "finetune": [
         [
             *(*STEPS, "model=scratch", "scratch.d_model=8", "scratch.n_layer=1"),
             *("data.table=t.csv", "task.bootstrap=5"),
         ],
+        [
+            *(*STEPS, "model=small", "data=annotation", "data.fasta=g.fa", "data.annotation=a.gff3"),
+            "data.classes=[CDS]",
+            *("data.max_length=64", "data.valid_windows=4", "data.valid=[b]", "data.test=[c]"),
+            "task.bootstrap=5",
+        ],
+        [
+            *(*STEPS, "model=small", "data=tracks", "data.fasta=g.fa", "data.tracks={signal: s.bedgraph}"),
+            *("data.max_length=64", "data.bin_size=8", "data.valid_windows=4", "data.valid=[b]"),
+            *("data.test=[c]", "task.bootstrap=5", "task.lora_rank=2"),
+        ],
     ],
+    "attribute": [
+        ["model=small", "fasta=g.fa", "region=a:101-120", "context=32", "out=out.tsv", "bigwig=true"],
+        ["model=answers", "fasta=g.fa", "region=a:101-120", "method=gradient", "out=out.csv"],
+        ["model=small", "fasta=g.fa", "region=a:101-110", "method=dependency", "out=out.parquet"],
+    ],
+    "report": [["run=finished"], ["run=finished", "out=out/page.html"]],
     "predict": [
         ["model=answers", "table=t.csv", "out=out.tsv"],
         ["model=answers", "fasta=g.fa", "bed=r.bed", "out=out.parquet"],
         ["model=answers", "fasta=g.fa", "window=100", "out=out.bw"],
         ["model=answers", "fasta=g.fa", "vcf=v.vcf", "window=32", "out=out.csv"],
+        ["model=genes", "fasta=g.fa", "out=out.bw"],
+        ["model=genes", "fasta=g.fa", "out=out.gff3"],
     ],
     "embed": [[*EMBED, f"out=out.{suffix}"] for suffix in ("npz", "h5", "zarr", "parquet", "csv")],
     "score": [
@@ -49,7 +80,10 @@ COMMANDS = {
         ["model=small", "fasta=g.fa", "out=out.bw", "quantity=both", "strand=both"],
         ["model=small", "fasta=g.fa", "out=out.bw"],
     ],
-    "generate": [["model=small", "fasta=g.fa", "length=100", "batch=2", "out=out.fa"]],
+    "generate": [
+        ["model=small", "fasta=g.fa", "length=100", "batch=2", "out=out.fa"],
+        ["model=octets", "prompt=abc", "length=100", "out=out.txt"],
+    ],
     "export": [["model=small", f"format={layout}", "out=out"] for layout in ("hf", "state_spaces")],
     "benchmark": [[f"name={__name__}.Halves", "model=small", "hydra.run.dir=run"]],
 }
@@ -90,7 +124,35 @@ def inputs(folder: Path) -> None:
         ref = records["a"][place - 1]
         lines.append(f"a\t{place}\t.\t{ref}\t{'CGTA'['ACGT'.index(ref)]}\t.\t.\t.")
     (folder / "v.vcf").write_text("\n".join(lines) + "\n")
+    lines = ["##gff-version 3"]
+    for name in "abc":
+        for start in range(21, 541, 120):
+            lines.append(
+                f"{name}\tx\tCDS\t{start}\t{start + 59}\t.\t{'+-'[start // 120 % 2]}\t0\tID={name}{start}"
+            )
+    (folder / "a.gff3").write_text("\n".join(lines) + "\n")
+    signal = [f"{name}\t{i}\t{i + 20}\t{draw.random():.3f}" for name in "abc" for i in range(0, 600, 20)]
+    (folder / "s.bedgraph").write_text("\n".join(signal) + "\n")
+    (folder / "text").mkdir()
+    for name in "abcd":
+        (folder / "text" / f"{name}.txt").write_text("".join(draw.choices("the cat sat ", k=400)))
+    _finished(folder / "finished")
     torch.manual_seed(0)
     shape = MambaConfig(d_model=8, n_layer=1, d_state=2)
     save_model(LanguageModel(shape), folder / "small")
     save_model(SequenceModel(shape, DecoderConfig("classification", ("0x", "1x"))), folder / "answers")
+    genes = PositionConfig("base_classes", ("none", "gene+", "gene-"), (0, 2, 1), 16)
+    save_model(PositionModel(shape, genes), folder / "genes")
+    save_model(LanguageModel(replace(shape, alphabet="octets", vocab_size=256)), folder / "octets")
+
+
+def _finished(folder: Path) -> None:
+    """Write what a page is made of: a fine-tuning's results and predictions."""
+    folder.mkdir()
+    scores = {"accuracy": {"value": 0.75, "low": 0.5, "high": 1.0}, "examples": 8}
+    results = {"task": "classification", "test": scores, "steps": 4}
+    (folder / "metrics.json").write_text(json.dumps(results))
+    rows = [f"s{i}\ttest\ta\t{'ab'[i % 2]}\t0.{i + 1}\t0.{9 - i}" for i in range(8)]
+    table = "\n".join(["name\tsplit\tlabel\tpredicted\tp_a\tp_b", *rows])
+    (folder / "predictions.tsv").write_text(table + "\n")
+    (folder / "config.yaml").write_text("train:\n  max_steps: 4\n")

@@ -17,6 +17,9 @@ NUMBERS = {
     "one/config.json": 100, "other/model.safetensors": 60, "x.yaml": 20, "last.ckpt": 60,
     "hf-config/config.json": 60, "hf-model/model.safetensors": 40, "state_spaces-config/config.json": 60,
     "state_spaces-pytorch_model/pytorch_model.bin": 40, "caduceus/config.json": 60,
+    "alone.fai": 40, "splits.bed": 40, "homology.tsv": 40, "s.wav": 40, "run/metrics.json": 60,
+    "transformer-model/config.json": 40, "numbers-model/config.json": 40,
+    "bases-model/config.json": 40, "tracks-model/config.json": 60,
 }  # fmt: skip
 
 
@@ -51,7 +54,7 @@ def test_damaged_files_by_the_thousand(name: str, tmp_path: Path) -> None:
 
 def test_every_format_is_fuzzed(tmp_path: Path) -> None:
     found = formats(tmp_path)
-    assert set(NUMBERS) - {form.name for form in found} <= {"t.xlsx", "s.bw"}
+    assert set(NUMBERS) - {form.name for form in found} <= {"t.xlsx", "s.bw", "s.wav"}
     for form in found:  # whole files are read, and read right
         for seed in form.seeds:
             (tmp_path / form.name).write_bytes(seed)

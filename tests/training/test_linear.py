@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dnamamba.heads.base import Head
 from dnamamba.models import DecoderConfig
+from dnamamba.training.fits.context import fit_context
 from dnamamba.training.fits.linear import PENALTIES, fit_linear
 
 
@@ -85,3 +86,12 @@ def test_a_feature_that_does_not_vary_counts_nothing() -> None:
     moved = features.clone()
     moved[:, 2] = 1e6
     assert math.isclose(model.logits(moved)[0, 0], model.logits(features)[0, 0], rel_tol=1e-6)
+
+
+def test_the_bases_around_are_fitted_where_records_lack_classes() -> None:
+    """The class of a base is its letter, A, C or G; one record has the classes of A and C alone."""
+    bases = np.random.default_rng(0).integers(0, 3, (2, 400)).astype(np.uint8)
+    bases[1] %= 2
+    records = [(row, row.copy()) for row in bases]
+    model = fit_context(records, records[1:], 3)
+    assert (model.logits(bases[0]).argmax(1).numpy() == bases[0]).mean() > 0.99

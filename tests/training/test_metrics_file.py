@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from dnamamba import UserError
 from dnamamba.reports.figures import read_metrics
 from dnamamba.training.metrics_file import MetricsFile
+from dnamamba.training.resume import Resumed
 
 
 def test_new_columns_and_rows_are_written(tmp_path: Path) -> None:
@@ -56,3 +58,21 @@ def test_kill_at_new_column_keeps_all_rows(moment: str, tmp_path: Path) -> None:
 def test_line_cut_off_by_a_kill_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_text("a,step\n1.0,0\n2.0,1")
     assert read_metrics(tmp_path / "metrics.csv") == [{"a": 1.0, "step": 0}]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"step,a\n0,1.5\n1,x\n", r"row 3: damaged \(could not convert string to float: 'x'\)"),
+        (b"step,a\n0,1.5,2\n", r"row 2: damaged \(float\(\) argument"),
+        (b"stop,a\n0,1.5\n", r"row 2: damaged \(no step\)"),
+        (b"step,a\nnan,1.5\n", r"row 2: damaged \(step nan\)"),
+        (b"step,a\n0,\xff\n", r"row 1: damaged \('utf-8' codec"),
+        (b"step\n" + b"1" * 200_000 + b"\n", r"row 1: damaged \(field larger than field limit"),
+    ],
+)
+def test_damaged_rows_are_named_when_resumed(content: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"metrics\.csv, {message}.*; mend it, or remove the file"):
+        Resumed(tmp_path / "checkpoints" / "last.ckpt", 9, unvalidated=False, ended=False).metrics()

@@ -52,6 +52,8 @@ class BytesConfig(DataConfig):
         for key in ("valid_fraction", "test_fraction"):
             if not 0 < getattr(self, key) < 0.5:
                 raise UserError(f"data.{key}: must lie between 0 and 0.5 (got {getattr(self, key)})")
+        if self.alphabet != "mulaw":
+            refuse_unused(self, ("sample_rate",), f"with data.alphabet={self.alphabet}")
         if self.valid is not None or self.test is not None:
             refuse_unused(
                 self, ("valid_fraction", "test_fraction"), "where data.valid or data.test names files"

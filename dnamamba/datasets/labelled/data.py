@@ -12,7 +12,15 @@ from dnamamba.data.embedded import YEAST_TEST, YEAST_VALID
 from dnamamba.data.examples import Collector
 from dnamamba.data.labelled import Batch, Crop, LabelledRows, LabelledStream
 from dnamamba.data.multi_targets import missing, multi_targets
-from dnamamba.data.partition import SPLITS, Assignment, assign, sequence_keys, shared_bases, shared_sequences
+from dnamamba.data.partition import (
+    SPLITS,
+    Assignment,
+    assign,
+    groups_apart,
+    sequence_keys,
+    shared_bases,
+    shared_sequences,
+)
 from dnamamba.data.stateless import Int64s
 from dnamamba.data.targets import targets_of
 from dnamamba.datasets.base import DataModule, Steps
@@ -54,9 +62,21 @@ class LabelledData(DataModule):
                 f"data.stratify: data.task={config.task} has numbers, not labels to hold out by (got true); "
                 "leave it out"
             )
+        if config.label_names is not None and self._head.reads == "number":
+            raise UserError(
+                f"data.label_names: data.task={config.task} has numbers, not labels (got "
+                f"{', '.join(config.label_names)}); leave it out"
+            )
+        group = config.columns.get("group")
+        if group is not None and config.valid is None and config.test is None:
+            raise UserError(
+                f"data.columns.group: has no effect without data.valid or data.test, which name groups (got "
+                f"{group}); name some there"
+            )
         collector = Collector(self.alphabet)
         self._label = config.collect(collector)
         self._said = collector.notes
+        self._strands = collector.strands
         self.examples = collector.examples(needs_label=self._head.reads != "labels")
         self.keys = sequence_keys(self.examples, self.alphabet)
         own = not config.source and config.valid is None and config.test is None
@@ -146,6 +166,12 @@ class LabelledData(DataModule):
                 f"{cut:,} are longer than data.max_length={self.crop.length:,}: of each, "
                 f"data.crop={self.crop.part} is read"
             )
+        of_table = self.config.bed is None and (self.config.table or self.config.labels)
+        apart = groups_apart(self.examples, self.split) if of_table else 0
+        if apart:
+            lines.append(
+                f"warning: {apart:,} groups have sequences in two splits; data.valid and data.test name some"
+            )
         lines += [f"warning: {shared}" for shared in self.shared]
         if not self.shared:
             lines.append("no sequence, nor its reverse complement, is in two splits")
@@ -165,6 +191,11 @@ class LabelledData(DataModule):
         """Of the sequences as they are cut."""
         lengths = np.unique(np.minimum(self.examples.lengths, self.crop.length))
         return int(lengths[0]) if lengths.size == 1 else None
+
+    @property
+    def stranded(self) -> bool:
+        """Whether regions are all of a strand. A file of `+` alone says nothing: many programs write that."""
+        return self._strands == {"+", "-"}
 
     def decoder(self, mode: str) -> DecoderConfig:
         """Return the question that the labels ask; a regression is scaled by its training targets."""

@@ -7,21 +7,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from dnamamba.data.alphabet import Alphabet
-from dnamamba.data.length_schedule import LengthSchedule, doublings, micro_batches, sequence_schedule
+from dnamamba.data.length_schedule import LengthSchedule, micro_batches
 from dnamamba.data.species import SpeciesGenomes, SpeciesSplits
 from dnamamba.data.species_splits import split_by_chromosome, split_by_file, split_by_record
 from dnamamba.datasets.settings import DataConfig, check_at_least, refuse_unused
+from dnamamba.datasets.warmup import SequenceWarmup
 from dnamamba.errors import UserError
 
 WAYS_TO_SPLIT = ("chromosome", "record", "file")
-
-
-@dataclass  # OmegaConf cannot fill a frozen one that lies within another
-class SequenceWarmup:
-    """`data.length_warmup`: stages of growing length before `data.max_length`."""
-
-    first_length: int | None = None
-    steps: Any = 1024  # int or a list of them: OmegaConf has no such union
 
 
 @dataclass(frozen=True)
@@ -71,13 +64,7 @@ class SpeciesConfig(DataConfig):
         cut = hashed or (self.split == "file" and not self.valid_species)
         unused = [key for key, used in (("valid_fraction", cut), ("test_fraction", hashed)) if not used]
         refuse_unused(self, unused, f"with data.split={self.split} as the data are held out here")
-        steps = self.length_warmup.steps
-        for number in steps if isinstance(steps, list) else [steps]:
-            if type(number) is not int or number < 1:
-                raise UserError(
-                    "data.length_warmup.steps: must be a whole number above 0 or a list of them (got "
-                    f"{number!r})"
-                )
+        self.length_warmup.check()
         files = self.files("species")
         if len(files) < 2:
             raise UserError(
@@ -125,24 +112,9 @@ class SpeciesConfig(DataConfig):
         """
         if max_steps is None:
             raise UserError("train.max_steps: windows of species have no other end (got null); set a number")
-        first = self.length_warmup.first_length
-        lengths: tuple[int, ...] = (self.max_length,)
-        if first is not None:
-            if first < 1:
-                raise UserError(f"data.length_warmup.first_length: must be at least 1 (got {first})")
-            try:
-                lengths = doublings(first, self.max_length)
-            except UserError as error:
-                raise UserError(f"data.max_length, data.length_warmup.first_length: {error}") from error
-        try:
-            schedule = sequence_schedule(
-                lengths,
-                sequences=global_batch_size,
-                steps=[] if first is None else self.length_warmup.steps,
-                max_steps=max_steps,
-            )
-        except UserError as error:
-            raise UserError(f"data.length_warmup, train.max_steps: {error}") from error
+        schedule = self.length_warmup.stages(
+            self.max_length, sequences=global_batch_size, max_steps=max_steps
+        )
         for stage in schedule.stages:
             try:
                 micro_batches(

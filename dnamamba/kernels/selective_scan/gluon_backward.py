@@ -31,8 +31,8 @@ from .gluon_parts import (
     locate,
     routes,
     row,
+    row_of,
     row_offsets,
-    start_of,
     step_size,
     store_sums,
     tile_offsets,
@@ -63,15 +63,10 @@ def backward_summary(
     b_q = gl.zeros([N, WIDTH], gl.float32, TILE)
     b_total = gl.zeros([1, WIDTH], gl.float32, TILE)
 
-    p_dt = start_of(p_dt, E, L, TURN)
-    p_dy = start_of(p_dy, E, L, TURN)
-    p_C = start_of(p_C, stride_Ct * 8, L, TURN)
-    stride_Ct *= TURN
-    if HAS_Z:
-        p_z = start_of(p_z, E, L, TURN)
-    t0 = i_c.to(gl.int64) * T
-    o_rows = i_b * L * E + t0 * step + i_e * WIDTH + row_offsets(step, ROWS)
+    t0 = row_of(i_c.to(gl.int64) * T, L, TURN)
+    o_rows = (i_b * L + t0) * E + i_e * WIDTH + row_offsets(step, ROWS)
     p_C += (i_b * stride_Cb + t0 * stride_Ct) * 8
+    step_C = stride_Ct * TURN
     blocks = gl.minimum(L - i_c * T, T) // ROWS
     for i_k in range(-1, blocks):
         if i_k + 1 < blocks:
@@ -81,7 +76,7 @@ def backward_summary(
             fetch_rows(s_dy.index(x), p_dy, o_rows + t * step)
             if HAS_Z:
                 fetch_rows(s_z.index(x), p_z, o_rows + t * step)
-            fetch_states(s_lowC.index(x), p_C + t * stride_Ct * 8, stride_Ct * 8)
+            fetch_states(s_lowC.index(x), p_C + t * step_C * 8, step_C * 8)
         async_copy.commit_group()
         if i_k >= 0:
             async_copy.wait_group(1)
@@ -103,7 +98,7 @@ def backward_summary(
 
 @gluon.jit
 def fetch_block(
-    u, dt, dy, z, B, C, p_u, p_dt, p_dy, p_z, o_rows, p_B, p_C, stride_Bt, stride_Ct, HAS_Z: gl.constexpr
+    u, dt, dy, z, B, C, p_u, p_dt, p_dy, p_z, o_rows, p_B, p_C, step_B, step_C, HAS_Z: gl.constexpr
 ):
     """Begin to copy a block of everything that the gradient reads."""
     fetch_rows(u, p_u, o_rows)
@@ -111,8 +106,8 @@ def fetch_block(
     fetch_rows(dy, p_dy, o_rows)
     if HAS_Z:
         fetch_rows(z, p_z, o_rows)
-    fetch_states(B, p_B, stride_Bt * 8)
-    fetch_states(C, p_C, stride_Ct * 8)
+    fetch_states(B, p_B, step_B * 8)
+    fetch_states(C, p_C, step_C * 8)
 
 
 @kernel
@@ -144,23 +139,7 @@ def backward_gradient(
     i_c, i_b, i_g = locate(chunks, batch)
     i_b, i_g = i_b.to(gl.int64), i_g.to(gl.int32)
     E = tiles * WIDTH
-    step = E * TURN
-    p_u = start_of(p_u, E, L, TURN)
-    p_dt = start_of(p_dt, E, L, TURN)
-    p_dy = start_of(p_dy, E, L, TURN)
-    p_B = start_of(p_B, stride_Bt * 8, L, TURN)
-    stride_Bt *= TURN
-    p_C = start_of(p_C, stride_Ct * 8, L, TURN)
-    stride_Ct *= TURN
-    if HAS_Z:
-        p_z = start_of(p_z, E, L, TURN)
-        p_dz = start_of(p_dz, E, L, TURN)
-    if SAVE_Y:
-        p_y = start_of(p_y, E, L, TURN)
-    p_du = start_of(p_du, E, L, TURN)
-    p_ddt = start_of(p_ddt, E, L, TURN)
-    p_dB = start_of(p_dB, N, L, TURN)
-    p_dC = start_of(p_dC, N, L, TURN)
+    step, step_B, step_C = E * TURN, stride_Bt * TURN, stride_Ct * TURN
     left = gl.minimum(L - i_c * T, T)
     segments = (left + SEGMENT - 1) // SEGMENT
     o_chunk = (i_b * chunks + i_c) * E
@@ -184,13 +163,13 @@ def backward_gradient(
         for i_r in range(0, segments):
             i_s = segments - 1 - i_r
             blocks = gl.minimum(left - i_s * SEGMENT, SEGMENT) // ROWS
-            t0 = i_c.to(gl.int64) * T + i_s * SEGMENT
-            o_segment = i_b * L * E + t0 * step
+            t0 = row_of(i_c.to(gl.int64) * T + i_s * SEGMENT, L, TURN)
+            o_segment = (i_b * L + t0) * E
             o_rows = o_segment + e0 + row_offsets(step, ROWS)
             o_out = o_segment + o_e
             p_Bs = p_B + (i_b * stride_Bb + t0 * stride_Bt) * 8
             p_Cs = p_C + (i_b * stride_Cb + t0 * stride_Ct) * 8
-            o_sums = (i_g * batch + i_b) * L * N + t0 * (N * TURN)
+            o_sums = ((i_g * batch + i_b) * L + t0) * N
             p_dBs = p_dB + o_sums
             p_dCs = p_dC + o_sums
             b_h = gl.load(p_state + (i_b * saved + i_c * slots + i_s) * E * N + o_ne)
@@ -202,7 +181,7 @@ def backward_gradient(
                     fetch_block(
                         s_u.index(x), s_dt.index(x), s_dy.index(x), s_z.index(x),
                         s_lowB.index(x), s_lowC.index(x), p_u, p_dt, p_dy, p_z, o_rows + t * step,
-                        p_Bs + t * stride_Bt * 8, p_Cs + t * stride_Ct * 8, stride_Bt, stride_Ct, HAS_Z,
+                        p_Bs + t * step_B * 8, p_Cs + t * step_C * 8, step_B, step_C, HAS_Z,
                     )  # fmt: skip
                 async_copy.commit_group()
                 if i_k >= 0:
@@ -250,7 +229,7 @@ def backward_gradient(
                     fetch_block(
                         s_u.index(x), s_dt.index(x), s_dy.index(x), s_z.index(x),
                         s_lowB.index(x), s_lowC.index(x), p_u, p_dt, p_dy, p_z, o_rows + t * step,
-                        p_Bs + t * stride_Bt * 8, p_Cs + t * stride_Ct * 8, stride_Bt, stride_Ct, HAS_Z,
+                        p_Bs + t * step_B * 8, p_Cs + t * step_C * 8, step_B, step_C, HAS_Z,
                     )  # fmt: skip
                 async_copy.commit_group()
                 if i_k >= 0:

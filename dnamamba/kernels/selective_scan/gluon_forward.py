@@ -25,8 +25,8 @@ from .gluon_parts import (
     kernel,
     load_row,
     row,
+    row_of,
     row_offsets,
-    start_of,
     step_size,
     tile_offsets,
     two_blocks,
@@ -56,14 +56,11 @@ def forward_summary(
     b_h = gl.zeros([N, WIDTH], gl.float32, TILE)
     b_total = gl.zeros([1, WIDTH], gl.float32, TILE)
 
-    p_u = start_of(p_u, E, L, TURN)
-    p_dt = start_of(p_dt, E, L, TURN)
-    p_B = start_of(p_B, stride_Bt * 8, L, TURN)
-    stride_Bt *= TURN
     first = place(i_c, long, T, SEGMENT)
-    t0 = first.to(gl.int64)
-    o_rows = i_b * L * E + t0 * step + i_e * WIDTH + row_offsets(step, ROWS)
+    t0 = row_of(first.to(gl.int64), L, TURN)
+    o_rows = (i_b * L + t0) * E + i_e * WIDTH + row_offsets(step, ROWS)
     p_B += (i_b * stride_Bb + t0 * stride_Bt) * 8
+    step_B = stride_Bt * TURN
     blocks = gl.minimum(L - first, place(i_c + 1, long, T, SEGMENT) - first) // ROWS
     for i_k in range(-1, blocks):
         if i_k + 1 < blocks:
@@ -71,7 +68,7 @@ def forward_summary(
             t = (i_k + 1) * ROWS
             fetch_rows(s_u.index(x), p_u, o_rows + t * step)
             fetch_rows(s_dt.index(x), p_dt, o_rows + t * step)
-            fetch_states(s_lowB.index(x), p_B + t * stride_Bt * 8, stride_Bt * 8)
+            fetch_states(s_lowB.index(x), p_B + t * step_B * 8, step_B * 8)
         async_copy.commit_group()
         if i_k >= 0:
             async_copy.wait_group(1)
@@ -118,21 +115,13 @@ def forward_output(
     else:
         b_h += gl.load(p_state + o_ne)
 
-    p_u = start_of(p_u, E, L, TURN)
-    p_dt = start_of(p_dt, E, L, TURN)
-    p_B = start_of(p_B, stride_Bt * 8, L, TURN)
-    stride_Bt *= TURN
-    p_C = start_of(p_C, stride_Ct * 8, L, TURN)
-    stride_Ct *= TURN
-    if HAS_Z:
-        p_z = start_of(p_z, E, L, TURN)
-    p_y = start_of(p_y, E, L, TURN)
     first = place(i_c, long, T, SEGMENT)
-    t0 = first.to(gl.int64)
-    o_chunk = i_b * L * E + t0 * step
+    t0 = row_of(first.to(gl.int64), L, TURN)
+    o_chunk = (i_b * L + t0) * E
     o_rows = o_chunk + i_e * WIDTH + row_offsets(step, ROWS)
     p_B += (i_b * stride_Bb + t0 * stride_Bt) * 8
     p_C += (i_b * stride_Cb + t0 * stride_Ct) * 8
+    step_B, step_C = stride_Bt * TURN, stride_Ct * TURN
     blocks = gl.minimum(L - first, place(i_c + 1, long, T, SEGMENT) - first) // ROWS
     for i_k in range(-1, blocks):
         if i_k + 1 < blocks:
@@ -142,8 +131,8 @@ def forward_output(
             fetch_rows(s_dt.index(x), p_dt, o_rows + t * step)
             if HAS_Z:
                 fetch_rows(s_z.index(x), p_z, o_rows + t * step)
-            fetch_states(s_lowB.index(x), p_B + t * stride_Bt * 8, stride_Bt * 8)
-            fetch_states(s_lowC.index(x), p_C + t * stride_Ct * 8, stride_Ct * 8)
+            fetch_states(s_lowB.index(x), p_B + t * step_B * 8, step_B * 8)
+            fetch_states(s_lowC.index(x), p_C + t * step_C * 8, step_C * 8)
         async_copy.commit_group()
         if i_k >= 0:
             if SAVE:

@@ -61,11 +61,12 @@ def first_tile(i_g, tiles, groups):
 
 
 @gluon.jit
-def start_of(p_rows, stride, L, TURN: gl.constexpr):
-    """Return the pointer to the row that is read first: the first one, or with TURN = -1 the last one."""
-    if TURN == -1:
-        p_rows += (L - 1).to(gl.int64) * stride
-    return p_rows
+def row_of(t, L, TURN: gl.constexpr):
+    """Return where the t-th position that is read lies: from the end if TURN is -1.
+
+    Offsets are turned and pointers are not: those of a kernel's arguments take no registers.
+    """
+    return t if TURN == 1 else L - 1 - t
 
 
 @gluon.jit

@@ -170,5 +170,4 @@ def _side_by_side(x: Tensor) -> Tensor:
 
 def _exchanged(x: Tensor) -> Tensor:
     """Return [2 B, L, D] with each strand in the other's place, direction and order of channels."""
-    ahead, other = x.chunk(2)
-    return torch.cat([other, ahead]).flip(1, 2)
+    return x.unflatten(0, (2, -1)).flip(0, 2, 3).flatten(0, 1)

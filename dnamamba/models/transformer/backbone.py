@@ -1,4 +1,4 @@
-"""Pre-norm residual blocks of attention with rotary positions and a SwiGLU network."""
+"""Pre-norm residual blocks of attention and a SwiGLU network."""
 
 from collections.abc import Sequence
 from itertools import islice
@@ -9,23 +9,25 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from dnamamba.models.base import Backbone, BackboneOutput, State
+from dnamamba.models.base import Backbone, BackboneOutput, State, need_reach
 from dnamamba.models.transformer.config import TransformerConfig
+from dnamamba.models.transformer.positions import Turns, alibi_bias, turned, turns_of
 
 
-class Turns(NamedTuple):
-    """Cosines and sines of the positions' angles, [L, d_head / 2] each."""
+class Places(NamedTuple):
+    """What tells every attention where a position is.
 
-    cos: Tensor
-    sin: Tensor
+    Attributes:
+        turns: of `rotary` positions.
+        bias: of `alibi`, [heads, L, L], added to the scores; minus infinity at what must not be read.
+    """
+
+    turns: Turns | None
+    bias: Tensor | None
 
 
 class Attention(nn.Module):
-    """Every position reads those before it, or all, by torch's attention.
-
-    Source: Su et al., "RoFormer: Enhanced Transformer with Rotary Position Embedding" (2021),
-    arXiv 2104.09864, for the positions.
-    """
+    """Every position reads those before it, or all, by torch's attention."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -33,12 +35,19 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(config.d_model, 3 * config.d_model, bias=False)
         self.out = nn.Linear(config.d_model, config.d_model, bias=False)
 
-    def forward(self, x: Tensor, turns: Turns) -> Tensor:
+    def forward(self, x: Tensor, places: Places) -> Tensor:
         """Mix [B, L, D] along L."""
         batch, length, width = x.shape
         query, key, value = self.qkv(x).view(batch, length, 3, -1, self.d_head).transpose(1, 3).unbind(2)
+        turns, bias = places
+        if turns is not None:
+            query, key = turned(query, turns), turned(key, turns)
         made = F.scaled_dot_product_attention(
-            turned(query, turns), turned(key, turns), value, is_causal=self.causal
+            query,
+            key,
+            value,
+            attn_mask=None if bias is None else bias.to(query.dtype),
+            is_causal=self.causal and bias is None,
         )
         return self.out(made.transpose(1, 2).reshape(batch, length, width))
 
@@ -68,8 +77,8 @@ class TransformerBlock(nn.Module):
         self.norm2 = nn.RMSNorm(config.d_model, eps=config.norm_eps)
         self.network = SwiGLU(config)
 
-    def forward(self, x: Tensor, turns: Turns) -> Tensor:
-        x = x + self.attention(self.norm1(x), turns)
+    def forward(self, x: Tensor, places: Places) -> Tensor:
+        x = x + self.attention(self.norm1(x), places)
         return x + self.network(self.norm2(x))
 
 
@@ -90,7 +99,9 @@ class TransformerBackbone(Backbone):
         super().__init__()
         self.config = config
         self.causal, self.masked = not config.bidirectional, config.bidirectional
+        self.max_length = config.max_length
         self.embedding = nn.Embedding(config.padded_vocab_size, config.d_model)
+        self.places = None if self.max_length is None else nn.Embedding(self.max_length, config.d_model)
         self.layers = nn.ModuleList(TransformerBlock(config) for _ in range(config.n_layer))
         self.norm_f = nn.RMSNorm(config.d_model, eps=config.norm_eps)
         self.reset_parameters()
@@ -106,16 +117,35 @@ class TransformerBackbone(Backbone):
     def forward(
         self, tokens: Tensor, state: State | None = None, *, blocks: int | None = None
     ) -> BackboneOutput:
-        """Read tokens, [B, L] of any integer dtype. See `Backbone.forward`."""
+        """Read tokens, [B, L] of any integer dtype. See `Backbone.forward`.
+
+        Raises:
+            UserError: the sequences are longer than `max_length`.
+        """
         assert state is None, "this family has no state"
+        need_reach(self, tokens.shape[1])
         x = self.embedding(tokens.int())
-        turns = turns_of(tokens.shape[1], self.config, x)
+        if self.places is not None:
+            x = x + self.places.weight[: tokens.shape[1]]
+        places = self._places(tokens.shape[1], x)
         recompute = self.activation_checkpointing and torch.is_grad_enabled()
         done = 0
         for layer in islice(self.layers, blocks):
-            x = checkpoint(layer, x, turns, use_reentrant=False) if recompute else layer(x, turns)
+            x = checkpoint(layer, x, places, use_reentrant=False) if recompute else layer(x, places)
             done += 1
         return BackboneOutput(self.norm_f(x) if done == len(self.layers) else x, None)
+
+    def _places(self, length: int, like: Tensor) -> Places:
+        config = self.config
+        if config.positions == "rotary":
+            return Places(turns_of(length, config, like), None)
+        if config.positions == "alibi":
+            return Places(None, alibi_bias(length, config, like))
+        return Places(None, None)
+
+    def depth_of(self, name: str) -> int:
+        """See `Backbone.depth_of`; the vectors of positions are as deep as the embedding."""
+        return 0 if name.startswith("places.") else super().depth_of(name)
 
     def unembed(self, hidden: Tensor) -> Tensor:
         """Return logits [..., V] of final hidden states [..., D], by the tied embedding."""
@@ -124,24 +154,3 @@ class TransformerBackbone(Backbone):
     def blocks(self) -> Sequence[nn.Module]:
         """Return the `TransformerBlock`s, first to last."""
         return list(self.layers)
-
-
-def turns_of(length: int, config: TransformerConfig, like: Tensor) -> Turns:
-    """Return the positions' angles [L, d_head / 2]: position times base^(-2i / d_head), in float64.
-
-    Args:
-        length: positions L.
-        config: of the model.
-        like: gives dtype and device.
-    """
-    place = torch.arange(length, dtype=torch.float64, device=like.device)
-    index = torch.arange(0, config.d_head, 2, dtype=torch.float64, device=like.device)
-    angle = place[:, None] * config.rotary_base ** (-index / config.d_head)
-    return Turns(angle.cos().to(like.dtype), angle.sin().to(like.dtype))
-
-
-def turned(x: Tensor, turns: Turns) -> Tensor:
-    """Return [B, heads, L, d_head] with each pair of channels i and i + d_head / 2 turned by its angle."""
-    first, second = x.chunk(2, dim=-1)
-    cos, sin = turns
-    return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1).to(x.dtype)

@@ -1,7 +1,7 @@
 """The shape of a Transformer."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.errors import UserError
@@ -10,6 +10,8 @@ from dnamamba.models.mamba.config import LARGEST, MOST_BLOCKS
 
 if TYPE_CHECKING:
     from dnamamba.models.transformer.backbone import TransformerBackbone
+
+POSITIONS = ("rotary", "alibi", "absolute")
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,14 @@ class TransformerConfig(ModelConfig):
         d_head: channels of a head; even, and a divisor of `d_model`.
         d_hidden: width of the feed-forward network; by default 8/3 d_model, rounded up to a multiple of 16.
         bidirectional: whether a position reads those after it too, for objective=masked.
-        rotary_base: of the angles by which positions turn queries and keys.
+        positions: how a position is told: `rotary` turns queries and keys, `alibi` lowers a score by the
+            distance, `absolute` adds a trained vector to the embedding.
+        max_length: of `absolute`: the longest sequence, which is the number of its vectors.
+        rotary_base: of the angles by which `rotary` turns queries and keys.
         norm_eps: epsilon of every RMSNorm.
 
     Raises:
-        UserError: a number is out of range; the message names it.
+        UserError: a number is out of range or a name unknown; the message names it.
     """
 
     family: ClassVar[str] = "transformer"
@@ -40,6 +45,8 @@ class TransformerConfig(ModelConfig):
     d_head: int = 32
     d_hidden: int | None = None
     bidirectional: bool = False
+    positions: str = "rotary"
+    max_length: int | None = None
     rotary_base: float = 10_000.0
     norm_eps: float = 1e-5
 
@@ -60,9 +67,32 @@ class TransformerConfig(ModelConfig):
             raise UserError(
                 f"model.d_head: must be even and divide model.d_model={self.d_model} (got {self.d_head})"
             )
+        if self.positions not in POSITIONS:
+            raise UserError(f"model.positions: must be one of {', '.join(POSITIONS)} (got {self.positions})")
+        if (self.positions == "absolute") != (self.max_length is not None):
+            raise UserError(
+                "model.max_length: is of positions=absolute, which needs it (got "
+                f"{'null' if self.max_length is None else self.max_length} with positions={self.positions}); "
+                "set both or neither"
+            )
+        most = 1 << 24
+        if self.max_length is not None and (
+            type(self.max_length) is not int or not 1 <= self.max_length <= most
+        ):
+            raise UserError(
+                f"model.max_length: must be a whole number from 1 to {most:,} (got {self.max_length!r})"
+            )
         for name in ("rotary_base", "norm_eps"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise UserError(f"model.{name}: must be positive and finite (got {getattr(self, name)})")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values; of rotary positions those of before there were others: hashes stay."""
+        values = super().to_dict()
+        for name, usual in (("positions", "rotary"), ("max_length", None)):
+            if values[name] == usual:
+                del values[name]
+        return values
 
     def build(self, backend: str = "auto") -> "TransformerBackbone":
         """Build the backbone; attention is torch's, so that `backend` changes nothing."""

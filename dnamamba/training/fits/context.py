@@ -71,6 +71,8 @@ def _sample(records: list[tuple[Bases, Bases]], classes: int, most: int) -> tupl
         places = [(i, np.flatnonzero(of == number)) for i, (_, of) in enumerate(records)]
         total = sum(found.size for _, found in places)
         for record, found in places:
+            if not found.size:  # a contig without a gene
+                continue
             share = -(-most * found.size // max(1, total))
             order = np.argsort(random_bits(0, number, found), kind="stable")[:share]
             rows.append(_around(records[record][0], found[order]))
@@ -82,4 +84,6 @@ def _around(bases: Bases, places: NDArray[np.int64]) -> Tensor:
     """Return one-hot vectors of the bases around some, float32 [n, (2 * FLANK + 1) * 4]."""
     padded = np.pad(bases, FLANK, constant_values=UNKNOWN)
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * FLANK + 1)[places]
+    if not len(windows):  # a record without a base of some class
+        return torch.empty(0, (2 * FLANK + 1) * 4)
     return torch.from_numpy(one_hot(list(windows)))

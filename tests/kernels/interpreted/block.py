@@ -15,6 +15,8 @@ def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (triton_launch, scan_op, triton_sweeps, triton_op):
         monkeypatch.setattr(module, "SEGMENT", 8)
     monkeypatch.setattr(triton_sweeps, "_WINDOWS", (8, 4))
+    # A program takes the interpreter milliseconds, whatever its width; E x N = 96 columns leave some masked.
+    monkeypatch.setattr(triton_sweeps, "_CARRY_COLUMNS", 64)
 
 
 def model(backend: str, layers: int = 2) -> LanguageModel:

@@ -30,9 +30,13 @@ def poisoned_memory() -> Iterator[None]:
     torch.use_deterministic_algorithms(False)
 
 
-@pytest.fixture(params=[True, False], ids=["late", "early"], autouse=True)
-def kernels_on_the_cpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Every scan must fit the Gluon kernels; they are these. Returns whether copies land late."""
+@pytest.fixture(autouse=True)
+def kernels_on_the_cpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every scan must fit the Gluon kernels; they are these. Copies land late unless a test says `False`.
+
+    A target whose copy is on its way holds NaN, so that what reads it too early or fills it too early shows.
+    """
+    late = getattr(request, "param", True)
 
     def takes(inputs) -> bool:
         assert gluon_sweeps.fits(inputs)
@@ -40,8 +44,7 @@ def kernels_on_the_cpu(request: pytest.FixtureRequest, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(gluon_sweeps, "takes", takes)
     for name in KERNELS:
-        monkeypatch.setattr(gluon_sweeps, name, OnCpu(getattr(gluon_sweeps, name), request.param))
-    return request.param
+        monkeypatch.setattr(gluon_sweeps, name, OnCpu(getattr(gluon_sweeps, name), late))
 
 
 def assert_within_budget(inputs: dict[str, torch.Tensor], dtype: torch.dtype, softplus: bool) -> None:
@@ -62,6 +65,13 @@ def assert_within_budget(inputs: dict[str, torch.Tensor], dtype: torch.dtype, so
 def test_every_argument(optional: tuple[str, ...], chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     cut_into(monkeypatch, chunk=chunk)
     assert_within_budget(scan_inputs(1, 40, 32, 16, optional=optional), torch.bfloat16, True)
+
+
+@pytest.mark.parametrize("kernels_on_the_cpu", [False], indirect=True)
+@pytest.mark.parametrize("chunk", [16, 64], ids=["chunks", "single"])
+def test_copies_may_land_at_once(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_into(monkeypatch, chunk=chunk)
+    assert_within_budget(scan_inputs(1, 40, 32, 16), torch.bfloat16, True)
 
 
 @pytest.mark.parametrize(
@@ -115,9 +125,8 @@ def gradients(inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
 
 
 @cache
-def dense_gradients(late: bool) -> tuple[torch.Tensor, ...]:
-    """Of dense inputs by the kernels as they are now, which land copies late or early."""
-    return gradients(half_precision_inputs(2, 16, 32))
+def dense_gradients() -> tuple[torch.Tensor, ...]:
+    return gradients(half_precision_inputs(2, 24, 32))
 
 
 def laid_out(x: torch.Tensor, how: str) -> torch.Tensor:
@@ -140,14 +149,18 @@ LAYOUTS = ("dense", "in wider rows", "shifted by a value", "in rows of an odd le
 
 
 @pytest.mark.parametrize("turn", range(len(LAYOUTS)))
-def test_other_memory_layouts_equal_dense_bit_for_bit(turn: int, kernels_on_the_cpu: bool) -> None:
-    """Each input in each layout once, beside others in other layouts: no input's strides serve another."""
-    inputs = half_precision_inputs(2, 16, 32)
+def test_other_memory_layouts_equal_dense_bit_for_bit(turn: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each input in each layout once, beside others in other layouts: no input's strides serve another.
+
+    In two chunks, so that all four kernels run.
+    """
+    cut_into(monkeypatch, chunk=16)
+    inputs = half_precision_inputs(2, 24, 32)
     moved = dict(inputs)
     for i, name in enumerate(ALONG):
         moved[name] = laid_out(inputs[name], LAYOUTS[(i + turn) % len(LAYOUTS)])
         assert torch.equal(moved[name], inputs[name])
-    for ours, dense in zip(gradients(moved), dense_gradients(kernels_on_the_cpu), strict=True):
+    for ours, dense in zip(gradients(moved), dense_gradients(), strict=True):
         assert torch.equal(ours, dense)
 
 
@@ -159,3 +172,24 @@ def test_the_backward_writes_y_again(chunk: int, monkeypatch: pytest.MonkeyPatch
     y, _, saved = triton_op.scan_forward(*arguments, None, True, True)
     *_, again = triton_op.scan_backward(torch.ones_like(y), None, *arguments, None, saved, True, True)
     assert torch.equal(again, y)
+
+
+@pytest.mark.parametrize(("chunk", "gated"), [(16, False), (64, True)], ids=["chunks", "single, gated"])
+def test_reading_from_the_end_equals_flipped_copies_bit_for_bit(
+    chunk: int, gated: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_into(monkeypatch, chunk=chunk)
+    x = half_precision_inputs(2, 40, 32)
+    x["B"], x["C"] = (laid_out(x[name], "in wider rows") for name in "BC")
+    found = []
+    for reverse in (True, False):
+        given = x if reverse else {name: v.flip(1) if name in ALONG else v for name, v in x.items()}
+        arguments = [given[name] for name in ("u", "dt", "A", "B", "C", "D", "z", "dt_bias")]
+        arguments[6] = given["z"] if gated else None
+        y, last, saved = triton_op.scan_forward(*arguments, None, True, True, None, reverse)
+        dy = given["z"].sin()
+        gradients = triton_op.scan_backward(dy, last, *arguments, None, saved, True, True, None, reverse)
+        found.append([y, last, *gradients])
+        assert torch.equal(gradients[-1], y)
+    for ours, flipped in zip(*found, strict=True):
+        assert torch.equal(ours.flip(1) if ours.shape[:2] == (2, 40) else ours, flipped)
