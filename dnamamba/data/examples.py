@@ -334,18 +334,16 @@ def from_regions(
             f"data.regions.label: which attribute of {path} is the label? Name it, or give data.labels, a "
             "table of id and label"
         )
-    genome = letters_of(fasta)
-    complement = get_alphabet("bytes").reverse_complement
+    genome, complement = letters_of(fasta), get_alphabet("bytes").reverse_complement
     with _keys_of_data():
         regions = read_regions(path, genome.lengths, fasta, how)
     genome.close(regions.circular, "data.regions.circular")
     if labels is not None:
         regions = labels.given_to(regions, path)
     for row in regions.rows:
-        letters = genome.fetch(*row.interval)
         into.strands.add(row.strand)
+        letters, (record, start, end) = genome.fetch(*row.interval), row.interval
         letters = complement(letters) if row.strand == "-" else letters
-        record, start, end = row.interval
         place = f"{record}:{start}-{end}" + (f"({row.strand})" if row.strand != "." else "")
         name = (row.name if how.name is not None or labels is not None else "") or place
         into.add(letters, name, row.where, row.label or "", group=record, place=row.interval)

@@ -1,7 +1,7 @@
 """Genomes in UCSC's .2bit: two bits per base, and lists of the intervals that are N or in lower case.
 
 The reader is our own, on NumPy: it checks every interval against the file before it reads, so that a damaged
-file is one line. py2bit 1.0.1 makes up the letters that a cut file lacks (findings/).
+file is one line. py2bit 1.0.1 does not notice that a file was cut.
 
 Source: genome.ucsc.edu/FAQ/FAQformat.html#format7, versions 0 and 1 (offsets of 4 and 8 bytes).
 """

@@ -89,7 +89,12 @@ class PositionHead:
         raise missing(self, "per_label")
 
     def measured(self, logits: Tensor, targets: Tensor) -> tuple[dict[str, float], list[dict[str, Any]]]:
-        """Return both, as in `metrics` and `per_label`; a head whose two share work does that once."""
+        """Return both of `metrics` and `per_label`; a head whose two share work does that once.
+
+        Args:
+            logits: float32 [n, C].
+            targets: [n] or [n, T].
+        """
         return self.metrics(logits, targets), self.per_label(logits, targets)
 
     def statistics(self, logits: Tensor, targets: Tensor, sizes: Sequence[int]) -> Tensor:

@@ -168,11 +168,6 @@ def test_a_cell_is_read_once_for_all_its_variants(
     assert sum(read) == 32 + 17 * (16 + 31)
 
 
-def test_a_negative_cell_is_refused() -> None:
-    with pytest.raises(UserError, match=r"^share: must be at least 0 bases \(got -1\)$"):
-        effects_module.Windows(share=-1)
-
-
 def test_the_window_is_as_long_as_it_says(genome: Genome) -> None:
     for window in (2, 33, 64):
         for shift in (-(window // 2), 0, window - 1 - window // 2):
@@ -311,6 +306,7 @@ def test_alt_that_is_not_a_sequence_is_named(
         ({"shifts": ()}, "shifts: must have at least one number"),
         ({"window": 10, "shifts": (5,)}, "5 moves a variant out of its window of 10 bases"),
         ({"window": 10, "shifts": (-6,)}, "-6 moves a variant out"),
+        ({"share": -1}, r"^share: must be at least 0 bases \(got -1\)$"),
         ({"strand": "up"}, r"strand: must be one of both, forward, reverse \(got 'up'\)"),
     ],
 )
