@@ -35,8 +35,6 @@ class Head:
         scores: names of the metrics, in the order of `metrics`.
         lower_is_better: those of `scores`, and `loss`, that a better model has less of.
         headline: the metric that a result is known by.
-        capturable: whether a CUDA graph can hold `loss`; true of no class but that which says so, because a
-            class derived from it may have another loss.
         fewest: labels that a question must have.
         picture_file: name of what `picture` draws.
         constant, linear: what a constant answer is called, and a linear model under the head's loss.
@@ -47,7 +45,6 @@ class Head:
     scores: ClassVar[tuple[str, ...]]
     lower_is_better: ClassVar[tuple[str, ...]] = ("loss",)
     headline: ClassVar[str]
-    capturable: ClassVar[bool] = False
     fewest: ClassVar[int] = 1
     picture_file: ClassVar[str] = "predictions.png"
     constant: ClassVar[str] = "constant"

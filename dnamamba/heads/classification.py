@@ -33,7 +33,6 @@ class Classification(Head):
 
     reads = "class"
     dtype = torch.int64
-    capturable = True
     scores = ("accuracy", "f1", "mcc", "auroc", "auprc")
     headline = "accuracy"
     fewest = 2

@@ -26,7 +26,6 @@ class Multilabel(Head):
 
     reads = "labels"
     dtype = torch.float32
-    capturable = True
     scores = ("accuracy", "f1", "mcc", "auroc", "auprc")
     headline = "accuracy"
     picture_file = "confusion_matrix.png"

@@ -23,7 +23,6 @@ class Regression(Head):
 
     reads = "number"
     dtype = torch.float64
-    capturable = True
     scores = ("pearson", "spearman", "r2", "rmse")
     lower_is_better = ("loss", "rmse")
     headline = "pearson"

@@ -70,11 +70,6 @@ class SequenceObjective(Objective):
             batch["tokens"], batch.get("lengths"), padding=self.padding, chunk=chunk
         )
 
-    @property
-    def loss_capturable(self) -> bool:
-        """Whether it is the loss of a head that says so itself: a user's may wait for the device."""
-        return bool(vars(type(self.head)).get("capturable", False))
-
     def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of each sequence, [B]."""
         weights = None if self.weights is None else self.weights.to(logits.device)

@@ -161,14 +161,13 @@ def by_graphs(
     return train.chunk_graphs is True or _graphs_pay(model, data, trainer)
 
 
-def whole_by_graphs(
+def one_chunk_by_graphs(
     train: TrainConfig, model: Any, objective: Objective, data: DataModule, trainer: lightning.Trainer
-) -> str | None:
-    """Return how whole micro-batches are read by CUDA graphs: as a `step`, as a `chunk`; None: they are not.
+) -> bool:
+    """Return whether each micro-batch is read whole, as one chunk by a CUDA graph of the backbone.
 
-    With `train.chunk_graphs=true` a graph holds loss and gradients of a micro-batch, whatever the head. With
-    `auto`, where launches take more time than kernels, and a head that pools without weights, a graph holds
-    the backbone, and a micro-batch is read as one chunk. Both need sequences of one length.
+    It is where sequences have one length, the head pools without weights, and `train.chunk_graphs` is true or
+    launches take more time than kernels.
 
     Args:
         train, model, objective, data, trainer: as in `by_graphs`.
@@ -185,13 +184,12 @@ def whole_by_graphs(
         or train.activation_checkpointing
         or torch.are_deterministic_algorithms_enabled()
         or not model.backbone.capturable
+        or not all(parameter.requires_grad for parameter in model.backbone.parameters())
+        or not (objective.capturable and _has_chunks(objective))
     ):
-        return None
-    if train.chunk_graphs is True:
-        return "step" if objective.loss_capturable else None
-    trained = all(parameter.requires_grad for parameter in model.backbone.parameters())
-    pays = graphs_pay(_rows(data, stage, stage.sequences) * length, model.config.width)
-    return "chunk" if trained and pays and objective.capturable and _has_chunks(objective) else None
+        return False
+    rows = _rows(data, stage, stage.sequences)
+    return train.chunk_graphs is True or graphs_pay(rows * length, model.config.width)
 
 
 def _has_chunks(objective: Objective) -> bool:

@@ -26,7 +26,6 @@ from dnamamba.training.config import TrainConfig
 from dnamamba.training.context import batch_part, chunks_in_parts, even_batch, ranks_of_context
 from dnamamba.training.optim import adamw
 from dnamamba.training.progress import LINES
-from dnamamba.training.whole_graphs import WholeGraphs
 
 
 def parts_of(batch: Batch, size: int) -> list[Batch]:
@@ -55,7 +54,6 @@ class Task(lightning.LightningModule):
         pad_id: token that makes sequences even for them.
         chunk: positions to read at a time, in training and of held-out data; None reads sequences whole.
         graphs: whether chunks are read by CUDA graphs while training.
-        by_step: whether whole micro-batches are, loss and all.
         one_chunk: the length of every sequence, where a micro-batch is one chunk that is read by a graph.
 
     Attributes:
@@ -77,7 +75,6 @@ class Task(lightning.LightningModule):
         pad_id: int = 0,
         chunk: int | None = None,
         graphs: bool = False,
-        by_step: bool = False,
         one_chunk: int | None = None,
     ) -> None:
         super().__init__()
@@ -88,8 +85,6 @@ class Task(lightning.LightningModule):
         self.meter.chunk = self.chunk = chunk
         captured = chunk if graphs else one_chunk
         self.graphs = None if captured is None else ChunkGraphs(captured)
-        self._by_step = by_step
-        self._steps: WholeGraphs | None = None
         self.train_config = train
         self.schedule = train.schedule(max_steps)
         self.layer_decay = layer_decay
@@ -229,8 +224,6 @@ class Task(lightning.LightningModule):
             targets: what its loss sum is divided by.
             alone: whether the processes exchange no gradients yet.
         """
-        if self._by_step:
-            return self._whole_graphs()(part, targets, self.manual_backward)
         if self.chunk is None and self.graphs is None:
             loss = self.objective.loss_sum(self.model, self._mine(part)) / targets
             with torch.autocast(self.device.type, enabled=False):
@@ -263,13 +256,6 @@ class Task(lightning.LightningModule):
             no_sync=no_sync,
         )
         return found / targets
-
-    def _whole_graphs(self) -> WholeGraphs:
-        """Return the graphs of this training; the parameters lie where they stay by its first step."""
-        if self._steps is None:
-            own = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-            self._steps = WholeGraphs(lambda part: self.objective.loss_sum(self.model, part), own)
-        return self._steps
 
     def _clip(self) -> Tensor:
         """Scale the gradients to the limit; returns the norm that they had, without waiting for it."""

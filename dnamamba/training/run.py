@@ -23,7 +23,7 @@ from dnamamba.objectives.base import Objective
 from dnamamba.reports.figures import read_metrics
 from dnamamba.terminal import Console
 from dnamamba.training.checkpointing import NEXT, LastCheckpoint
-from dnamamba.training.chunk_size import by_graphs, chunk_of, whole_by_graphs
+from dnamamba.training.chunk_size import by_graphs, chunk_of, one_chunk_by_graphs
 from dnamamba.training.compiling import compiled
 from dnamamba.training.config import TrainConfig
 from dnamamba.training.gathering import announce, ending_on_signals
@@ -164,8 +164,8 @@ class Run:
             )
         self.data.chunk = chunk_of(self.train, self.model, self.objective, self.data, self.trainer)
         parts = self.train, self.model, self.objective, self.data, self.trainer
-        self._whole = whole_by_graphs(*parts)
-        self._by_graphs = self._whole is None and by_graphs(*parts)
+        self._one_chunk = one_chunk_by_graphs(*parts)
+        self._by_graphs = not self._one_chunk and by_graphs(*parts)
 
     def execute(self) -> Result | None:
         """Return train, save, score and report.
@@ -200,8 +200,7 @@ class Run:
             pad_id=data.alphabet.pad_id,
             chunk=data.chunk,
             graphs=self._by_graphs,
-            by_step=self._whole == "step",
-            one_chunk=data.common_length if self._whole == "chunk" else None,
+            one_chunk=data.common_length if self._one_chunk else None,
         )
         best = [] if self.keep_best is None else [self.keep_best]
         last = LastCheckpoint(
