@@ -297,7 +297,8 @@ def test_any_row_keeps_columns_and_says_its_score(
         llr = fields.get("DNAMAMBA_LLR", ",".join("." * len(alts))).split(",")
         assert len(llr) == len(alts) or alts == ["."]
         if "." in llr and alts != ["."]:
-            assert fields["DNAMAMBA_UNSCORED"] in ("ref_mismatch", "unknown_base", "symbolic")
+            reasons = ("ref_mismatch", "unknown_base", "symbolic", "same_as_ref")
+            assert fields["DNAMAMBA_UNSCORED"] in reasons
 
 
 def test_the_command_as_typed(saved_model: Path, genome: Path, text: str, tmp_path: Path) -> None:

@@ -120,8 +120,11 @@ def test_every_experiment_can_be_planned(planned: Configure, name: str, tmp_path
         assert made.steps == cfg.train.max_steps
     longest = 248_956_421 if name == "hg38/chromosomes_1m4" else 1_531_932  # chr1; chrIV of yeast
     assert made.stages[-1].length == (longest if cfg.data.max_length == "chromosome" else cfg.data.max_length)
-    assert made.seconds is not None
-    assert made.seconds > 0
+    if cfg.model.get("family", "mamba") == "mamba":
+        assert made.seconds is not None
+        assert made.seconds > 0
+    else:  # whose time nobody has measured
+        assert made.seconds is None
 
 
 def test_accumulation_takes_time_and_little_memory() -> None:
