@@ -4,7 +4,7 @@
     python benchmarks/variants.py --fasta chr20.fa.gz --places exons --share 0 128
 
 `--places` are `spread` over the longest record, in a `region` of 100,000 bases, or the `exons` of a
-saturated gene: all three changes of 13 stretches of 100 bases in 81,000.
+saturated gene: all three changes of 13 intervals of 100 bases in 81,000.
 
 First a few variants must have the scores of two forwards of two whole windows, or nothing is timed. Then
 all are scored, as `python -m dnamamba.score` does it, for each precision and each size of the cells whose
