@@ -12,6 +12,7 @@ steps are over; `studies/synthetic.py --report` makes tables and pictures of all
 import argparse
 import csv
 import json
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -135,6 +136,10 @@ class Run:
                 losses = graph[1](batches, rates.to(self.device))
                 self.steps = step + size
                 loss = float(losses.mean())  # waits for the device
+                if not math.isfinite(loss):
+                    raise SystemExit(
+                        f"the loss is {loss} before step {self.steps:,}; nothing was saved since"
+                    )
                 if self.steps % self.train.validate_every == 0:
                     speed = (self.steps - first) / (time.monotonic() - began)
                     self.validated(loss, f"length {stage.length:,}, {speed:.0f} steps/s")

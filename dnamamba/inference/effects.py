@@ -35,7 +35,7 @@ from dnamamba.data.fasta import Genome
 from dnamamba.errors import UserError, whole_number
 from dnamamba.inference.answers import Answers
 from dnamamba.inference.device import need_finite
-from dnamamba.inference.likelihood import Likelihood, View, likelihood
+from dnamamba.inference.likelihood import SHORTEST_PIECE, Likelihood, View, likelihood
 from dnamamba.inference.streaming import Reader
 from dnamamba.models import PositionModel, SequenceModel
 
@@ -191,11 +191,23 @@ def score_sites(
     rest = iter(sites)
     while some := list(islice(rest, SITES)):
         groups = [
-            _Group.of(cell, list(sites), genome)
+            _Group.of(cell, part, genome)
             for cell, sites in groupby(some, lambda site: windows.cell(site, genome))
+            for part in _parts(sites, found.reader.piece // SHORTEST_PIECE)
         ]
         for group, effects in zip(groups, _score(found, genome, groups, windows), strict=True):
             yield from group.divided(effects)
+
+
+def _parts(sites: Iterable[Site], most: int) -> Iterator[list[Site]]:
+    """Yield the sites of a cell in parts of at most so many alternative alleles, or of one site."""
+    part: list[Site] = []
+    for site in sites:
+        if part and sum(len(each.alleles) - 1 for each in (*part, site)) >= most:
+            yield part
+            part = []
+        part.append(site)
+    yield part
 
 
 class _Group(NamedTuple):

@@ -113,7 +113,7 @@ class ChunkGraphs:
         none = torch.zeros_like(weight[(0,) * weight.dim()])
         with no_sync() if short else nullcontext():
             back = loss if pooled and not short else none
-            go_back(backward, WithGradients.apply(back, reads.sums, *reads.parameters), [], [])
+            go_back(backward, _WithGradients.apply(back, reads.sums, *reads.parameters), [], [])
         if short:
             first = reading.chunk(short[0], None, adjoint=False)
             total = total + exact(first.term.detach())
@@ -233,7 +233,7 @@ class CudaGraphs:
         return [graph.replay for graph in graphs]
 
 
-class WithGradients(torch.autograd.Function):
+class _WithGradients(torch.autograd.Function):
     """A loss whose backward also gives the parameters these gradients, by way of every hook on them.
 
     They are scaled already, as an adjoint is.

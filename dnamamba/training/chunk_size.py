@@ -179,6 +179,7 @@ def one_chunk_by_graphs(
         or length is None
         or trainer.strategy.root_device.type != "cuda"
         or trainer.world_size > 1
+        or isinstance(trainer.strategy, ModelParallelStrategy)
         or str(trainer.precision) not in ("bf16-mixed", "32-true")
         or train.compile
         or train.activation_checkpointing

@@ -107,7 +107,6 @@ class Task(lightning.LightningModule):
     def teardown(self, stage: str) -> None:
         """Leave a model that reads whole sequences, and no graphs that hold memory."""
         self.graphs = None if self.graphs is None else ChunkGraphs(self.graphs.chunk)
-        self._steps = None
         if self.context_size > 1:
             self.model.backbone.ranks = None
 

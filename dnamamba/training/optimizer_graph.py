@@ -1,9 +1,9 @@
 """Optimiser steps of a small model as replays of one CUDA graph: batch, loss, gradients, clipping, update.
 
 A step of a model with two blocks keeps a GPU busy for a millisecond, and a host needs many times that to
-launch its kernels one by one. `ChunkGraphs` and `StepGraphs` capture the gradients of a chunk or of a
-micro-batch; this captures the optimiser's step too, so that a step is one launch. All steps have batches of
-one shape.
+launch its kernels one by one. `ChunkGraphs` captures the gradients of a chunk; this captures the optimiser's
+step too, so that a step is one launch. All steps have batches of one shape. Parameters and the optimiser's
+state must not be moved or loaded afterwards, and while it is made no loss of these parameters may be alive.
 """
 
 import warnings
@@ -81,7 +81,7 @@ class OptimizerGraph:
     def _one(self) -> None:
         batch = {name: tensor.index_select(0, self._place)[0] for name, tensor in self._batches.items()}
         for group in self._optimizer.param_groups:
-            group["lr"].copy_(self._rates.index_select(0, self._place)[0])
+            group["lr"].copy_(self._rates.index_select(0, self._place)[0] * group.get("scale", 1.0))
         self._optimizer.zero_grad(set_to_none=True)  # a graph makes them anew at its own addresses
         loss = self._loss_of(batch)
         loss.backward()

@@ -295,9 +295,8 @@ class Run:
                 beside.write_text(text, encoding="utf-8", errors="surrogateescape")
         if self.configuration is not None:
             settings = yaml.safe_load(self.configuration)
-            for logger in self.trainer.loggers[
-                1:
-            ]:  # the first is metrics.csv, next to which config.yaml lies
+            others = self.trainer.loggers[1:]  # the first is metrics.csv, next to which config.yaml lies
+            for logger in others:
                 logger.log_hyperparams(settings)
         for row in earlier:
             step = int(row.pop("step"))

@@ -127,47 +127,6 @@ def test_a_position_is_a_whole_number(model: LanguageModel, genome: Genome, text
             score_variants(model, genome, [("chr1", other, ref, alt)], window=16)
 
 
-@pytest.mark.parametrize(("share", "strand"), [(16, "both"), (7, "reverse"), (1000, "forward")])
-def test_variants_of_a_cell_have_the_flanks_of_the_cell(
-    model: LanguageModel, genome: Genome, text: str, share: int, strand: str
-) -> None:
-    variants = variants_at(text, [1, 2, 60, 62, 63, 64, 110, LENGTH - 3])
-    found = score_variants(model, genome, variants, window=64, strand=strand, share=share)
-    expected = []
-    for name, position, ref, alt in variants:
-        # The same variant, spelled from the first base of its cell to the last.
-        first = (position - 1) // share * share
-        last = max(position - 1 + len(ref), min(first + share, LENGTH))
-        before, after = text[first : position - 1], text[position - 1 + len(ref) : last]
-        spelled = (name, first + 1, before + ref + after, before + alt + after)
-        expected.append(naive(model, text, spelled, 64, (0,), strand))
-    np.testing.assert_allclose(found, np.array(expected).T, rtol=1e-9, atol=1e-10)
-
-
-def test_a_score_does_not_depend_on_the_neighbours(model: LanguageModel, genome: Genome, text: str) -> None:
-    variants = variants_at(text, [60, 64, 110])
-    together = score_variants(model, genome, variants, window=64, share=16)
-    alone = [score_variants(model, genome, [variant], window=64, share=16) for variant in variants]
-    np.testing.assert_allclose(together, np.concatenate(alone, axis=1), rtol=1e-9, atol=1e-12)
-
-
-def test_a_cell_is_read_once_for_all_its_variants(
-    model: LanguageModel, genome: Genome, text: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    variants = [("chr1", i + 1, text[i], "ACGT".replace(text[i], "")[0]) for i in range(32, 48)]
-    read: list[int] = []
-    forward = type(model.backbone).forward
-
-    def counting(self: torch.nn.Module, tokens: torch.Tensor, *args: object, **kwargs: object) -> object:
-        read.append(tokens.numel())
-        return forward(self, tokens, *args, **kwargs)
-
-    monkeypatch.setattr(type(model.backbone), "forward", counting)
-    score_variants(model, genome, variants, window=64, strand="forward", share=16)
-    # One flank of 32 bases, then 17 alleles of the cell's 16 bases and the 31 after it.
-    assert sum(read) == 32 + 17 * (16 + 31)
-
-
 def test_the_window_is_as_long_as_it_says(genome: Genome) -> None:
     for window in (2, 33, 64):
         for shift in (-(window // 2), 0, window - 1 - window // 2):

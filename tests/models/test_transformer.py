@@ -11,6 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from dnamamba import GenomeConfig, LanguageModel, Pretraining, TrainConfig, UserError, load
 from dnamamba.models.transformer.config import TransformerConfig
+from dnamamba.models.transformer.positions import alibi_bias
 from tests.families import assert_causal, assert_recomputed_gradients_are_equal
 
 
@@ -154,6 +155,13 @@ def test_absolute_positions_are_added_to_embedding() -> None:
     assert backbone.depth_of("places.weight") == 0
     with pytest.raises(UserError, match=r"the family transformer reads at most 9 bases \(got 10\)"):
         model(torch.zeros(1, 10, dtype=torch.uint8))
+
+
+def test_alibi_counts_distances_past_256_in_half_precision() -> None:
+    config = TransformerConfig(d_model=64, n_layer=1, d_head=32, positions="alibi")
+    half, whole = (alibi_bias(600, config, torch.zeros(0, dtype=t)) for t in (torch.bfloat16, torch.float64))
+    assert whole[1, 599, 0] == -599 * 2.0**-8
+    torch.testing.assert_close(half.double(), whole, rtol=2**-8, atol=0)
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,9 @@ class _ScanInputs(NamedTuple):
 def bidirectional_block_triton(
     x: Tensor, weights: BidirectionalWeights, *, eps: float, dtype: torch.dtype
 ) -> Tensor:
-    """See `bidirectional_block`."""
+    """See `bidirectional_block`; computes in fp32, and refuses fp64."""
+    if torch.float64 in (x.dtype, dtype):
+        raise ValueError("backend 'triton' computes in fp32, but x is torch.float64; 'chunked' takes it")
     with without_autocast(x.device):
         norm, in_proj, out_proj, *directions = weights
         own = [w for direction in directions for w in _cast(direction, dtype)]

@@ -111,6 +111,7 @@ def convolve_backward(
         dy: [B, L, E], the gradient of y.
         x, weight, bias, initial_state, silu, reverse: as in `convolve`; in reverse without an initial state.
     """
+    assert not reverse or initial_state is None
     batch, length, channels = x.shape
     taps = weight.shape[1]
     dtypes = [t.dtype if t is not None else x.dtype for t in (weight, bias, initial_state)]

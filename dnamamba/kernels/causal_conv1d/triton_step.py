@@ -1,4 +1,5 @@
 # The body is Triton's language: tuples grow by +, a constexpr branch needs its else.
+# ruff: noqa: RUF005
 # mypy: ignore-errors
 """One position of the causal convolution in Triton: history read, moved on and written in one kernel."""
 
@@ -19,11 +20,14 @@ _TILE = 128
 def convolved(p_h, b_x, taps, b_a, m_e, E, K: tl.constexpr, FAST: tl.constexpr):
     """Return y of some channels, fp32, of which `b_a` is the bias, and move their history on by one."""
     b_a += taps[K - 1] * b_x.to(tl.float32)
+    old = ()
     for k in tl.static_range(K - 1):
         b_old = tl.load(p_h + k * E, mask=m_e, other=0.0)
         b_a += taps[k] * b_old.to(tl.float32)
-        if k > 0:
-            tl.store(p_h + (k - 1) * E, b_old, mask=m_e)
+        old = old + (b_old,)
+    tl.debug_barrier()  # several warps may hold a channel: none reads what another has moved on
+    for k in tl.static_range(1, K - 1):
+        tl.store(p_h + (k - 1) * E, old[k], mask=m_e)
     if K > 1:
         tl.store(p_h + (K - 2) * E, b_x, mask=m_e)
     return b_a * sigmoid(b_a, FAST)

@@ -11,6 +11,7 @@ is as long as the weights take to read. From top to bottom, each kernel with wha
 What the parts exchange is rounded where separate products would round it, but for the normed inputs.
 """
 
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -112,6 +113,8 @@ def block_step(x: Tensor, weights: BlockWeights, eps: float, history: Tensor, st
         history: [B, K - 1, E], the convolution's last inputs; changed.
         state: [B, E, N], fp32, N a power of two; changed.
     """
+    assert state.dtype == torch.float32
+    assert torch.float64 not in (x.dtype, weights.in_proj.dtype)
     rows, width = x.shape
     channels, states = weights.A.shape
     outputs, rank = len(weights.x_proj), weights.dt_proj.shape[1]

@@ -63,6 +63,7 @@ def scan_forward(
         ranks: that hold the sequence.
         reverse: whether it is read from its end, by one rank. States then count from there.
     """
+    assert not reverse or ranks is None
     inputs = ScanInputs(u, dt, A, B, C, _dense(D), z, _dense(dt_bias), dt_softplus, reverse)
     sweeps = gluon_sweeps if gluon_sweeps.takes(inputs) else triton_sweeps
     inputs = sweeps.prepare(inputs)
@@ -160,6 +161,7 @@ def scan_backward(
         saved_states: from `scan_forward`.
         save_y: whether y is wanted again.
     """
+    assert not reverse or ranks is None
     inputs = ScanInputs(u, dt, A, B, C, _dense(D), z, _dense(dt_bias), dt_softplus, reverse)
     sweeps = gluon_sweeps if gluon_sweeps.takes(inputs) and dy.dtype == u.dtype else triton_sweeps
     inputs, dy = sweeps.prepare(inputs), sweeps.prepare_rows(dy)

@@ -49,14 +49,16 @@ def alibi_bias(length: int, config: TransformerConfig, like: Tensor) -> Tensor:
     Args:
         length: positions L.
         config: of the model.
-        like: gives dtype and device.
+        like: gives dtype and device. Memory grows with L squared.
 
     Source: Press et al., "Train Short, Test Long" (2022), arXiv 2108.12409; its rule for a number of heads
     that is a power of two is used for all.
     """
     heads = config.d_model // config.d_head
-    place = torch.arange(length, dtype=like.dtype, device=like.device)
+    place = torch.arange(length, dtype=torch.float32, device=like.device)  # bfloat16 counts to 256
     distance = place[:, None] - place
-    slopes = 2.0 ** (-8.0 / heads * torch.arange(1, heads + 1, dtype=like.dtype, device=like.device))
+    slopes = 2.0 ** (-8.0 / heads * torch.arange(1, heads + 1, dtype=torch.float32, device=like.device))
     bias = -slopes[:, None, None] * distance.abs()
-    return bias if config.bidirectional else bias.masked_fill(distance < 0, -torch.inf)
+    if not config.bidirectional:
+        bias = bias.masked_fill(distance < 0, -torch.inf)
+    return bias.to(like.dtype)
