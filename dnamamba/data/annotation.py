@@ -64,7 +64,7 @@ def features(path: str | Path, kind: str | None) -> Iterator[Feature]:
     kinds: Counter[str] = Counter()
     yield from features_of_kinds(path, () if kind is None else (kind,), kinds)
     if kind is None or kind not in kinds:
-        wrong = "which rows is not said" if kind is None else f"no row is a {kind!r}"
+        wrong = "which rows is not said, such as gene" if kind is None else f"no row is a {kind!r}"
         raise UserError(f"regions.feature: {wrong}; {path} has {counted(kinds)}")
 
 

@@ -31,6 +31,8 @@ class PretrainingReport:
         self.data = data
         self.bases_per_step = bases_per_step
         self.headline = headline
+        # Bits of masked bases, of which a model sees both sides, are another quantity.
+        self.comparable = "masked" not in headline
         self.watched: dict[int, float] = {}
 
     def introduction(self) -> Sequence[str]:
@@ -39,8 +41,11 @@ class PretrainingReport:
         Scores the Markov models on what is watched: here, so that a run that is refused has not fitted them,
         and their spinner does not meet the progress bar.
         """
-        self.watched = self.data.baselines("valid", watched=True)
+        self.watched = self.data.baselines("valid", watched=True) if self.comparable else {}
         lines = [f"{self.name}, {self.data.summary}", *self.data.notes]
+        if not self.comparable:
+            unit = self.headline.replace("_", " ")
+            lines.append(f"{unit} can't be compared with Markov models, which read one way: none is fitted")
         return [*lines, self.data.stages] if self.data.stages else lines
 
     def validation(self, metrics: dict[str, float]) -> str:
@@ -57,7 +62,7 @@ class PretrainingReport:
             for name, value in outcome.metrics.items():
                 if name != "perplexity":  # 2 ** bits_per_base says it already
                     results.setdefault(name, {})[split] = value
-            results["markov_bits_per_base"][split] = self.data.baselines(split)
+            results["markov_bits_per_base"][split] = self.data.baselines(split) if self.comparable else {}
         results |= {
             "steps": facts["steps"],
             "bases": facts["steps"] * self.bases_per_step,

@@ -136,7 +136,7 @@ def test_caduceus_learns_what_both_sides_tell(tmp_path: Path, equivariant: bool)
             test=["c"],
             max_length=32,
             batch_size=8,
-            markov_orders=[],
+            markov_orders=[0],
             valid_windows=8,
         ),
         CaduceusConfig(d_model=16, n_layer=1, equivariant=equivariant),
@@ -146,3 +146,6 @@ def test_caduceus_learns_what_both_sides_tell(tmp_path: Path, equivariant: bool)
     ).run()
     assert result is not None
     assert result.results["bits_per_masked_base"]["test"] < 0.7
+    # A model that sees both sides is not compared with those that see one.
+    assert result.results["markov_bits_per_base"] == {"valid": {}, "test": {}}
+    assert "verdict" not in result.results

@@ -183,11 +183,16 @@ def test_segments_of_an_interval_file(
     assert plan_pretraining(planned(*settings, "data.intervals='~/own.bed'")).steps == 10
 
 
-def test_an_epoch_of_a_genome_needs_its_index(planned: Configure, tmp_path: Path) -> None:
+def test_an_epoch_of_a_genome_needs_it_or_its_index(planned: Configure, tmp_path: Path) -> None:
     fasta, index = tmp_path / "g.fa", tmp_path / "g.fa.fai"
     settings = (f"data.fasta={fasta}", "train.max_steps=null", "data.length_warmup.epochs=2")
     with pytest.raises(UserError, match=r"g.fa.fai is not there.*samtools faidx .*data.length_warmup.steps"):
         plan_pretraining(planned(*settings))
+    fasta.write_text(
+        f">one\n{'A' * 8_192}\n>two\n{'C' * 500}\n>three\n{'G' * 500}\n"
+    )  # is read where it has none
+    assert plan_pretraining(planned(*settings, "data.valid=[two]", "data.test=[three]")).steps == 2
+    fasta.unlink()
     rows = (("one", 819_200), ("two", 50_000), ("three", 50_000))
     index.write_text("".join(f"{name}\t{length}\t5\t60\t61\n" for name, length in rows))
     # Two records of 5 % are held out; 819,200 training bases, 16 windows of 512 a step.

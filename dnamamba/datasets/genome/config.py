@@ -291,10 +291,10 @@ class GenomeConfig(DataConfig):
         return self.samples_per_epoch(self.splits(self._index()), length)
 
     def _index(self) -> Mapping[str, int]:
-        """Return the bases of each record, of the package's genome or by the FASTA's index.
+        """Return the bases of each record: by the FASTA's index, or by the FASTA where there is none.
 
         Raises:
-            UserError: there is no index.
+            UserError: there is neither.
         """
         fasta = Path(YEAST_FASTA if self.fasta is None else self.fasta).expanduser()
         index = fasta.with_name(f"{fasta.name}.fai")
@@ -302,6 +302,8 @@ class GenomeConfig(DataConfig):
             return Genome(fasta, get_alphabet(self.alphabet)).lengths
         if index.is_file():
             return with_aliases(fai_lengths(index), fasta)
+        if fasta.is_file():
+            return Genome(fasta, get_alphabet(self.alphabet)).lengths
         if self.whole_records:
             raise UserError(
                 f"{index} is not there, and samples are as long as its records; make it with `samtools faidx "
