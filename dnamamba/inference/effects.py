@@ -202,10 +202,12 @@ def score_sites(
 def _parts(sites: Iterable[Site], most: int) -> Iterator[list[Site]]:
     """Yield the sites of a cell in parts of at most so many alternative alleles, or of one site."""
     part: list[Site] = []
+    alts = 0
     for site in sites:
-        if part and sum(len(each.alleles) - 1 for each in (*part, site)) >= most:
+        alts += len(site.alleles) - 1
+        if part and alts >= most:
             yield part
-            part = []
+            part, alts = [], len(site.alleles) - 1
         part.append(site)
     yield part
 

@@ -121,7 +121,12 @@ def test_unknown_records_are_skipped_and_counted_when_asked(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("name", "text", "how", "message"),
     [
-        ("a.gff3", GFF3, {}, r"regions\.feature: which rows is not said, such as gene; \S+ has gene \(2\), re"),
+        (
+            "a.gff3",
+            GFF3,
+            {},
+            r"regions\.feature: which rows is not said, such as gene; \S+ has gene \(2\), re",
+        ),
         ("a.gff3", GFF3, {"feature": "exon"}, r"regions\.feature: no row is a 'exon'; \S+ has gene \(2\)"),
         ("a.gff3", "", {"feature": "gene"}, r"no row is a 'gene'; \S+ has no rows"),
         ("a.gff3", GFF3, {"feature": "gene", "name": "Name"}, r"row 7 has no attribute 'Name'; its .* ID"),

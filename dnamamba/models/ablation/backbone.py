@@ -2,18 +2,16 @@
 
 import math
 from collections.abc import Sequence
-from itertools import islice
-from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from dnamamba.kernels import causal_conv1d
 from dnamamba.models.ablation.config import AblationConfig
 from dnamamba.models.ablation.layers import LAYER
 from dnamamba.models.base import Backbone, BackboneOutput, State, need_reach
+from dnamamba.models.blocks import through_blocks
 
 NORM_EPS = 1e-5
 
@@ -117,13 +115,7 @@ class AblationBackbone(Backbone):
         """
         assert state is None, "this family has no state"
         need_reach(self, tokens.shape[1])
-        x = self.embedding(tokens.int())
-        recompute = self.activation_checkpointing and torch.is_grad_enabled()
-        done = 0
-        for layer in islice(self.layers, blocks):
-            x = cast(Tensor, checkpoint(layer, x, use_reentrant=False)) if recompute else layer(x)
-            done += 1
-        return BackboneOutput(self.norm_f(x) if done == len(self.layers) else x, None)
+        return through_blocks(self, self.embedding(tokens.int()), blocks)
 
     def unembed(self, hidden: Tensor) -> Tensor:
         """Return logits [..., V] of final hidden states [..., D], by the tied embedding."""

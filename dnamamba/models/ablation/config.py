@@ -8,7 +8,7 @@ from dnamamba.data.alphabet import get_alphabet
 from dnamamba.errors import UserError
 from dnamamba.models.base import ModelConfig
 from dnamamba.models.hyena.config import HyenaConfig
-from dnamamba.models.mamba.config import LARGEST, MOST_BLOCKS
+from dnamamba.models.sizes import check_sizes
 
 if TYPE_CHECKING:
     from dnamamba.models.ablation.backbone import AblationBackbone
@@ -90,15 +90,7 @@ class AblationConfig(ModelConfig):
                     f"{getattr(self, name)}); leave it null"
                 )
         self._fill_in()
-        for name in ("d_model", "n_layer", "vocab_size", "d_inner", "d_conv", *self._own_numbers()):
-            value = getattr(self, name)
-            most = MOST_BLOCKS if name == "n_layer" else LARGEST
-            if type(value) is not int or not 1 <= value <= most:
-                raise UserError(f"model.{name}: must be a whole number from 1 to {most:,} (got {value!r})")
-        if self.vocab_size > 256:
-            raise UserError(
-                f"model.vocab_size: must be at most 256, a token is a byte (got {self.vocab_size})"
-            )
+        check_sizes(self, ("d_model", "n_layer", "vocab_size", "d_inner", "d_conv", *self._own_numbers()))
         if self.a_init not in (None, *A_INITS):
             raise UserError(f"model.a_init: must be one of {', '.join(A_INITS)} (got {self.a_init})")
         chosen = self.selective or []

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from dnamamba.errors import missing
 from dnamamba.kernels import selective_scan
 from dnamamba.kernels.precision import state_dtype, without_autocast
 from dnamamba.models.ablation.config import AblationConfig
@@ -94,7 +95,7 @@ class ConvolutionLayer(nn.Module):
 
     def taps(self, length: int) -> Tensor:
         """Return the filter, [L, E], in float32 or float64."""
-        raise NotImplementedError
+        raise missing(self, "taps")
 
     def forward(self, u: Tensor) -> Tensor:
         """Mix [B, L, E] along L."""

@@ -1,16 +1,15 @@
 """Pre-norm residual blocks of a Hyena mixer and a feed-forward network."""
 
 from collections.abc import Sequence
-from itertools import islice
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from dnamamba.kernels import causal_conv1d
 from dnamamba.kernels.precision import without_autocast
 from dnamamba.models.base import Backbone, BackboneOutput, State, need_reach
+from dnamamba.models.blocks import through_blocks
 from dnamamba.models.hyena.config import HyenaConfig
 from dnamamba.models.hyena.filter import HyenaFilter, long_convolution
 
@@ -108,13 +107,7 @@ class HyenaBackbone(Backbone):
         """
         assert state is None, "this family has no state"
         need_reach(self, tokens.shape[1])
-        x = self.embedding(tokens.int())
-        recompute = self.activation_checkpointing and torch.is_grad_enabled()
-        done = 0
-        for layer in islice(self.layers, blocks):
-            x = checkpoint(layer, x, use_reentrant=False) if recompute else layer(x)
-            done += 1
-        return BackboneOutput(self.norm_f(x) if done == len(self.layers) else x, None)
+        return through_blocks(self, self.embedding(tokens.int()), blocks)
 
     def unembed(self, hidden: Tensor) -> Tensor:
         """Return logits [..., V] of final hidden states [..., D], by the tied embedding or the own head."""

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, ClassVar
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.errors import UserError
 from dnamamba.models.base import ModelConfig
-from dnamamba.models.mamba.config import LARGEST, MOST_BLOCKS
+from dnamamba.models.sizes import check_sizes
 
 if TYPE_CHECKING:
     from dnamamba.models.hyena.backbone import HyenaBackbone
 
 # The largest published model reads 2^20 bases, with 2 layers in its filter.
-MOST = {"n_layer": MOST_BLOCKS, "max_length": 1 << 24, "d_conv": 64, "filter_layers": 64}
+MOST = {"max_length": 1 << 24, "d_conv": 64, "filter_layers": 64}
 _SIZES = ("d_model", "n_layer", "max_length", "vocab_size", "d_hidden", "d_filter", "filter_layers")
 
 
@@ -63,15 +63,7 @@ class HyenaConfig(ModelConfig):
         get_alphabet(self.alphabet)
         if self.d_hidden is None and type(self.d_model) is int:
             object.__setattr__(self, "d_hidden", 4 * self.d_model)
-        for name in (*_SIZES, "position_channels", "d_conv", "vocab_multiple"):
-            value = getattr(self, name)
-            most = MOST.get(name, LARGEST)
-            if type(value) is not int or not 1 <= value <= most:
-                raise UserError(f"model.{name}: must be a whole number from 1 to {most:,} (got {value!r})")
-        if self.vocab_size > 256:
-            raise UserError(
-                f"model.vocab_size: must be at most 256, a token is a byte (got {self.vocab_size})"
-            )
+        check_sizes(self, (*_SIZES, "position_channels", "d_conv", "vocab_multiple"), MOST)
         if self.position_channels % 2 == 0 or self.position_channels < 3:
             raise UserError(
                 f"model.position_channels: must be odd and at least 3 (got {self.position_channels})"

@@ -1,15 +1,14 @@
 """Pre-norm residual blocks of attention and a SwiGLU network."""
 
 from collections.abc import Sequence
-from itertools import islice
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from dnamamba.models.base import Backbone, BackboneOutput, State, need_reach
+from dnamamba.models.blocks import through_blocks
 from dnamamba.models.transformer.config import TransformerConfig
 from dnamamba.models.transformer.positions import Turns, alibi_bias, turned, turns_of
 
@@ -128,12 +127,7 @@ class TransformerBackbone(Backbone):
         if self.places is not None:
             x = x + self.places.weight[: tokens.shape[1]]
         places = self._places(tokens.shape[1], x)
-        recompute = self.activation_checkpointing and torch.is_grad_enabled()
-        done = 0
-        for layer in islice(self.layers, blocks):
-            x = checkpoint(layer, x, places, use_reentrant=False) if recompute else layer(x, places)
-            done += 1
-        return BackboneOutput(self.norm_f(x) if done == len(self.layers) else x, None)
+        return through_blocks(self, x, blocks, places)
 
     def _places(self, length: int, like: Tensor) -> Places:
         config = self.config

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.errors import UserError
 from dnamamba.models.base import ModelConfig
-from dnamamba.models.mamba.config import LARGEST, MOST_BLOCKS
+from dnamamba.models.sizes import check_sizes
 
 if TYPE_CHECKING:
     from dnamamba.models.transformer.backbone import TransformerBackbone
@@ -54,15 +54,7 @@ class TransformerConfig(ModelConfig):
         get_alphabet(self.alphabet)
         if self.d_hidden is None and type(self.d_model) is int:
             object.__setattr__(self, "d_hidden", -(-8 * self.d_model // 48) * 16)
-        for name in ("d_model", "n_layer", "vocab_size", "d_head", "d_hidden"):
-            value = getattr(self, name)
-            most = MOST_BLOCKS if name == "n_layer" else LARGEST
-            if type(value) is not int or not 1 <= value <= most:
-                raise UserError(f"model.{name}: must be a whole number from 1 to {most:,} (got {value!r})")
-        if self.vocab_size > 256:
-            raise UserError(
-                f"model.vocab_size: must be at most 256, a token is a byte (got {self.vocab_size})"
-            )
+        check_sizes(self, ("d_model", "n_layer", "vocab_size", "d_head", "d_hidden"))
         if self.d_head % 2 or self.d_model % self.d_head:
             raise UserError(
                 f"model.d_head: must be even and divide model.d_model={self.d_model} (got {self.d_head})"
