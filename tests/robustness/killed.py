@@ -90,7 +90,9 @@ COMMANDS = {
     ],
     "export": [["model=small", f"format={layout}", "out=out"] for layout in ("hf", "state_spaces")],
     "benchmark": [[f"name={__name__}.Halves", "model=small", "hydra.run.dir=run"]],
-    "plan": [["data.fasta=g.fa", "data.valid=[b]", "data.test=[c]", "data.max_length=64", "plan.device=h100"]],
+    "plan": [
+        ["data.fasta=g.fa", "data.valid=[b]", "data.test=[c]", "data.max_length=64", "plan.device=h100"]
+    ],
     "prepare": [["tiny", "--out", "genomes"]],
 }
 
