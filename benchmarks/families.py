@@ -87,7 +87,7 @@ def draw(table: Path, picture: Path) -> None:
     for ax, column, label in zip(axes, ("step_ms", "step_gib"), ("ms", "GiB"), strict=True):
         for name in FAMILIES:
             points = sorted((int(row["length"]), float(row[column])) for row in rows if row["family"] == name)
-            ax.plot(*zip(*points, strict=True), marker="o", label=name)
+            ax.plot([length for length, _ in points], [value for _, value in points], marker="o", label=name)
         ax.set_xscale("log", base=2)
         ax.set_yscale("log")
         ax.set_xlabel("bases of a sequence")
@@ -129,7 +129,8 @@ def main() -> None:
                 file.flush()
                 if args.device == "cuda":
                     torch.cuda.empty_cache()
-    draw(args.out / "families.csv", args.out / "families.png")
+    if args.device == "cuda":
+        draw(args.out / "families.csv", args.out / "families.png")
 
 
 if __name__ == "__main__":

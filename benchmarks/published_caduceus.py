@@ -25,9 +25,10 @@ import time
 from collections import namedtuple
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -113,9 +114,11 @@ def recomputed(theirs: nn.Module) -> None:
     """Let the authors' model compute each mixer again in the backward pass."""
     for part in theirs.modules():
         if isinstance(part, compat.mamba_ssm.Mamba):
-            part.forward = lambda x, inference_params=None, own=part.forward: (  # type: ignore[method-assign]
-                checkpoint(own, x, use_reentrant=False)
-            )
+            part.forward = partial(_again, part.forward)  # type: ignore[method-assign]
+
+
+def _again(own: Callable[[Tensor], Tensor], x: Tensor, inference_params: None = None) -> Tensor:
+    return cast(Tensor, checkpoint(own, x, use_reentrant=False))
 
 
 def median_of(call: Callable[[], None], device: str, repeats: int) -> tuple[float, float]:

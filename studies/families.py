@@ -10,8 +10,8 @@ with windows of each of `--lengths`, and validates on the record `held_out`. Cau
 base, Caduceus masked ones: its perplexity is another number and can't be compared. Then every model is
 fine-tuned on every table (those of `studies/aligned_sets.py`, or any with a split), and on the five mammals
 of the ENCODE regions below `--mammals` (ENm001 trains, ENm002 tests). Of Mamba each set is also tested with
-predictions averaged over both strands. A run that was stopped is resumed, one that is finished is not run
-again. Leaves families.csv, and families.png.
+predictions averaged over both strands; leads are over Mamba with the same seed. A run that was stopped is
+resumed, one that is finished is not run again. Leaves families.csv, and families.png.
 """
 
 import argparse
@@ -27,6 +27,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 import matplotlib.pyplot as plt
+import numpy as np
 
 # Learning rates: the paper's for Mamba, that of its authors for Caduceus; a quarter where attention or long
 # convolutions take the place of the scan.
@@ -48,6 +49,7 @@ SPECIES = ("human", "mouse", "dog", "cow", "monodelphis")
 COLUMNS = (
     *("family", "length", "width", "blocks", "bases", "seconds", "valid_bits", "perplexity", "best_markov"),
     *("set", "strand", "seed", "metric", "value", "low", "high", "best_baseline"),
+    *("lead_over_mamba", "lead_low", "lead_high"),
 )
 
 
@@ -198,8 +200,30 @@ def numbers(folder: Path) -> list[dict[str, object]]:
             | {"set": name, "strand": strand, "seed": seed, "metric": "accuracy"}
             | found
             | {"best_baseline": f"{best}: {simple[best]:.4f}"}
+            | lead(path.parent, path.parent.parent / f"mamba_{length}.{name}.forward.{seed}")
         )
     return rows or [row]
+
+
+def lead(folder: Path, over: Path) -> dict[str, object]:
+    """Return how much more often a run is right than another, with a paired bootstrap's 95 % interval."""
+    ours, theirs = (correct(each) for each in (folder, over))
+    if folder == over or not ours or ours.keys() != theirs.keys():
+        return {}
+    gains = np.array([ours[name] - theirs[name] for name in ours], dtype=float)
+    draws = np.random.default_rng(0).integers(len(gains), size=(2000, len(gains)))
+    low, high = np.quantile(gains[draws].mean(1), [0.025, 0.975]).round(4)
+    return {"lead_over_mamba": gains.mean().round(4), "lead_low": low, "lead_high": high}
+
+
+def correct(folder: Path) -> dict[str, bool]:
+    """Return by id whether each test sequence was predicted rightly; {} where there are no predictions."""
+    path = folder / "predictions.tsv"
+    if not path.is_file():
+        return {}
+    with path.open() as file:
+        rows = csv.DictReader(file, delimiter="\t")
+        return {row["id"]: row["predicted"] == row["label"] for row in rows if row["split"] == "test"}
 
 
 def report(out: Path) -> None:
