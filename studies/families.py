@@ -107,7 +107,8 @@ def tunings(family: str, options: argparse.Namespace) -> dict[str, list[str]]:
 def mammals(options: argparse.Namespace) -> list[str]:
     """Return the settings of the suite `mammals`, windows of 2^10 bases."""
     files = {
-        name: {species: next((options.mammals / region).glob(f"{species}.*")) for species in SPECIES}
+        # The first by name: the index of a FASTA file may stand beside it.
+        name: {species: min((options.mammals / region).glob(f"{species}.*"), key=str) for species in SPECIES}
         for name, region in (("species", "ENm001"), ("test_species", "ENm002"))
     }
     return [
