@@ -174,7 +174,8 @@ def numbers(folder: Path) -> list[dict[str, object]]:
     results = json.loads((folder / "results.json").read_text())
     config = json.loads((folder / "model" / "config.json").read_text())["model"]
     family, _, length = folder.name.partition("_")
-    bits = results["bits_per_base"]["valid"]
+    masked = family == "caduceus"
+    bits = results["bits_per_masked_base" if masked else "bits_per_base"]["valid"]
     row: dict[str, object] = {
         "family": family,
         "length": int(length),
@@ -184,9 +185,7 @@ def numbers(folder: Path) -> list[dict[str, object]]:
         "seconds": results["training_seconds"],
         "valid_bits": round(bits, 4),
         "perplexity": round(2**bits, 4),
-        "best_markov": round(min(results["markov_bits_per_base"]["valid"].values()), 4)
-        if family != "caduceus"
-        else "",
+        "best_markov": "" if masked else round(min(results["markov_bits_per_base"]["valid"].values()), 4),
     }
     rows = []
     for path in sorted(folder.parent.glob(f"{folder.name}.*.*.*/metrics.json")):
