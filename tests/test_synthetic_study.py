@@ -56,10 +56,10 @@ def test_run_by_graphs_resumes_bit_for_bit(
             monkeypatch.setattr(graphs, "STEPS", 3 if len(ends) == 1 else 2)
             more = [*small, f"train.max_steps={end}", f"train.validate_every={end}"]
             run = graphs.Run(job, torch.device("cpu"), more)
-            run.trained(math.inf)
+            graphs.trained([run], math.inf)
         assert run.steps == 4
         weights[len(ends)] = run.model.state_dict()
-        graphs.tested(run)
+        graphs.tested([run])
         assert [row["length"] for row in json.loads((job.folder / "tested.json").read_text())["rows"]] == [16]
     for name, tensor in weights[1].items():
         assert torch.equal(weights[2][name], tensor), name
