@@ -169,8 +169,8 @@ def test_the_backward_writes_y_again(chunk: int, monkeypatch: pytest.MonkeyPatch
     cut_into(monkeypatch, chunk=chunk)
     x = half_precision_inputs(1, 40, 64)
     arguments = [x[name] for name in ("u", "dt", "A", "B", "C", "D", "z", "dt_bias")]
-    y, _, saved = triton_op.scan_forward(*arguments, None, True, True)
-    *_, again = triton_op.scan_backward(torch.ones_like(y), None, *arguments, None, saved, True, True)
+    y, _, saved = triton_op.scan_forward(*arguments, None, None, True, True)
+    *_, again = triton_op.scan_backward(torch.ones_like(y), None, *arguments, None, None, saved, True, True)
     assert torch.equal(again, y)
 
 
@@ -186,9 +186,11 @@ def test_reading_from_the_end_equals_flipped_copies_bit_for_bit(
         given = x if reverse else {name: v.flip(1) if name in ALONG else v for name, v in x.items()}
         arguments = [given[name] for name in ("u", "dt", "A", "B", "C", "D", "z", "dt_bias")]
         arguments[6] = given["z"] if gated else None
-        y, last, saved = triton_op.scan_forward(*arguments, None, True, True, None, reverse)
+        y, last, saved = triton_op.scan_forward(*arguments, None, None, True, True, None, reverse)
         dy = given["z"].sin()
-        gradients = triton_op.scan_backward(dy, last, *arguments, None, saved, True, True, None, reverse)
+        gradients = triton_op.scan_backward(
+            dy, last, *arguments, None, None, saved, True, True, None, reverse
+        )
         found.append([y, last, *gradients])
         assert torch.equal(gradients[-1], y)
     for ours, flipped in zip(*found, strict=True):
