@@ -18,7 +18,9 @@ ALIGNED = 64
 WORTH_FROM = 0.95
 
 
-def read_rows(backbone: Backbone, tokens: Tensor, lengths: Tensor | None, *, blocks: int | None = None) -> Tensor:
+def read_rows(
+    backbone: Backbone, tokens: Tensor, lengths: Tensor | None, *, blocks: int | None = None
+) -> Tensor:
     """Return hidden states [B, L, D] of rows padded on the right; at padding they are arbitrary, but finite.
 
     Rows with enough padding are packed where the family can; not under torch.compile, which would compile anew
