@@ -3,10 +3,10 @@
     python benchmarks/packing.py --out logs/benchmarks/packing            # a GPU, bf16 autocast
     python benchmarks/packing.py --device cpu --rows 32 --backends numba chunked
 
-First what a fine-tuned model makes of a batch, and the gradients, are compared with float64: packing may not err
-by more than twice what padding does. Then a forward without gradients and a training step (forward, backward,
-AdamW) of batches as fine-tuning draws them, and `dnamamba.embed` of all of them, are timed in turns: medians, on a
-CPU of the processor's time. `--padded` leaves out the packed ones, for an older build.
+First the loss of a batch and the gradients are compared with float64: packing may not err by more than twice
+what padding does. Then a forward without gradients and a training step (forward, backward, AdamW) of batches
+as fine-tuning draws them, and `dnamamba.embed` of many sequences, are timed in turns: medians, on a CPU of
+the processor's time. `--padded` leaves out the packed ones, for an older build.
 """
 
 import argparse
@@ -40,7 +40,11 @@ def batch(rows: int, seed: int, device: str) -> tuple[Tensor, Tensor, Tensor]:
     tokens = draw.integers(0, 4, (rows, -(-lengths.max() // 8) * 8)).astype(np.uint8)
     made = (torch.from_numpy(x) for x in (tokens, lengths, draw.integers(0, 2, rows)))
     tokens, lengths, labels = (x.to(device) for x in made)
-    return tokens.masked_fill(torch.arange(tokens.shape[1], device=device) >= lengths[:, None], 4), lengths, labels
+    return (
+        tokens.masked_fill(torch.arange(tokens.shape[1], device=device) >= lengths[:, None], 4),
+        lengths,
+        labels,
+    )
 
 
 def pack(on: bool) -> None:
@@ -144,7 +148,15 @@ def main() -> None:
 
         def write(backend: str, rows: int, what: str, found: dict[bool, float]) -> None:
             packed = found.get(True, float("nan"))
-            row = [name, backend, rows, what, f"{found[False]:.2f}", f"{packed:.2f}", f"{found[False] / packed:.2f}"]
+            row = [
+                name,
+                backend,
+                rows,
+                what,
+                f"{found[False]:.2f}",
+                f"{packed:.2f}",
+                f"{found[False] / packed:.2f}",
+            ]
             print(*row, flush=True)
             writer.writerow(row)
             file.flush()

@@ -1,7 +1,8 @@
 """Many sequences in one row, one behind the other: where each begins, for operators that start anew there.
 
-A row of starts, uint8 [B, L], is 1 where a sequence begins and 0 elsewhere. At a start a scan forgets its state
-(the decay of that step is 0) and a convolution sees zeros before it, so that each sequence is what it would be alone.
+A row of starts, uint8 [B, L], is 1 where a sequence begins and 0 elsewhere. At a start a scan forgets its
+state (the decay of that step is 0) and a convolution sees zeros before it: each sequence is what it would be
+alone.
 """
 
 import numpy as np
@@ -32,13 +33,14 @@ def starts_of(cu_seqlens: Tensor, x: Tensor) -> Tensor:
     ends = cu_seqlens.cpu().numpy()
     if ends.size < 2 or ends[0] != 0 or ends[-1] != x.shape[1]:
         raise ValueError(
-            f"cu_seqlens goes from {ends[:1].tolist()} to {ends[-1:].tolist()}, expected 0 to {x.shape[1]}, all "
-            "positions"
+            f"cu_seqlens goes from {ends[:1].tolist()} to {ends[-1:].tolist()}, expected 0 to {x.shape[1]}"
         )
     lengths = np.diff(ends)
     if (lengths < 1).any():
         number = int((lengths < 1).argmax())
-        raise ValueError(f"cu_seqlens: sequence {number} has {lengths[number]} positions, expected at least 1")
+        raise ValueError(
+            f"cu_seqlens: sequence {number} has {lengths[number]} positions, expected at least 1"
+        )
     starts = torch.zeros(1, x.shape[1], dtype=torch.uint8)
     starts[0, torch.from_numpy(ends[:-1].astype(np.int64))] = 1
     return starts.to(x.device)

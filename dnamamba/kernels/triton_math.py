@@ -14,8 +14,8 @@ import triton
 import triton.language as tl
 
 LOG2E = tl.constexpr(1.4426950408889634)
-# A step of size FORGET leaves nothing of a state whose A is not above -SLOWEST. Neither is exact zero or infinity,
-# whose product is not a number; to any other step SLOWEST is as 0.
+# A step of size FORGET leaves nothing of a state with an A of at most -SLOWEST, to other steps the same as 0.
+# They stand for infinity and 0, whose product is not a number.
 SLOWEST = 1e-25
 FORGET = tl.constexpr(1e30)
 

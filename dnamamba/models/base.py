@@ -145,8 +145,8 @@ class Backbone(nn.Module):
         equivariant: whether the reverse complement of the input gives the reverse of the output.
         masked: whether it is trained to tell the base under the alphabet's `mask_id` from both sides.
         divisible: whether `ranks` may be set.
-        packable: whether `forward` also takes `cu_seqlens`, int32 [n + 1], the cumulative lengths of n sequences
-            that stand one behind the other in tokens [1, L], or `starts`, uint8 [B, L], which is 1 where one
+        packable: whether `forward` also takes `cu_seqlens`, int32 [n + 1], the cumulative lengths of n
+            sequences that stand one behind the other in tokens [1, L], or `starts`, uint8 [B, L], 1 where one
             begins (`dnamamba.kernels.packing`): each is read as if it were alone, without a state before it.
         capturable: whether a CUDA graph can hold `forward`, backward and `after`, and a state of zeros is the
             beginning of a sequence.

@@ -1,7 +1,7 @@
 """Rows of different lengths read without their padding: one behind the other, in one row.
 
-A backbone that is `packable` starts anew at each of them. What comes out is put back into padded rows, so that
-what follows needs not know.
+A backbone that is `packable` starts anew at each of them. What comes out is put back into padded rows, so
+that what follows is the same.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ def read_rows(
 ) -> Tensor:
     """Return hidden states [B, L, D] of rows padded on the right; at padding they are arbitrary, but finite.
 
-    Rows with enough padding are packed where the family can; not under torch.compile, which would compile anew
+    Rows with enough padding are packed where the family can. Not under torch.compile, which would compile anew
     for every number of positions.
 
     Args:
@@ -32,7 +32,12 @@ def read_rows(
         lengths: int64 [B], real positions of each row, at least 1; None: all L.
         blocks: as in `Backbone.forward`.
     """
-    if lengths is None or not backbone.packable or backbone.ranks is not None or torch.compiler.is_compiling():
+    if (
+        lengths is None
+        or not backbone.packable
+        or backbone.ranks is not None
+        or torch.compiler.is_compiling()
+    ):
         return backbone(tokens, blocks=blocks).hidden
     (rows, width), number = tokens.shape, int(lengths.sum())
     size = -(-number // ALIGNED) * ALIGNED

@@ -51,9 +51,9 @@ def test_a_scanned_row(total: int, E: int, N: int, dtype: torch.dtype) -> None:
     given = scan_inputs(1, total, E, N, optional=("D", "z", "dt_bias"))
 
     def run(backend: str, row: bool):  # type: ignore[no-untyped-def]
-        return lambda x: selective_scan(
-            **x, dt_softplus=True, cu_seqlens=ends if row else None, backend=backend
-        ).y
+        return lambda x: (
+            selective_scan(**x, dt_softplus=True, cu_seqlens=ends if row else None, backend=backend).y
+        )
 
     inputs = low(given, dtype)
     ours = gradients(inputs, run("triton", True))
@@ -98,9 +98,9 @@ def test_a_convolved_row(dtype: torch.dtype, activation: str | None) -> None:
     ends, inputs = cumulative(lengths), low(given, dtype)
 
     def run(backend: str, row: bool):  # type: ignore[no-untyped-def]
-        return lambda x: causal_conv1d(
-            **x, activation=activation, cu_seqlens=ends if row else None, backend=backend
-        ).y
+        return lambda x: (
+            causal_conv1d(**x, activation=activation, cu_seqlens=ends if row else None, backend=backend).y
+        )
 
     eager = one_by_one(inputs, ends, run("reference", False))
     truth = one_by_one({n: x.double() for n, x in inputs.items()}, ends, run("reference", False))

@@ -1,6 +1,7 @@
 """Sequences in one row compared with the same sequences one by one: outputs and all gradients."""
 
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ def cumulative(lengths: Iterable[int]) -> Tensor:
 
 
 def gradients(inputs: Tensors, run: Callable[[Tensors], Tensor]) -> Tensors:
-    """Return y and the gradient of every input, under weights that depend on the place of a position alone."""
+    """Return y and the gradient of every input, under random weights of y."""
     leaves = {name: x.detach().clone().requires_grad_() for name, x in inputs.items()}
     y = run(leaves)
     weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
@@ -30,7 +31,7 @@ def one_by_one(inputs: Tensors, cu_seqlens: Tensor, run: Callable[[Tensors], Ten
         return torch.cat(
             [
                 run({name: x[:, a:b] if name in ALONG else x for name, x in leaves.items()})
-                for a, b in zip(ends[:-1], ends[1:], strict=True)
+                for a, b in pairwise(ends)
             ],
             1,
         )

@@ -1,5 +1,6 @@
 """Sequences of many lengths in one row, by the backends that need no GPU."""
 
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -17,6 +18,8 @@ K = 4
 # Around the width of the filter and the chunks of all backends (64 here, 16 or more of `chunked`).
 LENGTHS = [1, 2, K - 1, 63, 1, 64, K, 65, 1]
 BACKENDS = ("reference", "chunked", "numba")
+Run = Callable[..., Tensor]
+Draw = Callable[[list[int]], dict[str, Tensor]]
 
 
 def scan(backend: str, x: dict[str, Tensor], cu_seqlens: Tensor | None = None) -> Tensor:
@@ -44,7 +47,7 @@ def as_of(inputs: dict[str, Tensor], backend: str) -> dict[str, Tensor]:
 @pytest.mark.parametrize(
     ("run", "inputs"), [(scan, of_a_scan), (convolution, of_a_convolution)], ids=["scan", "conv"]
 )
-def test_a_row_of_sequences_equals_one_by_one(run, inputs, backend: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_row_of_sequences_equals_one_by_one(run: Run, inputs: Draw, backend: str) -> None:
     given, ends = inputs(LENGTHS), cumulative(LENGTHS)
     truth = one_by_one(given, ends, partial(run, "reference"))
     packed = partial(run, backend, cu_seqlens=ends)
@@ -93,8 +96,8 @@ def test_numba_block_equals_one_by_one() -> None:
     draw = partial(torch.randn, generator=torch.Generator().manual_seed(1))
     D, E, N, R, lengths = 16, 32, 16, 2, [1, 3, 64, 2, 65]
     shapes = {
-        "norm": (D,), "in_proj": (2 * E, D), "conv_weight": (E, K), "conv_bias": (E,), "x_proj": (R + 2 * N, E),
-        "dt_proj": (E, R), "dt_bias": (E,), "A": (E, N), "D": (E,), "out_proj": (D, E),
+        "norm": (D,), "in_proj": (2 * E, D), "conv_weight": (E, K), "conv_bias": (E,),
+        "x_proj": (R + 2 * N, E), "dt_proj": (E, R), "dt_bias": (E,), "A": (E, N), "D": (E,), "out_proj": (D, E),
     }  # fmt: skip
     given = {name: draw(*shape) / shape[-1] ** 0.5 for name, shape in shapes.items()}
     given["A"] = -given["A"].exp()
@@ -103,9 +106,7 @@ def test_numba_block_equals_one_by_one() -> None:
 
     def block(x: dict[str, Tensor], starts: Tensor | None = None) -> Tensor:
         weights = BlockWeights(**{name: x[name] for name in shapes})
-        return mamba_block(
-            x["x"], weights, eps=1e-5, dtype=torch.float32, starts=starts, backend="numba"
-        ).y
+        return mamba_block(x["x"], weights, eps=1e-5, dtype=torch.float32, starts=starts, backend="numba").y
 
     truth = one_by_one(given, ends, block)
     assert_close(gradients(given, partial(block, starts=starts_of(ends, given["x"]))), truth, 1e-6)

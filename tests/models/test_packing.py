@@ -1,4 +1,4 @@
-"""Rows of different lengths read one behind the other: the same answers, gradients and errors as with padding."""
+"""Rows of different lengths read one behind the other: answers and gradients are those of padded rows."""
 
 import pytest
 import torch
@@ -118,7 +118,7 @@ def test_cumulative_lengths_read_a_language_model_one_by_one() -> None:
 
 def test_a_family_that_cannot_pack_refuses_cumulative_lengths(sizes: list[tuple[int, int]]) -> None:
     config = TransformerConfig(d_model=32, n_layer=1)
-    with pytest.raises(UserError, match="cu_seqlens needs a model that is packable, and the family transformer"):
+    with pytest.raises(UserError, match="needs a model that is packable, and the family transformer"):
         LanguageModel(config)(rows()[:1], cu_seqlens=cumulative([72]))
     decoder = DecoderConfig("classification", ("a", "b"), mode="mean")
     SequenceModel(config, decoder)(rows(), LENGTHS)

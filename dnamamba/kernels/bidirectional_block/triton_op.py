@@ -164,7 +164,22 @@ def _scan_backward(
     """Return what `_scan` did, the gradient of u, and those of the direction's weights."""
     p = _scan_inputs(u, w, reverse)
     dconv_y, ddt, dA, dB, dC, dD, _, ddt_bias, _, y = scan_backward(
-        dy, None, p.conv, p.dt, w.A, p.B, p.C, w.D, None, w.dt_bias, None, None, saved, True, True, None,
+        dy,
+        None,
+        p.conv,
+        p.dt,
+        w.A,
+        p.B,
+        p.C,
+        w.D,
+        None,
+        w.dt_bias,
+        None,
+        None,
+        saved,
+        True,
+        True,
+        None,
         reverse,
     )
     dlow = torch.cat([ddt @ w.dt_proj, dB, dC], dim=-1)

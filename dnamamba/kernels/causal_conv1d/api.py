@@ -57,15 +57,17 @@ def causal_conv1d(
         bias: [E].
         activation: "silu" or none.
         initial_state: [B, K-1, E] inputs before the first position.
-        cu_seqlens: int32 [n + 1], the cumulative lengths of n sequences in one row (B = 1), zeros before each.
-        starts: uint8 [B, L], the same as `dnamamba.kernels.packing` has it, for a caller with several operators.
+        cu_seqlens: int32 [n + 1], the cumulative lengths of n sequences in one row (B = 1): zeros are before
+            each.
+        starts: uint8 [B, L], 1 where a sequence begins, instead, for callers of several operators and for
+            rows that hold several sequences each.
         ranks: processes that each hold an equal part of the sequence: then both states are those of the whole
             sequence, see `dnamamba.kernels.ranks`.
         backend: "auto", "reference", "chunked", "numba" or "triton".
 
     Raises:
         ValueError: a tensor's shape, dtype or device does not go with the others, or `activation` or
-            `backend` is unknown, or sequences in one row come with what stands before them.
+            `backend` is unknown, or there are sequences in one row and what stands before it.
         RuntimeError: `backend` is "triton" or "numba" where it can't run.
 
     Source: Gu and Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces" (2023),
@@ -90,9 +92,7 @@ def causal_conv1d(
     convolve = _implementation(resolve(backend, x.device, x.dtype))
     kept = weight.shape[1] - 1
     if ranks is None or not kept:
-        return convolve(
-            x, weight, bias, activation=activation, initial_state=initial_state, starts=starts
-        )
+        return convolve(x, weight, bias, activation=activation, initial_state=initial_state, starts=starts)
     before, last = RowsBefore.apply(x[:, -min(kept, length) :], initial_state, kept, ranks)
     return Convolution(convolve(x, weight, bias, activation=activation, initial_state=before).y, last)
 

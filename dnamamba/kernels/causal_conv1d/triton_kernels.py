@@ -45,7 +45,7 @@ def load_inputs(
 
 @triton.jit
 def load_blocked(p_starts, t0, i_b, L, K: tl.constexpr, COUNT: tl.constexpr, HAS_STARTS: tl.constexpr):
-    """Return whether a start lies between t and t - 1, ..., t - (K-1), for t0 and the COUNT - 1 positions after."""
+    """Return whether a start is between t and t - 1, ..., t - (K-1), for COUNT positions from t0 on."""
     blocked = ()
     if HAS_STARTS:
         starts = ()
@@ -64,9 +64,8 @@ def load_blocked(p_starts, t0, i_b, L, K: tl.constexpr, COUNT: tl.constexpr, HAS
 def unless(blocked, r: tl.constexpr, back: tl.constexpr, b_x, K: tl.constexpr, HAS_STARTS: tl.constexpr):
     """Return `b_x`, what position r makes of or gives to the one `back` before it; zeros over a start."""
     if HAS_STARTS and back > 0:
-        return tl.where(blocked[r * (K - 1) + back - 1], 0.0, b_x)
-    else:
-        return b_x
+        b_x = tl.where(blocked[r * (K - 1) + back - 1], 0.0, b_x)
+    return b_x
 
 
 @triton.jit

@@ -86,7 +86,8 @@ def convolve(
         convolution_forward, (batch * blocks * tiles,),
         x, weight, bias, initial_state, starts, y, x.stride(0), x.stride(1), length, channels, tiles, blocks,
         K=weight.shape[1], HAS_BIAS=bias is not None, HAS_FIRST=initial_state is not None,
-        HAS_STARTS=starts is not None, SILU=silu, FAST=fast_math(x.dtype), TURN=-1 if reverse else 1, **_FORWARD,
+        HAS_STARTS=starts is not None, SILU=silu, FAST=fast_math(x.dtype), TURN=-1 if reverse else 1,
+        **_FORWARD,
     )  # fmt: skip
     return y
 
@@ -137,7 +138,8 @@ def convolve_backward(
         x, weight, bias, initial_state, starts, dy, dx, dweight, dbias,
         x.stride(0), x.stride(1), dy.stride(0), dy.stride(1), length, channels, tiles, blocks, loops,
         K=taps, HAS_BIAS=bias is not None, HAS_FIRST=initial_state is not None,
-        HAS_STARTS=starts is not None, SILU=silu, FAST=fast_math(x.dtype), TURN=-1 if reverse else 1, **_BACKWARD,
+        HAS_STARTS=starts is not None, SILU=silu, FAST=fast_math(x.dtype), TURN=-1 if reverse else 1,
+        **_BACKWARD,
     )  # fmt: skip
     dfirst = x.new_empty(0)
     if initial_state is not None:

@@ -44,7 +44,9 @@ def block_after_numba(
     x: Tensor, weights: BlockWeights, *, eps: float, conv_state: Tensor | None, ssm_state: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """See `mamba_block_after`."""
-    made = _between(x.contiguous(), _Weights(weights, gated=False), eps, conv_state, ssm_state, None, keep=False)
+    made = _between(
+        x.contiguous(), _Weights(weights, gated=False), eps, conv_state, ssm_state, None, keep=False
+    )
     return made.conv_state, made.ssm_state
 
 
@@ -209,7 +211,18 @@ def _scan_gradients(
     found = _ScanGradients(torch.empty_like(conv), torch.empty_like(conv), dB, dC, dA, dD, d_bias)
     d_conv, ddt, *sums = (x.numpy() for x in found)
     inputs = _scan_inputs(conv, _dt(low, own), xz[..., E:], low, own)
-    arrays = [*inputs, dy.numpy(), *own.scan, rows_of(starts), kept.numpy(), adjoint, d_conv, ddt, dz.numpy(), *sums]
+    arrays = [
+        *inputs,
+        dy.numpy(),
+        *own.scan,
+        rows_of(starts),
+        kept.numpy(),
+        adjoint,
+        d_conv,
+        ddt,
+        dz.numpy(),
+        *sums,
+    ]
     share(batch * groups, lambda first, last: scan_backward(*arrays, CHUNK, groups, True, True, first, last))
     return found
 

@@ -179,8 +179,8 @@ def block_backward(
     del u  # while memory is short; it is one product to have it again
     dmixed = dy.to(out_proj.dtype)
     dconv_y, ddt, dA, dB, dC, dD, dz, ddt_bias, dssm, y = scan_backward(
-        dmixed @ out_proj, dlast, p.conv, p.dt, A, p.B, p.C, D, p.z, dt_bias, ssm_state, starts, saved, True, True,
-        ranks,
+        dmixed @ out_proj, dlast, p.conv, p.dt, A, p.B, p.C, D, p.z, dt_bias, ssm_state, starts, saved, True,
+        True, ranks,
     )  # fmt: skip
     dout_proj = _rows(dmixed).t() @ _rows(y)
     del y, dmixed

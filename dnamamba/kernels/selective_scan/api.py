@@ -65,7 +65,8 @@ def selective_scan(
         initial_state: [B, E, N] state before the first position.
         cu_seqlens: int32 [n + 1], the cumulative lengths of n sequences in one row (B = 1): the state is zero
             before each, and the returned one is that after the last.
-        starts: uint8 [B, L], the same as `dnamamba.kernels.packing` has it, for a caller with several operators.
+        starts: uint8 [B, L], 1 where a sequence begins, instead, for callers of several operators and for
+            rows that hold several sequences each.
         ranks: processes that each hold an equal part of the sequence: then both states are those of the whole
             sequence, see `dnamamba.kernels.ranks`.
         backend: "auto", "reference", "chunked", "numba" or "triton".

@@ -125,8 +125,8 @@ def backward_gradient(
     p_du, p_ddt, p_dA, p_dB, p_dC, p_dD, p_dz, p_dbias, p_dfirst, p_y,
     stride_Bb, stride_Bt, stride_Cb, stride_Ct, batch, L, tiles, chunks, T, saved, slots, groups,
     SEGMENT: gl.constexpr, HAS_D: gl.constexpr, HAS_Z: gl.constexpr, HAS_BIAS: gl.constexpr,
-    HAS_STARTS: gl.constexpr, HAS_LAST: gl.constexpr, SOFTPLUS: gl.constexpr, SINGLE: gl.constexpr, SAVE_Y: gl.constexpr,
-    TURN: gl.constexpr,
+    HAS_STARTS: gl.constexpr, HAS_LAST: gl.constexpr, SOFTPLUS: gl.constexpr, SINGLE: gl.constexpr,
+    SAVE_Y: gl.constexpr, TURN: gl.constexpr,
 ):  # fmt: skip
     """Write every gradient: per position and channel; dB and dC per group; dA, dD, dbias per chunk.
 

@@ -99,7 +99,8 @@ def forward_output(
     stride_Bb, stride_Bt, stride_Cb, stride_Ct, batch, L, tiles, chunks, long, T, saved, slots,
     ROWS: gl.constexpr, SEGMENT: gl.constexpr,
     HAS_D: gl.constexpr, HAS_Z: gl.constexpr, HAS_BIAS: gl.constexpr, HAS_STARTS: gl.constexpr,
-    HAS_FIRST: gl.constexpr, SOFTPLUS: gl.constexpr, SINGLE: gl.constexpr, SAVE: gl.constexpr, TURN: gl.constexpr,
+    HAS_FIRST: gl.constexpr, SOFTPLUS: gl.constexpr, SINGLE: gl.constexpr, SAVE: gl.constexpr,
+    TURN: gl.constexpr,
 ):  # fmt: skip
     """Write y, the state before every segment (if SAVE), and the last state."""
     s_u = two_blocks(p_u, ROWS, WIDTH)

@@ -158,7 +158,7 @@ def step_size(b_dt, b_bias, SOFTPLUS: gl.constexpr):
 def starts_of_block(p_starts, block, more, HAS_STARTS: gl.constexpr):
     """Load a block of starts as one number, a byte for each position; 0 where no more blocks come."""
     b_starts = block.to(gl.int64) * 0
-    if HAS_STARTS:
+    if HAS_STARTS:  # noqa: SIM102 - a constexpr branch stands alone
         if more:
             b_starts = gl.load(p_starts + block).to(gl.int64)
     return b_starts

@@ -115,7 +115,8 @@ def forward_output(
     u, dt, A, B, C, D, z, dt_bias, starts, softplus, _ = inputs
     launch(
         output_kernel, (len(u) * cut.chunks * cut.tiles,),
-        u, dt, A, B, C, D, z, dt_bias, _blocks(starts, torch.int64), first, state.values, y, last, *_strides(B, C),
+        u, dt, A, B, C, D, z, dt_bias, _blocks(starts, torch.int64), first, state.values, y, last,
+        *_strides(B, C),
         *u.shape[:2], cut.tiles, cut.chunks, cut.long, cut.chunk, state.saved, state.slots,
         HAS_D=D is not None, HAS_Z=z is not None, HAS_BIAS=dt_bias is not None, HAS_FIRST=first is not None,
         HAS_STARTS=starts is not None, SOFTPLUS=softplus, SINGLE=cut.chunks == 1, SAVE=save, SEGMENT=SEGMENT,
@@ -165,7 +166,8 @@ def backward_gradient(
         out.du, out.ddt, out.dA, *out.dB_dC, out.dD, out.dz, out.dbias, out.dfirst, out.y,
         *_strides(B, C), *u.shape[:2], cut.tiles, cut.chunks, cut.chunk, state.saved, state.slots, cut.groups,
         HAS_D=D is not None, HAS_Z=z is not None, HAS_BIAS=dt_bias is not None, HAS_LAST=dlast is not None,
-        HAS_STARTS=starts is not None, SOFTPLUS=softplus, SINGLE=cut.chunks == 1, SAVE_Y=out.y.numel() > 0, SEGMENT=SEGMENT,
+        HAS_STARTS=starts is not None, SOFTPLUS=softplus, SINGLE=cut.chunks == 1, SAVE_Y=out.y.numel() > 0,
+        SEGMENT=SEGMENT,
         TURN=inputs.turn, **_GRADIENT,
     )  # fmt: skip
 

@@ -105,7 +105,8 @@ class _Spread(torch.autograd.Function):
 
 
 def _scan(ctx: Any, tensors: list[Any], before: Tensor | None) -> Scan:
-    return ctx.scan(ScanArguments(*tensors, before, None, ctx.dt_softplus))
+    u, dt, A, B, C, D, z, dt_bias = tensors
+    return ctx.scan(ScanArguments(u, dt, A, B, C, D, z, dt_bias, before, None, ctx.dt_softplus))
 
 
 def _total(dt: Tensor, dt_bias: Tensor | None, dt_softplus: bool, dtype: torch.dtype) -> Tensor:

@@ -67,7 +67,9 @@ def scan_forward(
     """
     assert starts is None or (ranks is None and not reverse)
     assert not reverse or ranks is None
-    inputs = ScanInputs(u, dt, _forgetting(A, starts), B, C, _dense(D), z, _dense(dt_bias), starts, dt_softplus, reverse)
+    inputs = ScanInputs(
+        u, dt, _forgetting(A, starts), B, C, _dense(D), z, _dense(dt_bias), starts, dt_softplus, reverse
+    )
     sweeps = gluon_sweeps if gluon_sweeps.takes(inputs) else triton_sweeps
     inputs = sweeps.prepare(inputs)
     batch, length, channels = u.shape
@@ -167,7 +169,9 @@ def scan_backward(
     """
     assert starts is None or (ranks is None and not reverse)
     assert not reverse or ranks is None
-    inputs = ScanInputs(u, dt, _forgetting(A, starts), B, C, _dense(D), z, _dense(dt_bias), starts, dt_softplus, reverse)
+    inputs = ScanInputs(
+        u, dt, _forgetting(A, starts), B, C, _dense(D), z, _dense(dt_bias), starts, dt_softplus, reverse
+    )
     sweeps = gluon_sweeps if gluon_sweeps.takes(inputs) and dy.dtype == u.dtype else triton_sweeps
     inputs, dy = sweeps.prepare(inputs), sweeps.prepare_rows(dy)
     batch, length, channels = u.shape

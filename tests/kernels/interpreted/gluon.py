@@ -8,8 +8,8 @@ import torch
 
 from dnamamba.kernels import selective_scan
 from dnamamba.kernels.selective_scan import gluon_sweeps, triton_launch, triton_op, triton_sweeps
-from tests.kernels.gluon_on_cpu import OnCpu
 from tests.kernels import packed
+from tests.kernels.gluon_on_cpu import OnCpu
 from tests.kernels.scan_cut import cut_into
 from tests.kernels.scan_inputs import OPTIONAL, run_scan, scan_inputs, trained_inputs
 
@@ -202,7 +202,10 @@ def test_reading_from_the_end_equals_flipped_copies_bit_for_bit(
 def test_a_row_of_sequences_equals_one_by_one(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sequences one by one have lengths that only the Triton kernels and the reference take."""
     cut_into(monkeypatch, chunk=chunk)
-    given, ends = scan_inputs(1, 40, 32, 16, optional=("D", "z", "dt_bias")), packed.cumulative([1, 7, 8, 9, 3, 12])
+    given, ends = (
+        scan_inputs(1, 40, 32, 16, optional=("D", "z", "dt_bias")),
+        packed.cumulative([1, 7, 8, 9, 3, 12]),
+    )
 
     def run(backend: str, x: dict[str, torch.Tensor], cu_seqlens: torch.Tensor | None = None) -> torch.Tensor:
         low = {name: v.bfloat16() if v.dim() == 3 else v.float() for name, v in x.items()}

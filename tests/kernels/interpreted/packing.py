@@ -34,7 +34,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.use_deterministic_algorithms(False)
 
 
-def scan(backend: str, x: dict[str, Tensor], cu_seqlens: Tensor | None = None, softplus: bool = True) -> Tensor:
+def scan(
+    backend: str, x: dict[str, Tensor], cu_seqlens: Tensor | None = None, softplus: bool = True
+) -> Tensor:
     return selective_scan(**x, dt_softplus=softplus, cu_seqlens=cu_seqlens, backend=backend).y
 
 
