@@ -23,8 +23,8 @@ def read_rows(
 ) -> Tensor:
     """Return hidden states [B, L, D] of rows padded on the right; at padding they are arbitrary, but finite.
 
-    Rows with enough padding are packed where the family can. Not under torch.compile, which would compile anew
-    for every number of positions.
+    Rows with enough padding are packed where the family can, but not under torch.compile, which would
+    compile anew for every number of positions.
 
     Args:
         backbone: a causal one, where rows are padded.

@@ -97,7 +97,8 @@ def test_numba_block_equals_one_by_one() -> None:
     D, E, N, R, lengths = 16, 32, 16, 2, [1, 3, 64, 2, 65]
     shapes = {
         "norm": (D,), "in_proj": (2 * E, D), "conv_weight": (E, K), "conv_bias": (E,),
-        "x_proj": (R + 2 * N, E), "dt_proj": (E, R), "dt_bias": (E,), "A": (E, N), "D": (E,), "out_proj": (D, E),
+        "x_proj": (R + 2 * N, E), "dt_proj": (E, R), "dt_bias": (E,), "A": (E, N), "D": (E,),
+        "out_proj": (D, E),
     }  # fmt: skip
     given = {name: draw(*shape) / shape[-1] ** 0.5 for name, shape in shapes.items()}
     given["A"] = -given["A"].exp()
