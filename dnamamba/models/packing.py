@@ -32,17 +32,18 @@ def read_rows(
         lengths: int64 [B], real positions of each row, at least 1; None: all L.
         blocks: as in `Backbone.forward`.
     """
+    options = {} if blocks is None else {"blocks": blocks}
     if (
         lengths is None
         or not backbone.packable
         or backbone.ranks is not None
         or torch.compiler.is_compiling()
     ):
-        return backbone(tokens, blocks=blocks).hidden
+        return backbone(tokens, **options).hidden
     (rows, width), number = tokens.shape, int(lengths.sum())
     size = -(-number // ALIGNED) * ALIGNED
     if size > WORTH_FROM * rows * width:
-        return backbone(tokens, blocks=blocks).hidden
+        return backbone(tokens, **options).hidden
     first = lengths.cumsum(0) - lengths
     row = torch.repeat_interleave(lengths, output_size=number)
     place = torch.arange(number, device=tokens.device) - first[row]
@@ -50,7 +51,7 @@ def read_rows(
     packed[0, :number] = tokens[row, place]
     starts = torch.zeros(1, size, dtype=torch.uint8, device=tokens.device)
     starts[0, :number] = place == 0
-    hidden = backbone(packed, blocks=blocks, starts=starts).hidden
+    hidden = backbone(packed, starts=starts, **options).hidden
     at = torch.minimum(torch.arange(width, device=tokens.device), lengths[:, None] - 1) + first[:, None]
     return _Unpacked.apply(hidden, at, row * width + place)
 
