@@ -47,7 +47,7 @@ def starts_of(cu_seqlens: Tensor, x: Tensor) -> Tensor:
 
 
 def refuse_before(starts: Tensor | None, **others: object) -> None:
-    """Refuse what stands before the first sequence, and a row on several ranks, beside starts [B, L].
+    """Refuse what stands before the first sequence, and a row on several ranks, with starts [B, L].
 
     Raises:
         ValueError: there are starts and one of `others`.
