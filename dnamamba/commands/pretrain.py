@@ -5,9 +5,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from dnamamba.commands.groups import check_groups
 from dnamamba.commands.settings import (
     as_typed_notes,
-    check_groups,
     data_config,
     model_config,
     print_published,
