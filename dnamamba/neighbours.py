@@ -35,7 +35,7 @@ _place: _Place | None = None
 
 
 def arrive() -> None:
-    """Let the other processes know of this one; one that is alone does nothing, nor where there is no room."""
+    """Let the other processes know of this one; nothing where it is alone or there is no room."""
     global _place
     if processes_started() == 1 or _place is not None:
         return

@@ -1,6 +1,7 @@
 """Every key of every command with nothing for a value: refused by its name, or documented as none."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -113,9 +114,8 @@ def keys_to_try(command: str) -> tuple[DictConfig, list[str]]:
 def test_empty_value_of_any_key_is_refused_by_name(command: str) -> None:
     cfg, keys = keys_to_try(command)
     read = settings_of(command.partition(" ")[0])
-    with pytest.raises(Reached):
+    with suppress(Reached):  # raised by a command that does more than read its settings
         read(cfg)
-        raise Reached  # of a command whose settings are all that was read
     taken = set()
     for key in keys:
         for empty in ("", "''", '" "', "{}", "{ }")[: 3 if key in MAY_BE_EMPTY else 5]:
