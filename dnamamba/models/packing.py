@@ -23,7 +23,7 @@ def read_rows(
 ) -> Tensor:
     """Return hidden states [B, L, D] of rows padded on the right; at padding they are arbitrary, but finite.
 
-    Rows with enough padding are packed where the family can, but not under torch.compile, which would
+    Rows with enough padding are packed where the family gains by it, but not under torch.compile, which would
     compile anew for every number of positions.
 
     Args:
@@ -35,7 +35,7 @@ def read_rows(
     options = {} if blocks is None else {"blocks": blocks}
     if (
         lengths is None
-        or not backbone.packable
+        or not backbone.packs_on(tokens.device)
         or backbone.ranks is not None
         or torch.compiler.is_compiling()
     ):

@@ -129,6 +129,7 @@ def test_accumulation_changes_nothing_but_rounding(tiny: Configure, tmp_path: Pa
 def test_packed_batches_learn_and_predict_as_padded_ones(
     tiny: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    pytest.importorskip("numba", reason="the backend that packs on a CPU")
     found = []
     for worth_from in (packing.WORTH_FROM, 0):
         monkeypatch.setattr(packing, "WORTH_FROM", worth_from)
