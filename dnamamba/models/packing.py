@@ -16,6 +16,9 @@ from dnamamba.models.base import Backbone
 ALIGNED = 64
 # Of padded rows; to pack them costs copies of the tokens and of the last hidden states.
 WORTH_FROM = 0.95
+# Padded positions x width from which a GPU gains: with fewer, kernels end before the next ones are launched,
+# and to launch those of packed rows takes longer (benchmarks/packing.py, H200).
+PAYS_FROM = 1 << 24
 
 
 def read_rows(
@@ -38,6 +41,7 @@ def read_rows(
         or not backbone.packs_on(tokens.device)
         or backbone.ranks is not None
         or torch.compiler.is_compiling()
+        or (tokens.is_cuda and tokens.numel() * backbone.config.width < PAYS_FROM)
     ):
         return backbone(tokens, **options).hidden
     (rows, width), number = tokens.shape, int(lengths.sum())

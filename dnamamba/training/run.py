@@ -224,7 +224,9 @@ class Run:
             and self.model.backbone.packs_on(trainer.strategy.root_device)
             and not self.train.compile
         ):
-            self.console.print("sequences differ in length: packed, one behind the other, without padding")
+            self.console.print(
+                "sequences differ in length: read packed, without padding, where that is faster"
+            )
 
         began = time.perf_counter()
         if self.fit is not None:

@@ -139,7 +139,7 @@ def test_packed_batches_learn_and_predict_as_padded_ones(
         rows = [row["p_at"] for row in rows_of(folder / "predictions.tsv")]
         found.append([*losses, *map(float, rows)])
     assert found[0] == pytest.approx(found[1], rel=1e-4)
-    assert "sequences differ in length: packed" in capsys.readouterr().out
+    assert "sequences differ in length: read packed" in capsys.readouterr().out
 
 
 def backbone(path: Path) -> dict[str, torch.Tensor]:
