@@ -1,4 +1,4 @@
-"""Training steps and forward passes of four sizes at three lengths, beside Mamba-1, Mamba-2 and Mamba-3.
+"""Training steps and forward passes of four sizes at three lengths, with Mamba-1, Mamba-2 and Mamba-3.
 
     python benchmarks/widths.py --out logs/benchmarks/widths
     python benchmarks/widths.py --models 1.4M --lengths 1024 65536
@@ -221,7 +221,7 @@ def picture(rows: Rows, path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Time models of four sizes beside mamba_ssm's.")
+    parser = argparse.ArgumentParser(description="Time models of four sizes, and mamba_ssm's.")
     parser.add_argument("--out", type=Path, default=Path("logs/benchmarks/widths"))
     parser.add_argument("--models", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--lengths", nargs="+", type=int, default=LENGTHS)

@@ -14,6 +14,10 @@ import triton
 import triton.language as tl
 
 LOG2E = tl.constexpr(1.4426950408889634)
+# A step of size FORGET leaves nothing of a state with an A of at most -SLOWEST, to other steps the same as 0.
+# They stand for infinity and 0, whose product is not a number.
+SLOWEST = 1e-25
+FORGET = tl.constexpr(1e30)
 
 
 def fast_math(dtype: torch.dtype) -> bool:
@@ -98,6 +102,16 @@ def load_rows(p_row, stride, o_col, m_col, rows, COUNT: tl.constexpr, EVEN: tl.c
     for k in tl.static_range(COUNT):
         m_row = m_col if EVEN else m_col & (k < rows)
         loaded = loaded + (tl.load(p_row + k * stride + o_col, mask=m_row, other=0.0),)
+    return loaded
+
+
+@triton.jit
+def starts_at(p_starts, rows, COUNT: tl.constexpr, EVEN: tl.constexpr):
+    """Return whether a sequence starts at each of COUNT positions; from the `rows`-th on, none does."""
+    loaded = ()
+    for k in tl.static_range(COUNT):
+        b_start = tl.load(p_starts + k) if EVEN else tl.load(p_starts + k, mask=k < rows, other=0)
+        loaded = loaded + (b_start != 0,)
     return loaded
 
 
