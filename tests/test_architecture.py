@@ -39,6 +39,7 @@ LAYERS = (
             "escaping",
             "errors",
             "files",
+            "neighbours",
             "optional",
             "plugins",
             "processes",

@@ -64,7 +64,7 @@ def command_of(text: str) -> str | None:
 
 @cache  # the store keeps them: each time takes a third of composing a configuration
 def register_experiments() -> None:
-    """Make each row of conf/paper.yaml a choice that Hydra finds next to the files."""
+    """Make each row of conf/paper.yaml a choice that Hydra finds next to the files; once in a process."""
     store = ConfigStore.instance()
     for name, row in paper().items():
         group, _, choice = f"experiment/{name}".rpartition("/")

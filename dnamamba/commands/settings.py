@@ -67,6 +67,11 @@ def model_config(group: DictConfig, alphabet: str | None) -> ModelConfig:
     values: dict[str, Any] = OmegaConf.to_container(group, resolve=True)  # type: ignore[assignment]
     found = family_config(str(values.pop("family", "mamba")))
     values.setdefault("alphabet", alphabet or "dna")
+    if not isinstance(values["alphabet"], str):
+        found_instead = values["alphabet"]
+        raise UserError(
+            f"model.alphabet: must be a name (got {found_instead!r}); leave it out for the data's"
+        )
     if values.get("vocab_size") is None:
         values["vocab_size"] = get_alphabet(values["alphabet"]).size
     return typed(OmegaConf.create(values), found, "model")
