@@ -19,6 +19,7 @@ from dnamamba.inference.device import need_language_model
 from dnamamba.models import LanguageModel
 from dnamamba.models.base import need
 from dnamamba.objectives.task_config import TaskConfig
+from dnamamba.seals import read_results
 from dnamamba.suite.base import Row, Suite, check_choice, check_suite
 from dnamamba.suite.intervals import ratio
 from dnamamba.suite.leakage import Leakage, audit
@@ -225,7 +226,7 @@ def _trained(
         assert result is not None, "a benchmark is one process"
         results, seconds = result.results, time.perf_counter() - began
     except Finished:
-        results, seconds = json.loads((folder / "metrics.json").read_text(encoding="utf-8")), None
+        results, seconds = read_results(folder / "metrics.json", "remove it"), None
     test = results["test"]
     if suite.metric not in test:
         known = ", ".join(key for key, value in test.items() if isinstance(value, dict))

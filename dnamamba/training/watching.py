@@ -5,17 +5,20 @@ minutes, and runs no Python meanwhile. Lightning's own observer ends the others 
 says why.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-
-import lightning
-from lightning.fabric.plugins.environments import LightningEnvironment
+from typing import TYPE_CHECKING
 
 from dnamamba.neighbours import absent, forget_the_others, gone
+
+if TYPE_CHECKING:
+    import lightning
 
 FIRST = "DNAMAMBA_FIRST_PROCESS"  # the number of the process that starts Lightning's others, for these
 _PERIOD = 0.5  # seconds between two looks
@@ -103,6 +106,8 @@ def ending_if_lost(
 
 def _parent(trainer: lightning.Trainer) -> int:
     """Return the process that has started this one; of Lightning's the first, which may be gone already."""
+    from lightning.fabric.plugins.environments import LightningEnvironment  # takes seconds
+
     environment = getattr(trainer.strategy, "cluster_environment", None)
     if trainer.local_rank == 0:
         os.environ[FIRST] = str(os.getpid())
