@@ -136,7 +136,8 @@ def _child(command: str, overrides: list[str], folder: Path, event: int, pipe: i
 
 def contents(folder: Path) -> dict[str, Any]:
     """Every file of a folder, hidden ones and the cache included, without what a clock has written in it."""
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    others = folder / "cache" / "pocl"  # an OpenCL that torch may find, and its cache of that
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and others not in path.parents]
     return {str(path.relative_to(folder)): _content(path) for path in files}
 
 
