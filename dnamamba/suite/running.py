@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from dnamamba.checkpoint import Model, load, model_hash
+from dnamamba.data.alphabet import get_alphabet, need_bases
 from dnamamba.data.embedded import YEAST_MODEL
 from dnamamba.datasets.base import DataModule, filled, longest
 from dnamamba.errors import UserError
@@ -80,6 +81,7 @@ def run_benchmark(
         model = load(YEAST_MODEL if model is None else model)
     else:
         name = f"a {model.config.family.rpartition('.')[2]} in memory"
+    need_bases(get_alphabet(model.config.alphabet))
     refused = _refusal(suite, model, name) if "zero_shot" in wanted else None
     if refused is not None and set(wanted) == {"zero_shot"}:
         raise UserError(refused)
