@@ -238,7 +238,10 @@ class Run:
             with (
                 one_line_if_lost(last.path),
                 watched(
-                    trainer, lambda how: lost_line(how, last.path), lambda: self._give_up(signal.SIGKILL)
+                    trainer,
+                    last.gathered,
+                    lambda how: lost_line(how, last.path),
+                    lambda: self._give_up(signal.SIGKILL),
                 ),
             ):
                 with compiled(self.model, self.train.compile and self.fit is None):
