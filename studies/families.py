@@ -159,12 +159,7 @@ def run(options: argparse.Namespace) -> None:
         finally:
             free.put(gpu)
 
-    jobs = [
-        (family, length)
-        for family in ORDER
-        for length in sorted(options.lengths, reverse=True)
-        if family in options.families
-    ]
+    jobs = [(family, length) for length in options.lengths for family in ORDER if family in options.families]
     with ThreadPoolExecutor(len(options.gpus)) as pool:
         list(pool.map(on_a_gpu, jobs))
 
