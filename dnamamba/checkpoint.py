@@ -309,7 +309,10 @@ def _empty(config: ModelConfig, decoder: Question | None) -> Model:
 
 
 def _build(config: ModelConfig, decoder: Question | None, weights: dict[str, Tensor], source: Path) -> Model:
-    ids = 0 if config.alphabet == TEXT else get_alphabet(config.alphabet).size
+    try:
+        ids = 0 if config.alphabet == TEXT else get_alphabet(config.alphabet).size
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from None
     if config.padded_vocab_size < ids:
         raise UserError(
             f"{source}: the model's vocabulary has {config.padded_vocab_size} ids, and its alphabet "

@@ -1,9 +1,11 @@
 """Packages that only some commands need."""
 
+import platform
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import NamedTuple
 
+from dnamamba import __version__
 from dnamamba.errors import UserError
 
 
@@ -44,6 +46,8 @@ EXTRAS = {
     "audit": Extra("benchmark linter=seqleak", ("seqleak",)),
 }
 """The extras for users, in the order of docs/install.md."""
+CORE = ("torch", "triton", "lightning", "numpy", "pyfaidx", "biopython")
+"""The packages whose versions may decide a result."""
 # Distributions that bring the same package: mlflow-skinny is a part of mlflow.
 _INSTEAD = {"mlflow-skinny": "mlflow"}
 
@@ -72,3 +76,9 @@ def need(package: str, extra: str, what: str) -> None:
     """
     if find_spec(package) is None:
         raise UserError(f"{what} needs {package}, which is not installed: pip install 'dnamamba[{extra}]'")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of dnamamba, Python and the core's packages, of those that are installed."""
+    found = {"dnamamba": __version__, "python": platform.python_version()}
+    return found | {name: number for name in CORE if (number := installed(name)) is not None}

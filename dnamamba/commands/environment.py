@@ -12,10 +12,9 @@ from rich.table import Table
 from dnamamba import __version__
 from dnamamba.kernels import resolve, selective_scan
 from dnamamba.kernels.backend import BACKENDS
-from dnamamba.optional import EXTRAS, installed
+from dnamamba.optional import CORE, EXTRAS, installed
 from dnamamba.terminal import Console
 
-_CORE = ("torch", "triton", "lightning", "numpy", "pyfaidx", "biopython")
 # Relative to the reference in float64: rounding of float32 over a few hundred steps, with room.
 _TOLERANCE = 2e-5
 _SHAPE = (2, 300, 48, 16)  # B, L, E, N: several chunks, the last of them short
@@ -99,7 +98,7 @@ def _scan(backend: str, device: str, dtype: torch.dtype) -> list[torch.Tensor]:
 def _versions() -> Iterator[tuple[str, str]]:
     yield "dnamamba", __version__
     yield "python", f"{platform.python_version()} on {platform.platform()}"
-    for name in _CORE:
+    for name in CORE:
         yield name, installed(name) or "not installed"
 
 

@@ -62,8 +62,9 @@ def command_of(text: str) -> str | None:
     return found[1] if found else None
 
 
+@cache  # the store keeps them: each time takes a third of composing a configuration
 def register_experiments() -> None:
-    """Make each row of conf/paper.yaml a choice that Hydra finds next to the files."""
+    """Make each row of conf/paper.yaml a choice that Hydra finds next to the files; once in a process."""
     store = ConfigStore.instance()
     for name, row in paper().items():
         group, _, choice = f"experiment/{name}".rpartition("/")

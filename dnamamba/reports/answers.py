@@ -12,6 +12,7 @@ from rich.table import Table
 
 from dnamamba.escaping import TsvWriter
 from dnamamba.files import replacing
+from dnamamba.optional import versions
 from dnamamba.reports.figures import GRID, HELD_OUT, MUTED, SURFACE, TEXT, read_metrics, save_figure
 
 
@@ -71,6 +72,7 @@ class AnswersReport:
             table.writerow(("length", "answers", "right", "accuracy"))
             for row in rows:
                 table.writerow((row.length, row.answers, row.right, f"{row.right / row.answers:.6f}"))
+        results["versions"] = versions()
         # Last: where it is, a resumed run finds that nothing is left to do.
         with replacing(folder / "results.json") as beside:
             beside.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")

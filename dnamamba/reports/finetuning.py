@@ -14,6 +14,7 @@ from dnamamba.files import replacing
 from dnamamba.heads.bootstrap import draw
 from dnamamba.models import DecoderConfig
 from dnamamba.objectives.sequence import Scored
+from dnamamba.optional import versions
 from dnamamba.reports.comparison import compare, finite, metrics_table, shown
 from dnamamba.reports.figures import read_metrics, save_figure, score_curve
 
@@ -225,6 +226,7 @@ class FinetuningReport:
         results |= caution(results, data)
         write_predictions(folder / "predictions.tsv", self.decoder, data, scored)
         draw_pictures(folder, self.decoder, results, scored, data.label)
+        results["versions"] = versions()
         # Last: where it is, a resumed run finds that nothing is left to do.
         with replacing(folder / "metrics.json") as beside:
             beside.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n", encoding="utf-8")

@@ -18,7 +18,8 @@ h1 { line-height: 1.2; overflow-wrap: anywhere; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 td, th { border-bottom: 1px solid var(--line); padding: .25rem .8rem .25rem 0; text-align: left; }
-td { overflow-wrap: anywhere; max-width: 34rem; }
+li, details td { overflow-wrap: anywhere; }
+td { max-width: 34rem; }
 img { max-width: 100%; height: auto; }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(22rem, 1fr)); gap: .5rem; }
 @media (max-width: 24rem) { .pair { display: block; } }

@@ -63,6 +63,9 @@ def _page(folder: Path, results: dict[str, Any]) -> str:
             "probabilities mean what they say. A larger dot stands for more sequences.</p>",
             image(drawn, "Calibration"),
         ]
+    if versions := results.get("versions"):
+        known = ", ".join(f"{name} {number}" for name, number in versions.items())
+        parts += ["<h2>Versions</h2>", f"<p>{text(known)}</p>"]
     parts += _details("All results", _flat(results))
     settings = folder / "config.yaml"
     if settings.is_file():

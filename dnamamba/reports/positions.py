@@ -18,6 +18,7 @@ from dnamamba.heads.bootstrap import interval
 from dnamamba.heads.positions import PositionHead
 from dnamamba.heads.segments import agreement, called, segments
 from dnamamba.objectives.positions import PositionsScored
+from dnamamba.optional import versions
 from dnamamba.reports.comparison import MODEL, compare, finite, shown
 from dnamamba.reports.figures import confusion_matrix, read_metrics, save_figure, score_curve
 
@@ -202,6 +203,7 @@ class PositionReport:
         if self.baselines is not None:
             results |= self._compare(console, results, scored, draws)
         self._draw(folder, results)
+        results["versions"] = versions()
         # Last: where it is, a resumed run finds that nothing is left to do.
         with replacing(folder / "metrics.json") as beside:
             beside.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n", encoding="utf-8")

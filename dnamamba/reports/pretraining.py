@@ -11,6 +11,7 @@ from rich.table import Table
 
 from dnamamba.datasets.base import HELD_OUT
 from dnamamba.files import replacing
+from dnamamba.optional import versions
 from dnamamba.reports.figures import learning_curve, read_metrics, save_figure
 
 
@@ -70,6 +71,7 @@ class PretrainingReport:
         }
         results |= verdict(results, self.headline)
         self._draw(folder, results)
+        results["versions"] = versions()
         # Last: where it is, a resumed run finds that nothing is left to do.
         with replacing(folder / "results.json") as beside:
             beside.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
