@@ -93,7 +93,7 @@ def draw(table: Path, picture: Path) -> None:
         ax.set_yscale("log")
         ax.set_xlabel("bases of a sequence")
         ax.set_ylabel(f"training step, {label}")
-    axes[1].legend(fontsize=8)
+    axes[0].legend(fontsize=8)
     figure.tight_layout()
     figure.savefig(picture, dpi=150)
 
