@@ -4,7 +4,8 @@
     python benchmarks/families.py --device cpu --bases 1024 --powers 8 10 --out logs/benchmarks/families_cpu
 
 A step is forward, the family's own objective, backward and AdamW, in bf16 autocast over fp32 parameters
-(fp32 on a CPU). Each row is the median of a few, and the peak of memory that torch had handed out.
+(fp32 on a CPU). Each row is the median of a few, and the peak of memory that torch had handed out. Leaves
+families.csv and families.png.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import torch
 
 from dnamamba.models import LanguageModel, MambaConfig, ModelConfig
@@ -77,6 +79,24 @@ def measure(config: ModelConfig, batch: int, length: int, device: str, repeats: 
     return [*median_of(step, device, repeats), *median_of(forward, device, repeats)]
 
 
+def draw(table: Path, picture: Path) -> None:
+    """Draw time and memory of a training step against length."""
+    with table.open() as file:
+        rows = [row for row in csv.DictReader(file) if row["step_ms"] != "does not fit"]
+    figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.2))
+    for ax, column, label in zip(axes, ("step_ms", "step_gib"), ("ms", "GiB"), strict=True):
+        for name in FAMILIES:
+            points = sorted((int(row["length"]), float(row[column])) for row in rows if row["family"] == name)
+            ax.plot([length for length, _ in points], [value for _, value in points], marker="o", label=name)
+        ax.set_xscale("log", base=2)
+        ax.set_yscale("log")
+        ax.set_xlabel("bases of a sequence")
+        ax.set_ylabel(f"training step, {label}")
+    axes[1].legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(picture, dpi=150)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time all families at one size.")
     parser.add_argument("--out", type=Path, default=Path("logs/benchmarks/families"))
@@ -109,6 +129,8 @@ def main() -> None:
                 file.flush()
                 if args.device == "cuda":
                     torch.cuda.empty_cache()
+    if args.device == "cuda":
+        draw(args.out / "families.csv", args.out / "families.png")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from omegaconf import DictConfig
 
+from dnamamba.commands.lean import load_torchmetrics
 from dnamamba.commands.paths import check_given, check_paths
 from dnamamba.config import command, output_dir, typed
 
@@ -10,6 +11,7 @@ def run(cfg: DictConfig) -> None:
     """Run the benchmark that `cfg` names, into Hydra's output folder."""
     check_given(cfg)
     check_paths(cfg, "model")
+    load_torchmetrics(cfg)
     from dnamamba.commands.benchmark import BenchmarkConfig, benchmark  # imports torch
 
     benchmark(typed(cfg, BenchmarkConfig, ""), output_dir())

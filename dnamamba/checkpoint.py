@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dnamamba.data.alphabet import TEXT, get_alphabet
+from dnamamba.documents import need_no_pointer
 from dnamamba.errors import UserError
 from dnamamba.files import replacing_folder
 from dnamamba.foreign import read_foreign
@@ -178,12 +179,13 @@ def _load_foreign(folder: Path) -> LanguageModel | None:
         document = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    if (
-        not isinstance(document, dict)
-        or not document
-        or {"format", "format_version", "family"} & set(document)
-    ):
+    is_ours = not isinstance(document, dict) or {"format", "format_version", "family"} & set(document)
+    if is_ours or not document:
         return None
+    return _foreign_model(folder, document)
+
+
+def _foreign_model(folder: Path, document: dict[str, Any]) -> LanguageModel:
     found = read_foreign(folder, document)
     model = _build(found.config, None, found.weights, folder)
     assert isinstance(model, LanguageModel)
@@ -195,16 +197,13 @@ def _load_folder(folder: Path) -> Model:
     config_file, weights_file = folder / CONFIG_FILE, folder / WEIGHTS_FILE
     document = _read_document(config_file)
     if "format" not in document:
-        foreign = read_foreign(folder, document)
-        model = _build(foreign.config, None, foreign.weights, folder)
-        assert isinstance(model, LanguageModel)
-        model.mapped = foreign.mapped
-        return model
+        return _foreign_model(folder, document)
     config = _model_config(document.get("family", OLD_FAMILY), document.get("model"), config_file)
     asked = document["format"] in (SEQUENCE_FORMAT, POSITION_FORMAT)
     decoder = document.get("decoder") if asked else None
     if asked and decoder is None:
         raise UserError(f"{config_file} is damaged: the model answers a question, and `decoder` is missing")
+    need_no_pointer(weights_file)
     try:
         weights = load_file(weights_file)
     except (OSError, SafetensorError) as error:
@@ -310,7 +309,10 @@ def _empty(config: ModelConfig, decoder: Question | None) -> Model:
 
 
 def _build(config: ModelConfig, decoder: Question | None, weights: dict[str, Tensor], source: Path) -> Model:
-    ids = 0 if config.alphabet == TEXT else get_alphabet(config.alphabet).size
+    try:
+        ids = 0 if config.alphabet == TEXT else get_alphabet(config.alphabet).size
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from None
     if config.padded_vocab_size < ids:
         raise UserError(
             f"{source}: the model's vocabulary has {config.padded_vocab_size} ids, and its alphabet "

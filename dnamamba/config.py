@@ -16,11 +16,12 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 from yaml import YAMLError
 
+from dnamamba.commands.data_sets import settings_class
 from dnamamba.commands.entry import overrides_first
 from dnamamba.commands.experiments import conf_dir, register_experiments
 from dnamamba.commands.help import page
 from dnamamba.commands.mistakes import one_line, report
-from dnamamba.commands.overrides import MAPS, MODEL_PATH, as_typed, empty, map_keys
+from dnamamba.commands.overrides import MAPS, MAY_BE_EMPTY, MODEL_PATH, as_typed, empty, map_keys
 from dnamamba.commands.pages import show
 from dnamamba.commands.resumed import own_configuration
 from dnamamba.commands.schema import typed as typed
@@ -30,6 +31,7 @@ from dnamamba.commands.unused import check_unused
 from dnamamba.commands.yaml_files import check_folders
 from dnamamba.errors import Interrupted, UserError, signal_of
 from dnamamba.escaping import printable
+from dnamamba.neighbours import arrive, leave
 from dnamamba.processes import (
     end_whole,
     leave_the_other_processes,
@@ -58,7 +60,7 @@ def output_dir() -> Path:
 
 
 def _check_no_empty(node: DictConfig | ListConfig, before: str = "") -> None:
-    """Refuse an empty text anywhere: a variable of the shell that was not set must not mean a default.
+    """Refuse an empty text, list or map: a variable of the shell that was not set must not mean a default.
 
     Raises:
         UserError: naming the key.
@@ -73,9 +75,18 @@ def _check_no_empty(node: DictConfig | ListConfig, before: str = "") -> None:
         except InterpolationToMissingValueError:
             continue
         if isinstance(value, DictConfig | ListConfig):
+            if not value and not (name in MAY_BE_EMPTY or _of_others(node, name)):
+                raise UserError(empty(name))
             _check_no_empty(value, name)
         elif isinstance(value, str) and not value.strip():
             raise UserError(empty(name))
+
+
+def _of_others(group: DictConfig | ListConfig, name: str) -> bool:
+    """Return whether a key is of a family, objective or data set, which may be a user's own."""
+    if name.startswith("data.") and isinstance(group, DictConfig):
+        return settings_class(group) is None
+    return name.startswith(("model.", "objective."))
 
 
 def _text_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:
@@ -179,6 +190,7 @@ def command(run: Callable[[DictConfig], Headline | None], name: str) -> None:
             for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
                 signal.signal(number, signal.SIG_IGN)
             remove_if_unused(output_dir())
+            leave()  # the others have stopped too, or are about to
             if process_number() > 0:
                 # Launchers kill the others where one has failed, and process 0 may still have a job to queue.
                 sys.exit(0)
@@ -204,6 +216,8 @@ def command(run: Callable[[DictConfig], Headline | None], name: str) -> None:
         # A name that the user's language can't write must not end a run whose work is done.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if name in RUNS + TOGETHER:
+        arrive()
     try:
         if name in RUNS:
             _share_one_folder()
@@ -229,6 +243,7 @@ def command(run: Callable[[DictConfig], Headline | None], name: str) -> None:
         report(one_line(error))
         failed = True
     except KeyboardInterrupt as stop:
+        leave()
         print(f"dnamamba: {stopped_line()}", file=sys.stderr)
         sys.exit(128 + signal_of(stop))
     finally:
@@ -236,6 +251,7 @@ def command(run: Callable[[DictConfig], Headline | None], name: str) -> None:
     if failed:
         sys.exit(1)
     leave_the_other_processes()
+    leave()
 
 
 def _folder_line(error: BaseException) -> str | None:

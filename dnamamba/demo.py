@@ -2,11 +2,13 @@
 
 from omegaconf import DictConfig
 
+from dnamamba.commands.lean import load_torchmetrics
 from dnamamba.config import command, typed
 
 
 def run(cfg: DictConfig) -> None:
     """Take the tour that `cfg` describes and write its page."""
+    load_torchmetrics(cfg)
     from dnamamba.commands.demo import DemoConfig, demo  # imports torch
 
     demo(typed(cfg, DemoConfig, ""))

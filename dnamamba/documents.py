@@ -112,3 +112,23 @@ def _check_events(events: Iterable[yaml.Event], path: Path) -> None:
             )
         if len(open_) > DEPTH:
             raise UserError(f"{path}: nested more than {DEPTH} levels deep")
+
+
+POINTER = b"version https://git-lfs"
+
+
+def need_no_pointer(path: Path) -> None:
+    """Refuse the few lines that Git LFS leaves in a file's place where it was not asked for the content.
+
+    Raises:
+        UserError: naming the file, and how to get it.
+    """
+    try:
+        with path.open("rb") as file:
+            found = file.read(len(POINTER)) == POINTER
+    except OSError:
+        return
+    if found:
+        raise UserError(
+            f"{path}: expected tensors, got a pointer of Git LFS; download the file itself, by `git lfs pull`"
+        )

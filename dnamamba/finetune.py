@@ -2,6 +2,7 @@
 
 from omegaconf import DictConfig
 
+from dnamamba.commands.lean import load_torchmetrics
 from dnamamba.commands.paths import check_data, check_given, check_paths
 from dnamamba.commands.sweep import Headline
 from dnamamba.config import command, output_dir, remove_if_unused
@@ -19,11 +20,13 @@ def run(cfg: DictConfig) -> Headline | None:
 
         predict(cfg, output_dir())
     elif cfg.mode == "plan":
+        load_torchmetrics(cfg)
         from dnamamba.commands.plan import print_finetuning_plan
 
         print_finetuning_plan(cfg)
         remove_if_unused(output_dir())
     else:
+        load_torchmetrics(cfg)
         from dnamamba.commands.finetune import finetune_and_judge
 
         return finetune_and_judge(cfg, output_dir())[1]

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dnamamba.documents import read_json
+from dnamamba.documents import need_no_pointer, read_json
 from dnamamba.errors import UserError
 from dnamamba.files import replacing_folder
 from dnamamba.models.base import ModelConfig
@@ -181,15 +181,23 @@ def _unpacked(path: Path) -> Any:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
+def _reason(error: Exception) -> str:
+    """Return why torch can't read a file, without its advice to run the code that the file may hold."""
+    text = " ".join(str(error).split())
+    told = text.partition("WeightsUnpickler error: ")[2].partition(" Please use ")[0]
+    return (told or text.partition(" In PyTorch ")[0])[:200]
+
+
 def _read(path: Path) -> dict[str, Tensor]:
+    need_no_pointer(path)
     try:
         found = load_file(path) if path.suffix == ".safetensors" else _unpacked(path)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} is missing or damaged ({error}); download it again") from error
     except Exception as error:  # torch raises many types for a damaged or a foreign file
-        reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"{path} is damaged or holds more than tensors ({reason}); dnamamba never unpickles objects"
+            f"{path} is damaged or holds more than tensors ({_reason(error)}); dnamamba never unpickles "
+            "objects"
         ) from error
     if path.suffix == ".ckpt" and isinstance(found, dict):
         found = found.get("state_dict")

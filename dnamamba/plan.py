@@ -2,14 +2,15 @@
 
 from omegaconf import DictConfig
 
+from dnamamba.commands.lean import load_torchmetrics
 from dnamamba.config import command
 
 
 def run(cfg: DictConfig) -> None:
     """Print the plan of the run that `cfg` describes."""
-    from dnamamba.commands.plan import (
-        print_plan,  # torch takes seconds: only once the configuration is right
-    )
+    # torch takes seconds: only once the configuration is right
+    load_torchmetrics(cfg)
+    from dnamamba.commands.plan import print_plan
 
     print_plan(cfg)
 

@@ -2,6 +2,7 @@
 
 from omegaconf import DictConfig
 
+from dnamamba.commands.lean import load_torchmetrics
 from dnamamba.commands.paths import check_data, check_given, check_paths
 from dnamamba.commands.sweep import Headline
 from dnamamba.config import command, output_dir
@@ -13,6 +14,7 @@ def run(cfg: DictConfig) -> Headline | None:
     check_paths(cfg, "ckpt_path")
     check_data(cfg.data)
     # torch and Lightning take seconds: only once the configuration is right
+    load_torchmetrics(cfg)
     from dnamamba.commands.pretrain import pretrain_and_judge
 
     return pretrain_and_judge(cfg, output_dir())[1]

@@ -1,10 +1,11 @@
 """Train one synthetic task of the Mamba paper with whole steps as CUDA graphs: minutes, not an hour.
 
-    python studies/synthetic_graphs.py --experiment induction_heads --seed 0 --out logs/synthetic
+    python studies/synthetic_graphs.py --experiment induction_heads --seeds 0 1 2 --out logs/synthetic
     python studies/synthetic.py --out logs/synthetic --report
 
 The model, the examples, their order and the learning rates are those of `pretrain experiment=synthetic/...`,
-where a host launches the parts of a step one by one; the loop around them is this file's own. The same
+where a host launches the parts of a step one by one; the loop around them is this file's own. Seeds are
+trained side by side, each on a stream of its GPU, which one such model cannot fill. The same
 command resumes where it stopped. The run is tested at every length of the experiment when its time or its
 steps are over; `studies/synthetic.py --report` makes tables and pictures of all runs of OUT.
 """
@@ -15,8 +16,9 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,6 @@ import numpy as np
 import torch
 from synthetic import AT_A_TIME, Job
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from dnamamba import LanguageModel, save_model
 from dnamamba.commands.pretrain import settings_of
@@ -58,6 +59,7 @@ class Run:
         self.objective = Answers(found.model)
         betas = self.train.betas[0], self.train.betas[1]
         self.optimizer = adamw(self.model, self.schedule, weight_decay=self.train.weight_decay, betas=betas)
+        self.stream = torch.cuda.Stream() if device.type == "cuda" else None
         self.steps = 0
         self.curve: list[tuple[int, float, float]] = []
         self.path = job.folder / "checkpoints" / "graphs.ckpt"
@@ -100,7 +102,7 @@ class Run:
         return {name: tensor.pin_memory() if on_gpu else tensor for name, tensor in shaped.items()}
 
     @torch.inference_mode()
-    def accuracy(self, loader: DataLoader) -> AnswersMeter:
+    def accuracy(self, loader: Iterable[dict[str, Tensor]]) -> AnswersMeter:
         """Score every batch."""
         meter = AnswersMeter().to(self.device)
         for batch in loader:
@@ -116,24 +118,30 @@ class Run:
         plain = None if self.device.type == "cuda" else list
         return OptimizerGraph(self.model, self.optimizer, self.loss, room, self.train.gradient_clip, plain)
 
-    def trained(self, until: float) -> None:
-        """Train until the time or the steps are over; a checkpoint is left."""
+    def course(self, pool: Executor, until: float) -> Iterator[None]:
+        """Train until the time or the steps are over; a checkpoint is left.
+
+        Yields after each block of steps was handed to the device, which meanwhile can take those of another
+        run: each has its own stream.
+        """
         graph: tuple[Stage, OptimizerGraph] | None = None
         began, first = time.monotonic(), self.steps
         blocks = list(self.blocks())
-        with ThreadPoolExecutor(1) as pool:  # draws the next examples while the device works
-            ahead = pool.submit(self.drawn, *blocks[0]) if blocks else None
-            for place, (stage, step, size) in enumerate(blocks):
-                if time.monotonic() > until:
-                    break
-                assert ahead is not None
-                batches = ahead.result()
-                if place + 1 < len(blocks):
-                    ahead = pool.submit(self.drawn, *blocks[place + 1])
+        ahead = pool.submit(self.drawn, *blocks[0]) if blocks else None
+        for place, (stage, step, size) in enumerate(blocks):
+            if time.monotonic() > until:
+                break
+            assert ahead is not None
+            batches = ahead.result()
+            if place + 1 < len(blocks):
+                ahead = pool.submit(self.drawn, *blocks[place + 1])  # while the device works
+            with self.aside():
                 if graph is None or graph[0] != stage:
                     graph = stage, self.graph_of(batches)
                 rates = torch.tensor([self.schedule(one) for one in range(step, step + size)])
                 losses = graph[1](batches, rates.to(self.device))
+            yield
+            with self.aside():
                 self.steps = step + size
                 loss = float(losses.mean())  # waits for the device
                 if not math.isfinite(loss):
@@ -146,7 +154,15 @@ class Run:
         self.save()
         spent = time.monotonic() - began
         done = self.steps - first
-        print(f"SPEED {done:,} steps in {spent:.0f} s, {done / spent:.1f} steps/s", flush=True)
+        self.say(f"SPEED {done:,} steps in {spent:.0f} s, {done / spent:.1f} steps/s")
+
+    def aside(self) -> AbstractContextManager[Any]:
+        """Work on the run's own stream."""
+        return torch.cuda.stream(self.stream) if self.stream is not None else nullcontext()
+
+    def say(self, text: str) -> None:
+        """Print a line of this run."""
+        print(f"{self.job.folder.name}: {text}", flush=True)
 
     def validated(self, loss: float, more: str) -> None:
         """Add to the curve, print it, and save.
@@ -157,49 +173,67 @@ class Run:
         """
         accuracy = float(self.accuracy(self.data.val_dataloader()).compute()["accuracy"])
         self.curve.append((self.steps, loss, accuracy))
-        print(f"step {self.steps:,}: loss {loss:.4f}, accuracy {accuracy:.4f}, {more}", flush=True)
+        self.say(f"step {self.steps:,}: loss {loss:.1e}, accuracy {accuracy:.4f}, {more}")
         self.save()
+
+
+def trained(runs: list[Run], until: float) -> None:
+    """Train runs side by side on one device."""
+    if runs[0].device.type == "cuda":
+        torch.cuda.synchronize()  # weights were made on the common stream
+    with ThreadPoolExecutor(len(runs)) as pool:
+        courses = [run.course(pool, until) for run in runs]
+        while courses:
+            courses = [course for course in courses if next(course, True) is None]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
     parser.add_argument("--experiment", required=True, help="of synthetic/")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="trained side by side")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=540, help="that the whole call may take")
     parser.add_argument(
         "--testing", type=float, default=60, help="seconds of them that are kept for the test"
     )
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("more", nargs="*", help="settings of the run, after --")
+    parser.add_argument("more", nargs="*", help="settings of the runs, after --")
     options = parser.parse_args()
-    began, job = time.monotonic(), Job(options.experiment, options.seed, options.out)
+    began = time.monotonic()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which the next line asks for
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    job.folder.mkdir(parents=True, exist_ok=True)
-    run = Run(job, torch.device(options.device), options.more)
-    run.trained(began + options.seconds - options.testing)
-    save_model(run.model, job.folder / "model", overwrite=True)
-    with (job.folder / "metrics.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["step", "train/loss", "val/accuracy"])
-        writer.writerows((step - 1, loss, accuracy) for step, loss, accuracy in run.curve)
-    tested(run)
+    runs = []
+    for seed in options.seeds:
+        job = Job(options.experiment, seed, options.out)
+        job.folder.mkdir(parents=True, exist_ok=True)
+        runs.append(Run(job, torch.device(options.device), options.more))
+    trained(runs, began + options.seconds - options.testing)
+    for run in runs:
+        save_model(run.model, run.job.folder / "model", overwrite=True)
+        with (run.job.folder / "metrics.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["step", "train/loss", "val/accuracy"])
+            writer.writerows((step - 1, loss, accuracy) for step, loss, accuracy in run.curve)
+    tested(runs)
 
 
-def tested(run: Run) -> None:
+def tested(runs: list[Run]) -> None:
     """Test at every length, short ones first: those are there if the time is over."""
-    config, rows = run.data.config, []
+    config = runs[0].data.config
+    rows: list[list[dict[str, int]]] = [[] for _ in runs]
     for length in config.scored_lengths:
         size = max(1, AT_A_TIME // config.max_length)
         asked = replace(config, test_lengths=[length], batch_size=size)
         data = asked.build(0, global_batch_size=size, max_steps=1, world_size=1)
-        meter = run.accuracy(dict(data.held_out_loaders())["test"])
-        meter.compute()
-        rows += [row._asdict() for row in meter.scored]
-        (run.job.folder / "tested.json").write_text(json.dumps({"steps": run.steps, "rows": rows}))
-        print(f"length {length:,}: {rows[-1]['right']} of {rows[-1]['answers']}", flush=True)
+        batches = list(dict(data.held_out_loaders())["test"])
+        for run, own in zip(runs, rows, strict=True):
+            meter = run.accuracy(batches)
+            meter.compute()
+            own += [row._asdict() for row in meter.scored]
+            found = {"steps": run.steps, "rows": own}
+            (run.job.folder / "tested.json").write_text(json.dumps(found))
+            run.say(f"length {length:,}: {own[-1]['right']} of {own[-1]['answers']}")
 
 
 if __name__ == "__main__":

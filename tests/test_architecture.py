@@ -39,6 +39,7 @@ LAYERS = (
             "escaping",
             "errors",
             "files",
+            "neighbours",
             "optional",
             "plugins",
             "processes",
@@ -74,7 +75,7 @@ HOME_OF = {
     "lightning": {"datasets", "training", "commands"},
     "hydra": {"config", "commands"},
     "omegaconf": {"config", "commands", *ENTRIES},
-    "torchmetrics": {"objectives"},
+    "torchmetrics": {"objectives"},  # and commands.lean, which loads it by name
     "peft": {"training.lora"},
     "huggingface_hub": {"hub"},
     "pooch": {"weights"},
@@ -184,10 +185,42 @@ def test_import_is_light() -> None:
     assert min(float(run_python(code)) for _ in range(3)) < 0.2
 
 
-def test_kernels_and_models_load_without_triton_or_lightning() -> None:
-    heavy = ("triton", "lightning", "hydra")
-    code = f"import sys, dnamamba.models; print([m for m in {heavy!r} if m in sys.modules])"
-    assert run_python(code).strip() == "[]"
+def test_commands_import_only_what_they_use() -> None:
+    """In the order of what they load; a command's own file imports the rest once its settings are right."""
+    libraries = ("matplotlib", "pandas", "sklearn", "scipy", "transformers", "pyarrow", "h5py", "zarr")
+    training = ("lightning", "torchmetrics", "sympy")
+    steps = (
+        ("settings", [f"dnamamba.{name}" for name in ENTRIES if name != "__main__"], (*training, "torch")),
+        ("kernels and models", ["dnamamba.models"], (*training, "triton")),
+        (
+            "answers",
+            [
+                f"dnamamba.commands.{name}"
+                for name in ("embed", "predict", "generate", "tracks", "predict_mode")
+            ],
+            (*training, "triton"),
+        ),
+    )
+    last = [f"dnamamba.commands.{name}" for name in ("pretrain", "finetune")]
+    code = f"""
+import sys
+from importlib import import_module
+for step, modules, absent in {steps!r}:
+    for module in modules:
+        import_module(module)
+    print(step, [m for m in (*absent, *{libraries!r}) if m in sys.modules])
+from omegaconf import OmegaConf
+from dnamamba.commands.lean import load_torchmetrics
+from lightning_utilities.core.imports import RequirementCache
+load_torchmetrics(OmegaConf.create({{"data": {{"_target_": "dnamamba.datasets.genome.GenomeData"}}}}))
+for module in {last!r}:
+    import_module(module)
+print("training", [m for m in {libraries!r} if m in sys.modules and m != "matplotlib"])
+import torchmetrics.utilities.imports as known
+print("torchmetrics" in sys.modules, bool(RequirementCache("scipy")), bool(known._SCIPY_AVAILABLE))
+"""
+    nothing = "".join(f"{step} []\n" for step, *_ in (*steps, ("training",)))
+    assert run_python(code) == nothing + "True True True\n"
 
 
 def test_settings_of_data_sets_load_without_torch() -> None:

@@ -56,10 +56,28 @@ def test_run_by_graphs_resumes_bit_for_bit(
             monkeypatch.setattr(graphs, "STEPS", 3 if len(ends) == 1 else 2)
             more = [*small, f"train.max_steps={end}", f"train.validate_every={end}"]
             run = graphs.Run(job, torch.device("cpu"), more)
-            run.trained(math.inf)
+            graphs.trained([run], math.inf)
         assert run.steps == 4
         weights[len(ends)] = run.model.state_dict()
-        graphs.tested(run)
+        graphs.tested([run])
         assert [row["length"] for row in json.loads((job.folder / "tested.json").read_text())["rows"]] == [16]
     for name, tensor in weights[1].items():
         assert torch.equal(weights[2][name], tensor), name
+
+
+def test_seed_trained_beside_another_equals_itself_alone(
+    studies: tuple[ModuleType, ModuleType], tmp_path: Path
+) -> None:
+    synthetic, graphs = studies
+    small = ["data.max_length=16", "data.valid_examples=4", "train.max_steps=3", "train.validate_every=2"]
+
+    def after(*seeds: int) -> dict[str, torch.Tensor]:
+        jobs = [synthetic.Job("induction_heads", seed, tmp_path / str(len(seeds))) for seed in seeds]
+        runs = [graphs.Run(job, torch.device("cpu"), small) for job in jobs]
+        graphs.trained(runs, math.inf)
+        assert [run.steps for run in runs] == [3] * len(seeds)
+        return runs[-1].model.state_dict()
+
+    alone, beside = after(1), after(0, 1)
+    for name, tensor in alone.items():
+        assert torch.equal(beside[name], tensor), name

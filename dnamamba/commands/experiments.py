@@ -62,7 +62,7 @@ def command_of(text: str) -> str | None:
     return found[1] if found else None
 
 
-@cache
+@cache  # the store keeps them: each time takes a third of composing a configuration
 def register_experiments() -> None:
     """Make each row of conf/paper.yaml a choice that Hydra finds next to the files; once in a process."""
     store = ConfigStore.instance()

@@ -7,9 +7,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from dnamamba.auto import AUTO
+from dnamamba.commands.groups import FINETUNING, OF_FINETUNING, check_groups
 from dnamamba.commands.settings import (
     as_typed_notes,
-    check_groups,
     data_config,
     model_config,
     print_published,
@@ -25,8 +25,6 @@ from dnamamba.training.finetuning import Finetuning
 from dnamamba.training.run import Run
 from dnamamba.training.tuned import Pooling
 
-GROUPS = ("data", "decoder", "task", "train", "trainer", "logger", "scratch")
-OTHERS = ("mode", "model", "ckpt_path")
 SCRATCH = "scratch"
 
 
@@ -77,7 +75,7 @@ def settings_of(cfg: DictConfig, folder: Path) -> Finetuning:
     Raises:
         UserError: a key is unknown or a value can't be used; the message names the key.
     """
-    check_groups(cfg, GROUPS, OTHERS)
+    check_groups(cfg, FINETUNING, OF_FINETUNING)
     data = data_config(cfg.data)
     return Finetuning(
         folder,

@@ -33,6 +33,11 @@ ATTRIBUTES = {
 TEXTS |= COLUMNS | ATTRIBUTES
 NAMES |= COLUMNS | ATTRIBUTES
 
+MAY_BE_EMPTY = {"plugins", "logger", "callbacks", "circular", "regions.circular", "data.regions.circular"}
+MAY_BE_EMPTY |= {f"data.{key}" for key in ("circular", "valid", "test", "markov_orders", "pairs", "homology")}
+MAY_BE_EMPTY |= {"data.valid_species", "data.test_species"}
+"""Keys of which an empty list or map says that there are none; elsewhere it is a mistake."""
+
 _NULL = "_null_"  # stands for a map's key null
 _OPEN, _CLOSE = "([{", ")]}"
 _CALL = re.compile(r"(?:choice|range|interval|glob|sort|shuffle|tag|str|extend_list)\(.*\)$", re.DOTALL)
@@ -61,6 +66,8 @@ def _quoted_override(argument: str, sweep: bool, model_is_a_path: bool) -> str:
     if not sign or argument.startswith(("-", "~")):
         return argument
     if not _unquoted(value).strip() and not name.startswith(("logger.", "callbacks.")):
+        raise UserError(empty(name))
+    if re.fullmatch(r"\{\s*\}", value.strip()) and name not in MAY_BE_EMPTY:  # Hydra merges it into the group
         raise UserError(empty(name))
     if name == "model" and model_is_a_path:
         if value.startswith(f"{{{MODEL_PATH}:"):  # Lightning starts its processes with these arguments again

@@ -7,8 +7,9 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from dnamamba.auto import AUTO
-from dnamamba.commands import finetune
+from dnamamba.commands import finetune, pretrain
 from dnamamba.commands.data_sets import settings_class
+from dnamamba.commands.groups import check_groups
 from dnamamba.commands.settings import data_config, model_config, print_published
 from dnamamba.config import typed
 from dnamamba.errors import UserError
@@ -17,7 +18,7 @@ from dnamamba.models import ModelConfig
 from dnamamba.planning.plan import Plan, plan_run
 from dnamamba.planning.show import show_plan
 from dnamamba.terminal import Console
-from dnamamba.training.config import FinetuneTrainConfig, TrainConfig
+from dnamamba.training.config import FinetuneTrainConfig, TrainConfig, TrainerConfig
 from dnamamba.training.finetuning import pretrained_model
 from dnamamba.training.pretraining import fitting_model
 from dnamamba.weights import is_released
@@ -41,7 +42,9 @@ def plan_pretraining(cfg: DictConfig) -> Plan:
     Raises:
         UserError: the settings do not go together, or an epoch's length is not known without the genome.
     """
+    check_groups(cfg, (*pretrain.GROUPS, "plan"), pretrain.OTHERS)
     options = typed(cfg.plan, PlanConfig, "plan")
+    pretrain.objective_of(cfg)
     cfg = cfg.copy()
     for key in _files(cfg.data):
         if OmegaConf.is_missing(cfg.data, key):
@@ -151,4 +154,4 @@ def processes_of(trainer: DictConfig) -> int:
             raise UserError(
                 f"trainer.{key}: must be a number of at least 1 to plan with (got {trainer[key]!r})"
             )
-    return int(trainer.devices * trainer.num_nodes)
+    return typed(trainer, TrainerConfig, "trainer").processes

@@ -9,9 +9,8 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from dnamamba.commands.finetune import GROUPS, OTHERS
+from dnamamba.commands.groups import FINETUNING, OF_FINETUNING, check_groups
 from dnamamba.commands.predict import SOURCES, PredictConfig, predict_to_file
-from dnamamba.commands.settings import check_groups
 from dnamamba.config import typed
 from dnamamba.data.regions import RegionsConfig
 from dnamamba.errors import UserError
@@ -56,7 +55,7 @@ def predict(cfg: DictConfig, folder: Path, piece: int = PIECE) -> Path:
         UserError: no fine-tuned model, nothing to read, letters that are not bases, a record that
             is too long for the family, or an answer that is not finite; nothing was written.
     """
-    check_groups(cfg, GROUPS, OTHERS)
+    check_groups(cfg, FINETUNING, OF_FINETUNING)
     keys = [key for key in READ if key in cfg.data]
     data = typed(OmegaConf.masked_copy(cfg.data, keys), PredictData, "data")
     given = tuple(key for key in ("bed", "fasta", "table") if getattr(data, key) is not None)

@@ -5,15 +5,16 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from dnamamba.commands.groups import check_groups
 from dnamamba.commands.settings import (
     as_typed_notes,
-    check_groups,
     data_config,
     model_config,
     print_published,
     shared_settings,
 )
 from dnamamba.commands.sweep import Headline
+from dnamamba.errors import UserError
 from dnamamba.training.config import TrainConfig
 from dnamamba.training.pretraining import NEXT_BASE, Pretraining
 
@@ -52,12 +53,30 @@ def settings_of(cfg: DictConfig, folder: Path) -> Pretraining:
     """
     check_groups(cfg, GROUPS, OTHERS)
     data = data_config(cfg.data)
-    options: dict[str, Any] = OmegaConf.to_container(cfg.get("objective") or OmegaConf.create())  # type: ignore[assignment]
+    objective, options = objective_of(cfg)
     return Pretraining(
         folder,
         data,
         model_config(cfg.model, data.alphabet),
-        objective=options.pop("_target_", NEXT_BASE),
+        objective=objective,
         objective_options=options,
         **shared_settings(cfg, folder, TrainConfig),
     )
+
+
+def objective_of(cfg: DictConfig) -> tuple[str, dict[str, Any]]:
+    """Return the import path of the objective, which is the next base where none is named, and its options.
+
+    Raises:
+        UserError: the group is something else.
+    """
+    group = cfg.get("objective", OmegaConf.create())
+    if not isinstance(group, DictConfig):
+        raise UserError(
+            f"objective: must be a group of settings (got {group!r}); leave it out for the next base"
+        )
+    options: dict[str, Any] = OmegaConf.to_container(group)  # type: ignore[assignment]
+    name = options.pop("_target_", NEXT_BASE)
+    if not isinstance(name, str):
+        raise UserError(f"objective._target_: must be the import path of an objective (got {name!r})")
+    return name, options

@@ -81,11 +81,15 @@ def _check_shapes(values: DictConfig, schema: type, name: str) -> None:
     """
     wanted = OmegaConf.structured(schema)
     for key in map(str, values):
-        shapes = [type(node._get_node(key)) for node in (wanted, values)] if key in wanted else []
+        nodes: list[Any] = [node._get_node(key) for node in (wanted, values)] if key in wanted else []
+        where = ".".join(part for part in (name, key) if part)
+        shapes = [type(node) for node in nodes]
         if set(shapes) == {DictConfig, ListConfig}:
             shape = "{name: value}" if shapes[0] is DictConfig else "a list, [one, two]"
-            where = ".".join(part for part in (name, key) if part)
             raise UserError(f"{where}: expected {shape} (got {OmegaConf.to_container(values)[key]})")  # type: ignore[index,call-overload]
+        inner = nodes and nodes[0]._metadata.object_type
+        if shapes == [DictConfig, DictConfig] and is_dataclass(inner):
+            _check_shapes(nodes[1], cast(type, inner), where)
 
 
 def _check_names(values: DictConfig, key: str, name: str) -> None:

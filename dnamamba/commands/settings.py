@@ -1,6 +1,5 @@
 """From a composed configuration to the typed settings of a run; no other file of the package knows both."""
 
-from collections.abc import Sequence
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from dnamamba.errors import UserError
 from dnamamba.models import ModelConfig
 from dnamamba.models.families import family_config
 from dnamamba.optional import need
-from dnamamba.plugins import load_plugins
 from dnamamba.training.config import TrainConfig, TrainerConfig
 
 CSV = "lightning.pytorch.loggers.CSVLogger"  # which every run has anyway
@@ -28,35 +26,6 @@ PACKAGES = {
     "lightning.pytorch.loggers.MLFlowLogger": "mlflow",
 }
 """What a logger needs, which is also the name of the extra that brings it."""
-
-
-def check_groups(cfg: DictConfig, groups: Sequence[str], others: Sequence[str]) -> None:
-    """Check that a configuration has groups where groups belong, and nothing unknown; import its plugins.
-
-    Args:
-        cfg: the configuration.
-        groups: names that must be groups of settings.
-        others: other names that are allowed.
-
-    Raises:
-        UserError: naming the key.
-    """
-    known = (*groups, *others, "callbacks", "plugins")
-    unknown = [str(key) for key in cfg if key not in known]
-    if unknown:
-        raise UserError(f"unknown setting {', '.join(unknown)}; the settings are {', '.join(known)}")
-    for key in groups:
-        if not isinstance(cfg[key], DictConfig):
-            raise UserError(f"{key}: must be a group of settings (got {cfg[key]!r})")
-    callbacks = cfg.get("callbacks")
-    if callbacks is not None and not isinstance(callbacks, DictConfig):
-        raise UserError(
-            f"callbacks: must be a group with a name for each (got {callbacks!r}); set "
-            "+callbacks.mine._target_=my_package.MyCallback"
-        )
-    if not isinstance(cfg.ckpt_path, str | None):
-        raise UserError(f"ckpt_path: must be a path or `last` (got {cfg.ckpt_path!r})")
-    load_plugins(list(cfg.get("plugins") or []))
 
 
 def as_typed_notes(cfg: DictConfig) -> dict[str, str]:
@@ -98,6 +67,11 @@ def model_config(group: DictConfig, alphabet: str | None) -> ModelConfig:
     values: dict[str, Any] = OmegaConf.to_container(group, resolve=True)  # type: ignore[assignment]
     found = family_config(str(values.pop("family", "mamba")))
     values.setdefault("alphabet", alphabet or "dna")
+    if not isinstance(values["alphabet"], str):
+        found_instead = values["alphabet"]
+        raise UserError(
+            f"model.alphabet: must be a name (got {found_instead!r}); leave it out for the data's"
+        )
     if values.get("vocab_size") is None:
         values["vocab_size"] = get_alphabet(values["alphabet"]).size
     return typed(OmegaConf.create(values), found, "model")

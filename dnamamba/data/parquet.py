@@ -56,7 +56,7 @@ def parquet_columns(
                 columns[name] = _column(file, name, f"{path}: column {name!r}", kind)
     except (UserError, MemoryError):
         raise
-    except (OSError, ValueError, pyarrow.ArrowException) as error:
+    except (OSError, ValueError, IndexError, pyarrow.ArrowException) as error:  # of an index into nothing
         reason = str(error).partition("\n")[0]
         raise UserError(f"{path} is damaged or not a Parquet file ({reason})") from None
     if any(len(column) != number for column in columns.values()):

@@ -234,7 +234,8 @@ def _read_batches(
         for row, ids in zip(tokens, rows, strict=True):
             row[: ids.size] = reader.alphabet.reverse_complement(ids) if reverse else ids
         on_device = reader.to_device(tokens)
-        hidden, _ = reader.hidden(on_device, layer=plan.config.layer)
+        lengths = torch.tensor([row.size for row in rows])
+        hidden = reader.hidden_of_rows(on_device, lengths.to(reader.device), layer=plan.config.layer)
         if pooling == "none":
             return [hidden.float()]
         return [*part(pooling, hidden.float(), table[on_device.int()])]

@@ -22,6 +22,7 @@ from dnamamba.inference.device import precision_of
 from dnamamba.kernels.precision import without_autocast
 from dnamamba.kernels.ranks import Ranks
 from dnamamba.models import LanguageModel, State
+from dnamamba.models.packing import read_rows
 from dnamamba.models.reading import Read, read_pieces, spans
 
 Key = TypeVar("Key")
@@ -155,6 +156,20 @@ class Reader:
         """
         ((_, hidden, after),) = self.read([tokens], state, layer=layer)
         return hidden, after
+
+    @torch.no_grad()
+    def hidden_of_rows(self, tokens: Tensor, lengths: Tensor, *, layer: int = -1) -> Tensor:
+        """Return hidden states [B, L, D] of rows padded on the right, packed where that saves reading.
+
+        Args:
+            tokens: [B, L] on the device.
+            lengths: int64 [B], real positions of each row.
+            layer: as in `hidden`.
+        """
+        if self.ranks is not None:
+            return self.hidden(tokens, layer=layer)[0]
+        with self._precision:
+            return read_rows(self.model.backbone, tokens, lengths, blocks=self.blocks(layer))
 
     @torch.no_grad()
     def unembed(self, hidden: Tensor) -> Tensor:

@@ -18,9 +18,11 @@ from dnamamba.errors import UserError
 from dnamamba.escaping import printable
 from dnamamba.kernels.ranks import Ranks
 from dnamamba.models.base import Backbone, need
+from dnamamba.neighbours import gone
 from dnamamba.processes import processes_started
 from dnamamba.training.gathering import ending_on_signals
 from dnamamba.training.lost import lost_by
+from dnamamba.training.watching import ending_if_lost
 
 T = TypeVar("T")
 _LONG = 10.0  # seconds that processes started together may take to find each other
@@ -121,16 +123,19 @@ def together(context_size: int, device: str) -> Iterator[Together]:
     if device == "cuda":
         device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
         torch.cuda.set_device(device)
-    _gather("nccl" if device.startswith("cuda") else "gloo", started)
-    try:
-        assert dist.group.WORLD is not None
-        yield Together(Ranks(dist.group.WORLD), device)
-    except RuntimeError as error:
-        how = lost_by(error)
-        if how is None:
-            raise
-        raise UserError(
-            f"context_size: another process ended, killed or out of memory (got {how}); run the command again"
-        ) from error
-    finally:
-        dist.destroy_process_group()
+    with ending_if_lost(gone, _lost_line, lambda: None):
+        _gather("nccl" if device.startswith("cuda") else "gloo", started)
+        try:
+            assert dist.group.WORLD is not None
+            yield Together(Ranks(dist.group.WORLD), device)
+        except RuntimeError as error:
+            how = lost_by(error)
+            if how is None:
+                raise
+            raise UserError(_lost_line(how)) from error
+        finally:
+            dist.destroy_process_group()
+
+
+def _lost_line(how: str) -> str:
+    return f"context_size: another process ended, killed or out of memory (got {how}); run the command again"

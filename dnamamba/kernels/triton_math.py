@@ -14,6 +14,10 @@ import triton
 import triton.language as tl
 
 LOG2E = tl.constexpr(1.4426950408889634)
+# A step of size FORGET leaves nothing of a state with an A of at most -SLOWEST, to other steps the same as 0.
+# They stand for infinity and 0, whose product is not a number.
+SLOWEST = 1e-25
+FORGET = tl.constexpr(1e30)
 
 
 def fast_math(dtype: torch.dtype) -> bool:
@@ -23,22 +27,24 @@ def fast_math(dtype: torch.dtype) -> bool:
 
 @triton.jit
 def exp2(x, FAST: tl.constexpr):
-    """Compute 2^x; zero below the normal numbers.
+    """Compute 2^x; not below 2^-126, the least normal number.
 
     Otherwise than FAST it is 2^i 2^f with i = round(x); of 2^f a polynomial of degree 6 on [-1/2, 1/2],
-    fitted for the least relative error (2e-9 before rounding).
+    fitted for the least relative error (2e-9 before rounding). The sum 1.5 2^23 + x has i in its low bits: to
+    round and to convert are as slow on a GPU as an exponential, to add is eight times faster.
     """
     if FAST:
         return tl.inline_asm_elementwise(
             "ex2.approx.ftz.f32 $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1
         )
     else:
-        x = tl.minimum(tl.maximum(x, -127.0), 128.0)
-        b_i = tl.floor(x + 0.5)
-        b_f = x - b_i
+        x = tl.minimum(tl.maximum(x, -126.0), 128.0)
+        b_i = x + 12582912.0
+        b_f = x - (b_i - 12582912.0)
         b_p = 0.0096184369176626 + b_f * (0.0013398876180872 + b_f * 0.0001535335904918)
         b_p = 0.6931471824645996 + b_f * (0.2402264773845673 + b_f * (0.0555033236742020 + b_f * b_p))
-        return (1.0 + b_f * b_p) * ((b_i.to(tl.int32) + 127) << 23).to(tl.float32, bitcast=True)
+        b_power = (1.0 + b_f * b_p).to(tl.int32, bitcast=True)
+        return (b_power + (b_i.to(tl.int32, bitcast=True) << 23)).to(tl.float32, bitcast=True)
 
 
 @triton.jit
@@ -96,6 +102,16 @@ def load_rows(p_row, stride, o_col, m_col, rows, COUNT: tl.constexpr, EVEN: tl.c
     for k in tl.static_range(COUNT):
         m_row = m_col if EVEN else m_col & (k < rows)
         loaded = loaded + (tl.load(p_row + k * stride + o_col, mask=m_row, other=0.0),)
+    return loaded
+
+
+@triton.jit
+def starts_at(p_starts, rows, COUNT: tl.constexpr, EVEN: tl.constexpr):
+    """Return whether a sequence starts at each of COUNT positions; from the `rows`-th on, none does."""
+    loaded = ()
+    for k in tl.static_range(COUNT):
+        b_start = tl.load(p_starts + k) if EVEN else tl.load(p_starts + k, mask=k < rows, other=0)
+        loaded = loaded + (b_start != 0,)
     return loaded
 
 

@@ -145,6 +145,9 @@ class Backbone(nn.Module):
         equivariant: whether the reverse complement of the input gives the reverse of the output.
         masked: whether it is trained to tell the base under the alphabet's `mask_id` from both sides.
         divisible: whether `ranks` may be set.
+        packable: whether `forward` also takes `cu_seqlens`, int32 [n + 1], the cumulative lengths of n
+            sequences that stand one behind the other in tokens [1, L], or `starts`, uint8 [B, L], 1 where one
+            begins (`dnamamba.kernels.packing`): each is read as if it were alone, without a state before it.
         capturable: whether a CUDA graph can hold `forward`, backward and `after`, and a state of zeros is the
             beginning of a sequence.
         max_length: the longest input, or None.
@@ -161,6 +164,7 @@ class Backbone(nn.Module):
     masked: bool = False
     divisible: ClassVar[bool] = False
     capturable: ClassVar[bool] = False
+    packable: ClassVar[bool] = False
     max_length: int | None = None
     adapters: ClassVar[tuple[str, ...]] = ()
     undecayed: ClassVar[tuple[str, ...]] = ()
@@ -294,7 +298,7 @@ def build_backbone(config: ModelConfig, backend: str = "auto") -> Backbone:
     return backbone
 
 
-CAPABILITIES = ("causal", "recurrent", "equivariant", "masked", "divisible")
+CAPABILITIES = ("causal", "recurrent", "equivariant", "masked", "divisible", "packable")
 
 
 def need(backbone: Backbone, capabilities: Sequence[str], who: str) -> None:

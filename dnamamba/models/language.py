@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from dnamamba.models.base import ModelConfig, State, build_backbone
+from dnamamba.models.base import ModelConfig, State, build_backbone, need
 
 
 class LanguageModelOutput(NamedTuple):
@@ -38,12 +38,28 @@ class LanguageModel(nn.Module):
         self.mapped = {}
         self.backbone = build_backbone(config, backend)
 
-    def forward(self, tokens: Tensor, state: State | None = None) -> LanguageModelOutput:
+    def forward(
+        self, tokens: Tensor, state: State | None = None, *, cu_seqlens: Tensor | None = None
+    ) -> LanguageModelOutput:
         """Return logits [B, L, V] for tokens [B, L], after `state` if one is given.
 
         Of a recurrent family, two calls with the state carried equal one call on the whole sequence.
+
+        Args:
+            tokens: [B, L].
+            state: from an earlier call; None: before the first token.
+            cu_seqlens: int32 [n + 1], cumulative lengths: tokens [1, L] are n sequences one behind the other,
+                and each is read as if it were alone.
+
+        Raises:
+            UserError: `cu_seqlens` of a family that is not packable.
+            ValueError: they are not the cumulative lengths of `tokens`, or come with a state.
         """
-        hidden, state = self.backbone(tokens, state)
+        packed = {}
+        if cu_seqlens is not None:
+            need(self.backbone, ("packable",), "cu_seqlens")
+            packed["cu_seqlens"] = cu_seqlens
+        hidden, state = self.backbone(tokens, state, **packed)
         return LanguageModelOutput(self.backbone.unembed(hidden), state)
 
     def after(self, tokens: Tensor, state: State | None = None) -> State:

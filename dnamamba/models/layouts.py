@@ -103,11 +103,12 @@ def ours_of(found: dict[str, Tensor], names: Names, source: str) -> tuple[dict[s
     left = {name: value for name, value in found.items() if not (names.ignored and names.ignored in name)}
     weights: dict[str, Tensor] = {}
     mapped: dict[str, str] = {}
+    missing: list[str] = []
     wrong: list[str] = []
     for ours, theirs in names.ours.items():
         there = [name for name in theirs if name in left]
         if not there:
-            wrong.append(f"{theirs[0]} is missing")
+            missing.append(f"{theirs[0]} is missing")
             continue
         first = left[there[0]]
         for name in there:
@@ -119,14 +120,20 @@ def ours_of(found: dict[str, Tensor], names: Names, source: str) -> tuple[dict[s
         if name in left and not _same(left.pop(name), value):
             shown = value.tolist() if value.numel() <= 32 else "what config.json says"
             wrong.append(f"{name} is not {shown}")
-    wrong += [f"{name} is left over" for name in left]
-    if wrong:
-        shown = "; ".join(sorted(wrong)[:12]) + (f"; and {len(wrong) - 12} more" if len(wrong) > 12 else "")
+    # Some of each kind: names of another class are missing and left over.
+    kinds = [_some(each) for each in (wrong, missing, [f"{name} is left over" for name in left]) if each]
+    if kinds:
         raise UserError(
-            f"{source}: the weights do not go with config.json: {shown}; give the whole language model's "
-            "folder, not a part of it or another class"
+            f"{source}: the weights do not go with config.json: {'; '.join(kinds)}; give the whole language "
+            "model's folder, not a part of it or another class"
         )
     return weights, mapped
+
+
+def _some(wrong: list[str], most: int = 10) -> str:
+    """Join what is wrong; of many, the first in order and how many more."""
+    more = f"; and {len(wrong) - most} more" if len(wrong) > most else ""
+    return "; ".join(sorted(wrong)[:most]) + more
 
 
 def _same(found: Tensor, value: Tensor) -> bool:

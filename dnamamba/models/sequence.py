@@ -14,6 +14,7 @@ from dnamamba.heads.base import Head
 from dnamamba.heads.registry import head_class, head_of_file
 from dnamamba.models.base import ModelConfig, build_backbone
 from dnamamba.models.chunk_pooling import PoolingWeights
+from dnamamba.models.packing import read_rows
 from dnamamba.models.plain import check_plain
 from dnamamba.models.pooling import MODES, PooledPieces, base_table, complement_ids, pool, within
 from dnamamba.models.reading import read_pieces
@@ -248,11 +249,13 @@ class SequenceModel(nn.Module):
         pooled = [self._pool(tokens[rows, : int(lengths[rows[0]])], None) for rows in groups]
         return torch.cat(pooled)[torch.cat(groups).argsort()]
 
-    def _states(self, tokens: Tensor) -> Tensor:
-        """Return hidden states [B, L, D] of tokens [B, L]."""
-        return self.backbone(tokens).hidden
+    def _states(self, tokens: Tensor, lengths: Tensor | None) -> Tensor:
+        """Return hidden states [B, L, D] of tokens [B, L], padded on the right."""
+        return read_rows(self.backbone, tokens, lengths)
 
-    def _hidden(self, tokens: Tensor, lengths: Tensor | None, states: Callable[[Tensor], Tensor]) -> Tensor:
+    def _hidden(
+        self, tokens: Tensor, lengths: Tensor | None, states: Callable[[Tensor, Tensor | None], Tensor]
+    ) -> Tensor:
         """Return the states to pool of rows padded on the right: [B, L, D], or [B, L, 2 * D] of both strands.
 
         Args:
@@ -260,8 +263,9 @@ class SequenceModel(nn.Module):
             states: the backbone's, however it is called.
         """
         if self.decoder.context == "forward":
-            return states(tokens)
-        both = states(torch.cat([tokens, self._other_strand(tokens, lengths)]))
+            return states(tokens, lengths)
+        strands = torch.cat([tokens, self._other_strand(tokens, lengths)])
+        both = states(strands, None if lengths is None else lengths.repeat(2))
         one, other = both.split(len(tokens))
         # Turned again: next to the base that it is the complement of.
         other = other.flip(1)
@@ -318,7 +322,7 @@ class SequenceModel(nn.Module):
         """Return the logits of sequences whose hidden states are all kept; one strand gives the other."""
         tokens, size = torch.cat(pieces, 1), max(piece.shape[1] for piece in pieces)
 
-        def states(rows: Tensor) -> Tensor:
+        def states(rows: Tensor, _: Tensor | None) -> Tensor:
             return torch.cat([found.hidden for found in read_pieces(self.backbone, rows.split(size, 1))], 1)
 
         strands = [tokens, *([self._other_strand(tokens, None)] if self.decoder.strand == "both" else [])]

@@ -227,7 +227,8 @@ class CudaGraphs:
         for step in steps:
             graph = torch.cuda.CUDAGraph()
             # Other threads, such as a loader's, may meanwhile do what a capture must not do.
-            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+            # cuBLAS keeps a workspace per stream, and two graphs may be replayed side by side.
+            with torch.cuda.graph(graph, self._pool, stream=aside, capture_error_mode="thread_local"):
                 step()
             graphs.append(graph)
         return [graph.replay for graph in graphs]

@@ -1,16 +1,20 @@
 """The wait for a run's other processes, which torch does where no Python handler of a signal runs."""
 
+from __future__ import annotations
+
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-
-import lightning
+from typing import TYPE_CHECKING
 
 from dnamamba.errors import STOP_SIGNALS
 from dnamamba.terminal import Console
+
+if TYPE_CHECKING:  # commands that train nothing wait here too
+    import lightning
 
 _PATIENCE = 5.0  # seconds that Python is given to see a signal itself
 

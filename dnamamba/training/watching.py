@@ -12,7 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import lightning
+from lightning.fabric.plugins.environments import LightningEnvironment
 
+from dnamamba.neighbours import forget_the_others, gone
+
+FIRST = (
+    "DNAMAMBA_FIRST_PROCESS"  # tells those that Lightning starts the number of the process that starts them
+)
 _PERIOD = 0.5  # seconds between two looks
 _GRACE = 3.0  # seconds that a process is given to learn of it from its backend, and to end by itself
 _LIGHTNINGS = "child-process-observer"  # the name of its thread
@@ -25,23 +31,44 @@ def watched(
     """End this process with status 1 where one of its run has failed and it can't end by itself.
 
     The first process of a machine watches those that Lightning started; they, and those that torchrun or
-    SLURM started, watch what started them.
+    SLURM started, watch what started them, and these each other.
 
     Args:
         trainer: of the run.
         message: the line to print, of how the process ended.
         clean: ends the processes that are left, and lets go of what this one has.
     """
-    done, parent = threading.Event(), os.getppid()
+    parent = _parent(trainer)
+
+    def lost() -> str | None:
+        _dismiss_lightnings()
+        return _lost(trainer, parent)
+
+    with ending_if_lost(lost, message, clean):
+        yield
+
+
+@contextmanager
+def ending_if_lost(
+    lost: Callable[[], str | None], message: Callable[[str], str], clean: Callable[[], None]
+) -> Iterator[None]:
+    """End this process with status 1 where another has ended and this one does not notice by itself.
+
+    Args:
+        lost: how the other ended; None while all are well.
+        message: the line to print.
+        clean: lets go of what this process has.
+    """
+    done = threading.Event()
 
     def watch() -> None:
         while not done.wait(_PERIOD):
-            _dismiss_lightnings()
-            how = _lost(trainer, parent)
+            how = lost()
             if how is None:
                 continue
             if not done.wait(_GRACE):
                 clean()
+                forget_the_others()
                 print(f"dnamamba: error: {message(how)}", file=sys.stderr, flush=True)
                 os._exit(1)
             return
@@ -53,6 +80,16 @@ def watched(
         done.set()
 
 
+def _parent(trainer: lightning.Trainer) -> int:
+    """Return the process that has started this one; of Lightning's the first, which may be gone already."""
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    if trainer.local_rank == 0:
+        os.environ[FIRST] = str(os.getpid())
+    elif isinstance(environment, LightningEnvironment) and FIRST in os.environ:
+        return int(os.environ[FIRST])
+    return os.getppid()
+
+
 def _lost(trainer: lightning.Trainer, parent: int) -> str | None:
     """Return how a process ended that this one watches; None while all are well."""
     for process in getattr(trainer.strategy.launcher, "procs", ()):
@@ -61,7 +98,7 @@ def _lost(trainer: lightning.Trainer, parent: int) -> str | None:
             return f"signal {-status}" if status < 0 else f"status {status}"
     if trainer.local_rank > 0 and os.getppid() != parent:
         return "no first process"
-    return None
+    return gone()
 
 
 def _dismiss_lightnings() -> None:

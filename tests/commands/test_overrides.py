@@ -81,7 +81,7 @@ def test_an_empty_override_is_refused_by_its_key(token: str) -> None:
 
 
 def test_empty_text_is_refused_except_a_loggers() -> None:
-    fine = {"logger": {"name": ""}, "a": [], "b": None, "c": "???", "d": "${c}"}
+    fine = {"logger": {"name": ""}, "plugins": [], "b": None, "c": "???", "d": "${c}"}
     _check_no_empty(OmegaConf.create(fine))
     with pytest.raises(UserError, match=r"^data\.valid\[1\]: is empty"):
         _check_no_empty(OmegaConf.create({**fine, "data": {"valid": ["a", " "]}}))

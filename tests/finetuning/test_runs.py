@@ -13,7 +13,7 @@ from dnamamba import SequenceModel, UserError, get_alphabet, load
 from dnamamba.commands.finetune import finetune
 from dnamamba.errors import Interrupted
 from dnamamba.heads.base import Head
-from dnamamba.models import DecoderConfig
+from dnamamba.models import DecoderConfig, packing
 from dnamamba.reports.figures import read_metrics
 from dnamamba.training.checkpointing import LastCheckpoint
 from tests.finetuning.conftest import SHORT, Configure, pretrained, rows_of, write_table
@@ -124,6 +124,21 @@ def test_accumulation_changes_nothing_but_rounding(tiny: Configure, tmp_path: Pa
         )
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
     assert losses[2] == pytest.approx(losses[0], rel=1e-4)
+
+
+def test_packed_batches_learn_and_predict_as_padded_ones(
+    tiny: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = []
+    for worth_from in (packing.WORTH_FROM, 0):
+        monkeypatch.setattr(packing, "WORTH_FROM", worth_from)
+        folder = tmp_path / str(worth_from)
+        finetune(tiny(), folder)
+        losses = [row["train/loss"] for row in read_metrics(folder / "metrics.csv") if "train/loss" in row]
+        rows = [row["p_at"] for row in rows_of(folder / "predictions.tsv")]
+        found.append([*losses, *map(float, rows)])
+    assert found[0] == pytest.approx(found[1], rel=1e-4)
+    assert "sequences differ in length: packed" in capsys.readouterr().out
 
 
 def backbone(path: Path) -> dict[str, torch.Tensor]:

@@ -29,7 +29,7 @@ def test_scan_from_the_end_equals_flipped_copies(
     found = []
     for along, reverse in (((u, dt, B, C, z, dy), True), ([x.flip(1) for x in (u, dt, B, C, z, dy)], False)):
         one, step, b, c, gate, gradient = along
-        inputs = (one, step, A, b, c, D, gate if gated else None, bias, None)
+        inputs = (one, step, A, b, c, D, gate if gated else None, bias, None, None)
         y, last, saved = scan_forward(*inputs, True, True, None, reverse)
         found.append((y, last, *scan_backward(gradient, None, *inputs, saved, True, True, None, reverse)))
     for ours, flipped in zip(*found, strict=True):
@@ -42,10 +42,10 @@ def test_convolution_from_the_end_equals_flipped_copies(length: int) -> None:
     torch.manual_seed(0)
     x, dy = (normal(2, length, 200, dtype=torch.bfloat16) for _ in range(2))
     weight, bias = normal(200, 4), normal(200)
-    y = convolve(x, weight, bias, None, True, True)
-    assert torch.equal(y.flip(1), convolve(x.flip(1), weight, bias, None, True))
-    dx, *ours = convolve_backward(dy, x, weight, bias, None, True, True)
-    flipped_dx, *flipped = convolve_backward(dy.flip(1), x.flip(1), weight, bias, None, True)
+    y = convolve(x, weight, bias, None, None, True, True)
+    assert torch.equal(y.flip(1), convolve(x.flip(1), weight, bias, None, None, True))
+    dx, *ours = convolve_backward(dy, x, weight, bias, None, None, True, True)
+    flipped_dx, *flipped = convolve_backward(dy.flip(1), x.flip(1), weight, bias, None, None, True)
     assert torch.equal(dx.flip(1), flipped_dx)
     for one, other in zip(ours, flipped, strict=True):
         assert torch.equal(one, other)

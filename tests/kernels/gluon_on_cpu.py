@@ -27,7 +27,7 @@ class Scalar(int):
         return self
 
 
-for _name in ("add", "radd", "sub", "rsub", "mul", "rmul", "floordiv", "mod"):
+for _name in ("add", "radd", "sub", "rsub", "mul", "rmul", "floordiv", "mod", "rshift", "and"):
 
     def _operate(self: Scalar, other: Any, name: str = f"__{_name}__") -> Any:
         result = getattr(int, name)(self, other)
@@ -110,12 +110,20 @@ class Copies:
 
 def load(source: Pointer) -> Any:
     memory, offset = source.memory()
-    return memory[offset]
+    found = memory[offset]
+    return found if found.dim() else Scalar(found.item())
 
 
 def store(target: Pointer, value: Tensor) -> None:
     memory, offset = target.memory()
     memory[offset] = value.to(memory.dtype)
+
+
+def where(condition: Any, chosen: Any, other: Tensor) -> Tensor:
+    """Of a condition for a whole tile, too."""
+    if isinstance(condition, Tensor):
+        return torch.where(condition, chosen, other)
+    return torch.full_like(other, chosen) if condition else other
 
 
 def atomic_add(target: Pointer, value: Tensor, sem: str) -> None:
@@ -143,7 +151,7 @@ def language(program: int, copies: Copies) -> dict[str, Any]:
         allocate_shared_memory=shared, program_id=lambda _: Scalar(program),
         arange=lambda start, end, _: torch.arange(start, end),
         zeros=lambda shape, dtype, _: torch.zeros(shape, dtype=dtype),
-        load=load, store=store, atomic_add=atomic_add, where=torch.where, static_range=range,
+        load=load, store=store, atomic_add=atomic_add, where=where, static_range=range,
         sum=lambda x, axis: x.sum(axis), minimum=lambda a, b: Scalar(min(a, b)),
         reshape=torch.reshape, permute=torch.permute, convert_layout=lambda x, _: x,
     )  # fmt: skip
@@ -156,6 +164,7 @@ def language(program: int, copies: Copies) -> dict[str, Any]:
         "sigmoid": lambda x, _: torch.sigmoid(x),
         "softplus": lambda x, _: torch.nn.functional.softplus(x, threshold=80),
         "LOG2E": math.log2(math.e),
+        "FORGET": 1e30,
         "N": 16,
         "WIDTH": 32,
         "range": lambda *ends: map(Scalar, builtins.range(*ends)),

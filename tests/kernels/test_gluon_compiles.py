@@ -14,13 +14,16 @@ from dnamamba.kernels.selective_scan import gluon_sweeps as sweeps  # noqa: E402
 FULL = {"p_A", "p_D", "p_bias", "p_state", "p_adjoint", "p_first", "p_last", "p_total"}
 FULL |= {"p_dA", "p_dB", "p_dC", "p_dD", "p_dbias", "p_dfirst"}
 SWITCHES = ("HAS_D", "HAS_Z", "HAS_BIAS", "SOFTPLUS", "SAVE", "SAVE_Y", "SINGLE", "HAS_FIRST", "HAS_LAST")
+SWITCHES += ("HAS_STARTS",)
 CASES = {
     "training": set(SWITCHES[:6]),
+    "training on rows of sequences": {*SWITCHES[:6], "HAS_STARTS"},
     "bare": {"SAVE"},
     "single, with states": {"HAS_D", "HAS_BIAS", "SINGLE", "HAS_FIRST", "HAS_LAST"},
 }
 # Tensors that a switch turns off are None, and so are constants.
 ABSENT = {"p_D": "HAS_D", "p_z": "HAS_Z", "p_bias": "HAS_BIAS", "p_first": "HAS_FIRST", "p_last": "HAS_LAST"}
+ABSENT["p_starts"] = "HAS_STARTS"
 SHARED = 227 * 1024  # bytes of a multiprocessor of Hopper, of which every program takes 1 KiB besides its own
 REGISTERS = 65_536
 
@@ -38,7 +41,10 @@ def compiled(
         if name in constants:
             types[name] = "constexpr"
         elif name.startswith("p_"):
-            types[name] = f"*{'fp32' if name in FULL else half}"
+            kind = "fp32" if name in FULL else half
+            if name == "p_starts":  # a block of bytes
+                kind = "i32" if "p_dA" in kernel.arg_names else "i64"
+            types[name] = f"*{kind}"
             aligned[(place,)] = [["tt.divisibility", 16]]
         else:
             types[name] = "i32"

@@ -97,7 +97,11 @@ def test_logits_and_every_hidden_state_equal_transformers(theirs: MambaForCausal
         # Theirs begin after block 1, and end with the last block's once more after the norm.
         for block, hidden in enumerate(found.hidden_states[:2], start=1):
             close(model.backbone(tokens(), blocks=block).hidden, hidden)
+        last: list[Tensor] = []
+        model.backbone.blocks()[-1].register_forward_hook(lambda *made: last.append(made[-1][0]))
         close(model.backbone(tokens()).hidden, found.hidden_states[3])
+        close(last[0], found.hidden_states[2])
+        assert (last[0] - found.hidden_states[3]).abs().max() > 0.1
 
 
 def test_every_gradient_equals_transformers(theirs: MambaForCausalLM, folder: Path) -> None:
@@ -225,6 +229,35 @@ def part_missing(folder: Path) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
+def cut_bin(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save(tensors, folder / "pytorch_model.bin")
+    path = folder / "pytorch_model.bin"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def pointer(name: str) -> Callable[[Path], None]:
+    """What a clone without Git LFS leaves of a file."""
+
+    def change_file(folder: Path) -> None:
+        (folder / "model.safetensors").unlink()
+        (folder / name).write_text(
+            f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 9\n"
+        )
+
+    return change_file
+
+
+def another_class(folder: Path) -> None:
+    """The folder of transformers' `MambaModel`, which has no head and other names."""
+    tensors = load_file(folder / "model.safetensors")
+    save_file(
+        {name.removeprefix("backbone."): value for name, value in tensors.items()},
+        folder / "model.safetensors",
+    )
+
+
 NORM = "backbone.layers.1.norm.weight"
 HEAD = torch.ones(VOCABULARY, 16)
 
@@ -244,7 +277,12 @@ HEAD = torch.ones(VOCABULARY, 16)
         ),
         (another_bin, "model.safetensors and pytorch_model.bin differ in backbone.norm_f.weight"),
         (cut, "model.safetensors is missing or damaged"),
-        (pickled, "holds more than tensors"),
+        (cut_bin, "pytorch_model.bin is missing or damaged"),
+        (pointer("model.safetensors"), "model.safetensors: expected tensors, got a pointer of Git LFS"),
+        (pointer("pytorch_model.bin"), "pytorch_model.bin: expected tensors, got a pointer of Git LFS"),
+        (another_class, "backbone.embeddings.weight is missing; .* is missing; .* is left over"),
+        (config_with(vocab_size=16), r"backbone.embedding.weight is \[12, 16\], not \[16, 16\]"),
+        (pickled, r"holds more than tensors \(Unsupported global: GLOBAL pathlib.*\); dnamamba never"),
         (one_bit, "pytorch_model.bin is damaged .* \\(the checksum of .* is wrong\\)"),
         (part_missing, "model-00001-of-00002.safetensors is missing or damaged"),
         (lambda folder: (folder / "model.safetensors").unlink(), "no weights"),

@@ -150,6 +150,8 @@ def _try(form: Format, path: Path, data: bytes, counts: Counts) -> str | None:
         truth = form.truth(data)
     except Unreadable as reason:
         return f"read, but {reason}"
+    except UnicodeDecodeError:
+        return "read, but is not UTF-8"
     if truth is None:
         return None
     counts.judged += 1
@@ -202,4 +204,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from tests.robustness import fuzzing  # whose `Unreadable` the formats raise
+
+    fuzzing.main()

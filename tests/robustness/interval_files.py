@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +64,8 @@ def read_features(path: Path) -> list[tuple[Any, ...]]:
 def features_truth(data: bytes) -> list[tuple[Any, ...]] | None:
     """Rows by tabs; None where a name is written by percent signs or may be a synonym."""
     found: list[tuple[Any, ...]] = []
-    text = data.removeprefix(MARK).decode().replace("\r\n", "\n").replace("\r", "\n")
-    for line in text.split("\n"):
-        if line.startswith((">", "##FASTA")):
-            break
+    lines = data.removeprefix(MARK).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+    for line in map(bytes.decode, takewhile(lambda line: not line.startswith((b">", b"##FASTA")), lines)):
         fields = line.split("\t")
         if line.strip() and not line.startswith("#") and fields[2] == "gene":
             if fields[0] not in LENGTHS:

@@ -1,14 +1,17 @@
 """What is killed: each command in one or more ways, and the small files that they read."""
 
+import gzip
 import json
 import random
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 import torch
 
+from data_prep.sources import load_sources
 from dnamamba import LanguageModel, MambaConfig, SequenceModel, save_model
 from dnamamba.data.embedded import YEAST_MODEL
 from dnamamba.datasets.labelled import LabelledConfig
@@ -21,6 +24,7 @@ STEPS = [
     *("train.global_batch_size=4", "data.batch_size=4", "ckpt_path=auto", "hydra.run.dir=run"),
 ]
 SMALL = [*STEPS, "model.d_model=8", "model.n_layer=1"]
+BROUGHT = {"fasta": "t.fa.gz", "intervals": "t.bed"}
 EMBED = [f"model={YEAST_MODEL}", "fasta=g.fa", "bed=r.bed", "batch_size=4"]
 # Overrides by command: a round of kills is of one of its ways, in turn.
 COMMANDS = {
@@ -86,6 +90,10 @@ COMMANDS = {
     ],
     "export": [["model=small", f"format={layout}", "out=out"] for layout in ("hf", "state_spaces")],
     "benchmark": [[f"name={__name__}.Halves", "model=small", "hydra.run.dir=run"]],
+    "plan": [
+        ["data.fasta=g.fa", "data.valid=[b]", "data.test=[c]", "data.max_length=64", "plan.device=h100"]
+    ],
+    "prepare": [["tiny", "--out", "genomes"]],
 }
 
 
@@ -107,6 +115,13 @@ class Halves(Suite):
     def zero_shot(self, model: LanguageModel, seed: int) -> Row:
         """A number."""
         return Row("zero_shot", "", self.metric, 0.5, 0.25, 0.75, 4)
+
+
+def only_the_source_at_hand() -> None:
+    """Make `prepare` know one genome, whose files were brought from elsewhere: those of `inputs`."""
+    from data_prep import download
+
+    download.load_sources = partial(load_sources, Path("sources.toml"))
 
 
 def inputs(folder: Path) -> None:
@@ -136,6 +151,7 @@ def inputs(folder: Path) -> None:
     (folder / "text").mkdir()
     for name in "abcd":
         (folder / "text" / f"{name}.txt").write_text("".join(draw.choices("the cat sat ", k=400)))
+    _brought(folder, records)
     _finished(folder / "finished")
     torch.manual_seed(0)
     shape = MambaConfig(d_model=8, n_layer=1, d_state=2)
@@ -144,6 +160,22 @@ def inputs(folder: Path) -> None:
     genes = PositionConfig("base_classes", ("none", "gene+", "gene-"), (0, 2, 1), 16)
     save_model(PositionModel(shape, genes), folder / "genes")
     save_model(LanguageModel(replace(shape, alphabet="octets", vocab_size=256)), folder / "octets")
+
+
+def _brought(folder: Path, records: dict[str, str]) -> None:
+    """Write what `prepare` finds in its place instead of downloading it, and where it would be from."""
+    place = folder / "genomes" / "tiny"
+    place.mkdir(parents=True)
+    text = "".join(f">{name} x\n{bases * 200}\n" for name, bases in records.items())
+    (place / "t.fa.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
+    splits = ("train", "valid", "test")
+    rows = [f"chr{name}\t0\t512\t{split}" for name, split in zip(records, splits, strict=True)]
+    (place / "t.bed").write_text("\n".join(rows) + "\n")
+    words = [f'{key} = "x"' for key in ("species", "assembly", "accession", "about", "terms", "citation")]
+    files = [f'{{role = "{role}", url = "https://localhost/{name}"}}' for role, name in BROUGHT.items()]
+    chromosomes = ["[tiny.chromosomes]", "header = '^(\\w) '", 'required = ["a", "b", "c"]']
+    lines = ["[tiny]", *words, f"files = [{', '.join(files)}]", *chromosomes]
+    (folder / "sources.toml").write_text("\n".join(lines) + "\n")
 
 
 def _finished(folder: Path) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from tests.robustness.killed import COMMANDS, inputs
+from tests.robustness.killed import COMMANDS, inputs, only_the_source_at_hand
 
 RUNS = 4  # of one command, at most, of which all but the last may be killed
 EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shutil.rmtree"}
@@ -242,10 +242,10 @@ def main() -> None:
     number, seed, home, *commands = sys.argv[1:]
     for name in commands:
         importlib.import_module(f"dnamamba.{name}")
-        importlib.import_module(f"dnamamba.commands.{name}")
-    for name in PRELOADED:
+    for name in (*PRELOADED, *(f"dnamamba.commands.{command}" for command in commands)):
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    only_the_source_at_hand()
     homes = {command: Path(home).resolve() / command for command in commands}
     counts = {command: asdict(kill(command, int(number), int(seed), homes[command])) for command in commands}
     print(json.dumps(counts))

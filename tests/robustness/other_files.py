@@ -56,7 +56,8 @@ def read_lengths(path: Path) -> dict[str, int]:
 
 def fai_truth(data: bytes) -> dict[str, int]:
     """The first two columns of five."""
-    rows = [line.rstrip("\r").split("\t") for line in data.decode().removesuffix("\n").split("\n")]
+    text = data.decode().replace("\r\n", "\n").replace("\r", "\n")
+    rows = [line.split("\t") for line in text.removesuffix("\n").split("\n")]
     if any(len(row) != 5 for row in rows) or len({row[0] for row in rows}) != len(rows):
         raise Unreadable("a row without five columns, or a name twice")
     return {row[0]: int(row[1]) for row in rows}

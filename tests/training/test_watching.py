@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import Command
+from tests.processes import Command, free_port
 
 # What Lightning's launcher does, and a wait that no exception ends: as one for a GPU.
 PROGRAM = """
@@ -79,3 +79,54 @@ def test_other_process_ends_in_one_line_when_the_first_is_killed(tmp_path: Path)
     os.kill(parent.pid, signal.SIGKILL)
     output, errors = parent.communicate(timeout=40)  # the pipes are the second's too
     assert (output, errors) == ("", "dnamamba: error: lost by no first process\n")
+
+
+# A run that waits for another process of its machine before anything connects them.
+WAITING = """
+import sys, time
+from pathlib import Path
+from dnamamba.neighbours import arrive, gone, leave
+from dnamamba.training.watching import ending_if_lost
+
+arrive()
+path, seconds, ends_well = Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3] == "well"
+with ending_if_lost(gone, lambda how: f"lost: {how}", lambda: None):
+    path.touch()
+    time.sleep(seconds)
+if ends_well:
+    leave()
+"""
+
+
+def two_that_wait(folder: Path, *ways: tuple[float, str]) -> list[Command]:
+    """Two processes as one launcher starts them, both there."""
+    common = {"WORLD_SIZE": "2", "MASTER_PORT": str(free_port()), "TMPDIR": str(folder)}
+    started = []
+    for rank, (seconds, end) in enumerate(ways):
+        arguments = (WAITING, str(folder / f"is_there_{rank}"), str(seconds), end)
+        started.append(Command("-c", *arguments, environment={**common, "RANK": str(rank)}))
+    while not all((folder / f"is_there_{rank}").exists() for rank in range(len(ways))):
+        time.sleep(0.05)
+    return started
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("victim", [0, 1])
+def test_killed_before_they_meet_ends_the_other_in_one_line(victim: int, tmp_path: Path) -> None:
+    started = two_that_wait(tmp_path, (50, ""), (50, ""))
+    killed, other = started[victim], started[1 - victim]
+    began = time.monotonic()
+    killed.kill()
+    output, errors = other.communicate(timeout=40)
+    expected = (1, "", f"dnamamba: error: lost: process {victim} is gone\n")
+    assert (other.returncode, output, errors) == expected
+    assert time.monotonic() - began < 15
+    assert not [*tmp_path.glob("dnamamba-*")]
+
+
+@pytest.mark.timeout(60)
+def test_process_that_has_done_its_part_is_not_missed(tmp_path: Path) -> None:
+    first, second = two_that_wait(tmp_path, (0, "well"), (4.5, "well"))
+    assert (first.communicate(timeout=40), first.returncode) == (("", ""), 0)
+    assert (second.communicate(timeout=40), second.returncode) == (("", ""), 0)
+    assert not [*tmp_path.glob("dnamamba-*")]

@@ -92,14 +92,14 @@ def _scan(u: Tensor, w: DirectionWeights, save: bool, *, reverse: bool) -> tuple
     """Return what one direction makes of u before the gate, [B, L, E], and its saved states."""
     p = _scan_inputs(u, w, reverse)
     y, _, saved = scan_forward(
-        p.conv, p.dt, w.A, p.B, p.C, w.D, None, w.dt_bias, None, True, save, None, reverse
+        p.conv, p.dt, w.A, p.B, p.C, w.D, None, w.dt_bias, None, None, True, save, None, reverse
     )
     return y, saved
 
 
 def _scan_inputs(u: Tensor, w: DirectionWeights, reverse: bool) -> _ScanInputs:
     rank, states = w.dt_proj.shape[1], w.A.shape[1]
-    conv = convolve(u, w.conv_weight, w.conv_bias, None, True, reverse)
+    conv = convolve(u, w.conv_weight, w.conv_bias, None, None, True, reverse)
     low, B, C = F.linear(conv, w.x_proj).split([rank, states, states], dim=-1)
     return _ScanInputs(conv, low, F.linear(low, w.dt_proj), B, C)
 
@@ -164,7 +164,23 @@ def _scan_backward(
     """Return what `_scan` did, the gradient of u, and those of the direction's weights."""
     p = _scan_inputs(u, w, reverse)
     dconv_y, ddt, dA, dB, dC, dD, _, ddt_bias, _, y = scan_backward(
-        dy, None, p.conv, p.dt, w.A, p.B, p.C, w.D, None, w.dt_bias, None, saved, True, True, None, reverse
+        dy,
+        None,
+        p.conv,
+        p.dt,
+        w.A,
+        p.B,
+        p.C,
+        w.D,
+        None,
+        w.dt_bias,
+        None,
+        None,
+        saved,
+        True,
+        True,
+        None,
+        reverse,
     )
     dlow = torch.cat([ddt @ w.dt_proj, dB, dC], dim=-1)
     ddt_proj = _rows(ddt).t() @ _rows(p.low)
@@ -172,7 +188,7 @@ def _scan_backward(
     _rows(dconv_y).addmm_(_rows(dlow), w.x_proj)
     dx_proj = _rows(dlow).t() @ _rows(p.conv)
     du, dconv_weight, dconv_bias, _ = convolve_backward(
-        dconv_y, u, w.conv_weight, w.conv_bias, None, True, reverse
+        dconv_y, u, w.conv_weight, w.conv_bias, None, None, True, reverse
     )
     return y, du, [dconv_weight, dconv_bias, dx_proj, ddt_proj, ddt_bias, dA, dD]
 

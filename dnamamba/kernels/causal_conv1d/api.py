@@ -7,6 +7,7 @@ from torch import Tensor
 
 from dnamamba.kernels.backend import Backend, resolve
 from dnamamba.kernels.checks import require_sequence, require_tensor
+from dnamamba.kernels.packing import refuse_before, starts_of
 from dnamamba.kernels.ranks import Ranks, RowsBefore
 
 
@@ -29,6 +30,8 @@ def causal_conv1d(
     *,
     activation: Literal["silu"] | None = None,
     initial_state: Tensor | None = None,
+    cu_seqlens: Tensor | None = None,
+    starts: Tensor | None = None,
     ranks: Ranks | None = None,
     backend: str = "auto",
 ) -> Convolution:
@@ -54,13 +57,17 @@ def causal_conv1d(
         bias: [E].
         activation: "silu" or none.
         initial_state: [B, K-1, E] inputs before the first position.
+        cu_seqlens: int32 [n + 1], the cumulative lengths of n sequences in one row (B = 1): zeros are before
+            each.
+        starts: uint8 [B, L], 1 where a sequence begins, instead, for callers of several operators and for
+            rows that hold several sequences each.
         ranks: processes that each hold an equal part of the sequence: then both states are those of the whole
             sequence, see `dnamamba.kernels.ranks`.
         backend: "auto", "reference", "chunked", "numba" or "triton".
 
     Raises:
         ValueError: a tensor's shape, dtype or device does not go with the others, or `activation` or
-            `backend` is unknown.
+            `backend` is unknown, or there are sequences in one row and what stands before it.
         RuntimeError: `backend` is "triton" or "numba" where it can't run.
 
     Source: Gu and Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces" (2023),
@@ -79,10 +86,13 @@ def causal_conv1d(
     if activation not in ("silu", None):
         raise ValueError(f"unknown activation {activation!r}; choose 'silu' or None")
 
+    if cu_seqlens is not None:
+        starts = starts_of(cu_seqlens, x)
+    refuse_before(starts, initial_state=initial_state, ranks=ranks)
     convolve = _implementation(resolve(backend, x.device, x.dtype))
     kept = weight.shape[1] - 1
     if ranks is None or not kept:
-        return convolve(x, weight, bias, activation=activation, initial_state=initial_state)
+        return convolve(x, weight, bias, activation=activation, initial_state=initial_state, starts=starts)
     before, last = RowsBefore.apply(x[:, -min(kept, length) :], initial_state, kept, ranks)
     return Convolution(convolve(x, weight, bias, activation=activation, initial_state=before).y, last)
 

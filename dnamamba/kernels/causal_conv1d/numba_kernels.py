@@ -12,7 +12,7 @@ from dnamamba.kernels.numba_cpu.compiling import compiled
 from dnamamba.kernels.numba_cpu.functions import sigmoid, silu_slope
 from dnamamba.kernels.numba_cpu.vectors import constant, load, store
 
-_INPUTS = "float32[:,:,:], float32[:,:,::1], float32[:,::1], float32[::1]"
+_INPUTS = "float32[:,:,:], float32[:,:,::1], float32[:,::1], float32[::1], uint8[:,::1]"
 
 
 @numba.njit
@@ -28,11 +28,17 @@ def _see(x: Any, first: Any, b: Any, start: Any, stop: Any, seen: Any) -> None:
                 store(seen, at + e, load(x, ((b * x.strides[0] + s * x.strides[1]) >> 2) + e))
 
 
+@numba.njit
+def _first_tap(places: Any, b: Any, t: Any, taps: Any) -> Any:
+    """Return the first of the taps that stay in the sequence of position t."""
+    return taps - 1 - np.int64(places[b, t]) if places.shape[0] > 0 else 0
+
+
 @numba.njit(inline="always")
-def _convolved(seen: Any, weight: Any, bias: Any, i: Any, e: Any) -> Any:
+def _convolved(seen: Any, weight: Any, bias: Any, i: Any, e: Any, tap: Any) -> Any:
     channels = weight.shape[1]
     out = load(bias, e)
-    for k in range(weight.shape[0]):
+    for k in range(tap, weight.shape[0]):
         out = out + load(weight, k * channels + e) * load(seen, (i + k) * channels + e)
     return out
 
@@ -43,6 +49,7 @@ def convolution_forward(
     first: Any,
     weight: Any,
     bias: Any,
+    places: Any,
     y: Any,
     block: Any,
     silu: Any,
@@ -54,6 +61,7 @@ def convolution_forward(
     Args:
         first: [B, K-1, E], the inputs before the first.
         weight: [K, E].
+        places: [B, L], how far each position is in its sequence, at most K-1; or without rows.
     """
     _, length, channels = y.shape
     blocks = (length + block - 1) // block
@@ -63,8 +71,9 @@ def convolution_forward(
         stop = min(start + block, length)
         _see(x, first, b, start, stop, seen)
         for t in range(start, stop):
+            tap = _first_tap(places, b, t, weight.shape[0])
             for e in range(0, channels, 16):
-                out = _convolved(seen, weight, bias, t - start, e)
+                out = _convolved(seen, weight, bias, t - start, e, tap)
                 if silu:
                     out = out * sigmoid(out)
                 store(y, (b * length + t) * channels + e, out)
@@ -79,6 +88,7 @@ def convolution_backward(
     first: Any,
     weight: Any,
     bias: Any,
+    places: Any,
     dy: Any,
     dx: Any,
     d_first: Any,
@@ -109,6 +119,7 @@ def convolution_backward(
         for e in range(0, (taps + 1) * channels, 16):
             store(sums, item * (taps + 1) * channels + e, zero)
         for t in range(start, stop + taps - 1):
+            tap = _first_tap(places, b, min(t, length - 1), taps)
             for e in range(0, channels, 16):
                 at = (t - start) * channels + e
                 if t >= reach:
@@ -116,19 +127,24 @@ def convolution_backward(
                     continue
                 d = load(dy, ((b * dy.strides[0] + t * dy.strides[1]) >> 2) + e)
                 if silu:
-                    out = _convolved(seen, weight, bias, t - start, e)
+                    out = _convolved(seen, weight, bias, t - start, e, tap)
                     d = d * silu_slope(out, sigmoid(out))
                 store(d_out, at, d)
                 if t < stop:
-                    total = item * (taps + 1) * channels + e
-                    for k in range(taps):
+                    total = (item * (taps + 1) + tap) * channels + e
+                    for k in range(tap, taps):
                         store(sums, total, load(sums, total) + d * load(seen, at + k * channels))
                         total += channels
                     store(sums, total, load(sums, total) + d)
         for s in range(start, stop):
+            tap = 0
+            if places.shape[0] > 0:  # then outputs of the next sequence did not see this input
+                tap = taps - 1
+                while tap > 0 and s + taps - tap < length and places[b, s + taps - tap] >= taps - tap:
+                    tap -= 1
             for e in range(0, channels, 16):
                 d = zero
-                for k in range(taps):
+                for k in range(tap, taps):
                     place = (s - start + taps - 1 - k) * channels + e
                     d = d + load(weight, k * channels + e) * load(d_out, place)
                 store(dx, ((b * dx.strides[0] + s * dx.strides[1]) >> 2) + e, d)

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from dnamamba.kernels.numba_cpu.layout import array, back, like, padded
+from dnamamba.kernels.numba_cpu.layout import array, back, like, padded, rows_of
 from dnamamba.kernels.numba_cpu.threads import share
+from dnamamba.kernels.packing import places
 
 from .api import Convolution
 from .numba_kernels import convolution_backward, convolution_forward
@@ -24,6 +25,7 @@ def causal_conv1d_numba(
     *,
     activation: Literal["silu"] | None = None,
     initial_state: Tensor | None = None,
+    starts: Tensor | None = None,
 ) -> Convolution:
     """See `causal_conv1d`. Once differentiable; keeps nothing but its inputs."""
     batch, length, channels = x.shape
@@ -31,7 +33,7 @@ def causal_conv1d_numba(
     if initial_state is None:
         initial_state = x.new_zeros(batch, before, channels)
     initial_state = initial_state.to(x.dtype)
-    y = _NumbaConvolution.apply(x, weight, bias, initial_state, activation == "silu")
+    y = _NumbaConvolution.apply(x, weight, bias, initial_state, starts, activation == "silu")
     # Copied, because a view would keep the whole sequence alive for as long as its last positions.
     return Convolution(y, torch.cat([initial_state[:, length:], x[:, max(0, length - before) :]], dim=1))
 
@@ -39,25 +41,31 @@ def causal_conv1d_numba(
 class _NumbaConvolution(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, initial_state: Tensor, silu: bool
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        initial_state: Tensor,
+        starts: Tensor | None,
+        silu: bool,
     ) -> Tensor:
-        ctx.save_for_backward(x, weight, bias, initial_state)
+        ctx.save_for_backward(x, weight, bias, initial_state, starts)
         ctx.silu = silu
         y = like(x, padded(x.shape[2]))
-        arrays = [*_arrays(x, weight, bias, initial_state), y.numpy()]
+        arrays = [*_arrays(x, weight, bias, initial_state, starts), y.numpy()]
         share(_items(x), lambda begin, end: convolution_forward(*arrays, BLOCK, silu, begin, end))
         return back(y, x)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, bias, initial_state = ctx.saved_tensors
+        x, weight, bias, initial_state, starts = ctx.saved_tensors
         channels, taps = weight.shape
         E = padded(channels)
         dx, d_first = like(x, E), like(initial_state, E)
         sums = dx.new_empty(_items(x), taps + 1, E)
         written = [tensor.numpy() for tensor in (dx, d_first, sums)]
-        arrays = [*_arrays(x, weight, bias, initial_state), array(dy, E), *written]
+        arrays = [*_arrays(x, weight, bias, initial_state, starts), array(dy, E), *written]
         share(_items(x), lambda begin, end: convolution_backward(*arrays, BLOCK, ctx.silu, begin, end))
         total = sums.sum(0, dtype=torch.float64)[:, :channels]
         return (
@@ -66,6 +74,7 @@ class _NumbaConvolution(torch.autograd.Function):
             None if bias is None else total[taps].to(bias.dtype),
             back(d_first, initial_state),
             None,
+            None,
         )
 
 
@@ -73,7 +82,9 @@ def _items(x: Tensor) -> int:
     return x.shape[0] * -(-x.shape[1] // BLOCK)
 
 
-def _arrays(x: Tensor, weight: Tensor, bias: Tensor | None, initial_state: Tensor) -> list[Any]:
+def _arrays(
+    x: Tensor, weight: Tensor, bias: Tensor | None, initial_state: Tensor, starts: Tensor | None
+) -> list[Any]:
     E = padded(x.shape[2])
     offset = x.new_zeros(E, dtype=torch.float32) if bias is None else bias.contiguous()
     return [
@@ -81,4 +92,5 @@ def _arrays(x: Tensor, weight: Tensor, bias: Tensor | None, initial_state: Tenso
         array(initial_state.contiguous(), E),
         array(weight.t().contiguous(), E),
         array(offset, E),
+        rows_of(None if starts is None else places(starts, weight.shape[1] - 1)),
     ]

@@ -11,7 +11,7 @@
 A program is one warp on a tile of channels. It loads ROWS positions and the K-1 next to them at once, so that
 many rows are in flight, and keeps them in registers: every row is read from memory about once. Both kernels
 are bound by memory; the backward computes a again rather than have it kept. With TURN = -1 a sequence is read
-from its end.
+from its end. With HAS_STARTS a row holds sequences, one behind the other, and no tap reaches over a start.
 """
 
 import triton
@@ -44,6 +44,31 @@ def load_inputs(
 
 
 @triton.jit
+def load_blocked(p_starts, t0, i_b, L, K: tl.constexpr, COUNT: tl.constexpr, HAS_STARTS: tl.constexpr):
+    """Return whether a start is between t and t - 1, ..., t - (K-1), for COUNT positions from t0 on."""
+    blocked = ()
+    if HAS_STARTS:
+        starts = ()
+        for r in tl.static_range(COUNT + K - 1):
+            t = t0 + r - (K - 1)
+            starts = starts + (tl.load(p_starts + i_b * L + t, mask=(t >= 0) & (t < L), other=0) != 0,)
+        for r in tl.static_range(COUNT):
+            b_any = t0 < 0
+            for j in tl.static_range(K - 1):
+                b_any = b_any | starts[r + K - 1 - j]
+                blocked = blocked + (b_any,)
+    return blocked
+
+
+@triton.jit
+def unless(blocked, r: tl.constexpr, back: tl.constexpr, b_x, K: tl.constexpr, HAS_STARTS: tl.constexpr):
+    """Return `b_x`, what position r makes of or gives to the one `back` before it; zeros over a start."""
+    if HAS_STARTS and back > 0:
+        b_x = tl.where(blocked[r * (K - 1) + back - 1], 0.0, b_x)
+    return b_x
+
+
+@triton.jit
 def load_weights(p_weight, p_bias, o_e, m_e, K: tl.constexpr, TILE: tl.constexpr, HAS_BIAS: tl.constexpr):
     """Load the K taps as a tuple, and the bias."""
     taps = ()
@@ -57,10 +82,10 @@ def load_weights(p_weight, p_bias, o_e, m_e, K: tl.constexpr, TILE: tl.constexpr
 
 @triton.jit
 def convolution_forward(
-    p_x, p_weight, p_bias, p_first, p_y, stride_xb, stride_xt, L, E, tiles, blocks,
+    p_x, p_weight, p_bias, p_first, p_starts, p_y, stride_xb, stride_xt, L, E, tiles, blocks,
     K: tl.constexpr, TILE: tl.constexpr, ROWS: tl.constexpr,
-    HAS_BIAS: tl.constexpr, HAS_FIRST: tl.constexpr, SILU: tl.constexpr, FAST: tl.constexpr,
-    TURN: tl.constexpr,
+    HAS_BIAS: tl.constexpr, HAS_FIRST: tl.constexpr, HAS_STARTS: tl.constexpr, SILU: tl.constexpr,
+    FAST: tl.constexpr, TURN: tl.constexpr,
 ):  # fmt: skip
     """Write y."""
     i_e, i_t, i_b = locate(tl.program_id(0), tiles, blocks)
@@ -73,10 +98,11 @@ def convolution_forward(
     x = load_inputs(
         p_x + i_b * stride_xb, p_first, stride_xt, t0, i_b, o_e, m_e, L, E, K, ROWS + K - 1, HAS_FIRST
     )
+    blocked = load_blocked(p_starts, t0, i_b, L, K, ROWS, HAS_STARTS)
     for r in tl.static_range(ROWS):
         b_a = b_bias
         for k in tl.static_range(K):
-            b_a += taps[k] * x[r + k]
+            b_a += taps[k] * unless(blocked, r, K - 1 - k, x[r + k], K, HAS_STARTS)
         if SILU:
             b_a *= sigmoid(b_a, FAST)
         p_row = p_y + i_b * L * E + (t0 + r) * step
@@ -85,11 +111,11 @@ def convolution_forward(
 
 @triton.jit
 def convolution_backward(
-    p_x, p_weight, p_bias, p_first, p_dy, p_dx, p_dweight, p_dbias,
+    p_x, p_weight, p_bias, p_first, p_starts, p_dy, p_dx, p_dweight, p_dbias,
     stride_xb, stride_xt, stride_yb, stride_yt, L, E, tiles, blocks, loops,
     K: tl.constexpr, TILE: tl.constexpr, ROWS: tl.constexpr,
-    HAS_BIAS: tl.constexpr, HAS_FIRST: tl.constexpr, SILU: tl.constexpr, FAST: tl.constexpr,
-    TURN: tl.constexpr,
+    HAS_BIAS: tl.constexpr, HAS_FIRST: tl.constexpr, HAS_STARTS: tl.constexpr, SILU: tl.constexpr,
+    FAST: tl.constexpr, TURN: tl.constexpr,
 ):  # fmt: skip
     """Write dx, and this block's share of dweight and dbias; a block is ROWS x `loops` positions."""
     i_e, i_t, i_b = locate(tl.program_id(0), tiles, blocks)
@@ -108,6 +134,7 @@ def convolution_backward(
         x = load_inputs(
             p_x + i_b * stride_xb, p_first, stride_xt, t0, i_b, o_e, m_e, L, E, K, ROWS + 2 * K - 2, HAS_FIRST
         )
+        blocked = load_blocked(p_starts, t0, i_b, L, K, ROWS + K - 1, HAS_STARTS)
         dy = ()
         for r in tl.static_range(ROWS + K - 1):
             p_row = p_dy + i_b * stride_yb + (t0 + r) * stride_yt
@@ -118,7 +145,7 @@ def convolution_backward(
             if SILU:
                 b_a = b_bias
                 for k in tl.static_range(K):
-                    b_a += taps[k] * x[r + k]
+                    b_a += taps[k] * unless(blocked, r, K - 1 - k, x[r + k], K, HAS_STARTS)
                 b_s = sigmoid(b_a, FAST)
                 b_da *= b_s * (1.0 + b_a * (1.0 - b_s))
             da = da + (b_da,)
@@ -126,8 +153,10 @@ def convolution_backward(
             b_dx = tl.zeros([TILE], tl.float32)
             sums = ()
             for k in tl.static_range(K):
-                b_dx += taps[k] * da[r + K - 1 - k]
-                sums = sums + (dtaps[k] + da[r] * x[r + k],)
+                b_da = unless(blocked, r + K - 1 - k, K - 1 - k, da[r + K - 1 - k], K, HAS_STARTS)
+                b_dx += taps[k] * b_da
+                b_x = unless(blocked, r, K - 1 - k, x[r + k], K, HAS_STARTS)
+                sums = sums + (dtaps[k] + da[r] * b_x,)
             dtaps = sums
             b_dbias += da[r]
             p_row = p_dx + i_b * L * E + (t0 + r) * step

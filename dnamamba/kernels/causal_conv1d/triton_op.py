@@ -26,6 +26,7 @@ def causal_conv1d_triton(
     *,
     activation: Literal["silu"] | None = None,
     initial_state: Tensor | None = None,
+    starts: Tensor | None = None,
 ) -> Convolution:
     """See `causal_conv1d`. fp32, bf16 and fp16 in; keeps nothing but its inputs for the backward.
 
@@ -37,7 +38,7 @@ def causal_conv1d_triton(
             "backend 'triton' computes in fp32, but x is torch.float64; backend 'chunked' takes it"
         )
     compute = convolve_op if watched() else _differentiable_convolution
-    y = compute(x, weight, bias, initial_state, activation == "silu")
+    y = compute(x, weight, bias, initial_state, starts, activation == "silu")
     return Convolution(y, last_inputs(x, initial_state, weight.shape[1] - 1))
 
 
@@ -62,6 +63,7 @@ def convolve(
     weight: Tensor,
     bias: Tensor | None,
     initial_state: Tensor | None,
+    starts: Tensor | None,
     silu: bool,
     reverse: bool = False,
 ) -> Tensor:
@@ -72,6 +74,7 @@ def convolve(
         weight: [E, K].
         bias: [E] or None.
         initial_state: [B, K - 1, E] or None.
+        starts: uint8 [B, L] or None, see `dnamamba.kernels.packing`.
         silu: whether SiLU follows.
         reverse: whether the sequence is read from its end, where the initial state then is.
     """
@@ -81,9 +84,10 @@ def convolve(
     tiles, blocks = -(-channels // _FORWARD["TILE"]), -(-length // _FORWARD["ROWS"])
     launch(
         convolution_forward, (batch * blocks * tiles,),
-        x, weight, bias, initial_state, y, x.stride(0), x.stride(1), length, channels, tiles, blocks,
-        K=weight.shape[1], HAS_BIAS=bias is not None, HAS_FIRST=initial_state is not None, SILU=silu,
-        FAST=fast_math(x.dtype), TURN=-1 if reverse else 1, **_FORWARD,
+        x, weight, bias, initial_state, starts, y, x.stride(0), x.stride(1), length, channels, tiles, blocks,
+        K=weight.shape[1], HAS_BIAS=bias is not None, HAS_FIRST=initial_state is not None,
+        HAS_STARTS=starts is not None, SILU=silu, FAST=fast_math(x.dtype), TURN=-1 if reverse else 1,
+        **_FORWARD,
     )  # fmt: skip
     return y
 
@@ -92,7 +96,7 @@ convolve_op = operator("causal_conv1d_forward", convolve)
 
 
 @convolve_op.register_fake
-def _convolve_fake(x, weight, bias, initial_state, silu):  # type: ignore[no-untyped-def]
+def _convolve_fake(x, weight, bias, initial_state, starts, silu):  # type: ignore[no-untyped-def]
     return torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
@@ -102,6 +106,7 @@ def convolve_backward(
     weight: Tensor,
     bias: Tensor | None,
     initial_state: Tensor | None,
+    starts: Tensor | None,
     silu: bool,
     reverse: bool = False,
 ) -> list[Tensor]:
@@ -109,9 +114,9 @@ def convolve_backward(
 
     Args:
         dy: [B, L, E], the gradient of y.
-        x, weight, bias, initial_state, silu, reverse: as in `convolve`; in reverse without an initial state.
+        x ... reverse: as in `convolve`; in reverse without an initial state and starts.
     """
-    assert not reverse or initial_state is None
+    assert not reverse or (initial_state is None and starts is None)
     batch, length, channels = x.shape
     taps = weight.shape[1]
     dtypes = [t.dtype if t is not None else x.dtype for t in (weight, bias, initial_state)]
@@ -130,10 +135,11 @@ def convolve_backward(
     dbias = x.new_empty((batch * blocks, channels) if bias is not None else (0, 0), dtype=torch.float32)
     launch(
         convolution_backward, (batch * blocks * tiles,),
-        x, weight, bias, initial_state, dy, dx, dweight, dbias,
+        x, weight, bias, initial_state, starts, dy, dx, dweight, dbias,
         x.stride(0), x.stride(1), dy.stride(0), dy.stride(1), length, channels, tiles, blocks, loops,
-        K=taps, HAS_BIAS=bias is not None, HAS_FIRST=initial_state is not None, SILU=silu,
-        FAST=fast_math(x.dtype), TURN=-1 if reverse else 1, **_BACKWARD,
+        K=taps, HAS_BIAS=bias is not None, HAS_FIRST=initial_state is not None,
+        HAS_STARTS=starts is not None, SILU=silu, FAST=fast_math(x.dtype), TURN=-1 if reverse else 1,
+        **_BACKWARD,
     )  # fmt: skip
     dfirst = x.new_empty(0)
     if initial_state is not None:
@@ -145,7 +151,7 @@ convolve_backward_op = operator("causal_conv1d_backward", convolve_backward)
 
 
 @convolve_backward_op.register_fake
-def _convolve_backward_fake(dy, x, weight, bias, initial_state, silu):  # type: ignore[no-untyped-def]
+def _convolve_backward_fake(dy, x, weight, bias, initial_state, starts, silu):  # type: ignore[no-untyped-def]
     return [
         x.new_empty(0) if t is None else torch.empty_like(t, memory_format=torch.contiguous_format)
         for t in (x, weight, bias, initial_state)
@@ -182,7 +188,8 @@ def _backward(ctx, dy):  # type: ignore[no-untyped-def]
     tensors = ctx.saved_tensors
     compute = convolve_backward_op if watched() else convolve_backward
     gradients = compute(dy, *tensors, ctx.silu)
-    return (*(g if t is not None else None for g, t in zip(gradients, tensors, strict=True)), None)
+    given = (g if t is not None else None for g, t in zip(gradients, tensors[:-1], strict=True))
+    return (*given, None, None)
 
 
 convolve_op.register_autograd(_backward, setup_context=_setup_context)

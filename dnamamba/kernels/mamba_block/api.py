@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from dnamamba.kernels.backend import Backend
+from dnamamba.kernels.packing import refuse_before
 from dnamamba.kernels.ranks import Ranks
 
 _LANES = 16  # floats of a vector of the compiled CPU kernels
@@ -80,6 +81,7 @@ def mamba_block(
     dtype: torch.dtype,
     conv_state: Tensor | None = None,
     ssm_state: Tensor | None = None,
+    starts: Tensor | None = None,
     ranks: Ranks | None = None,
     backend: Backend = "triton",
 ) -> Block:
@@ -95,6 +97,8 @@ def mamba_block(
         dtype: of the matrix products and of what flows between the parts; norm and residual keep x's.
         conv_state: [B, K-1, E], the inputs before the first position.
         ssm_state: [B, E, N], the state before the first position.
+        starts: uint8 [B, L], 1 where a sequence begins, for rows that hold several, see
+            `dnamamba.kernels.packing`; with neither states nor ranks.
         ranks: processes that each hold an equal part of the sequence: then all states are those of the whole
             sequence, see `dnamamba.kernels.ranks`.
         backend: "triton", or "numba" for what `is_fused` allows.
@@ -102,14 +106,24 @@ def mamba_block(
     Source: Gu and Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces" (2023),
     arXiv 2312.00752, figure 3 and, for the recomputation, section 3.3.2.
     """
+    refuse_before(starts, conv_state=conv_state, ssm_state=ssm_state, ranks=ranks)
     if backend == "numba":
         from .numba_op import mamba_block_numba
 
-        return mamba_block_numba(x, weights, eps=eps, conv_state=conv_state, ssm_state=ssm_state)
+        return mamba_block_numba(
+            x, weights, eps=eps, conv_state=conv_state, ssm_state=ssm_state, starts=starts
+        )
     from .triton_op import mamba_block_triton
 
     return mamba_block_triton(
-        x, weights, eps=eps, dtype=dtype, conv_state=conv_state, ssm_state=ssm_state, ranks=ranks
+        x,
+        weights,
+        eps=eps,
+        dtype=dtype,
+        conv_state=conv_state,
+        ssm_state=ssm_state,
+        starts=starts,
+        ranks=ranks,
     )
 
 

@@ -12,10 +12,11 @@ from torch.autograd.function import once_differentiable
 
 from dnamamba.kernels.causal_conv1d.numba_kernels import convolution_backward, convolution_forward
 from dnamamba.kernels.causal_conv1d.numba_op import BLOCK
-from dnamamba.kernels.numba_cpu.layout import copied, padded
+from dnamamba.kernels.numba_cpu.layout import copied, padded, rows_of
 from dnamamba.kernels.numba_cpu.products import multiply, multiply_transposed, packed
 from dnamamba.kernels.numba_cpu.threads import share
 from dnamamba.kernels.numba_cpu.vectors import LANES
+from dnamamba.kernels.packing import places
 from dnamamba.kernels.selective_scan.numba_backward import scan_backward
 from dnamamba.kernels.selective_scan.numba_forward import scan_forward
 from dnamamba.kernels.selective_scan.numba_op import CHUNK, SIDE_BY_SIDE
@@ -26,10 +27,16 @@ from .numba_norm import inverse_root_mean_squares, norm_backward
 
 @torch.compiler.disable
 def mamba_block_numba(
-    x: Tensor, weights: BlockWeights, *, eps: float, conv_state: Tensor | None, ssm_state: Tensor | None
+    x: Tensor,
+    weights: BlockWeights,
+    *,
+    eps: float,
+    conv_state: Tensor | None,
+    ssm_state: Tensor | None,
+    starts: Tensor | None = None,
 ) -> Block:
     """See `mamba_block` and `is_fused`. Once differentiable."""
-    return Block(*_NumbaBlock.apply(eps, x, conv_state, ssm_state, *weights))
+    return Block(*_NumbaBlock.apply(eps, x, conv_state, ssm_state, starts, *weights))
 
 
 @torch.no_grad()
@@ -37,7 +44,9 @@ def block_after_numba(
     x: Tensor, weights: BlockWeights, *, eps: float, conv_state: Tensor | None, ssm_state: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """See `mamba_block_after`."""
-    made = _between(x.contiguous(), _Weights(weights, gated=False), eps, conv_state, ssm_state, keep=False)
+    made = _between(
+        x.contiguous(), _Weights(weights, gated=False), eps, conv_state, ssm_state, None, keep=False
+    )
     return made.conv_state, made.ssm_state
 
 
@@ -88,7 +97,14 @@ class _Made(NamedTuple):
 
 
 def _between(
-    x: Tensor, own: _Weights, eps: float, conv_state: Tensor | None, ssm_state: Tensor | None, *, keep: bool
+    x: Tensor,
+    own: _Weights,
+    eps: float,
+    conv_state: Tensor | None,
+    ssm_state: Tensor | None,
+    starts: Tensor | None,
+    *,
+    keep: bool,
 ) -> _Made:
     batch, length, _ = x.shape
     E, N = own.channels, own.states
@@ -102,7 +118,7 @@ def _between(
     first = x.new_zeros(batch, before, E) if conv_state is None else conv_state.detach().float().contiguous()
 
     conv = x.new_empty(batch, length, E)
-    arrays = [u.numpy(), first.numpy(), *own.conv, conv.numpy()]
+    arrays = [u.numpy(), first.numpy(), *own.conv, _places(starts, before), conv.numpy()]
     items = batch * -(-length // BLOCK)
     share(items, lambda begin, end: convolution_forward(*arrays, BLOCK, True, begin, end))
 
@@ -114,12 +130,16 @@ def _between(
     kept = x.new_empty(-(-length // CHUNK) if keep else 0, batch, N, E)
     y = x.new_empty(batch, length, E)
     inputs = _scan_inputs(conv, _dt(low, own), z, low, own)
-    arrays = [*inputs, *own.scan, state, y.numpy(), kept.numpy()]
+    arrays = [*inputs, *own.scan, rows_of(starts), state, y.numpy(), kept.numpy()]
     tiles = batch * E // LANES
     share(tiles, lambda begin, end: scan_forward(*arrays, CHUNK, True, own.gated, begin, end))
 
     last = torch.cat([first[:, length:], u[:, max(0, length - before) :]], dim=1)
     return _Made(scale, xz, conv, low, y, kept, first, last, _turned(state))
+
+
+def _places(starts: Tensor | None, most: int) -> Any:
+    return rows_of(None if starts is None else places(starts, most))
 
 
 def _rows(x: Tensor) -> Any:
@@ -163,12 +183,22 @@ class _ScanGradients(NamedTuple):
 
 
 def _scan_gradients(
-    own: _Weights, conv: Tensor, xz: Tensor, low: Tensor, kept: Tensor, dy: Tensor, adjoint: Any, dz: Tensor
+    own: _Weights,
+    conv: Tensor,
+    xz: Tensor,
+    low: Tensor,
+    starts: Tensor | None,
+    kept: Tensor,
+    dy: Tensor,
+    adjoint: Any,
+    dz: Tensor,
 ) -> _ScanGradients:
     """Go back through the scan.
 
     Args:
+        own: the parameters.
         conv, xz, low, kept: see `_Made`.
+        starts: uint8 [B, L] or None.
         dy: [B, L, E].
         adjoint: [B, N, E], the derivative with respect to the last state; replaced by that of the first.
         dz: [B, L, E], written.
@@ -181,13 +211,24 @@ def _scan_gradients(
     found = _ScanGradients(torch.empty_like(conv), torch.empty_like(conv), dB, dC, dA, dD, d_bias)
     d_conv, ddt, *sums = (x.numpy() for x in found)
     inputs = _scan_inputs(conv, _dt(low, own), xz[..., E:], low, own)
-    arrays = [*inputs, dy.numpy(), *own.scan, kept.numpy(), adjoint, d_conv, ddt, dz.numpy(), *sums]
+    arrays = [
+        *inputs,
+        dy.numpy(),
+        *own.scan,
+        rows_of(starts),
+        kept.numpy(),
+        adjoint,
+        d_conv,
+        ddt,
+        dz.numpy(),
+        *sums,
+    ]
     share(batch * groups, lambda first, last: scan_backward(*arrays, CHUNK, groups, True, True, first, last))
     return found
 
 
 def _convolution_gradients(
-    own: _Weights, u: Tensor, first: Tensor, dy: Tensor, du: Tensor
+    own: _Weights, u: Tensor, first: Tensor, starts: Tensor | None, dy: Tensor, du: Tensor
 ) -> tuple[Any, Tensor]:
     """Return the gradients of taps and bias [K + 1, E], float64, and of the inputs `first` [B, K-1, E].
 
@@ -198,8 +239,10 @@ def _convolution_gradients(
     """
     batch, length, E = u.shape
     items = batch * -(-length // BLOCK)
-    d_first, sums = torch.empty_like(first), u.new_empty(items, own.conv[0].shape[0] + 1, E)
-    arrays = [u.numpy(), first.numpy(), *own.conv, *(x.numpy() for x in (dy, du, d_first, sums))]
+    taps = own.conv[0].shape[0]
+    d_first, sums = torch.empty_like(first), u.new_empty(items, taps + 1, E)
+    kernel = [*own.conv, _places(starts, taps - 1)]
+    arrays = [u.numpy(), first.numpy(), *kernel, *(x.numpy() for x in (dy, du, d_first, sums))]
     share(items, lambda begin, end: convolution_backward(*arrays, BLOCK, True, begin, end))
     return sums.numpy().sum(0, dtype=np.float64), d_first
 
@@ -207,21 +250,27 @@ def _convolution_gradients(
 class _NumbaBlock(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, eps: float, x: Tensor, conv_state: Tensor | None, ssm_state: Tensor | None, *weights: Tensor
+        ctx: Any,
+        eps: float,
+        x: Tensor,
+        conv_state: Tensor | None,
+        ssm_state: Tensor | None,
+        starts: Tensor | None,
+        *weights: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         x = x.contiguous()
         own = _Weights(BlockWeights(*weights))
-        made = _between(x, own, eps, conv_state, ssm_state, keep=any(ctx.needs_input_grad))
+        made = _between(x, own, eps, conv_state, ssm_state, starts, keep=any(ctx.needs_input_grad))
         y = torch.empty_like(x)
         multiply(_rows(made.y), packed(own.out_proj.T), _rows(y), plus=_rows(x))
-        ctx.save_for_backward(x, *made[:-2], *weights)
+        ctx.save_for_backward(x, starts, *made[:-2], *weights)
         ctx.dtypes = [None if state is None else state.dtype for state in (conv_state, ssm_state)]
         return y, made.conv_state, made.ssm_state
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor, d_conv_state: Tensor, d_ssm_state: Tensor) -> tuple[Any, ...]:
-        x, scale, xz, conv, low, y, kept, first, *weights = ctx.saved_tensors
+        x, starts, scale, xz, conv, low, y, kept, first, *weights = ctx.saved_tensors
         own = _Weights(BlockWeights(*weights))
         length, E, N = x.shape[1], own.channels, own.states
         rows, incoming, scales = _rows(x), _rows(dy.contiguous()), scale.numpy()
@@ -231,7 +280,7 @@ class _NumbaBlock(torch.autograd.Function):
         d_out_proj = multiply_transposed(incoming, _rows(y))
 
         dxz, adjoint = torch.empty_like(xz), np.ascontiguousarray(d_ssm_state.numpy().swapaxes(1, 2))
-        through = _scan_gradients(own, conv, xz, low, kept, d_scan, adjoint, dxz[..., E:])
+        through = _scan_gradients(own, conv, xz, low, starts, kept, d_scan, adjoint, dxz[..., E:])
         d_conv = through.u
 
         d_low = torch.empty_like(low)
@@ -243,7 +292,7 @@ class _NumbaBlock(torch.autograd.Function):
         multiply(of_low, packed(own.x_proj), _rows(d_conv), plus=_rows(d_conv))
         d_x_proj = multiply_transposed(of_low, _rows(conv))
 
-        taps, d_first = _convolution_gradients(own, xz[..., :E], first, d_conv, dxz[..., :E])
+        taps, d_first = _convolution_gradients(own, xz[..., :E], first, starts, d_conv, dxz[..., :E])
         inside = min(length, first.shape[1])  # of the last inputs; the others were there before
         dxz[:, length - inside :, :E] += d_conv_state[:, first.shape[1] - inside :]
         d_first[:, length:] += d_conv_state[:, : first.shape[1] - inside]
@@ -273,5 +322,6 @@ class _NumbaBlock(torch.autograd.Function):
             dx,
             None if conv_dtype is None else d_first.to(conv_dtype),
             None if ssm_dtype is None else _turned(adjoint).to(ssm_dtype),
+            None,
             *(torch.from_numpy(np.ascontiguousarray(g, np.float32)) for g in gradients.values()),
         )

@@ -44,19 +44,21 @@ def mamba_block_triton(
     dtype: torch.dtype,
     conv_state: Tensor | None,
     ssm_state: Tensor | None,
+    starts: Tensor | None = None,
     ranks: Ranks | None = None,
 ) -> Block:
     """See `mamba_block`."""
     with without_autocast(x.device):
         cast = _cast(weights, dtype)
         inputs = (x, *weights, conv_state, ssm_state)
+        before = (conv_state, ssm_state, starts)
         save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs)
         if watched():
             refuse_ranks(ranks)
-            y, conv, ssm, _ = block_forward_op(x, *cast, conv_state, ssm_state, eps, save)
+            y, conv, ssm, _ = block_forward_op(x, *cast, *before, eps, save)
         else:
             compute: Callable[..., tuple[Tensor, ...]] = _differentiable_block if save else block_forward
-            y, conv, ssm, _ = compute(x, *cast, conv_state, ssm_state, eps, save, ranks=ranks)
+            y, conv, ssm, _ = compute(x, *cast, *before, eps, save, ranks=ranks)
     return Block(y, conv, ssm)
 
 
@@ -70,6 +72,7 @@ def _parts(
     x: Tensor,
     weights: BlockWeights,
     conv_state: Tensor | None,
+    starts: Tensor | None,
     eps: float,
     ranks: Ranks | None,
     *,
@@ -84,7 +87,7 @@ def _parts(
     kept = weights.conv_weight.shape[1] - 1
     if ranks is not None and kept:
         before, last = rows_before(u[:, -min(kept, u.shape[1]) :], conv_state, kept, ranks)
-    conv = convolve(u, weights.conv_weight, weights.conv_bias, before, True)
+    conv = convolve(u, weights.conv_weight, weights.conv_bias, before, starts, True)
     low, B, C = F.linear(conv, weights.x_proj).split([rank, states, states], dim=-1)
     return _Parts(normed, z, conv, low, F.linear(low, weights.dt_proj), B, C, before, last), u
 
@@ -92,7 +95,8 @@ def _parts(
 def block_forward(
     x: Tensor, norm: Tensor, in_proj: Tensor, conv_weight: Tensor, conv_bias: Tensor, x_proj: Tensor,
     dt_proj: Tensor, dt_bias: Tensor, A: Tensor, D: Tensor, out_proj: Tensor,
-    conv_state: Tensor | None, ssm_state: Tensor | None, eps: float, save: bool, ranks: Ranks | None = None,
+    conv_state: Tensor | None, ssm_state: Tensor | None, starts: Tensor | None, eps: float, save: bool,
+    ranks: Ranks | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Return y, both states after the last position, and (if `save`) the scan's before every segment.
 
@@ -101,14 +105,17 @@ def block_forward(
         norm ... out_proj: the fields of `BlockWeights`.
         conv_state: [B, K - 1, E] or None.
         ssm_state: [B, E, N] or None.
+        starts: uint8 [B, L] or None.
         eps: of the norm.
         save: whether a backward will follow.
         ranks: that hold the sequence.
     """
     weights = BlockWeights(norm, in_proj, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A, D, out_proj)
-    p, u = _parts(x, weights, conv_state, eps, ranks)
+    p, u = _parts(x, weights, conv_state, starts, eps, ranks)
     conv_last = last_inputs(u, conv_state, conv_weight.shape[1] - 1) if p.last is None else p.last
-    y, last, saved = scan_forward(p.conv, p.dt, A, p.B, p.C, D, p.z, dt_bias, ssm_state, True, save, ranks)
+    y, last, saved = scan_forward(
+        p.conv, p.dt, A, p.B, p.C, D, p.z, dt_bias, ssm_state, starts, True, save, ranks
+    )
     return x + F.linear(y, out_proj), conv_last, last, saved
 
 
@@ -127,8 +134,8 @@ def block_after(
         w = _cast(weights, dtype)
         if watched():
             refuse_ranks(ranks)
-            return block_forward_op(x, *w, conv_state, ssm_state, eps, False)[1:3]
-        p, u = _parts(x, w, conv_state, eps, ranks, gate=False)
+            return block_forward_op(x, *w, conv_state, ssm_state, None, eps, False)[1:3]
+        p, u = _parts(x, w, conv_state, None, eps, ranks, gate=False)
         conv = last_inputs(u, conv_state, w.conv_weight.shape[1] - 1) if p.last is None else p.last
         return conv, scan_after(p.conv, p.dt, w.A, p.B, w.dt_bias, ssm_state, True, ranks)
 
@@ -139,7 +146,7 @@ block_forward_op = operator("mamba_block_forward", block_forward)
 @block_forward_op.register_fake
 def _block_forward_fake(  # type: ignore[no-untyped-def]
     x, norm, in_proj, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A, D, out_proj, conv_state, ssm_state,
-    eps, save,
+    starts, eps, save,
 ):  # fmt: skip
     batch, length, _ = x.shape
     channels, states = A.shape
@@ -156,7 +163,7 @@ def block_backward(
     dy: Tensor, dconv: Tensor | None, dlast: Tensor | None,
     x: Tensor, norm: Tensor, in_proj: Tensor, conv_weight: Tensor, conv_bias: Tensor, x_proj: Tensor,
     dt_proj: Tensor, dt_bias: Tensor, A: Tensor, D: Tensor, out_proj: Tensor,
-    conv_state: Tensor | None, ssm_state: Tensor | None, saved: Tensor, eps: float,
+    conv_state: Tensor | None, ssm_state: Tensor | None, starts: Tensor | None, saved: Tensor, eps: float,
     ranks: Ranks | None = None,
 ) -> list[Tensor]:  # fmt: skip
     """Return the gradients of x, the ten weights and both initial states; empty for a state not given.
@@ -164,16 +171,16 @@ def block_backward(
     Args:
         dy: [B, L, D], the gradient of y.
         dconv, dlast: the gradients of both last states, or None.
-        x ... ssm_state, eps, ranks: as in `block_forward`.
+        x ... starts, eps, ranks: as in `block_forward`.
         saved: from `block_forward`.
     """
     weights = BlockWeights(norm, in_proj, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A, D, out_proj)
-    p, u = _parts(x, weights, conv_state, eps, ranks)
+    p, u = _parts(x, weights, conv_state, starts, eps, ranks)
     del u  # while memory is short; it is one product to have it again
     dmixed = dy.to(out_proj.dtype)
     dconv_y, ddt, dA, dB, dC, dD, dz, ddt_bias, dssm, y = scan_backward(
-        dmixed @ out_proj, dlast, p.conv, p.dt, A, p.B, p.C, D, p.z, dt_bias, ssm_state, saved, True, True,
-        ranks,
+        dmixed @ out_proj, dlast, p.conv, p.dt, A, p.B, p.C, D, p.z, dt_bias, ssm_state, starts, saved, True,
+        True, ranks,
     )  # fmt: skip
     dout_proj = _rows(dmixed).t() @ _rows(y)
     del y, dmixed
@@ -185,7 +192,7 @@ def block_backward(
     channels = dconv_y.shape[-1]
     u = F.linear(p.normed, in_proj[:channels])
     du, dconv_weight, dconv_bias, dfirst = convolve_backward(
-        dconv_y, u, conv_weight, conv_bias, p.before, True
+        dconv_y, u, conv_weight, conv_bias, p.before, starts, True
     )
     if p.last is not None:
         assert ranks is not None
@@ -209,7 +216,7 @@ block_backward_op = operator("mamba_block_backward", block_backward)
 @block_backward_op.register_fake
 def _block_backward_fake(  # type: ignore[no-untyped-def]
     dy, dconv, dlast, x, norm, in_proj, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A, D, out_proj,
-    conv_state, ssm_state, saved, eps,
+    conv_state, ssm_state, starts, saved, eps,
 ):  # fmt: skip
     inputs = (
         x, norm, in_proj, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A, D, out_proj,
@@ -250,8 +257,8 @@ def _backward(ctx, dy, dconv, dlast, _):  # type: ignore[no-untyped-def]
         dy = torch.zeros_like(tensors[0])
     arguments = (dy, dconv, dlast, *tensors, saved, ctx.eps)
     gradients = block_backward_op(*arguments) if watched() else block_backward(*arguments, ranks_of(ctx))
-    present = [g if t is not None else None for g, t in zip(gradients, tensors, strict=True)]
-    return (*present, None, None)
+    present = [g if t is not None else None for g, t in zip(gradients, tensors[:-1], strict=True)]
+    return (*present, None, None, None)
 
 
 block_forward_op.register_autograd(_backward, setup_context=_setup_context)

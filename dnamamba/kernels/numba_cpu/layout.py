@@ -10,6 +10,11 @@ from torch import Tensor
 from .vectors import LANES
 
 
+def rows_of(x: Tensor | None) -> Any:
+    """Return uint8 [B, L] as an array, without rows for None."""
+    return np.empty((0, 0), np.uint8) if x is None else x.contiguous().numpy()
+
+
 def padded(size: int) -> int:
     return -(-size // LANES) * LANES
 

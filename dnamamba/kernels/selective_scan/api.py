@@ -7,6 +7,7 @@ from torch import Tensor
 
 from dnamamba.kernels.backend import Backend, resolve
 from dnamamba.kernels.checks import require_sequence, require_tensor
+from dnamamba.kernels.packing import refuse_before, starts_of
 from dnamamba.kernels.ranks import Ranks
 
 from .signature import Scan, ScanArguments
@@ -24,6 +25,8 @@ def selective_scan(
     dt_bias: Tensor | None = None,
     dt_softplus: bool = False,
     initial_state: Tensor | None = None,
+    cu_seqlens: Tensor | None = None,
+    starts: Tensor | None = None,
     ranks: Ranks | None = None,
     backend: str = "auto",
 ) -> Scan:
@@ -60,12 +63,17 @@ def selective_scan(
         dt_bias: [E] added to `dt`.
         dt_softplus: whether delta is softplus(dt + dt_bias).
         initial_state: [B, E, N] state before the first position.
+        cu_seqlens: int32 [n + 1], the cumulative lengths of n sequences in one row (B = 1): the state is zero
+            before each, and the returned one is that after the last.
+        starts: uint8 [B, L], 1 where a sequence begins, instead, for callers of several operators and for
+            rows that hold several sequences each.
         ranks: processes that each hold an equal part of the sequence: then both states are those of the whole
             sequence, see `dnamamba.kernels.ranks`.
         backend: "auto", "reference", "chunked", "numba" or "triton".
 
     Raises:
-        ValueError: a tensor's shape, dtype or device does not go with the others, or `backend` is unknown.
+        ValueError: a tensor's shape, dtype or device does not go with the others, `backend` is unknown, or
+            sequences in one row come with what stands before them.
         RuntimeError: `backend` is "triton" or "numba" where it can't run.
 
     Source: Gu and Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces" (2023),
@@ -88,8 +96,11 @@ def selective_scan(
     if initial_state is not None:
         require_tensor("initial_state", initial_state, (batch, channels, states), u, "u")
 
+    if cu_seqlens is not None:
+        starts = starts_of(cu_seqlens, u)
+    refuse_before(starts, initial_state=initial_state, ranks=ranks)
     scan = _implementation(resolve(backend, u.device, u.dtype), ranks)
-    return scan(ScanArguments(u, dt, A, B, C, D, z, dt_bias, initial_state, dt_softplus))
+    return scan(ScanArguments(u, dt, A, B, C, D, z, dt_bias, initial_state, starts, dt_softplus))
 
 
 def _implementation(backend: Backend, ranks: Ranks | None) -> Callable[[ScanArguments], Scan]:

@@ -33,7 +33,7 @@ def selective_scan_chunked(given: ScanArguments) -> Scan:
 class _ChunkedScan(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *given: Any) -> tuple[Tensor, Tensor]:
-        u, dt, A, B, C, D, z, dt_bias, initial_state, dt_softplus = ScanArguments(*given)
+        u, dt, A, B, C, D, z, dt_bias, initial_state, starts, dt_softplus = ScanArguments(*given)
         batch, length, channels = u.shape
         ctx.plan = plan(batch, length, channels, A.shape[1])
         ctx.dt_softplus = dt_softplus
@@ -42,7 +42,7 @@ class _ChunkedScan(torch.autograd.Function):
         if initial_state is not None:
             state.copy_(initial_state.mT)
         y = u.new_empty(u.shape)
-        inputs = Rows(u, dt, B, C, z)
+        inputs = Rows(u, dt, B, C, z, starts)
         workspace = Workspace(ctx.plan, parameters.A_NE, tiles=2, vectors=3)
         kept = []
         with without_autocast(u.device):
@@ -51,18 +51,18 @@ class _ChunkedScan(torch.autograd.Function):
                 chunks = len(workspace.chunks(rows.u.shape[1])) if any(ctx.needs_input_grad) else 0
                 kept.append(state.new_empty(chunks, rows.u.shape[0], *parameters.A_NE.shape))
                 forward_piece(rows, parameters, state[piece.sequences], workspace, cut(y, piece), kept[-1])
-        ctx.save_for_backward(u, dt, A, B, C, D, z, dt_bias, *kept)
+        ctx.save_for_backward(u, dt, A, B, C, D, z, dt_bias, starts, *kept)
         ctx.initial_dtype = None if initial_state is None else initial_state.dtype
         return y, state.mT.contiguous()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor, d_state: Tensor) -> tuple[Tensor | None, ...]:
-        u, dt, A, B, C, D, z, dt_bias, *kept = ctx.saved_tensors
+        u, dt, A, B, C, D, z, dt_bias, starts, *kept = ctx.saved_tensors
         batch, length, _ = u.shape
         parameters = _parameters(u, A, D, dt_bias, ctx.dt_softplus)
         adjoint = d_state.mT.clone(memory_format=torch.contiguous_format)
-        inputs = Rows(u, dt, B, C, z)
+        inputs = Rows(u, dt, B, C, z, starts)
         gradients = inputs.map(lambda x: x.new_empty(x.shape))
         sums = ParameterGradients.zeros(parameters.A_NE)
         workspace = Workspace(ctx.plan, parameters.A_NE, tiles=3, vectors=6)
@@ -88,6 +88,7 @@ class _ChunkedScan(torch.autograd.Function):
             gradients.z,
             None if dt_bias is None else rounded(sums.dt_bias, dt_bias),
             None if ctx.initial_dtype is None else adjoint.mT.to(ctx.initial_dtype),
+            None,
             None,
         )
 

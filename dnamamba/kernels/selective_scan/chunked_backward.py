@@ -28,9 +28,11 @@ from .chunked_forward import (
     aten,
     carry,
     decay_over,
+    forget,
     gate,
     in_dtype_of,
     outer,
+    over_all,
     recur,
     step_size,
     sum_over_states,
@@ -119,7 +121,7 @@ def walk_back(
         before, delta, drive, d_sum, d_drive, d_delta = vectors
 
         step_size(part.dt, parameters, before, delta)
-        decay_over(delta, A_NE, decay.whole)
+        forget(decay_over(delta, A_NE, decay.whole), part.starts)
         outer(torch.mul(delta, u, out=drive), part.B, states.whole)
         recur(states, decay, entering)
 
@@ -178,11 +180,11 @@ def summarise_back(
         (decay, _, adjoints), (delta, d_sum, *_) = workspace.buffers(*dy_part.shape[:2])
         step_size(part.dt, parameters, delta, delta)
         total += delta.sum(1)
-        decay_over(delta, A_NE, decay.whole)
+        forget(decay_over(delta, A_NE, decay.whole), part.starts)
         d_ungated(dy_part, part.z, d_sum)
         outer(d_sum, part.C, adjoints.whole)
         recur_back(adjoints, decay, first)
-    return first, decay_over(total, A_NE, torch.empty_like(first))
+    return first, over_all(total, A_NE, rows.starts)
 
 
 def backward_piece(

@@ -34,10 +34,12 @@ class Rows(NamedTuple):
     B: Tensor
     C: Tensor
     z: Tensor | None
+    starts: Tensor | None = None
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Rows":
         z = None if self.z is None else function(self.z)
-        return Rows(function(self.u), function(self.dt), function(self.B), function(self.C), z)
+        starts = None if self.starts is None else function(self.starts)
+        return Rows(function(self.u), function(self.dt), function(self.B), function(self.C), z, starts)
 
     def of(self, piece: Piece) -> "Rows":
         """Return the rows of a piece: its sequences, or the segments of its sequence."""
@@ -115,6 +117,23 @@ def decay_over(delta: Tensor, A_NE: Tensor, decay: Tensor) -> Tensor:
     return torch.mul(delta.unsqueeze(-2), A_NE, out=decay).exp_()
 
 
+def forget(decay: Tensor, starts: Tensor | None) -> Tensor:
+    """Set the decay [R, T, N, E] of steps at which a sequence starts, uint8 [R, T], to 0; return it."""
+    return decay if starts is None else decay.masked_fill_(starts[..., None, None] != 0, 0)
+
+
+def over_all(delta: Tensor, A_NE: Tensor, starts: Tensor | None) -> Tensor:
+    """Return the decay [R, N, E] over all steps, from the sums of their deltas [R, E].
+
+    Args:
+        delta: [R, E].
+        A_NE: [N, E].
+        starts: uint8 [R, steps]: of a row with one, nothing is left.
+    """
+    decay = decay_over(delta, A_NE, delta.new_empty(len(delta), *A_NE.shape))
+    return decay if starts is None else decay.masked_fill_((starts != 0).any(1)[:, None, None], 0)
+
+
 def outer(over_channels: Tensor, over_states: Tensor, out: Tensor) -> None:
     """Write the outer products of [R, T, E] and [R, T, N] into `out` [R, T, N, E].
 
@@ -173,10 +192,10 @@ def advance(
     for index, steps in enumerate(workspace.chunks(rows.u.shape[1])):
         if kept.numel():
             kept[index] = state
-        u, dt, B, C, z = rows.during(steps)
+        u, dt, B, C, z, starts = rows.during(steps)
         (decay, states), (delta, drive, out) = workspace.buffers(*u.shape[:2])
         step_size(dt, parameters, delta, delta)
-        decay_over(delta, parameters.A_NE, decay.whole)
+        forget(decay_over(delta, parameters.A_NE, decay.whole), starts)
         outer(torch.mul(delta, u, out=drive), B, states.whole)
         state.copy_(recur(states, decay, state))
         sum_over_states(C, states.whole, out)
@@ -200,14 +219,14 @@ def summarise(rows: Rows, parameters: Parameters, workspace: Workspace) -> tuple
     last = A_NE.new_zeros(count, *A_NE.shape)
     total = A_NE.new_zeros(count, channels)
     for steps in workspace.chunks(length):
-        u, dt, B, _, _ = rows.during(steps)
+        u, dt, B, _, _, starts = rows.during(steps)
         (decay, states), (delta, drive, _) = workspace.buffers(*u.shape[:2])
         step_size(dt, parameters, delta, delta)
         total += delta.sum(1)
-        decay_over(delta, A_NE, decay.whole)
+        forget(decay_over(delta, A_NE, decay.whole), starts)
         outer(torch.mul(delta, u, out=drive), B, states.whole)
         last.copy_(recur(states, decay, last))
-    return last, decay_over(total, A_NE, torch.empty_like(last))
+    return last, over_all(total, A_NE, rows.starts)
 
 
 def carry(state: Tensor, last: Tensor, whole: Tensor, order: Iterable[int]) -> Tensor:

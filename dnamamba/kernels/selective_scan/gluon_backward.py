@@ -12,7 +12,7 @@ from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.language.nvidia.ampere import async_copy
 
-from dnamamba.kernels.triton_math import LOG2E, exp2, sigmoid
+from dnamamba.kernels.triton_math import FORGET, exp2, sigmoid
 
 from .gluon_parts import (
     DENSE_2D,
@@ -29,10 +29,13 @@ from .gluon_parts import (
     kernel,
     load_row,
     locate,
+    rate_of,
     routes,
     row,
     row_of,
     row_offsets,
+    starts_here,
+    starts_of_block,
     step_size,
     store_sums,
     tile_offsets,
@@ -43,10 +46,10 @@ from .gluon_parts import (
 
 @kernel
 def backward_summary(
-    p_dt, p_A, p_C, p_z, p_bias, p_dy, p_adjoint, p_total,
+    p_dt, p_A, p_C, p_z, p_bias, p_starts, p_dy, p_adjoint, p_total,
     stride_Cb, stride_Ct, L, tiles, chunks, T,
-    ROWS: gl.constexpr, HAS_Z: gl.constexpr, HAS_BIAS: gl.constexpr, SOFTPLUS: gl.constexpr,
-    TURN: gl.constexpr,
+    ROWS: gl.constexpr, HAS_Z: gl.constexpr, HAS_BIAS: gl.constexpr, HAS_STARTS: gl.constexpr,
+    SOFTPLUS: gl.constexpr, TURN: gl.constexpr,
 ):  # fmt: skip
     """Write the adjoint that each chunk alone gives to the chunk before it, and its sum of deltas."""
     s_dt = two_blocks(p_dt, ROWS, WIDTH)
@@ -68,7 +71,11 @@ def backward_summary(
     p_C += (i_b * stride_Cb + t0 * stride_Ct) * 8
     step_C = stride_Ct * TURN
     blocks = gl.minimum(L - i_c * T, T) // ROWS
+    i_block = (i_b * L + i_c.to(gl.int64) * T) // ROWS
+    b_next = starts_of_block(p_starts, i_block, False, False)
     for i_k in range(-1, blocks):
+        b_starts = b_next
+        b_next = starts_of_block(p_starts, i_block + blocks - 2 - i_k, i_k + 1 < blocks, HAS_STARTS)
         if i_k + 1 < blocks:
             x = (i_k + 1) % 2
             t = (blocks - 2 - i_k) * ROWS
@@ -89,8 +96,10 @@ def backward_summary(
                     b_z = row(s_z.index(x), k)
                     b_v *= b_z * sigmoid(b_z, True)
                 b_g = column(s_C, k) * b_v + b_q
-                b_q = exp2((b_delta * LOG2E) * b_A, True) * b_g
+                b_q = exp2(rate_of(b_delta, b_starts, k, HAS_STARTS) * b_A, True) * b_g
                 b_total += b_delta
+                if HAS_STARTS:
+                    b_total = gl.where(starts_here(b_starts, k), FORGET, b_total)
     i_before = i_b * chunks + (i_c + chunks - 1) % chunks
     gl.store(p_adjoint + i_before * E * N + o_ne, b_q)
     gl.store(p_total + (i_b * chunks + i_c) * E + o_e, b_total)
@@ -112,12 +121,12 @@ def fetch_block(
 
 @kernel
 def backward_gradient(
-    p_u, p_dt, p_A, p_B, p_C, p_D, p_z, p_bias, p_dy, p_state, p_adjoint, p_last,
+    p_u, p_dt, p_A, p_B, p_C, p_D, p_z, p_bias, p_starts, p_dy, p_state, p_adjoint, p_last,
     p_du, p_ddt, p_dA, p_dB, p_dC, p_dD, p_dz, p_dbias, p_dfirst, p_y,
     stride_Bb, stride_Bt, stride_Cb, stride_Ct, batch, L, tiles, chunks, T, saved, slots, groups,
     SEGMENT: gl.constexpr, HAS_D: gl.constexpr, HAS_Z: gl.constexpr, HAS_BIAS: gl.constexpr,
-    HAS_LAST: gl.constexpr, SOFTPLUS: gl.constexpr, SINGLE: gl.constexpr, SAVE_Y: gl.constexpr,
-    TURN: gl.constexpr,
+    HAS_STARTS: gl.constexpr, HAS_LAST: gl.constexpr, SOFTPLUS: gl.constexpr, SINGLE: gl.constexpr,
+    SAVE_Y: gl.constexpr, TURN: gl.constexpr,
 ):  # fmt: skip
     """Write every gradient: per position and channel; dB and dC per group; dA, dD, dbias per chunk.
 
@@ -174,7 +183,11 @@ def backward_gradient(
             p_dCs = p_dC + o_sums
             b_h = gl.load(p_state + (i_b * saved + i_c * slots + i_s) * E * N + o_ne)
             b_elapsed = gl.zeros([1, WIDTH], gl.float32, TILE)
+            i_block = (i_b * L + i_c.to(gl.int64) * T + i_s * SEGMENT) // ROWS
+            b_next = starts_of_block(p_starts, i_block, False, False)
             for i_k in range(-1, blocks):
+                b_starts = b_next
+                b_next = starts_of_block(p_starts, i_block + i_k + 1, i_k + 1 < blocks, HAS_STARTS)
                 if i_k + 1 < blocks:
                     x = (i_k + 1) % 2
                     t = (i_k + 1) * ROWS
@@ -202,7 +215,7 @@ def backward_gradient(
                             b_z = row(s_z.index(x), k)
                             b_sigma = sigmoid(b_z, True)
                             b_v *= b_z * b_sigma
-                        b_decayed = exp2((b_delta * LOG2E) * b_A, True) * b_h
+                        b_decayed = exp2(rate_of(b_delta, b_starts, k, HAS_STARTS) * b_A, True) * b_h
                         b_Ch = b_C * b_decayed
                         terms.slice(k, 1, dim=0).store(add_states(b_Ch * b_A) * b_v)
                         b_dA += b_Ch * (b_v * b_elapsed)
@@ -222,7 +235,11 @@ def backward_gradient(
             b_qh = b_q * b_h
             b_dA += b_qh * b_elapsed
             b_p = add_states(b_qh * b_A)
+            b_next = starts_of_block(p_starts, i_block, False, False)
             for i_k in range(-1, blocks):
+                b_starts = b_next
+                i_next = i_block + blocks - 2 - i_k
+                b_next = starts_of_block(p_starts, i_next, i_k + 1 < blocks, HAS_STARTS)
                 if i_k + 1 < blocks:
                     x = (i_k + 1) % 2
                     t = (blocks - 2 - i_k) * ROWS
@@ -256,7 +273,9 @@ def backward_gradient(
                         b_g = column(s_C, k) * b_v + b_q
                         s_quads.slice(k, 1, dim=0).store(add_quads(b_g * b_x, b_routes))
                         b_gB = add_states(b_g * b_B)
-                        b_q = exp2((b_delta * LOG2E) * b_A, True) * b_g
+                        b_q = exp2(rate_of(b_delta, b_starts, k, HAS_STARTS) * b_A, True) * b_g
+                        if HAS_STARTS:  # as it is but for rounding
+                            b_p = gl.where(starts_here(b_starts, k), 0.0, b_p)
                         b_du = b_gB * b_delta
                         if HAS_D:
                             b_du += b_D * b_v

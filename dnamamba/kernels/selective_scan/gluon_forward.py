@@ -11,7 +11,7 @@ only copies.
 from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.language.nvidia.ampere import async_copy
 
-from dnamamba.kernels.triton_math import LOG2E, exp2, sigmoid
+from dnamamba.kernels.triton_math import FORGET, exp2, sigmoid
 
 from .gluon_parts import (
     DENSE_2D,
@@ -24,9 +24,12 @@ from .gluon_parts import (
     fetch_states,
     kernel,
     load_row,
+    rate_of,
     row,
     row_of,
     row_offsets,
+    starts_here,
+    starts_of_block,
     step_size,
     tile_offsets,
     two_blocks,
@@ -37,10 +40,10 @@ from .triton_forward import locate_forward, place
 
 @kernel
 def forward_summary(
-    p_u, p_dt, p_A, p_B, p_bias, p_state, p_total,
+    p_u, p_dt, p_A, p_B, p_bias, p_starts, p_state, p_total,
     stride_Bb, stride_Bt, batch, L, tiles, chunks, long, T, saved, slots,
-    ROWS: gl.constexpr, SEGMENT: gl.constexpr, HAS_BIAS: gl.constexpr, SOFTPLUS: gl.constexpr,
-    TURN: gl.constexpr,
+    ROWS: gl.constexpr, SEGMENT: gl.constexpr, HAS_BIAS: gl.constexpr, HAS_STARTS: gl.constexpr,
+    SOFTPLUS: gl.constexpr, TURN: gl.constexpr,
 ):  # fmt: skip
     """Write each chunk's drive where the next chunk's first state goes, and its sum of deltas."""
     s_u = two_blocks(p_u, ROWS, WIDTH)
@@ -62,7 +65,11 @@ def forward_summary(
     p_B += (i_b * stride_Bb + t0 * stride_Bt) * 8
     step_B = stride_Bt * TURN
     blocks = gl.minimum(L - first, place(i_c + 1, long, T, SEGMENT) - first) // ROWS
+    i_block = (i_b * L + first) // ROWS
+    b_next = starts_of_block(p_starts, i_block, False, False)
     for i_k in range(-1, blocks):
+        b_starts = b_next
+        b_next = starts_of_block(p_starts, i_block + i_k + 1, i_k + 1 < blocks, HAS_STARTS)
         if i_k + 1 < blocks:
             x = (i_k + 1) % 2
             t = (i_k + 1) * ROWS
@@ -77,8 +84,10 @@ def forward_summary(
             for k in gl.static_range(ROWS):
                 b_delta = step_size(row(s_dt.index(x), k), b_bias, SOFTPLUS)
                 b_drive = (b_delta * row(s_u.index(x), k)) * column(s_B, k)
-                b_h = exp2((b_delta * LOG2E) * b_A, True) * b_h + b_drive
+                b_h = exp2(rate_of(b_delta, b_starts, k, HAS_STARTS) * b_A, True) * b_h + b_drive
                 b_total += b_delta
+                if HAS_STARTS:
+                    b_total = gl.where(starts_here(b_starts, k), FORGET, b_total)
     i_next = i_b * saved + place((i_c + 1) % chunks, long, slots, 1)
     gl.store(p_state + i_next * E * N + o_ne, b_h)
     gl.store(p_total + (i_b * chunks + i_c) * E + o_e, b_total)
@@ -86,11 +95,12 @@ def forward_summary(
 
 @kernel
 def forward_output(
-    p_u, p_dt, p_A, p_B, p_C, p_D, p_z, p_bias, p_first, p_state, p_y, p_last,
+    p_u, p_dt, p_A, p_B, p_C, p_D, p_z, p_bias, p_starts, p_first, p_state, p_y, p_last,
     stride_Bb, stride_Bt, stride_Cb, stride_Ct, batch, L, tiles, chunks, long, T, saved, slots,
     ROWS: gl.constexpr, SEGMENT: gl.constexpr,
-    HAS_D: gl.constexpr, HAS_Z: gl.constexpr, HAS_BIAS: gl.constexpr, HAS_FIRST: gl.constexpr,
-    SOFTPLUS: gl.constexpr, SINGLE: gl.constexpr, SAVE: gl.constexpr, TURN: gl.constexpr,
+    HAS_D: gl.constexpr, HAS_Z: gl.constexpr, HAS_BIAS: gl.constexpr, HAS_STARTS: gl.constexpr,
+    HAS_FIRST: gl.constexpr, SOFTPLUS: gl.constexpr, SINGLE: gl.constexpr, SAVE: gl.constexpr,
+    TURN: gl.constexpr,
 ):  # fmt: skip
     """Write y, the state before every segment (if SAVE), and the last state."""
     s_u = two_blocks(p_u, ROWS, WIDTH)
@@ -123,7 +133,11 @@ def forward_output(
     p_C += (i_b * stride_Cb + t0 * stride_Ct) * 8
     step_B, step_C = stride_Bt * TURN, stride_Ct * TURN
     blocks = gl.minimum(L - first, place(i_c + 1, long, T, SEGMENT) - first) // ROWS
+    i_block = (i_b * L + first) // ROWS
+    b_next = starts_of_block(p_starts, i_block, False, False)
     for i_k in range(-1, blocks):
+        b_starts = b_next
+        b_next = starts_of_block(p_starts, i_block + i_k + 1, i_k + 1 < blocks, HAS_STARTS)
         if i_k + 1 < blocks:
             x = (i_k + 1) % 2
             t = (i_k + 1) * ROWS
@@ -147,7 +161,7 @@ def forward_output(
                 b_u = row(s_u.index(x), k)
                 b_delta = step_size(row(s_dt.index(x), k), b_bias, SOFTPLUS)
                 b_drive = (b_delta * b_u) * column(s_B, k)
-                b_h = exp2((b_delta * LOG2E) * b_A, True) * b_h + b_drive
+                b_h = exp2(rate_of(b_delta, b_starts, k, HAS_STARTS) * b_A, True) * b_h + b_drive
                 b_y = add_states(b_h * column(s_C, k))
                 if HAS_D:
                     b_y += b_D * b_u

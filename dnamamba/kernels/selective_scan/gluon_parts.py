@@ -24,7 +24,7 @@ from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.language.nvidia.ampere import async_copy, mma_v2
 
-from dnamamba.kernels.triton_math import softplus
+from dnamamba.kernels.triton_math import FORGET, LOG2E, softplus
 
 N = gl.constexpr(16)
 WIDTH = gl.constexpr(32)
@@ -152,6 +152,31 @@ def step_size(b_dt, b_bias, SOFTPLUS: gl.constexpr):
     if SOFTPLUS:
         b_delta = softplus(b_delta, True)
     return b_delta
+
+
+@gluon.jit
+def starts_of_block(p_starts, block, more, HAS_STARTS: gl.constexpr):
+    """Load a block of starts as one number, a byte for each position; 0 where no more blocks come."""
+    b_starts = block.to(gl.int64) * 0
+    if HAS_STARTS:  # noqa: SIM102 - a constexpr branch stands alone
+        if more:
+            b_starts = gl.load(p_starts + block).to(gl.int64)
+    return b_starts
+
+
+@gluon.jit
+def rate_of(b_delta, b_starts, k: gl.constexpr, HAS_STARTS: gl.constexpr):
+    """Return the size of step k in the exponent, for base 2: `FORGET` where a sequence starts."""
+    b_rate = b_delta * LOG2E
+    if HAS_STARTS:
+        b_rate = gl.where(starts_here(b_starts, k), FORGET, b_rate)
+    return b_rate
+
+
+@gluon.jit
+def starts_here(b_starts, k: gl.constexpr):
+    """Return whether a sequence starts at position k of a block."""
+    return ((b_starts >> (8 * k)) & 1) != 0
 
 
 @gluon.jit

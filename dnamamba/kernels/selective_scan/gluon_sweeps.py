@@ -87,12 +87,13 @@ def forward_summary(inputs: ScanInputs, state: States, total: Tensor, cut: Launc
         total: [B, chunks, E], written.
         cut: the chunks and tiles.
     """
-    u, dt, A, B, _, _, _, dt_bias, softplus, _ = inputs
+    u, dt, A, B, _, _, _, dt_bias, starts, softplus, _ = inputs
     launch(
         forward_kernel, (len(u) * cut.chunks * cut.tiles,),
-        u, dt, A, B, dt_bias, state.values, total, *_strides(B),
+        u, dt, A, B, dt_bias, _blocks(starts, torch.int64), state.values, total, *_strides(B),
         *u.shape[:2], cut.tiles, cut.chunks, cut.long, cut.chunk, state.saved, state.slots,
-        SEGMENT=SEGMENT, HAS_BIAS=dt_bias is not None, SOFTPLUS=softplus, TURN=inputs.turn, **_SWEEP,
+        SEGMENT=SEGMENT, HAS_BIAS=dt_bias is not None, HAS_STARTS=starts is not None,
+        SOFTPLUS=softplus, TURN=inputs.turn, **_SWEEP,
     )  # fmt: skip
 
 
@@ -111,13 +112,14 @@ def forward_output(
         cut: the chunks and tiles.
         save: whether a backward will follow.
     """
-    u, dt, A, B, C, D, z, dt_bias, softplus, _ = inputs
+    u, dt, A, B, C, D, z, dt_bias, starts, softplus, _ = inputs
     launch(
         output_kernel, (len(u) * cut.chunks * cut.tiles,),
-        u, dt, A, B, C, D, z, dt_bias, first, state.values, y, last, *_strides(B, C),
+        u, dt, A, B, C, D, z, dt_bias, _blocks(starts, torch.int64), first, state.values, y, last,
+        *_strides(B, C),
         *u.shape[:2], cut.tiles, cut.chunks, cut.long, cut.chunk, state.saved, state.slots,
         HAS_D=D is not None, HAS_Z=z is not None, HAS_BIAS=dt_bias is not None, HAS_FIRST=first is not None,
-        SOFTPLUS=softplus, SINGLE=cut.chunks == 1, SAVE=save, SEGMENT=SEGMENT,
+        HAS_STARTS=starts is not None, SOFTPLUS=softplus, SINGLE=cut.chunks == 1, SAVE=save, SEGMENT=SEGMENT,
         TURN=inputs.turn, **_SWEEP,
     )  # fmt: skip
 
@@ -134,12 +136,13 @@ def backward_summary(
         total: [B, chunks, E], written.
         cut: the chunks and tiles.
     """
-    _, dt, A, _, C, _, z, dt_bias, softplus, _ = inputs
+    _, dt, A, _, C, _, z, dt_bias, starts, softplus, _ = inputs
     launch(
         backward_kernel, (len(dt) * cut.chunks * cut.tiles,),
-        dt, A, C, z, dt_bias, dy, adjoint, total, *_strides(C),
+        dt, A, C, z, dt_bias, _blocks(starts, torch.int64), dy, adjoint, total, *_strides(C),
         dt.shape[1], cut.tiles, cut.chunks, cut.chunk,
-        HAS_Z=z is not None, HAS_BIAS=dt_bias is not None, SOFTPLUS=softplus, TURN=inputs.turn, **_SWEEP,
+        HAS_Z=z is not None, HAS_BIAS=dt_bias is not None, HAS_STARTS=starts is not None,
+        SOFTPLUS=softplus, TURN=inputs.turn, **_SWEEP,
     )  # fmt: skip
 
 
@@ -156,14 +159,15 @@ def backward_gradient(
         out: written.
         cut: the chunks and tiles.
     """
-    u, dt, A, B, C, D, z, dt_bias, softplus, _ = inputs
+    u, dt, A, B, C, D, z, dt_bias, starts, softplus, _ = inputs
     launch(
         gradient_kernel, (len(u) * cut.chunks * cut.groups,),
-        u, dt, A, B, C, D, z, dt_bias, dy, state.values, out.dA, dlast,
+        u, dt, A, B, C, D, z, dt_bias, _blocks(starts, torch.int32), dy, state.values, out.dA, dlast,
         out.du, out.ddt, out.dA, *out.dB_dC, out.dD, out.dz, out.dbias, out.dfirst, out.y,
         *_strides(B, C), *u.shape[:2], cut.tiles, cut.chunks, cut.chunk, state.saved, state.slots, cut.groups,
         HAS_D=D is not None, HAS_Z=z is not None, HAS_BIAS=dt_bias is not None, HAS_LAST=dlast is not None,
-        SOFTPLUS=softplus, SINGLE=cut.chunks == 1, SAVE_Y=out.y.numel() > 0, SEGMENT=SEGMENT,
+        HAS_STARTS=starts is not None, SOFTPLUS=softplus, SINGLE=cut.chunks == 1, SAVE_Y=out.y.numel() > 0,
+        SEGMENT=SEGMENT,
         TURN=inputs.turn, **_GRADIENT,
     )  # fmt: skip
 
@@ -175,6 +179,11 @@ def _aligned(x: Tensor) -> Tensor:
     if even and x.shape[1] * x.stride(1) < 2**31:
         return x
     return x.clone(memory_format=torch.contiguous_format)
+
+
+def _blocks(starts: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """Return starts [B, L] as the kernels read them: the bytes of a block of positions as one number."""
+    return None if starts is None else starts.view(dtype)
 
 
 def _strides(*tensors: Tensor) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ from .numba_forward import ROWS
 
 @compiled(
     f"void({ROWS}, {ROWS}, {ROWS}, {ROWS}, {ROWS}, {ROWS}, float32[:,::1], float32[::1], float32[::1], "
-    f"float32[:,:,:,::1], float32[:,:,::1], float32[:,:,::1], float32[:,:,::1], {ROWS}, "
+    f"uint8[:,::1], float32[:,:,:,::1], float32[:,:,::1], float32[:,:,::1], float32[:,:,::1], {ROWS}, "
     "float32[:,:,:,::1], float32[:,:,:,::1], float64[:,:,::1], float64[:,::1], float64[:,::1], "
     "int64, int64, boolean, boolean, int64, int64)"
 )
@@ -31,6 +31,7 @@ def scan_backward(
     A: Any,
     D: Any,
     dt_bias: Any,
+    starts: Any,
     kept: Any,
     adjoint: Any,
     du: Any,
@@ -51,6 +52,7 @@ def scan_backward(
     """Go through the items `first` to `last` in reverse; an item is one group of a sequence's channels.
 
     Args:
+        starts: [B, L], 1 where a sequence begins; or without rows.
         kept: [chunks, B, N, E] from the forward pass.
         adjoint: [B, N, E], the derivative with respect to the last state; replaced by that of the first.
         du, ddt, dz: [B, L, E], written.
@@ -61,7 +63,7 @@ def scan_backward(
     states = A.shape[0]
     row = states * 16
     tiles = channels // 16
-    zero = constant(0.0)
+    zero, packed = constant(0.0), starts.shape[0] > 0
     A_tile, g, A_sum = np.empty(row, np.float32), np.empty(row, np.float32), np.empty(row, np.float32)
     to_dB, to_dC = np.empty(row, np.float32), np.empty(row, np.float32)
     sums = np.empty(32, np.float32)
@@ -97,9 +99,12 @@ def scan_backward(
                     drive, y = delta * now, skip * now
                     at_B = (b * B.strides[0] + t * B.strides[1]) >> 2
                     at_C = (b * C.strides[0] + t * C.strides[1]) >> 2
+                    anew = packed and starts[b, t] != 0
                     for n in range(states):
                         place = i * row + n * 16
                         decay = exp(delta * load(A_tile, n * 16))
+                        if anew:
+                            decay = zero
                         after = decay * load(h, place) + drive * spread(B, at_B + n)
                         store(decays, place, decay)
                         store(h, place + row, after)

@@ -9,14 +9,15 @@ import numpy as np
 
 from dnamamba.kernels.numba_cpu.compiling import compiled
 from dnamamba.kernels.numba_cpu.functions import sigmoid, softplus
-from dnamamba.kernels.numba_cpu.vectors import exp, load, spread, store
+from dnamamba.kernels.numba_cpu.vectors import constant, exp, load, spread, store
 
 ROWS = "float32[:,:,:]"
 
 
 @compiled(
     f"void({ROWS}, {ROWS}, {ROWS}, {ROWS}, {ROWS}, float32[:,::1], float32[::1], float32[::1], "
-    "float32[:,:,::1], float32[:,:,::1], float32[:,:,:,::1], int64, boolean, boolean, int64, int64)"
+    "uint8[:,::1], float32[:,:,::1], float32[:,:,::1], float32[:,:,:,::1], "
+    "int64, boolean, boolean, int64, int64)"
 )
 def scan_forward(
     u: Any,
@@ -27,6 +28,7 @@ def scan_forward(
     A: Any,
     D: Any,
     dt_bias: Any,
+    starts: Any,
     state: Any,
     y: Any,
     kept: Any,
@@ -40,6 +42,7 @@ def scan_forward(
 
     Args:
         A: [N, E].
+        starts: [B, L], 1 where a sequence begins; or without rows.
         state: [B, N, E], replaced by the state after the last position.
         y: [B, L, E], written.
         kept: [chunks, B, N, E], the state before every `chunk` positions, written; may be empty.
@@ -47,7 +50,8 @@ def scan_forward(
     _, length, channels = y.shape
     states = A.shape[0]
     tiles = channels // 16
-    keep = kept.shape[0] > 0
+    keep, packed = kept.shape[0] > 0, starts.shape[0] > 0
+    zero = constant(0.0)
     h = np.empty(states * 16, np.float32)
     A_tile = np.empty(states * 16, np.float32)
     for item in range(first, last):
@@ -61,6 +65,9 @@ def scan_forward(
                 at = (t // chunk * kept.shape[1] + b) * states
                 for n in range(states):
                     store(kept, (at + n) * channels + e, load(h, n * 16))
+            if packed and starts[b, t]:
+                for n in range(states):
+                    store(h, n * 16, zero)
             delta = load(dt, ((b * dt.strides[0] + t * dt.strides[1]) >> 2) + e) + bias
             if dt_softplus:
                 delta = softplus(delta)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from dnamamba.kernels.numba_cpu.layout import array, back, like, padded
+from dnamamba.kernels.numba_cpu.layout import array, back, like, padded, rows_of
 from dnamamba.kernels.numba_cpu.threads import share
 from dnamamba.kernels.numba_cpu.vectors import LANES
 
@@ -30,7 +30,7 @@ def selective_scan_numba(given: ScanArguments) -> Scan:
 class _NumbaScan(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *given: Any) -> tuple[Tensor, Tensor]:
-        u, dt, A, B, C, D, z, dt_bias, initial_state, dt_softplus = ScanArguments(*given)
+        u, dt, A, B, C, D, z, dt_bias, initial_state, starts, dt_softplus = ScanArguments(*given)
         batch, length, channels = u.shape
         E, N = padded(channels), padded(A.shape[1])
         state = u.new_zeros(batch, N, E, dtype=torch.float32)
@@ -40,13 +40,13 @@ class _NumbaScan(torch.autograd.Function):
         chunks = -(-length // CHUNK) if any(ctx.needs_input_grad) else 0
         kept = state.new_empty(chunks, batch, N, E)
         inputs = _arrays(u, dt, A, B, C, D, z, dt_bias)
-        arrays = [*inputs, state.numpy(), y.numpy(), kept.numpy()]
+        arrays = [*inputs, rows_of(starts), state.numpy(), y.numpy(), kept.numpy()]
 
         def work(first: int, last: int) -> None:
             scan_forward(*arrays, CHUNK, dt_softplus, z is not None, first, last)
 
         share(batch * E // LANES, work)
-        ctx.save_for_backward(u, dt, A, B, C, D, z, dt_bias, kept)
+        ctx.save_for_backward(u, dt, A, B, C, D, z, dt_bias, starts, kept)
         ctx.dt_softplus = dt_softplus
         ctx.initial_dtype = None if initial_state is None else initial_state.dtype
         return back(y, u), state[:, : A.shape[1], :channels].mT.contiguous()
@@ -54,7 +54,7 @@ class _NumbaScan(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor, d_state: Tensor) -> tuple[Tensor | None, ...]:
-        u, dt, A, B, C, D, z, dt_bias, kept = ctx.saved_tensors
+        u, dt, A, B, C, D, z, dt_bias, starts, kept = ctx.saved_tensors
         batch, length, channels = u.shape
         states, (N, E) = A.shape[1], kept.shape[2:]
         groups = min(E // LANES, -(-SIDE_BY_SIDE // batch))
@@ -67,7 +67,7 @@ class _NumbaScan(torch.autograd.Function):
         dD, ddt_bias = (dA.new_empty(batch, E) for _ in range(2))
         *rows, A_NE, D_E, bias_E = _arrays(u, dt, A, B, C, D, z, dt_bias)
         written = [x.numpy() for x in (kept, adjoint, du, ddt, dz, dB, dC, dA, dD, ddt_bias)]
-        arrays = [*rows, array(dy, E), A_NE, D_E, bias_E, *written]
+        arrays = [*rows, array(dy, E), A_NE, D_E, bias_E, rows_of(starts), *written]
 
         def work(first: int, last: int) -> None:
             scan_backward(*arrays, CHUNK, groups, ctx.dt_softplus, z is not None, first, last)
@@ -83,6 +83,7 @@ class _NumbaScan(torch.autograd.Function):
             None if z is None else back(dz, z),
             None if dt_bias is None else back(ddt_bias.sum(0), dt_bias),
             None if ctx.initial_dtype is None else adjoint[:, :states, :channels].mT.to(ctx.initial_dtype),
+            None,
             None,
         )
 

@@ -10,7 +10,7 @@ from .signature import Scan, ScanArguments
 
 def selective_scan_reference(given: ScanArguments) -> Scan:
     """See `selective_scan`. Time and memory grow with B * L * E * N: for tests and for reading."""
-    u, dt, A, B, C, D, z, dt_bias, initial_state, dt_softplus = given
+    u, dt, A, B, C, D, z, dt_bias, initial_state, starts, dt_softplus = given
     dtype = state_dtype(u.dtype)
     with without_autocast(u.device):
         u_BLE, delta_BLE, A_EN = u.to(dtype), dt.to(dtype), A.to(dtype)
@@ -29,6 +29,8 @@ def selective_scan_reference(given: ScanArguments) -> Scan:
         for t in range(length):
             delta_BE = delta_BLE[:, t]
             decay_BEN = torch.exp(delta_BE[:, :, None] * A_EN)
+            if starts is not None:
+                decay_BEN = decay_BEN.masked_fill(starts[:, t, None, None] != 0, 0)
             drive_BEN = (delta_BE * u_BLE[:, t])[:, :, None] * B_BLN[:, t, None, :]
             state_BEN = decay_BEN * state_BEN + drive_BEN
             outputs.append((state_BEN * C_BLN[:, t, None, :]).sum(-1))

@@ -17,6 +17,7 @@ class ScanArguments(NamedTuple):
     z: Tensor | None
     dt_bias: Tensor | None
     initial_state: Tensor | None
+    starts: Tensor | None
     dt_softplus: bool
 
 

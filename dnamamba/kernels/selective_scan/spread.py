@@ -73,15 +73,15 @@ class _Spread(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
         *tensors, ctx.dt_softplus, ctx.scan, ctx.ranks = inputs
-        u, dt, A, _, _, _, _, dt_bias, initial_state = tensors
+        u, dt, A, _, _, _, _, dt_bias, initial_state, _ = tensors
         with without_autocast(u.device):
             total, A_NE = _total(dt, dt_bias, ctx.dt_softplus, state_dtype(u.dtype)), _turned(A, u)
-            drive = _scan(ctx, tensors, None).state.mT
+            drive = _scan(ctx, tensors[:-2], None).state.mT
             first = None if initial_state is None else initial_state.mT.to(drive.dtype)
             before, after = across(total, drive, A_NE, first, ctx.ranks)
             before = before.mT.contiguous()
-            y = _scan(ctx, tensors, before).y
-        ctx.save_for_backward(*tensors, before, total)
+            y = _scan(ctx, tensors[:-2], before).y
+        ctx.save_for_backward(*tensors[:-1], before, total)
         return y, after.mT.contiguous()
 
     @staticmethod
@@ -92,7 +92,7 @@ class _Spread(torch.autograd.Function):
         before = before.detach().requires_grad_()
         with without_autocast(before.device):
             with torch.enable_grad():
-                y, last = _scan(ctx, [*leaves, None], before)
+                y, last = _scan(ctx, leaves, before)
             (drive,) = torch.autograd.grad(y, before, dy, retain_graph=True)
             behind, dfirst = across(
                 total, drive.mT, _turned(tensors[2], y), dstate.mT.to(drive.dtype), ctx.ranks, reverse=True
@@ -101,12 +101,12 @@ class _Spread(torch.autograd.Function):
             found = iter(torch.autograd.grad((y, last), present, (dy, behind.mT)))
         gradients = [None if x is None else next(found) for x in leaves]
         first = tensors[-1]
-        return (*gradients, None if first is None else dfirst.mT.to(first.dtype), None, None, None)
+        return (*gradients, None if first is None else dfirst.mT.to(first.dtype), None, None, None, None)
 
 
 def _scan(ctx: Any, tensors: list[Any], before: Tensor | None) -> Scan:
-    u, dt, A, B, C, D, z, dt_bias, _ = tensors
-    return ctx.scan(ScanArguments(u, dt, A, B, C, D, z, dt_bias, before, ctx.dt_softplus))
+    u, dt, A, B, C, D, z, dt_bias = tensors
+    return ctx.scan(ScanArguments(u, dt, A, B, C, D, z, dt_bias, before, None, ctx.dt_softplus))
 
 
 def _total(dt: Tensor, dt_bias: Tensor | None, dt_softplus: bool, dtype: torch.dtype) -> Tensor:

@@ -17,6 +17,7 @@ class ScanInputs(NamedTuple):
         B, C: [B, L, N].
         D, dt_bias: [E] or None.
         z: [B, L, E] or None.
+        starts: uint8 [B, L] or None, see `dnamamba.kernels.packing`.
         softplus: whether delta is softplus(dt + dt_bias).
         reverse: whether sequences are read from their ends.
     """
@@ -29,6 +30,7 @@ class ScanInputs(NamedTuple):
     D: Tensor | None
     z: Tensor | None
     dt_bias: Tensor | None
+    starts: Tensor | None
     softplus: bool
     reverse: bool
 

@@ -31,7 +31,7 @@ programs add to one address, and deterministic mode needs no other path.
 import triton
 import triton.language as tl
 
-from dnamamba.kernels.triton_math import LOG2E, exp2, load_rows, sigmoid, turned
+from dnamamba.kernels.triton_math import FORGET, LOG2E, exp2, load_rows, sigmoid, starts_at, turned
 
 from .triton_forward import locate, step_size
 from .triton_sums import store_sums, sum_rows
@@ -39,11 +39,11 @@ from .triton_sums import store_sums, sum_rows
 
 @triton.jit(do_not_specialize_on_alignment=["p_A", "p_adjoint"])
 def backward_summary(
-    p_dt, p_A, p_C, p_z, p_bias, p_dy, p_adjoint, p_total,
+    p_dt, p_A, p_C, p_z, p_bias, p_starts, p_dy, p_adjoint, p_total,
     stride_db, stride_dt, stride_Cb, stride_Ct, stride_zb, stride_zt, stride_yb, stride_yt,
     L, E, tiles, chunks, T,
     N: tl.constexpr, TILE: tl.constexpr, STEPS: tl.constexpr,
-    HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr,
+    HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_STARTS: tl.constexpr,
     SOFTPLUS: tl.constexpr, EVEN: tl.constexpr, FAST: tl.constexpr, TURN: tl.constexpr,
 ):  # fmt: skip
     """Write the adjoint that each chunk alone gives to the chunk before it, and its sum of deltas.
@@ -83,6 +83,9 @@ def backward_summary(
         z = load_rows(p_z, stride_zt, o_e, m_e, rows, STEPS, EVEN)
     for i_r in range(0, blocks):
         C = load_rows(p_C, stride_Ct, o_n, m_n, left - (blocks - 1 - i_r) * STEPS, STEPS, EVEN)
+        if HAS_STARTS:
+            t = (blocks - 1 - i_r) * STEPS
+            starts = starts_at(p_starts + i_b * L + i_c.to(tl.int64) * T + t, left - t, STEPS, EVEN)
         p_dt -= STEPS * stride_dt
         p_dy -= STEPS * stride_yt
         more = tl.where(i_r + 1 < blocks, STEPS, 0)
@@ -100,8 +103,12 @@ def backward_summary(
                 b_z = z[k].to(tl.float32)
                 b_v *= b_z * sigmoid(b_z, FAST)
             b_g = C[k].to(tl.float32)[:, None] * b_v[None, :] + b_q
-            b_q = exp2((b_delta * LOG2E)[None, :] * b_A, FAST) * b_g
             b_total += b_delta
+            b_rate = b_delta * LOG2E
+            if HAS_STARTS:
+                b_rate = tl.where(starts[k], FORGET, b_rate)
+                b_total = tl.where(starts[k], FORGET, b_total)
+            b_q = exp2(b_rate[None, :] * b_A, FAST) * b_g
         p_C -= STEPS * stride_Ct
         dt, dy, z = next_dt, next_dy, next_z
     i_before = i_b * chunks + (i_c + chunks - 1) % chunks
@@ -119,13 +126,14 @@ def first_tile(i_g, tiles, groups):
     do_not_specialize_on_alignment=["p_A", "p_state", "p_adjoint", "p_last", "p_scratch", "p_dA", "p_dfirst"]
 )
 def backward_gradient(
-    p_u, p_dt, p_A, p_B, p_C, p_D, p_z, p_bias, p_dy, p_state, p_adjoint, p_last, p_scratch,
+    p_u, p_dt, p_A, p_B, p_C, p_D, p_z, p_bias, p_starts, p_dy, p_state, p_adjoint, p_last, p_scratch,
     p_du, p_ddt, p_dA, p_dB, p_dC, p_dD, p_dz, p_dbias, p_dfirst, p_y,
     stride_ub, stride_ut, stride_db, stride_dt, stride_Bb, stride_Bt,
     stride_Cb, stride_Ct, stride_zb, stride_zt, stride_yb, stride_yt,
     batch, L, E, tiles, chunks, T, saved, slots, groups,
     N: tl.constexpr, TILE: tl.constexpr, SEGMENT: tl.constexpr, WINDOW: tl.constexpr,
-    HAS_D: tl.constexpr, HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_LAST: tl.constexpr,
+    HAS_D: tl.constexpr, HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_STARTS: tl.constexpr,
+    HAS_LAST: tl.constexpr,
     SOFTPLUS: tl.constexpr, SINGLE: tl.constexpr, SAVE_Y: tl.constexpr,
     EVEN: tl.constexpr, FAST: tl.constexpr, TURN: tl.constexpr,
 ):  # fmt: skip
@@ -217,6 +225,8 @@ def backward_gradient(
                         dy = load_rows(p_dys + t * stride_yt, stride_yt, o_e, m_e, rows - t, 2, EVEN)
                         if HAS_Z:
                             z = load_rows(p_zs + t * stride_zt, stride_zt, o_e, m_e, rows - t, 2, EVEN)
+                        if HAS_STARTS:
+                            starts = starts_at(p_starts + i_b * L + t0 + t, rows - t, 2, EVEN)
                         hv = ()
                         for k in tl.static_range(2):
                             m_t = m_e & (t + k < rows)
@@ -230,7 +240,10 @@ def backward_gradient(
                                 b_z = z[k].to(tl.float32)
                                 b_sigma = sigmoid(b_z, FAST)
                                 b_v *= b_z * b_sigma
-                            b_decayed = exp2((b_delta * LOG2E)[None, :] * b_A, FAST) * b_h
+                            b_rate = b_delta * LOG2E
+                            if HAS_STARTS:
+                                b_rate = tl.where(starts[k], FORGET, b_rate)
+                            b_decayed = exp2(b_rate[None, :] * b_A, FAST) * b_h
                             b_Ch = b_C[:, None] * b_decayed
                             tl.store(p_terms + (t + k) * TILE + o_tile, tl.sum(b_Ch * b_A, axis=0) * b_v)
                             b_dA += b_Ch * (b_v * b_elapsed)[None, :]
@@ -269,6 +282,8 @@ def backward_gradient(
                         if HAS_Z:
                             z = load_rows(p_zs + t * stride_zt, stride_zt, o_e, m_e, rows - t, 2, EVEN)
                         terms = load_rows(p_terms + t * TILE, TILE, o_tile, o_tile >= 0, 2, 2, True)
+                        if HAS_STARTS:
+                            starts = starts_at(p_starts + i_b * L + t0 + t, rows - t, 2, EVEN)
                         gx = ()
                         for k in tl.static_range(1, -1, -1):
                             m_t = m_e & (t + k < rows)
@@ -288,7 +303,11 @@ def backward_gradient(
                             b_g = C[k].to(tl.float32)[:, None] * b_v[None, :] + b_q
                             gx = gx + (b_g * b_x[None, :],)
                             b_gB = tl.sum(b_g * b_B[:, None], axis=0)
-                            b_q = exp2((b_delta * LOG2E)[None, :] * b_A, FAST) * b_g
+                            b_rate = b_delta * LOG2E
+                            if HAS_STARTS:
+                                b_rate = tl.where(starts[k], FORGET, b_rate)
+                                b_p = tl.where(starts[k], 0.0, b_p)  # as it is but for rounding
+                            b_q = exp2(b_rate[None, :] * b_A, FAST) * b_g
                             b_du = b_gB * b_delta
                             if HAS_D:
                                 b_du += b_D * b_v

@@ -27,12 +27,15 @@ that layout as long as no tile of [N, E] in memory can be read in wider accesses
 are not specialised on alignment.
 
 With TURN = -1 a sequence is read from its end. Chunks, segments and their states then count from there.
+
+With HAS_STARTS a row holds sequences, one behind the other. At a start the decay is that of a step of size
+FORGET, which is 0; a chunk with a start has FORGET as its sum of deltas.
 """
 
 import triton
 import triton.language as tl
 
-from dnamamba.kernels.triton_math import LOG2E, exp2, load_rows, sigmoid, softplus, turned
+from dnamamba.kernels.triton_math import FORGET, LOG2E, exp2, load_rows, sigmoid, softplus, starts_at, turned
 
 
 @triton.jit
@@ -66,12 +69,12 @@ def step_size(b_dt, b_bias, m_t, SOFTPLUS: tl.constexpr, EVEN: tl.constexpr, FAS
 
 @triton.jit(do_not_specialize_on_alignment=["p_A", "p_state"])
 def forward_summary(
-    p_u, p_dt, p_A, p_B, p_bias, p_state, p_total,
+    p_u, p_dt, p_A, p_B, p_bias, p_starts, p_state, p_total,
     stride_ub, stride_ut, stride_db, stride_dt, stride_Bb, stride_Bt,
     batch, L, E, tiles, chunks, long, T, saved, slots,
     N: tl.constexpr, TILE: tl.constexpr, STEPS: tl.constexpr, SEGMENT: tl.constexpr,
-    HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr, EVEN: tl.constexpr, FAST: tl.constexpr,
-    TURN: tl.constexpr,
+    HAS_BIAS: tl.constexpr, HAS_STARTS: tl.constexpr, SOFTPLUS: tl.constexpr, EVEN: tl.constexpr,
+    FAST: tl.constexpr, TURN: tl.constexpr,
 ):  # fmt: skip
     """Write each chunk's drive where the next chunk's first state goes, and its sum of deltas.
 
@@ -106,11 +109,17 @@ def forward_summary(
             u = load_rows(p_us + t * stride_ut, stride_ut, o_e, m_e, steps, STEPS, EVEN)
             dt = load_rows(p_ds + t * stride_dt, stride_dt, o_e, m_e, steps, STEPS, EVEN)
             B = load_rows(p_Bs + t * stride_Bt, stride_Bt, o_n, m_n, steps, STEPS, EVEN)
+            if HAS_STARTS:
+                starts = starts_at(p_starts + i_b * L + t0 + t, steps, STEPS, EVEN)
             for k in tl.static_range(STEPS):
                 b_delta = step_size(dt[k], b_bias, k < steps, SOFTPLUS, EVEN, FAST)
                 b_drive = (b_delta * u[k].to(tl.float32))[None, :] * B[k].to(tl.float32)[:, None]
-                b_h = exp2((b_delta * LOG2E)[None, :] * b_A, FAST) * b_h + b_drive
                 b_total += b_delta
+                b_rate = b_delta * LOG2E
+                if HAS_STARTS:
+                    b_rate = tl.where(starts[k], FORGET, b_rate)
+                    b_total = tl.where(starts[k], FORGET, b_total)
+                b_h = exp2(b_rate[None, :] * b_A, FAST) * b_h + b_drive
     i_next = i_b * saved + place((i_c + 1) % chunks, long, slots, 1)
     tl.store(p_state + i_next * E * N + o_ne, b_h, mask=m_e[None, :])
     tl.store(p_total + (i_b * chunks + i_c) * E + o_e, b_total, mask=m_e)
@@ -180,12 +189,13 @@ def carry(
 
 @triton.jit(do_not_specialize_on_alignment=["p_A", "p_first", "p_state", "p_last"])
 def forward_output(
-    p_u, p_dt, p_A, p_B, p_C, p_D, p_z, p_bias, p_first, p_state, p_y, p_last,
+    p_u, p_dt, p_A, p_B, p_C, p_D, p_z, p_bias, p_starts, p_first, p_state, p_y, p_last,
     stride_ub, stride_ut, stride_db, stride_dt, stride_Bb, stride_Bt,
     stride_Cb, stride_Ct, stride_zb, stride_zt,
     batch, L, E, tiles, chunks, long, T, saved, slots,
     N: tl.constexpr, TILE: tl.constexpr, STEPS: tl.constexpr, SEGMENT: tl.constexpr,
-    HAS_D: tl.constexpr, HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_FIRST: tl.constexpr,
+    HAS_D: tl.constexpr, HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_STARTS: tl.constexpr,
+    HAS_FIRST: tl.constexpr,
     SOFTPLUS: tl.constexpr, SINGLE: tl.constexpr, SAVE: tl.constexpr, EVEN: tl.constexpr, FAST: tl.constexpr,
     TURN: tl.constexpr,
 ):  # fmt: skip
@@ -238,6 +248,8 @@ def forward_output(
             u = load_rows(p_us + t * stride_ut, stride_ut, o_e, m_e, steps, STEPS, EVEN)
             dt = load_rows(p_ds + t * stride_dt, stride_dt, o_e, m_e, steps, STEPS, EVEN)
             B = load_rows(p_Bs + t * stride_Bt, stride_Bt, o_n, m_n, steps, STEPS, EVEN)
+            if HAS_STARTS:
+                starts = starts_at(p_starts + i_b * L + t0 + t, steps, STEPS, EVEN)
             C = load_rows(p_Cs + t * stride_Ct, stride_Ct, o_n, m_n, steps, STEPS, EVEN)
             if HAS_Z:
                 z = load_rows(p_zs + t * stride_zt, stride_zt, o_e, m_e, steps, STEPS, EVEN)
@@ -245,7 +257,10 @@ def forward_output(
                 b_u = u[k].to(tl.float32)
                 b_delta = step_size(dt[k], b_bias, k < steps, SOFTPLUS, EVEN, FAST)
                 b_drive = (b_delta * b_u)[None, :] * B[k].to(tl.float32)[:, None]
-                b_h = exp2((b_delta * LOG2E)[None, :] * b_A, FAST) * b_h + b_drive
+                b_rate = b_delta * LOG2E
+                if HAS_STARTS:
+                    b_rate = tl.where(starts[k], FORGET, b_rate)
+                b_h = exp2(b_rate[None, :] * b_A, FAST) * b_h + b_drive
                 b_y = tl.sum(b_h * C[k].to(tl.float32)[:, None], axis=0)
                 if HAS_D:
                     b_y += b_D * b_u

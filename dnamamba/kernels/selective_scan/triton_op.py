@@ -9,6 +9,7 @@ from torch import Tensor
 from dnamamba.kernels.eager import differentiable, operator, ranks_of, refuse_ranks, watched
 from dnamamba.kernels.ranks import Ranks
 from dnamamba.kernels.selective_scan import gluon_sweeps, triton_sweeps
+from dnamamba.kernels.triton_math import SLOWEST
 
 from .signature import Scan, ScanArguments
 from .sweeps import Gradients, ScanInputs, States
@@ -48,6 +49,7 @@ def scan_forward(
     z: Tensor | None,
     dt_bias: Tensor | None,
     initial_state: Tensor | None,
+    starts: Tensor | None,
     dt_softplus: bool,
     save: bool,
     ranks: Ranks | None = None,
@@ -63,8 +65,11 @@ def scan_forward(
         ranks: that hold the sequence.
         reverse: whether it is read from its end, by one rank. States then count from there.
     """
+    assert starts is None or (ranks is None and not reverse)
     assert not reverse or ranks is None
-    inputs = ScanInputs(u, dt, A, B, C, _dense(D), z, _dense(dt_bias), dt_softplus, reverse)
+    inputs = ScanInputs(
+        u, dt, _forgetting(A, starts), B, C, _dense(D), z, _dense(dt_bias), starts, dt_softplus, reverse
+    )
     sweeps = gluon_sweeps if gluon_sweeps.takes(inputs) else triton_sweeps
     inputs = sweeps.prepare(inputs)
     batch, length, channels = u.shape
@@ -109,7 +114,7 @@ def scan_after(
         u ... dt_softplus, ranks: as in `scan_forward`.
     """
     # A state does not depend on C.
-    inputs = ScanInputs(u, dt, A, B, B, None, None, _dense(dt_bias), dt_softplus, False)
+    inputs = ScanInputs(u, dt, A, B, B, None, None, _dense(dt_bias), None, dt_softplus, False)
     sweeps = gluon_sweeps if gluon_sweeps.takes(inputs) else triton_sweeps
     inputs = sweeps.prepare(inputs)
     batch, length, channels = u.shape
@@ -126,7 +131,7 @@ scan_forward_op = operator("selective_scan_forward", scan_forward)
 
 
 @scan_forward_op.register_fake
-def _scan_forward_fake(u, dt, A, B, C, D, z, dt_bias, initial_state, dt_softplus, save):  # type: ignore[no-untyped-def]
+def _scan_forward_fake(u, dt, A, B, C, D, z, dt_bias, initial_state, starts, dt_softplus, save):  # type: ignore[no-untyped-def]
     y, saved_states = _forward_outputs(u, A.shape[1], save)
     return y, saved_states.new_empty(u.shape[0], *A.shape), saved_states
 
@@ -143,6 +148,7 @@ def scan_backward(
     z: Tensor | None,
     dt_bias: Tensor | None,
     initial_state: Tensor | None,
+    starts: Tensor | None,
     saved_states: Tensor,
     dt_softplus: bool,
     save_y: bool,
@@ -161,8 +167,11 @@ def scan_backward(
         saved_states: from `scan_forward`.
         save_y: whether y is wanted again.
     """
+    assert starts is None or (ranks is None and not reverse)
     assert not reverse or ranks is None
-    inputs = ScanInputs(u, dt, A, B, C, _dense(D), z, _dense(dt_bias), dt_softplus, reverse)
+    inputs = ScanInputs(
+        u, dt, _forgetting(A, starts), B, C, _dense(D), z, _dense(dt_bias), starts, dt_softplus, reverse
+    )
     sweeps = gluon_sweeps if gluon_sweeps.takes(inputs) and dy.dtype == u.dtype else triton_sweeps
     inputs, dy = sweeps.prepare(inputs), sweeps.prepare_rows(dy)
     batch, length, channels = u.shape
@@ -211,7 +220,7 @@ scan_backward_op = operator("selective_scan_backward", scan_backward)
 
 @scan_backward_op.register_fake
 def _scan_backward_fake(  # type: ignore[no-untyped-def]
-    dy, dlast, u, dt, A, B, C, D, z, dt_bias, initial_state, saved_states, dt_softplus, save_y
+    dy, dlast, u, dt, A, B, C, D, z, dt_bias, initial_state, starts, saved_states, dt_softplus, save_y
 ):
     inputs = (u, dt, A, B, C, D, z, dt_bias, initial_state, u if save_y else None)
     return [_dense_like(x, u) for x in inputs]
@@ -228,17 +237,22 @@ def _setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
 def _backward(ctx, dy, dlast, _):  # type: ignore[no-untyped-def]
     *tensors, saved_states = ctx.saved_tensors
     if dy is None and dlast is None and ranks_of(ctx) is None:
-        return (None,) * 11
+        return (None,) * 12
     if dy is None:
         dy = torch.zeros_like(tensors[0])
     arguments = (dy, dlast, *tensors, saved_states, ctx.dt_softplus, False)
     gradients = scan_backward_op(*arguments) if watched() else scan_backward(*arguments, ranks_of(ctx))
-    present = [g if x is not None else None for g, x in zip(gradients, tensors, strict=False)]
-    return (*present, None, None)
+    present = [g if x is not None else None for g, x in zip(gradients, tensors[:-1], strict=False)]
+    return (*present, None, None, None)
 
 
 scan_forward_op.register_autograd(_backward, setup_context=_setup_context)
 _differentiable_scan = differentiable(scan_forward, _setup_context, _backward)
+
+
+def _forgetting(A: Tensor, starts: Tensor | None) -> Tensor:
+    """Return A below zero, so that a step of size `FORGET` leaves nothing; that is 0 to the others' decay."""
+    return A if starts is None else A.clamp(max=-SLOWEST)
 
 
 @cache

@@ -60,10 +60,10 @@ def forward_summary(inputs: ScanInputs, state: States, total: Tensor, cut: Launc
         total: [B, chunks, E], written.
         cut: the chunks and tiles.
     """
-    u, dt, A, B, _, _, _, dt_bias, softplus, _ = inputs
+    u, dt, A, B, _, _, _, dt_bias, starts, softplus, _ = inputs
     launch(
         forward_kernel, (u.shape[0] * cut.chunks * cut.tiles,),
-        u, dt, A, B, dt_bias, state.values, total, *_strides(u, dt, B),
+        u, dt, A, B, dt_bias, starts, state.values, total, *_strides(u, dt, B),
         *u.shape, cut.tiles, cut.chunks, cut.long, cut.chunk, state.saved, state.slots,
         SEGMENT=SEGMENT, HAS_BIAS=dt_bias is not None, SOFTPLUS=softplus, **_flags(inputs, cut), **_SWEEP,
     )  # fmt: skip
@@ -84,10 +84,10 @@ def forward_output(
         cut: the chunks and tiles.
         save: whether a backward will follow.
     """
-    u, dt, A, B, C, D, z, dt_bias, softplus, _ = inputs
+    u, dt, A, B, C, D, z, dt_bias, starts, softplus, _ = inputs
     launch(
         output_kernel, (u.shape[0] * cut.chunks * cut.tiles,),
-        u, dt, A, B, C, D, z, dt_bias, first, state.values, y, last, *_strides(u, dt, B, C, z),
+        u, dt, A, B, C, D, z, dt_bias, starts, first, state.values, y, last, *_strides(u, dt, B, C, z),
         *u.shape, cut.tiles, cut.chunks, cut.long, cut.chunk, state.saved, state.slots,
         HAS_D=D is not None, HAS_Z=z is not None, HAS_BIAS=dt_bias is not None, HAS_FIRST=first is not None,
         SOFTPLUS=softplus, SINGLE=cut.chunks == 1, SAVE=save, SEGMENT=SEGMENT,
@@ -107,10 +107,10 @@ def backward_summary(
         total: [B, chunks, E], written.
         cut: the chunks and tiles.
     """
-    u, dt, A, _, C, _, z, dt_bias, softplus, _ = inputs
+    u, dt, A, _, C, _, z, dt_bias, starts, softplus, _ = inputs
     launch(
         backward_kernel, (u.shape[0] * cut.chunks * cut.tiles,),
-        dt, A, C, z, dt_bias, dy, adjoint, total, *_strides(dt, C, z, dy),
+        dt, A, C, z, dt_bias, starts, dy, adjoint, total, *_strides(dt, C, z, dy),
         *u.shape[1:], cut.tiles, cut.chunks, cut.chunk,
         HAS_Z=z is not None, HAS_BIAS=dt_bias is not None, SOFTPLUS=softplus, **_flags(inputs, cut), **_SWEEP,
     )  # fmt: skip
@@ -129,7 +129,7 @@ def backward_gradient(
         out: written.
         cut: the chunks and tiles.
     """
-    u, dt, A, B, C, D, z, dt_bias, softplus, _ = inputs
+    u, dt, A, B, C, D, z, dt_bias, starts, softplus, _ = inputs
     batch, length, channels = u.shape
     window = _WINDOWS[u.dtype.itemsize >= 4]
     scratch = state.values.new_empty(
@@ -137,7 +137,7 @@ def backward_gradient(
     )
     launch(
         gradient_kernel, (cut.workers,),
-        u, dt, A, B, C, D, z, dt_bias, dy, state.values, out.dA, dlast, scratch,
+        u, dt, A, B, C, D, z, dt_bias, starts, dy, state.values, out.dA, dlast, scratch,
         out.du, out.ddt, out.dA, *out.dB_dC, out.dD, out.dz, out.dbias, out.dfirst, out.y,
         *_strides(u, dt, B, C, z, dy),
         batch, length, channels, cut.tiles, cut.chunks, cut.chunk, state.saved, state.slots, cut.groups,
@@ -253,6 +253,7 @@ def _flags(inputs: ScanInputs, cut: LaunchConfig) -> dict[str, object]:
         "FAST": fast_math(inputs.u.dtype),
         "EVEN": inputs.u.shape[1] % SEGMENT == 0,
         "TURN": inputs.turn,
+        "HAS_STARTS": inputs.starts is not None,
     }
 
 

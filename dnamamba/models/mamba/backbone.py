@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from dnamamba.kernels import resolve
 from dnamamba.kernels.mamba_block import is_fused, mamba_block, mamba_block_after
+from dnamamba.kernels.packing import refuse_before, starts_of
 from dnamamba.kernels.precision import dtype_of_products
 from dnamamba.kernels.ranks import Ranks
 from dnamamba.models.base import Backbone, BackboneOutput
@@ -28,13 +29,17 @@ class MambaBlock(nn.Module):
         self.mixer = MambaMixer(config, backend)
 
     def forward(
-        self, x: Tensor, state: MixerState | None = None, ranks: Ranks | None = None
+        self,
+        x: Tensor,
+        state: MixerState | None = None,
+        ranks: Ranks | None = None,
+        starts: Tensor | None = None,
     ) -> tuple[Tensor, MixerState]:
         if self._is_fused(x, ranks):
             # One operator: faster, and on a GPU it keeps less for the backward.
-            y, conv, ssm = mamba_block(**self._inputs(x, state, ranks))
+            y, conv, ssm = mamba_block(**self._inputs(x, state, ranks), starts=starts)
             return y, MixerState(conv, ssm)
-        mixed, state = self.mixer(self.norm(x), state, ranks)
+        mixed, state = self.mixer(self.norm(x), state, ranks, starts)
         return x + mixed, state
 
     def after(self, x: Tensor, state: MixerState | None = None, ranks: Ranks | None = None) -> MixerState:
@@ -83,7 +88,7 @@ class MambaBackbone(Backbone):
             inside it. Parameter names do not change.
     """
 
-    causal = recurrent = divisible = capturable = True
+    causal = recurrent = divisible = capturable = packable = True
     adapters = ("in_proj", "x_proj", "dt_proj", "out_proj")
     undecayed = ("A_log", "D")
 
@@ -103,22 +108,31 @@ class MambaBackbone(Backbone):
             nn.init.normal_(self.head.weight, std=0.02)
 
     def forward(
-        self, tokens: Tensor, state: State | None = None, *, blocks: int | None = None
+        self,
+        tokens: Tensor,
+        state: State | None = None,
+        *,
+        blocks: int | None = None,
+        cu_seqlens: Tensor | None = None,
+        starts: Tensor | None = None,
     ) -> BackboneOutput:
         """Read tokens, [B, L] of any integer dtype (uint8 as stored), after `state` if one is given.
 
         With `blocks`, stop after that many of them: the residual stream there, and the final norm only after
         the last. See `Backbone.forward`.
         """
+        if cu_seqlens is not None:
+            starts = starts_of(cu_seqlens, tokens)
+        refuse_before(starts, state=state, ranks=self.ranks)
         x = self.embedding(tokens.int())
         states = []
         recompute = self.activation_checkpointing and torch.is_grad_enabled()
         for i, layer in enumerate(islice(self.layers, blocks)):
             before = None if state is None else state[i]
             if recompute:
-                x, after = checkpoint(layer, x, before, self.ranks, use_reentrant=False)
+                x, after = checkpoint(layer, x, before, self.ranks, starts, use_reentrant=False)
             else:
-                x, after = layer(x, before, self.ranks)
+                x, after = layer(x, before, self.ranks, starts)
             states.append(after)
         hidden = self.norm_f(x) if len(states) == len(self.layers) else x
         return BackboneOutput(hidden, tuple(states))

@@ -96,7 +96,11 @@ class MambaMixer(nn.Module):
         )
 
     def forward(
-        self, x: Tensor, state: MixerState | None = None, ranks: Ranks | None = None
+        self,
+        x: Tensor,
+        state: MixerState | None = None,
+        ranks: Ranks | None = None,
+        starts: Tensor | None = None,
     ) -> tuple[Tensor, MixerState]:
         """Mix [B, L, D] along L.
 
@@ -104,12 +108,13 @@ class MambaMixer(nn.Module):
             x: [B, L, D].
             state: what came before; None is the beginning of a sequence.
             ranks: processes that each hold an equal part of the sequence.
+            starts: uint8 [B, L], 1 where a sequence begins; None: each row is one.
 
         Returns:
             The mixed sequence [B, L, D] and the state after its last position.
         """
         u, z = self.in_proj(x).chunk(2, dim=-1)
-        y, state = self.along(u, z, state, ranks)
+        y, state = self.along(u, z, state, ranks, starts)
         return self.out_proj(y), state
 
     def after(self, x: Tensor, state: MixerState | None = None, ranks: Ranks | None = None) -> MixerState:
@@ -125,7 +130,12 @@ class MambaMixer(nn.Module):
         return self.along(u, None, state, ranks)[1]
 
     def along(
-        self, u: Tensor, z: Tensor | None, state: MixerState | None = None, ranks: Ranks | None = None
+        self,
+        u: Tensor,
+        z: Tensor | None,
+        state: MixerState | None = None,
+        ranks: Ranks | None = None,
+        starts: Tensor | None = None,
     ) -> tuple[Tensor, MixerState]:
         """Apply what is between the two projections: convolution, SiLU, scan and gate.
 
@@ -133,6 +143,7 @@ class MambaMixer(nn.Module):
             u, z: [B, L, E], the two halves of what in_proj makes; without z nothing is gated.
             state: what came before; None is the beginning of a sequence.
             ranks: processes that each hold an equal part of the sequence.
+            starts: uint8 [B, L], 1 where a sequence begins; None: each row is one.
 
         Returns:
             [B, L, E], and the state after the last position.
@@ -145,6 +156,7 @@ class MambaMixer(nn.Module):
             self.conv1d.bias,
             activation="silu",
             initial_state=None if state is None else state.conv,
+            starts=starts,
             ranks=ranks,
             backend=self.backend,
         )
@@ -166,6 +178,7 @@ class MambaMixer(nn.Module):
             dt_bias=dt_bias,
             dt_softplus=True,
             initial_state=None if state is None else state.ssm,
+            starts=starts,
             ranks=ranks,
             backend=self.backend,
         )

@@ -72,7 +72,8 @@ def test_fp64_is_refused() -> None:
 @pytest.mark.parametrize("optional", [(), ("bias", "initial_state")])
 def test_the_operators_describe_themselves(optional: tuple[str, ...]) -> None:
     inputs = {name: x.float() for name, x in draw(1, 6, 3, 4, optional).items()}
-    arguments = (inputs["x"], inputs["weight"], inputs.get("bias"), inputs.get("initial_state"), True)
+    given = (inputs.get(name) for name in ("x", "weight", "bias", "initial_state"))
+    arguments = (*given, None, True)
     checks = ("test_schema", "test_faketensor")
     torch.library.opcheck(triton_op.convolve_op, arguments, test_utils=checks)
     torch.library.opcheck(triton_op.convolve_backward_op, (inputs["x"], *arguments), test_utils=checks)

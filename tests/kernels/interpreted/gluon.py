@@ -1,13 +1,14 @@
 """The Gluon kernels of the selective scan, by `gluon_on_cpu`, with the rest of the scan interpreted."""
 
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 
 import pytest
 import torch
 
 from dnamamba.kernels import selective_scan
 from dnamamba.kernels.selective_scan import gluon_sweeps, triton_launch, triton_op, triton_sweeps
+from tests.kernels import packed
 from tests.kernels.gluon_on_cpu import OnCpu
 from tests.kernels.scan_cut import cut_into
 from tests.kernels.scan_inputs import OPTIONAL, run_scan, scan_inputs, trained_inputs
@@ -169,8 +170,8 @@ def test_the_backward_writes_y_again(chunk: int, monkeypatch: pytest.MonkeyPatch
     cut_into(monkeypatch, chunk=chunk)
     x = half_precision_inputs(1, 40, 64)
     arguments = [x[name] for name in ("u", "dt", "A", "B", "C", "D", "z", "dt_bias")]
-    y, _, saved = triton_op.scan_forward(*arguments, None, True, True)
-    *_, again = triton_op.scan_backward(torch.ones_like(y), None, *arguments, None, saved, True, True)
+    y, _, saved = triton_op.scan_forward(*arguments, None, None, True, True)
+    *_, again = triton_op.scan_backward(torch.ones_like(y), None, *arguments, None, None, saved, True, True)
     assert torch.equal(again, y)
 
 
@@ -186,10 +187,31 @@ def test_reading_from_the_end_equals_flipped_copies_bit_for_bit(
         given = x if reverse else {name: v.flip(1) if name in ALONG else v for name, v in x.items()}
         arguments = [given[name] for name in ("u", "dt", "A", "B", "C", "D", "z", "dt_bias")]
         arguments[6] = given["z"] if gated else None
-        y, last, saved = triton_op.scan_forward(*arguments, None, True, True, None, reverse)
+        y, last, saved = triton_op.scan_forward(*arguments, None, None, True, True, None, reverse)
         dy = given["z"].sin()
-        gradients = triton_op.scan_backward(dy, last, *arguments, None, saved, True, True, None, reverse)
+        gradients = triton_op.scan_backward(
+            dy, last, *arguments, None, None, saved, True, True, None, reverse
+        )
         found.append([y, last, *gradients])
         assert torch.equal(gradients[-1], y)
     for ours, flipped in zip(*found, strict=True):
         assert torch.equal(ours.flip(1) if ours.shape[:2] == (2, 40) else ours, flipped)
+
+
+@pytest.mark.parametrize("chunk", [16, 64], ids=["chunks", "single"])
+def test_a_row_of_sequences_equals_one_by_one(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sequences one by one have lengths that only the Triton kernels and the reference take."""
+    cut_into(monkeypatch, chunk=chunk)
+    given, ends = (
+        scan_inputs(1, 40, 32, 16, optional=("D", "z", "dt_bias")),
+        packed.cumulative([1, 7, 8, 9, 3, 12]),
+    )
+
+    def run(backend: str, x: dict[str, torch.Tensor], cu_seqlens: torch.Tensor | None = None) -> torch.Tensor:
+        low = {name: v.bfloat16() if v.dim() == 3 else v.float() for name, v in x.items()}
+        given = low if backend == "triton" else x
+        return selective_scan(**given, dt_softplus=True, cu_seqlens=cu_seqlens, backend=backend).y
+
+    given = {name: x.bfloat16().double() if x.dim() == 3 else x for name, x in given.items()}
+    truth = packed.one_by_one(given, ends, partial(run, "reference"))
+    packed.assert_close(packed.gradients(given, partial(run, "triton", cu_seqlens=ends)), truth, 5e-3)

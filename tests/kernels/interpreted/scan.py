@@ -157,7 +157,7 @@ def test_fp64_and_unsupported_states_are_refused() -> None:
 def test_the_operators_describe_themselves() -> None:
     inputs = {name: x.float() for name, x in scan_inputs(1, 9, 3, 4).items()}
     order = ("u", "dt", "A", "B", "C", "D", "z", "dt_bias", "initial_state")
-    tensors = [inputs[name] for name in order]
+    tensors = [*(inputs[name] for name in order), None]
     checks = ("test_schema", "test_faketensor")
     torch.library.opcheck(triton_op.scan_forward_op, (*tensors, True, True), test_utils=checks)
     y, last, saved = triton_op.scan_forward(*tensors, True, True)
