@@ -1,4 +1,4 @@
-"""The long description of the archives: the README as a page that stands alone, without a repository around it.
+"""The description of the archives: the README as a page that stands alone, without a repository.
 
 A metadata hook of hatchling. A package index shows the README and none of the files that it names, so that
 pictures would be broken and links to pages would lead nowhere.
