@@ -99,7 +99,11 @@ def _run_facts(source: Path) -> dict[str, str]:
         if results.is_file():
             settings = results
             for name, values in read_json(results, _ADVICE).items():
-                if name != "markov_bits_per_base" and isinstance(values, dict):
+                if name == "versions":
+                    facts["Trained with"] = ", ".join(
+                        f"{package} {number}" for package, number in values.items()
+                    )
+                elif name != "markov_bits_per_base" and isinstance(values, dict):
                     shown = ", ".join(f"{split} {value:.4f}" for split, value in values.items())
                     facts[name.replace("_", " ").capitalize()] = shown
     except (AttributeError, TypeError, ValueError) as error:
