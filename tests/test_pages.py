@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from markdown_it import MarkdownIt
 
 import dnamamba
 from dnamamba.objectives.task_config import TaskConfig
@@ -196,6 +197,17 @@ def test_commands_within_the_text_of_pages_are_accepted() -> None:
             except BaseException as error:
                 error.add_note(page)
                 raise
+
+
+def test_commands_on_lines_of_their_own_are_blocks() -> None:
+    """A line that has lost its indentation would be read as prose, and not be looked at here."""
+    for page in PAGES:
+        for token in MarkdownIt("commonmark").parse((pages.ROOT / page).read_text("utf-8")):
+            if token.type == "inline":
+                wrong = re.findall(
+                    r"^(?:python -m|dnamamba [a-z]+ \w+=|torchrun|srun) .*", token.content, re.MULTILINE
+                )
+                assert not wrong, (page, wrong)
 
 
 def test_reasons_name_tests_that_exist() -> None:
