@@ -8,7 +8,7 @@ from dnamamba.errors import UserError
 from dnamamba.plugins import load_plugins
 
 FINETUNING = ("data", "decoder", "task", "train", "trainer", "logger", "scratch")
-OF_FINETUNING = ("mode", "model", "ckpt_path")  # settings beside these groups
+OF_FINETUNING = ("mode", "model", "ckpt_path")  # settings outside these groups
 
 
 def check_groups(cfg: DictConfig, groups: Sequence[str], others: Sequence[str]) -> None:
