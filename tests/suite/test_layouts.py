@@ -185,7 +185,11 @@ def test_mammals_train_on_one_region_and_test_on_another(tmp_path: Path) -> None
         path.parent.mkdir(parents=True, exist_ok=True)
         # The region that tests has no A.
         letters = "CGT" if "ENm002" in source.path else "ACGT"
-        path.write_text(f">{path.stem}|x\n{''.join(rng.choice(list(letters), 24_000))}\n")
+        # Two records of one name up to the first blank, as in the published file of the opossum.
+        whole = "".join(rng.choice(list(letters), 36_000))
+        path.write_text(
+            f">{path.stem}|Broad Inst. 1\n{whole[:24_000]}\n>{path.stem}|Broad Inst. 2\n{whole[24_000:]}\n"
+        )
     with pytest.raises(UserError, match="SHA-256 must be"):
         suite.verified()
     data = filled(suite.data(), "dna").build(0, global_batch_size=64, max_steps=1, world_size=1)
