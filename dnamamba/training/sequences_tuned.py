@@ -51,11 +51,12 @@ def sequences_tuned(
         check_question(decoder)
     weights = decoder.head.class_weights(task.class_weights, *data.train_counts)
     objective = SequenceObjective(decoder, task, weights, data.padding)
+    longest = max(stage.length for stage in data.schedule.stages)
     with torch.device("meta"):
-        need_reach(start.shape.build(), max(stage.length for stage in data.schedule.stages))
+        need_reach(start.shape.build(), longest)
     baselines = Baselines(decoder.head, weights, data) if task.baselines else None
     mode, chosen = choose(pooling.mode, data, baselines, console, may_learn=not closed)
-    decoder = _question(pooling, data, mode)
+    decoder = replace(_question(pooling, data, mode), longest=longest)
     model = SequenceModel(start.shape, decoder)
     name = adapt(model, start, task, activation_checkpointing=train.activation_checkpointing)
     if (
@@ -68,7 +69,9 @@ def sequences_tuned(
     best = best_of(task, decoder.head.lower_is_better)
     fit = ClosedForm() if closed else None
     report = FinetuningReport(name, decoder, data, task, best, fit, baselines, [*counted, *chosen])
-    return Tuned(model, objective, report, best, [field.name for field in fields(decoder)], fit)
+    # The data are compared by themselves, and a run of an older version has no `longest`.
+    unchanged = [field.name for field in fields(decoder) if field.name != "longest"]
+    return Tuned(model, objective, report, best, unchanged, fit)
 
 
 def _question(pooling: Pooling, data: DataModule, mode: str) -> DecoderConfig:
