@@ -81,10 +81,17 @@ class DataConfig:
             world_size: number of processes.
         """
         if not hasattr(self, "module"):
-            import_module(f"{type(self).__module__.rpartition('.')[0]}.data")
+            import_module(data_module_of(type(self)))
         return self.module(
             self, seed, global_batch_size=global_batch_size, max_steps=max_steps, world_size=world_size
         )
+
+
+def data_module_of(config: type) -> str:
+    """Return the module `data` beside a class's `config`, its own or that of a class it derives from."""
+    modules = [one.__module__ for one in config.__mro__]
+    found = next((name for name in modules if name.endswith(".config")), modules[0])
+    return f"{found.rpartition('.')[0]}.data"
 
 
 def check_shares(global_batch_size: int, world_size: int) -> None:

@@ -1,8 +1,11 @@
 """Which species is a window from? Five mammals of two ENCODE regions, four great apes of a chromosome."""
 
+import re
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+from dnamamba.data.cache import cached
 from dnamamba.datasets.species import SpeciesConfig
 from dnamamba.suite.base import Published, Source, Suite
 from dnamamba.training.config import FinetuneTrainConfig
@@ -65,6 +68,24 @@ def windows(task: str | None, *, species: dict[str, Any], **own: Any) -> Species
     )
 
 
+def distinct(path: Path) -> str:
+    """Return a FASTA file, or the kept copy in which records of the same name are numbered.
+
+    Scaffolds of the opossum differ behind the first blank of their headers alone, where a name ends.
+    """
+    headers = [line for line in path.read_bytes().splitlines() if line.startswith(b">")]
+    names = [line.split(maxsplit=1)[0] for line in headers]
+    if len(set(names)) == len(names):
+        return str(path)
+    return str(cached(path, ".fa", lambda beside: beside.write_bytes(_numbered(path.read_bytes()))))
+
+
+def _numbered(fasta: bytes) -> bytes:
+    """Put the record's number behind each name."""
+    number = count(1)
+    return re.sub(rb"(?m)^>\S*", lambda name: name[0] + f"|{next(number)}".encode(), fasta)
+
+
 class Mammals(Suite):
     """Human, mouse, dog, cow and opossum: trained on one region of the genome, tested on another."""
 
@@ -93,7 +114,7 @@ class Mammals(Suite):
     def data(self) -> SpeciesConfig:
         """Return windows of both strands of the files below `files`."""
         trained, tested = (
-            {species: str(Path(self.files, f"encode/{region}/{species}.fa")) for species in SHA256}
+            {species: distinct(Path(self.files, f"encode/{region}/{species}.fa")) for species in SHA256}
             for region in (TRAINED, TESTED)
         )
         return windows(self.task, species=trained, test_species=tested, split="file")

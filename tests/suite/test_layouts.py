@@ -13,15 +13,18 @@ import pytest
 from dnamamba import UserError
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.data.examples import Collector
+from dnamamba.data.fasta import Genome
 from dnamamba.datasets.base import filled
+from dnamamba.datasets.settings import data_module_of
+from dnamamba.datasets.species import SpeciesConfig
 from dnamamba.suite import Suite, find_suite
 from dnamamba.suite.base import check_choice
 from dnamamba.suite.brca1 import COLUMNS, TABLE, exons_of, read_measured
 from dnamamba.suite.loci import Change
-from dnamamba.suite.mave import BINS, CODONS, FOLDER
+from dnamamba.suite.mave import BINS, CODONS, FOLDER, MaveConfig
 from dnamamba.suite.mpra import read_elements
 from dnamamba.suite.rows import RowsConfig
-from dnamamba.suite.species import APES
+from dnamamba.suite.species import APES, distinct
 
 RECORDS = [("train", "a", "ACGTA", "0"), ("train", "b", "TTTTG", "1"), ("test", "c", "ACGTT", "1")]
 RECORDS += [("train", f"t{i}", f"{'ACGT'[i % 4] * 5}{'ACGT'[i // 4] * 3}", str(i % 2)) for i in range(12)]
@@ -215,3 +218,19 @@ def test_choices_that_a_suite_lacks_are_one_line() -> None:
         with pytest.raises(UserError, match=match) as error:
             check_choice(suite)
         assert "\n" not in str(error.value)
+
+
+def test_settings_outside_a_data_set_find_its_module() -> None:
+    assert data_module_of(MaveConfig) == "dnamamba.datasets.labelled.data"
+    assert data_module_of(SpeciesConfig) == "dnamamba.datasets.species.data"
+
+
+def test_scaffolds_of_one_name_are_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = tmp_path / "opossum.fa"
+    path.write_text(">opossum Broad 1\nACGT\nAC\n>opossum Broad 2\nTTG\n")
+    genome = Genome(distinct(path), get_alphabet("dna"))
+    assert genome.lengths == {"opossum|1": 6, "opossum|2": 3}
+    assert genome.alphabet.decode(genome.fetch("opossum|2")) == "TTG"
+    path.write_text(">a\nACGT\n")
+    assert distinct(path) == str(path)
