@@ -6,6 +6,7 @@ The data set itself is in `dnamamba.datasets.base`.
 import dataclasses
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, ClassVar
 
 from dnamamba.data.length_schedule import LengthSchedule, sequence_schedule
@@ -80,18 +81,23 @@ class DataConfig:
             max_steps: of the run; None: to the end of the last stage.
             world_size: number of processes.
         """
-        if not hasattr(self, "module"):
-            import_module(data_module_of(type(self)))
-        return self.module(
+        return _module_of(self)(
             self, seed, global_batch_size=global_batch_size, max_steps=max_steps, world_size=world_size
         )
 
 
-def data_module_of(config: type) -> str:
-    """Return the module `data` beside a class's `config`, its own or that of a class it derives from."""
-    modules = [one.__module__ for one in config.__mro__]
-    found = next((name for name in modules if name.endswith(".config")), modules[0])
-    return f"{found.rpartition('.')[0]}.data"
+def _module_of(config: DataConfig) -> Any:
+    """Return the `DataModule` of some settings: that of their class, or of the class that it extends.
+
+    A class whose `module` is not set has it set by the file `data.py` next to it, imported here only.
+    """
+    for kind in type(config).__mro__:
+        home = kind.__module__.rpartition(".")[0]
+        if "module" not in vars(kind) and home and find_spec(f"{home}.data") is not None:
+            import_module(f"{home}.data")
+        if "module" in vars(kind):
+            return vars(kind)["module"]
+    raise missing(config, "module")
 
 
 def check_shares(global_batch_size: int, world_size: int) -> None:

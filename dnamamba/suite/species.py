@@ -1,7 +1,5 @@
 """Which species is a window from? Five mammals of two ENCODE regions, four great apes of a chromosome."""
 
-import re
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -68,22 +66,18 @@ def windows(task: str | None, *, species: dict[str, Any], **own: Any) -> Species
     )
 
 
-def distinct(path: Path) -> str:
-    """Return a FASTA file, or the kept copy in which records of the same name are numbered.
+def _numbered(fasta: Path) -> Path:
+    """Return a copy with other names: two records of the opossum differ only behind a blank."""
 
-    Scaffolds of the opossum differ behind the first blank of their headers alone, where a name ends.
-    """
-    headers = [line for line in path.read_bytes().splitlines() if line.startswith(b">")]
-    names = [line.split(maxsplit=1)[0] for line in headers]
-    if len(set(names)) == len(names):
-        return str(path)
-    return str(cached(path, ".fa", lambda beside: beside.write_bytes(_numbered(path.read_bytes()))))
+    def write(to: Path) -> None:
+        with fasta.open("rb") as lines, to.open("wb") as out:
+            number = 0
+            for line in lines:
+                named = line.startswith(b">")
+                number += named
+                out.write(b">record_%d\n" % number if named else line)
 
-
-def _numbered(fasta: bytes) -> bytes:
-    """Put the record's number behind each name."""
-    number = count(1)
-    return re.sub(rb"(?m)^>\S*", lambda name: name[0] + f"|{next(number)}".encode(), fasta)
+    return cached(fasta, ".numbered.fa", write)
 
 
 class Mammals(Suite):
@@ -114,7 +108,7 @@ class Mammals(Suite):
     def data(self) -> SpeciesConfig:
         """Return windows of both strands of the files below `files`."""
         trained, tested = (
-            {species: distinct(Path(self.files, f"encode/{region}/{species}.fa")) for species in SHA256}
+            {species: str(_numbered(Path(self.files, f"encode/{region}/{species}.fa"))) for species in SHA256}
             for region in (TRAINED, TESTED)
         )
         return windows(self.task, species=trained, test_species=tested, split="file")

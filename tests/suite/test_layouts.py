@@ -13,18 +13,15 @@ import pytest
 from dnamamba import UserError
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.data.examples import Collector
-from dnamamba.data.fasta import Genome
 from dnamamba.datasets.base import filled
-from dnamamba.datasets.settings import data_module_of
-from dnamamba.datasets.species import SpeciesConfig
 from dnamamba.suite import Suite, find_suite
 from dnamamba.suite.base import check_choice
 from dnamamba.suite.brca1 import COLUMNS, TABLE, exons_of, read_measured
 from dnamamba.suite.loci import Change
-from dnamamba.suite.mave import BINS, CODONS, FOLDER, MaveConfig
+from dnamamba.suite.mave import BINS, CODONS, FOLDER
 from dnamamba.suite.mpra import read_elements
 from dnamamba.suite.rows import RowsConfig
-from dnamamba.suite.species import APES, distinct
+from dnamamba.suite.species import APES
 
 RECORDS = [("train", "a", "ACGTA", "0"), ("train", "b", "TTTTG", "1"), ("test", "c", "ACGTT", "1")]
 RECORDS += [("train", f"t{i}", f"{'ACGT'[i % 4] * 5}{'ACGT'[i // 4] * 3}", str(i % 2)) for i in range(12)]
@@ -188,7 +185,11 @@ def test_mammals_train_on_one_region_and_test_on_another(tmp_path: Path) -> None
         path.parent.mkdir(parents=True, exist_ok=True)
         # The region that tests has no A.
         letters = "CGT" if "ENm002" in source.path else "ACGT"
-        path.write_text(f">{path.stem}|x\n{''.join(rng.choice(list(letters), 24_000))}\n")
+        # Two records of one name up to the first blank, as in the published file of the opossum.
+        whole = "".join(rng.choice(list(letters), 36_000))
+        path.write_text(
+            f">{path.stem}|Broad Inst. 1\n{whole[:24_000]}\n>{path.stem}|Broad Inst. 2\n{whole[24_000:]}\n"
+        )
     with pytest.raises(UserError, match="SHA-256 must be"):
         suite.verified()
     data = filled(suite.data(), "dna").build(0, global_batch_size=64, max_steps=1, world_size=1)
@@ -218,19 +219,3 @@ def test_choices_that_a_suite_lacks_are_one_line() -> None:
         with pytest.raises(UserError, match=match) as error:
             check_choice(suite)
         assert "\n" not in str(error.value)
-
-
-def test_settings_outside_a_data_set_find_its_module() -> None:
-    assert data_module_of(MaveConfig) == "dnamamba.datasets.labelled.data"
-    assert data_module_of(SpeciesConfig) == "dnamamba.datasets.species.data"
-
-
-def test_scaffolds_of_one_name_are_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    path = tmp_path / "opossum.fa"
-    path.write_text(">opossum Broad 1\nACGT\nAC\n>opossum Broad 2\nTTG\n")
-    genome = Genome(distinct(path), get_alphabet("dna"))
-    assert genome.lengths == {"opossum|1": 6, "opossum|2": 3}
-    assert genome.alphabet.decode(genome.fetch("opossum|2")) == "TTG"
-    path.write_text(">a\nACGT\n")
-    assert distinct(path) == str(path)
