@@ -2,11 +2,11 @@
 
     python studies/yeast_accessibility.py FRAGMENTS --out FOLDER [--accelerator gpu] [--steps 600] [--model RUN]
 
-FRAGMENTS is `test/yeast_500k_SRR1822137.bedpe.gz` of the repository macs3-project/MACS (BSD licence): 500,000
-fragments of ATAC-seq of S. cerevisiae (SRA run SRR1822137, Schep et al., Genome Research 25:1757, 2015) on the
-assembly that comes with this package. The signal of a base is how many fragments end within 25 bases of it:
-Tn5 cuts where no nucleosome is. chrXII is left out, since a third of all fragments lie in its ribosomal genes.
-The package's model has seen neither chrV (validation) nor chrVI (test).
+FRAGMENTS is `test/yeast_500k_SRR1822137.bedpe.gz` of the repository macs3-project/MACS (BSD licence):
+500,000 fragments of ATAC-seq of S. cerevisiae (SRA run SRR1822137, Schep et al., Genome Research 25:1757,
+2015) on the assembly that comes with this package. The signal of a base is how many fragments end within 25
+bases of it: Tn5 cuts where no nucleosome is. chrXII is left out, since a third of all fragments lie there,
+most of them in its ribosomal genes. The package's model has seen neither chrV (validation) nor chrVI (test).
 
 Leaves ends.bedgraph; the run's folder `run`; and results.csv: Pearson, Spearman and error on chrVI, of the
 model and of the simple models that a run fits.
