@@ -218,6 +218,15 @@ class Run:
             how = self.train.backpropagation
             graphs = ", by CUDA graphs" if self._by_graphs else ""
             self.console.print(f"read by chunks of {data.chunk:,} bases, {how} gradients{graphs}")
+        elif (
+            self.objective.packs
+            and data.common_length is None
+            and self.model.backbone.packs_on(trainer.strategy.root_device)
+            and not self.train.compile
+        ):
+            self.console.print(
+                "sequences differ in length: read packed, without padding, where that is faster"
+            )
 
         began = time.perf_counter()
         if self.fit is not None:
