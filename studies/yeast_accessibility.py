@@ -1,6 +1,6 @@
 """Predict the accessibility of yeast chromatin on a chromosome that was held out; nothing is downloaded.
 
-    python studies/yeast_accessibility.py FRAGMENTS --out FOLDER [--accelerator gpu] [--steps 600] [--model RUN]
+    python studies/yeast_accessibility.py FRAGMENTS --out FOLDER [--accelerator gpu] [--steps 600]
 
 FRAGMENTS is `test/yeast_500k_SRR1822137.bedpe.gz` of the repository macs3-project/MACS (BSD licence):
 500,000 fragments of ATAC-seq of S. cerevisiae (SRA run SRR1822137, Schep et al., Genome Research 25:1757,
