@@ -5,16 +5,19 @@ minutes, and runs no Python meanwhile. Lightning's own observer ends the others 
 says why.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-
-import lightning
-from lightning.fabric.plugins.environments import LightningEnvironment
+from typing import TYPE_CHECKING
 
 from dnamamba.neighbours import forget_the_others, gone
+
+if TYPE_CHECKING:
+    import lightning
 
 FIRST = (
     "DNAMAMBA_FIRST_PROCESS"  # tells those that Lightning starts the number of the process that starts them
@@ -85,8 +88,12 @@ def _parent(trainer: lightning.Trainer) -> int:
     environment = getattr(trainer.strategy, "cluster_environment", None)
     if trainer.local_rank == 0:
         os.environ[FIRST] = str(os.getpid())
-    elif isinstance(environment, LightningEnvironment) and FIRST in os.environ:
-        return int(os.environ[FIRST])
+    elif FIRST in os.environ:
+        # Loaded by now: commands that do not train import this file too.
+        from lightning.fabric.plugins.environments import LightningEnvironment
+
+        if isinstance(environment, LightningEnvironment):
+            return int(os.environ[FIRST])
     return os.getppid()
 
 
