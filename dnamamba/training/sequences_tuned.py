@@ -61,13 +61,6 @@ def sequences_tuned(
     objective = SequenceObjective(decoder, task, weights, data.padding)
     model = SequenceModel(start.shape, decoder)
     name = adapt(model, start, task, activation_checkpointing=train.activation_checkpointing)
-    if (
-        data.common_length is None
-        and model.backbone.packable
-        and train.chunk_bases is None
-        and not train.compile
-    ):
-        chosen.append("sequences differ in length: packed, one behind the other, without padding")
     best = best_of(task, decoder.head.lower_is_better)
     fit = ClosedForm() if closed else None
     report = FinetuningReport(name, decoder, data, task, best, fit, baselines, [*counted, *chosen])

@@ -52,7 +52,9 @@ GENOME = {
 @cache
 def base_of(base: str, model: str | None) -> DictConfig:
     """A base of rows; to compose it takes longer than all that is done with a row."""
-    return composed("pretrain", [f"experiment={base}", *([] if model is None else [f"model={model}"])])
+    made = composed("pretrain", [f"experiment={base}", *([] if model is None else [f"model={model}"])])
+    OmegaConf.set_struct(made, False)  # a row may set what a file of conf/model leaves at its default
+    return made
 
 
 @cache

@@ -69,6 +69,13 @@ def test_dt_never_starts_below_its_floor() -> None:
         assert dt.min() >= least * (1 - 1e-5)
 
 
+def test_dt_of_a_billionth_is_met_in_float32() -> None:
+    config = MambaConfig(64, 1, dt_min=1e-9, dt_max=1e-8, dt_init_floor=1e-9)
+    dt = F.softplus(LanguageModel(config).backbone.layers[0].mixer.dt_proj.bias.double())
+    assert 1e-9 * (1 - 1e-5) <= dt.min() < 2e-9
+    assert 5e-9 < dt.max() <= 1e-8 * (1 + 1e-5)
+
+
 def uniform_bound(weight: torch.Tensor, bound: float) -> None:
     """The weight fills [-bound, bound] and has a uniform law's standard deviation."""
     assert weight.abs().max() <= bound

@@ -83,8 +83,8 @@ def launch_config(batch: int, length: int, channels: int, states: int, processor
     # better: their tiles are read at the same time.
     left = states / 4 - 4 * states / SEGMENT - 4 * (states + 3) / chunk
     groups = max(1, min(tiles, int(left * channels / (8 * states))))
-    if batch * chunks * tiles <= processors:
-        # A program for each tile still leaves multiprocessors free, and what so short a scan holds is little.
+    if batch * chunks * tiles <= processors * RESIDENT_BACKWARD // 2:
+        # A program for each tile still leaves room on every multiprocessor, and so short a scan holds little.
         groups = tiles
     work = batch * chunks * groups
     return LaunchConfig(tile, tiles, chunk, chunks, chunks, groups, min(work, processors * RESIDENT_BACKWARD))
