@@ -100,7 +100,11 @@ def _run_facts(source: Path) -> dict[str, str]:
         if results.is_file():
             settings = results
             for name, values in read_results(results, _ADVICE, ("config.yaml",)).items():
-                if name not in ("markov_bits_per_base", "versions", SEAL) and isinstance(values, dict):
+                if name == "versions":
+                    facts["Trained with"] = ", ".join(
+                        f"{package} {number}" for package, number in values.items()
+                    )
+                elif name not in ("markov_bits_per_base", SEAL) and isinstance(values, dict):
                     shown = ", ".join(f"{split} {value:.4f}" for split, value in values.items())
                     facts[name.replace("_", " ").capitalize()] = shown
     except (AttributeError, TypeError, ValueError) as error:

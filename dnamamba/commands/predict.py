@@ -22,7 +22,14 @@ from dnamamba.data.variants import Vcf
 from dnamamba.errors import UserError
 from dnamamba.files import replacing, replacing_together
 from dnamamba.heads.base import Head
-from dnamamba.inference.answers import BATCH, Answers, label_taken, need_sequence_model, with_strand
+from dnamamba.inference.answers import (
+    BATCH,
+    Answers,
+    label_taken,
+    need_sequence_model,
+    window_taken,
+    with_strand,
+)
 from dnamamba.inference.contexts import EmbeddingConfig, Plan
 from dnamamba.inference.device import load_any_on
 from dnamamba.inference.effects import Windows
@@ -112,11 +119,8 @@ class PredictConfig:
                 "columns.sequence: `labels` has id and label, and sequences are in fasta (got "
                 f"{self.columns['sequence']}); leave it out"
             )
-        if self.vcf is not None and (self.window is None or self.stride is not None):
-            raise UserError(
-                "window: a vcf needs it, the bases around a variant that are read, about as many as the "
-                "sequences that the model was fine-tuned on, and no stride"
-            )
+        if self.vcf is not None and self.stride is not None:
+            raise UserError(f"stride: each variant of a vcf has one window (got {self.stride}); leave it out")
         if self.evaluate and (self.vcf is not None or self.window is not None):
             raise UserError("evaluate: variants and windows have no labels; leave it out")
 
@@ -273,9 +277,15 @@ def _variants(
 ) -> int:
     """Write the table of a VCF file's alleles; returns how many there are."""
     assert config.fasta is not None
-    assert config.window is not None
-    vcf = Vcf(path)
-    windows = Windows(config.window or 0, strand="forward")
+    decoder = answers.reader.model.decoder
+    if config.window is None and decoder.length is None and decoder.longest is None:
+        raise UserError(
+            "window: a vcf needs it, the bases around a variant that are read (got null); give about as many "
+            "as the sequences had that the model was fine-tuned on, which its files don't say"
+        )
+    window, line = window_taken(answers.reader.model, config.window)
+    errors.note(line)
+    vcf, windows = Vcf(path), Windows(window, strand="forward")
     symbolic = spelled_up_to(config.symbolic, answers.reader.model, windows)
     genome = Genome(config.fasta, answers.reader.alphabet)
     genome.close(config.regions.circular, "regions.circular")

@@ -18,7 +18,7 @@ from dnamamba.data.synonyms import Synonyms
 from dnamamba.data.variants import Vcf
 from dnamamba.errors import UserError
 from dnamamba.files import replacing, replacing_together
-from dnamamba.inference.answers import label_taken
+from dnamamba.inference.answers import label_taken, window_taken
 from dnamamba.inference.device import load_any_on, precision_of
 from dnamamba.inference.effects import Windows
 from dnamamba.inference.output import output_path
@@ -43,7 +43,7 @@ class ScoreConfig:
     vcf: str | None
     region: str | None
     fasta: str | None
-    window: int
+    window: int | None
     shifts: list[int]
     strand: str
     device: str
@@ -70,15 +70,20 @@ def score(config: ScoreConfig) -> None:
         raise UserError(f"bases_per_batch: must be at least 1 (got {config.bases_per_batch})")
     out = output_path(config.out, SUFFIXES if config.vcf else TABLES, config.overwrite)
     check_format(out)
-    windows = Windows(config.window, tuple(config.shifts), config.strand, config.share)
+    if config.window is not None:
+        # Refused before a model is read.
+        Windows(config.window, tuple(config.shifts), config.strand, config.share)
     load_plugins(config.plugins or [])
     model = load_any_on(YEAST_MODEL if config.model is None else config.model, config.device)
+    window, line = window_taken(model, config.window)
+    windows = Windows(window, tuple(config.shifts), config.strand, config.share)
     genome = Genome(
         YEAST_FASTA if config.fasta is None else config.fasta, get_alphabet(model.config.alphabet)
     )
     genome.close(config.circular, "circular")
     quantity(model, config.label)
-    Console(stderr=True).note(label_taken(model, config.label))
+    for said in (label_taken(model, config.label), line):
+        Console(stderr=True).note(said)
     with precision_of(model, config.precision):
         if config.vcf is not None:
             _score_vcf(config, Path(config.vcf), model, genome, windows, out)

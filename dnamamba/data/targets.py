@@ -16,6 +16,7 @@ from dnamamba.errors import UserError
 
 READS = ("class", "labels", "number")
 MULTILABEL_SEPARATOR = ";"
+_FEW = 8  # labels that may be classes even where each has one sequence or two
 _MISSING = ("nan", "<na>", "nat", "#n/a")  # of pandas and spreadsheets, in lower case
 
 
@@ -81,6 +82,8 @@ def targets_of(
     names = tuple(map(str, declared)) if declared else tuple(sorted({label for row in sets for label in row}))
     if not declared:
         _check_spelling(names)
+        if reads == "class":
+            _check_no_names(names, len(labels))
     number = {name: place for place, name in enumerate(names)}
     if len(number) != len(names):
         raise UserError(f"data.label_names has a name twice: {', '.join(names)}")
@@ -125,9 +128,28 @@ def _check_spelling(names: Sequence[str]) -> None:
             )
 
 
+def _check_no_names(found: Sequence[str], sequences: int) -> None:
+    """Refuse what names each sequence, as column 4 of a narrowPeak does; who means it declares it.
+
+    Raises:
+        UserError: there are many labels, and more than half as many as sequences.
+    """
+    if len(found) > _FEW and 2 * len(found) > sequences:
+        raise UserError(
+            f"{len(found):,} labels of {sequences:,} sequences ({_shown(found, 2)}): expected classes, got "
+            "names; give the column with the classes (data.regions.label of a BED, data.columns.label of a "
+            "table), predict a number (of a narrowPeak data.regions.label=7 data.task=regression), or add "
+            "sequences of a second class"
+        )
+
+
 def _check_classes(targets: Targets, split: Assignment) -> None:
     if targets.reads == "class" and len(targets.names) < 2:
-        raise UserError(f"only one class, {_shown(targets.names)}: a classification needs two or more")
+        raise UserError(
+            f"only one class, {_shown(targets.names)}: a classification needs two or more; add sequences of "
+            "another, or name the column that has them (data.regions.label of a BED, data.columns.label of a "
+            "table)"
+        )
     if not targets.names:
         raise UserError("no sequence has a label")
     for number, name in enumerate(SPLITS):
@@ -160,5 +182,5 @@ def _numbers(labels: Sequence[str], sequences: Sequence[str]) -> NDArray[np.floa
     return values
 
 
-def _shown(names: Sequence[str]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+def _shown(names: Sequence[str], most: int = 8) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -24,6 +24,7 @@ from dnamamba.models import PositionModel, SequenceModel
 
 Key = TypeVar("Key")
 BATCH = 32  # sequences read together
+WINDOW = 8192  # bases around a variant that a pretrained model reads
 _TOGETHER = 1 << 20  # bases of a batch, padding included
 
 
@@ -85,6 +86,40 @@ def label_taken(model: Model, given: str | None) -> str | None:
         return None
     first, second = map(printable, labels)
     return f"label={second}, the second of {first}, {second} (label= chooses another)"
+
+
+def window_taken(model: Model, given: int | None) -> tuple[int, str | None]:
+    """Return the bases of a window around a variant, and a line on it for a person, if there is one to say.
+
+    A fine-tuned model reads as many as its longest training sequence had; any other reads 8,192.
+
+    Args:
+        model: any.
+        given: what was asked for; None: what suits the model.
+
+    Raises:
+        UserError: the model reads windows of one length alone, and another was asked for.
+    """
+    decoder = model.decoder if isinstance(model, SequenceModel) else None
+    longest = None if decoder is None else decoder.length or decoder.longest
+    if longest is None:
+        if given is not None or decoder is None:
+            return given or WINDOW, None
+        return WINDOW, f"window={WINDOW}: the model does not say how long its training sequences were"
+    assert decoder is not None
+    if given is None:
+        return max(2, longest), f"window={longest}, the length of the model's longest training sequence"
+    if decoder.length is not None and given != decoder.length:
+        raise UserError(
+            f"window: the model was fine-tuned with decoder.mode=positions and reads {decoder.length} bases "
+            f"alone (got {given}); leave it out"
+        )
+    if given > longest:
+        return given, (
+            f"window={given} is longer than every sequence the model was fine-tuned on, of at most {longest} "
+            f"bases: leave it out to read {longest}"
+        )
+    return given, None
 
 
 class Answers:

@@ -13,6 +13,7 @@ from dnamamba.data.alphabet import get_alphabet
 from dnamamba.data.fasta import Genome
 from dnamamba.data.symbolic import Event, haplotype
 from dnamamba.errors import UserError
+from dnamamba.inference.answers import window_taken
 from dnamamba.inference.effects import Effects, Site, Windows, judge, score_sites
 from dnamamba.inference.inputs import need_alphabet
 
@@ -38,7 +39,7 @@ def score_variants(
     genome: Genome,
     variants: Iterable[tuple[str, int, str, str]],
     *,
-    window: int = 8192,
+    window: int | None = None,
     shifts: Sequence[int] = (0,),
     strand: Literal["both", "forward", "reverse"] = "both",
     bases_per_batch: int | None = None,
@@ -62,7 +63,8 @@ def score_variants(
         genome: the reference, in the model's alphabet.
         variants: record, position of REF's first base (from 1), REF and one ALT, as in a VCF; neighbours of
             one site share the work of the flank before it.
-        window: bases of the window of a single-base variant.
+        window: bases of the window of a single-base variant; None: 8,192, or of a fine-tuned model the
+            length of its longest training sequence.
         shifts: by how many bases later in its window the variant lies than in the middle; averaged.
         strand: which strands are averaged.
         bases_per_batch: bases read at once; None is 2^20 on a GPU and 2^14 elsewhere.
@@ -79,7 +81,7 @@ def score_variants(
     """
     judge(model, bases_per_batch, label)
     need_alphabet(genome, get_alphabet(model.config.alphabet))
-    windows = Windows(window, tuple(shifts), strand, share)
+    windows = Windows(window_taken(model, window)[0], tuple(shifts), strand, share)
     sites = []
     given = (_given_variant(variant, number) for number, variant in enumerate(variants))
     for (name, position, ref), group in groupby(given, key=lambda variant: variant[:3]):

@@ -24,7 +24,7 @@ Strand = Literal["forward", "both"]
 STRANDS: tuple[Strand, ...] = get_args(Strand)
 LEARNT = ("attention", "positions")
 # What a model's file has no word for where it is as ever: older versions read such a file.
-_NEW = {"context": "forward", "conv": 0, "length": None, "tasks": None}
+_NEW = {"context": "forward", "conv": 0, "length": None, "tasks": None, "longest": None}
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class DecoderConfig:
         conv: dilated convolutions over the hidden states before they are pooled.
         length: of every sequence, in bases, where `mode` is `positions`.
         tasks: of `multitask`, each target's name, kind, number of logits, shift and scale.
+        longest: bases of the longest training sequence; None: not known.
 
     Raises:
         UserError: a value is out of range; the message names it.
@@ -64,6 +65,7 @@ class DecoderConfig:
     conv: int = 0
     length: int | None = None
     tasks: list[dict[str, Any]] | None = None
+    longest: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", tuple(self.labels))

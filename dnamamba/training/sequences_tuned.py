@@ -51,20 +51,23 @@ def sequences_tuned(
         check_question(decoder)
     weights = decoder.head.class_weights(task.class_weights, *data.train_counts)
     SequenceObjective(decoder, task, weights, data.padding)  # checks the task's settings
+    longest = max(stage.length for stage in data.schedule.stages)
     with torch.device("meta"):
-        need_reach(start.shape.build(), max(stage.length for stage in data.schedule.stages))
+        need_reach(start.shape.build(), longest)
     baselines = Baselines(decoder.head, weights, data) if task.baselines else None
     # A pooling that is learnt needs all positions at once.
     may_learn = not closed and train.chunk_bases is None
     mode, chosen = choose(pooling.mode, data, baselines, console, may_learn=may_learn)
-    decoder = _question(pooling, data, mode)
+    decoder = replace(_question(pooling, data, mode), longest=longest)
     objective = SequenceObjective(decoder, task, weights, data.padding)
     model = SequenceModel(start.shape, decoder)
     name = adapt(model, start, task, activation_checkpointing=train.activation_checkpointing)
     best = best_of(task, decoder.head.lower_is_better)
     fit = ClosedForm() if closed else None
     report = FinetuningReport(name, decoder, data, task, best, fit, baselines, [*counted, *chosen])
-    return Tuned(model, objective, report, best, [field.name for field in fields(decoder)], fit)
+    # The data are compared by themselves, and a run of an older version has no `longest`.
+    unchanged = [field.name for field in fields(decoder) if field.name != "longest"]
+    return Tuned(model, objective, report, best, unchanged, fit)
 
 
 def _question(pooling: Pooling, data: DataModule, mode: str) -> DecoderConfig:

@@ -234,6 +234,20 @@ def test_labels_that_can_not_be_learnt(
     assert "\n" not in str(error.value)
 
 
+def test_names_of_peaks_are_not_classes_unless_declared() -> None:
+    labels = [f"peak_{number // 2}" for number in range(19)]
+    split = Assignment(np.arange(19, dtype=np.int8) % 3, "hand")
+    with pytest.raises(UserError) as error:
+        targets_of("class", labels, labels, None, split)
+    assert str(error.value).startswith(
+        "10 labels of 19 sequences (peak_0, peak_1 and 8 more): expected classes, got names; give the column "
+        "with the classes (data.regions.label of a BED, data.columns.label of a table), predict a number (of "
+        "a narrowPeak data.regions.label=7 data.task=regression)"
+    )
+    with pytest.raises(UserError, match="is missing from the"):
+        targets_of("class", labels, labels, sorted(set(labels)), split)
+
+
 def test_the_splits_have_names() -> None:
     assert SPLITS == ("train", "valid", "test")
 

@@ -1,5 +1,6 @@
 """Effects of variants on the answer of a fine-tuned model: variants, a VCF, a saturated region."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from dnamamba import (
 )
 from dnamamba.commands.score import ScoreConfig, score
 from dnamamba.data.variants import Vcf
+from dnamamba.inference.answers import window_taken
 
 from .conftest import random_dna
 
@@ -152,3 +154,46 @@ def test_sharing_the_flank_is_refused_where_windows_are_read_whole(asked: Sequen
     variant = ("chr1", 100, LETTERS[99], "ACGT".replace(LETTERS[99], "")[0])
     with pytest.raises(UserError, match=r"^share=16: this model reads each window whole; leave it out$"):
         score_variants(asked, genome, [variant], label="leaf", share=16)
+
+
+def test_window_left_out_is_as_long_as_training(
+    asked: SequenceModel, fasta: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked.decoder = replace(asked.decoder, longest=40)
+    ref, alt = LETTERS[99], "A" if LETTERS[99] != "A" else "C"
+    found = score_variants(asked, Genome(fasta, DNA), [("chr1", 100, ref, alt)], label="root")
+    wanted = by_hand(asked, 100, ref, alt, label=1, window=40)
+    assert (found.llr[0], found.distance[0]) == pytest.approx(wanted, rel=1e-4)
+    region = {"region": "chr1:100-100", "out": str(fasta.with_name("s.tsv")), "window": None}
+    run(asked, fasta.parent, **region)
+    said = "dnamamba: window=40, the length of the model's longest training sequence\n"
+    assert said in capsys.readouterr().err
+    rows = [line.split("\t") for line in fasta.with_name("s.tsv").read_text().splitlines()]
+    assert [float(row[4]) for row in rows if row[3] == alt] == pytest.approx([wanted[0]], rel=1e-4)
+
+
+def test_window_beyond_training_is_said(asked: SequenceModel) -> None:
+    asked.decoder = replace(asked.decoder, longest=40)
+    assert window_taken(asked, 40) == (40, None)
+    assert window_taken(asked, 60) == (
+        60,
+        "window=60 is longer than every sequence the model was fine-tuned on, of at most 40 bases: leave it "
+        "out to read 40",
+    )
+
+
+def test_positions_refuse_a_window_of_another_length(fasta: Path) -> None:
+    decoder = DecoderConfig("classification", ("leaf", "root"), "positions", length=40)
+    model = SequenceModel(MambaConfig(d_model=8, n_layer=1), decoder)
+    assert window_taken(model, None)[0] == 40
+    with pytest.raises(UserError, match=r"window: .* reads 40 bases alone \(got 60\); leave it out"):
+        run(model, fasta.parent, region="chr1:100-100", out=str(fasta.with_name("s.tsv")))
+
+
+def test_window_of_an_older_model_is_said_to_be_unknown(asked: SequenceModel) -> None:
+    assert window_taken(asked, None) == (
+        8192,
+        "window=8192: the model does not say how long its training sequences were",
+    )
+    assert window_taken(asked, 60) == (60, None)
+    assert window_taken(LanguageModel(asked.config), None) == (8192, None)
