@@ -9,7 +9,7 @@ ARG TORCH=torch==2.13.0
 
 RUN pip install --no-cache-dir ${TORCH}
 WORKDIR /src
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml constraints.txt README.md LICENSE hatch_build.py ./
 COPY dnamamba dnamamba
 COPY conf conf
 COPY data_prep data_prep

@@ -56,7 +56,7 @@ def median_of(call: Callable[[], None], device: str, repeats: int) -> tuple[floa
 
 
 def measure(config: ModelConfig, batch: int, length: int, device: str, repeats: int) -> list[float]:
-    """Time and memory of a training step, and of a forward pass without gradients."""
+    """Return parameters, time and memory of a training step, and of a forward pass without gradients."""
     torch.manual_seed(0)
     model = LanguageModel(config).to(device)
     objective = (NextBase if model.backbone.causal else MaskedBases)(config).to(device)
@@ -76,7 +76,8 @@ def measure(config: ModelConfig, batch: int, length: int, device: str, repeats: 
         with torch.no_grad(), cast:
             model(tokens[:, :-1])
 
-    return [*median_of(step, device, repeats), *median_of(forward, device, repeats)]
+    size = sum(parameter.numel() for parameter in model.parameters())
+    return [size, *median_of(step, device, repeats), *median_of(forward, device, repeats)]
 
 
 def draw(table: Path, picture: Path) -> None:
@@ -92,7 +93,7 @@ def draw(table: Path, picture: Path) -> None:
         ax.set_yscale("log")
         ax.set_xlabel("bases of a sequence")
         ax.set_ylabel(f"training step, {label}")
-    axes[1].legend(fontsize=8)
+    axes[0].legend(fontsize=8)
     figure.tight_layout()
     figure.savefig(picture, dpi=150)
 
@@ -121,9 +122,9 @@ def main() -> None:
                         round(value, 2) for value in measure(config, batch, length, args.device, args.repeats)
                     ]
                 except torch.cuda.OutOfMemoryError:
-                    values = ["does not fit"] * 4  # type: ignore[list-item]
-                size = sum(parameter.numel() for parameter in LanguageModel(config).parameters())
-                row = [name, size, batch, length, *values]
+                    values = ["does not fit"] * 5  # type: ignore[list-item]
+                size, *measured = values
+                row = [name, size, batch, length, *measured]
                 print(*row, flush=True)
                 writer.writerow([*row, device, torch.__version__])
                 file.flush()

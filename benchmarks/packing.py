@@ -50,7 +50,7 @@ def batch(rows: int, seed: int, device: str) -> tuple[Tensor, Tensor, Tensor]:
 def pack(on: bool) -> None:
     """Let rows be packed wherever there is padding, or never."""
     if packing is not None:
-        packing.WORTH_FROM = 1.0 if on else 0.0
+        packing.WORTH_FROM, packing.PAYS_FROM = (1.0 if on else 0.0), 0
 
 
 def model(backend: str, device: str) -> SequenceModel:

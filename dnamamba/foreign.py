@@ -117,12 +117,22 @@ def write_foreign(
             if layout.weights_file == OLD:
                 torch.save(tensors, beside / OLD)
             else:
-                save_file(tensors, beside / layout.weights_file, metadata={"format": "pt"})
+                save_file(_apart(tensors), beside / layout.weights_file, metadata={"format": "pt"})
             # safetensors makes it private.
             (beside / layout.weights_file).chmod((beside / CONFIG_FILE).stat().st_mode & 0o777)
     except (OSError, RuntimeError, SafetensorError) as error:  # the writers of weights have their own
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         raise UserError(f"out: can't write {folder}: {reason}; choose another place") from error
+
+
+def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copy tensors that share memory with one before them, which safetensors refuses."""
+    seen: set[int] = set()
+    made = {}
+    for name, tensor in tensors.items():
+        made[name] = tensor.clone() if tensor.data_ptr() in seen else tensor
+        seen.add(tensor.data_ptr())
+    return made
 
 
 def _alphabet(folder: Path) -> str | None:

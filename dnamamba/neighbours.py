@@ -74,6 +74,18 @@ def gone() -> str | None:
     return None
 
 
+def absent() -> str | None:
+    """Return which of the others has not come, where all are on this machine; None where all are there."""
+    if _place is None or not _all_on_this_machine():
+        return None
+    with suppress(OSError):
+        there = {path.name for path in _place.path.parent.iterdir()}
+        for number in range(processes_started()):
+            if str(number) not in there:
+                return f"process {number} never came"
+    return None
+
+
 def forget_the_others() -> None:
     """Remove what is left of a run that has lost a process."""
     if _place is not None:
@@ -82,15 +94,19 @@ def forget_the_others() -> None:
 
 def _folder() -> Path:
     """Return a folder that the processes of one launcher agree on, and no other run's."""
-    parent = os.getppid()
-    facts = [
-        platform.node(),
-        str(parent),
-        _started(parent),
-        *(os.environ.get(key, "") for key in _ENVIRONMENT),
-    ]
+    # SLURM gives a step its own number; another launcher is known by its process and by when that began.
+    parent = 0 if "SLURM_STEP_ID" in os.environ else os.getppid()
+    facts = [platform.node(), str(parent), _started(parent)]
+    facts += [os.environ.get(key, "") for key in _ENVIRONMENT]
     name = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
     return Path(tempfile.gettempdir()) / f"dnamamba-{os.getuid()}-{name}"
+
+
+def _all_on_this_machine() -> bool:
+    machines = os.environ.get("SLURM_STEP_NUM_NODES", os.environ.get("SLURM_NNODES"))
+    if "SLURM_STEP_NUM_TASKS" in os.environ:
+        return machines == "1"
+    return os.environ.get("LOCAL_WORLD_SIZE") == os.environ.get("WORLD_SIZE")
 
 
 def _started(process: int) -> str:

@@ -11,6 +11,7 @@ import contextlib
 import importlib
 import multiprocessing
 import os
+import resource
 import runpy
 import subprocess
 import sys
@@ -130,10 +131,17 @@ def serve_notebooks(asked: Connection, environment: dict[str, str]) -> None:
         importlib.import_module(module)
     with contextlib.suppress(EOFError):
         while True:
-            started = FORK.Process(target=execute, args=asked.recv())
+            given, before = asked.recv(), seconds_of_children()
+            started = FORK.Process(target=execute, args=given)
             started.start()
             started.join()
-            asked.send(started.exitcode)
+            asked.send((started.exitcode, seconds_of_children() - before))
+
+
+def seconds_of_children() -> float:
+    """Return the processor time of processes that have ended, and of theirs."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 class Notebooks:
@@ -141,6 +149,9 @@ class Notebooks:
 
     Args:
         environment: what they have besides this process's.
+
+    Attributes:
+        seconds: processor time of the last one, its commands included; nothing is imported in it.
     """
 
     def __init__(self, environment: dict[str, str]) -> None:
@@ -154,7 +165,7 @@ class Notebooks:
     def run(self, path: Path, out: Path, folder: Path) -> str:
         """Run one, and return what went wrong, or nothing."""
         self._asking.send((path, out, folder))
-        status = self._asking.recv()
+        status, self.seconds = self._asking.recv()
         return out.with_suffix(".err").read_text() if status else ""
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ Nothing of dnamamba: a test may run another build of it.
 """
 
 import contextlib
+import gc
 
 import hydra  # noqa: F401
 import lightning  # noqa: F401
@@ -17,3 +18,6 @@ with contextlib.suppress(ImportError):
 
     # Its first function takes the compiler most of a second.
     numba.njit("float32(float32)", cache=False)(lambda x: x + 1)
+
+gc.collect()
+gc.freeze()  # a fork's collector passes over all this, and leaves its memory shared

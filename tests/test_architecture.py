@@ -44,6 +44,7 @@ LAYERS = (
             "plugins",
             "processes",
             "reached",
+            "seals",
             "shortages",
         ),
         "terminal",

@@ -161,6 +161,18 @@ def test_wheel_has_every_module_and_configuration(archives: dict[str, Path]) -> 
     )
 
 
+def test_description_stands_alone(archives: dict[str, Path]) -> None:
+    """On a package index: no picture and no link of the repository, and every word of the text."""
+    with zipfile.ZipFile(archives["wheel"]) as archive:
+        metadata = archive.read(f"dnamamba-{dnamamba.__version__}.dist-info/METADATA").decode()
+    shown = metadata.partition("\n\n")[2]
+    assert shown.startswith("# dnamamba\n")
+    assert not re.findall(r"!\[[^\]]*\]|\]\((?!https:|#)|<!--|^\*", shown, re.MULTILINE)
+    assert "](https://arxiv.org/abs/2312.00752)" in shown
+    assert "compared with Markov models of orders 0 to 8 scored on the same windows.\n\n`python -m" in shown
+    assert "| text or sound instead of DNA |" in shown
+
+
 def test_source_archive_has_tests_and_no_released_weights(archives: dict[str, Path]) -> None:
     with tarfile.open(archives["source"]) as archive:
         found = {name.partition("/")[2] for name in archive.getnames()}

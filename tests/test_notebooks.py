@@ -17,6 +17,7 @@ from tests.notebook_here import Notebooks
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"), key=lambda path: int(path.stem.partition("_")[0]))
 RENDERED = ROOT / "docs" / "notebooks"
+LIMIT = 120  # seconds that a notebook may take
 RENDER = ROOT / "notebooks" / "render.py"
 
 
@@ -164,6 +165,8 @@ def notebooks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Notebooks]:
 def test_runs(path: Path, tmp_path: Path, notebooks: Notebooks) -> None:
     (tmp_path / "work").mkdir()
     assert not notebooks.run(path, tmp_path / "out", tmp_path / "work")
+    assert notebooks.seconds < LIMIT, f"{notebooks.seconds:.1f} s of a processor"
+    print(f"{notebooks.seconds:.1f} s")  # for the table of docs/notebooks/README.md: pytest -rP
     text = (tmp_path / "out" / f"{path.stem}.md").read_text()
     SHOWN[path.stem](text)
     assert "\x1b" not in text, "escapes of a terminal"
@@ -258,3 +261,12 @@ def test_our_pictures_leave_those_of_a_notebook_alone() -> None:
         "assert m.get_backend() == 'svg'"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_each_is_an_example_at_the_top_of_a_page() -> None:
+    found: set[str] = set()
+    for page in (ROOT / "docs").glob("*.md"):
+        opening = page.read_text("utf-8").partition("\n\n")[2].partition("\n\n")[0]
+        if opening.startswith("*Worked example"):
+            found |= set(re.findall(r"\]\(notebooks/(\w+)\.md\)", opening))
+    assert found == set(SHOWN)

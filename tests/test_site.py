@@ -85,6 +85,18 @@ def test_public_names_are_on_a_page_with_their_docstrings(name: str) -> None:
     assert value.__doc__[0].isupper()
 
 
+def test_configuration_page_has_every_group_and_choice() -> None:
+    rows = re.findall(
+        r"^\| `(\w+)` \| .* \| (.*) \|$", (DOCS / "configuration.md").read_text("utf-8"), re.MULTILINE
+    )
+    shown = {group: re.findall(r"`(\w+)`", choices) for group, choices in rows if group != "experiment"}
+    groups = [
+        folder for folder in (ROOT / "conf").iterdir() if folder.is_dir() and folder.name != "experiment"
+    ]
+    there = {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in groups}
+    assert shown == there
+
+
 def test_names_on_pages_exist() -> None:
     for path in re.findall(r"^::: (\S+)$", PAGES, re.MULTILINE):
         module, _, name = path.rpartition(".")

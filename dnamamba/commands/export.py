@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dnamamba import __version__
 from dnamamba.checkpoint import load, model_hash
-from dnamamba.documents import read_json, read_yaml
+from dnamamba.documents import read_yaml
 from dnamamba.errors import UserError
 from dnamamba.escaping import bounded, printable
 from dnamamba.foreign import write_foreign
@@ -18,6 +18,7 @@ from dnamamba.inference.device import need_language_model
 from dnamamba.inference.output import output_folder
 from dnamamba.models import LanguageModel
 from dnamamba.plugins import load_plugins
+from dnamamba.seals import SEAL, read_results
 from dnamamba.terminal import Console
 
 _ADVICE = "mend it, or export the folder `model` in the run's"
@@ -98,8 +99,12 @@ def _run_facts(source: Path) -> dict[str, str]:
                 facts["Context"] = f"{data['max_length']} bases"
         if results.is_file():
             settings = results
-            for name, values in read_json(results, _ADVICE).items():
-                if name != "markov_bits_per_base" and isinstance(values, dict):
+            for name, values in read_results(results, _ADVICE, ("config.yaml",)).items():
+                if name == "versions":
+                    facts["Trained with"] = ", ".join(
+                        f"{package} {number}" for package, number in values.items()
+                    )
+                elif name not in ("markov_bits_per_base", SEAL) and isinstance(values, dict):
                     shown = ", ".join(f"{split} {value:.4f}" for split, value in values.items())
                     facts[name.replace("_", " ").capitalize()] = shown
     except (AttributeError, TypeError, ValueError) as error:

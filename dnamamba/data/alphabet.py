@@ -95,7 +95,7 @@ def need_bases(alphabet: Alphabet) -> None:
         UserError: naming what its ids are.
     """
     if alphabet.unit != "base":
-        raise UserError(f"the model reads {alphabet.unit}s, not bases: give a model of DNA")
+        raise UserError(f"model: reads {alphabet.unit}s, not bases; give a model of DNA")
 
 
 def _dna() -> Alphabet:
@@ -189,7 +189,7 @@ def get_alphabet(name: str) -> Alphabet:
         UserError: there is no alphabet of that name, or it is a text tokenizer's.
     """
     if name == TEXT:
-        raise UserError("the model reads a text tokenizer's tokens, not bases: give a model of DNA")
+        raise UserError("model: reads a text tokenizer's tokens, not bases; give a model of DNA")
     try:
         return _ALPHABETS[name]
     except KeyError:

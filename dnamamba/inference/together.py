@@ -18,11 +18,10 @@ from dnamamba.errors import UserError
 from dnamamba.escaping import printable
 from dnamamba.kernels.ranks import Ranks
 from dnamamba.models.base import Backbone, need
-from dnamamba.neighbours import gone
 from dnamamba.processes import processes_started
 from dnamamba.training.gathering import ending_on_signals
 from dnamamba.training.lost import lost_by
-from dnamamba.training.watching import ending_if_lost
+from dnamamba.training.watching import ending_if_lost, lost_neighbour
 
 T = TypeVar("T")
 _LONG = 10.0  # seconds that processes started together may take to find each other
@@ -79,9 +78,8 @@ class Together:
         return found
 
 
-def _gather(backend: str, started: int) -> None:
+def _gather(backend: str, started: int, gathered: threading.Event) -> None:
     """Wait for the other processes: with a word if they take long, and until a signal."""
-    gathered = threading.Event()
     home = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
     line = f"dnamamba: waiting for {started - 1} other process(es) of context_size={started} at {home}"
     word = threading.Timer(_LONG, lambda: print(printable(line), file=sys.stderr, flush=True))
@@ -123,8 +121,9 @@ def together(context_size: int, device: str) -> Iterator[Together]:
     if device == "cuda":
         device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
         torch.cuda.set_device(device)
-    with ending_if_lost(gone, _lost_line, lambda: None):
-        _gather("nccl" if device.startswith("cuda") else "gloo", started)
+    gathered = threading.Event()
+    with ending_if_lost(lost_neighbour(gathered), _lost_line, lambda: None):
+        _gather("nccl" if device.startswith("cuda") else "gloo", started, gathered)
         try:
             assert dist.group.WORLD is not None
             yield Together(Ranks(dist.group.WORLD), device)

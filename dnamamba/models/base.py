@@ -198,6 +198,10 @@ class Backbone(nn.Module):
         with torch.no_grad():
             return self(tokens, state).state
 
+    def packs_on(self, device: torch.device) -> bool:
+        """Return whether rows of different lengths are read packed on a device: where that is faster."""
+        return self.packable
+
     def unembed(self, hidden: Tensor) -> Tensor:
         """Return logits [..., V] of final hidden states [..., D]."""
         raise missing(self, "unembed", _RETURNS["unembed"])

@@ -16,6 +16,9 @@ from dnamamba.models.base import Backbone
 ALIGNED = 64
 # Of padded rows; to pack them costs copies of the tokens and of the last hidden states.
 WORTH_FROM = 0.95
+# Padded positions x width from which a GPU gains: with fewer, kernels end before the next ones are launched,
+# and to launch those of packed rows takes longer (benchmarks/packing.py, H200).
+PAYS_FROM = 1 << 24
 
 
 def read_rows(
@@ -23,7 +26,7 @@ def read_rows(
 ) -> Tensor:
     """Return hidden states [B, L, D] of rows padded on the right; at padding they are arbitrary, but finite.
 
-    Rows with enough padding are packed where the family can, but not under torch.compile, which would
+    Rows with enough padding are packed where the family gains by it, but not under torch.compile, which would
     compile anew for every number of positions.
 
     Args:
@@ -35,9 +38,10 @@ def read_rows(
     options = {} if blocks is None else {"blocks": blocks}
     if (
         lengths is None
-        or not backbone.packable
+        or not backbone.packs_on(tokens.device)
         or backbone.ranks is not None
         or torch.compiler.is_compiling()
+        or (tokens.is_cuda and tokens.numel() * backbone.config.width < PAYS_FROM)
     ):
         return backbone(tokens, **options).hidden
     (rows, width), number = tokens.shape, int(lengths.sum())

@@ -76,12 +76,14 @@ class Objective(nn.Module):
         chunks_of_backbone: whether `chunks` has a part of the model read, which FSDP can't share out.
         capturable: whether a CUDA graph can hold the `term_of` of `chunks`: it has no memory, and everything
             that it needs of a batch comes through its arguments.
+        packs: whether rows of different lengths are read packed, by a backbone that gains by it.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
     divisible: ClassVar[bool] = False
     chunks_of_backbone: ClassVar[bool] = False
     capturable: ClassVar[bool] = False
+    packs: ClassVar[bool] = False
 
     def loss_sum(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the losses of a micro-batch, in nats, added up over its targets."""

@@ -41,7 +41,7 @@ class SequenceObjective(Objective):
         UserError: a setting that has no meaning for the question.
     """
 
-    chunks_of_backbone = capturable = True
+    chunks_of_backbone = capturable = packs = True
     weights: Tensor | None
 
     def __init__(

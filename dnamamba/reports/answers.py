@@ -1,6 +1,5 @@
 """What a run on a synthetic task prints and writes: accuracy, by length too, and its pictures."""
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from dnamamba.escaping import TsvWriter
 from dnamamba.files import replacing
 from dnamamba.optional import versions
 from dnamamba.reports.figures import GRID, HELD_OUT, MUTED, SURFACE, TEXT, read_metrics, save_figure
+from dnamamba.seals import write_results
 
 
 class AnswersReport:
@@ -74,8 +74,7 @@ class AnswersReport:
                 table.writerow((row.length, row.answers, row.right, f"{row.right / row.answers:.6f}"))
         results["versions"] = versions()
         # Last: where it is, a resumed run finds that nothing is left to do.
-        with replacing(folder / "results.json") as beside:
-            beside.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        write_results(folder / "results.json", results)
         self._show(console, folder, results, rows)
         return results
 

@@ -1,6 +1,5 @@
 """The results of a fine-tuning: metrics, predictions, pictures and a table."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from dnamamba.objectives.sequence import Scored
 from dnamamba.optional import versions
 from dnamamba.reports.comparison import compare, finite, metrics_table, shown
 from dnamamba.reports.figures import read_metrics, save_figure, score_curve
+from dnamamba.seals import write_results
 
 FEW = 30  # of which an accuracy's 95 % interval is up to 36 points wide
 
@@ -228,8 +228,7 @@ class FinetuningReport:
         draw_pictures(folder, self.decoder, results, scored, data.label)
         results["versions"] = versions()
         # Last: where it is, a resumed run finds that nothing is left to do.
-        with replacing(folder / "metrics.json") as beside:
-            beside.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        write_results(folder / "metrics.json", results)
         show(console, results, folder)
         return results
 

@@ -8,10 +8,11 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from dnamamba.documents import read_json, read_yaml
+from dnamamba.documents import read_yaml
 from dnamamba.errors import UserError
 from dnamamba.reports.figures import BASELINE, HELD_OUT
 from dnamamba.reports.html import document, image, table, text
+from dnamamba.seals import SEAL, read_results
 
 RESULTS = ("results.json", "metrics.json")  # of a pretraining, of a fine-tuning
 PICTURES = ("learning_curve.png", "confusion_matrix.png")  # come first
@@ -66,7 +67,7 @@ def _page(folder: Path, results: dict[str, Any]) -> str:
     if versions := results.get("versions"):
         known = ", ".join(f"{name} {number}" for name, number in versions.items())
         parts += ["<h2>Versions</h2>", f"<p>{text(known)}</p>"]
-    parts += _details("All results", _flat(results))
+    parts += _details("All results", _flat({key: value for key, value in results.items() if key != SEAL}))
     settings = folder / "config.yaml"
     if settings.is_file():
         parts += _details("Settings", _flat(read_yaml(settings, _ADVICE)))
@@ -77,7 +78,8 @@ def _results(folder: Path) -> tuple[Path, dict[str, Any]]:
     """Return what a run found, and the file that says it."""
     for name in RESULTS:
         if (folder / name).is_file():
-            return folder / name, read_json(folder / name, _ADVICE)
+            files = ("predictions.tsv", "config.yaml", *(path.name for path in _pictures(folder)))
+            return folder / name, read_results(folder / name, _ADVICE, files)
     if (folder / "metrics.csv").is_file():
         raise UserError(f"run: {folder} is not finished; resume it with ckpt_path={folder}")
     raise UserError(f"run: {folder} is not the folder of a pretraining or a fine-tuning; name one")

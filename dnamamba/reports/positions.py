@@ -1,6 +1,5 @@
 """The results of a fine-tuning per position: metrics per label, segments, baselines, and which is better."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from rich.table import Table
 from torch import Tensor
 
 from dnamamba.datasets.base import HELD_OUT
-from dnamamba.files import replacing
 from dnamamba.heads.base_classes import BaseClasses
 from dnamamba.heads.bootstrap import interval
 from dnamamba.heads.positions import PositionHead
@@ -21,6 +19,7 @@ from dnamamba.objectives.positions import PositionsScored
 from dnamamba.optional import versions
 from dnamamba.reports.comparison import MODEL, compare, finite, shown
 from dnamamba.reports.figures import confusion_matrix, read_metrics, save_figure, score_curve
+from dnamamba.seals import write_results
 
 BLOCK = 10_000  # bases that are resampled together: neighbours are not independent
 LEAST_BLOCKS = 50  # of a test that has fewer, blocks are shorter
@@ -205,8 +204,7 @@ class PositionReport:
         self._draw(folder, results)
         results["versions"] = versions()
         # Last: where it is, a resumed run finds that nothing is left to do.
-        with replacing(folder / "metrics.json") as beside:
-            beside.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        write_results(folder / "metrics.json", results)
         for table in tables(results, head.scores):
             console.print(table)
         if "verdict" in results:

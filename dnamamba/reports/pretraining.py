@@ -1,6 +1,5 @@
 """What a pretraining run prints and writes: bits per base compared with Markov models, the learning curve."""
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from dnamamba.datasets.base import HELD_OUT
-from dnamamba.files import replacing
 from dnamamba.optional import versions
 from dnamamba.reports.figures import learning_curve, read_metrics, save_figure
+from dnamamba.seals import write_results
 
 
 class PretrainingReport:
@@ -73,8 +72,7 @@ class PretrainingReport:
         self._draw(folder, results)
         results["versions"] = versions()
         # Last: where it is, a resumed run finds that nothing is left to do.
-        with replacing(folder / "results.json") as beside:
-            beside.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        write_results(folder / "results.json", results)
         self._show(console, results, folder)
         return results
 

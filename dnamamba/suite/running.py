@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from dnamamba.checkpoint import Model, load, model_hash
+from dnamamba.data.alphabet import get_alphabet, need_bases
 from dnamamba.data.embedded import YEAST_MODEL
 from dnamamba.datasets.base import DataModule, filled, longest
 from dnamamba.errors import UserError
@@ -19,6 +20,7 @@ from dnamamba.inference.device import need_language_model
 from dnamamba.models import LanguageModel
 from dnamamba.models.base import need
 from dnamamba.objectives.task_config import TaskConfig
+from dnamamba.seals import read_results
 from dnamamba.suite.base import Row, Suite, check_choice, check_suite
 from dnamamba.suite.intervals import ratio
 from dnamamba.suite.leakage import Leakage, audit
@@ -79,6 +81,7 @@ def run_benchmark(
         model = load(YEAST_MODEL if model is None else model)
     else:
         name = f"a {model.config.family.rpartition('.')[2]} in memory"
+    need_bases(get_alphabet(model.config.alphabet))
     refused = _refusal(suite, model, name) if "zero_shot" in wanted else None
     if refused is not None and set(wanted) == {"zero_shot"}:
         raise UserError(refused)
@@ -225,7 +228,7 @@ def _trained(
         assert result is not None, "a benchmark is one process"
         results, seconds = result.results, time.perf_counter() - began
     except Finished:
-        results, seconds = json.loads((folder / "metrics.json").read_text(encoding="utf-8")), None
+        results, seconds = read_results(folder / "metrics.json", "remove it"), None
     test = results["test"]
     if suite.metric not in test:
         known = ", ".join(key for key, value in test.items() if isinstance(value, dict))

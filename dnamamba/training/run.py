@@ -218,6 +218,15 @@ class Run:
             how = self.train.backpropagation
             graphs = ", by CUDA graphs" if self._by_graphs else ""
             self.console.print(f"read by chunks of {data.chunk:,} bases, {how} gradients{graphs}")
+        elif (
+            self.objective.packs
+            and data.common_length is None
+            and self.model.backbone.packs_on(trainer.strategy.root_device)
+            and not self.train.compile
+        ):
+            self.console.print(
+                "sequences differ in length: read packed, without padding, where that is faster"
+            )
 
         began = time.perf_counter()
         if self.fit is not None:
@@ -229,7 +238,10 @@ class Run:
             with (
                 one_line_if_lost(last.path),
                 watched(
-                    trainer, lambda how: lost_line(how, last.path), lambda: self._give_up(signal.SIGKILL)
+                    trainer,
+                    last.gathered,
+                    lambda how: lost_line(how, last.path),
+                    lambda: self._give_up(signal.SIGKILL),
                 ),
             ):
                 with compiled(self.model, self.train.compile and self.fit is None):

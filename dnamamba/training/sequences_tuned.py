@@ -50,21 +50,17 @@ def sequences_tuned(
     if closed:
         check_question(decoder)
     weights = decoder.head.class_weights(task.class_weights, *data.train_counts)
-    objective = SequenceObjective(decoder, task, weights, data.padding)
+    SequenceObjective(decoder, task, weights, data.padding)  # checks the task's settings
     with torch.device("meta"):
         need_reach(start.shape.build(), max(stage.length for stage in data.schedule.stages))
     baselines = Baselines(decoder.head, weights, data) if task.baselines else None
-    mode, chosen = choose(pooling.mode, data, baselines, console, may_learn=not closed)
+    # A pooling that is learnt needs all positions at once.
+    may_learn = not closed and train.chunk_bases is None
+    mode, chosen = choose(pooling.mode, data, baselines, console, may_learn=may_learn)
     decoder = _question(pooling, data, mode)
+    objective = SequenceObjective(decoder, task, weights, data.padding)
     model = SequenceModel(start.shape, decoder)
     name = adapt(model, start, task, activation_checkpointing=train.activation_checkpointing)
-    if (
-        data.common_length is None
-        and model.backbone.packable
-        and train.chunk_bases is None
-        and not train.compile
-    ):
-        chosen.append("sequences differ in length: packed, one behind the other, without padding")
     best = best_of(task, decoder.head.lower_is_better)
     fit = ClosedForm() if closed else None
     report = FinetuningReport(name, decoder, data, task, best, fit, baselines, [*counted, *chosen])

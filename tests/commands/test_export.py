@@ -14,7 +14,7 @@ import yaml
 from omegaconf import DictConfig
 from transformers import MambaForCausalLM
 
-from dnamamba import MambaConfig, UserError, load, save_model
+from dnamamba import MambaConfig, UserError, __version__, load, save_model
 from dnamamba.commands.export import model_card
 from dnamamba.commands.pretrain import pretrain
 from dnamamba.config import composed
@@ -42,6 +42,7 @@ def test_run_is_exported_with_its_logits_and_results(finished: Path, genome: Pat
     assert yaml.safe_load(head) == {"license": "apache-2.0", "tags": ["DNA", "genomics"]}
     bits = yaml.safe_load((finished / "results.json").read_text())["bits_per_base"]
     assert f"- Data: {genome}\n" in card
+    assert f"- Trained with: dnamamba {__version__}, python " in card
     assert "- Context: 32 bases\n" in card
     assert f"- Bits per base: valid {bits['valid']:.4f}, test {bits['test']:.4f}\n" in card
 

@@ -27,6 +27,11 @@ def test_code_that_imports_mamba_ssm_finds_our_functions() -> None:
     assert import_module("causal_conv1d").causal_conv1d_fn is compat.causal_conv1d_fn
     interface = import_module("mamba_ssm.ops.selective_scan_interface")
     assert interface.selective_scan_fn is compat.selective_scan_fn
+    # What flash-linear-attention's Mamba layer imports besides, all of it or none.
+    assert interface.mamba_inner_fn is compat.mamba_inner_fn
+    assert import_module("causal_conv1d").causal_conv1d_update is compat.causal_conv1d_update
+    step = import_module("mamba_ssm.ops.triton.selective_state_update").selective_state_update
+    assert step is compat.selective_state_update
     assert (
         import_module("mamba_ssm.ops.triton.layer_norm").RMSNorm
         is import_module("mamba_ssm.ops.triton.layernorm").RMSNorm

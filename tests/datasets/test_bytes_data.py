@@ -145,7 +145,7 @@ def test_model_of_bases_writes_no_text(tmp_path: Path) -> None:
 
 
 def test_embedding_refuses_model_of_bytes(text: tuple[Path, Path, dict[str, Any]]) -> None:
-    with pytest.raises(UserError, match=r"^the model reads bytes, not bases: give a model of DNA$"):
+    with pytest.raises(UserError, match=r"^model: reads bytes, not bases; give a model of DNA$"):
         embed(load(text[1]), ["ACGT"])
 
 

@@ -120,7 +120,7 @@ def test_small_model_learns_induction_in_seconds(learned: tuple[Path, Any]) -> N
 
 
 def test_model_of_symbols_refuses_bases_in_one_line(learned: tuple[Path, Any], tmp_path: Path) -> None:
-    said = "^the model reads symbols, not bases: give a model of DNA$"
+    said = "^model: reads symbols, not bases; give a model of DNA$"
     with pytest.raises(UserError, match=said):
         embed(load(learned[0]), ["ACGT"])
     (tmp_path / "a.fa").write_text(">a\nACGT\n")

@@ -12,6 +12,7 @@ from rich.console import Console
 from dnamamba import LabelledConfig, UserError, load
 from dnamamba.commands.finetune import finetune
 from dnamamba.datasets.base import DataModule
+from dnamamba.training import run as run_module
 from dnamamba.training.baselines import Baselines
 from dnamamba.training.choosing import choose
 from tests.finetuning.conftest import SHORT, Configure, write_table
@@ -123,8 +124,19 @@ def test_deciding_draws_no_random_number(tmp_path: Path) -> None:
 
 
 def test_run_says_its_choice_and_resumes_with_it(
-    configure: Configure, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    configure: Configure,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def graphs(train: Any, model: Any, objective: Any, *_: Any) -> bool:
+        asked.append((model.decoder.mode, objective.decoder.mode))
+        return False
+
+    # What decides on graphs asks the objective, which must know what the model pools by.
+    monkeypatch.setattr(run_module, "one_chunk_by_graphs", graphs)
     own = (*SHORT, f"data.table={aligned(tmp_path / 't.csv')}", "task.baselines=true")
     results = finetune(configure(*own, "train.max_steps=2"), tmp_path / "run")
     printed = capsys.readouterr().out
@@ -133,9 +145,16 @@ def test_run_says_its_choice_and_resumes_with_it(
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["chosen"] == results["chosen"]
     decoder = load(tmp_path / "run").decoder  # type: ignore[union-attr]
     assert (decoder.mode, decoder.length) == ("positions", 12)
+    assert asked == [("positions", "positions")]
     last = f"ckpt_path={tmp_path / 'run'}"
     given = ("decoder.mode=positions", "data.reverse_complement=false", "task.baselines=false")
     assert finetune(configure(*own, *given, last, "train.max_steps=3"), tmp_path / "more")["steps"] == 3
+
+
+def test_chunks_leave_the_mean_where_places_decide(configure: Configure, tmp_path: Path) -> None:
+    own = (*SHORT, f"data.table={aligned(tmp_path / 't.csv')}", "task.baselines=true")
+    finetune(configure(*own, "train.max_steps=1", "train.chunk_bases=4"), tmp_path / "run")
+    assert load(tmp_path / "run").decoder.mode == "mean"  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("mistake", ["task.monitor=luck", "task.class_weights=heavy", "decoder.mode=first"])

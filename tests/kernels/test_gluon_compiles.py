@@ -17,8 +17,7 @@ SWITCHES = ("HAS_D", "HAS_Z", "HAS_BIAS", "SOFTPLUS", "SAVE", "SAVE_Y", "SINGLE"
 SWITCHES += ("HAS_STARTS",)
 CASES = {
     "training": set(SWITCHES[:6]),
-    "training on rows of sequences": {*SWITCHES[:6], "HAS_STARTS"},
-    "bare": {"SAVE"},
+    "bare, rows of sequences": {"SAVE", "HAS_STARTS"},
     "single, with states": {"HAS_D", "HAS_BIAS", "SINGLE", "HAS_FIRST", "HAS_LAST"},
 }
 # Tensors that a switch turns off are None, and so are constants.

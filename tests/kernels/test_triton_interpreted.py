@@ -15,7 +15,9 @@ pytest.importorskip("triton", reason="triton is published for Linux on x86-64 al
 HERE = Path(__file__).parent
 
 
-@pytest.mark.parametrize("cases", ["scan", "gluon", "conv elementwise step", "block packing", "spread"])
+@pytest.mark.parametrize(
+    "cases", ["scan", "gluon", "conv elementwise step product", "block packing", "spread"]
+)
 def test_kernels_under_the_interpreter(cases: str) -> None:
     paths = [str(HERE / "interpreted" / f"{name}.py") for name in cases.split()]
     run = subprocess.run(

@@ -206,17 +206,13 @@ def test_saved_or_exported_model_loads_as_it_was(tmp_path: Path, changes: dict[s
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_exported_file_has_published_names_and_values(variant: str, tmp_path: Path) -> None:
-    """A tensor of several names stands under one of them, as in the authors' own files."""
+    """All names of shared tensors too: without one, transformers 4.46 leaves that part without values."""
     model, theirs = loaded(KEPT / variant), load_file(KEPT / variant / "model.safetensors")
     write_foreign(model.config, model.state_dict(), tmp_path / "out", "caduceus", "")
     ours = load_file(tmp_path / "out" / "model.safetensors")
+    assert ours.keys() == theirs.keys()
     for name, value in ours.items():
         assert torch.equal(value, theirs[name]), name
-    absent = theirs.keys() - ours.keys()
-    assert all(
-        "mamba_rev.in_proj" in name or "mamba_rev.out_proj" in name or "lm_head" in name for name in absent
-    )
-    assert len(absent) == 2 * model.config.depth + 1
     document = json.loads((tmp_path / "out" / "config.json").read_text())
     published = json.loads((KEPT / variant / "config.json").read_text())
     differing = {key for key, value in document.items() if published.get(key, value) != value}

@@ -136,7 +136,8 @@ def _child(command: str, overrides: list[str], folder: Path, event: int, pipe: i
 
 def contents(folder: Path) -> dict[str, Any]:
     """Every file of a folder, hidden ones and the cache included, without what a clock has written in it."""
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    others = folder / "cache" / "pocl"  # an OpenCL that torch may find, and its cache of that
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and others not in path.parents]
     return {str(path.relative_to(folder)): _content(path) for path in files}
 
 
@@ -147,7 +148,8 @@ def _content(path: Path) -> Any:
         return {key: _plain(value) for key, value in checkpoint.items() if key not in ("epoch", "loops")}
     data = path.read_bytes()
     if path.suffix == ".json":
-        return re.sub(rb'"(training_)?seconds": ([0-9.]+|null)', b"", data)
+        clock = rb'"(training_)?seconds": ([0-9.]+|null)|"sha256": \{[^}]*\}'  # and sums over it
+        return re.sub(clock, b"", data)
     if path.name in ("metrics.csv", "benchmark.tsv"):
         rows = csv.DictReader(io.StringIO(data.decode()), delimiter="," if path.suffix == ".csv" else "\t")
         return [{key: value for key, value in row.items() if "second" not in key} for row in rows]

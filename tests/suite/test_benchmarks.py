@@ -12,6 +12,8 @@ import torch
 from dnamamba import LanguageModel, MambaConfig, UserError, save_model
 from dnamamba.commands.benchmark import BenchmarkConfig, benchmark
 from dnamamba.datasets.genome import GenomeConfig
+from dnamamba.foreign import write_foreign
+from dnamamba.models.caduceus.config import CaduceusConfig
 from dnamamba.suite import SUITES, Source, Suite, find_suite, run_benchmark
 from dnamamba.suite.intervals import ratio
 from dnamamba.suite.yeast_bits import YeastBits
@@ -134,6 +136,20 @@ def test_users_suite_runs_by_import_path(
     assert again["rows"][0] == results["rows"][2] | {"seconds": None}
     with pytest.raises(UserError, match="run: holds a benchmark with another seed; choose another"):
         benchmark(BenchmarkConfig(**{**settings, "seed": 4, "plugins": []}), tmp_path / "run")
+
+
+def test_foreign_folder_is_benchmarked_by_its_letters(
+    users: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    theirs = LanguageModel(CaduceusConfig(d_model=8, n_layer=1, alphabet="characters", vocab_size=12))
+    write_foreign(theirs.config, theirs.state_dict(), tmp_path / "theirs", "caduceus", "")
+    suite = type(find_suite("my_suite.MySuite"))
+    monkeypatch.setattr(suite, "protocols", ("probe",))
+    monkeypatch.setattr(suite, "linear", False)
+    settings = {"name": "my_suite.MySuite", "model": str(tmp_path / "theirs"), "device": "cpu"}
+    row = benchmark(BenchmarkConfig(**settings), tmp_path / "run")["rows"][0]
+    assert (row["protocol"], row["value"]) == ("probe", 1.0)
 
 
 def test_family_without_likelihoods_is_probed_without_zero_shot(

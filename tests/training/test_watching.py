@@ -11,7 +11,7 @@ from tests.processes import Command, free_port
 
 # What Lightning's launcher does, and a wait that no exception ends: as one for a GPU.
 PROGRAM = """
-import os, subprocess, sys, time
+import os, subprocess, sys, threading, time
 from pathlib import Path
 from types import SimpleNamespace
 from lightning.fabric.strategies.launchers.subprocess_script import _launch_process_observer
@@ -23,7 +23,7 @@ def run(procs, local_rank, seconds, path):
     def clean():
         for process in procs:
             process.kill()
-    with watching.watched(trainer, lambda how: f"lost by {how}", clean):
+    with watching.watched(trainer, threading.Event(), lambda how: f"lost by {how}", clean):
         Path(path + ".next").write_text(" ".join(str(process.pid) for process in procs) or str(os.getpid()))
         os.rename(path + ".next", path)
         time.sleep(seconds)
@@ -85,12 +85,14 @@ def test_other_process_ends_in_one_line_when_the_first_is_killed(tmp_path: Path)
 WAITING = """
 import sys, time
 from pathlib import Path
-from dnamamba.neighbours import arrive, gone, leave
-from dnamamba.training.watching import ending_if_lost
+from threading import Event
+from dnamamba.neighbours import arrive, leave
+from dnamamba.training import watching
 
+watching._LATE = 2.0
 arrive()
 path, seconds, ends_well = Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3] == "well"
-with ending_if_lost(gone, lambda how: f"lost: {how}", lambda: None):
+with watching.ending_if_lost(watching.lost_neighbour(Event()), lambda how: f"lost: {how}", lambda: None):
     path.touch()
     time.sleep(seconds)
 if ends_well:
@@ -98,9 +100,14 @@ if ends_well:
 """
 
 
-def two_that_wait(folder: Path, *ways: tuple[float, str]) -> list[Command]:
-    """Two processes as one launcher starts them, both there."""
-    common = {"WORLD_SIZE": "2", "MASTER_PORT": str(free_port()), "TMPDIR": str(folder)}
+def waiting(folder: Path, *ways: tuple[float, str]) -> list[Command]:
+    """Processes as one launcher starts them, once all are there."""
+    common = {
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "MASTER_PORT": str(free_port()),
+        "TMPDIR": str(folder),
+    }
     started = []
     for rank, (seconds, end) in enumerate(ways):
         arguments = (WAITING, str(folder / f"is_there_{rank}"), str(seconds), end)
@@ -113,7 +120,7 @@ def two_that_wait(folder: Path, *ways: tuple[float, str]) -> list[Command]:
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("victim", [0, 1])
 def test_killed_before_they_meet_ends_the_other_in_one_line(victim: int, tmp_path: Path) -> None:
-    started = two_that_wait(tmp_path, (50, ""), (50, ""))
+    started = waiting(tmp_path, (50, ""), (50, ""))
     killed, other = started[victim], started[1 - victim]
     began = time.monotonic()
     killed.kill()
@@ -125,8 +132,15 @@ def test_killed_before_they_meet_ends_the_other_in_one_line(victim: int, tmp_pat
 
 
 @pytest.mark.timeout(60)
+def test_process_whose_neighbour_never_comes_ends_in_one_line(tmp_path: Path) -> None:
+    (alone,) = waiting(tmp_path, (50, ""))
+    expected = ("", "dnamamba: error: lost: process 1 never came\n")
+    assert (alone.communicate(timeout=40), alone.returncode) == (expected, 1)
+
+
+@pytest.mark.timeout(60)
 def test_process_that_has_done_its_part_is_not_missed(tmp_path: Path) -> None:
-    first, second = two_that_wait(tmp_path, (0, "well"), (4.5, "well"))
+    first, second = waiting(tmp_path, (0, "well"), (4.5, "well"))
     assert (first.communicate(timeout=40), first.returncode) == (("", ""), 0)
     assert (second.communicate(timeout=40), second.returncode) == (("", ""), 0)
     assert not [*tmp_path.glob("dnamamba-*")]

@@ -11,6 +11,7 @@ from dnamamba.kernels.causal_conv1d.triton_op import convolve, convolve_backward
 from dnamamba.kernels.eager import differentiable, operator, watched
 from dnamamba.kernels.launch import launch
 from dnamamba.kernels.mamba_block.norm import rms_norm, rms_norm_backward
+from dnamamba.kernels.mamba_block.products import linear, linear_added
 from dnamamba.kernels.precision import without_autocast
 from dnamamba.kernels.selective_scan.triton_launch import SEGMENT
 from dnamamba.kernels.selective_scan.triton_op import scan_backward, scan_forward
@@ -79,13 +80,13 @@ def block_forward(
     )
     channels = out_proj.shape[1]
     normed = rms_norm(x, norm, eps, in_proj.dtype)
-    u = F.linear(normed, in_proj[:channels])
+    u = linear(normed, in_proj[:channels])
     y_ahead, saved_ahead = _scan(u, ahead, save, reverse=False)
     y_back, saved_back = _scan(u, back, save, reverse=True)
     del u
-    z = F.linear(normed, in_proj[channels:])
+    z = linear(normed, in_proj[channels:])
     _elementwise(gate_forward, y_ahead, y_back, z, y_ahead)
-    return x + F.linear(y_ahead, out_proj), saved_ahead, saved_back
+    return linear_added(y_ahead, out_proj, x), saved_ahead, saved_back
 
 
 def _scan(u: Tensor, w: DirectionWeights, save: bool, *, reverse: bool) -> tuple[Tensor, Tensor]:
@@ -100,7 +101,7 @@ def _scan(u: Tensor, w: DirectionWeights, save: bool, *, reverse: bool) -> tuple
 def _scan_inputs(u: Tensor, w: DirectionWeights, reverse: bool) -> _ScanInputs:
     rank, states = w.dt_proj.shape[1], w.A.shape[1]
     conv = convolve(u, w.conv_weight, w.conv_bias, None, None, True, reverse)
-    low, B, C = F.linear(conv, w.x_proj).split([rank, states, states], dim=-1)
+    low, B, C = linear(conv, w.x_proj).split([rank, states, states], dim=-1)
     return _ScanInputs(conv, low, F.linear(low, w.dt_proj), B, C)
 
 
@@ -137,8 +138,8 @@ def block_backward(
     )
     channels = out_proj.shape[1]
     normed = rms_norm(x, norm, eps, in_proj.dtype)
-    u = F.linear(normed, in_proj[:channels])
-    z = F.linear(normed, in_proj[channels:])
+    u = linear(normed, in_proj[:channels])
+    z = linear(normed, in_proj[channels:])
     dmixed = dy.to(out_proj.dtype)
     dgated = dmixed @ out_proj
     dscan = torch.empty_like(z)

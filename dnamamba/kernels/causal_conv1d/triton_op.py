@@ -12,11 +12,11 @@ from dnamamba.kernels.triton_math import fast_math
 from .api import Convolution
 from .triton_kernels import convolution_backward, convolution_forward
 
-# One warp a program. The forward keeps ROWS + K - 1 rows of a tile in registers, the backward three times
-# that; LOOPS blocks of a backward program share one partial sum of dweight and dbias.
+# The forward keeps ROWS + K - 1 rows of a tile in registers, the backward three times that; LOOPS blocks of a
+# backward program share one partial sum of dweight and dbias.
 _FORWARD = {"TILE": 128, "ROWS": 16, "num_warps": 1}
-_BACKWARD = {"TILE": 64, "ROWS": 16, "num_warps": 1}
-_LOOPS = 16
+_BACKWARD = {"TILE": 128, "ROWS": 8, "num_warps": 2}
+_LOOPS = 32
 
 
 def causal_conv1d_triton(

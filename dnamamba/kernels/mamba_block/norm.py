@@ -46,12 +46,14 @@ def rms_norm_backward(
     width = x.shape[-1]
     x, dy = x.contiguous(), dy.contiguous()
     rows = x.numel() // width
-    programs = min(-(-rows // _ROWS), 8 * processors(x.device))
+    # What a thread holds of four tensors decides how many programs run at once.
+    block, warps = (_ROWS, 4) if width <= 128 else (4, 2)
+    programs = min(-(-rows // block), 16 * processors(x.device))
     dx = torch.empty_like(x)
     dnorm = x.new_empty(programs, width, dtype=torch.float32)
     launch(
         residual_norm_backward, (programs,),
         x, weight, dnormed, dy, dx, dnorm, rows, width, eps,
-        ROWS=_ROWS, COLS=power_of_two(width), num_warps=4,
+        ROWS=block, COLS=power_of_two(width), num_warps=warps,
     )  # fmt: skip
     return dx, dnorm.sum(0).to(weight.dtype)

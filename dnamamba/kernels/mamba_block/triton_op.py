@@ -16,6 +16,7 @@ from dnamamba.kernels.selective_scan.triton_op import scan_after, scan_backward,
 
 from .api import Block, BlockWeights
 from .norm import rms_norm, rms_norm_backward
+from .products import linear, linear_added
 
 
 class _Parts(NamedTuple):
@@ -81,14 +82,14 @@ def _parts(
     """Return the parts, and apart from them u, the convolution's input, so that it can be let go."""
     (channels, rank), states = weights.dt_proj.shape, weights.A.shape[1]
     normed = rms_norm(x, weights.norm, eps, weights.in_proj.dtype)
-    u = F.linear(normed, weights.in_proj[:channels])
-    z = F.linear(normed, weights.in_proj[channels:]) if gate else None
+    u = linear(normed, weights.in_proj[:channels])
+    z = linear(normed, weights.in_proj[channels:]) if gate else None
     before, last = conv_state, None
     kept = weights.conv_weight.shape[1] - 1
     if ranks is not None and kept:
         before, last = rows_before(u[:, -min(kept, u.shape[1]) :], conv_state, kept, ranks)
     conv = convolve(u, weights.conv_weight, weights.conv_bias, before, starts, True)
-    low, B, C = F.linear(conv, weights.x_proj).split([rank, states, states], dim=-1)
+    low, B, C = linear(conv, weights.x_proj).split([rank, states, states], dim=-1)
     return _Parts(normed, z, conv, low, F.linear(low, weights.dt_proj), B, C, before, last), u
 
 
@@ -116,7 +117,7 @@ def block_forward(
     y, last, saved = scan_forward(
         p.conv, p.dt, A, p.B, p.C, D, p.z, dt_bias, ssm_state, starts, True, save, ranks
     )
-    return x + F.linear(y, out_proj), conv_last, last, saved
+    return linear_added(y, out_proj, x), conv_last, last, saved
 
 
 def block_after(
@@ -190,7 +191,7 @@ def block_backward(
     _rows(dconv_y).addmm_(_rows(dlow), x_proj)
     dx_proj = _rows(dlow).t() @ _rows(p.conv)
     channels = dconv_y.shape[-1]
-    u = F.linear(p.normed, in_proj[:channels])
+    u = linear(p.normed, in_proj[:channels])
     du, dconv_weight, dconv_bias, dfirst = convolve_backward(
         dconv_y, u, conv_weight, conv_bias, p.before, starts, True
     )

@@ -105,7 +105,11 @@ def _document(config: ModelConfig) -> dict[str, Any]:
 
 
 def _names(config: ModelConfig) -> Names:
-    """Return published names; shared tensors are stored once or repeated; norms are wrapped if not fused."""
+    """Return published names; norms are wrapped if not fused.
+
+    A shared tensor is read under any of its names, and written under all: transformers 4.46 takes a file's
+    tensors in the place of a model's own, so that a name that is missing is left without values.
+    """
     caduceus = cast(CaduceusConfig, config)
     equivariant = caduceus.equivariant
     top, inner = "caduceus.backbone.", ".submodule" if equivariant else ""
@@ -128,7 +132,7 @@ def _names(config: ModelConfig) -> Names:
     if equivariant:
         names = (f"{top}embeddings.word_embeddings.complement_map", "lm_head.complement_map")
         constants = {name: complement_table(caduceus).to(torch.int64) for name in names}
-    return Names(ours, constants)
+    return Names(ours, constants, repeated=True)
 
 
 CADUCEUS = Layout(

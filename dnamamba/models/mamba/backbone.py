@@ -149,6 +149,11 @@ class MambaBackbone(Backbone):
             states.append(behind)
         return (*states, blocks[-1].after(x, before[-1], self.ranks))
 
+    def packs_on(self, device: torch.device) -> bool:
+        """See `Backbone.packs_on`; the other backends sweep one long row twice, but many rows once."""
+        mixer = cast(MambaBlock, self.layers[0]).mixer
+        return resolve(mixer.backend, device, self.dtype) in ("triton", "numba")
+
     def unembed(self, hidden: Tensor) -> Tensor:
         """Return logits [..., V] of final hidden states [..., D], by the tied embedding or the own head."""
         return F.linear(hidden, self.embedding.weight if self.head is None else self.head.weight)

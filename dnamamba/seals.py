@@ -1,0 +1,80 @@
+"""A run's results with the SHA-256 of themselves and of the files next to them, verified when they are read.
+
+A digit of a text that has become another can't be seen otherwise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from dnamamba.documents import read_json
+from dnamamba.errors import UserError
+from dnamamba.files import replacing
+
+SEAL = "sha256"
+_SUFFIXES = (".csv", ".png", ".tsv", ".yaml")
+
+
+def write_results(path: Path, results: dict[str, Any]) -> None:
+    """Write results as JSON, and put under `sha256` the checksums of these and of the tables next to them.
+
+    Args:
+        path: of the JSON file, the last that a run writes.
+        results: gets the key `sha256`.
+    """
+    files = sorted(each for each in path.parent.iterdir() if each.suffix in _SUFFIXES and each.is_file())
+    results |= _finite(results)
+    results[SEAL] = {each.name: _of_file(each) for each in files} | {path.name: _of_results(results)}
+    with replacing(path) as beside:
+        beside.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_results(path: Path, advice: str, files: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Read results, and verify them and files next to them; those of version 0.1 have no checksums.
+
+    Args:
+        path: of the JSON file.
+        advice: what to do about a damaged one.
+        files: names of those that are read with it.
+
+    Raises:
+        UserError: naming the file that is not as it was written.
+    """
+    results = read_json(path, advice)
+    seal = results.get(SEAL)
+    if not isinstance(seal, dict):
+        return results
+    if seal.get(path.name) != _of_results(results):
+        raise UserError(f"{path}: its {SEAL} is not that of its values, so that it is damaged; {advice}")
+    for name in files:
+        other = path.with_name(name)
+        if name in seal and other.is_file() and seal[name] != _of_file(other):
+            raise UserError(
+                f"{other}: its {SEAL} is not the one in {path.name}: it is damaged, or was changed after the "
+                f"run; restore it, or remove {SEAL} from {path.name}"
+            )
+    return results
+
+
+def _finite(value: Any) -> Any:
+    """Return the same with null for numbers that JSON has no words for."""
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _of_results(results: dict[str, Any]) -> str:
+    """Return the checksum of what a reader of the JSON finds, where all keys are text."""
+    found = json.loads(json.dumps({key: value for key, value in results.items() if key != SEAL}))
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
