@@ -1,5 +1,6 @@
 """The notebooks run, are kept without outputs, and are shown in docs/notebooks as they are."""
 
+import ast
 import os
 import re
 import shlex
@@ -270,3 +271,38 @@ def test_each_is_an_example_at_the_top_of_a_page() -> None:
         if opening.startswith("*Worked example"):
             found |= set(re.findall(r"\]\(notebooks/(\w+)\.md\)", opening))
     assert found == set(SHOWN)
+
+
+def names_of(cell: nbformat.NotebookNode, context: type[ast.expr_context]) -> set[str]:
+    """Names that a cell of Python sets (ast.Store) or uses (ast.Load), those of its functions included."""
+    nodes = list(ast.walk(ast.parse("" if cell.source.startswith("%%") else cell.source)))
+    found = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, context)}
+    if context is ast.Store:
+        found |= {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
+    return found
+
+
+def missing_without(cells: list[nbformat.NotebookNode], left_out: int) -> set[str]:
+    """Names that only the cell which is left out sets, and a later one uses."""
+    gone, known, missing = names_of(cells[left_out], ast.Store), set[str](), set[str]()
+    for number, cell in enumerate(cells):
+        if cell.cell_type == "code" and number != left_out:
+            known |= names_of(cell, ast.Store)
+            missing |= names_of(cell, ast.Load) & gone - known if number > left_out else set()
+    return missing
+
+
+def test_later_cells_do_without_the_one_to_leave_out() -> None:
+    pieces = []
+    for path in NOTEBOOKS:
+        cells = cells_of(path)
+        for number, cell in enumerate(cells):
+            if cell.cell_type == "markdown" and "leave out this cell" in cell.source:
+                pieces.append(path.stem)
+                assert missing_without(cells, number + 1) == set(), path.stem
+    assert pieces == ["5_variants_and_tracks", "6_peaks", "7_annotate", "8_signal"]
+
+
+def test_a_name_of_the_cell_to_leave_out_is_missed() -> None:
+    code = ("a = 1", "b = 2\nc = 3", "print(a, b)\nc = 4\nprint(c)")
+    assert missing_without([nbformat.v4.new_code_cell(source) for source in code], 1) == {"b"}
