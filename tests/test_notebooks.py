@@ -306,3 +306,11 @@ def test_later_cells_do_without_the_one_to_leave_out() -> None:
 def test_a_name_of_the_cell_to_leave_out_is_missed() -> None:
     code = ("a = 1", "b = 2\nc = 3", "print(a, b)\nc = 4\nprint(c)")
     assert missing_without([nbformat.v4.new_code_cell(source) for source in code], 1) == {"b"}
+
+
+def test_own_files_are_named_as_text() -> None:
+    """`GENES = "my.bed"` in a first cell: no later one may need a Path."""
+    for path in NOTEBOOKS:
+        for cell in cells_of(path):
+            found = re.findall(r"\b(?!YEAST_)[A-Z]+\.(?:read_|open)\w*", cell.source)
+            assert not found, f"{path.stem}: {found}"
