@@ -1,6 +1,6 @@
 """`python -m dnamamba.demo`: a tour on the package's genome, as one HTML page. See conf/demo.yaml."""
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from dnamamba.commands.lean import load_torchmetrics
 from dnamamba.config import command, typed
@@ -8,7 +8,7 @@ from dnamamba.config import command, typed
 
 def run(cfg: DictConfig) -> None:
     """Take the tour that `cfg` describes and write its page."""
-    load_torchmetrics(cfg)
+    load_torchmetrics(OmegaConf.to_container(cfg))
     from dnamamba.commands.demo import DemoConfig, demo  # imports torch
 
     demo(typed(cfg, DemoConfig, ""))

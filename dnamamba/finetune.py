@@ -1,6 +1,6 @@
 """`python -m dnamamba.finetune`: fine-tune a model on labelled sequences. See conf/finetune.yaml."""
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from dnamamba.commands.lean import load_torchmetrics
 from dnamamba.commands.paths import check_data, check_given, check_paths
@@ -20,13 +20,13 @@ def run(cfg: DictConfig) -> Headline | None:
 
         predict(cfg, output_dir())
     elif cfg.mode == "plan":
-        load_torchmetrics(cfg)
+        load_torchmetrics(OmegaConf.to_container(cfg))
         from dnamamba.commands.plan import print_finetuning_plan
 
         print_finetuning_plan(cfg)
         remove_if_unused(output_dir())
     else:
-        load_torchmetrics(cfg)
+        load_torchmetrics(OmegaConf.to_container(cfg))
         from dnamamba.commands.finetune import finetune_and_judge
 
         return finetune_and_judge(cfg, output_dir())[1]

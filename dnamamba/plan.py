@@ -1,6 +1,6 @@
 """`python -m dnamamba.plan`: what a pretraining run would do, before it is begun. See conf/plan.yaml."""
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from dnamamba.commands.lean import load_torchmetrics
 from dnamamba.config import command
@@ -9,7 +9,7 @@ from dnamamba.config import command
 def run(cfg: DictConfig) -> None:
     """Print the plan of the run that `cfg` describes."""
     # torch takes seconds: only once the configuration is right
-    load_torchmetrics(cfg)
+    load_torchmetrics(OmegaConf.to_container(cfg))
     from dnamamba.commands.plan import print_plan
 
     print_plan(cfg)

@@ -1,6 +1,6 @@
 """`python -m dnamamba.pretrain`: pretrain a language model on a genome. See conf/pretrain.yaml."""
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from dnamamba.commands.lean import load_torchmetrics
 from dnamamba.commands.paths import check_data, check_given, check_paths
@@ -14,7 +14,7 @@ def run(cfg: DictConfig) -> Headline | None:
     check_paths(cfg, "ckpt_path")
     check_data(cfg.data)
     # torch and Lightning take seconds: only once the configuration is right
-    load_torchmetrics(cfg)
+    load_torchmetrics(OmegaConf.to_container(cfg))
     from dnamamba.commands.pretrain import pretrain_and_judge
 
     return pretrain_and_judge(cfg, output_dir())[1]

@@ -210,10 +210,9 @@ for step, modules, absent in {steps!r}:
     for module in modules:
         import_module(module)
     print(step, [m for m in (*absent, *{libraries!r}) if m in sys.modules])
-from omegaconf import OmegaConf
 from dnamamba.commands.lean import load_torchmetrics
 from lightning_utilities.core.imports import RequirementCache
-load_torchmetrics(OmegaConf.create({{"data": {{"_target_": "dnamamba.datasets.genome.GenomeData"}}}}))
+load_torchmetrics({{"data": {{"_target_": "dnamamba.datasets.genome.GenomeData"}}}})
 for module in {last!r}:
     import_module(module)
 print("training", [m for m in {libraries!r} if m in sys.modules and m != "matplotlib"])

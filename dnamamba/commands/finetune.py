@@ -7,7 +7,6 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from dnamamba.auto import AUTO
-from dnamamba.commands.groups import FINETUNING, OF_FINETUNING, check_groups
 from dnamamba.commands.settings import (
     as_typed_notes,
     data_config,
@@ -16,6 +15,7 @@ from dnamamba.commands.settings import (
     shared_settings,
 )
 from dnamamba.commands.sweep import Headline
+from dnamamba.commands.unused import FINETUNING, OF_FINETUNING, check_groups
 from dnamamba.config import typed
 from dnamamba.errors import UserError
 from dnamamba.models import ModelConfig, PositionModel, SequenceModel

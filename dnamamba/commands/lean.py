@@ -13,19 +13,17 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
 UNUSED = ("scipy", "transformers")
 _OURS = ("dnamamba.", "lightning.")
 _PATHS = ("_target_", "family", "kind", "name")  # keys that take an import path
 
 
-def load_torchmetrics(cfg: DictConfig) -> None:
-    """Import torchmetrics without `UNUSED`, unless `cfg` names code of the user's own.
+def load_torchmetrics(settings: Any) -> None:
+    """Import torchmetrics without `UNUSED`, unless settings (plain maps and lists) name the user's own code.
 
     Such code may use torchmetrics' metrics of texts, which would be missing.
     """
-    if "torchmetrics" in sys.modules or _own_code(OmegaConf.to_container(cfg)):
+    if "torchmetrics" in sys.modules or _own_code(settings):
         return
     with _hidden(UNUSED):
         import_module("torchmetrics")

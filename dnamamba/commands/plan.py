@@ -9,8 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 from dnamamba.auto import AUTO
 from dnamamba.commands import finetune, pretrain
 from dnamamba.commands.data_sets import settings_class
-from dnamamba.commands.groups import check_groups
 from dnamamba.commands.settings import data_config, model_config, print_published
+from dnamamba.commands.unused import check_groups
 from dnamamba.config import typed
 from dnamamba.errors import UserError
 from dnamamba.hub import is_name

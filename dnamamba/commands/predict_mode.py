@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from dnamamba.commands.groups import FINETUNING, OF_FINETUNING, check_groups
 from dnamamba.commands.predict import SOURCES, PredictConfig, predict_to_file
+from dnamamba.commands.unused import FINETUNING, OF_FINETUNING, check_groups
 from dnamamba.config import typed
 from dnamamba.data.regions import RegionsConfig
 from dnamamba.errors import UserError

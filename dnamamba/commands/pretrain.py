@@ -5,7 +5,6 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dnamamba.commands.groups import check_groups
 from dnamamba.commands.settings import (
     as_typed_notes,
     data_config,
@@ -14,6 +13,7 @@ from dnamamba.commands.settings import (
     shared_settings,
 )
 from dnamamba.commands.sweep import Headline
+from dnamamba.commands.unused import check_groups
 from dnamamba.errors import UserError
 from dnamamba.training.config import TrainConfig
 from dnamamba.training.pretraining import NEXT_BASE, Pretraining

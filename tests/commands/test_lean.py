@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from lightning_utilities.core import imports
-from omegaconf import OmegaConf
 
 from dnamamba.commands import lean
 
@@ -40,7 +39,7 @@ def test_unused_packages_are_hidden_without_users_code(
     told: list[tuple[bool, bool]], more: dict[str, Any]
 ) -> None:
     there = answers()
-    lean.load_torchmetrics(OmegaConf.create({**OURS, **more}))
+    lean.load_torchmetrics({**OURS, **more})
     assert told == [(False, False)]
     assert answers() == there == (True, True)
 
@@ -57,7 +56,7 @@ def test_unused_packages_are_hidden_without_users_code(
     ],
 )
 def test_nothing_is_hidden_from_users_code(told: list[tuple[bool, bool]], more: dict[str, Any]) -> None:
-    lean.load_torchmetrics(OmegaConf.create({**OURS, **more}))
+    lean.load_torchmetrics({**OURS, **more})
     assert told == []
 
 

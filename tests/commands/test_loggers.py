@@ -8,9 +8,9 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from dnamamba import UserError, optional
-from dnamamba.commands.groups import check_groups
 from dnamamba.commands.pretrain import GROUPS, OTHERS, pretrain
 from dnamamba.commands.settings import loggers_of
+from dnamamba.commands.unused import check_groups
 from dnamamba.config import composed
 from dnamamba.reports.figures import read_metrics
 

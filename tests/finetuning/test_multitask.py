@@ -117,7 +117,7 @@ def test_loss_is_the_mean_of_that_of_each_target() -> None:
             "data.targets={expression: number}",
             "data.targets.expression: must be classification or",
         ),
-        ("data.targets={}", "data.targets: names columns of data.table or data.labels"),
+        ("data.targets={}", "data.targets: is empty; give a value or leave the key out"),
         ("data.targets={weight: regression}", "no column weight; its columns are id, sequence, expression"),
         ("data.targets={tissue: regression}", "data.targets.tissue: .* are not finite numbers, the first is"),
         ("data.task=regression", "data.targets: has the kind of each target; leave out data.task"),

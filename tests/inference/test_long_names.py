@@ -85,13 +85,13 @@ def test_records_are_kept_before_the_first_is_read(tmp_path: Path, monkeypatch: 
     genome = Genome(tmp_path / "g.fa", get_alphabet("dna"))
     reader = Reader(LanguageModel(MambaConfig(d_model=8, n_layer=1, d_state=2)).eval())
     inputs = read_inputs(genome, reader.alphabet)
-    before, seen = Reader.hidden, []
+    before, seen = Reader.hidden_of_rows, []
 
     def hidden(*args: Any, **options: Any) -> Any:
         seen.append(len(genome._records))
         return before(*args, **options)
 
-    monkeypatch.setattr(Reader, "hidden", hidden)
+    monkeypatch.setattr(Reader, "hidden_of_rows", hidden)
     plan = Plan(inputs.regions, EmbeddingConfig())
     assert sum(len(part.values) for part in read_embeddings(reader, inputs, plan, batch_size=10)) == 50
     assert seen == [50] * 5
