@@ -161,9 +161,7 @@ def test_sound_that_was_cut_is_refused(said: int | None, cut: bool, tmp_path: Pa
         data[40:44] = said.to_bytes(4, "little")
     path.write_bytes(data[:-80] if cut else data)
     if cut:
-        with pytest.raises(
-            UserError, match=r"a\.wav: is cut: its header says 400 .* \(got 320\); use"
-        ):
+        with pytest.raises(UserError, match=r"a\.wav: is cut: its header says 400 .* \(got 320\); use"):
             read_sound(path, 8000)
     else:
         assert read_sound(path, 8000).size == 200
