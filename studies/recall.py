@@ -38,22 +38,28 @@ def adapter(folder: str, device: str) -> recall_bench.CallableModel:
 
 
 def figure(rows: list[dict[str, object]], path: Path) -> None:
-    """Plot nats per base gained against distance, a line for each model and variant."""
+    """Plot nats per base gained against distance: a panel for each variant, a line for each model."""
     from matplotlib.figure import Figure
 
-    picture = Figure(figsize=(7, 4), layout="constrained")
-    axes = picture.subplots()
-    for model, variant in dict.fromkeys((row["model"], row["variant"]) for row in rows):
-        line = [row for row in rows if (row["model"], row["variant"]) == (model, variant)]
-        x, y = ([row[key] for row in line] for key in ("dist", "copy_advantage"))
-        low, high = ([row[key] for row in line] for key in ("ci_lo", "ci_hi"))
-        (drawn,) = axes.plot(x, y, marker="o", markersize=3, label=f"{model}, {variant}")
-        axes.fill_between(x, low, high, color=drawn.get_color(), alpha=0.15, linewidth=0)
-    axes.axhline(0, color="0.6", linewidth=0.8)
-    axes.set_xscale("log", base=2)
-    axes.set(xlabel="bases between the copies", ylabel="gain of the second copy, nats per base")
-    axes.legend(fontsize=7, frameon=False)
-    picture.savefig(path, dpi=150)
+    variants, models = (list(dict.fromkeys(row[key] for row in rows)) for key in ("variant", "model"))
+    picture = Figure(figsize=(3 * len(variants) + 1, 3.4), layout="constrained")
+    panels = picture.subplots(1, len(variants), sharey=True, squeeze=False)[0]
+    for axes, variant in zip(panels, variants, strict=True):
+        for number, model in enumerate(models):
+            line = [row for row in rows if (row["model"], row["variant"]) == (model, variant)]
+            x, y, low, high = (
+                [row[key] for row in line] for key in ("dist", "copy_advantage", "ci_lo", "ci_hi")
+            )
+            colour = f"C{number}"
+            axes.plot(x, y, marker="o", markersize=3, color=colour, label=model)
+            axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+        axes.axhline(0, color="0.6", linewidth=0.8)
+        axes.set_xscale("log", base=2)
+        axes.set_title(variant, loc="left", fontsize=9)
+        axes.set_xlabel("bases between the copies")
+    panels[0].set_ylabel("gain of the second copy, nats per base")
+    panels[0].legend(fontsize=7, frameon=False)
+    picture.savefig(path, dpi=110)
 
 
 def main() -> None:

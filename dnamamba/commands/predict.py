@@ -53,7 +53,7 @@ from dnamamba.inference.prediction_truth import table_inputs, table_labels, targ
 from dnamamba.inference.progress import bases_read
 from dnamamba.inference.score_vcf import Records, check
 from dnamamba.inference.variants import SYMBOLIC_BASES, spelled_up_to
-from dnamamba.models import PositionModel
+from dnamamba.models import PositionModel, SequenceModel
 from dnamamba.plugins import load_plugins
 from dnamamba.terminal import Console
 
@@ -277,7 +277,9 @@ def _variants(
 ) -> int:
     """Write the table of a VCF file's alleles; returns how many there are."""
     assert config.fasta is not None
-    decoder = answers.reader.model.decoder
+    model = answers.reader.model
+    assert isinstance(model, SequenceModel)  # PositionModel is in predict_positions
+    decoder = model.decoder
     if config.window is None and decoder.length is None and decoder.longest is None:
         raise UserError(
             "window: a vcf needs it, the bases around a variant that are read (got null); give about as many "
