@@ -20,7 +20,9 @@ from typing import IO, NamedTuple
 from dnamamba.processes import process_number, processes_started
 
 _OLD = 60.0  # seconds after which a folder in which nobody lives was not made a moment ago
-_ENVIRONMENT = ("MASTER_ADDR", "MASTER_PORT", "SLURM_JOB_ID", "SLURM_STEP_ID", "TORCHELASTIC_RESTART_COUNT")
+# A SLURM job queued again keeps its number, and its steps begin at 0: a killed attempt's files aren't its.
+_ATTEMPTS = ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT")
+_ENVIRONMENT = ("MASTER_ADDR", "MASTER_PORT", "SLURM_JOB_ID", "SLURM_STEP_ID", *_ATTEMPTS)
 
 
 class _Place(NamedTuple):

@@ -45,10 +45,10 @@ def read_results(path: Path, advice: str, files: tuple[str, ...] = ()) -> dict[s
         UserError: naming the file that is not as it was written.
     """
     results = read_json(path, advice)
-    seal = results.get(SEAL)
-    if not isinstance(seal, dict):
+    if SEAL not in results:
         return results
-    if seal.get(path.name) != _of_results(results):
+    seal = results[SEAL]
+    if not isinstance(seal, dict) or seal.get(path.name) != _of_results(results):
         raise UserError(f"{path}: its {SEAL} is not that of its values, so that it is damaged; {advice}")
     for name in files:
         other = path.with_name(name)

@@ -1,5 +1,6 @@
 """Results and the files next to them are read as they were written, or refused by name."""
 
+import json
 import random
 from pathlib import Path
 
@@ -64,3 +65,10 @@ def test_results_without_checksums_are_read(run: Path) -> None:
 def test_number_that_is_not_finite_is_null(tmp_path: Path) -> None:
     write_results(tmp_path / "results.json", {"valid": {"loss": float("nan"), "rows": (1.0, float("inf"))}})
     assert read_results(tmp_path / "results.json", "")["valid"] == {"loss": None, "rows": [1.0, None]}
+
+
+@pytest.mark.parametrize("seal", [[], "x", None, {}])
+def test_checksums_of_another_type_are_refused(seal: object, tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text(json.dumps({"steps": 3, "sha256": seal}))
+    with pytest.raises(UserError, match=r"results\.json: its sha256 is not that of its values"):
+        read_results(tmp_path / "results.json", "remove it")

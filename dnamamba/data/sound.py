@@ -16,6 +16,7 @@ SUFFIXES = (".wav", ".flac", ".ogg", ".aiff", ".aif")
 SILENCE = 128
 _MU, _STEPS = 255, 127
 _FRAMES = 1 << 20  # read at a time
+_UNKNOWN_FROM = 0x7FFF0000  # bytes that who writes a WAV into a pipe puts for a size that it can't know
 
 
 def mulaw(sound: NDArray[np.floating]) -> Ids:
@@ -54,6 +55,7 @@ def read_sound(path: Path, rate: int) -> Ids:
     need("soundfile", "audio", f"{path}: sound")
     import soundfile
 
+    _check_not_cut(path)
     try:
         with soundfile.SoundFile(path) as file:
             if file.samplerate != rate:
@@ -65,6 +67,31 @@ def read_sound(path: Path, rate: int) -> Ids:
     except soundfile.LibsndfileError as error:
         reason = " ".join(error.error_string.split()).rstrip(".")
         raise UserError(f"{path}: can't be read as sound ({reason}); convert it to WAV") from None
+
+
+def _check_not_cut(path: Path) -> None:
+    """Refuse a WAV with fewer bytes of sound than its header says, of which libsndfile reads what is there.
+
+    Raises:
+        UserError: naming the file.
+    """
+    try:
+        with path.open("rb") as file:
+            size, head = path.stat().st_size, file.read(12)
+            if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+                return
+            while len(chunk := file.read(8)) == 8:
+                said = int.from_bytes(chunk[4:], "little")
+                if chunk[:4] == b"data":
+                    if size - file.tell() < said < _UNKNOWN_FROM:
+                        raise UserError(
+                            f"{path}: is cut: its header says {said:,} bytes of sound (got "
+                            f"{size - file.tell():,}); use another copy"
+                        )
+                    return
+                file.seek(said + said % 2, 1)
+    except OSError:
+        return  # said by who reads it
 
 
 def _blocks(file: object) -> Iterator[Ids]:

@@ -66,7 +66,9 @@ class TwoBitReader:
             self._size = os.path.getsize(path)
             with path.open("rb") as file:
                 self._order = "<" if file.read(4) == SIGNATURE.to_bytes(4, "little") else ">"
-            self._records = {name: self._record(name, offset) for name, offset in self._index().items()}
+            index, end = self._index()
+            self._records = {name: self._record(name, offset) for name, offset in index.items()}
+            self._check_whole(index, end)
         except OSError as error:
             raise UserError(f"{path}: {error.strerror or error}") from None
         self.lengths = {name: record.length for name, record in self._records.items()}
@@ -84,8 +86,8 @@ class TwoBitReader:
                 found[first - start : last - start] |= _LOWER
             yield found
 
-    def _index(self) -> dict[str, int]:
-        """Return the place of each record in the file, in its order."""
+    def _index(self) -> tuple[dict[str, int], int]:
+        """Return the place of each record in the file, in its order, and where the index ends."""
         version, number, reserved = self._read("u4", 4, 3, "the header").tolist()
         if version not in (0, 1) or reserved:
             raise UserError(
@@ -101,14 +103,30 @@ class TwoBitReader:
             place += 1 + length + size
         if not found:
             self._damaged("it has no records")
-        return found
+        return found, place
+
+    def _check_whole(self, index: dict[str, int], end: int) -> None:
+        """Check that the records follow the index and each other up to the file's end: it has no checksum.
+
+        Raises:
+            UserError: bytes belong to two records or to none, as where the number of records is damaged.
+        """
+        for name, offset in sorted(index.items(), key=lambda item: item[1]):
+            if offset != end:
+                self._damaged(f"record {name} is at {offset:,}, expected at {end:,}")
+            record = self._records[name]
+            end = record.offset + -(-record.length // 4)
+        if end != self._size:
+            self._damaged(f"{self._size - end:,} byte(s) at its end belong to no record")
 
     def _record(self, name: str, offset: int) -> _Record:
         where = f"record {name}"
         (length,) = self._read("u4", offset, 1, where).tolist()
         unknown, place = self._blocks(offset + 4, length, where)
         masked, place = self._blocks(place, length, where)
-        place += 4  # reserved
+        if self._read("u4", place, 1, where).item():
+            self._damaged(f"{where} has a number where the format has 0")
+        place += 4
         if place + -(-length // 4) > self._size:
             self._damaged(f"{where} goes past the end of the file")
         return _Record(length, place, unknown, masked)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dnamamba.checkpoint import Model
 from dnamamba.data.alphabet import Ids
 from dnamamba.data.labelled import padded
-from dnamamba.errors import UserError
+from dnamamba.errors import UserError, whole_number
 from dnamamba.escaping import printable
 from dnamamba.heads.metrics import log_odds
 from dnamamba.inference.device import precision_of
@@ -100,11 +100,13 @@ def window_taken(model: Model, given: int | None) -> tuple[int, str | None]:
     Raises:
         UserError: the model reads windows of one length alone, and another was asked for.
     """
+    if given is not None:
+        whole_number("window", given)
     decoder = model.decoder if isinstance(model, SequenceModel) else None
     longest = None if decoder is None else decoder.length or decoder.longest
     if longest is None:
         if given is not None or decoder is None:
-            return given or WINDOW, None
+            return WINDOW if given is None else given, None
         return WINDOW, f"window={WINDOW}: the model does not say how long its training sequences were"
     assert decoder is not None
     if given is None:

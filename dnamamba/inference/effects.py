@@ -249,13 +249,31 @@ def _score(
     for i, view in enumerate(views):
         site = groups[i // each].joined
         length = len(view.before) + _longest(view)
-        found.reader.need_length(length, f"{site.name}:{site.start + 1}", "set a smaller window")
+        place = f"{site.name}:{site.start + 1}"
+        found.reader.need_length(length, place, "set a smaller window")
+        if isinstance(found, Answers):
+            _need_one_length(found.model.decoder.length, view, place)
     scores: list[Effects] = [Effects(np.empty(0), np.empty(0))] * len(views)
     for batch in _batches(views, found.reader.piece):
         for i, effects in zip(batch, _effects(found, [views[i] for i in batch]), strict=True):
             scores[i] = effects
     for i in range(0, len(views), each):
         yield Effects(*np.mean(scores[i : i + each], axis=0))
+
+
+def _need_one_length(length: int | None, view: View, place: str) -> None:
+    """Refuse what a model of sequences of one length can't read, by its place.
+
+    Raises:
+        UserError: the window is cut by a record's end, or an allele changes its length.
+    """
+    for allele in view.alleles:
+        found = len(view.before) + len(allele) + len(view.after)
+        if length is not None and found != length:
+            raise UserError(
+                f"{place}: the model reads sequences of {length:,} bases alone (decoder.mode=positions), and "
+                f"an allele's window has {found:,}; leave out indels and variants near a record's ends"
+            )
 
 
 def _effects(found: Likelihood | Answers, views: Sequence[View]) -> list[Effects]:

@@ -24,13 +24,15 @@ def starts_of(cu_seqlens: Tensor, x: Tensor) -> Tensor:
     >>> starts_of(torch.tensor([0, 2, 5]), torch.zeros(1, 5)).tolist()
     [[1, 0, 1, 0, 0]]
     """
+    if not isinstance(cu_seqlens, Tensor):
+        raise ValueError(f"cu_seqlens is {type(cu_seqlens).__name__}, expected an int32 or int64 tensor")
     if cu_seqlens.dim() != 1 or cu_seqlens.dtype not in (torch.int32, torch.int64):
         raise ValueError(
             f"cu_seqlens is {cu_seqlens.dtype} {tuple(cu_seqlens.shape)}, expected int32 or int64 (n + 1,)"
         )
     if x.shape[0] != 1:
         raise ValueError(f"cu_seqlens needs one row of sequences, expected (1, L, ..), got {tuple(x.shape)}")
-    ends = cu_seqlens.cpu().numpy()
+    ends = cu_seqlens.cpu().numpy().astype(np.int64)  # in which differences of int32 can't wrap around
     if ends.size < 2 or ends[0] != 0 or ends[-1] != x.shape[1]:
         raise ValueError(
             f"cu_seqlens goes from {ends[:1].tolist()} to {ends[-1:].tolist()}, expected 0 to {x.shape[1]}"
@@ -42,7 +44,7 @@ def starts_of(cu_seqlens: Tensor, x: Tensor) -> Tensor:
             f"cu_seqlens: sequence {number} has {lengths[number]} positions, expected at least 1"
         )
     starts = torch.zeros(1, x.shape[1], dtype=torch.uint8)
-    starts[0, torch.from_numpy(ends[:-1].astype(np.int64))] = 1
+    starts[0, torch.from_numpy(ends[:-1])] = 1
     return starts.to(x.device)
 
 

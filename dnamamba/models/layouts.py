@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dnamamba.errors import UserError
 from dnamamba.models.base import ModelConfig
+from dnamamba.models.finite import FLOATS
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,15 @@ def ours_of(found: dict[str, Tensor], names: Names, source: str) -> tuple[dict[s
         The tensors by our names, and what was mapped: the file's names and ours.
 
     Raises:
-        UserError: listing every tensor that is missing, left over, or unlike another that it should equal.
+        UserError: listing every tensor that is missing, left over, or unlike another that it should equal;
+            or naming one of numbers of 8 bits, which torch can't compare.
     """
+    for name, value in found.items():
+        if value.is_floating_point() and value.dtype not in FLOATS:
+            raise UserError(
+                f"{source}: {name}: expected numbers of 16, 32 or 64 bits (got {value.dtype}); give the "
+                "weights as they were before they were quantised"
+            )
     left = {name: value for name, value in found.items() if not (names.ignored and names.ignored in name)}
     weights: dict[str, Tensor] = {}
     mapped: dict[str, str] = {}

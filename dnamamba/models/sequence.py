@@ -85,6 +85,10 @@ class DecoderConfig:
             raise UserError(f"decoder.conv: must lie between 0 and 10 convolutions (got {self.conv})")
         if self.mode == "positions" and (self.length is None or self.length < 1):
             raise UserError(f"decoder.mode=positions needs sequences of one length (got {self.length})")
+        for key in ("length", "longest"):
+            number = getattr(self, key)
+            if number is not None and not 1 <= number < 1 << 63:
+                raise UserError(f"decoder.{key}: must be a number of bases from 1 on (got {number})")
         if not 0 < self.scale < math.inf:
             raise UserError(f"decoder.scale: must be positive (got {self.scale})")
         if not math.isfinite(self.shift):

@@ -185,6 +185,12 @@ def _scored(folder: Path, steps: int) -> bool:
     return False
 
 
+def forget_outcome(folder: Path) -> None:
+    """Remove the last files of a run that trains on: they are of fewer steps and of other settings."""
+    for name in OUTCOMES:
+        (folder / name).unlink(missing_ok=True)
+
+
 def newest_checkpoint(folder: Path) -> Path:
     """Return the last.ckpt of `folder` or, if it has none, the newest of the run folders next to it.
 

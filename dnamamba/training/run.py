@@ -31,7 +31,7 @@ from dnamamba.training.keep_best import KeepBest
 from dnamamba.training.lost import lost_line, one_line_if_lost
 from dnamamba.training.module import Task
 from dnamamba.training.progress import ProgressReport, Throughput
-from dnamamba.training.resume import Resumed, checkpoint_to_resume
+from dnamamba.training.resume import Resumed, checkpoint_to_resume, forget_outcome
 from dnamamba.training.saving import save_trained
 from dnamamba.training.scoring import ScoringProgress
 from dnamamba.training.watching import watched
@@ -299,6 +299,7 @@ class Run:
         for place in (self.folder, checkpoints):
             remove_leftovers(place)
         (checkpoints / NEXT).unlink(missing_ok=True)  # it never became the last
+        forget_outcome(self.folder)
         texts = {} if self.configuration is None else {"config.yaml": self.configuration}
         for name, text in {**texts, **self.notes}.items():
             path = self.folder / name

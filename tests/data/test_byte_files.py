@@ -148,3 +148,20 @@ def test_names_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         split_files(files, ["0"], None, (0.1, 0.1))
     with pytest.raises(UserError, match=r"^data\.path: there is no .*gone; give a file or a folder$"):
         ByteFiles(str(tmp_path / "gone"), OCTETS, 16_000)
+
+
+@pytest.mark.parametrize(("said", "cut"), [(None, True), (None, False), (0xFFFFFFFF, False)])
+def test_sound_that_was_cut_is_refused(said: int | None, cut: bool, tmp_path: Path) -> None:
+    """Who writes into a pipe can't know the size, and says the largest."""
+    pytest.importorskip("soundfile")
+    path = tmp_path / "a.wav"
+    write_sound(path, np.arange(1, 201, dtype=np.uint8), 8000)
+    data = bytearray(path.read_bytes())
+    if said is not None:
+        data[40:44] = said.to_bytes(4, "little")
+    path.write_bytes(data[:-80] if cut else data)
+    if cut:
+        with pytest.raises(UserError, match=r"a\.wav: is cut: its header says 400 .* \(got 320\); use"):
+            read_sound(path, 8000)
+    else:
+        assert read_sound(path, 8000).size == 200

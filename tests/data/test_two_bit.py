@@ -131,3 +131,32 @@ def test_name_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     (tmp_path / "g.2bit").write_bytes(data)
     with pytest.raises(UserError, match="the name 'a' is empty or there twice"):
         TwoBitReader(tmp_path / "g.2bit")
+
+
+def test_flipped_bit_before_the_bases_is_seen(genome: Path) -> None:
+    """All but in names, which nothing else in the file repeats."""
+    data, names = genome.read_bytes(), ",".join(RECORDS).encode()
+    end = 16 + sum(5 + len(name) for name in RECORDS)
+    for place in range(4, end):
+        for bit in (0, 4, 7):
+            changed = bytearray(data)
+            changed[place] ^= 1 << bit
+            genome.write_bytes(changed)
+            try:
+                found = TwoBitReader(genome).lengths
+            except UserError:
+                continue
+            assert list(found) != list(RECORDS), f"bit {bit} of byte {place}"
+            assert list(found.values()) == [len(letters) for letters in RECORDS.values()]
+            assert data[place] in names
+
+
+def test_bytes_of_no_record_are_refused(genome: Path) -> None:
+    data = bytearray(genome.read_bytes())
+    genome.write_bytes(data + b"\0")
+    with pytest.raises(UserError, match=r"g\.2bit is damaged: 1 byte\(s\) at its end belong to no record"):
+        TwoBitReader(genome)
+    data[8:12] = struct.pack("<I", 2)  # records, of 3
+    genome.write_bytes(data)
+    with pytest.raises(UserError, match=r"damaged: record one is at \d+, expected at \d+; use another copy"):
+        TwoBitReader(genome)

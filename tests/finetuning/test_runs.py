@@ -15,6 +15,7 @@ from dnamamba.errors import Interrupted
 from dnamamba.heads.base import Head
 from dnamamba.models import DecoderConfig, packing
 from dnamamba.reports.figures import read_metrics
+from dnamamba.reports.page import page
 from dnamamba.training.checkpointing import LastCheckpoint
 from tests.finetuning.conftest import SHORT, Configure, pretrained, rows_of, write_table
 
@@ -213,10 +214,16 @@ def test_stopped_and_resumed_equals_uninterrupted(
             if trainer.global_step == stop:
                 raise Interrupted("stopped by the test")
 
+    first = tmp_path / "runs" / "first"
+    first.mkdir(parents=True)
+    # As a run of fewer steps leaves it, which is about to train on: its results are not those of the new end.
+    (first / "metrics.json").write_text('{"steps": 1}')
     with monkeypatch.context() as patch:
         patch.setattr("dnamamba.training.run.LastCheckpoint", Stopping)
         with pytest.raises(Interrupted):
-            finetune(tiny(*extra), tmp_path / "runs" / "first")
+            finetune(tiny(*extra), first)
+    with pytest.raises(UserError, match="is not finished; resume it with ckpt_path="):
+        page(first)
     resumed = finetune(tiny(*extra, f"ckpt_path={tmp_path / 'runs' / 'first'}"), tmp_path / "runs" / "second")
     for results in (whole, resumed):
         del results["training_seconds"], results["sha256"]  # of a clock, and of files that have it

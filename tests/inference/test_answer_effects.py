@@ -197,3 +197,25 @@ def test_window_of_an_older_model_is_said_to_be_unknown(asked: SequenceModel) ->
     )
     assert window_taken(asked, 60) == (60, None)
     assert window_taken(LanguageModel(asked.config), None) == (8192, None)
+
+
+@pytest.mark.parametrize("window", [0, -3, "8", 2.5, True])
+def test_window_that_is_not_a_number_of_bases_is_refused(
+    window: Any, asked: SequenceModel, fasta: Path
+) -> None:
+    genome = Genome(fasta, DNA)
+    variant = ("chr1", 100, LETTERS[99], "A" if LETTERS[99] != "A" else "C")
+    told = replace(asked.decoder, longest=40)
+    models = (LanguageModel(asked.config), None), (asked, "leaf"), (SequenceModel(asked.config, told), "leaf")
+    for model, label in models:
+        with pytest.raises(UserError, match=r"^window: must be (a whole number|at least 2 bases) \(got "):
+            list(score_variants(model, genome, [variant], window=window, label=label))
+
+
+@pytest.mark.parametrize(("place", "alt", "bases"), [(100, "ACG", 43), (1, "A", 21), (200, "A", 21)])
+def test_positions_name_the_variant_of_another_length(place: int, alt: str, bases: int, fasta: Path) -> None:
+    decoder = DecoderConfig("classification", ("leaf", "root"), "positions", length=41)
+    model = SequenceModel(MambaConfig(d_model=8, n_layer=1), decoder)
+    alt = alt if LETTERS[place - 1] != alt else "C"
+    with pytest.raises(UserError, match=rf"^chr1:{place}: .* sequences of 41 bases alone .* has {bases};"):
+        list(score_variants(model, Genome(fasta, DNA), [("chr1", place, LETTERS[place - 1], alt)]))

@@ -121,6 +121,10 @@ def test_numba_block_equals_one_by_one() -> None:
         ([0, 5], "from [0] to [5], expected 0 to 6"),
         ([1, 6], "from [1] to [6], expected 0 to 6"),
         ([], "from [] to []"),
+        (
+            [0, 2**31 - 1, -2, 6],
+            "sequence 1 has -2147483649 positions",
+        ),  # in int32 all differences are positive
     ],
 )
 def test_wrong_cumulative_lengths_are_refused(ends: list[int], said: str) -> None:
@@ -129,6 +133,8 @@ def test_wrong_cumulative_lengths_are_refused(ends: list[int], said: str) -> Non
         causal_conv1d(**given, cu_seqlens=torch.tensor(ends, dtype=torch.int32))
     with pytest.raises(ValueError, match="int32 or int64"):
         causal_conv1d(**given, cu_seqlens=torch.tensor([0.0, 6.0]))
+    with pytest.raises(ValueError, match="cu_seqlens is list, expected an int32 or int64 tensor"):
+        causal_conv1d(**given, cu_seqlens=[0, 6])  # type: ignore[arg-type]
 
 
 def test_a_row_of_sequences_with_a_state_before_it_is_refused() -> None:

@@ -365,3 +365,14 @@ def test_missing_path_below_folder_here_asks_no_hub(tmp_path: Path, monkeypatch:
     (tmp_path / "runs").mkdir()
     with pytest.raises(UserError, match="no model at runs/first: neither a checkpoint nor a folder"):
         load("runs/first")
+
+
+def test_weights_of_8_bits_are_named(tmp_path: Path) -> None:
+    model = LanguageModel(MambaConfig(d_model=8, n_layer=1))
+    write_foreign(model.config, model.state_dict(), tmp_path / "hf", "hf", "card")
+    file = tmp_path / "hf" / "model.safetensors"
+    weights = load_file(file)
+    name = "backbone.layers.0.mixer.A_log"
+    save_file({**weights, name: weights[name].to(torch.float8_e4m3fn)}, file, metadata={"format": "pt"})
+    with pytest.raises(UserError, match=rf"hf.*: {name}: expected .* \(got torch.float8_e4m3fn\); give the"):
+        load(tmp_path / "hf")

@@ -172,6 +172,9 @@ def test_pieces_of_both_strands_equal_the_whole(mode: str) -> None:
         model.read([tokens])
 
 
+PLAIN = ("classification", ("a", "b"), "mean", 0.0, 1.0, "forward", "forward", 0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -192,6 +195,9 @@ def test_pieces_of_both_strands_equal_the_whole(mode: str) -> None:
         (("regression", ("y",), "last", 0.0, 0.0), "decoder.scale: must be positive (got 0.0)"),
         (("regression", ("y",), "last", 0.0, math.inf), "decoder.scale: must be positive (got inf)"),
         (("regression", ("y",), "last", math.nan), "decoder.shift: must be a finite number (got nan)"),
+        ((*PLAIN, -3), "decoder.length: must be a number of bases from 1 on (got -3)"),
+        ((*PLAIN, None, None, 0), "decoder.longest: must be a number of bases from 1 on (got 0)"),
+        ((*PLAIN, None, None, 10**30), "decoder.longest: must be a number of bases from 1 on (got 1000"),
     ],
 )
 def test_a_decoder_that_makes_no_sense_is_refused(arguments: tuple, message: str) -> None:

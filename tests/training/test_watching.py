@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dnamamba import neighbours
 from tests.processes import Command, free_port
 
 # What Lightning's launcher does, and a wait that no exception ends: as one for a GPU.
@@ -144,3 +145,13 @@ def test_process_that_has_done_its_part_is_not_missed(tmp_path: Path) -> None:
     assert (first.communicate(timeout=40), first.returncode) == (("", ""), 0)
     assert (second.communicate(timeout=40), second.returncode) == (("", ""), 0)
     assert not [*tmp_path.glob("dnamamba-*")]
+
+
+def test_job_that_is_queued_again_has_a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SLURM keeps its number and that of its step: files of a killed attempt say that a process is gone."""
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_STEP_ID", "0")
+    first = neighbours._folder()
+    assert neighbours._folder() == first
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert neighbours._folder() != first
