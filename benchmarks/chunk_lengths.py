@@ -30,10 +30,10 @@ from chunks import (
     build,
     cross_entropy,
     measure_gpu,
-    median_of,
     random_bases,
 )
 from cpu import resident_peak
+from timing import median_by_events
 
 from dnamamba.planning.cost import graphs_pay
 
@@ -98,7 +98,7 @@ def peer_step(model: str, length: int) -> tuple[float, float]:
 
     step()
     torch.cuda.reset_peak_memory_stats()
-    return median_of(step, 3) / 1000, torch.cuda.max_memory_reserved() / 2**30
+    return median_by_events(step, 3) / 1000, torch.cuda.max_memory_reserved() / 2**30
 
 
 def measured(device: str) -> Iterable[dict[str, object]]:

@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 from cpu import resident_peak
 from tables import write_table
+from timing import median_by_events
 from torch import Tensor
 
 from dnamamba.models import LanguageModel, MambaConfig
@@ -158,21 +159,8 @@ def measure_gpu(part: Part, chunk: int, graphs: bool) -> tuple[float, float, flo
     step()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
-    milliseconds = median_of(step, part.steps)
+    milliseconds = median_by_events(step, part.steps)
     return milliseconds, torch.cuda.max_memory_allocated() / 2**30, torch.cuda.max_memory_reserved() / 2**30
-
-
-def median_of(step: Callable[[], None], steps: int) -> float:
-    """Return the median milliseconds of calls, by CUDA events."""
-    laps = []
-    for _ in range(steps):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        step()
-        end.record()
-        torch.cuda.synchronize()
-        laps.append(start.elapsed_time(end))
-    return statistics.median(laps)
 
 
 def print_one_cpu_step(part: Part, chunk: int) -> None:

@@ -10,15 +10,13 @@ families.csv and families.png.
 
 import argparse
 import csv
-import statistics
-import time
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
+from timing import median_of
 
 from dnamamba.models import LanguageModel, MambaConfig, ModelConfig
 from dnamamba.models.caduceus.config import CaduceusConfig
@@ -36,23 +34,6 @@ FAMILIES: dict[str, ModelConfig] = {
     "hyena": HyenaConfig(d_model=256, n_layer=8, max_length=1),  # set to each row's length
 }
 HEADER = ["family", "parameters", "batch", "length", "step_ms", "step_gib", "forward_ms", "forward_gib"]
-
-
-def median_of(call: Callable[[], None], device: str, repeats: int) -> tuple[float, float]:
-    """Return the median milliseconds of a call, after one warm-up, and the peak GiB; 0 on a CPU."""
-    call()
-    on_gpu = device == "cuda"
-    if on_gpu:
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-    laps = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        call()
-        if on_gpu:
-            torch.cuda.synchronize()
-        laps.append(1e3 * (time.perf_counter() - began))
-    return statistics.median(laps), torch.cuda.max_memory_allocated() / 2**30 if on_gpu else 0.0
 
 
 def measure(config: ModelConfig, batch: int, length: int, device: str, repeats: int) -> list[float]:

@@ -18,10 +18,8 @@ import csv
 import gc
 import importlib
 import json
-import statistics
 import sys
 import tempfile
-import time
 from collections import namedtuple
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -33,6 +31,7 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
+from timing import median_of
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -119,21 +118,6 @@ def recomputed(theirs: nn.Module) -> None:
 
 def _again(own: Callable[[Tensor], Tensor], x: Tensor, inference_params: None = None) -> Tensor:
     return cast(Tensor, checkpoint(own, x, use_reentrant=False))
-
-
-def median_of(call: Callable[[], None], device: str, repeats: int) -> tuple[float, float]:
-    """Return the median milliseconds of a call after one warm-up, and the peak GiB; 0 on a CPU."""
-    laps = []
-    for _ in range(repeats + 1):
-        if device == "cuda":
-            torch.cuda.synchronize()
-            torch.cuda.reset_peak_memory_stats()
-        began = time.perf_counter()
-        call()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        laps.append(1e3 * (time.perf_counter() - began))
-    return statistics.median(laps[1:]), torch.cuda.max_memory_allocated() / 2**30 if device == "cuda" else 0.0
 
 
 def measure(model: nn.Module, tokens: Tensor, repeats: int) -> list[float]:

@@ -8,11 +8,11 @@ row is the median of a few steps, and the peak of memory that torch had handed o
 
 import argparse
 import csv
-import statistics
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from timing import median_by_events
 
 from dnamamba.models import LanguageModel, MambaConfig
 
@@ -49,15 +49,7 @@ def measure(
     for call in (step, inference):
         call()
         torch.cuda.reset_peak_memory_stats()
-        laps = []
-        for _ in range(steps):
-            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            start.record()
-            call()
-            end.record()
-            torch.cuda.synchronize()
-            laps.append(start.elapsed_time(end))
-        times += [statistics.median(laps), torch.cuda.max_memory_allocated() / 2**30]
+        times += [median_by_events(call, steps), torch.cuda.max_memory_allocated() / 2**30]
     return times[0], times[1], times[2]
 
 

@@ -14,7 +14,6 @@ that does not fit the memory has no time, nothing is begun after --seconds.
 """
 
 import argparse
-import statistics
 import sys
 import time
 import types
@@ -27,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from kernels import gate
 from tables import write_table
+from timing import median_by_events
 from torch import Tensor, nn
 
 from dnamamba.kernels.causal_conv1d.triton_op import convolve, convolve_backward
@@ -153,18 +153,11 @@ def measure(make: Callable[[], nn.Module], batch: int, length: int, steps: int) 
         try:
             call()
             torch.cuda.reset_peak_memory_stats()
-            laps = []
-            for _ in range(steps):
-                start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-                start.record()
-                call()
-                end.record()
-                torch.cuda.synchronize()
-                laps.append(start.elapsed_time(end))
+            milliseconds = median_by_events(call, steps)
         except torch.OutOfMemoryError:
             optimizer.zero_grad(set_to_none=True)
             continue
-        result[f"{name}_ms"] = round(statistics.median(laps), 2)
+        result[f"{name}_ms"] = round(milliseconds, 2)
         result[f"{name}_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
     return result
 
