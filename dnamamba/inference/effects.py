@@ -35,12 +35,15 @@ from dnamamba.data.fasta import Genome
 from dnamamba.errors import UserError, whole_number
 from dnamamba.inference.answers import Answers
 from dnamamba.inference.device import need_finite
-from dnamamba.inference.likelihood import SHORTEST_PIECE, Likelihood, View, likelihood
+from dnamamba.inference.likelihood import SHORTEST_PIECE, CausalLikelihood, Likelihood, View, likelihood
 from dnamamba.inference.streaming import Reader
 from dnamamba.models import PositionModel, SequenceModel
 
 STRANDS = {"both": (False, True), "forward": (False,), "reverse": (True,)}  # reverse or not
 SITES = 1024  # sorted into batches together
+# A batch that is read in pieces may have so many rows that pieces become this short, in bases: with many rows
+# the GPU's scan need not cut their lengths, which would take a second sweep over them.
+PIECE = 1024
 
 
 class Site(NamedTuple):
@@ -254,7 +257,8 @@ def _score(
         if isinstance(found, Answers):
             _need_one_length(found.model.decoder.length, view, place)
     scores: list[Effects] = [Effects(np.empty(0), np.empty(0))] * len(views)
-    for batch in _batches(views, found.reader.piece):
+    in_pieces = isinstance(found, CausalLikelihood) and found.reader.longest is None
+    for batch in _batches(views, found.reader.piece, PIECE if in_pieces else None):
         for i, effects in zip(batch, _effects(found, [views[i] for i in batch]), strict=True):
             scores[i] = effects
     for i in range(0, len(views), each):
@@ -288,14 +292,23 @@ def _effects(found: Likelihood | Answers, views: Sequence[View]) -> list[Effects
     return effects
 
 
-def _batches(views: Sequence[View], budget: int) -> Iterator[list[int]]:
-    """Yield which views to read together: first flanks of one length, followed by similar lengths."""
+def _batches(views: Sequence[View], budget: int, piece: int | None) -> Iterator[list[int]]:
+    """Yield which views to read together: first flanks of one length, followed by similar lengths.
+
+    Args:
+        views: alleles between their flanks.
+        budget: bases read at once.
+        piece: how many bases of a row are read at once, at least; None: all.
+    """
     batch: list[int] = []
     rows = 0
     for i in sorted(range(len(views)), key=lambda i: (len(views[i].before), _longest(views[i]))):
-        before, count = len(views[i].before), len(views[i].alleles)
-        bases = max((len(batch) + 1) * before, (rows + count) * _longest(views[i]))
-        if batch and (bases > budget or before != len(views[batch[0]].before)):
+        before, after, count = len(views[i].before), _longest(views[i]), len(views[i].alleles)
+        of_flank, of_tail = (before, after) if piece is None else (min(before, piece), min(after, piece))
+        bases = max((len(batch) + 1) * of_flank, (rows + count) * of_tail)
+        # Rows are padded to the longest, which pieces do not limit.
+        unlike = bool(batch) and piece is not None and after > 9 / 8 * max(piece, _longest(views[batch[0]]))
+        if batch and (bases > budget or unlike or before != len(views[batch[0]].before)):
             yield batch
             batch, rows = [], 0
         batch.append(i)

@@ -6,6 +6,7 @@ import torch
 
 from dnamamba import Genome, LanguageModel
 from dnamamba.inference import effects as effects_module
+from dnamamba.inference import likelihood as likelihood_module
 from dnamamba.inference.variants import score_variants
 
 from .test_variants import LENGTH, naive, variants_at
@@ -72,3 +73,26 @@ def test_a_cell_is_read_once_for_all_its_variants(
     score_variants(model, genome, variants, window=64, strand="forward", share=16)
     # One flank of 32 bases, then 17 alleles of the cell's 16 bases and the 31 after it.
     assert sum(read) == 32 + 17 * (16 + 31)
+
+
+def test_many_rows_are_read_in_short_pieces_and_long_alleles_apart(
+    model: LanguageModel, genome: Genome, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variants = [("chr1", i + 1, text[i], "ACGT".replace(text[i], "")[0]) for i in range(300, 332, 4)]
+    variants.insert(4, ("chr1", 315, text[314], text[314] + "ACGT" * 50))
+    expected = score_variants(model, genome, variants, window=64, strand="forward")
+    monkeypatch.setattr(likelihood_module, "SHORTEST_PIECE", 16)
+    monkeypatch.setattr(effects_module, "PIECE", 16)
+    shapes: list[tuple[int, ...]] = []
+    forward = type(model.backbone).forward
+
+    def counting(self: torch.nn.Module, tokens: torch.Tensor, *args: object, **kwargs: object) -> object:
+        shapes.append(tuple(tokens.shape))
+        return forward(self, tokens, *args, **kwargs)
+
+    monkeypatch.setattr(type(model.backbone), "forward", counting)
+    found = score_variants(model, genome, variants, window=64, strand="forward", bases_per_batch=256)
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    # Eight flanks of 32 bases and 16 tails of 32, 256 bases at once; then the insertion: 32, and two of 232.
+    insertion = [(1, 32), (2, 128), (2, 104)]
+    assert shapes == [(8, 32), (16, 16), (16, 16), *insertion]
