@@ -23,6 +23,7 @@ from dnamamba.training.module import Task
 Configure = Callable[..., DictConfig]
 
 
+@pytest.mark.drawn
 def test_a_run_leaves_everything_behind(tiny: Configure, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     results = pretrain(tiny(), folder)
