@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 
+from dnamamba.seals import SEAL, read_results
 from tests.robustness.killed import COMMANDS, inputs, only_the_source_at_hand
 
 RUNS = 4  # of one command, at most, of which all but the last may be killed
@@ -149,11 +150,20 @@ def _content(path: Path) -> Any:
     data = path.read_bytes()
     if path.suffix == ".json":
         clock = rb'"(training_)?seconds": ([0-9.]+|null)|"sha256": \{[^}]*\}'  # and sums over it
-        return re.sub(clock, b"", data)
+        return re.sub(clock, b"", data), _sealed(path)
     if path.name in ("metrics.csv", "benchmark.tsv"):
         rows = csv.DictReader(io.StringIO(data.decode()), delimiter="," if path.suffix == ".csv" else "\t")
         return [{key: value for key, value in row.items() if "second" not in key} for row in rows]
     return data
+
+
+def _sealed(path: Path) -> list[str]:
+    """The names that the checksums of a run's results are of, after verifying them all."""
+    if path.name not in ("results.json", "metrics.json"):
+        return []
+    names = json.loads(path.read_bytes()).get(SEAL, {})
+    read_results(path, "", tuple(names))
+    return sorted(names)
 
 
 def _plain(value: Any) -> Any:
