@@ -120,14 +120,17 @@ class Windows:
         start = site.start - site.start % self.share
         return site.name, start, max(end, min(start + self.share, genome.lengths[site.name]))
 
-    def views(self, site: Site, genome: Genome) -> Iterator[View]:
-        """Yield the site as each strand of its windows reads it."""
-        flip = genome.alphabet.reverse_complement
+    def flanks(self, site: Site, genome: Genome) -> Iterator[tuple[Ids, Ids]]:
+        """Yield what lies before and after the site's alleles, for each shift."""
         end = site.start + len(site.alleles[0])
         for shift in self.shifts:
             before = self.window // 2 + shift
-            after = self.window - 1 - before
-            left, right = genome.flanks(site.name, site.start, end, before, after)
+            yield genome.flanks(site.name, site.start, end, before, self.window - 1 - before)
+
+    def views(self, site: Site, genome: Genome) -> Iterator[View]:
+        """Yield the site as each strand of its windows reads it."""
+        flip = genome.alphabet.reverse_complement
+        for left, right in self.flanks(site, genome):
             for reverse in STRANDS[self.strand]:
                 if reverse:
                     yield View(flip(right), tuple(flip(allele) for allele in site.alleles), flip(left))
