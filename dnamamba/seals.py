@@ -13,7 +13,7 @@ from typing import Any
 
 from dnamamba.documents import read_json
 from dnamamba.errors import UserError
-from dnamamba.files import replacing
+from dnamamba.files import replacing, sha256_of
 
 SEAL = "sha256"
 _SUFFIXES = (".csv", ".png", ".tsv", ".yaml")
@@ -28,7 +28,7 @@ def write_results(path: Path, results: dict[str, Any]) -> None:
     """
     files = sorted(each for each in path.parent.iterdir() if each.suffix in _SUFFIXES and each.is_file())
     results |= _finite(results)
-    results[SEAL] = {each.name: _of_file(each) for each in files} | {path.name: _of_results(results)}
+    results[SEAL] = {each.name: sha256_of(each) for each in files} | {path.name: _of_results(results)}
     with replacing(path) as beside:
         beside.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
@@ -52,7 +52,7 @@ def read_results(path: Path, advice: str, files: tuple[str, ...] = ()) -> dict[s
         raise UserError(f"{path}: its {SEAL} is not that of its values, so that it is damaged; {advice}")
     for name in files:
         other = path.with_name(name)
-        if name in seal and other.is_file() and seal[name] != _of_file(other):
+        if name in seal and other.is_file() and seal[name] != sha256_of(other):
             raise UserError(
                 f"{other}: its {SEAL} is not the one in {path.name}: it is damaged, or was changed after the "
                 f"run; restore it, or remove {SEAL} from {path.name}"
@@ -67,11 +67,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _of_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _of_results(results: dict[str, Any]) -> str:
