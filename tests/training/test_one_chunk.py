@@ -89,8 +89,8 @@ def test_graphs_are_taken_for_short_sequences_of_one_length(
             None,
             {"world_size": 2, "precision": "16-mixed"},
             "sequences are read whole (train.chunk_bases) and have no common length; several processes read "
-            "whole sequences; trainer.precision is 16-mixed; train.compile compiles whole sequences; a part of "
-            "the backbone is not trained; the head reads all positions of a sequence together",
+            "whole sequences; trainer.precision is 16-mixed; train.compile compiles whole sequences; a "
+            "part of the backbone is not trained; the head reads all positions of a sequence together",
         ),
         (
             30,
