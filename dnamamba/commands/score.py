@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ from dnamamba.inference.score_vcf import SUFFIXES, check, quantity, score_vcf
 from dnamamba.inference.variants import REF_MISMATCH, SYMBOLIC_BASES, Readable, spelled_up_to
 from dnamamba.inference.vcf_rows import Records
 from dnamamba.plugins import load_plugins
-from dnamamba.reached import Reached
+from dnamamba.reached import Lines, Reached
 from dnamamba.reports.figures import draw
 from dnamamba.reports.saturation import saturation_figure
 from dnamamba.terminal import Console
@@ -148,7 +149,7 @@ def _saturate(config: ScoreConfig, model: Model, genome: Genome, windows: Window
 
 @contextmanager
 def bar(console: Console, what: str, total: int, unit: str) -> Iterator[Reached]:
-    """Show a progress bar on a terminal, and yield how far it has come.
+    """Show a progress bar on a terminal, elsewhere a line now and then, and yield how far it has come.
 
     Args:
         console: to show it on.
@@ -159,4 +160,5 @@ def bar(console: Console, what: str, total: int, unit: str) -> Iterator[Reached]
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(what, total=total)
-        yield Reached(total, unit, lambda done: progress.advance(task, done))
+        lines = Lines(what, total, unit, console.print)
+        yield Reached(total, unit, partial(progress.advance, task) if console.is_terminal else lines)

@@ -160,16 +160,16 @@ def score_vcf(
         windows: how to look at a variant.
         bases_per_batch, label: see `dnamamba.inference.effects.score_sites`.
         out: the file to write.
-        advance: is called with the number of rows written since the last call.
+        advance: is called with the number of rows done since the last call.
     """
     said = quantity(model, label)
     with _rows(out, vcf, said, lambda: _vcf_header(vcf, model, windows, said)) as write:
         for some in _read_together(vcf, records):
             sites = [records.site(row, can) for row, can in some if can.alts]
-            effects = score_sites(model, records.genome, sites, windows, bases_per_batch, label)
+            effects = score_sites(model, records.genome, sites, windows, bases_per_batch, label, advance)
             for row, can in some:
                 write(row, can, next(effects) if can.alts else None)
-            advance(len(some))
+            advance(len(some) - len(sites))
 
 
 def _read_together(vcf: Vcf, records: Records) -> Iterator[list[tuple[VcfRow, Plan]]]:
