@@ -161,8 +161,8 @@ def _sealed(path: Path) -> list[str]:
     """The names that the checksums of a run's results are of, after verifying them all."""
     if path.name not in ("results.json", "metrics.json"):
         return []
-    names = json.loads(path.read_bytes()).get(SEAL, {})
-    read_results(path, "", tuple(names))
+    names = {*json.loads(path.read_bytes()).get(SEAL, {})}
+    read_results(path, "", tuple(names - {path.name}))
     return sorted(names)
 
 
