@@ -19,6 +19,7 @@ from dnamamba.training.row_sums import Kept, check_rows, remains
 # Settings that older checkpoints do not have, and what those runs did.
 BEFORE = {
     "train.backpropagation": "exact",
+    "train.epsilon": 1e-8,
     "data.regions": asdict(RegionsConfig()),
     "data.stratify": False,
     "data.circular": [],
