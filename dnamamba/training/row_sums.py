@@ -54,7 +54,7 @@ def note_rows(folder: Path, steps: int, rows: Sequence[Kept]) -> None:
     That of the checkpoint before it stays: a run may be killed between the two names.
 
     Args:
-        folder: of last.ckpt.
+        folder: of last.ckpt; made where it is not there.
         steps: that the checkpoint has done.
         rows: those that remain.
     """

@@ -96,7 +96,6 @@ def logged(folder: Path, unvalidated: bool, later: int = 0) -> Resumed:
         log.log_metrics(row, step)
         log.save()
     checkpoints = folder / "checkpoints"
-    checkpoints.mkdir()
     note_rows(checkpoints, 2, [])
     note_rows(checkpoints, 4, [row for row in log.experiment.kept if remains(row, 4, unvalidated)])
     for number in range(later):
