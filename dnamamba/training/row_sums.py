@@ -63,6 +63,7 @@ def note_rows(folder: Path, steps: int, rows: Sequence[Kept]) -> None:
     before = max((done for done in found if done < steps), default=None)
     sums = {} if before is None else {before: found[before]}
     sums[steps] = _Sum.of(rows)
+    folder.mkdir(parents=True, exist_ok=True)
     with replacing(path) as beside:
         beside.write_text(
             json.dumps({done: each._asdict() for done, each in sums.items()}) + "\n", encoding="utf-8"
