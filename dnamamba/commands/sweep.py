@@ -125,7 +125,9 @@ def finished(folder: Path) -> list[Job]:
 def _job(path: Path) -> Job:
     """Read a job's headline, and its number and overrides as Hydra keeps them."""
     found = {key: value for key, value in read_results(path, "remove it").items() if key != SEAL}
-    headline = Headline(**found | {"value": math.nan if found.get("value") is None else found["value"]})
+    if "value" in found and found["value"] is None:  # JSON has no word for NaN
+        found["value"] = math.nan
+    headline = Headline(**found)
     if not isinstance(headline.name, str) or not isinstance(headline.value, float | int):
         raise TypeError(f"expected a name and a number (got {headline.name!r}, {headline.value!r})")
     hydra = path.parent / ".hydra"

@@ -18,11 +18,10 @@ from dnamamba.errors import STOP_SIGNALS, Interrupted, UserError
 from dnamamba.files import flush, replacing
 from dnamamba.terminal import leave_closed_terminals
 from dnamamba.training.metrics_file import MetricsFile
-from dnamamba.training.row_sums import note_rows, remains
+from dnamamba.training.row_sums import UNVALIDATED, note_rows, remains
 
 LAST, NEXT = "last.ckpt", "next.ckpt"
-UNVALIDATED = "unvalidated"  # in a checkpoint: the validation of its step comes after it
-ENDED = "ended"  # likewise: the run ended before its last step, for example by task.patience
+ENDED = "ended"  # in a checkpoint: the run ended before its last step, for example by task.patience
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -182,7 +181,7 @@ class LastCheckpoint(lightning.Callback):
             if isinstance(logger, MetricsFile):
                 logger.save()
                 rows = [row for row in logger.experiment.kept if remains(row, steps, unvalidated)]
-                note_rows(self.path.parent, steps, rows)
+                note_rows(self.path.parent, steps, unvalidated, rows)
         with suppress(FileNotFoundError):
             flush(self.path.parent.parent / "metrics.csv")
 

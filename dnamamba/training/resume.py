@@ -13,8 +13,8 @@ from dnamamba.errors import UserError
 from dnamamba.models.families import family_config
 from dnamamba.models.finite import need_finite_weights
 from dnamamba.reports.figures import read_metrics
-from dnamamba.training.checkpointing import ENDED, LAST, UNVALIDATED
-from dnamamba.training.row_sums import Kept, check_rows, remains
+from dnamamba.training.checkpointing import ENDED, LAST
+from dnamamba.training.row_sums import UNVALIDATED, Kept, check_rows, remains
 
 # Settings that older checkpoints do not have, and what those runs did.
 BEFORE = {

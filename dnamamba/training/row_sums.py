@@ -13,6 +13,7 @@ from dnamamba.errors import UserError
 from dnamamba.files import replacing
 
 SUMS = "last.rows.json"  # next to last.ckpt
+UNVALIDATED = "unvalidated"  # a checkpoint whose step's validation comes after it
 _ADVICE = "remove it: the rows of metrics.csv are then not verified"
 
 
@@ -48,7 +49,7 @@ def remains(row: Kept, steps: int, unvalidated: bool) -> bool:
     return row.step < steps and not (unvalidated and row.validates and row.step >= steps - 1)
 
 
-def note_rows(folder: Path, steps: int, rows: Sequence[Kept]) -> None:
+def note_rows(folder: Path, steps: int, unvalidated: bool, rows: Sequence[Kept]) -> None:
     """Write the checksum of the rows that go with a checkpoint that is about to get its name.
 
     That of the checkpoint before it stays: a run may be killed between the two names.
@@ -56,18 +57,18 @@ def note_rows(folder: Path, steps: int, rows: Sequence[Kept]) -> None:
     Args:
         folder: of last.ckpt; made where it is not there.
         steps: that the checkpoint has done.
+        unvalidated: whether the validation after them comes after it.
         rows: those that remain.
     """
-    path = folder / SUMS
+    path, place = folder / SUMS, _Place(steps, not unvalidated)
     found = _read(path) if path.is_file() else {}
-    before = max((done for done in found if done < steps), default=None)
+    before = max((other for other in found if other < place), default=None)
     sums = {} if before is None else {before: found[before]}
-    sums[steps] = _Sum.of(rows)
+    sums[place] = _Sum.of(rows)
+    text = json.dumps({str(other): each._asdict() for other, each in sums.items()})
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(path) as beside:
-        beside.write_text(
-            json.dumps({done: each._asdict() for done, each in sums.items()}) + "\n", encoding="utf-8"
-        )
+        beside.write_text(text + "\n", encoding="utf-8")
 
 
 def check_rows(checkpoint: Path, steps: int, unvalidated: bool, rows: Sequence[Kept], metrics: Path) -> int:
@@ -85,7 +86,7 @@ def check_rows(checkpoint: Path, steps: int, unvalidated: bool, rows: Sequence[K
         UserError: a row is not as it was written.
     """
     path = checkpoint.with_name(SUMS)
-    found = _read(path).get(steps) if path.is_file() else None
+    found = _read(path).get(_Place(steps, not unvalidated)) if path.is_file() else None
     if found is None:
         return len(rows)
     number = found.rows if unvalidated else len(rows)
@@ -95,6 +96,23 @@ def check_rows(checkpoint: Path, steps: int, unvalidated: bool, rows: Sequence[K
             "restore it, or remove it: the curve then begins at the checkpoint"
         )
     return number
+
+
+class _Place(NamedTuple):
+    """Which checkpoint of a run: they come in this order."""
+
+    steps: int
+    validated: bool
+
+    def __str__(self) -> str:
+        return str(self.steps) if self.validated else f"{self.steps} {UNVALIDATED}"
+
+    @classmethod
+    def read(cls, text: str) -> _Place:
+        steps, _, word = text.partition(" ")
+        if word not in ("", UNVALIDATED):
+            raise ValueError(f"expected steps, got {text!r}")
+        return cls(int(steps), not word)
 
 
 class _Sum(NamedTuple):
@@ -108,9 +126,11 @@ class _Sum(NamedTuple):
         return cls(len(rows), hashlib.sha256(b"".join(row.digest for row in rows)).hexdigest())
 
 
-def _read(path: Path) -> dict[int, _Sum]:
+def _read(path: Path) -> dict[_Place, _Sum]:
     found = read_json(path, _ADVICE)
     try:
-        return {int(steps): _Sum(int(each["rows"]), str(each["sha256"])) for steps, each in found.items()}
+        return {
+            _Place.read(place): _Sum(int(each["rows"]), str(each["sha256"])) for place, each in found.items()
+        }
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path}: damaged ({type(error).__name__}: {error}); {_ADVICE}") from None

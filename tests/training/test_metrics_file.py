@@ -96,8 +96,10 @@ def logged(folder: Path, unvalidated: bool, later: int = 0) -> Resumed:
         log.log_metrics(row, step)
         log.save()
     checkpoints = folder / "checkpoints"
-    note_rows(checkpoints, 2, [])
-    note_rows(checkpoints, 4, [row for row in log.experiment.kept if remains(row, 4, unvalidated)])
+    note_rows(checkpoints, 2, False, [])
+    note_rows(
+        checkpoints, 4, unvalidated, [row for row in log.experiment.kept if remains(row, 4, unvalidated)]
+    )
     for number in range(later):
         log.log_metrics({"train/loss": 0.5}, 4 + number)
     log.save()
@@ -144,12 +146,15 @@ def test_rows_after_the_checkpoint_and_rows_without_checksums_pass(tmp_path: Pat
 
 
 def test_checksums_of_rows_keep_those_of_the_checkpoint_before(tmp_path: Path) -> None:
-    for steps in (2, 4, 6):
-        note_rows(tmp_path, steps, [])
-    assert list(json.loads((tmp_path / SUMS).read_text())) == ["4", "6"]
-    note_rows(tmp_path, 5, [])  # resumed from 4: what is beyond it is of no checkpoint
-    assert list(json.loads((tmp_path / SUMS).read_text())) == ["4", "5"]
-    for damage in ("[]", "{", '{"x": 1}', '{"5": {"rows": "y"}}', '{"5": []}'):
+    def noted(steps: int, unvalidated: bool = False) -> list[str]:
+        note_rows(tmp_path, steps, unvalidated, [])
+        return list(json.loads((tmp_path / SUMS).read_text()))
+
+    assert [noted(steps) for steps in (2, 4, 6)] == [["2"], ["2", "4"], ["4", "6"]]
+    assert noted(5) == ["4", "5"]  # resumed from 4: what is beyond it is of no checkpoint
+    assert noted(7, unvalidated=True) == ["5", "7 unvalidated"]
+    assert noted(7) == ["7 unvalidated", "7"]  # killed before its name, the run resumes from the one before
+    for damage in ("[]", "{", '{"x": 1}', '{"5 x": {}}', '{"5": {"rows": "y"}}', '{"5": []}'):
         (tmp_path / SUMS).write_text(damage)
         with pytest.raises(UserError, match=r"last\.rows\.json: .*remove it: the rows"):
             check_rows(tmp_path / "last.ckpt", 5, False, [], tmp_path / "metrics.csv")
