@@ -21,7 +21,7 @@ from functools import cache
 from pathlib import Path
 
 from dnamamba.errors import UserError
-from dnamamba.files import FULL
+from dnamamba.files import FULL, sha256_of
 
 _FORMAT = 2  # of what is kept; counts up when it changes
 _SAMPLES, _SAMPLE = 64, 1 << 14  # places of a file that its fingerprint covers, and bytes of each
@@ -127,8 +127,7 @@ def _stem(source: Path) -> str:
 
 
 def _content_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return sha256_of(path)[:16]
 
 
 def _flush(path: Path) -> None:

@@ -3,7 +3,6 @@
 A suite is a subclass of `Suite` in a file of about 50 lines, in this folder or in any importable module.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,11 @@ from typing import ClassVar
 
 from dnamamba.datasets.base import DataConfig
 from dnamamba.errors import UserError, missing
+from dnamamba.files import sha256_of
 from dnamamba.models import LanguageModel
 from dnamamba.training.config import FinetuneTrainConfig, TrainConfig
 
 PROTOCOLS = ("zero_shot", "probe", "finetune")
-_PIECE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -44,21 +43,17 @@ class Source:
             UserError: it is missing, can't be read, or has another checksum.
         """
         path = Path(files, self.path).expanduser()
-        digest = hashlib.sha256()
         try:
-            with path.open("rb") as file:
-                while piece := file.read(_PIECE):
-                    digest.update(piece)
+            found = sha256_of(path)
         except FileNotFoundError:
             raise UserError(f"{path}: there is no such file; fetch it from {self.address}") from None
         except OSError as error:
             raise UserError(
                 f"{path}: can't be read ({error.strerror}); get it from {self.address}"
             ) from error
-        if digest.hexdigest() != self.sha256.lower():
+        if found != self.sha256.lower():
             raise UserError(
-                f"{path}: SHA-256 must be {self.sha256} (got {digest.hexdigest()}); "
-                f"fetch it anew from {self.address}"
+                f"{path}: SHA-256 must be {self.sha256} (got {found}); fetch it anew from {self.address}"
             )
         return path
 

@@ -70,7 +70,7 @@ def test_checkpoint_on_full_disk_is_one_line(
         UserError, match=r"can't write the checkpoint .*next.ckpt \(\[enforce .* is the disk full\?"
     ):
         pretrain(tiny(), tmp_path / "run")
-    (last,) = (tmp_path / "run" / "checkpoints").iterdir()
+    (last,) = (tmp_path / "run" / "checkpoints").glob("*.ckpt")
     assert torch.load(last, weights_only=True)["global_step"] == 2
 
 
