@@ -60,6 +60,16 @@ def test_values_of_bigwig_that_are_no_numbers(tmp_path: Path) -> None:
         values(written("inf.bw", np.inf), 4)
 
 
+def test_bigwig_without_any_value_is_one_line(tmp_path: Path) -> None:
+    """Its library answers with no number at all, for which the reader waited for ever."""
+    pyBigWig = pytest.importorskip("pyBigWig")
+    path = tmp_path / "none.bw"
+    with pyBigWig.open(str(path), "w") as file:
+        file.addHeader(list(LENGTHS.items()))
+    with pytest.raises(UserError, match=r"none\.bw: no base of g\.fa has a value"):
+        values(path, 4)
+
+
 def test_bigwig_of_another_assembly_is_refused(tmp_path: Path) -> None:
     write_bigwig(tmp_path / "a.bw", {"chr1": 12})
     with pytest.raises(
