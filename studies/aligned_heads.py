@@ -243,7 +243,9 @@ def verdicts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     found = []
     for table in dict.fromkeys(row["table"] for row in rows):
         own = [row for row in rows if row["table"] == table]
-        simple, ours = [row for row in own if row["rate"] == ""], [row for row in own if row["rate"] != ""]
+        # A constant guess has no correlation: no value to compare.
+        simple = [row for row in own if row["rate"] == "" and row["test"] is not None]
+        ours = [row for row in own if row["rate"] != ""]
         if simple and ours:
             best = max(simple, key=lambda row: row["test"])
             reader = max(over_seeds(ours), key=lambda row: row["valid"])

@@ -57,8 +57,13 @@ class Run:
         torch.manual_seed(job.seed)
         self.model = LanguageModel(found.model).to(device)
         self.objective = Answers(found.model)
-        betas = self.train.betas[0], self.train.betas[1]
-        self.optimizer = adamw(self.model, self.schedule, weight_decay=self.train.weight_decay, betas=betas)
+        self.optimizer = adamw(
+            self.model,
+            self.schedule,
+            weight_decay=self.train.weight_decay,
+            betas=(self.train.betas[0], self.train.betas[1]),
+            epsilon=self.train.epsilon,
+        )
         self.stream = torch.cuda.Stream() if device.type == "cuda" else None
         self.steps = 0
         self.curve: list[tuple[int, float, float]] = []

@@ -209,6 +209,7 @@ def test_bad_fasta_is_one_line_and_no_folder(
         ("train.weight_decay=-1", "train.weight_decay: must be at least 0 (got -1.0)"),
         ("train.gradient_clip=-1", "train.gradient_clip: must be positive or null (got -1.0)"),
         ("train.betas=[0.9]", "train.betas: must be two numbers from 0 to below 1 (got [0.9])"),
+        ("train.epsilon=0", "train.epsilon: must lie between 0 and 1 (got 0.0)"),
         ("ckpt_path=nowhere.ckpt", "no checkpoint nowhere.ckpt"),
         ("ckpt_path=last", "ckpt_path=last: no checkpoint of an earlier run in"),
     ],

@@ -81,6 +81,13 @@ def test_verdict_compares_means_over_seeds_with_best_baseline(heads: ModuleType)
     assert found["within_a_point"]
 
 
+def test_verdict_passes_over_baselines_without_a_value(heads: ModuleType) -> None:
+    undefined = result(heads, "mean", "", 0.0, 0.0) | {"valid": None, "test": None}
+    rows = [undefined, result(heads, "one-hot ridge", "", 0.5, 0.4), result(heads, "auto", 0, 0.6, 0.5)]
+    [found] = heads.verdicts(rows)
+    assert (found["baseline"], found["difference"]) == ("one-hot ridge", pytest.approx(0.1))
+
+
 def test_runs_take_what_stored_baselines_chose(heads: ModuleType) -> None:
     simple = {"a.tsv": {"mode": "positions", "strands": True}}
     made = heads.chosen_trials(["a.tsv", "b.tsv"], ["auto", "mean"], ["auto"], 400, [0, 1], simple)

@@ -25,7 +25,10 @@ def _given(value: Any) -> bool:
     return value is not None
 
 
-_RATES = ("learning_rate", "final_learning_rate", "warmup_fraction", "weight_decay", "betas", "gradient_clip")
+_RATES = (
+    *("learning_rate", "final_learning_rate", "warmup_fraction", "weight_decay"),
+    *("betas", "epsilon", "gradient_clip"),
+)
 _OF_FILES = ("data.valid_species", "data.test_species")
 _TRAINED_WITH = (
     *("alphabet", "classes", "columns.group", "columns.split", "crop", "duplicates", "folder"),

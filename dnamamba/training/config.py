@@ -46,6 +46,7 @@ class TrainConfig:
     warmup_fraction: float = 0.1
     weight_decay: float = 0.1
     betas: list[float] = field(default_factory=lambda: [0.9, 0.95])
+    epsilon: float = 1e-8
     gradient_clip: float | None = 1.0
     activation_checkpointing: bool = False
     compile: bool = False
@@ -68,6 +69,8 @@ class TrainConfig:
             raise UserError(f"train.gradient_clip: must be positive or null (got {self.gradient_clip})")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise UserError(f"train.betas: must be two numbers from 0 to below 1 (got {self.betas})")
+        if not 0 < self.epsilon < 1:
+            raise UserError(f"train.epsilon: must lie between 0 and 1 (got {self.epsilon})")
         self._check_chunks()
 
     def _check_chunks(self) -> None:

@@ -130,6 +130,7 @@ class Task(lightning.LightningModule):
             self.schedule,
             weight_decay=train.weight_decay,
             betas=(train.betas[0], train.betas[1]),
+            epsilon=train.epsilon,
             layer_decay=self.layer_decay,
         )
 

@@ -108,6 +108,7 @@ def adamw(
     *,
     weight_decay: float,
     betas: tuple[float, float],
+    epsilon: float = 1e-8,
     layer_decay: float = 1.0,
 ) -> torch.optim.AdamW:
     """Build AdamW over `parameter_groups`, in one fused kernel per device.
@@ -115,8 +116,8 @@ def adamw(
     Args:
         model: whose trainable parameters are updated.
         schedule: of the learning rate.
-        weight_decay, betas: of AdamW.
+        weight_decay, betas, epsilon: of AdamW.
         layer_decay: learning rate of a block relative to the one above.
     """
     groups = parameter_groups(model, weight_decay, layer_decay)
-    return torch.optim.AdamW(groups, lr=schedule.learning_rate, betas=betas, fused=True)
+    return torch.optim.AdamW(groups, lr=schedule.learning_rate, betas=betas, eps=epsilon, fused=True)

@@ -15,6 +15,7 @@ from dnamamba import MambaConfig, UserError
         ({"d_model": True}, "model.d_model: must be a whole number of at least 1 (got True)"),
         ({"d_model": "64"}, "model.d_model: must be a whole number of at least 1 (got '64')"),
         ({"vocab_size": 257}, "model.vocab_size: must be at most 256, a token is a byte (got 257)"),
+        ({"a_scale": 0.0}, "model.a_scale: must be positive and finite (got 0.0)"),
         ({"dt_min": 0.2}, "must be positive, finite and in rising order (got 0.0001, 0.2, 0.1)"),
         ({"dt_max": float("inf")}, "must be positive, finite and in rising order (got 0.0001, 0.001, inf)"),
         ({"norm_eps": 0.0}, "model.norm_eps: must be positive and finite (got 0.0)"),

@@ -122,3 +122,9 @@ def test_head_is_the_embedding(model: LanguageModel) -> None:
     with torch.no_grad():
         hidden = model.backbone(tokens).hidden
         assert torch.equal(model(tokens).logits, hidden @ model.backbone.embedding.weight.T)
+
+
+def test_states_lose_the_share_that_a_scale_asks_for() -> None:
+    mixer = LanguageModel(MambaConfig(64, 1, d_state=3, a_scale=1e-4)).backbone.layers[0].mixer
+    expected = -1e-4 * torch.tensor([1.0, 2.0, 3.0]).expand(128, 3)
+    torch.testing.assert_close(mixer.state_matrix, expected, rtol=1e-6, atol=0)

@@ -57,6 +57,22 @@ def test_a_log_d_biases_and_norms_never_decay() -> None:
     assert "backbone.norm_f.weight" in kept
 
 
+@pytest.mark.parametrize("epsilon", [1e-8, 1e-16])
+def test_epsilon_shrinks_the_update_of_small_gradients(epsilon: float) -> None:
+    """A first step moves a weight by rate * g / (g + epsilon): half the rate where both are equal."""
+    model = LanguageModel(MambaConfig(32, 1))
+    optimizer = adamw(
+        model, Schedule(10, 1e-2, 0.0, 0.0), weight_decay=0.0, betas=(0.9, 0.95), epsilon=epsilon
+    )
+    weight = model.get_parameter("backbone.layers.0.mixer.dt_proj.bias")
+    before = weight.detach().clone()
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, 1e-8)
+    optimizer.step()
+    moved = 1e-2 * 1e-8 / (1e-8 + epsilon)
+    torch.testing.assert_close(weight.detach(), before - moved, rtol=1e-5, atol=0)
+
+
 def test_adamw_decays_exactly_the_first_group() -> None:
     """With no gradient, a step only decays: by 1 - rate * decay, or not at all."""
     model = LanguageModel(MambaConfig(32, 1))

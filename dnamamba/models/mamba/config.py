@@ -31,6 +31,8 @@ class MambaConfig(ModelConfig):
         dt_rank: rank R of the projection that makes dt; by default ceil(d_model / 16).
         dt_min, dt_max: dt is log-uniform in [dt_min, dt_max] at initialisation.
         dt_init_floor: the least dt at initialisation.
+        a_scale: at initialisation state n of a channel loses a share of a_scale * (n + 1) * dt at each step;
+            far below 1, it keeps what was written.
         norm_eps: epsilon of every RMSNorm.
         vocab_multiple: the embedding's rows are `vocab_size` rounded up to a multiple of this; 8, but of some
             models of other packages.
@@ -54,6 +56,7 @@ class MambaConfig(ModelConfig):
     dt_min: float = 1e-3
     dt_max: float = 1e-1
     dt_init_floor: float = 1e-4
+    a_scale: float = 1.0
     norm_eps: float = 1e-5
     vocab_multiple: int = 8
     tied: bool = True
@@ -86,8 +89,9 @@ class MambaConfig(ModelConfig):
                 "model.dt_init_floor, dt_min, dt_max: must be positive, finite and in rising order (got "
                 f"{self.dt_init_floor}, {self.dt_min}, {self.dt_max})"
             )
-        if not 0 < self.norm_eps < math.inf:
-            raise UserError(f"model.norm_eps: must be positive and finite (got {self.norm_eps})")
+        for name in ("a_scale", "norm_eps"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise UserError(f"model.{name}: must be positive and finite (got {getattr(self, name)})")
 
     @property
     def padded_vocab_size(self) -> int:

@@ -57,7 +57,7 @@ class MambaMixer(nn.Module):
         # The inverse of softplus, so that softplus(bias) is dt.
         self.dt_proj.bias.copy_(dt + torch.log(-torch.expm1(-dt)))
 
-        self.A_log.copy_(torch.arange(1, config.d_state + 1).log().expand_as(self.A_log))
+        self.A_log.copy_((config.a_scale * torch.arange(1, config.d_state + 1)).log().expand_as(self.A_log))
         nn.init.ones_(self.D)
         # Every block adds to the residual stream: 1/sqrt(blocks) keeps its variance independent of depth.
         nn.init.kaiming_uniform_(self.out_proj.weight, a=math.sqrt(5))
