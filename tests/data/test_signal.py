@@ -82,6 +82,13 @@ def test_bigwig_of_another_assembly_is_refused(tmp_path: Path) -> None:
     assert values(tmp_path / "b.bw", 10, unknown="skip")[0] == [pytest.approx((2 * 3 + 5 * 2 - 1) / 6)]
 
 
+def test_two_records_of_bigwig_that_mean_one_are_refused(tmp_path: Path) -> None:
+    """The values of the second would replace those of the first."""
+    write_bigwig(tmp_path / "a.bw", {"chr1": 10, "1": 10})
+    with pytest.raises(UserError, match=r"a\.bw: chr1 and 1 are both chr1 of g\.fa; give its values once"):
+        values(tmp_path / "a.bw", 4)
+
+
 @pytest.mark.parametrize(
     ("row", "words"),
     [
