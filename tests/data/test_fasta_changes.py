@@ -81,7 +81,7 @@ def test_bases_that_changed_are_found_by_checksum(tmp_path):
 
 
 def test_names_swapped_between_samples_are_found(tmp_path, monkeypatch):
-    """Of the same size, time and samples, with the same bases in the same places; on a disk of a coarse clock."""
+    """Of the same size, time and samples, with the same bases in the same places; on a coarse clock."""
     monkeypatch.setattr(cache, "_version", cache.fingerprint)
     path, parts = tmp_path / "g.fa", [random_bases(1_300_017, seed) for seed in range(3)]
     for order in ("abc", "acb"):
