@@ -66,6 +66,7 @@ RULES = (
     Rule(("data.record_id",), "data.split", lambda value: value == "record", "data.split=record"),
     Rule(("data.homology",), "data.split", lambda value: value == "chromosome", "data.split=chromosome"),
     Rule(_OF_FILES, "data.split", lambda value: value == "file", "data.split=file"),
+    Rule(("data.count_weight",), "data.loss", lambda value: value == "multinomial", "data.loss=multinomial"),
     Rule(("context",), "bed", _given, "bed"),
     Rule(("symbolic", "unknown"), "vcf", _given, "vcf"),
     Rule(("tolerance",), "method", lambda value: value == "integrated", "method=integrated"),
