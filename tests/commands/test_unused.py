@@ -19,6 +19,15 @@ FILES = ("fasta=a.fa", "model=m", "out=o")
             ("task.fit=closed", "train.learning_rate=1"),
             "train.learning_rate: has no effect without",
         ),
+        *(
+            ("finetune", (f"{key}=2", "task.fit=closed"), f"{key}: has no effect without task.fit=gradient")
+            for key in ("train.validate_every", "train.log_every", "task.patience", "data.valid_examples")
+        ),
+        (
+            "finetune",
+            ("task.freeze=true", "task.layer_decay=0.5"),
+            "task.layer_decay: has no effect without task.freeze=false (got 0.5)",
+        ),
         ("finetune", ("task.lora_alpha=8",), "task.lora_alpha: has no effect without task.lora_rank"),
         ("finetune", ("data.crop=start",), "data.crop: has no effect without data.max_length"),
         (
@@ -66,6 +75,8 @@ def test_a_setting_without_effect_is_refused_by_name(
     [
         ("finetune", ("scratch.d_model=8", "model=scratch")),
         ("finetune", ("task.shrinkage=0.1", "task.fit=closed")),
+        ("finetune", ("task.patience=2", "task.layer_decay=0.5", "train.log_every=2")),
+        ("finetune", ("task.freeze=false", "task.layer_decay=0.5")),
         ("finetune", ("data.crop=start", "data.max_length=64")),
         ("pretrain", ("data.intervals=a.bed", "data.fasta=a.fa", "data.edge=pad")),
         ("pretrain", ("data.length_warmup.first_length=64", "data.length_warmup.steps=5")),
