@@ -108,13 +108,13 @@ def generate_blocks(
     rows = len(prompts) * batch
     if rows > MOST_SEQUENCES:
         raise UserError(
-            f"batch: at most {MOST_SEQUENCES:,} sequences in a run (got {rows:,}, of {len(prompts):,} prompt(s)); "
-            "make them in several, each with its own seed"
+            f"batch: at most {MOST_SEQUENCES:,} sequences in a run (got {rows:,}, of {len(prompts):,} "
+            "prompt(s)); make them in several, each with its own seed"
         )
     if rows * length > MOST_LETTERS:
         raise UserError(
-            f"length: at most {MOST_LETTERS:,} letters in a run, all sequences together (got {rows * length:,}); "
-            "make fewer or shorter ones"
+            f"length: at most {MOST_LETTERS:,} letters in a run, all sequences together "
+            f"(got {rows * length:,}); make fewer or shorter ones"
         )
     loop = SamplingLoop(model, rows, sampling, row_seeds(seed, prompts, batch), allowed)
     loop.start([read_prompt(model, prompt) for prompt in prompts], batch)
