@@ -38,6 +38,9 @@ MAY_BE_EMPTY |= {f"data.{key}" for key in ("circular", "valid", "test", "markov_
 MAY_BE_EMPTY |= {"data.valid_species", "data.test_species"}
 """Keys of which an empty list or map says that there are none; elsewhere it is a mistake."""
 
+GROUPS = {"data", "experiment", "logger", "model", "objective", "train", "trainer"}
+"""Folders of conf/: a list names several of their files, and an empty one, to Hydra, the default."""
+
 _NULL = "_null_"  # stands for a map's key null
 _OPEN, _CLOSE = "([{", ")]}"
 _CALL = re.compile(r"(?:choice|range|interval|glob|sort|shuffle|tag|str|extend_list)\(.*\)$", re.DOTALL)
@@ -75,6 +78,8 @@ def _quoted_override(argument: str, sweep: bool, model_is_a_path: bool) -> str:
             return argument
         parts = split(value) if sweep else [value]
         return "model=" + ",".join(f"{{{MODEL_PATH}: {quoted(part)}}}" for part in parts)
+    if name in GROUPS and value.strip(" []") in ("", "null"):
+        raise UserError(empty(name))
     # A key may be a map to one data set and a list to another: its value says which.
     if name in MAPS | MAPS_OF_PATHS and value.strip().startswith("{"):
         return f"{key}={_quoted_map(value, paths=name in MAPS_OF_PATHS, names=name in MAPS)}"

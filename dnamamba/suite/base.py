@@ -118,6 +118,7 @@ class Suite:
         published: numbers from elsewhere.
         tasks: names of its data sets, where it has several; a run is of one, `task`.
         split: what trains and what tests, in a sentence.
+        reads_files: whether it reads the user's files; False of one whose data come with the package.
         part: whether it can read `examples` sequences of each split instead of all.
         task: which of `tasks`.
         files: the folder that holds the user's files.
@@ -135,6 +136,7 @@ class Suite:
     published: ClassVar[tuple[Published, ...]] = ()
     tasks: ClassVar[tuple[str, ...]] = ()
     split: ClassVar[str] = ""
+    reads_files: ClassVar[bool] = True
     part: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ("causal",)
     train: ClassVar[TrainConfig] = FinetuneTrainConfig()
@@ -175,12 +177,17 @@ def check_choice(suite: Suite) -> None:
     """Check that one of the suite's data sets was chosen.
 
     Raises:
-        UserError: none was, it is unknown, or the suite has but one; a number of examples that can't be.
+        UserError: none was, it is unknown, or the suite has but one; a number of examples that can't be;
+            files that nothing reads.
     """
     if suite.tasks and suite.task not in suite.tasks:
         raise UserError(f"task: {suite.name} has {', '.join(suite.tasks)} (got {suite.task}); name one")
     if not suite.tasks and suite.task is not None:
         raise UserError(f"task: {suite.name} is one data set (got {suite.task}); leave it out")
+    if str(suite.files) not in ("", ".") and not suite.reads_files:
+        raise UserError(
+            f"files: the data of {suite.name} come with the package (got {suite.files}); leave it out"
+        )
     if suite.examples is not None and suite.examples < 1:
         raise UserError(f"examples: must be at least 1 (got {suite.examples}); leave it out to read all")
     if suite.examples is not None and not suite.part:

@@ -141,7 +141,13 @@ def contents(folder: Path) -> dict[str, Any]:
     """Every file of a folder, hidden ones and the cache included, without what a clock has written in it."""
     others = folder / "cache" / "pocl"  # an OpenCL that torch may find, and its cache of that
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and others not in path.parents]
-    return {str(path.relative_to(folder)): _content(path) for path in files}
+    found: dict[str, Any] = {}
+    for path in files:
+        # Of a cache without what says when its source was copied there: two versions are two of one name.
+        cached = path.parent == folder / "cache" / "dnamamba"
+        name = re.sub("^(.*?-[0-9a-f]{16})-[0-9a-f]{16}", r"\1", path.name) if cached else path.name
+        found.setdefault(str(path.with_name(name).relative_to(folder)), []).append(_content(path))
+    return found
 
 
 def _content(path: Path) -> Any:

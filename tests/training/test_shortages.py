@@ -1,6 +1,8 @@
 """Too little memory, disk or shared memory, and devices that are not there, are one line."""
 
 import errno
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,6 +55,27 @@ def test_error_hidden_behind_another_is_found() -> None:
     assert "set data.num_workers=0" in line
     assert shortage(raised(lambda: {}["a"])) is None
     assert shortage(OSError(errno.ENOSPC, "No space left on device")) is None  # a full disk is another matter
+
+
+class Killed(torch.utils.data.Dataset):
+    """Its loader process is killed, as the system kills one where memory is short."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> int:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return index
+
+
+def test_loader_process_that_was_killed_is_one_line() -> None:
+    loader = torch.utils.data.DataLoader(Killed(), num_workers=1, multiprocessing_context="fork")
+    line = shortage(raised(lambda: list(loader)))
+    assert line is not None
+    assert line.startswith(
+        "data.num_workers: a process that loads data was ended from outside (DataLoader worker"
+    )
+    assert "set fewer" in line
 
 
 def test_checkpoint_on_full_disk_is_one_line(
