@@ -29,7 +29,8 @@ from dnamamba import Genome, LanguageModel, MambaConfig, get_alphabet
 from dnamamba.data.variants import Vcf
 from dnamamba.inference.device import precision_of
 from dnamamba.inference.effects import Windows
-from dnamamba.inference.score_vcf import Records, check, score_vcf
+from dnamamba.inference.score_vcf import check, score_vcf
+from dnamamba.inference.vcf_rows import Records
 
 Variant = tuple[str, int, str, str]
 

@@ -25,6 +25,7 @@ from dnamamba.data.fai import fai_text, index_fasta, whole_lines
 from dnamamba.data.progress import reading
 from dnamamba.errors import UserError
 from dnamamba.files import replacing
+from dnamamba.seals import is_table, write_table
 
 # Bases take two bits and higher levels hardly get below that, at several times the work.
 _LEVEL = 4
@@ -46,9 +47,10 @@ class Prepared(NamedTuple):
         return cls(*(folder / f"{name}.{ending}" for ending in endings))
 
     def newer_than(self, source: Path) -> bool:
-        """Return whether all of them exist and are newer than a file."""
+        """Return whether all of them exist, are newer than a file, and the table is as it was written."""
         made = source.stat().st_mtime_ns
-        return all(path.exists() and path.stat().st_mtime_ns >= made for path in self)
+        there = all(path.exists() and path.stat().st_mtime_ns >= made for path in self)
+        return there and is_table(self.chromosomes)
 
 
 def prepare(source: Source, downloaded: Path, folder: Path) -> Prepared:
@@ -74,8 +76,7 @@ def prepare(source: Source, downloaded: Path, folder: Path) -> Prepared:
         beside.write_text(fai_text(rows), encoding="ascii", newline="\n")
     with replacing(made.gzi) as beside:
         beside.write_bytes(gzi)
-    with replacing(made.chromosomes) as beside:
-        beside.write_text("chromosome\trecord\tbases\thuman\n" + table, encoding="utf-8", newline="\n")
+    write_table(made.chromosomes, "chromosome\trecord\tbases\thuman\n" + table)
     return made
 
 

@@ -9,6 +9,8 @@ DIR/NAME (DIR: genomes) come the files as they were downloaded, and made of them
     NAME.chromosomes.tsv    which record each is, its length, and the human chromosomes with the same genes
     NAME.bed                chromosome, start, end and split of every segment, if the source has such a file
 
+The checksum of each table lies next to it (NAME.bed.sha256, ...), and whoever reads the table verifies it.
+
 An interrupted download resumes where it stopped when the command is given again. A machine without a
 network is brought the files: `--list` says which, with addresses, sizes and checksums; the command finds them
 in their place, verifies and prepares them.

@@ -23,7 +23,7 @@ from dnamamba.data.fasta import Genome
 from dnamamba.data.hg38 import SEGMENT_LENGTH, read_split_intervals
 from dnamamba.data.intervals import Interval, Splits, stretches, unknown_record, whole
 from dnamamba.errors import UserError
-from dnamamba.files import replacing
+from dnamamba.seals import write_table
 
 N_RUN = 1000
 
@@ -98,7 +98,10 @@ def split_by_chromosome(
 
 
 def write_split_intervals(path: Path, splits: Splits, names: Sequence[str]) -> None:
-    """Write the intervals of all splits as a BED file of four columns, in the order of the chromosomes."""
+    """Write the intervals of all splits as a BED file of four columns, in the order of the chromosomes.
+
+    Its checksum lies next to it.
+    """
     order = {name: place for place, name in enumerate(names)}
     rows = sorted(
         (order[name], start, end, name, split)
@@ -106,8 +109,7 @@ def write_split_intervals(path: Path, splits: Splits, names: Sequence[str]) -> N
         for name, start, end in intervals
     )
     text = "".join(f"{name}\t{start}\t{end}\t{split}\n" for _, start, end, name, split in rows)
-    with replacing(path) as beside:
-        beside.write_text(text, encoding="utf-8", newline="\n")
+    write_table(path, text)
 
 
 def summary(splits: Splits) -> str:

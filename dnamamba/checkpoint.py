@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dnamamba.data.alphabet import TEXT, get_alphabet
-from dnamamba.documents import need_no_pointer
+from dnamamba.building import Model, Question, built
+from dnamamba.documents import need_no_pointer, once
 from dnamamba.errors import UserError
 from dnamamba.files import replacing_folder
 from dnamamba.foreign import read_foreign
@@ -31,11 +31,8 @@ from dnamamba.models import (
     SequenceModel,
 )
 from dnamamba.models.families import family_of_file
-from dnamamba.models.finite import FLOATS, need_finite_weights
 from dnamamba.weights import is_released, named, nearest
 
-Model = LanguageModel | SequenceModel | PositionModel
-Question = DecoderConfig | PositionConfig
 FORMAT, SEQUENCE_FORMAT = "dnamamba-language-model", "dnamamba-sequence-model"
 POSITION_FORMAT = "dnamamba-position-model"
 FORMAT_VERSION = 1
@@ -145,7 +142,7 @@ def load(path: str | Path) -> Model:
                 f"{path} holds LoRA adapters of an unfinished run: resume with ckpt_path={path}; "
                 "the finished run's folder has the merged model"
             )
-        return _build(config, decoder, weights, path)
+        return built(config, decoder, weights, path)
     for folder in (path, path / "model"):
         if (folder / CONFIG_FILE).is_file():
             return _load_foreign(folder) or _load_folder(folder)
@@ -187,7 +184,7 @@ def _load_foreign(folder: Path) -> LanguageModel | None:
 
 def _foreign_model(folder: Path, document: dict[str, Any]) -> LanguageModel:
     found = read_foreign(folder, document)
-    model = _build(found.config, None, found.weights, folder)
+    model = built(found.config, None, found.weights, folder)
     assert isinstance(model, LanguageModel)
     model.mapped = found.mapped
     return model
@@ -200,22 +197,27 @@ def _load_folder(folder: Path) -> Model:
         return _foreign_model(folder, document)
     config = _model_config(document.get("family", OLD_FAMILY), document.get("model"), config_file)
     asked = document["format"] in (SEQUENCE_FORMAT, POSITION_FORMAT)
-    decoder = document.get("decoder") if asked else None
+    decoder = document.get("decoder")
     if asked and decoder is None:
         raise UserError(f"{config_file} is damaged: the model answers a question, and `decoder` is missing")
+    if decoder is not None and document["format"] != _format_of(question := _decoder(decoder, config_file)):
+        raise UserError(
+            f"{config_file}: format: must be {_format_of(question)}, as `decoder` says (got "
+            f"{document['format']}); use another copy"
+        )
     need_no_pointer(weights_file)
     try:
         weights = load_file(weights_file)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{weights_file} is missing or damaged ({error})") from error
-    built = _build(config, _decoder(decoder, config_file), weights, folder)
+    model = built(config, _decoder(decoder, config_file), weights, folder)
     if document.get(DIGEST, found := _digest(document, weights_file)) != found:
         raise UserError(
             f"{folder}: {CONFIG_FILE} and {WEIGHTS_FILE} are not as they were written (their SHA-256 is "
             f"{found[:12]}..., and {CONFIG_FILE} says {str(document[DIGEST])[:12]}...): use another copy, or "
             f"remove `{DIGEST}` from {CONFIG_FILE} if you changed it yourself"
         )
-    return built
+    return model
 
 
 def model_hash(model: Model) -> str:
@@ -284,9 +286,13 @@ def _decoder(values: Any, path: Path) -> Question | None:
         raise UserError(f"{path}: {error}") from error
 
 
+def _format_of(decoder: Question | None) -> str:
+    return POSITION_FORMAT if isinstance(decoder, PositionConfig) else SEQUENCE_FORMAT
+
+
 def _read_document(path: Path) -> dict[str, Any]:
     try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=once)
         if isinstance(document, dict) and "format" not in document:
             return document  # another package's
         found, version = document["format"], document["format_version"]
@@ -297,56 +303,3 @@ def _read_document(path: Path) -> dict[str, Any]:
             f"{path}: must be of format {FORMAT!r}, version {FORMAT_VERSION} (got {found!r}, {version!r})"
         )
     return document
-
-
-def _empty(config: ModelConfig, decoder: Question | None) -> Model:
-    """Build a model without weights."""
-    if decoder is None:
-        return LanguageModel(config)
-    if isinstance(decoder, PositionConfig):
-        return PositionModel(config, decoder)
-    return SequenceModel(config, decoder)
-
-
-def _build(config: ModelConfig, decoder: Question | None, weights: dict[str, Tensor], source: Path) -> Model:
-    try:
-        ids = 0 if config.alphabet == TEXT else get_alphabet(config.alphabet).size
-    except UserError as error:
-        raise UserError(f"{source}: {error}") from None
-    if config.padded_vocab_size < ids:
-        raise UserError(
-            f"{source}: the model's vocabulary has {config.padded_vocab_size} ids, and its alphabet "
-            f"{config.alphabet} has {ids}; use another copy"
-        )
-    for name, tensor in sorted(weights.items()):
-        if not isinstance(tensor, Tensor) or tensor.dtype not in FLOATS or tensor.layout != torch.strided:
-            what = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
-            raise UserError(f"{source}: {name} must be a tensor of floating-point numbers (got {what})")
-    if config.depth > len(weights):  # seen without building them, which takes seconds of thousands
-        raise UserError(
-            f"{source}: the weights do not go with the configuration: {config.depth:,} blocks of "
-            f"{len(weights):,} tensors; use another copy"
-        )
-    try:
-        with torch.device("meta"):
-            model = _empty(config, decoder)
-    except UserError as error:
-        raise UserError(f"{source}: {error}") from error
-    except (RuntimeError, TypeError, OverflowError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"{source}: no model of this configuration can be built ({reason})") from error
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    wrong = [f"{name} is missing" for name in expected.keys() - found.keys()]
-    wrong += [f"{name} is unknown" for name in found.keys() - expected.keys()]
-    wrong += [
-        f"{name} is {list(found[name])}, not {list(expected[name])}"
-        for name in expected.keys() & found.keys()
-        if found[name] != expected[name]
-    ]
-    if wrong:
-        shown = "; ".join(sorted(wrong)[:6]) + (f"; and {len(wrong) - 6} more" if len(wrong) > 6 else "")
-        raise UserError(f"{source}: the weights do not go with the configuration: {shown}")
-    need_finite_weights(weights, source, "use an earlier checkpoint")
-    model.load_state_dict(weights, assign=True)
-    return model.requires_grad_(True).eval()

@@ -180,7 +180,9 @@ def command(run: Callable[[DictConfig], Headline | None], name: str) -> None:
                 overrides = HydraConfig.get().overrides.task
                 cfg = own_configuration(settled(cfg, overrides), overrides)
                 check_unused(cfg, overrides)
-                return note(run(cfg))
+                found = note(run(cfg))
+                remove_if_unused(output_dir())  # of a plan, which Hydra made a folder for
+                return found
         except (UserError, OmegaConfBaseException) as error:
             remove_if_unused(output_dir())
             report(one_line(error))
@@ -306,5 +308,5 @@ def remove_if_unused(folder: Path) -> None:
         return
     entries = [*folder.iterdir()]
     ours = {entry.name for entry in entries} <= {".hydra", "config.yaml"}
-    if ours and all(entry.stat().st_mtime >= STARTED for entry in entries):
+    if ours and all(entry.stat().st_mtime >= STARTED for entry in (folder, *entries)):
         shutil.rmtree(folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ def read_json(path: Path, advice: str) -> dict[str, Any]:
     try:
         if path.stat().st_size > JSON_BYTES:
             raise UserError(f"{path}: expected at most {JSON_BYTES:,} bytes of JSON; {advice}")
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=once)
     except OSError as error:
         raise UserError(f"{path}: can't be read ({error.strerror}); {advice}") from None
     except UserError:
@@ -39,6 +39,20 @@ def read_json(path: Path, advice: str) -> dict[str, Any]:
         raise _damaged(path, error, advice) from None
     if not isinstance(found, dict):
         raise UserError(f"{path}: expected a JSON object (got {type(found).__name__}); {advice}")
+    return found
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object of these keys and values: an `object_pairs_hook`, where JSON takes the last of two.
+
+    Raises:
+        ValueError: a key is there twice.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r} is there twice")
     return found
 
 
@@ -70,7 +84,8 @@ def check_file(path: Path) -> None:
     """Check one file; what is not YAML at all is left to Hydra, which names the line.
 
     Raises:
-        UserError: it is too large, not UTF-8, nested too deeply, or its aliases expand without end.
+        UserError: it is too large, not UTF-8, nested too deeply, its aliases expand without end, or a key is
+            there twice, of which YAML's readers take the last.
     """
     try:
         if path.stat().st_size > BYTES:
@@ -81,9 +96,39 @@ def check_file(path: Path) -> None:
     except UnicodeDecodeError:
         raise UserError(f"{path}: not UTF-8 text; save it as UTF-8") from None
     try:
-        _check_events(yaml.parse(text, Loader=yaml.SafeLoader), path)
+        _check_events(_keys_once(yaml.parse(text, Loader=yaml.SafeLoader), path), path)
     except yaml.YAMLError:
         return
+
+
+class _Map:
+    """A map that is being read: the lines of its keys, and whether a key is next."""
+
+    def __init__(self) -> None:
+        self.lines: dict[str, int] = {}
+        self.at_key = True
+
+
+def _keys_once(events: Iterable[yaml.Event], path: Path) -> Iterator[yaml.Event]:
+    """Yield the same; refuse a key that a map has twice. `1` and `"1"` are one name here, as everywhere."""
+    around: list[_Map | None] = []  # None of a list
+    for event in events:
+        inner = around[-1] if around else None
+        if inner is not None and isinstance(event, yaml.NodeEvent):
+            if inner.at_key and isinstance(event, yaml.ScalarEvent):
+                line = event.start_mark.line + 1
+                if event.value in inner.lines:
+                    raise UserError(
+                        f"{path}, line {line}: {printable(event.value)} is there twice, first in line "
+                        f"{inner.lines[event.value]}; keep one"
+                    )
+                inner.lines[event.value] = line
+            inner.at_key = not inner.at_key
+        if isinstance(event, yaml.CollectionStartEvent):
+            around.append(_Map() if isinstance(event, yaml.MappingStartEvent) else None)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            around.pop()
+        yield event
 
 
 def _check_events(events: Iterable[yaml.Event], path: Path) -> None:

@@ -232,6 +232,16 @@ def _lives(pid: int) -> bool:
     return True
 
 
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def flush(path: Path) -> None:
     """Have it on the disk: after a power cut, a name could else stand for an empty file."""
     handle = os.open(path, os.O_RDONLY)

@@ -5,7 +5,7 @@ from omegaconf import DictConfig, OmegaConf
 from dnamamba.commands.lean import load_torchmetrics
 from dnamamba.commands.paths import check_data, check_given, check_paths
 from dnamamba.commands.sweep import Headline
-from dnamamba.config import command, output_dir, remove_if_unused
+from dnamamba.config import command, output_dir
 
 
 def run(cfg: DictConfig) -> Headline | None:
@@ -24,7 +24,6 @@ def run(cfg: DictConfig) -> Headline | None:
         from dnamamba.commands.plan import print_finetuning_plan
 
         print_finetuning_plan(cfg)
-        remove_if_unused(output_dir())
     else:
         load_torchmetrics(OmegaConf.to_container(cfg))
         from dnamamba.commands.finetune import finetune_and_judge

@@ -21,6 +21,11 @@ def shortage(error: BaseException) -> str | None:
                 f"/dev/shm: too little shared memory for data.num_workers ({text}); set data.num_workers=0, "
                 "or give a container more, as by `docker run --shm-size=1g`"
             )
+        if text.startswith("DataLoader worker (pid"):
+            return (
+                f"data.num_workers: a process that loads data was ended from outside ({text}), as the system "
+                "does where memory is short; set fewer, or use a machine with more memory"
+            )
         if isinstance(each, OSError) and each.errno in FULL and each.filename is not None:
             reason = os.strerror(each.errno)
             return f"can't write {each.filename} ({reason}); make room there, or choose another place"

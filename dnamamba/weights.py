@@ -1,6 +1,5 @@
 """Trained models by name: in the package, in a clone's docs/models, or as files of a release; never code."""
 
-import hashlib
 from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
@@ -8,6 +7,7 @@ from typing import NamedTuple
 from dnamamba.data.cache import cache_folder
 from dnamamba.data.embedded import YEAST_MODEL
 from dnamamba.errors import UserError
+from dnamamba.files import sha256_of
 from dnamamba.optional import need
 
 RELEASE: str | None = None
@@ -115,7 +115,6 @@ def _downloaded(name: str, weights: Weights) -> Path:
 
 def _digest(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; restore it, or name another model") from None

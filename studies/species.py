@@ -71,10 +71,6 @@ class Task:
             f"data.test_windows={300 * len(self.species)}",
             f"train.max_steps={self.steps}",
             f"train.global_batch_size={self.sequences}",
-            f"train.validate_every={max(1, self.steps // 5)}",
-            f"train.checkpoint_every={self.steps}",
-            "train.learning_rate=1e-3",
-            "train.final_learning_rate=1e-6",
             f"decoder.strand={self.strand}",
             f"task.label_smoothing={self.label_smoothing}",
             f"hydra.run.dir={folder / self.name}",
@@ -87,6 +83,13 @@ class Task:
             files = {"species": "ENm001", "test_species": "ENm002"}
         if self.closed:
             settings += ["task.fit=closed", "task.refit=true"]
+        else:
+            settings += [
+                f"train.validate_every={max(1, self.steps // 5)}",
+                f"train.checkpoint_every={self.steps}",
+                "train.learning_rate=1e-3",
+                "train.final_learning_rate=1e-6",
+            ]
         if self.warmup:
             settings += [
                 f"data.length_warmup.first_length={SHORTEST}",

@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 
 import tests.offline  # noqa: F401  (no test reaches the network)
 from dnamamba.config import composed
+from dnamamba.reports import figures
 
 # Deadlines fail on a loaded machine; a test that hangs has pytest's own.
 settings.register_profile("dnamamba", deadline=None)
@@ -66,7 +67,19 @@ def genome(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def configure() -> Callable[..., DictConfig]:
+def undrawn(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Have runs make their figures but not draw them, which takes half of a small run's time.
+
+    A test that is marked `drawn` has its pictures; tests/reports and tests/test_escaping.py draw each kind.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if not request.node.get_closest_marker("drawn"):
+            patch.setattr(figures, "draw", lambda figure, path: Path(path).write_bytes(b""))
+        yield
+
+
+@pytest.fixture
+def configure(undrawn: None) -> Callable[..., DictConfig]:
     """Compose conf/pretrain.yaml with overrides, as the command line does."""
     return lambda *overrides: composed("pretrain", overrides)
 

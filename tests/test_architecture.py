@@ -52,7 +52,7 @@ LAYERS = (
     ("kernels", "data", "reports.figures"),
     ("heads",),
     ("models", "compat"),
-    ("checkpoint", "foreign", "hub", "weights"),
+    ("building", "checkpoint", "foreign", "hub", "weights"),
     ("objectives",),
     ("datasets", "reports"),
     ("config", "planning.cost", *CONFIGURING),

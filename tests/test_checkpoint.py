@@ -9,8 +9,8 @@ import torch
 
 from dnamamba import LanguageModel, MambaConfig, SequenceModel, UserError, load, save_model
 from dnamamba import checkpoint as checkpoint_module
-from dnamamba.checkpoint import model_hash
-from dnamamba.models import DecoderConfig
+from dnamamba.checkpoint import FORMAT, POSITION_FORMAT, SEQUENCE_FORMAT, model_hash
+from dnamamba.models import DecoderConfig, PositionConfig, PositionModel
 
 
 @pytest.fixture
@@ -265,6 +265,104 @@ def test_sequence_model_with_broken_question_is_refused(tmp_path: Path) -> None:
             load(tmp_path / "model")
         assert str(path) in str(error.value)
         assert message in str(error.value)
+
+
+SMALL = MambaConfig(8, 1)
+ASKED = {
+    "number": SequenceModel(SMALL, DecoderConfig("regression", ("y",), "mean", 1.0, 2.0)),
+    "classes": SequenceModel(SMALL, DecoderConfig("classification", ("a", "b"), "mean")),
+    "bases": PositionModel(SMALL, PositionConfig("base_classes", ("none", "cds+", "cds-"), (0, 2, 1), 16)),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        (
+            "number",
+            {"labels": ["y", "z"]},
+            "decoder.labels: must be at most 1 for decoder.kind=regression (got y, z)",
+        ),
+        ("classes", {"kind": "regression"}, "decoder.labels: must be at most 1 for decoder.kind=regression"),
+        (
+            "number",
+            {"kind": "classification"},
+            "decoder.labels: must be at least 2 and all different (got y)",
+        ),
+        (
+            "classes",
+            {"labels": ["a", "a"]},
+            "decoder.labels: must be at least 2 and all different (got a, a)",
+        ),
+        (
+            "classes",
+            {"labels": ["a", "b", "c"]},
+            "decoder.labels: 3 labels need 3 outputs, and the weights have 2 (got a, b, c)",
+        ),
+        (
+            "classes",
+            {"scale": 2.0},
+            "decoder.scale: is of numbers, and decoder.kind=classification has 1 (got 2)",
+        ),
+        (
+            "classes",
+            {"shift": -0.5},
+            "decoder.shift: is of numbers, and decoder.kind=classification has 0 (got -0.5)",
+        ),
+        (
+            "classes",
+            {"tasks": [{"name": "x"}]},
+            "decoder.tasks: are of several targets, and decoder.kind=classification",
+        ),
+        ("classes", {"length": 30}, "decoder.length: is of decoder.mode=positions (got mode=mean)"),
+        (
+            "bases",
+            {"labels": ["none", "cds+", "cds-", "x"], "complement": [0, 2, 1, 3]},
+            "decoder.labels: 4 labels need 4 outputs, and the weights have 3",
+        ),
+        ("bases", {"labels": ["none", "cds", "cds"]}, "decoder.labels: must be all different"),
+        ("bases", {"complement": [1, 2, 0]}, "decoder.complement: must name each label's partner"),
+        (
+            "bases",
+            {"means": [1.0, 1.0, 1.0]},
+            "decoder.means, decoder.scaling: are of a signal, and classes have none",
+        ),
+    ],
+)
+def test_fields_of_a_question_that_do_not_agree_are_named(
+    name: str, changes: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    save_model(ASKED[name], tmp_path / "model")
+    path = tmp_path / "model" / "config.json"
+    document = json.loads(path.read_text())
+    del document["sha256"]
+    document["decoder"] |= changes
+    path.write_text(json.dumps(document))
+    with pytest.raises(UserError) as error:
+        load(tmp_path / "model")
+    assert str(tmp_path / "model") in str(error.value)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_a_format_unlike_the_question_is_named(name: str, tmp_path: Path) -> None:
+    save_model(ASKED[name], tmp_path / "model")
+    path = tmp_path / "model" / "config.json"
+    written = json.loads(path.read_text())
+    for other in {FORMAT, SEQUENCE_FORMAT, POSITION_FORMAT} - {written["format"]}:
+        path.write_text(json.dumps(written | {"format": other}))
+        with pytest.raises(
+            UserError, match=rf"config\.json: format: must be {written['format']}, .* {other}"
+        ):
+            load(tmp_path / "model")
+
+
+def test_a_key_twice_in_a_models_configuration_is_named(tmp_path: Path) -> None:
+    save_model(ASKED["number"], tmp_path / "model")
+    path = tmp_path / "model" / "config.json"
+    path.write_text(path.read_text().replace('"shift": 1.0', '"shift": 1.0, "shift": 5.0'))
+    with pytest.raises(UserError, match=r"config\.json is damaged: .*the key 'shift' is there twice"):
+        load(tmp_path / "model")
 
 
 @pytest.mark.parametrize(

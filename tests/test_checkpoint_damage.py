@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from dnamamba import LanguageModel, MambaConfig, UserError, checkpoint, load, save_model
+from dnamamba import LanguageModel, MambaConfig, UserError, building, load, save_model
 from dnamamba.checkpoint import model_hash
 from dnamamba.foreign import write_foreign
 from tests.test_checkpoint import write_checkpoint
@@ -150,7 +150,7 @@ def test_what_no_weights_go_with_is_refused_unbuilt(
     document = json.loads(path.read_text())
     document["model"] |= change
     path.write_text(json.dumps(document))
-    monkeypatch.setattr(checkpoint, "_empty", None)
+    monkeypatch.setattr(building, "_empty", None)
     with pytest.raises(UserError, match=message):
         load(tmp_path / "model")
 

@@ -14,6 +14,7 @@ from dnamamba.documents import JSON_BYTES, read_json, read_yaml
         (b'{"a": ', r"x\.json: damaged \(.*\); mend it"),
         (b"[" * 100_000, r"x\.json: damaged \(maximum recursion depth.*\); mend it"),
         (b"\xff\xfe", r"x\.json: damaged \(.*utf-8.*\); mend it"),
+        (b'{"a": {"b": 1, "c": 2, "b": 3}}', r"x\.json: damaged \(the key 'b' is there twice\); mend it"),
         (b"[1]", r"x\.json: expected a JSON object \(got list\); mend it"),
         (b"1" * 5000, r"x\.json: damaged \(.*digits.*\); mend it"),
     ],
@@ -50,6 +51,12 @@ def test_damaged_yaml_is_one_line(text: str, message: str, tmp_path: Path) -> No
     path.write_text(text)
     with pytest.raises(UserError, match=rf"x\.yaml: {message}"):
         read_yaml(path, "mend it")
+
+
+def test_a_key_twice_in_yaml_is_named_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("data:\n  a: 1\ndata:\n  b: 1\n")
+    with pytest.raises(UserError, match=r"x\.yaml, line 3: data is there twice, first in line 1; keep one$"):
+        read_yaml(tmp_path / "x.yaml", "mend it")
 
 
 def test_whole_documents_are_read(tmp_path: Path) -> None:

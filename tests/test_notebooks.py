@@ -12,6 +12,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from dnamamba import UserError
 from dnamamba.config import composed
 from tests.notebook_here import Notebooks
 
@@ -254,6 +255,30 @@ def test_a_kernel_runs_cells_until_one_fails(tmp_path: Path) -> None:
     text = (tmp_path / "out" / "good.md").read_text()
     assert "```python\n6 * 7\n```\n\n```text\n42\n```" in text
     assert "```text\n66\n```" in text
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (
+            [("chrI", start) for start in range(0, 230_000, 300)],
+            r"^peaks\.narrowPeak: chrI has 767 peaks and 0 places away from them; set a smaller "
+            "LENGTH, or leave its rows out$",
+        ),
+        ([("chr9", 1000)], "no record 'chr9'"),
+    ],
+)
+def test_peaks_without_a_background_are_one_line(
+    rows: list[tuple[str, int]], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = [f"{name}\t{start}\t{start + 200}\tx\t0\t.\t5\t-1\t-1\t100\n" for name, start in rows]
+    Path("peaks.narrowPeak").write_text("".join(lines))
+    names: dict[str, object] = {}
+    first, _, background, *_ = (cell for cell in cells_of(NOTEBOOKS[5]) if cell.cell_type == "code")
+    exec(first.source, names)
+    with pytest.raises(UserError, match=message):
+        exec(background.source, names)
 
 
 def test_our_pictures_leave_those_of_a_notebook_alone() -> None:

@@ -23,12 +23,14 @@ from dnamamba.training.module import Task
 Configure = Callable[..., DictConfig]
 
 
+@pytest.mark.drawn
 def test_a_run_leaves_everything_behind(tiny: Configure, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     results = pretrain(tiny(), folder)
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert names == {
         "checkpoints/last.ckpt",
+        "checkpoints/last.rows.json",
         "config.yaml",
         "learning_curve.png",
         "metrics.csv",

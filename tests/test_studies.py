@@ -6,6 +6,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from dnamamba.commands.unused import check_unused
+from dnamamba.config import composed
+
 
 @pytest.fixture
 def human(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
@@ -123,3 +126,13 @@ def test_windows_of_ends_and_exons_follow_the_strand(monkeypatch: pytest.MonkeyP
         (10_500, "intron", letters[10_400:10_600]),
         (11_000, "intron", letters[10_900:11_100]),
     ]
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_every_setting_of_species_study_has_an_effect(monkeypatch: pytest.MonkeyPatch, closed: bool) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "studies")
+    import species
+
+    task = next(task for task in species.TASKS if task.closed == closed)
+    overrides = [text for text in task.command(Path("data"), "run", Path("out"))[3:] if "hydra." not in text]
+    check_unused(composed("finetune", overrides), overrides)

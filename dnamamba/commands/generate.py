@@ -116,7 +116,8 @@ def _write_fasta(
     config: GenerateConfig, out: Path, rows: Ids, prompts: list[str], alphabet: Alphabet
 ) -> None:
     """Write sequences [rows, length], each with a header that says how it was drawn."""
-    drawn = f"seed={config.seed} temperature={config.temperature:g}"
+    temperature = repr(config.temperature).removesuffix(".0")  # with all digits, to make the file again
+    drawn = f"seed={config.seed} temperature={temperature}"
     drawn += "".join(
         f" {name}={value}" for name in ("top_k", "top_p") if (value := getattr(config, name)) is not None
     )

@@ -38,6 +38,9 @@ MAY_BE_EMPTY |= {f"data.{key}" for key in ("circular", "valid", "test", "markov_
 MAY_BE_EMPTY |= {"data.valid_species", "data.test_species"}
 """Keys of which an empty list or map says that there are none; elsewhere it is a mistake."""
 
+GROUPS = {"data", "experiment", "logger", "model", "objective", "train", "trainer"}
+"""Folders of conf/: a list names several of their files, and an empty one, to Hydra, the default."""
+
 _NULL = "_null_"  # stands for a map's key null
 _OPEN, _CLOSE = "([{", ")]}"
 _CALL = re.compile(r"(?:choice|range|interval|glob|sort|shuffle|tag|str|extend_list)\(.*\)$", re.DOTALL)
@@ -51,7 +54,7 @@ def as_typed(arguments: Sequence[str], *, model_is_a_path: bool) -> list[str]:
         model_is_a_path: where `model` is not a choice among files of conf/model.
 
     Raises:
-        UserError: a key was given an empty value.
+        UserError: a key was given an empty value, or a map has a key twice.
 
     >>> as_typed(["region=1.10", "data.valid=[1_2]", "train.seed=1", "model=run"], model_is_a_path=True)
     ["region='1.10'", "data.valid=['1_2']", 'train.seed=1', "model={_path_: 'run'}"]
@@ -65,6 +68,7 @@ def _quoted_override(argument: str, sweep: bool, model_is_a_path: bool) -> str:
     name = key.lstrip("+")
     if not sign or argument.startswith(("-", "~")):
         return argument
+    _check_keys(name, value)
     if not _unquoted(value).strip() and not name.startswith(("logger.", "callbacks.")):
         raise UserError(empty(name))
     if re.fullmatch(r"\{\s*\}", value.strip()) and name not in MAY_BE_EMPTY:  # Hydra merges it into the group
@@ -74,6 +78,8 @@ def _quoted_override(argument: str, sweep: bool, model_is_a_path: bool) -> str:
             return argument
         parts = split(value) if sweep else [value]
         return "model=" + ",".join(f"{{{MODEL_PATH}: {quoted(part)}}}" for part in parts)
+    if name in GROUPS and value.strip(" []") in ("", "null"):
+        raise UserError(empty(name))
     # A key may be a map to one data set and a list to another: its value says which.
     if name in MAPS | MAPS_OF_PATHS and value.strip().startswith("{"):
         return f"{key}={_quoted_map(value, paths=name in MAPS_OF_PATHS, names=name in MAPS)}"
@@ -121,6 +127,19 @@ def map_keys(text: str) -> list[str]:
     inside = text.strip().removeprefix("{").removesuffix("}")
     keys = [part.partition(":")[0].strip() for part in split(inside) if part.strip()]
     return ["null" if key == _NULL else key for key in keys]
+
+
+def _check_keys(name: str, value: str) -> None:
+    """Refuse a map, also within others, with one key twice: Hydra takes the last."""
+    value = value.strip()
+    if not (value.startswith(tuple(_OPEN)) and value.endswith(tuple(_CLOSE))):
+        return
+    keys = [_unquoted(key) for key in map_keys(value)] if value.startswith("{") else []
+    for key in keys:
+        if keys.count(key) > 1:
+            raise UserError(f"{name}: {key} is there twice (got {value}); keep one")
+    for part in split(value[1:-1]):
+        _check_keys(name, part.partition(":")[2] if value.startswith("{") else part)
 
 
 def quoted(text: str) -> str:

@@ -51,8 +51,9 @@ from dnamamba.inference.prediction_files import (
 )
 from dnamamba.inference.prediction_truth import table_inputs, table_labels, targets
 from dnamamba.inference.progress import bases_read
-from dnamamba.inference.score_vcf import Records, check
-from dnamamba.inference.variants import SYMBOLIC_BASES, spelled_up_to
+from dnamamba.inference.score_vcf import check
+from dnamamba.inference.variants import SYMBOLIC_BASES, Readable, spelled_up_to
+from dnamamba.inference.vcf_rows import Records
 from dnamamba.models import PositionModel, SequenceModel
 from dnamamba.plugins import load_plugins
 from dnamamba.terminal import Console
@@ -291,7 +292,9 @@ def _variants(
     symbolic = spelled_up_to(config.symbolic, answers.reader.model, windows)
     genome = Genome(config.fasta, answers.reader.alphabet)
     genome.close(config.regions.circular, "regions.circular")
-    records = Records(genome, config.regions.unknown, symbolic)
+    records = Records(
+        genome, config.regions.unknown, symbolic, Readable.by(model, windows, answers.reader.longest)
+    )
     records.key = "regions.unknown"
     checked = check(vcf, records, lambda line: errors.print(f"dnamamba: {line}", soft_wrap=True))
     for line in records.synonyms.said():

@@ -12,6 +12,9 @@ from dnamamba.errors import UserError
 
 T = TypeVar("T")
 
+LARGEST = 1 << 48
+"""The largest whole number of a setting, seeds aside: sums and products of it overflow nothing."""
+
 _OTHER_TYPE = re.compile(r"Value ('.*') of type '\w+' could not be converted to (\w+)", re.DOTALL)
 _TYPES = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
 
@@ -47,7 +50,9 @@ def typed(group: DictConfig, schema: type[T], name: str) -> T:
         if missing:
             raise UserError(f"{', '.join(missing)}: must be given")
         for key in values:
-            _check_names(values, str(key), ".".join(part for part in (name, str(key)) if part))
+            where = ".".join(part for part in (name, str(key)) if part)
+            _check_names(values, str(key), where)
+            _check_sizes(values[key], where)
         merged = OmegaConf.merge(OmegaConf.structured(schema), values)
         return cast(T, OmegaConf.to_object(merged))
     except UserError as error:
@@ -90,6 +95,23 @@ def _check_shapes(values: DictConfig, schema: type, name: str) -> None:
         inner = nodes and nodes[0]._metadata.object_type
         if shapes == [DictConfig, DictConfig] and is_dataclass(inner):
             _check_shapes(nodes[1], cast(type, inner), where)
+
+
+def _check_sizes(value: Any, name: str) -> None:
+    """Refuse whole numbers that no array, count or clock can be of.
+
+    Raises:
+        UserError: naming the key.
+    """
+    if isinstance(value, DictConfig):
+        for key, each in value.items():
+            _check_sizes(each, f"{name}.{key!s}")
+    elif isinstance(value, ListConfig):
+        for each in value:
+            _check_sizes(each, name)
+    elif isinstance(value, int) and abs(value) > LARGEST and not name.endswith("seed"):
+        size = "" if value > 0 else "in size "
+        raise UserError(f"{name}: must be at most {LARGEST:,} {size}(got {value})")
 
 
 def _check_names(values: DictConfig, key: str, name: str) -> None:

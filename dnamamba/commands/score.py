@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +21,16 @@ from dnamamba.errors import UserError
 from dnamamba.files import replacing, replacing_together
 from dnamamba.inference.answers import label_taken, window_taken
 from dnamamba.inference.device import load_any_on, precision_of
-from dnamamba.inference.effects import Windows
+from dnamamba.inference.effects import Windows, judge
 from dnamamba.inference.output import output_path
 from dnamamba.inference.saturation import saturate, write_table
 from dnamamba.inference.score_tables import SUFFIXES as TABLES
 from dnamamba.inference.score_tables import check_format
-from dnamamba.inference.score_vcf import SUFFIXES, Records, check, quantity, score_vcf
-from dnamamba.inference.variants import REF_MISMATCH, SYMBOLIC_BASES, spelled_up_to
+from dnamamba.inference.score_vcf import SUFFIXES, check, quantity, score_vcf
+from dnamamba.inference.variants import REF_MISMATCH, SYMBOLIC_BASES, Readable, spelled_up_to
+from dnamamba.inference.vcf_rows import Records
 from dnamamba.plugins import load_plugins
-from dnamamba.reached import Reached
+from dnamamba.reached import Lines, Reached
 from dnamamba.reports.figures import draw
 from dnamamba.reports.saturation import saturation_figure
 from dnamamba.terminal import Console
@@ -98,7 +100,9 @@ def _score_vcf(
     vcf = Vcf(path)
     if out.exists() and out.samefile(vcf.path):
         raise UserError(f"out={config.out} is the file to score: choose another name")
-    records = Records(genome, config.unknown, spelled_up_to(config.symbolic, model, windows))
+    symbolic = spelled_up_to(config.symbolic, model, windows)
+    longest = judge(model, config.bases_per_batch, config.label).reader.longest
+    records = Records(genome, config.unknown, symbolic, Readable.by(model, windows, longest))
     with errors.status(f"checking {vcf.path.name}"):
         checked = check(vcf, records, lambda line: errors.print(f"dnamamba: {line}", soft_wrap=True))
     for line in records.synonyms.said():
@@ -145,7 +149,7 @@ def _saturate(config: ScoreConfig, model: Model, genome: Genome, windows: Window
 
 @contextmanager
 def bar(console: Console, what: str, total: int, unit: str) -> Iterator[Reached]:
-    """Show a progress bar on a terminal, and yield how far it has come.
+    """Show a progress bar on a terminal, elsewhere a line now and then, and yield how far it has come.
 
     Args:
         console: to show it on.
@@ -156,4 +160,5 @@ def bar(console: Console, what: str, total: int, unit: str) -> Iterator[Reached]
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(what, total=total)
-        yield Reached(total, unit, lambda done: progress.advance(task, done))
+        lines = Lines(what, total, unit, console.print)
+        yield Reached(total, unit, partial(progress.advance, task) if console.is_terminal else lines)

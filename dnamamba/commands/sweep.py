@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections.abc import Sequence
@@ -18,10 +17,10 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.table import Table
 from yaml import YAMLError
 
-from dnamamba.documents import read_json
 from dnamamba.errors import UserError
 from dnamamba.escaping import TsvWriter, bounded, printable
 from dnamamba.files import replacing
+from dnamamba.seals import SEAL, read_results, write_results
 from dnamamba.terminal import Console
 
 FILE = "headline.json"
@@ -74,8 +73,7 @@ def note(headline: Headline | None) -> float | None:
     if headline is None:
         return None
     if HydraConfig.get().mode == RunMode.MULTIRUN:
-        with replacing(Path(HydraConfig.get().runtime.output_dir) / FILE) as beside:
-            beside.write_text(json.dumps(headline._asdict()) + "\n", encoding="utf-8")
+        write_results(Path(HydraConfig.get().runtime.output_dir) / FILE, headline._asdict(), alone=True)
     return headline.value
 
 
@@ -126,7 +124,10 @@ def finished(folder: Path) -> list[Job]:
 
 def _job(path: Path) -> Job:
     """Read a job's headline, and its number and overrides as Hydra keeps them."""
-    headline = Headline(**read_json(path, "remove it"))
+    found = {key: value for key, value in read_results(path, "remove it").items() if key != SEAL}
+    if "value" in found and found["value"] is None:  # JSON has no word for NaN
+        found["value"] = math.nan
+    headline = Headline(**found)
     if not isinstance(headline.name, str) or not isinstance(headline.value, float | int):
         raise TypeError(f"expected a name and a number (got {headline.name!r}, {headline.value!r})")
     hydra = path.parent / ".hydra"

@@ -29,6 +29,10 @@ _RATES = (
     *("learning_rate", "final_learning_rate", "warmup_fraction", "weight_decay"),
     *("betas", "epsilon", "gradient_clip"),
 )
+_OF_STEPS = (
+    *("train.validate_every", "train.checkpoint_every", "train.log_every", "train.activation_checkpointing"),
+    *("task.monitor", "task.patience", "task.keep_best", "task.layer_decay", "data.valid_examples"),
+)
 _OF_FILES = ("data.valid_species", "data.test_species")
 _TRAINED_WITH = (
     *("alphabet", "classes", "columns.group", "columns.split", "crop", "duplicates", "folder"),
@@ -49,11 +53,12 @@ RULES = (
     Rule(("scratch",), "model", lambda value: value == "scratch", "model=scratch"),
     Rule(("task.shrinkage", "task.refit"), "task.fit", lambda value: value == "closed", "task.fit=closed"),
     Rule(
-        tuple(f"train.{key}" for key in _RATES),
+        (*(f"train.{key}" for key in _RATES), *_OF_STEPS),
         "task.fit",
         lambda value: value != "closed",
         "task.fit=gradient",
     ),
+    Rule(("task.layer_decay",), "task.freeze", lambda value: not value, "task.freeze=false"),
     Rule(("task.lora_alpha",), "task.lora_rank", bool, "task.lora_rank"),
     Rule(
         ("data.length_warmup.epochs", "data.length_warmup.steps"),
@@ -66,6 +71,7 @@ RULES = (
     Rule(("data.record_id",), "data.split", lambda value: value == "record", "data.split=record"),
     Rule(("data.homology",), "data.split", lambda value: value == "chromosome", "data.split=chromosome"),
     Rule(_OF_FILES, "data.split", lambda value: value == "file", "data.split=file"),
+    Rule(("data.count_weight",), "data.loss", lambda value: value == "multinomial", "data.loss=multinomial"),
     Rule(("context",), "bed", _given, "bed"),
     Rule(("symbolic", "unknown"), "vcf", _given, "vcf"),
     Rule(("tolerance",), "method", lambda value: value == "integrated", "method=integrated"),

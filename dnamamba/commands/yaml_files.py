@@ -8,6 +8,7 @@ from pathlib import Path
 from dnamamba.documents import check_file
 
 _FOLDERS = ("--config-dir", "-cd", "--config-path", "-cp")
+_SEARCHED = "hydra.searchpath"
 
 
 def check_folders(arguments: Sequence[str]) -> None:
@@ -18,7 +19,16 @@ def check_folders(arguments: Sequence[str]) -> None:
     """
     for place, argument in enumerate(arguments):
         flag, sign, value = argument.partition("=")
+        folders = []
         if flag in _FOLDERS:
-            folder = Path(value if sign else "".join(arguments[place + 1 : place + 2]))
+            folders = [value if sign else "".join(arguments[place + 1 : place + 2])]
+        elif flag.lstrip("+") == _SEARCHED:
+            folders = [_bare(part) for part in value.strip().removeprefix("[").removesuffix("]").split(",")]
+        for folder in map(Path, folders):
             for path in sorted(folder.rglob("*.yaml")) if folder.is_dir() else ():
                 check_file(path)
+
+
+def _bare(place: str) -> str:
+    """Return the folder of a place that Hydra searches; one that is not a folder's is left to Hydra."""
+    return place.strip().strip("'\"").removeprefix("file://")

@@ -21,7 +21,7 @@ from functools import cache
 from pathlib import Path
 
 from dnamamba.errors import UserError
-from dnamamba.files import FULL
+from dnamamba.files import FULL, sha256_of
 
 _FORMAT = 2  # of what is kept; counts up when it changes
 _SAMPLES, _SAMPLE = 64, 1 << 14  # places of a file that its fingerprint covers, and bytes of each
@@ -43,6 +43,18 @@ def fingerprint(source: Path) -> str:
     return digest.hexdigest()[:16]
 
 
+def _version(source: Path) -> str:
+    """Hash `fingerprint` with the time of the last change by the system's clock, to 16 digits.
+
+    `cp -p`, `rsync -t` and tar set the other time back, and samples need not cover what differs.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    changed = source.stat().st_ctime_ns
+    return hashlib.sha256(f"{fingerprint(source)} {changed}".encode()).hexdigest()[:16]
+
+
 def cached(source: Path, suffix: str, make: Callable[[Path], object], *, large: bool = False) -> Path:
     """Return the file with this suffix that is made from `source`; made now if it isn't there or is damaged.
 
@@ -60,7 +72,7 @@ def cached(source: Path, suffix: str, make: Callable[[Path], object], *, large: 
     """
     stat, folder = source.stat(), _folder()
     _remove_leftovers(folder)
-    begin = folder / f"{_stem(source)}-{fingerprint(source)}"
+    begin = folder / f"{_stem(source)}-{_version(source)}"
     found = _whole(begin, suffix, large)
     if found:
         return found
@@ -94,7 +106,7 @@ def kept(source: Path, suffix: str, *, large: bool = False) -> Path | None:
         suffix: of the kept file.
         large: do not verify the content of the kept file.
     """
-    return _whole(_folder() / f"{_stem(source)}-{fingerprint(source)}", suffix, large)
+    return _whole(_folder() / f"{_stem(source)}-{_version(source)}", suffix, large)
 
 
 def _whole(begin: Path, suffix: str, large: bool) -> Path | None:
@@ -127,8 +139,7 @@ def _stem(source: Path) -> str:
 
 
 def _content_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return sha256_of(path)[:16]
 
 
 def _flush(path: Path) -> None:

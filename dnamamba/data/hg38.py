@@ -13,6 +13,7 @@ from dnamamba.data.epochs import samples_of
 from dnamamba.data.intervals import BedRow, Splits, bed_rows, unknown_record
 from dnamamba.data.synonyms import Synonyms
 from dnamamba.errors import UserError
+from dnamamba.seals import need_table
 
 TRAINING_SEGMENTS = 34_021
 SEGMENT_LENGTH = 2**17
@@ -39,6 +40,7 @@ def read_split_intervals(
             end of its chromosome, rows of two splits that share bases. Naming the file: a split without
             rows, most chromosomes missing from the genome.
     """
+    need_table(Path(path))
     rows = list(bed_rows(path))
     if lengths is not None:
         synonyms = synonyms or Synonyms(lengths)

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from dnamamba.data.text_lines import text_lines
 from dnamamba.errors import UserError
+from dnamamba.seals import need_table
 
 Homology = Mapping[str, frozenset[str]]
 """By record: the human chromosomes, `1` to `22`, `X` and `Y`."""
@@ -104,6 +105,7 @@ def read_homology(path: Path) -> Homology:
     Raises:
         UserError: naming the file, and the row.
     """
+    need_table(path)
     lines = list(text_lines(path))
     header = lines[0].split("\t") if lines else []
     if header.count("chromosome") != 1 or header.count("human") != 1:

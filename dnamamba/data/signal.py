@@ -81,7 +81,7 @@ def read_signal(
 def _bigwig(path: Path, lengths: Mapping[str, int], fasta: str | Path, size: int, unknown: str) -> Signal:
     synonyms, values, lost = Synonyms(lengths), {}, 0
     with opened(path) as file:
-        read: list[tuple[str, int]] = []
+        read: dict[str, tuple[str, int]] = {}
         for name, length in file.lengths.items():
             record = synonyms.find(name)
             if record is None:
@@ -92,15 +92,17 @@ def _bigwig(path: Path, lengths: Mapping[str, int], fasta: str | Path, size: int
                     f"{path}: record {name} has {length:,} bases there, and {lengths[record]:,} in {fasta}; "
                     "it is of another assembly"
                 )
-            read.append((name, length))
+            if record in read:
+                raise UserError(
+                    f"{path}: {read[record][0]} and {name} are both {record} of {fasta}; give its values once"
+                )
+            read[record] = name, length
         covered = 0
-        for name, length in read:
-            record = synonyms.find(name)
-            assert record is not None
+        for record, (name, length) in read.items():
             values[record], here = _binned(file, name, length, size)
             covered += here
         if not lost and file.covered not in (0, covered):
-            _need_covered(file, read)
+            _need_covered(file, [*read.values()])
     return Signal(values, [*_said(lost), *synonyms.said()])
 
 

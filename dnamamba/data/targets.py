@@ -17,6 +17,7 @@ from dnamamba.errors import UserError
 READS = ("class", "labels", "number")
 MULTILABEL_SEPARATOR = ";"
 _FEW = 8  # labels that may be classes even where each has one sequence or two
+_THOUSANDS = re.compile(r"[-+]?[1-9][0-9]{0,2}(,[0-9]{3})+")
 _MISSING = ("nan", "<na>", "nat", "#n/a")  # of pandas and spreadsheets, in lower case
 
 
@@ -108,7 +109,8 @@ def _check_spelling(names: Sequence[str]) -> None:
     """Refuse what is a class by its spelling alone; who means it declares it.
 
     Raises:
-        UserError: NaN, as programs write what is missing; or one number in two ways, such as 1 and 1.0.
+        UserError: NaN, as programs write what is missing; or one number in two ways, such as 1 and 1.0
+            or 1,0.
     """
     known: dict[float, str] = {}
     for name in names:
@@ -117,15 +119,22 @@ def _check_spelling(names: Sequence[str]) -> None:
                 f"label {name!r}: a missing value and not a class; leave its sequences out, or "
                 "name all classes in data.label_names"
             )
-        value = number_of(name)
-        if math.isnan(value):
-            continue
-        other = known.setdefault(value, name)
-        # 01 and 1 may be two names; 1.0 and 1e0 are how programs write a number.
-        if other != name and re.search("[.eE]", other + name):
-            raise UserError(
-                f"labels {other!r} and {name!r}: the same number, written in two ways; write it in one"
-            )
+        # One comma is decimal, or groups thousands: of 1,000 both are tried.
+        spelled = {name, name.replace(",", ".")} | (
+            {name.replace(",", "")} if _THOUSANDS.fullmatch(name) else set()
+        )
+        for value in {number_of(text) for text in spelled}:
+            _check_number(name, value, known)
+
+
+def _check_number(name: str, value: float, known: dict[float, str]) -> None:
+    """Refuse a name whose value another has; see `_check_spelling`."""
+    other = name if math.isnan(value) else known.setdefault(value, name)
+    # 01 and 1 may be two names; 1.0 and 1e0 are how programs write a number.
+    if other != name and re.search("[.,eE]", other + name):
+        raise UserError(
+            f"labels {other!r} and {name!r}: the same number, written in two ways; write it in one"
+        )
 
 
 def _check_no_names(found: Sequence[str], sequences: int) -> None:

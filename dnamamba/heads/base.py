@@ -35,7 +35,7 @@ class Head:
         scores: names of the metrics, in the order of `metrics`.
         lower_is_better: those of `scores`, and `loss`, that a better model has less of.
         headline: the metric that a result is known by.
-        fewest: labels that a question must have.
+        fewest, most: labels that a question must have, and may have; None: any number.
         picture_file: name of what `picture` draws.
         constant, linear: what a constant answer is called, and a linear model under the head's loss.
     """
@@ -46,6 +46,7 @@ class Head:
     lower_is_better: ClassVar[tuple[str, ...]] = ("loss",)
     headline: ClassVar[str]
     fewest: ClassVar[int] = 1
+    most: ClassVar[int | None] = None
     picture_file: ClassVar[str] = "predictions.png"
     constant: ClassVar[str] = "constant"
     linear: ClassVar[str] = "linear"
@@ -56,16 +57,33 @@ class Head:
 
     @classmethod
     def check(cls, decoder: DecoderConfig) -> None:
-        """Check that the head has labels enough, all different.
+        """Check that the head has as many labels as it needs, all different, and no field of another head.
 
         Raises:
-            UserError: it has too few labels, or one of them twice.
+            UserError: it has too few labels or too many, one of them twice, or a unit or targets that it
+                does not use.
         """
         labels = decoder.labels
+        if cls.most is not None and len(labels) > cls.most:
+            raise UserError(
+                f"decoder.labels: must be at most {cls.most} for decoder.kind={decoder.kind} (got "
+                f"{', '.join(labels)}); use another copy"
+            )
         if len(labels) < cls.fewest or len(set(labels)) != len(labels):
             raise UserError(
                 f"decoder.labels: must be at least {cls.fewest} and all different (got {', '.join(labels)})"
             )
+        if decoder.tasks is not None and cls.reads != "targets":
+            raise UserError(
+                f"decoder.tasks: are of several targets, and decoder.kind={decoder.kind} has one; remove them"
+            )
+        for key, unit in (("shift", 0.0), ("scale", 1.0)):
+            found = getattr(decoder, key)
+            if found != unit and cls.unit.__func__ is Head.unit.__func__:  # type: ignore[attr-defined]
+                raise UserError(
+                    f"decoder.{key}: is of numbers, and decoder.kind={decoder.kind} has {unit:g} (got "
+                    f"{found:g}); use another copy"
+                )
 
     @classmethod
     def unit(cls, targets: NDArray[np.generic]) -> tuple[float, float]:

@@ -43,6 +43,11 @@ class BaseClasses(PositionHead):
             raise UserError(
                 "decoder: classes are asked of every base (bin=1, loss=cross_entropy), two or more"
             )
+        if decoder.means or decoder.scaling != "none":
+            raise UserError(
+                "decoder.means, decoder.scaling: are of a signal, and classes have none (got "
+                f"{list(decoder.means)}, {decoder.scaling}); use another copy"
+            )
 
     @property
     def loss_names(self) -> tuple[str, str] | None:

@@ -75,6 +75,8 @@ class Multilabel(Head):
         notes = [f"no sequence has label {named(never)}: left out of every metric"] if never else []
         if always:
             notes.append(f"every sequence has label {named(always)}: left out of auroc")
+        if always and len(always) + len(never) == len(pairs):
+            notes.append("no label tells the sequences apart: mcc and auroc are undefined")
         return notes
 
     def confusion(self, logits: Tensor, labels: Tensor) -> list:

@@ -26,6 +26,7 @@ class Regression(Head):
     scores = ("pearson", "spearman", "r2", "rmse")
     lower_is_better = ("loss", "rmse")
     headline = "pearson"
+    most = 1
     constant = "mean"
     linear = "ridge"
 

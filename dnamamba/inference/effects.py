@@ -21,7 +21,7 @@ variant once for all alleles of a site, and only the allele and the flank after 
 reads that flank once for all variants that lie in one cell of so many bases.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import NamedTuple
@@ -123,14 +123,17 @@ class Windows:
         start = site.start - site.start % self.share
         return site.name, start, max(end, min(start + self.share, genome.lengths[site.name]))
 
-    def views(self, site: Site, genome: Genome) -> Iterator[View]:
-        """Yield the site as each strand of its windows reads it."""
-        flip = genome.alphabet.reverse_complement
+    def flanks(self, site: Site, genome: Genome) -> Iterator[tuple[Ids, Ids]]:
+        """Yield what lies before and after the site's alleles, for each shift."""
         end = site.start + len(site.alleles[0])
         for shift in self.shifts:
             before = self.window // 2 + shift
-            after = self.window - 1 - before
-            left, right = genome.flanks(site.name, site.start, end, before, after)
+            yield genome.flanks(site.name, site.start, end, before, self.window - 1 - before)
+
+    def views(self, site: Site, genome: Genome) -> Iterator[View]:
+        """Yield the site as each strand of its windows reads it."""
+        flip = genome.alphabet.reverse_complement
+        for left, right in self.flanks(site, genome):
             for reverse in STRANDS[self.strand]:
                 if reverse:
                     yield View(flip(right), tuple(flip(allele) for allele in site.alleles), flip(left))
@@ -172,6 +175,7 @@ def score_sites(
     windows: Windows,
     bases_per_batch: int | None = None,
     label: str | None = None,
+    advance: Callable[[int], None] = lambda sites: None,
 ) -> Iterator[Effects]:
     """Yield the effects of each site's alternative alleles, in order, a few sites at a time.
 
@@ -182,6 +186,7 @@ def score_sites(
         windows: how to look at them.
         bases_per_batch: bases read at once; None is 2^20 on a GPU with room for them and 2^14 elsewhere.
         label: see `judge`.
+        advance: is called with the number of sites read since the last call, also before the first is given.
 
     Raises:
         UserError: a family without a likelihood, a label that is not the model's, a window longer than what
@@ -198,8 +203,27 @@ def score_sites(
             for cell, sites in groupby(some, lambda site: windows.cell(site, genome))
             for part in _parts(sites, found.reader.piece // SHORTEST_PIECE)
         ]
-        for group, effects in zip(groups, _score(found, genome, groups, windows), strict=True):
+        told = _Share(len(some), advance)
+        for group, effects in zip(groups, _score(found, genome, groups, windows, told), strict=True):
             yield from group.divided(effects)
+
+
+class _Share:
+    """Sites that are read, of sites whose views are read in another order.
+
+    Args:
+        sites: how many there are.
+        advance: is called with the number of sites read since the last call.
+    """
+
+    def __init__(self, sites: int, advance: Callable[[int], None]) -> None:
+        self.sites, self.advance, self.done = sites, advance, 0
+
+    def __call__(self, read: int, views: int) -> None:
+        """Tell that so many of the views are read."""
+        done = self.sites * read // views
+        self.advance(done - self.done)
+        self.done = done
 
 
 def _parts(sites: Iterable[Site], most: int) -> Iterator[list[Site]]:
@@ -244,7 +268,11 @@ class _Group(NamedTuple):
 
 
 def _score(
-    found: Likelihood | Answers, genome: Genome, groups: Sequence[_Group], windows: Windows
+    found: Likelihood | Answers,
+    genome: Genome,
+    groups: Sequence[_Group],
+    windows: Windows,
+    told: _Share,
 ) -> Iterator[Effects]:
     """Yield the effects of each group's alleles, averaged over its views."""
     views = [view for group in groups for view in windows.views(group.joined, genome)]
@@ -258,9 +286,12 @@ def _score(
             _need_one_length(found.model.decoder.length, view, place)
     scores: list[Effects] = [Effects(np.empty(0), np.empty(0))] * len(views)
     in_pieces = isinstance(found, CausalLikelihood) and found.reader.longest is None
+    read = 0
     for batch in _batches(views, found.reader.piece, PIECE if in_pieces else None):
         for i, effects in zip(batch, _effects(found, [views[i] for i in batch]), strict=True):
             scores[i] = effects
+        read += len(batch)
+        told(read, len(views))
     for i in range(0, len(views), each):
         yield Effects(*np.mean(scores[i : i + each], axis=0))
 

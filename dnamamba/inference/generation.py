@@ -21,6 +21,8 @@ from dnamamba.models.base import need
 from dnamamba.models.reading import read_pieces
 
 BLOCK = 64  # bases between two visits to the host
+MOST_SEQUENCES = 1 << 18  # of a run: each has a generator of noise, a state and a row of logits
+MOST_LETTERS = 1 << 32  # of all sequences together, which are kept until they are written
 PROMPT_PIECE = 1 << 16  # bases of a prompt read at once
 
 
@@ -103,7 +105,18 @@ def generate_blocks(
     for name, number in (("length", length), ("batch", batch), ("prompts", len(prompts))):
         if whole_number(name, number) < 1:
             raise UserError(f"{name}: must be at least 1 (got {number})")
-    loop = SamplingLoop(model, len(prompts) * batch, sampling, row_seeds(seed, prompts, batch), allowed)
+    rows = len(prompts) * batch
+    if rows > MOST_SEQUENCES:
+        raise UserError(
+            f"batch: at most {MOST_SEQUENCES:,} sequences in a run (got {rows:,}, of {len(prompts):,} "
+            "prompt(s)); make them in several, each with its own seed"
+        )
+    if rows * length > MOST_LETTERS:
+        raise UserError(
+            f"length: at most {MOST_LETTERS:,} letters in a run, all sequences together "
+            f"(got {rows * length:,}); make fewer or shorter ones"
+        )
+    loop = SamplingLoop(model, rows, sampling, row_seeds(seed, prompts, batch), allowed)
     loop.start([read_prompt(model, prompt) for prompt in prompts], batch)
     for done in range(0, length, BLOCK):
         yield loop.block()[:, : length - done]

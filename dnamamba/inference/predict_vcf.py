@@ -15,8 +15,9 @@ from dnamamba.data.variants import Vcf, VcfRow
 from dnamamba.inference.answers import BATCH, Answers, need_sequence_model, with_strand
 from dnamamba.inference.device import need_finite
 from dnamamba.inference.effects import Windows
-from dnamamba.inference.score_vcf import Plan, Records, check
-from dnamamba.inference.variants import SYMBOLIC_BASES, spelled_up_to
+from dnamamba.inference.score_vcf import check
+from dnamamba.inference.variants import SYMBOLIC_BASES, Readable, spelled_up_to
+from dnamamba.inference.vcf_rows import Plan, Records
 from dnamamba.models import SequenceModel
 
 _ROWS = 256  # of a file, read together
@@ -58,7 +59,13 @@ def predict_variants(
     )
     windows = Windows(window, strand="forward")
     genome = Genome(fasta, answers.reader.alphabet)
-    records = Records(genome, unknown, spelled_up_to(symbolic, answers.reader.model, windows))
+    model = answers.model
+    records = Records(
+        genome,
+        unknown,
+        spelled_up_to(symbolic, model, windows),
+        Readable.by(model, windows, answers.reader.longest),
+    )
     opened = Vcf(Path(vcf))
     check(opened, records, lambda line: None)
     return predict_vcf(answers, opened, records, windows, lambda rows: None)

@@ -1,12 +1,13 @@
-"""A bar of bases read, where somebody watches."""
+"""A bar of bases read, where somebody watches; elsewhere a line now and then."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from dnamamba.reached import Reached
+from dnamamba.reached import Lines, Reached
 
 
 @contextmanager
@@ -29,4 +30,5 @@ def bases_read(console: Console, what: str, total: int) -> Iterator[Reached]:
         disable=not console.is_terminal,
     ) as progress:
         task = progress.add_task(what, total=total, bases=f"{total:,}")
-        yield Reached(total, "bases", lambda bases: progress.advance(task, bases))
+        lines = Lines(what, total, "bases", console.print)
+        yield Reached(total, "bases", partial(progress.advance, task) if console.is_terminal else lines)

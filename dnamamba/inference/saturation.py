@@ -71,12 +71,11 @@ def saturate(
         for i, bases in zip(known, changes, strict=True)
     )
     llr, distance = np.full((2, len(letters), 4), np.nan)
-    scores = score_sites(model, genome, sites, windows, bases_per_batch, label)
+    scores = score_sites(model, genome, sites, windows, bases_per_batch, label, advance)
     for i, bases, effects in zip(known, changes, scores, strict=True):
         columns = [BASES.index(base) for base in bases]
         llr[i], distance[i] = 0.0, 0.0
         llr[i, columns], distance[i, columns] = effects
-        advance(1)
     return Saturation(region, letters, llr, distance)
 
 

@@ -10,29 +10,15 @@ import dnamamba
 from dnamamba.checkpoint import Model, model_hash
 from dnamamba.data.compression import writing
 from dnamamba.data.fasta import Genome
-from dnamamba.data.intervals import unknown_record
-from dnamamba.data.regions import UNKNOWN
-from dnamamba.data.symbolic import Event, event_of
-from dnamamba.data.synonyms import Synonyms
 from dnamamba.data.variants import Vcf, VcfRow
 from dnamamba.errors import UserError
 from dnamamba.escaping import printable
 from dnamamba.inference.answers import Answers
-from dnamamba.inference.effects import SITES, Effects, Site, Windows, judge, score_sites
+from dnamamba.inference.effects import SITES, Effects, Windows, judge, score_sites
 from dnamamba.inference.score_tables import SUFFIXES as TABLES
 from dnamamba.inference.score_tables import table
-from dnamamba.inference.variants import (
-    REF_MISMATCH,
-    SYMBOLIC,
-    SYMBOLIC_BASES,
-    UNKNOWN_RECORD,
-    Unscored,
-    check_change,
-    check_event,
-    check_ref,
-    site_of,
-    spelled_site,
-)
+from dnamamba.inference.variants import REF_MISMATCH, check_ref
+from dnamamba.inference.vcf_rows import Plan, Records
 
 SUFFIXES = (".vcf", ".vcf.gz", *TABLES)
 LLR, EFFECT, DISTANCE, UNSCORED = (b"DNAMAMBA_" + name for name in b"LLR EFFECT DISTANCE UNSCORED".split())
@@ -91,29 +77,8 @@ def _info(said: Quantity) -> bytes:
         f'##INFO=<ID={said.info.decode()},Number=A,Type=Float,Description="{said.meaning}">\n'
         f'##INFO=<ID={DISTANCE.decode()},Number=A,Type=Float,Description="{said.distance}">\n'
         f'##INFO=<ID={UNSCORED.decode()},Number=1,Type=String,Description="Why there is no score: '
-        'ref_mismatch, unknown_base, symbolic, too_long, unknown_record or same_as_ref">\n'
+        'ref_mismatch, unknown_base, symbolic, too_long, unknown_record, same_as_ref or other_length">\n'
     ).encode()
-
-
-class Plan(NamedTuple):
-    """What can be scored of a row.
-
-    Attributes:
-        alts: which of its alternative alleles, by number.
-        problems: what keeps each of them from being scored, if so; of a row without any, the row's own.
-        record: of the FASTA, where it lies.
-        events: what those alleles do that are symbolic, by number.
-    """
-
-    alts: list[int]
-    problems: list[Unscored | None]
-    record: str
-    events: dict[int, Event] = {}  # noqa: RUF012  # never changed
-
-    @property
-    def unscored(self) -> Unscored | None:
-        """The first problem."""
-        return next(filter(None, self.problems), None)
 
 
 class Checked(NamedTuple):
@@ -122,68 +87,6 @@ class Checked(NamedTuple):
     rows: int
     alleles: int
     unscored: dict[str, int]
-
-
-class Records:
-    """Finds the records of a FASTA file that a VCF file's rows lie on.
-
-    Args:
-        genome: the FASTA.
-        unknown: rows on other records: `error`, or `skip`, which leaves them without a score.
-        symbolic: the most bases of a `<DEL>`, `<DUP>` or `<INV>` that is spelled out.
-
-    Raises:
-        UserError: another word, or a negative number.
-    """
-
-    key = "unknown"  # of the command, for messages
-
-    def __init__(self, genome: Genome, unknown: str = "error", symbolic: int = SYMBOLIC_BASES) -> None:
-        if symbolic < 0:
-            raise UserError(f"symbolic: must be at least 0 bases (got {symbolic}); 0 spells out nothing")
-        if unknown not in UNKNOWN:
-            raise UserError(f"unknown: must be {' or '.join(UNKNOWN)} (got {unknown!r})")
-        self.genome, self.unknown, self.symbolic = genome, unknown, symbolic
-        self.synonyms = Synonyms(genome.lengths)
-
-    def plan(self, row: VcfRow, where: str) -> Plan:
-        """Return what can be scored of a row.
-
-        Raises:
-            UserError: its record is not in the FASTA.
-        """
-        record, genome, each = self.synonyms.find(row.name), self.genome, max(1, len(row.alts))
-        if record is None:
-            said = unknown_record(row.name, genome.lengths)
-            if self.unknown == "error":
-                raise UserError(f"{where}: {genome.path} has {said} ({self.key}=skip marks such rows)")
-            return Plan([], [Unscored(UNKNOWN_RECORD, f"the FASTA has {said}")] * each, "")
-        found = check_ref(genome, record, row.position, row.ref)
-        if found and (found.reason == REF_MISMATCH or not row.alts):
-            return Plan([], [found] * each, record)
-        problems: list[Unscored | None] = []
-        events: dict[int, Event] = {}
-        for number, alt in enumerate(row.alts):
-            if alt is not None:
-                problems.append(found or check_change(row.ref, alt))
-                continue
-            # Of a symbolic allele REF is often N: its base is the FASTA's.
-            event = event_of(row, number)
-            if isinstance(event, str):
-                problems.append(Unscored(SYMBOLIC, event))
-                continue
-            problems.append(check_event(genome, record, row.position, event, self.symbolic))
-            events[number] = event
-        return Plan([i for i, problem in enumerate(problems) if problem is None], problems, record, events)
-
-    def site(self, row: VcfRow, can: Plan) -> Site:
-        """Build the site of a row's alleles that can be scored: those of `plan`, with `alts`."""
-        alts = [can.events.get(i) or row.alts[i] for i in can.alts]
-        known = [alt for alt in alts if alt is not None]
-        if not any(isinstance(alt, Event) for alt in known):
-            letters = [alt for alt in known if isinstance(alt, str)]
-            return site_of(self.genome, can.record, row.position, row.ref, letters)
-        return spelled_site(self.genome, can.record, row.position, row.ref, known)
 
 
 def check(vcf: Vcf, records: Records, report: Callable[[str], None]) -> Checked:
@@ -257,16 +160,16 @@ def score_vcf(
         windows: how to look at a variant.
         bases_per_batch, label: see `dnamamba.inference.effects.score_sites`.
         out: the file to write.
-        advance: is called with the number of rows written since the last call.
+        advance: is called with the number of rows done since the last call.
     """
     said = quantity(model, label)
     with _rows(out, vcf, said, lambda: _vcf_header(vcf, model, windows, said)) as write:
         for some in _read_together(vcf, records):
             sites = [records.site(row, can) for row, can in some if can.alts]
-            effects = score_sites(model, records.genome, sites, windows, bases_per_batch, label)
+            effects = score_sites(model, records.genome, sites, windows, bases_per_batch, label, advance)
             for row, can in some:
                 write(row, can, next(effects) if can.alts else None)
-            advance(len(some))
+            advance(len(some) - len(sites))
 
 
 def _read_together(vcf: Vcf, records: Records) -> Iterator[list[tuple[VcfRow, Plan]]]:

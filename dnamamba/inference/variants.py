@@ -16,17 +16,20 @@ from dnamamba.errors import UserError
 from dnamamba.inference.answers import window_taken
 from dnamamba.inference.effects import Effects, Site, Windows, judge, score_sites
 from dnamamba.inference.inputs import need_alphabet
+from dnamamba.models import SequenceModel
 
 REF_MISMATCH, UNKNOWN_BASE, SYMBOLIC = "ref_mismatch", "unknown_base", "symbolic"
 SYMBOLIC_BASES = 10_000  # of a symbolic allele that is spelled out, at most, unless more are asked for
 UNKNOWN_RECORD, TOO_LONG, SAME = "unknown_record", "too_long", "same_as_ref"
+OTHER_LENGTH = "other_length"
 
 
 class Unscored(NamedTuple):
     """Why there is no score.
 
     Attributes:
-        reason: `ref_mismatch`, `unknown_base`, `symbolic`, `too_long`, `unknown_record` or `same_as_ref`.
+        reason: `ref_mismatch`, `unknown_base`, `symbolic`, `too_long`, `unknown_record`, `same_as_ref` or
+            `other_length`.
         text: the same for a person.
     """
 
@@ -177,6 +180,52 @@ def spelled_up_to(symbolic: int, model: Model, windows: Windows) -> int:
     """
     reach = model.backbone.max_length
     return symbolic if reach is None else max(0, min(symbolic, reach - windows.window))
+
+
+class Readable(NamedTuple):
+    """Which windows a model can read.
+
+    Attributes:
+        windows: how a variant is looked at.
+        only: bases of every window, where the model reads sequences of one length alone.
+        most: bases of the longest window; None: any.
+    """
+
+    windows: Windows
+    only: int | None
+    most: int | None
+
+    @classmethod
+    def by(cls, model: Model, windows: Windows, longest: int | None) -> "Readable":
+        """Return what a model reads; a window that is itself too long is left to the refusal of the run.
+
+        Args:
+            model: any.
+            windows: how a variant is looked at.
+            longest: sequence that it reads, as its `Reader` has it; None: any.
+        """
+        only = model.decoder.length if isinstance(model, SequenceModel) else None
+        return cls(windows, only, None if longest is None or windows.window > longest else longest)
+
+    def check(self, genome: Genome, site: Site) -> Unscored | None:
+        """Return why an allele's windows can't be read; None if they can.
+
+        Args:
+            genome: the reference.
+            site: of the allele alone, and REF.
+        """
+        if self.only is None and self.most is None:
+            return None
+        alleles = [len(allele) for allele in site.alleles]
+        for left, right in self.windows.flanks(site, genome):
+            for length in (left.size + right.size + allele for allele in alleles):
+                if self.only is not None and length != self.only:
+                    said = f"an allele's window has {length:,} bases, and the model reads {self.only:,} alone"
+                    return Unscored(OTHER_LENGTH, said)
+                if self.most is not None and length > self.most:
+                    said = f"an allele's window has {length:,} bases, and the model reads {self.most:,}"
+                    return Unscored(TOO_LONG, said)
+        return None
 
 
 def check_event(genome: Genome, name: str, position: int, event: Event, longest: int) -> Unscored | None:

@@ -75,6 +75,11 @@ class PositionConfig:
                 "decoder.labels: must be all different, with a complement each (got "
                 f"{', '.join(self.labels)} and {list(self.complement)})"
             )
+        if any(self.complement[other] != i for i, other in enumerate(self.complement)):
+            raise UserError(
+                "decoder.complement: must name each label's partner, whose own partner is that label (got "
+                f"{list(self.complement)}); use another copy"
+            )
         if not all(math.isfinite(mean) for mean in self.means) or not 0 < self.count_weight < math.inf:
             raise UserError(
                 "decoder.means, decoder.count_weight: must be finite, the weight above 0 (got "

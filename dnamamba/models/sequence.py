@@ -89,6 +89,8 @@ class DecoderConfig:
             number = getattr(self, key)
             if number is not None and not 1 <= number < 1 << 63:
                 raise UserError(f"decoder.{key}: must be a number of bases from 1 on (got {number})")
+        if self.mode != "positions" and self.length is not None:
+            raise UserError(f"decoder.length: is of decoder.mode=positions (got mode={self.mode}); remove it")
         if not 0 < self.scale < math.inf:
             raise UserError(f"decoder.scale: must be positive (got {self.scale})")
         if not math.isfinite(self.shift):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import IO
 
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -34,7 +35,8 @@ def draw(figure: Figure, path: Path | IO[bytes]) -> None:
     with warnings.catch_warnings():
         # A name may have letters that the font lacks; they are drawn as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.savefig(path, dpi=150, facecolor=SURFACE, format="png")
+        figure.set(dpi=150, facecolor=SURFACE)
+        FigureCanvasAgg(figure).print_png(path)  # `savefig` draws twice, for layouts that a first drawing settles
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:

@@ -3,7 +3,6 @@
 A suite is a subclass of `Suite` in a file of about 50 lines, in this folder or in any importable module.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,11 @@ from typing import ClassVar
 
 from dnamamba.datasets.base import DataConfig
 from dnamamba.errors import UserError, missing
+from dnamamba.files import sha256_of
 from dnamamba.models import LanguageModel
 from dnamamba.training.config import FinetuneTrainConfig, TrainConfig
 
 PROTOCOLS = ("zero_shot", "probe", "finetune")
-_PIECE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -44,21 +43,17 @@ class Source:
             UserError: it is missing, can't be read, or has another checksum.
         """
         path = Path(files, self.path).expanduser()
-        digest = hashlib.sha256()
         try:
-            with path.open("rb") as file:
-                while piece := file.read(_PIECE):
-                    digest.update(piece)
+            found = sha256_of(path)
         except FileNotFoundError:
             raise UserError(f"{path}: there is no such file; fetch it from {self.address}") from None
         except OSError as error:
             raise UserError(
                 f"{path}: can't be read ({error.strerror}); get it from {self.address}"
             ) from error
-        if digest.hexdigest() != self.sha256.lower():
+        if found != self.sha256.lower():
             raise UserError(
-                f"{path}: SHA-256 must be {self.sha256} (got {digest.hexdigest()}); "
-                f"fetch it anew from {self.address}"
+                f"{path}: SHA-256 must be {self.sha256} (got {found}); fetch it anew from {self.address}"
             )
         return path
 
@@ -123,6 +118,7 @@ class Suite:
         published: numbers from elsewhere.
         tasks: names of its data sets, where it has several; a run is of one, `task`.
         split: what trains and what tests, in a sentence.
+        reads_files: whether it reads the user's files; False of one whose data come with the package.
         part: whether it can read `examples` sequences of each split instead of all.
         task: which of `tasks`.
         files: the folder that holds the user's files.
@@ -140,6 +136,7 @@ class Suite:
     published: ClassVar[tuple[Published, ...]] = ()
     tasks: ClassVar[tuple[str, ...]] = ()
     split: ClassVar[str] = ""
+    reads_files: ClassVar[bool] = True
     part: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ("causal",)
     train: ClassVar[TrainConfig] = FinetuneTrainConfig()
@@ -180,12 +177,17 @@ def check_choice(suite: Suite) -> None:
     """Check that one of the suite's data sets was chosen.
 
     Raises:
-        UserError: none was, it is unknown, or the suite has but one; a number of examples that can't be.
+        UserError: none was, it is unknown, or the suite has but one; a number of examples that can't be;
+            files that nothing reads.
     """
     if suite.tasks and suite.task not in suite.tasks:
         raise UserError(f"task: {suite.name} has {', '.join(suite.tasks)} (got {suite.task}); name one")
     if not suite.tasks and suite.task is not None:
         raise UserError(f"task: {suite.name} is one data set (got {suite.task}); leave it out")
+    if str(suite.files) not in ("", ".") and not suite.reads_files:
+        raise UserError(
+            f"files: the data of {suite.name} come with the package (got {suite.files}); leave it out"
+        )
     if suite.examples is not None and suite.examples < 1:
         raise UserError(f"examples: must be at least 1 (got {suite.examples}); leave it out to read all")
     if suite.examples is not None and not suite.part:

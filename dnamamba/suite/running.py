@@ -74,6 +74,8 @@ def run_benchmark(
     wanted = _wanted(suite, protocols)
     if linter not in (None, "seqleak"):
         raise UserError(f"linter: must be seqleak or null (got {linter!r})")
+    if linter is not None and set(wanted) == {"zero_shot"}:
+        raise UserError(f"linter: no protocol of {suite.title} splits sequences (got {linter}); leave it out")
     place = _place(device)
     suite.verified()
     name, given = "the package's yeast model" if model is None else str(model), model

@@ -19,6 +19,7 @@ class YeastBits(Suite):
     """What a base of chrVI costs a model that was trained on 14 other chromosomes, or on anything else."""
 
     name = "yeast_bits"
+    reads_files = False
     metric = "bits_per_base"
     protocols = ("zero_shot",)
     published = (

@@ -8,6 +8,7 @@ class YeastCoding(Suite):
     """Does a window of 256 bases lie in a coding sequence? Trained on 14 chromosomes, validated on chrV."""
 
     name = "yeast_coding"
+    reads_files = False
     metric = "accuracy"
     protocols = ("probe", "finetune")
     published = (

@@ -23,6 +23,7 @@ BASES = 1 << 30  # that are read at most, but for an epoch of sequences that are
 RATE, HIGHEST_RATE = 1e-3, 2e-3
 FEW, MANY = 4_500, 18_000  # answers to learn from, at which the learning rate begins and ends to rise
 LOWEST_SHARE = 0.25  # of the learning rate, for the embedding
+MOST_STEPS = 1 << 48  # as of any whole number of a setting
 VALIDATIONS, PATIENCE, LEAST_BETWEEN = 10, 3, 10
 
 
@@ -90,7 +91,7 @@ def resolved(
         earlier: groups of the checkpoint of a resumed run, whose numbers are taken; of a new run empty.
 
     Raises:
-        UserError: `train.epochs` of training sequences without an end.
+        UserError: `train.epochs` of training sequences without an end, or more than can be counted.
     """
     asked = train, task
     train, task = _again(train, earlier.get("train", {})), _again(task, earlier.get("task", {}))
@@ -106,6 +107,8 @@ def resolved(
             # With nothing to train, to read a sequence again adds nothing.
             epochs = 1.0 if task.fit == "closed" else size.epochs
         steps = train.steps_of(size.sequences, epochs)
+        if steps > MOST_STEPS:
+            raise UserError(f"train.epochs: at most {MOST_STEPS:,} steps (got {epochs:g}); set fewer")
         lines.append(
             f"train.epochs={epochs:.3g} of {size.sequences:,} training sequences: {steps:,} steps of "
             f"{train.sequences_per_step:,}"

@@ -31,19 +31,3 @@ def columns(title: str) -> tuple[ProgressColumn, ...]:
         TimeRemainingColumn(elapsed_when_finished=True, table_column=Column(no_wrap=True)),
         Numbers(),
     )
-
-
-def left(seconds: float, done: int, total: int) -> str:
-    """Return the time that is left, as a person says it, where `done` of `total` took so many seconds.
-
-    Args:
-        seconds: so far.
-        done, total: of whatever is counted.
-
-    >>> left(60.0, 10, 40), left(3600.0, 1, 3)
-    ('about 3 min left', 'about 2.0 h left')
-    """
-    rest = seconds / done * (total - done)
-    if rest < 90:
-        return f"about {rest:.0f} s left"
-    return f"about {rest / 60:.0f} min left" if rest < 90 * 60 else f"about {rest / 3600:.1f} h left"

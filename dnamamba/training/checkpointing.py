@@ -17,10 +17,11 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from dnamamba.errors import STOP_SIGNALS, Interrupted, UserError
 from dnamamba.files import flush, replacing
 from dnamamba.terminal import leave_closed_terminals
+from dnamamba.training.metrics_file import MetricsFile
+from dnamamba.training.row_sums import UNVALIDATED, note_rows, remains
 
 LAST, NEXT = "last.ckpt", "next.ckpt"
-UNVALIDATED = "unvalidated"  # in a checkpoint: the validation of its step comes after it
-ENDED = "ended"  # likewise: the run ended before its last step, for example by task.patience
+ENDED = "ended"  # in a checkpoint: the run ended before its last step, for example by task.patience
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -75,6 +76,7 @@ class LastCheckpoint(lightning.Callback):
         self.waits = waits
         self._next = folder / NEXT
         self._due = self._written = self._unvalidated = False
+        self._saved = 0, False  # steps of the checkpoint that was written, and whether it is unvalidated
         self._trainer: lightning.Trainer | None = None
         self._training = False
         self._asked: signal.Signals | None = None
@@ -149,16 +151,37 @@ class LastCheckpoint(lightning.Callback):
     def _save(self, trainer: lightning.Trainer) -> None:
         if self._due:
             trainer.save_checkpoint(self._next)
+            self._saved = trainer.global_step, self._unvalidated
             self._due, self._written = False, True
 
     def _publish(self, trainer: lightning.Trainer) -> None:
         if self._written and trainer.is_global_zero:
-            self._flush_rows()
+            self._keep_rows(trainer, *self._saved)
             self._next.replace(self.path)
         self._written = False
 
-    def _flush_rows(self) -> None:
-        """Have what was logged on the disk: a power cut must not leave a checkpoint without it."""
+    def save(self, trainer: lightning.Trainer) -> None:
+        """Write last.ckpt at once, after whatever was logged."""
+        self._keep_rows(trainer, trainer.global_step)
+        trainer.save_checkpoint(self.path)
+
+    def _keep_rows(self, trainer: lightning.Trainer, steps: int, unvalidated: bool = False) -> None:
+        """Have what was logged on the disk, and its checksum: a power cut leaves no checkpoint without it.
+
+        The first process does, which logs.
+
+        Args:
+            trainer: has the logger.
+            steps: of the checkpoint that is about to get its name.
+            unvalidated: whether the validation after them is done again when it is resumed from.
+        """
+        if not trainer.is_global_zero:
+            return
+        for logger in trainer.loggers:
+            if isinstance(logger, MetricsFile):
+                logger.save()
+                rows = [row for row in logger.experiment.kept if remains(row, steps, unvalidated)]
+                note_rows(self.path.parent, steps, unvalidated, rows)
         with suppress(FileNotFoundError):
             flush(self.path.parent.parent / "metrics.csv")
 
@@ -185,9 +208,7 @@ class LastCheckpoint(lightning.Callback):
             Interrupted: a stop was asked for in the last step.
         """
         self._training = False
-        if trainer.is_global_zero:
-            self._flush_rows()
-        trainer.save_checkpoint(self.path)
+        self.save(trainer)
         self._written = False
         if trainer.is_global_zero:
             self._next.unlink(missing_ok=True)

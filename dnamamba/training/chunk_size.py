@@ -138,25 +138,15 @@ def by_graphs(
         trainer: for the device and the strategy.
 
     Raises:
-        UserError: true, and something of the run does not go with them.
+        UserError: true, and something of the run does not go with them; all that does not is named.
     """
-    frozen = not any(parameter.requires_grad for parameter in model.backbone.parameters())
-    obstacles = {
-        "sequences are read whole (train.chunk_bases)": data.chunk is None,
-        "the run is not on a CUDA GPU": trainer.strategy.root_device.type != "cuda",
-        "trainer=fsdp moves the weights": isinstance(trainer.strategy, ModelParallelStrategy),
-        "the processes of a sequence talk to each other within a chunk": data.context_size > 1,
-        "train.backpropagation=truncated reads chunks another way": train.backpropagation == "truncated",
-        "nothing of the backbone is trained": frozen,
-        f"the family {model.config.family} is not capturable": not model.backbone.capturable,
-        f"the objective {type(objective).__name__} is not capturable": not objective.capturable,
-    }
-    found = [obstacle for obstacle, stands in obstacles.items() if stands]
+    found = _obstacles(train, model, objective, data, trainer)
     if found and train.chunk_graphs is True:
         raise UserError(
-            f"train.chunk_graphs: chunks can't be CUDA graphs where {found[0]} (got true); set auto or false"
+            f"train.chunk_graphs: chunks can't be CUDA graphs where {'; '.join(found)} (got true); set auto "
+            "or false"
         )
-    if found or train.chunk_graphs is False:
+    if found or train.chunk_graphs is False or data.chunk is None:
         return False
     return train.chunk_graphs is True or _graphs_pay(model, data, trainer)
 
@@ -173,24 +163,51 @@ def one_chunk_by_graphs(
         train, model, objective, data, trainer: as in `by_graphs`.
     """
     length, stage = data.common_length, data.schedule.stages[0]
-    if (
-        data.chunk is not None
-        or train.chunk_graphs is False
-        or length is None
-        or trainer.strategy.root_device.type != "cuda"
-        or trainer.world_size > 1
-        or isinstance(trainer.strategy, ModelParallelStrategy)
-        or str(trainer.precision) not in ("bf16-mixed", "32-true")
-        or train.compile
-        or train.activation_checkpointing
-        or torch.are_deterministic_algorithms_enabled()
-        or not model.backbone.capturable
-        or not all(parameter.requires_grad for parameter in model.backbone.parameters())
-        or not (objective.capturable and _has_chunks(objective))
-    ):
+    if data.chunk is not None or train.chunk_graphs is False or length is None:
+        return False
+    if _obstacles(train, model, objective, data, trainer):
         return False
     rows = _rows(data, stage, stage.sequences)
     return train.chunk_graphs is True or graphs_pay(rows * length, model.config.width)
+
+
+def _obstacles(
+    train: TrainConfig, model: Any, objective: Objective, data: DataModule, trainer: lightning.Trainer
+) -> list[str]:
+    """Return what of a run does not go with CUDA graphs: of chunks, or of sequences that are read whole.
+
+    Args:
+        train, model, objective, data, trainer: as in `by_graphs`.
+    """
+    trained = [parameter.requires_grad for parameter in model.backbone.parameters()]
+    of_both = {
+        "the run is not on a CUDA GPU": trainer.strategy.root_device.type != "cuda",
+        "trainer=fsdp moves the weights": isinstance(trainer.strategy, ModelParallelStrategy),
+        f"the family {model.config.family} is not capturable": not model.backbone.capturable,
+        f"the objective {type(objective).__name__} is not capturable": not objective.capturable,
+    }
+    if data.chunk is None:
+        own = {
+            "sequences are read whole (train.chunk_bases) and have no common length": data.common_length
+            is None,
+            "several processes read whole sequences": trainer.world_size > 1,
+            f"trainer.precision is {trainer.precision}": str(trainer.precision)
+            not in ("bf16-mixed", "32-true"),
+            "train.compile compiles whole sequences": bool(train.compile),
+            "train.activation_checkpointing reads whole sequences twice": bool(
+                train.activation_checkpointing
+            ),
+            "trainer.deterministic is set": torch.are_deterministic_algorithms_enabled(),
+            "a part of the backbone is not trained": not all(trained),
+            "the head reads all positions of a sequence together": not _has_chunks(objective),
+        }
+    else:
+        own = {
+            "the processes of a sequence talk to each other within a chunk": data.context_size > 1,
+            "train.backpropagation=truncated reads chunks another way": train.backpropagation == "truncated",
+            "nothing of the backbone is trained": not any(trained),
+        }
+    return [obstacle for obstacle, stands in (own | of_both).items() if stands]
 
 
 def _has_chunks(objective: Objective) -> bool:

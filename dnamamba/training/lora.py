@@ -15,7 +15,7 @@ def add_adapters(model: SequenceModel | PositionModel, rank: int, alpha: int) ->
         alpha: the output is multiplied by alpha / rank.
 
     Raises:
-        UserError: peft is not installed, or the family has no adapters.
+        UserError: peft is not installed, the family has no adapters, or the rank is above their widths.
     """
     projections = list(model.backbone.adapters)
     if not projections:
@@ -24,6 +24,12 @@ def add_adapters(model: SequenceModel | PositionModel, rank: int, alpha: int) ->
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError:
         raise UserError('task.lora_rank needs peft: pip install "dnamamba[lora]"') from None
+    modules = [
+        module for name, module in model.backbone.named_modules() if name.split(".")[-1] in projections
+    ]
+    widest = max((max(one.weight.shape) for one in modules if isinstance(one, nn.Linear)), default=rank)
+    if rank > widest:
+        raise UserError(f"task.lora_rank: at most {widest}, the width of the widest projection (got {rank})")
     config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=projections)
     inject_adapter_in_model(config, model.backbone)
 

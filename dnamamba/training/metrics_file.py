@@ -10,6 +10,7 @@ from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 
 from dnamamba.files import replacing
+from dnamamba.training.row_sums import Kept
 
 
 class MetricsFile(CSVLogger):
@@ -40,6 +41,13 @@ class _Rows(ExperimentWriter):
     def __init__(self, folder: str) -> None:
         super().__init__(folder)
         self._begun = False
+        self.kept: list[Kept] = []  # of each row that was logged
+
+    def log_metrics(self, metrics_dict: dict[str, float], step: int | None = None) -> None:
+        """Record a row."""
+        super().log_metrics(metrics_dict, step)
+        row = self.metrics[-1]
+        self.kept.append(Kept.of({name: value for name, value in row.items() if value not in (None, "")}))
 
     def _check_log_dir_exists(self) -> None:
         """Leave an earlier file alone until `save`."""

@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from dnamamba.objectives.base import Batch
+from dnamamba.reached import left
 from dnamamba.terminal import in_notebook
-from dnamamba.training.bars import PERIOD, columns, left
+from dnamamba.training.bars import PERIOD, columns
 from dnamamba.training.notebook_bar import NotebookBar
 
 LINES = 10

@@ -13,11 +13,13 @@ from dnamamba.errors import UserError
 from dnamamba.models.families import family_config
 from dnamamba.models.finite import need_finite_weights
 from dnamamba.reports.figures import read_metrics
-from dnamamba.training.checkpointing import ENDED, LAST, UNVALIDATED
+from dnamamba.training.checkpointing import ENDED, LAST
+from dnamamba.training.row_sums import UNVALIDATED, Kept, check_rows, remains
 
 # Settings that older checkpoints do not have, and what those runs did.
 BEFORE = {
     "train.backpropagation": "exact",
+    "train.epsilon": 1e-8,
     "data.regions": asdict(RegionsConfig()),
     "data.stratify": False,
     "data.circular": [],
@@ -43,22 +45,22 @@ class Resumed:
     ended: bool
 
     def metrics(self) -> list[dict[str, float]]:
-        """Return the rows that the interrupted run logged up to its checkpoint, to continue the curve."""
+        """Return the rows that the interrupted run logged up to its checkpoint, to continue the curve.
+
+        Raises:
+            UserError: a row is damaged.
+        """
         path = self.path.parent.parent / "metrics.csv"
         if not path.is_file():
             return []
-        rows = [row for row in read_metrics(path) if row["step"] < self.steps]
-        if self.unvalidated:  # it may have been done, and is done again
-            rows = [row for row in rows if row["step"] < self.steps - 1 or not _validates(row)]
-        return rows
+        rows = [(row, Kept.of(row)) for row in read_metrics(path)]
+        rows = [(row, kept) for row, kept in rows if remains(kept, self.steps, self.unvalidated)]
+        number = check_rows(self.path, self.steps, self.unvalidated, [kept for _, kept in rows], path)
+        return [row for row, _ in rows[:number]]
 
 
 class Finished(UserError):  # noqa: N818
     """The run is at its end already, and nothing is missing."""
-
-
-def _validates(row: dict[str, float]) -> bool:
-    return any(name.startswith("val/") for name in row)
 
 
 def checkpoint_to_resume(

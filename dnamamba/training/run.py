@@ -248,7 +248,7 @@ class Run:
                     if self.fit is None:
                         announce(trainer, self.console)
                         with ending_on_signals(last.gathered, last.asked, self._give_up):
-                            self._resume_and_train(task, resumed)
+                            self._resume_and_train(task, resumed, last)
                 seconds = time.perf_counter() - began
                 if self.keep_best is not None:
                     self.keep_best.restore(self.model)
@@ -267,14 +267,14 @@ class Run:
         history = read_metrics(metrics) if metrics.is_file() else []
         return Result(folder, self.model.cpu().eval(), results, history)
 
-    def _resume_and_train(self, task: Task, resumed: Resumed | None) -> None:
+    def _resume_and_train(self, task: Task, resumed: Resumed | None, last: LastCheckpoint) -> None:
         path = None if resumed is None else resumed.path
         if resumed is not None and resumed.unvalidated:
             self._log_at(resumed.steps - 1)  # as the training would have
             self.trainer.validate(task, datamodule=self.data, ckpt_path=path, verbose=False)
         self.trainer.fit(task, datamodule=self.data, ckpt_path=path)
         if resumed is not None and resumed.unvalidated and resumed.ended:
-            self.trainer.save_checkpoint(resumed.path)  # it says so no longer
+            last.save(self.trainer)  # it says so no longer
 
     def _give_up(self, number: signal.Signals) -> None:
         """End the processes that Lightning started, and let go of the folder."""

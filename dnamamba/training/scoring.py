@@ -1,6 +1,5 @@
 """Progress shown while held-out data are scored, after the training."""
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,10 +8,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from dnamamba.objectives.base import Batch
-from dnamamba.training.bars import PERIOD, columns, left
-
-SILENCE = 30.0
-"""Seconds without a line, where no bar can be drawn."""
+from dnamamba.reached import Lines
+from dnamamba.training.bars import PERIOD, columns
 
 
 class ScoringProgress(lightning.Callback):
@@ -25,8 +22,8 @@ class ScoringProgress(lightning.Callback):
     def __init__(self, console: Console) -> None:
         self.console = console
         self._progress: Progress | None = None
-        self._began = self._said = 0.0
-        self._name, self._total, self._done = "", 0, 0
+        self._lines: Lines | None = None
+        self._done = 0
 
     def on_validation_start(self, trainer: lightning.Trainer, module: Any) -> None:
         """Begin with the validation split, unless this is a validation of a training."""
@@ -65,26 +62,24 @@ class ScoringProgress(lightning.Callback):
     def _start(self, trainer: lightning.Trainer, name: str, batches: Sequence[int | float]) -> None:
         if not trainer.is_global_zero:
             return
-        self._name, self._total, self._done = name, int(sum(batches)), 0
-        self._began = self._said = time.monotonic()
+        total, self._done = int(sum(batches)), 0
         if self.console.is_terminal:
             self._progress = Progress(
                 *columns(name), console=self.console, transient=True, speed_estimate_period=PERIOD
             )
-            self._progress.add_task("", total=self._total, metrics="batches")
+            self._progress.add_task("", total=total, metrics="batches")
             self._progress.start()
+        else:
+            self._lines = Lines(name, total, "batches", self.console.print)
 
     def _advance(self, trainer: lightning.Trainer) -> None:
         if not trainer.is_global_zero:
             return
         self._done += 1
-        now = time.monotonic()
         if self._progress is not None:
             self._progress.update(self._progress.task_ids[0], completed=self._done)
-        elif now - self._said >= SILENCE:
-            self._said = now
-            rest = left(now - self._began, self._done, self._total)
-            self.console.print(f"{self._name}: {self._done:,} of {self._total:,} batches, {rest}")
+        elif self._lines is not None:
+            self._lines(1)
 
     def _stop(self) -> None:
         if self._progress is not None:

@@ -11,8 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dnamamba.commands import finetune, plan, pretrain
+from dnamamba.commands.experiments import conf_dir
 from dnamamba.commands.mistakes import one_line
-from dnamamba.commands.overrides import MAY_BE_EMPTY, as_typed
+from dnamamba.commands.overrides import GROUPS, MAY_BE_EMPTY, as_typed
 from dnamamba.config import composed, settled, typed
 from dnamamba.errors import UserError
 from dnamamba.planning.plan import Plan
@@ -128,6 +129,15 @@ def test_empty_value_of_any_key_is_refused_by_name(command: str) -> None:
             assert said.startswith(key), said
             assert "\n" not in said
     assert taken == LISTS & set(keys)
+
+
+@pytest.mark.parametrize("name", sorted(GROUPS))
+def test_empty_choice_of_group_is_refused(name: str) -> None:
+    """To Hydra `objective=[]` is the default objective."""
+    assert (conf_dir() / name).is_dir()
+    for empty in ("[]", "[ ]", "null"):
+        with pytest.raises(UserError, match=rf"^{name}: is empty; give a "):
+            as_typed([f"{name}={empty}"], model_is_a_path=False)
 
 
 @pytest.mark.parametrize("command", WHOLE)

@@ -124,3 +124,22 @@ def test_what_hydra_cannot_read_is_shown_quoted() -> None:
         "\"logger.wandb.project='runs (1)/a'\""
     )
     composed("pretrain", ["logger=wandb", "logger.wandb.project='runs (1)/a'"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "key"),
+    [
+        ("+data.classes={0: a, 1: b, '0': c}", "0"),
+        ("data.tracks={a: x.bw, a: y.bw}", "a"),
+        ("+x={y: {b: 1, c: [1, {b: 1, b: 2}]}}", "b"),
+    ],
+)
+def test_a_key_twice_in_a_typed_map_is_named(typed: str, key: str) -> None:
+    name = typed.lstrip("+").partition("=")[0]
+    with pytest.raises(UserError, match=rf"^{name}: {key} is there twice \(got {{{key}: .*}}\); keep one$"):
+        as_typed([typed], model_is_a_path=True)
+
+
+def test_one_key_in_several_typed_maps_is_taken() -> None:
+    typed = "+x=[{b: 1}, {b: '{b: 1, b: 2}', c: {b: 3}}]"
+    assert as_typed([typed], model_is_a_path=True) == [typed]

@@ -52,12 +52,30 @@ def test_the_number_goes_to_hydra_and_into_the_jobs_folder(
     config.mode = sweep.RunMode.MULTIRUN
     monkeypatch.setattr(sweep.HydraConfig, "get", lambda: config)
     assert note(Headline("pearson", 0.25, lower_is_better=False)) == 0.25
-    assert json.loads((tmp_path / FILE).read_text()) == {
-        "name": "pearson",
-        "value": 0.25,
-        "lower_is_better": False,
-    }
+    written = json.loads((tmp_path / FILE).read_text())
+    assert written.pop("sha256").keys() == {FILE}
+    assert written == {"name": "pearson", "value": 0.25, "lower_is_better": False}
     assert note(None) is None
+
+
+@pytest.mark.parametrize("value", [0.25, math.nan])
+def test_a_headline_with_one_digit_changed_is_left_out(
+    value: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job(tmp_path, 0, 0.5)
+    job(tmp_path, 1, 0.75)
+    path = tmp_path / "1" / FILE
+    config = OmegaConf.create({"runtime": {"output_dir": str(path.parent)}})
+    config.mode = sweep.RunMode.MULTIRUN
+    monkeypatch.setattr(sweep.HydraConfig, "get", lambda: config)
+    note(Headline("accuracy", value, lower_is_better=False))
+    found = {each.number: each.headline.value for each in finished(tmp_path)}
+    assert found == pytest.approx({0: 0.5, 1: value}, nan_ok=True)
+    text = path.read_text()
+    path.write_text(text.replace("0.25", "0.95").replace("null", "0.95"))
+    assert path.read_text() != text
+    assert [each.number for each in finished(tmp_path)] == [0]
+    assert f"{path.parent}: damaged, left out (UserError: {path}: its sha256" in capsys.readouterr().err
 
 
 def test_a_sweeper_that_is_not_installed_names_its_extra() -> None:

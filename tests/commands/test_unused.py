@@ -19,6 +19,15 @@ FILES = ("fasta=a.fa", "model=m", "out=o")
             ("task.fit=closed", "train.learning_rate=1"),
             "train.learning_rate: has no effect without",
         ),
+        *(
+            ("finetune", (f"{key}=2", "task.fit=closed"), f"{key}: has no effect without task.fit=gradient")
+            for key in ("train.validate_every", "train.log_every", "task.patience", "data.valid_examples")
+        ),
+        (
+            "finetune",
+            ("task.freeze=true", "task.layer_decay=0.5"),
+            "task.layer_decay: has no effect without task.freeze=false (got 0.5)",
+        ),
         ("finetune", ("task.lora_alpha=8",), "task.lora_alpha: has no effect without task.lora_rank"),
         ("finetune", ("data.crop=start",), "data.crop: has no effect without data.max_length"),
         (
@@ -31,6 +40,11 @@ FILES = ("fasta=a.fa", "model=m", "out=o")
             "pretrain",
             ("data.length_warmup.steps=5",),
             "data.length_warmup.steps: has no effect without data.len",
+        ),
+        (
+            "finetune",
+            ("data=tracks", "data.count_weight=2"),
+            "data.count_weight: has no effect without data.loss=multinomial (got 2)",
         ),
         ("tracks", (*FILES, "context=9"), "context: has no effect without bed (got 9)"),
         ("predict", (*FILES, "symbolic=9"), "symbolic: has no effect without vcf (got 9)"),
@@ -61,9 +75,12 @@ def test_a_setting_without_effect_is_refused_by_name(
     [
         ("finetune", ("scratch.d_model=8", "model=scratch")),
         ("finetune", ("task.shrinkage=0.1", "task.fit=closed")),
+        ("finetune", ("task.patience=2", "task.layer_decay=0.5", "train.log_every=2")),
+        ("finetune", ("task.freeze=false", "task.layer_decay=0.5")),
         ("finetune", ("data.crop=start", "data.max_length=64")),
         ("pretrain", ("data.intervals=a.bed", "data.fasta=a.fa", "data.edge=pad")),
         ("pretrain", ("data.length_warmup.first_length=64", "data.length_warmup.steps=5")),
+        ("finetune", ("data=tracks", "data.loss=multinomial", "data.count_weight=2")),
         ("tracks", (*FILES, "bed=a.bed", "context=9")),
         ("score", (*FILES, "vcf=a.vcf", "window=64", "symbolic=9", "unknown=skip")),
         ("attribute", (*FILES, "region=c:1-9", "method=integrated", "tolerance=0.5")),

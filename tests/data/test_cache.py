@@ -40,6 +40,17 @@ def test_file_is_made_once_per_source_version(source, tmp_path, monkeypatch):
     assert set(os.listdir(first.parent)) == {other_kind.name, second.name}
 
 
+def test_source_that_differs_between_samples_is_another_version(source, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for number, place in enumerate((17_000, 18_000), start=1):
+        text = bytearray(b"A" * 3_000_000)
+        text[place] = ord("C")
+        source.write_bytes(text)
+        os.utime(source, ns=(5, 5))
+        made = cached(source, ".fa", lambda path, text=str(number): path.write_text(text), large=True)
+        assert made.read_text() == str(number)
+
+
 def test_files_of_same_name_elsewhere_have_their_own(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     paths = []

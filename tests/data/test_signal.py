@@ -60,6 +60,16 @@ def test_values_of_bigwig_that_are_no_numbers(tmp_path: Path) -> None:
         values(written("inf.bw", np.inf), 4)
 
 
+def test_bigwig_without_any_value_is_one_line(tmp_path: Path) -> None:
+    """Its library answers with no number at all, for which the reader waited for ever."""
+    pyBigWig = pytest.importorskip("pyBigWig")
+    path = tmp_path / "none.bw"
+    with pyBigWig.open(str(path), "w") as file:
+        file.addHeader(list(LENGTHS.items()))
+    with pytest.raises(UserError, match=r"none\.bw: no base of g\.fa has a value"):
+        values(path, 4)
+
+
 def test_bigwig_of_another_assembly_is_refused(tmp_path: Path) -> None:
     write_bigwig(tmp_path / "a.bw", {"chr1": 12})
     with pytest.raises(
@@ -70,6 +80,13 @@ def test_bigwig_of_another_assembly_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"b.bw: g.fa has no record 'chr7'"):
         values(tmp_path / "b.bw", 4)
     assert values(tmp_path / "b.bw", 10, unknown="skip")[0] == [pytest.approx((2 * 3 + 5 * 2 - 1) / 6)]
+
+
+def test_two_records_of_bigwig_that_mean_one_are_refused(tmp_path: Path) -> None:
+    """The values of the second would replace those of the first."""
+    write_bigwig(tmp_path / "a.bw", {"chr1": 10, "1": 10})
+    with pytest.raises(UserError, match=r"a\.bw: chr1 and 1 are both chr1 of g\.fa; give its values once"):
+        values(tmp_path / "a.bw", 4)
 
 
 @pytest.mark.parametrize(

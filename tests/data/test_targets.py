@@ -25,7 +25,13 @@ def test_missing_value_is_not_a_class(label: str, reads: str) -> None:
     assert classes(["a", label], [label, "a"], reads) == (label, "a")
 
 
-@pytest.mark.parametrize("pair", [("1", "1.0"), ("0", "0."), ("-2", "-2.00"), ("1e3", "1000"), ("10", "1E1")])
+@pytest.mark.parametrize(
+    "pair",
+    [
+        *(("1", "1.0"), ("0", "0."), ("-2", "-2.00"), ("1e3", "1000"), ("10", "1E1")),
+        *(("1,0", "1.0"), ("0,50", "0,5"), ("1,000", "1000"), ("1,000", "1"), ("1,234,567", "1234567.0")),
+    ],
+)
 def test_one_number_written_in_two_ways_is_refused(pair: tuple[str, str]) -> None:
     with pytest.raises(UserError, match="the same number, written in two ways"):
         classes([*pair, "7"])
@@ -43,7 +49,17 @@ def test_text_that_only_python_takes_for_number_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "names", [("1", "2"), ("01", "1"), ("1_0", "10"), ("1.0", "2.0"), ("NA", "HA"), ("inf", "a")]
+    "names",
+    [
+        ("1", "2"),
+        ("01", "1"),
+        ("1_0", "10"),
+        ("1.0", "2.0"),
+        ("NA", "HA"),
+        ("inf", "a"),
+        ("1,2", "12"),
+        ("0,5", "1,5"),
+    ],
 )
 def test_names_that_differ_are_classes(names: tuple[str, str]) -> None:
     assert classes(list(names)) == tuple(sorted(names))

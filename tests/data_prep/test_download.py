@@ -50,7 +50,9 @@ def test_a_genome_from_the_url_to_the_files(servers, tmp_path, capsys):
         "one.fa.gz",
         "sequences.bed",
         "tiny.bed",
+        "tiny.bed.sha256",
         "tiny.chromosomes.tsv",
+        "tiny.chromosomes.tsv.sha256",
         "tiny.fa.gz",
         "tiny.fa.gz.fai",
         "tiny.fa.gz.gzi",
@@ -61,6 +63,11 @@ def test_a_genome_from_the_url_to_the_files(servers, tmp_path, capsys):
     assert f"{folder}/tiny.bed  train 1 segments, 5 bases; valid 1 segments, 10 bases; test 1" in out
     assert download.main(["tiny", "--out", str(tmp_path / "genomes")]) == 0
     assert [len(server.requests) for server in servers] == [1, 1]
+    whole = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for name in ("tiny.bed", "tiny.chromosomes.tsv"):
+        (folder / name).write_bytes(whole[name].replace(b"chr1", b"chr3"))
+    assert download.main(["tiny", "--out", str(tmp_path / "genomes")]) == 0
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == whole
 
 
 def test_the_wrong_intervals_stop_it_with_one_line(servers, tmp_path, capsys):

@@ -30,7 +30,7 @@ SHORT = (
 
 
 @pytest.fixture
-def configure() -> Configure:
+def configure(undrawn: None) -> Configure:
     return lambda *overrides: composed("finetune", overrides)
 
 

@@ -30,6 +30,11 @@ GOOD = ("ACGTA,a,train", "ACGTC,b,train", "ACGTG,a,valid", "ACGTT,b,valid", "ACG
         (lambda d: [table_with(d, *GOOD, ",a,train")], "1 empty sequence(s), the first is"),
         (lambda d: [table_with(d, *GOOD, "MEEP,a,train")], "3 letter(s) in 1 sequence(s) are not nucleotide"),
         (
+            lambda d: [table_with(d, *GOOD), "train.epochs=1e300"],
+            "train.epochs: at most 281,474,976,710,656 steps",
+        ),
+        (lambda d: [table_with(d, *GOOD), "task.lora_rank=1000000"], "task.lora_rank"),
+        (
             lambda d: [table_with(d, *GOOD), "data.task=regression"],
             "6 regression target(s) are not finite numb",
         ),

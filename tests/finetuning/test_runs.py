@@ -22,12 +22,14 @@ from tests.finetuning.conftest import SHORT, Configure, pretrained, rows_of, wri
 DNA = get_alphabet("dna")
 
 
+@pytest.mark.drawn
 def test_a_run_leaves_everything_behind(tiny: Configure, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     results = finetune(tiny(), folder)
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert names == {
         "checkpoints/last.ckpt",
+        "checkpoints/last.rows.json",
         "config.yaml",
         "confusion_matrix.png",
         "learning_curve.png",
@@ -37,6 +39,7 @@ def test_a_run_leaves_everything_behind(tiny: Configure, tmp_path: Path) -> None
         "model/model.safetensors",
         "predictions.tsv",
     }
+    assert (folder / "confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((folder / "metrics.json").read_text()) == results
     assert results["labels"] == ["at", "gc"]
     assert (results["valid"]["examples"], results["test"]["examples"]) == (15, 15)
@@ -79,13 +82,14 @@ def test_it_learns(tiny: Configure, tmp_path: Path) -> None:
     assert results["test"]["accuracy"]["low"] <= results["test"]["accuracy"]["value"]
 
 
+@pytest.mark.drawn
 def test_regression_learns_in_unit_of_its_labels(configure: Configure, tmp_path: Path) -> None:
     table = write_table(tmp_path / "t.csv", 120, "regression")
     overrides = ("data.task=regression", "train.max_steps=50", "train.validate_every=50")
     results = finetune(configure(*SHORT, f"data.table={table}", *overrides), tmp_path / "run")
     assert results["test"]["pearson"]["value"] > 0.7
     assert results["test"]["rmse"]["value"] < 12  # the labels' own spread is 14
-    assert (tmp_path / "run" / "predictions.png").exists()
+    assert (tmp_path / "run" / "predictions.png").read_bytes().startswith(b"\x89PNG")
     values = [float(row["predicted"]) for row in rows_of(tmp_path / "run" / "predictions.tsv")]
     assert 85 < min(values) < max(values) < 165
 
@@ -99,6 +103,7 @@ def test_columns_of_other_names(configure: Configure, tmp_path: Path) -> None:
     assert rows_of(tmp_path / "run" / "predictions.tsv")[0]["id"].startswith("s")
 
 
+@pytest.mark.drawn
 def test_several_labels_with_weights(configure: Configure, tmp_path: Path) -> None:
     table = write_table(tmp_path / "t.csv", 120, "multilabel")
     overrides = ("data.task=multilabel", "task.class_weights=balanced", "task.label_smoothing=0.1")

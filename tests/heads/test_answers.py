@@ -191,6 +191,14 @@ def test_label_that_never_occurs_counts_in_no_metric() -> None:
     two = narrow.metrics(logits[:, [0, 2]], labels[:, [0, 2]])
     assert wide.metrics(logits, labels)["auroc"] == two["auroc"]
     assert all(math.isnan(value) for value in wide.metrics(logits, torch.zeros(10, 4)).values())
+    labels[:, [0, 2]] = torch.tensor([1.0, 0.0])
+    assert [name for name, value in wide.metrics(logits, labels).items() if math.isnan(value)] == [
+        "mcc",
+        "auroc",
+    ]
+    assert wide.notes(logits, labels)[2:] == [
+        "no label tells the sequences apart: mcc and auroc are undefined"
+    ]
 
 
 def test_one_label_is_a_multilabel_question_too() -> None:

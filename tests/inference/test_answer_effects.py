@@ -22,6 +22,7 @@ from dnamamba import (
 from dnamamba.commands.score import ScoreConfig, score
 from dnamamba.data.variants import Vcf
 from dnamamba.inference.answers import window_taken
+from dnamamba.models import MambaBackbone
 
 from .conftest import random_dna
 
@@ -81,7 +82,7 @@ def test_effect_is_difference_of_answers_to_whole_windows(asked: SequenceModel, 
 
 
 def run(model: SequenceModel, folder: Path, **changed: Any) -> Path:
-    save_model(model, folder / "model")
+    save_model(model, folder / "model", overwrite=True)
     settings: dict[str, Any] = {
         "model": str(folder / "model"), "out": str(folder / "out.vcf"), "vcf": None, "region": None,
         "fasta": str(folder / "g.fa"), "window": 60, "shifts": [0], "strand": "both", "device": "cpu",
@@ -219,3 +220,56 @@ def test_positions_name_the_variant_of_another_length(place: int, alt: str, base
     alt = alt if LETTERS[place - 1] != alt else "C"
     with pytest.raises(UserError, match=rf"^chr1:{place}: .* sequences of 41 bases alone .* has {bases};"):
         list(score_variants(model, Genome(fasta, DNA), [("chr1", place, LETTERS[place - 1], alt)]))
+
+
+def scored(model: SequenceModel, fasta: Path, rows: list[tuple[int, str, str]], window: int | None) -> list:
+    """INFO fields of each row, by name."""
+    vcf = fasta.with_name("v.vcf")
+    lines = [f"chr1\t{place}\t.\t{ref}\t{alt}\t.\t.\tEND=120" for place, ref, alt in rows]
+    header = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+    vcf.write_text(header + "\n".join(lines) + "\n")
+    out = run(model, fasta.parent, vcf=str(vcf), window=window, overwrite=True)
+    return [dict(part.split("=") for part in row.columns[7].decode().split(";")) for row in Vcf(out).rows()]
+
+
+def test_alleles_of_another_length_get_a_status_and_others_scores(
+    fasta: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(4)
+    decoder = DecoderConfig("classification", ("leaf", "root"), "positions", length=41)
+    model = SequenceModel(MambaConfig(d_model=8, n_layer=1), decoder).eval()
+    torch.nn.init.normal_(model.head.weight, std=3)
+    letter = LETTERS[99]
+    alt = "A" if letter != "A" else "C"
+    rows = [
+        (100, letter, alt),
+        (100, letter, f"{letter}AC,{alt},<DEL>"),
+        (100, LETTERS[99:101], letter),
+        (100, LETTERS[99:101], "AC" if LETTERS[99:101] != "AC" else "CA"),
+        (20, LETTERS[19], "A" if LETTERS[19] != "A" else "C"),
+        (21, LETTERS[20], "A" if LETTERS[20] != "A" else "C"),
+    ]
+    snp, several, deletion, exchange, cut, first = scored(model, fasta, rows, None)
+    wanted = by_hand(model, 100, letter, alt, label=1, window=41)[0]
+    assert float(snp["DNAMAMBA_EFFECT"]) == pytest.approx(wanted, rel=1e-4)
+    assert several["DNAMAMBA_EFFECT"] == f".,{snp['DNAMAMBA_EFFECT']},."
+    assert "DNAMAMBA_UNSCORED" not in snp | first
+    reasons = [info["DNAMAMBA_UNSCORED"] for info in (several, deletion, exchange, cut)]
+    assert reasons == ["other_length"] * 4
+    said = capsys.readouterr().out
+    assert "3 alleles of 6 rows" in said
+    assert ", 4 other_length: " in said
+
+
+def test_an_allele_beyond_the_longest_input_is_too_long(
+    asked: SequenceModel, fasta: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MambaBackbone, "recurrent", False)
+    monkeypatch.setattr(MambaBackbone, "max_length", 62)
+    letter = LETTERS[99]
+    rows = [(100, letter, f"{letter}AC"), (100, letter, f"{letter}ACG")]
+    fits, beyond = scored(asked, fasta, rows, 60)
+    assert "DNAMAMBA_EFFECT" in fits
+    assert beyond == {"END": "120", "DNAMAMBA_UNSCORED": "too_long"}
+    with pytest.raises(UserError, match=r"^chr1:100: .* at most 62 bases .*set a smaller window"):
+        scored(asked, fasta, rows, 63)

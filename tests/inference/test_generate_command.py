@@ -25,13 +25,15 @@ def records(path: Path) -> dict[str, str]:
 
 def test_letters_in_fasta_out(generate: Callable[..., None], saved_model: Path, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "new.fa"
-    generate(f"out={out}", "prompt=ACGTN", "length=200", "batch=2", "seed=3", "temperature=0.8", "top_k=3")
+    generate(
+        f"out={out}", "prompt=ACGTN", "length=200", "batch=2", "seed=3", "temperature=0.87654321", "top_k=3"
+    )
     expected = dnamamba.generate(
-        dnamamba.load(saved_model), "ACGTN", 200, batch=2, seed=3, temperature=0.8, top_k=3
+        dnamamba.load(saved_model), "ACGTN", 200, batch=2, seed=3, temperature=0.87654321, top_k=3
     )
     assert records(out) == {"generated_1": expected[0], "generated_2": expected[1]}
     lines = out.read_text().splitlines()
-    assert lines[0] == ">generated_1 prompt=5_letters copy=1 seed=3 temperature=0.8 top_k=3"
+    assert lines[0] == ">generated_1 prompt=5_letters copy=1 seed=3 temperature=0.87654321 top_k=3"
     assert [len(line) for line in lines[1:4]] == [80, 80, 40]
     assert lines[4].startswith(">generated_2 prompt=5_letters copy=2 ")
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from dnamamba import LanguageModel, get_alphabet, tracks
+from dnamamba import LanguageModel, get_alphabet, reached, save_model, tracks
+from dnamamba.commands.score import ScoreConfig, score
 from dnamamba.data.fasta import Genome
 from dnamamba.inference.effects import Site, Windows, score_sites
 from dnamamba.models.caduceus.config import CaduceusConfig
@@ -106,6 +107,34 @@ def test_ps_scores_alike_on_both_strands(model: LanguageModel, tmp_path: Path) -
         for strand in ("forward", "reverse")
     )
     assert np.allclose(one, two, rtol=1e-5, atol=1e-5) == model.backbone.equivariant
+
+
+def test_scoring_tells_how_far_it_is_before_the_first_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bases = LETTERS.replace("N", "A")
+    (tmp_path / "g.fa").write_text(f">a\n{bases}\n")
+    rows = [
+        f"a\t{at}\t.\t{bases[at - 1]}\t{'CGTA'['ACGT'.index(bases[at - 1])]}\t.\t.\t." for at in (30, 40, 50)
+    ]
+    rows.insert(1, f"a\t35\t.\t{bases[34]}\t*\t.\t.\t.")
+    header = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+    (tmp_path / "v.vcf").write_text(header + "\n".join(rows) + "\n")
+    save_model(LanguageModel(CaduceusConfig(d_model=8, n_layer=1)), tmp_path / "model")
+    monkeypatch.setattr(reached, "SILENCE", 0.0)
+    settings = {"model": "model", "vcf": "v.vcf", "fasta": "g.fa", "out": "out.vcf"}
+    paths = {key: str(tmp_path / name) for key, name in settings.items()}
+    score(
+        ScoreConfig(
+            **paths, region=None, window=31, shifts=[0], strand="forward", device="cpu", precision="fp32",
+            bases_per_batch=40, overwrite=False,
+        )
+    )  # fmt: skip
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert [line.partition(",")[0] for line in lines] == [
+        f"scoring: {done} of 4 rows" for done in (1, 2, 3, 4)
+    ]
+    assert last.startswith("3 alleles of 4 rows")
 
 
 def test_an_insertion_is_asked_base_by_base(model: LanguageModel, tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ import pytest
 from dnamamba import Genome, UserError, get_alphabet
 from dnamamba.data.variants import Vcf
 from dnamamba.inference import score_vcf
-from dnamamba.inference.score_vcf import Records, check
+from dnamamba.inference.score_vcf import check
+from dnamamba.inference.vcf_rows import Records
 
 HEADER = b"##fileformat=VCFv4.3\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
 LENGTH = 300

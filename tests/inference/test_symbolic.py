@@ -11,8 +11,9 @@ from dnamamba import Genome, LanguageModel, MambaConfig, UserError, get_alphabet
 from dnamamba.data.symbolic import Event, event_of
 from dnamamba.data.variants import Vcf
 from dnamamba.inference.effects import Windows
-from dnamamba.inference.score_vcf import Records, check, score_vcf
+from dnamamba.inference.score_vcf import check, score_vcf
 from dnamamba.inference.variants import spelled_up_to
+from dnamamba.inference.vcf_rows import Records
 
 HEADER = "##fileformat=VCFv4.4\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
 LETTERS = "".join(np.random.default_rng(8).choice(list("ACGT"), 380)) + "N" * 20

@@ -3,6 +3,7 @@
 import itertools
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dnamamba.models.chain import IGNORED, Chain, forward_backward
 
@@ -88,3 +89,28 @@ def test_long_chain_with_rare_transitions_stays_finite() -> None:
     assert torch.isfinite(loss)
     assert torch.isfinite(logits.grad).all()
     assert torch.isfinite(chain.log_posteriors(logits[0])).all()
+
+
+class Threads(TorchDispatchMode):
+    """The numbers of threads that operations had."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[int] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.seen.append(torch.get_num_threads())
+        return func(*args, **(kwargs or {}))
+
+
+def test_sums_take_one_thread_and_give_back_the_rest() -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        likelihood, transition = torch.ones(1, 9, 2).double(), torch.full((2, 2), 0.5).double()
+        with Threads() as all_of:
+            forward_backward(likelihood, transition)
+        assert set(all_of.seen) == {1}
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)

@@ -236,7 +236,7 @@ def test_durations_are_short_to_read() -> None:
 
 def test_the_command_prints_a_table_and_leaves_nothing(tmp_path: Path) -> None:
     given = ("experiment=hg38/context_2p20_1m4", "plan.device=h200")
-    done = processes.run("dnamamba.plan", *given, folder=tmp_path)
+    done = processes.run("dnamamba.plan", *given, "hydra.run.dir=run", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "19,137 steps, 321.1 G bases (321,065,582,592)" in done.stdout
     assert "1,048,576" in done.stdout

@@ -25,7 +25,8 @@ from dnamamba.data.variants import Vcf
 from dnamamba.datasets.genome.config import GenomeConfig
 from dnamamba.documents import check_file
 from dnamamba.foreign import write_foreign
-from dnamamba.inference.score_vcf import Records, check
+from dnamamba.inference.score_vcf import check
+from dnamamba.inference.vcf_rows import Records
 from dnamamba.models import LanguageModel, MambaConfig
 from dnamamba.training.config import TrainConfig
 from tests.data.fasta_texts import bgzip

@@ -23,6 +23,9 @@ from typing import Any
 
 import torch
 
+from dnamamba.seals import SEAL, read_results
+from dnamamba.training.resume import Resumed
+from dnamamba.training.row_sums import SUMS
 from tests.robustness.killed import COMMANDS, inputs, only_the_source_at_hand
 
 RUNS = 4  # of one command, at most, of which all but the last may be killed
@@ -138,7 +141,13 @@ def contents(folder: Path) -> dict[str, Any]:
     """Every file of a folder, hidden ones and the cache included, without what a clock has written in it."""
     others = folder / "cache" / "pocl"  # an OpenCL that torch may find, and its cache of that
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and others not in path.parents]
-    return {str(path.relative_to(folder)): _content(path) for path in files}
+    found: dict[str, Any] = {}
+    for path in files:
+        # Of a cache without what says when its source was copied there: two versions are two of one name.
+        cached = path.parent == folder / "cache" / "dnamamba"
+        name = re.sub("^(.*?-[0-9a-f]{16})-[0-9a-f]{16}", r"\1", path.name) if cached else path.name
+        found.setdefault(str(path.with_name(name).relative_to(folder)), []).append(_content(path))
+    return found
 
 
 def _content(path: Path) -> Any:
@@ -147,13 +156,31 @@ def _content(path: Path) -> Any:
         # Lightning's counters of what one process did.
         return {key: _plain(value) for key, value in checkpoint.items() if key not in ("epoch", "loops")}
     data = path.read_bytes()
+    if path.name == SUMS:
+        return _rows_summed(path)
     if path.suffix == ".json":
         clock = rb'"(training_)?seconds": ([0-9.]+|null)|"sha256": \{[^}]*\}'  # and sums over it
-        return re.sub(clock, b"", data)
+        return re.sub(clock, b"", data), _sealed(path)
     if path.name in ("metrics.csv", "benchmark.tsv"):
         rows = csv.DictReader(io.StringIO(data.decode()), delimiter="," if path.suffix == ".csv" else "\t")
         return [{key: value for key, value in row.items() if "second" not in key} for row in rows]
     return data
+
+
+def _sealed(path: Path) -> list[str]:
+    """The names that the checksums of a run's results are of, after verifying them all."""
+    if path.name not in ("results.json", "metrics.json"):
+        return []
+    names = {*json.loads(path.read_bytes()).get(SEAL, {})}
+    read_results(path, "", tuple(names - {path.name}))
+    return sorted(names)
+
+
+def _rows_summed(path: Path) -> dict[str, int]:
+    """The numbers of rows that go with checkpoints, after verifying those of the last; some hold seconds."""
+    steps = torch.load(path.with_name("last.ckpt"), weights_only=True)["global_step"]
+    Resumed(path.with_name("last.ckpt"), steps, unvalidated=False, ended=True).metrics()
+    return {done: each["rows"] for done, each in json.loads(path.read_bytes()).items()}
 
 
 def _plain(value: Any) -> Any:

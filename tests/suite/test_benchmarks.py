@@ -257,6 +257,10 @@ def test_mistakes_are_one_line(model: LanguageModel, tmp_path: Path, users: Path
             lambda: run_benchmark(ShortBits(), model, tmp_path / "r", device="tpu"),
         ),
         (
+            r"linter: no protocol of yeast_bits splits sequences \(got seqleak\)",
+            lambda: run_benchmark(ShortBits(), model, tmp_path / "r", device="cpu", linter="seqleak"),
+        ),
+        (
             r"Wrong\.metric: .*\(got 'speed'\); choose one of accuracy",
             lambda: run_benchmark(Wrong(), model, tmp_path / "r", device="cpu", quiet=True),
         ),

@@ -214,6 +214,10 @@ def test_choices_that_a_suite_lacks_are_one_line() -> None:
         (r"task: brca1 has genome, exons \(got x\)", find_suite("brca1", "x")),
         (r"task: yeast_bits is one data set \(got x\)", find_suite("yeast_bits", "x")),
         (r"examples: must be at least 1 \(got 0\)", find_suite("mpra", examples=0)),
+        (
+            r"files: the data of yeast_bits come with the package \(got x\)",
+            find_suite("yeast_bits", files="x"),
+        ),
         (r"examples: yeast_coding is read whole \(got 5\)", find_suite("yeast_coding", examples=5)),
     ):
         with pytest.raises(UserError, match=match) as error:

@@ -12,6 +12,7 @@ from dnamamba import UserError
 from dnamamba.commands.pretrain import pretrain
 from dnamamba.reports.figures import read_metrics
 from dnamamba.training.module import Task
+from dnamamba.training.row_sums import SUMS
 
 Configure = Callable[..., DictConfig]
 
@@ -90,6 +91,21 @@ def test_steps_are_numbered_on_after_a_finished_run(
     assert [row["step"] for row in rows if "train/loss" in row] == [0, 1, 2, 3]
 
 
+def test_a_changed_digit_in_metrics_csv_is_not_resumed(tiny: Configure, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    pretrain(tiny("train.max_steps=2"), folder)
+    path = folder / "metrics.csv"
+    loss = next(row["train/loss"] for row in read_metrics(path) if "train/loss" in row)
+    changed = path.read_text().replace(repr(loss), repr(loss + 0.01))
+    path.write_text(changed)
+    with pytest.raises(UserError, match=r"metrics\.csv: its first \d+ rows are not as they were logged"):
+        pretrain(tiny("ckpt_path=auto"), folder)
+    assert path.read_text() == changed
+    path.write_text(changed.replace(repr(loss + 0.01), repr(loss)))
+    pretrain(tiny("ckpt_path=auto"), folder)
+    assert loss in [row.get("train/loss") for row in read_metrics(path)]
+
+
 @pytest.mark.parametrize(
     ("hook", "step", "reached"),
     [
@@ -131,7 +147,7 @@ def test_curve_is_complete_after_death_near_a_checkpoint(
     assert watched == [2, 5, 6]  # the last is the final score
     assert resumed == whole
     assert torch.load(last, weights_only=True)["dnamamba"]["unvalidated"] is False
-    assert list(last.parent.iterdir()) == [last]
+    assert {path.name for path in last.parent.iterdir()} == {"last.ckpt", SUMS}
 
 
 def test_a_checkpoint_holds_tensors_and_plain_values_only(tiny: Configure, tmp_path: Path) -> None:

@@ -93,14 +93,20 @@ def test_a_run_by_graphs_equals_one_without(
     assert [taped.captures for taped in made if taped.replays] == [1]
 
 
-ON_GPU = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cuda")), world_size=2)
+ON_GPU = SimpleNamespace(
+    strategy=SimpleNamespace(root_device=torch.device("cuda")), world_size=2, precision="bf16-mixed"
+)
 
 
 def reading(chunk: int | None, rows: int = 1, context_size: int = 1) -> Any:
     """A data module of windows of 2^20 bases, of which a process reads so many at a time."""
     schedule = SimpleNamespace(stages=[Stage(0, 2**20, 2 * rows, 0, 10)])
     return SimpleNamespace(
-        chunk=chunk, context_size=context_size, schedule=schedule, micro_batch=lambda batch: 4
+        chunk=chunk,
+        context_size=context_size,
+        schedule=schedule,
+        micro_batch=lambda batch: 4,
+        common_length=None,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from dnamamba import FinetuneTrainConfig, Finetuning, LabelledConfig
+from dnamamba import FinetuneTrainConfig, Finetuning, LabelledConfig, UserError
 from dnamamba.data.length_schedule import Stage
 from dnamamba.models import DecoderConfig, MambaConfig, SequenceModel
 from dnamamba.models.mamba.backbone import MambaBackbone
@@ -80,6 +80,43 @@ def test_graphs_are_taken_for_short_sequences_of_one_length(
     monkeypatch.undo()
     model.backbone.__class__ = type("Other", (MambaBackbone,), {"capturable": False})
     assert not chunk_size.one_chunk_by_graphs(*parts)
+
+
+@pytest.mark.parametrize(
+    ("chunk", "device", "named"),
+    [
+        (
+            None,
+            {"world_size": 2, "precision": "16-mixed"},
+            "sequences are read whole (train.chunk_bases) and have no common length; several processes read "
+            "whole sequences; trainer.precision is 16-mixed; train.compile compiles whole sequences; a "
+            "part of the backbone is not trained; the head reads all positions of a sequence together",
+        ),
+        (
+            30,
+            {"kind": "cpu"},
+            "train.backpropagation=truncated reads chunks another way; nothing of the backbone is trained; "
+            "the run is not on a CUDA GPU",
+        ),
+    ],
+)
+def test_graphs_that_can_not_be_name_all_obstacles(
+    chunk: int | None, device: dict[str, Any], named: str
+) -> None:
+    decoder = DecoderConfig("classification", ("a", "b"), "positions", length=300)
+    model = SequenceModel(MambaConfig(d_model=8, n_layer=1), decoder)
+    model.backbone.requires_grad_(False)
+    truncated = {"backpropagation": "truncated", "chunk_bases": chunk}
+    own: dict[str, Any] = {"compile": True} if chunk is None else truncated
+    settings = FinetuneTrainConfig(chunk_graphs=True, **own)
+    objective = SequenceObjective(decoder, TaskConfig(), None, "right")
+    read = data(None, chunk=chunk)
+    read.context_size = 1
+    with pytest.raises(UserError) as error:
+        chunk_size.by_graphs(settings, model, objective, read, trainer(**device))
+    assert str(error.value) == (
+        f"train.chunk_graphs: chunks can't be CUDA graphs where {named} (got true); set auto or false"
+    )
 
 
 def test_a_run_by_graphs_equals_one_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,10 +7,11 @@ import pytest
 import torch
 from rich.progress import Progress
 
+from dnamamba import reached
+from dnamamba.reached import left
 from dnamamba.terminal import Console
 from dnamamba.training import progress as training_progress
-from dnamamba.training import scoring
-from dnamamba.training.bars import PERIOD, columns, left
+from dnamamba.training.bars import PERIOD, columns
 from dnamamba.training.progress import ProgressReport
 from dnamamba.training.scoring import ScoringProgress
 
@@ -71,7 +72,7 @@ def test_a_log_has_a_line_after_long_silence(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_scoring_tells_batches_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(scoring.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(reached.time, "monotonic", lambda: now[0])
     console = Console(file=io.StringIO(), width=200)
     shown = ScoringProgress(console)
     trainer = run_of("test", num_test_batches=[10], num_val_batches=[4])

@@ -1,6 +1,8 @@
 """Too little memory, disk or shared memory, and devices that are not there, are one line."""
 
 import errno
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,6 +57,27 @@ def test_error_hidden_behind_another_is_found() -> None:
     assert shortage(OSError(errno.ENOSPC, "No space left on device")) is None  # a full disk is another matter
 
 
+class Killed(torch.utils.data.Dataset):
+    """Its loader process is killed, as the system kills one where memory is short."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> int:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return index
+
+
+def test_loader_process_that_was_killed_is_one_line() -> None:
+    loader = torch.utils.data.DataLoader(Killed(), num_workers=1, multiprocessing_context="fork")
+    line = shortage(raised(lambda: list(loader)))
+    assert line is not None
+    assert line.startswith(
+        "data.num_workers: a process that loads data was ended from outside (DataLoader worker"
+    )
+    assert "set fewer" in line
+
+
 def test_checkpoint_on_full_disk_is_one_line(
     tiny: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,7 +93,7 @@ def test_checkpoint_on_full_disk_is_one_line(
         UserError, match=r"can't write the checkpoint .*next.ckpt \(\[enforce .* is the disk full\?"
     ):
         pretrain(tiny(), tmp_path / "run")
-    (last,) = (tmp_path / "run" / "checkpoints").iterdir()
+    (last,) = (tmp_path / "run" / "checkpoints").glob("*.ckpt")
     assert torch.load(last, weights_only=True)["global_step"] == 2
 
 
