@@ -79,15 +79,16 @@ def test_hyena_layer_is_sum_over_earlier_positions(u: Tensor) -> None:
 
 
 @pytest.mark.parametrize("selective", [[], ["dt"], ["B"], ["B", "C"], ["dt", "B", "C"]])
+@pytest.mark.parametrize("states", [1, 4])
 @torch.no_grad()
-def test_only_what_is_selective_depends_on_input(u: Tensor, selective: list[str]) -> None:
-    made = layer(ssm="s6", selective=selective)
-    sizes = {"dt": 1, "B": 4, "C": 4}
+def test_only_what_is_selective_depends_on_input(u: Tensor, selective: list[str], states: int) -> None:
+    made = layer(ssm="s6", selective=selective, d_state=states)
+    sizes = {"dt": 1, "B": states, "C": states}
     parts = iter([] if made.x_proj is None else made.x_proj(u).split([sizes[name] for name in selective], -1))
     dt = (made.dt_proj(next(parts)) if "dt" in selective else torch.zeros_like(u)) + made.dt_bias
-    B, C = (next(parts) if name in selective else getattr(made, name).expand(2, 40, 4) for name in "BC")
+    B, C = (next(parts) if name in selective else getattr(made, name).expand(2, 40, -1) for name in "BC")
     dt, A = dt.exp().log1p(), -made.A_log.exp()
-    state, rows = torch.zeros(2, 12, 4, dtype=u.dtype), []
+    state, rows = torch.zeros(2, 12, states, dtype=u.dtype), []
     for t in range(40):
         step = dt[:, t, :, None]
         state = (step * A).exp() * state + step * B[:, t, None] * u[:, t, :, None]
