@@ -63,7 +63,7 @@ def command_of(text: str) -> str | None:
 
 
 class _Shared(dict[str, Any]):
-    """A group of Hydra's store. Hydra copies the whole store to compose a configuration, and what it reads again.
+    """A group of Hydra's store, which it copies to compose a configuration, and what it reads again.
 
     The first copy is of no use: without it composing takes two thirds of the time.
     """
