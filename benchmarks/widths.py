@@ -60,10 +60,10 @@ def lend_convolution() -> bool:
         return False
 
     def forward(x, weight, bias, index, first, last, silu):  # type: ignore[no-untyped-def]
-        return convolve(x.mT, weight, bias, None, silu).mT
+        return convolve(x.mT, weight, bias, None, None, silu).mT
 
     def backward(x, weight, bias, dy, index, first, dlast, dx, wants, silu):  # type: ignore[no-untyped-def]
-        du, dweight, dbias, _ = convolve_backward(dy.mT, x.mT, weight, bias, None, silu)
+        du, dweight, dbias, _ = convolve_backward(dy.mT, x.mT, weight, bias, None, None, silu)
         return du.mT, dweight, dbias, None
 
     package, functions = types.ModuleType("causal_conv1d"), types.ModuleType("causal_conv1d.cpp_functions")

@@ -59,7 +59,7 @@ def folder(tmp_path: Path) -> Path:
             ("hydra.run.dir=/dev/null/run",),
             "error: hydra.run.dir=/dev/null/run: can't be made (Not a directory); choose another folder\n",
         ),
-        (("trainer=null",), "NoneType"),
+        (("trainer=null",), "trainer: is empty; give a value or leave the key out"),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(
