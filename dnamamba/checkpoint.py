@@ -27,8 +27,6 @@ from dnamamba.models import (
     LanguageModel,
     ModelConfig,
     PositionConfig,
-    PositionModel,
-    SequenceModel,
 )
 from dnamamba.models.families import family_of_file
 from dnamamba.weights import is_released, named, nearest
@@ -76,16 +74,15 @@ def save_weights(model: Model, state: dict[str, Tensor], folder: Path) -> None:
         state: by name, the weights to save.
         folder: written as a whole.
     """
+    decoder = None if isinstance(model, LanguageModel) else model.decoder
     document = {
-        "format": FORMAT,
+        "format": _format_of(decoder),
         "format_version": FORMAT_VERSION,
         "family": model.config.family,
         "model": model.config.to_dict(),
     }
-    if isinstance(model, SequenceModel):
-        document |= {"format": SEQUENCE_FORMAT, "decoder": model.decoder.to_dict()}
-    if isinstance(model, PositionModel):
-        document |= {"format": POSITION_FORMAT, "decoder": model.decoder.to_dict()}
+    if decoder is not None:
+        document["decoder"] = decoder.to_dict()
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     if folder.exists() and not (folder.is_dir() and set(os.listdir(folder)) <= {CONFIG_FILE, WEIGHTS_FILE}):
         raise UserError(f"{folder} is there and holds other things than a model: choose another folder")
@@ -196,13 +193,12 @@ def _load_folder(folder: Path) -> Model:
     if "format" not in document:
         return _foreign_model(folder, document)
     config = _model_config(document.get("family", OLD_FAMILY), document.get("model"), config_file)
-    asked = document["format"] in (SEQUENCE_FORMAT, POSITION_FORMAT)
-    decoder = document.get("decoder")
-    if asked and decoder is None:
+    decoder = _decoder(document.get("decoder"), config_file)
+    if decoder is None and document["format"] != FORMAT:
         raise UserError(f"{config_file} is damaged: the model answers a question, and `decoder` is missing")
-    if decoder is not None and document["format"] != _format_of(question := _decoder(decoder, config_file)):
+    if document["format"] != _format_of(decoder):
         raise UserError(
-            f"{config_file}: format: must be {_format_of(question)}, as `decoder` says (got "
+            f"{config_file}: format: must be {_format_of(decoder)}, as `decoder` says (got "
             f"{document['format']}); use another copy"
         )
     need_no_pointer(weights_file)
@@ -210,7 +206,7 @@ def _load_folder(folder: Path) -> Model:
         weights = load_file(weights_file)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{weights_file} is missing or damaged ({error})") from error
-    model = built(config, _decoder(decoder, config_file), weights, folder)
+    model = built(config, decoder, weights, folder)
     if document.get(DIGEST, found := _digest(document, weights_file)) != found:
         raise UserError(
             f"{folder}: {CONFIG_FILE} and {WEIGHTS_FILE} are not as they were written (their SHA-256 is "
@@ -287,6 +283,8 @@ def _decoder(values: Any, path: Path) -> Question | None:
 
 
 def _format_of(decoder: Question | None) -> str:
+    if decoder is None:
+        return FORMAT
     return POSITION_FORMAT if isinstance(decoder, PositionConfig) else SEQUENCE_FORMAT
 
 

@@ -8,6 +8,9 @@ from dnamamba.escaping import bounded, printable
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 """Signals that end a run early but whole."""
 
+LARGEST = 1 << 48
+"""The largest whole number of a setting, seeds aside: sums and products of it overflow nothing."""
+
 
 class UserError(ValueError):
     """A mistake in a user's file, option or checkpoint.

@@ -20,7 +20,6 @@ from omegaconf import DictConfig
 
 import tests.offline  # noqa: F401  (no test reaches the network)
 from dnamamba.config import composed
-from dnamamba.reports import figures
 
 # Deadlines fail on a loaded machine; a test that hangs has pytest's own.
 settings.register_profile("dnamamba", deadline=None)
@@ -74,7 +73,8 @@ def undrawn(request: pytest.FixtureRequest) -> Iterator[None]:
     """
     with pytest.MonkeyPatch.context() as patch:
         if not request.node.get_closest_marker("drawn"):
-            patch.setattr(figures, "draw", lambda figure, path: Path(path).write_bytes(b""))
+            # By name: the import of Matplotlib is left to who needs it.
+            patch.setattr("dnamamba.reports.figures.draw", lambda figure, path: Path(path).write_bytes(b""))
         yield
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from dnamamba.checkpoint import Model
-from dnamamba.commands.score import bar
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.data.embedded import YEAST_FASTA, YEAST_MODEL
 from dnamamba.data.fasta import Genome
@@ -24,6 +23,7 @@ from dnamamba.inference.bigwig import bigwig
 from dnamamba.inference.dependency import dependency_map
 from dnamamba.inference.device import load_any_on
 from dnamamba.inference.output import output_path
+from dnamamba.inference.progress import bar
 from dnamamba.inference.score_tables import SUFFIXES, check_format, table
 from dnamamba.models import PositionModel, SequenceModel
 from dnamamba.optional import need

@@ -52,7 +52,7 @@ from dnamamba.inference.prediction_files import (
 from dnamamba.inference.prediction_truth import table_inputs, table_labels, targets
 from dnamamba.inference.progress import bases_read
 from dnamamba.inference.score_vcf import check
-from dnamamba.inference.variants import SYMBOLIC_BASES, Readable, spelled_up_to
+from dnamamba.inference.variants import SYMBOLIC_BASES
 from dnamamba.inference.vcf_rows import Records
 from dnamamba.models import PositionModel, SequenceModel
 from dnamamba.plugins import load_plugins
@@ -289,12 +289,10 @@ def _variants(
     window, line = window_taken(answers.reader.model, config.window)
     errors.note(line)
     vcf, windows = Vcf(path), Windows(window, strand="forward")
-    symbolic = spelled_up_to(config.symbolic, answers.reader.model, windows)
     genome = Genome(config.fasta, answers.reader.alphabet)
     genome.close(config.regions.circular, "regions.circular")
-    records = Records(
-        genome, config.regions.unknown, symbolic, Readable.by(model, windows, answers.reader.longest)
-    )
+    longest = answers.reader.longest
+    records = Records.of_model(genome, config.regions.unknown, config.symbolic, model, windows, longest)
     records.key = "regions.unknown"
     checked = check(vcf, records, lambda line: errors.print(f"dnamamba: {line}", soft_wrap=True))
     for line in records.synonyms.said():

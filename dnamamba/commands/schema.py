@@ -8,12 +8,9 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from dnamamba.commands.overrides import LISTS, NAMES
-from dnamamba.errors import UserError
+from dnamamba.errors import LARGEST, UserError
 
 T = TypeVar("T")
-
-LARGEST = 1 << 48
-"""The largest whole number of a setting, seeds aside: sums and products of it overflow nothing."""
 
 _OTHER_TYPE = re.compile(r"Value ('.*') of type '\w+' could not be converted to (\w+)", re.DOTALL)
 _TYPES = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}

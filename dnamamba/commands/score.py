@@ -1,14 +1,10 @@
 """What `python -m dnamamba.score` does: a VCF file scored, or every base of a region mutated."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dnamamba.checkpoint import Model
 from dnamamba.data.alphabet import get_alphabet
@@ -23,14 +19,14 @@ from dnamamba.inference.answers import label_taken, window_taken
 from dnamamba.inference.device import load_any_on, precision_of
 from dnamamba.inference.effects import Windows, judge
 from dnamamba.inference.output import output_path
+from dnamamba.inference.progress import bar
 from dnamamba.inference.saturation import saturate, write_table
 from dnamamba.inference.score_tables import SUFFIXES as TABLES
 from dnamamba.inference.score_tables import check_format
 from dnamamba.inference.score_vcf import SUFFIXES, check, quantity, score_vcf
-from dnamamba.inference.variants import REF_MISMATCH, SYMBOLIC_BASES, Readable, spelled_up_to
+from dnamamba.inference.variants import REF_MISMATCH, SYMBOLIC_BASES
 from dnamamba.inference.vcf_rows import Records
 from dnamamba.plugins import load_plugins
-from dnamamba.reached import Lines, Reached
 from dnamamba.reports.figures import draw
 from dnamamba.reports.saturation import saturation_figure
 from dnamamba.terminal import Console
@@ -100,9 +96,8 @@ def _score_vcf(
     vcf = Vcf(path)
     if out.exists() and out.samefile(vcf.path):
         raise UserError(f"out={config.out} is the file to score: choose another name")
-    symbolic = spelled_up_to(config.symbolic, model, windows)
     longest = judge(model, config.bases_per_batch, config.label).reader.longest
-    records = Records(genome, config.unknown, symbolic, Readable.by(model, windows, longest))
+    records = Records.of_model(genome, config.unknown, config.symbolic, model, windows, longest)
     with errors.status(f"checking {vcf.path.name}"):
         checked = check(vcf, records, lambda line: errors.print(f"dnamamba: {line}", soft_wrap=True))
     for line in records.synonyms.said():
@@ -145,20 +140,3 @@ def _saturate(config: ScoreConfig, model: Model, genome: Genome, windows: Window
     except OSError as error:
         raise UserError(f"can't write {out} and {picture}: {error.strerror}") from error
     console.print(f"{count:,} variants: {out}, {picture}", soft_wrap=True)
-
-
-@contextmanager
-def bar(console: Console, what: str, total: int, unit: str) -> Iterator[Reached]:
-    """Show a progress bar on a terminal, elsewhere a line now and then, and yield how far it has come.
-
-    Args:
-        console: to show it on.
-        what: the bar's text.
-        total: of the items.
-        unit: of an item, such as rows.
-    """
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(what, total=total)
-        lines = Lines(what, total, unit, console.print)
-        yield Reached(total, unit, partial(progress.advance, task) if console.is_terminal else lines)

@@ -203,27 +203,8 @@ def score_sites(
             for cell, sites in groupby(some, lambda site: windows.cell(site, genome))
             for part in _parts(sites, found.reader.piece // SHORTEST_PIECE)
         ]
-        told = _Share(len(some), advance)
-        for group, effects in zip(groups, _score(found, genome, groups, windows, told), strict=True):
+        for group, effects in zip(groups, _score(found, genome, groups, windows, advance), strict=True):
             yield from group.divided(effects)
-
-
-class _Share:
-    """Sites that are read, of sites whose views are read in another order.
-
-    Args:
-        sites: how many there are.
-        advance: is called with the number of sites read since the last call.
-    """
-
-    def __init__(self, sites: int, advance: Callable[[int], None]) -> None:
-        self.sites, self.advance, self.done = sites, advance, 0
-
-    def __call__(self, read: int, views: int) -> None:
-        """Tell that so many of the views are read."""
-        done = self.sites * read // views
-        self.advance(done - self.done)
-        self.done = done
 
 
 def _parts(sites: Iterable[Site], most: int) -> Iterator[list[Site]]:
@@ -272,7 +253,7 @@ def _score(
     genome: Genome,
     groups: Sequence[_Group],
     windows: Windows,
-    told: _Share,
+    advance: Callable[[int], None],
 ) -> Iterator[Effects]:
     """Yield the effects of each group's alleles, averaged over its views."""
     views = [view for group in groups for view in windows.views(group.joined, genome)]
@@ -286,12 +267,13 @@ def _score(
             _need_one_length(found.model.decoder.length, view, place)
     scores: list[Effects] = [Effects(np.empty(0), np.empty(0))] * len(views)
     in_pieces = isinstance(found, CausalLikelihood) and found.reader.longest is None
-    read = 0
+    sites, read = sum(len(group.sites) for group in groups), 0
     for batch in _batches(views, found.reader.piece, PIECE if in_pieces else None):
         for i, effects in zip(batch, _effects(found, [views[i] for i in batch]), strict=True):
             scores[i] = effects
-        read += len(batch)
-        told(read, len(views))
+        before, read = read, read + len(batch)
+        # Views are read in another order than their sites: so many sites' worth.
+        advance(sites * read // len(views) - sites * before // len(views))
     for i in range(0, len(views), each):
         yield Effects(*np.mean(scores[i : i + each], axis=0))
 

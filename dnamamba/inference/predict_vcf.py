@@ -16,7 +16,7 @@ from dnamamba.inference.answers import BATCH, Answers, need_sequence_model, with
 from dnamamba.inference.device import need_finite
 from dnamamba.inference.effects import Windows
 from dnamamba.inference.score_vcf import check
-from dnamamba.inference.variants import SYMBOLIC_BASES, Readable, spelled_up_to
+from dnamamba.inference.variants import SYMBOLIC_BASES
 from dnamamba.inference.vcf_rows import Plan, Records
 from dnamamba.models import SequenceModel
 
@@ -59,13 +59,8 @@ def predict_variants(
     )
     windows = Windows(window, strand="forward")
     genome = Genome(fasta, answers.reader.alphabet)
-    model = answers.model
-    records = Records(
-        genome,
-        unknown,
-        spelled_up_to(symbolic, model, windows),
-        Readable.by(model, windows, answers.reader.longest),
-    )
+    longest = answers.reader.longest
+    records = Records.of_model(genome, unknown, symbolic, answers.model, windows, longest)
     opened = Vcf(Path(vcf))
     check(opened, records, lambda line: None)
     return predict_vcf(answers, opened, records, windows, lambda rows: None)

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from dnamamba.checkpoint import Model
 from dnamamba.data.fasta import Genome
 from dnamamba.data.intervals import unknown_record
 from dnamamba.data.regions import UNKNOWN
@@ -9,7 +10,7 @@ from dnamamba.data.symbolic import Event, event_of
 from dnamamba.data.synonyms import Synonyms
 from dnamamba.data.variants import VcfRow
 from dnamamba.errors import UserError
-from dnamamba.inference.effects import Site
+from dnamamba.inference.effects import Site, Windows
 from dnamamba.inference.variants import (
     REF_MISMATCH,
     SYMBOLIC,
@@ -22,6 +23,7 @@ from dnamamba.inference.variants import (
     check_ref,
     site_of,
     spelled_site,
+    spelled_up_to,
 )
 
 
@@ -74,6 +76,22 @@ class Records:
             raise UserError(f"unknown: must be {' or '.join(UNKNOWN)} (got {unknown!r})")
         self.genome, self.unknown, self.symbolic, self.readable = genome, unknown, symbolic, readable
         self.synonyms = Synonyms(genome.lengths)
+
+    @classmethod
+    def of_model(
+        cls, genome: Genome, unknown: str, symbolic: int, model: Model, windows: Windows, longest: int | None
+    ) -> "Records":
+        """Return the same for what a model can read.
+
+        Args:
+            genome, unknown, symbolic: see the class; fewer bases are spelled out where the model reads fewer.
+            model, windows, longest: see `Readable.by`.
+
+        Raises:
+            UserError: another word, or a negative number.
+        """
+        readable = Readable.by(model, windows, longest)
+        return cls(genome, unknown, spelled_up_to(symbolic, model, windows), readable)
 
     def plan(self, row: VcfRow, where: str) -> Plan:
         """Return what can be scored of a row.

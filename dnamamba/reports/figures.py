@@ -36,9 +36,8 @@ def draw(figure: Figure, path: Path | IO[bytes]) -> None:
         # A name may have letters that the font lacks; they are drawn as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.set(dpi=150, facecolor=SURFACE)
-        FigureCanvasAgg(figure).print_png(
-            path
-        )  # `savefig` draws twice, for layouts that a first drawing settles
+        # `savefig` draws twice, for layouts that a first drawing settles.
+        FigureCanvasAgg(figure).print_png(path)
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 from dnamamba.auto import AUTO
 from dnamamba.datasets.base import DataModule
 from dnamamba.datasets.positions import PositionsData
-from dnamamba.errors import UserError
+from dnamamba.errors import LARGEST, UserError
 from dnamamba.objectives.task_config import TaskConfig
 from dnamamba.training.config import FinetuneTrainConfig
 
@@ -23,7 +23,6 @@ BASES = 1 << 30  # that are read at most, but for an epoch of sequences that are
 RATE, HIGHEST_RATE = 1e-3, 2e-3
 FEW, MANY = 4_500, 18_000  # answers to learn from, at which the learning rate begins and ends to rise
 LOWEST_SHARE = 0.25  # of the learning rate, for the embedding
-MOST_STEPS = 1 << 48  # as of any whole number of a setting
 VALIDATIONS, PATIENCE, LEAST_BETWEEN = 10, 3, 10
 
 
@@ -107,8 +106,8 @@ def resolved(
             # With nothing to train, to read a sequence again adds nothing.
             epochs = 1.0 if task.fit == "closed" else size.epochs
         steps = train.steps_of(size.sequences, epochs)
-        if steps > MOST_STEPS:
-            raise UserError(f"train.epochs: at most {MOST_STEPS:,} steps (got {epochs:g}); set fewer")
+        if steps > LARGEST:
+            raise UserError(f"train.epochs: at most {LARGEST:,} steps (got {epochs:g}); set fewer")
         lines.append(
             f"train.epochs={epochs:.3g} of {size.sequences:,} training sequences: {steps:,} steps of "
             f"{train.sequences_per_step:,}"

@@ -4,9 +4,9 @@ import pytest
 
 from dnamamba.commands.embed import EmbedConfig
 from dnamamba.commands.generate import GenerateConfig
-from dnamamba.commands.schema import LARGEST, typed
+from dnamamba.commands.schema import typed
 from dnamamba.config import composed
-from dnamamba.errors import UserError
+from dnamamba.errors import LARGEST, UserError
 from dnamamba.training.config import FinetuneTrainConfig
 
 FILES = ("model=m", "fasta=f", "out=o")
