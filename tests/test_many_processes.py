@@ -256,7 +256,7 @@ def check_stopped(folder: Path, steps: range) -> None:
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert {name for name in files if not name.startswith(".hydra/")} == {
         "checkpoints/last.ckpt",
-        "checkpoints/last.rows.json",
+        "checkpoints/last.ckpt.rows.json",
         "config.yaml",
         "metrics.csv",
     }

@@ -12,7 +12,7 @@ from dnamamba.documents import read_json
 from dnamamba.errors import UserError
 from dnamamba.files import replacing
 
-SUMS = "last.rows.json"  # next to last.ckpt
+SUMS = "last.ckpt.rows.json"  # next to last.ckpt
 UNVALIDATED = "unvalidated"  # a checkpoint whose step's validation comes after it
 _ADVICE = "remove it: the rows of metrics.csv are then not verified"
 

@@ -29,7 +29,7 @@ def test_a_run_leaves_everything_behind(tiny: Configure, tmp_path: Path) -> None
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert names == {
         "checkpoints/last.ckpt",
-        "checkpoints/last.rows.json",
+        "checkpoints/last.ckpt.rows.json",
         "config.yaml",
         "confusion_matrix.png",
         "learning_curve.png",

@@ -156,5 +156,5 @@ def test_checksums_of_rows_keep_those_of_the_checkpoint_before(tmp_path: Path) -
     assert noted(7) == ["7 unvalidated", "7"]  # killed before its name, the run resumes from the one before
     for damage in ("[]", "{", '{"x": 1}', '{"5 x": {}}', '{"5": {"rows": "y"}}', '{"5": []}'):
         (tmp_path / SUMS).write_text(damage)
-        with pytest.raises(UserError, match=r"last\.rows\.json: .*remove it: the rows"):
+        with pytest.raises(UserError, match=r"last\.ckpt\.rows\.json: .*remove it: the rows"):
             check_rows(tmp_path / "last.ckpt", 5, False, [], tmp_path / "metrics.csv")
