@@ -21,7 +21,7 @@ import json
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ class Trial:
     steps: int | None = None
     baselines: bool = False
     seed: int = 0
-    mode: str = "auto"
+    pooling: Pooling = field(default_factory=Pooling)
 
     @property
     def name(self) -> str:
@@ -140,7 +140,7 @@ def chosen_trials(
         for rate, reader, table in [(r, one, t) for r in rates for one in readers for t in tables]:
             first = (reader, rate, seed) == (readers[0], rates[0], seeds[0])
             known = simple.get(table, {})
-            strands, mode = known.get("strands", False), known.get("mode", "auto")
+            strands, pooling = known.get("strands", False), Pooling(**known.get("pooling", {}))
             made.append(
                 Trial(
                     table,
@@ -149,7 +149,7 @@ def chosen_trials(
                     rate=rate,
                     steps=steps,
                     seed=seed,
-                    mode=mode,
+                    pooling=pooling,
                     baselines=first and not known,
                 )
             )
@@ -171,11 +171,11 @@ def _metric(found: dict[str, Any]) -> str:
 
 
 def simple_models(table: str) -> dict[str, Any]:
-    """Return the baselines' rows of results.csv, and what they choose: `mode` and `strands`."""
+    """Return the baselines' rows of results.csv, and what they choose: `pooling` and `strands`."""
     data = _data(table).build(0, global_batch_size=32, max_steps=1, world_size=1)
     decoder, console = data.decoder("mean"), Console()
     fitted = Baselines(decoder.head, None, data)
-    mode, _ = choose("auto", data, fitted, console)
+    pooling, _ = choose(Pooling(), data, fitted, console)
     rows = []
     for one in fitted.fit(console).all:
         found, _ = score_all(decoder, one.scored, SAMPLES)
@@ -183,7 +183,7 @@ def simple_models(table: str) -> dict[str, Any]:
         values = found["test"][metric]
         row = [table, one.name, "", "", "", "", "", metric, found["valid"][metric]["value"]]
         rows.append(dict(zip(COLUMNS, row + [values[key] for key in ("value", "low", "high")], strict=True)))
-    return {"mode": mode, "strands": data.reverse_complement, "rows": rows}
+    return {"pooling": asdict(pooling), "strands": data.reverse_complement, "rows": rows}
 
 
 def run(trial: Trial, model: str, out: Path, accelerator: str) -> dict[str, object]:
@@ -202,9 +202,9 @@ def run(trial: Trial, model: str, out: Path, accelerator: str) -> dict[str, obje
         )
         pooling = READERS[trial.reader]
         if trial.reader == "auto":
-            pooling = Pooling(trial.mode)
+            pooling = trial.pooling
         # What is chosen automatically is chosen by the baselines.
-        needed = trial.baselines or pooling.mode == "auto"
+        needed = trial.baselines or pooling.mode == AUTO
         task = TaskConfig(freeze=trial.frozen, baselines=needed, bootstrap=SAMPLES)
         trainer = TrainerConfig(accelerator, precision="bf16-mixed" if accelerator == "gpu" else "32-true")
         Finetuning(folder, data, model, pooling, task, train=train, trainer=trainer, quiet=True).run()

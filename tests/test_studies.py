@@ -1,5 +1,6 @@
 """What programs in studies/ make of their runs and data: means over seeds, verdicts, windows."""
 
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 
@@ -92,7 +93,8 @@ def test_verdict_passes_over_baselines_without_a_value(heads: ModuleType) -> Non
 
 
 def test_runs_take_what_stored_baselines_chose(heads: ModuleType) -> None:
-    simple = {"a.tsv": {"mode": "positions", "strands": True}}
+    chosen = {"mode": "positions", "strand": "forward", "context": "both", "conv": 2}
+    simple = {"a.tsv": {"pooling": chosen, "strands": True}}
     made = heads.chosen_trials(["a.tsv", "b.tsv"], ["auto", "mean"], ["auto"], 400, [0, 1], simple)
     assert [(one.table, one.reader, one.seed) for one in made[:3]] == [
         ("a.tsv", "auto", 0),
@@ -100,7 +102,8 @@ def test_runs_take_what_stored_baselines_chose(heads: ModuleType) -> None:
         ("a.tsv", "mean", 0),
     ]
     assert len({one.name for one in made}) == 8
-    assert (made[0].mode, made[0].strands, made[0].baselines) == ("positions", True, False)
+    assert asdict(made[0].pooling) == chosen
+    assert (made[0].strands, made[0].baselines) == (True, False)
     # Nothing is stored of the other: its first run fits them.
     assert [one.baselines for one in made if one.table == "b.tsv"] == [True, False, False, False]
 

@@ -14,23 +14,32 @@ from dnamamba.auto import AUTO
 from dnamamba.data.words import Bases
 from dnamamba.datasets.base import DataModule
 from dnamamba.training.baselines import Baseline, Baselines
+from dnamamba.training.tuned import Pooling
 
 # A difference counts from so many standard errors on.
 SURE = 3.0
 
 
 def choose(
-    mode: str, data: DataModule, baselines: Baselines | None, console: Console, *, may_learn: bool = True
-) -> tuple[str, list[str]]:
-    """Return the pooling, and a sentence on each choice; `data.reverse_complement` is decided if it is open.
+    pooling: Pooling,
+    data: DataModule,
+    baselines: Baselines | None,
+    console: Console,
+    *,
+    may_learn: bool = True,
+    causal: bool = True,
+) -> tuple[Pooling, list[str]]:
+    """Return what the head reads, and a sentence on each choice; decides an open `data.reverse_complement`.
 
     Args:
-        mode: of the `decoder` group; `auto` is `positions` where one-hot vectors lose less than words, else
-            `mean`.
+        pooling: the `decoder` group. Where `mode` is `auto` and sequences have one length: `mean` if words
+            lose less than one-hot vectors, `positions` if these lose less, and if neither is sure `positions`
+            of both sides after two convolutions, which can learn either. Else `mean`.
         data: of the run.
         baselines: to decide by; without them `auto` is `mean`, and both strands are read.
         console: shows that they are fitted.
         may_learn: whether the run can train a pooling.
+        causal: whether the backbone reads to one side alone.
     """
     is_open, lines = data.reverse_complement is None, []
     if is_open:
@@ -38,20 +47,26 @@ def choose(
     if is_open and data.stranded:
         is_open = False
         lines.append("data.reverse_complement=false: the regions were given with their strands")
-    if not (is_open or mode == AUTO) or baselines is None:
-        return ("mean" if mode == AUTO else mode), lines
+    if not (is_open or pooling.mode == AUTO) or baselines is None:
+        return pooling.settled("mean"), lines
     fitted = baselines.fit(console)
     words, positions = fitted.words, fitted.positions
-    if mode == AUTO:
-        mode = "mean"
-        if may_learn and words is not None and positions is not None:
-            lead, sure = _difference(_losses(baselines, words) - _losses(baselines, positions))
-            if sure > SURE and data.common_length is not None:
-                mode = "positions"
-                lines.append(
-                    f"decoder.mode=positions: on validation the loss of {positions.name} is smaller by "
-                    f"{lead:.3f} than that of {words.name}"
-                )
+    aligned = may_learn and data.common_length is not None
+    if pooling.mode == AUTO and aligned and words is not None and positions is not None:
+        lead, sure = _difference(_losses(baselines, words) - _losses(baselines, positions))
+        if sure > SURE:
+            pooling = pooling.settled("positions")
+            lines.append(
+                f"decoder.mode=positions: on validation the loss of {positions.name} is smaller by "
+                f"{lead:.3f} than that of {words.name}"
+            )
+        elif sure >= -SURE:
+            pooling = pooling.settled("positions", "both" if causal else "forward", 2)
+            lines.append(
+                f"decoder.mode=positions decoder.context={pooling.context} decoder.conv={pooling.conv}: on "
+                f"validation neither {positions.name} nor {words.name} is surely better (losses {lead:.3f} "
+                "apart)"
+            )
     if is_open and words is not None and fitted.valid is not None:
         models = [one for one in (words, positions) if one is not None]
         best = min(models, key=lambda one: _losses(baselines, one).mean().item())
@@ -64,7 +79,7 @@ def choose(
                 f"data.reverse_complement=false: on validation the loss of {best.name} is larger by "
                 f"{loss:.3f} on reverse complements, so that the strand means something"
             )
-    return mode, lines
+    return pooling.settled("mean"), lines
 
 
 def _losses(baselines: Baselines, one: Baseline) -> Tensor:

@@ -45,6 +45,7 @@ def positions_tuned(
         UserError: a setting has no meaning for an answer per position.
     """
     _check(pooling, task, trainer)
+    pooling = pooling.settled("mean")
     decoder = data.question(pooling.context, pooling.conv)
     head = decoder.head
     if decoder.chain and task.class_weights is not None:

@@ -5,7 +5,6 @@ from dataclasses import asdict, fields, replace
 
 import torch
 
-from dnamamba.auto import AUTO
 from dnamamba.datasets.base import DataModule
 from dnamamba.errors import UserError
 from dnamamba.models import DecoderConfig, SequenceModel
@@ -46,19 +45,20 @@ def sequences_tuned(
     """
     closed = task.fit == "closed"
     # What a user may have got wrong is said before simple models take half a minute.
-    decoder = _question(pooling, data, "mean" if pooling.mode == AUTO else pooling.mode)
+    decoder = _question(pooling.settled("mean"), data)
     if closed:
         check_question(decoder)
     weights = decoder.head.class_weights(task.class_weights, *data.train_counts)
     SequenceObjective(decoder, task, weights, data.padding)  # checks the task's settings
     longest = max(stage.length for stage in data.schedule.stages)
     with torch.device("meta"):
-        need_reach(start.shape.build(), longest)
+        backbone = start.shape.build()
+    need_reach(backbone, longest)
     baselines = Baselines(decoder.head, weights, data) if task.baselines else None
     # A pooling that is learnt needs all positions at once.
     may_learn = not closed and train.chunk_bases is None
-    mode, chosen = choose(pooling.mode, data, baselines, console, may_learn=may_learn)
-    decoder = replace(_question(pooling, data, mode), longest=longest)
+    pooling, chosen = choose(pooling, data, baselines, console, may_learn=may_learn, causal=backbone.causal)
+    decoder = replace(_question(pooling, data), longest=longest)
     objective = SequenceObjective(decoder, task, weights, data.padding)
     model = SequenceModel(start.shape, decoder)
     name = adapt(model, start, task, activation_checkpointing=train.activation_checkpointing)
@@ -70,22 +70,21 @@ def sequences_tuned(
     return Tuned(model, objective, report, best, unchanged, fit)
 
 
-def _question(pooling: Pooling, data: DataModule, mode: str) -> DecoderConfig:
+def _question(pooling: Pooling, data: DataModule) -> DecoderConfig:
     """Return the head's configuration from the data's labels and the settings.
 
     Args:
-        pooling: the settings.
+        pooling: the settings, none of them open.
         data: has the labels.
-        mode: the pooling, `pooling.mode` or what was chosen for it.
 
     Raises:
         UserError: each position is to have weights of its own, and the sequences differ in length.
     """
     asked = data.decoder("mean")
-    length = data.common_length if mode == "positions" else None
-    if mode == "positions" and length is None:
+    length = data.common_length if pooling.mode == "positions" else None
+    if pooling.mode == "positions" and length is None:
         raise UserError(
             "decoder.mode=positions: the sequences differ in length; choose decoder.mode=attention, or "
             "cut them to one length (data.max_length)"
         )
-    return replace(asked, **asdict(pooling) | {"mode": mode, "length": length})
+    return replace(asked, **asdict(pooling), length=length)

@@ -1,10 +1,11 @@
 """What every fine-tuning is made of: the first weights, what of the model learns, the best validation."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from dnamamba.auto import AUTO, check_number_or_auto
 from dnamamba.models import ModelConfig
 from dnamamba.objectives.base import Objective
 from dnamamba.objectives.task_config import TaskConfig
@@ -18,10 +19,22 @@ from dnamamba.training.run import Fit, Report, size_of
 class Pooling:
     """The `decoder` group: what the head reads, of which strands; conf/finetune.yaml explains each key."""
 
-    mode: str = "auto"
+    mode: str = AUTO
     strand: str = "forward"
-    context: str = "forward"
-    conv: int = 0
+    context: str = AUTO
+    conv: Any = AUTO
+
+    def __post_init__(self) -> None:
+        check_number_or_auto("decoder.conv", self.conv, whole=True)
+
+    def settled(self, mode: str, context: str = "forward", conv: int = 0) -> "Pooling":
+        """Return the pooling with values for what is `auto`; what is given stays."""
+        return replace(
+            self,
+            mode=mode if self.mode == AUTO else self.mode,
+            context=context if self.context == AUTO else self.context,
+            conv=conv if self.conv == AUTO else self.conv,
+        )
 
 
 class Start(NamedTuple):

@@ -15,6 +15,7 @@ from dnamamba.datasets.base import DataModule
 from dnamamba.training import run as run_module
 from dnamamba.training.baselines import Baselines
 from dnamamba.training.choosing import choose
+from dnamamba.training.tuned import Pooling
 from tests.finetuning.conftest import SHORT, Configure, write_table
 from tests.finetuning.test_baselines import aligned
 
@@ -26,8 +27,13 @@ def opened(table: Path, **settings: Any) -> DataModule:
     return config.build(0, global_batch_size=8, max_steps=4, world_size=1)
 
 
-def chosen(data: DataModule, mode: str = "auto", **given: Any) -> tuple[str, list[str]]:
-    return choose(mode, data, Baselines(data.decoder("mean").head, None, data), QUIET, **given)
+AUTO = Pooling()
+MEAN = Pooling("mean", context="forward", conv=0)
+UNDECIDED = Pooling("positions", context="both", conv=2)
+
+
+def chosen(data: DataModule, pooling: Pooling = AUTO, **given: Any) -> tuple[Pooling, list[str]]:
+    return choose(pooling, data, Baselines(data.decoder("mean").head, None, data), QUIET, **given)
 
 
 def stranded(path: Path, number: int, means: bool) -> Path:
@@ -48,8 +54,8 @@ def stranded(path: Path, number: int, means: bool) -> Path:
 
 def test_positions_are_read_where_places_decide(tmp_path: Path) -> None:
     data = opened(aligned(tmp_path / "t.csv"))
-    mode, lines = chosen(data)
-    assert mode == "positions"
+    pooling, lines = chosen(data)
+    assert pooling == Pooling("positions", context="forward", conv=0)
     assert data.reverse_complement is False
     assert lines[0].startswith(
         "decoder.mode=positions: on validation the loss of one-hot logistic is smaller"
@@ -58,13 +64,62 @@ def test_positions_are_read_where_places_decide(tmp_path: Path) -> None:
 
 
 def test_the_mean_is_read_where_words_decide(tmp_path: Path) -> None:
-    assert chosen(opened(stranded(tmp_path / "t.csv", 200, True), max_length=30, crop="start"))[0] == "mean"
+    """One class has a word that the other has not, anywhere in the sequence."""
+    rng = np.random.default_rng(6)
+    lines = ["id,sequence,label,split"]
+    for place in range(240):
+        letters = "".join("ACGT"[i] for i in rng.integers(4, size=40))
+        start = rng.integers(34)
+        if place % 2:
+            letters = letters[:start] + "GATTAC" + letters[start + 6 :]
+        lines.append(f"s{place},{letters},{'ab'[place % 2]},{('train', 'valid', 'test')[place // 2 % 3]}")
+    table = tmp_path / "t.csv"
+    table.write_text("\n".join(lines) + "\n")
+    assert chosen(opened(table))[0] == MEAN
+
+
+def random_letters(path: Path, length: int) -> Path:
+    """Labels that no sequence tells; sequences longer than `length` by up to two bases, where it is odd."""
+    rng = np.random.default_rng(5)
+    lines = ["id,sequence,label,split"]
+    for place in range(80):
+        letters = "".join("ACGT"[i] for i in rng.integers(4, size=length + place % 3 * (length % 2)))
+        lines.append(f"s{place},{letters},{'ab'[place % 2]},{('train', 'valid', 'test')[place // 2 % 3]}")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("given", "causal", "expected"),
+    [
+        (AUTO, True, UNDECIDED),
+        (AUTO, False, Pooling("positions", context="forward", conv=2)),
+        (Pooling(context="forward", conv=0), True, Pooling("positions", context="forward", conv=0)),
+        (Pooling(conv=1), True, Pooling("positions", context="both", conv=1)),
+        (Pooling("attention"), True, Pooling("attention", context="forward", conv=0)),
+        (Pooling("mean", conv=3), True, Pooling("mean", context="forward", conv=3)),
+    ],
+)
+def test_what_can_learn_either_is_read_where_neither_is_sure(
+    tmp_path: Path, given: Pooling, causal: bool, expected: Pooling
+) -> None:
+    pooling, lines = chosen(opened(random_letters(tmp_path / "t.csv", 24)), given, causal=causal)
+    assert pooling == expected
+    said = (
+        f"decoder.mode=positions decoder.context={expected.context} decoder.conv={expected.conv}: "
+        "on validation neither one-hot logistic nor "
+    )
+    assert [line.startswith(said) for line in lines] == [True] * (given.mode == "auto")
+
+
+def test_unequal_lengths_are_averaged(tmp_path: Path) -> None:
+    assert chosen(opened(random_letters(tmp_path / "t.csv", 25)))[0] == MEAN
 
 
 @pytest.mark.parametrize("means", [True, False])
 def test_other_strand_is_read_unless_it_means_something(tmp_path: Path, means: bool) -> None:
     data = opened(stranded(tmp_path / "t.csv", 400, means))
-    _, lines = chosen(data)
+    _, lines = chosen(data, MEAN)
     assert data.reverse_complement is not means
     assert len(lines) == int(means)
 
@@ -92,24 +147,25 @@ def test_strands_of_regions_are_kept(tmp_path: Path, strands: str, read: bool, l
         test=["three"],
     )
     data = config.build(0, global_batch_size=8, max_steps=4, world_size=1)
-    _, said = chosen(data)
+    _, said = chosen(data, MEAN)
     assert data.reverse_complement is read
     assert said == ["data.reverse_complement=false: the regions were given with their strands"] * lines
 
 
 def test_what_is_given_is_not_decided(tmp_path: Path) -> None:
     data = opened(aligned(tmp_path / "t.csv"), reverse_complement=True)
-    assert chosen(data, "next") == ("next", [])
+    given = Pooling("next", context="forward", conv=0)
+    assert chosen(data, given) == (given, [])
     assert data.reverse_complement is True
 
 
 def test_a_computed_head_has_no_weights_for_positions(tmp_path: Path) -> None:
-    assert chosen(opened(aligned(tmp_path / "t.csv")), may_learn=False)[0] == "mean"
+    assert chosen(opened(aligned(tmp_path / "t.csv")), may_learn=False)[0] == MEAN
 
 
 def test_without_baselines_all_is_as_ever(tmp_path: Path) -> None:
     data = opened(aligned(tmp_path / "t.csv"))
-    assert choose("auto", data, None, QUIET) == ("mean", [])
+    assert choose(AUTO, data, None, QUIET) == (MEAN, [])
     assert data.reverse_complement is True
 
 
