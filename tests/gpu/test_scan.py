@@ -37,6 +37,8 @@ def assert_within_budget(ours: dict, eager: dict, truth: dict) -> None:
         (1, 65, 33, 4),
         (3, 128, 64, 8),
         (1, 70, 40, 32),
+        (2, 264, 96, 12),  # a kernel of 16 states, four of them zero
+        (1, 70, 40, 1),
     ],
 )
 @pytest.mark.parametrize("trained", [False, True])

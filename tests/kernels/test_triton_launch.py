@@ -4,10 +4,12 @@ import itertools
 
 import pytest
 
+from dnamamba.errors import UserError
 from dnamamba.kernels.selective_scan.triton_launch import (
     SEGMENT,
     SUPPORTED_STATES,
     forward_config,
+    held_states,
     launch_config,
 )
 
@@ -83,5 +85,6 @@ def test_scan_that_cannot_fill_device_has_a_program_per_tile() -> None:
 
 
 def test_states_without_a_kernel_are_named() -> None:
-    with pytest.raises(ValueError, match=r"takes N in \(4, 8, 16, 32\), but A has N = 6"):
-        launch_config(1, 64, 64, 6)
+    assert [held_states(states) for states in (1, 4, 5, 12, 17, 32)] == [4, 4, 8, 16, 32, 32]
+    with pytest.raises(UserError, match=r"holds at most 32 states a channel \(A has N = 33\)"):
+        held_states(33)

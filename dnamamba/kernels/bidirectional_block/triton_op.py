@@ -13,7 +13,7 @@ from dnamamba.kernels.launch import launch
 from dnamamba.kernels.mamba_block.norm import rms_norm, rms_norm_backward
 from dnamamba.kernels.mamba_block.products import linear, linear_added
 from dnamamba.kernels.precision import without_autocast
-from dnamamba.kernels.selective_scan.triton_launch import SEGMENT
+from dnamamba.kernels.selective_scan.triton_launch import SEGMENT, held_states
 from dnamamba.kernels.selective_scan.triton_op import scan_backward, scan_forward
 from dnamamba.kernels.triton_math import fast_math
 
@@ -112,8 +112,8 @@ block_forward_op = operator("bidirectional_block_forward", block_forward)
 def _block_forward_fake(x, norm, in_proj, out_proj, *rest):  # type: ignore[no-untyped-def]
     (*_, A, _), save = rest[:_OF_A_DIRECTION], rest[-1]
     segments = -(-x.shape[1] // SEGMENT) if save else 0
-    channels, states = A.shape
-    saved = (x.new_empty(x.shape[0], segments, states, channels, dtype=torch.float32) for _ in range(2))
+    shape = x.shape[0], segments, held_states(A.shape[1]), A.shape[0]
+    saved = (x.new_empty(shape, dtype=torch.float32) for _ in range(2))
     return torch.empty_like(x, memory_format=torch.contiguous_format), *saved
 
 

@@ -11,7 +11,7 @@ from dnamamba.kernels.causal_conv1d.triton_op import convolve, convolve_backward
 from dnamamba.kernels.eager import differentiable, operator, ranks_of, refuse_ranks, watched
 from dnamamba.kernels.precision import without_autocast
 from dnamamba.kernels.ranks import Ranks, rows_before, rows_before_backward
-from dnamamba.kernels.selective_scan.triton_launch import SEGMENT
+from dnamamba.kernels.selective_scan.triton_launch import SEGMENT, held_states
 from dnamamba.kernels.selective_scan.triton_op import scan_after, scan_backward, scan_forward
 
 from .api import Block, BlockWeights
@@ -156,7 +156,7 @@ def _block_forward_fake(  # type: ignore[no-untyped-def]
         torch.empty_like(x, memory_format=torch.contiguous_format),
         in_proj.new_empty(batch, conv_weight.shape[1] - 1, channels),
         x.new_empty(batch, channels, states, dtype=torch.float32),
-        x.new_empty(batch, segments, states, channels, dtype=torch.float32),
+        x.new_empty(batch, segments, held_states(states), channels, dtype=torch.float32),
     )
 
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+from dnamamba.errors import UserError
+
 # A state is saved before every SEGMENT-th position; the backward rebuilds the states in between.
 SEGMENT = 64
 
@@ -50,18 +52,30 @@ class LaunchConfig:
     workers: int
 
 
+def held_states(states: int) -> int:
+    """Return the states of the kernel that takes `states` of them, 1 to 32: further ones stay zero.
+
+    Raises:
+        UserError: no kernel holds so many.
+    """
+    for held in SUPPORTED_STATES:
+        if states <= held:
+            return held
+    raise UserError(
+        f"the GPU's scan holds at most {SUPPORTED_STATES[-1]} states a channel (A has N = {states}); choose "
+        "a smaller d_state"
+    )
+
+
 def launch_config(batch: int, length: int, channels: int, states: int, processors: int = 132) -> LaunchConfig:
     """Cut a scan over [batch, length, channels] with `states` states for a device of `processors`.
 
     Args:
-        batch, length, channels, states: B, L, E and N.
+        batch, length, channels: B, L and E.
+        states: N, one of SUPPORTED_STATES.
         processors: multiprocessors of the device.
-
-    Raises:
-        ValueError: `states` is not one of SUPPORTED_STATES.
     """
-    if states not in SUPPORTED_STATES:
-        raise ValueError(f"backend 'triton' takes N in {SUPPORTED_STATES}, but A has N = {states}")
+    assert states in SUPPORTED_STATES
     tile = max(32, min(128, STATES_PER_PROGRAM // states))
     tiles = -(-channels // tile)
     rows = batch * tiles

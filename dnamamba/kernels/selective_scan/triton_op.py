@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dnamamba.kernels.eager import differentiable, operator, ranks_of, refuse_ranks, watched
@@ -13,16 +14,16 @@ from dnamamba.kernels.triton_math import SLOWEST
 
 from .signature import Scan, ScanArguments
 from .sweeps import Gradients, ScanInputs, States
-from .triton_launch import SEGMENT, forward_config, launch_config
+from .triton_launch import SEGMENT, forward_config, held_states, launch_config
 
 
 def selective_scan_triton(given: ScanArguments, ranks: Ranks | None = None) -> Scan:
-    """See `selective_scan`. fp32, bf16 and fp16 in, states in fp32; N is 4, 8, 16 or 32.
+    """See `selective_scan`. fp32, bf16 and fp16 in, states in fp32; N is at most 32.
 
     Between forward and backward it keeps, besides its inputs, one fp32 state every 64 positions.
 
     Raises:
-        ValueError: `u` is fp64, or N is not supported.
+        ValueError: `u` is fp64, or N is too large.
     """
     if given.u.dtype == torch.float64:
         raise ValueError(
@@ -67,6 +68,8 @@ def scan_forward(
     """
     assert starts is None or (ranks is None and not reverse)
     assert not reverse or ranks is None
+    states = A.shape[1]
+    A, B, C, initial_state = _widened(A, B, C, initial_state)
     inputs = ScanInputs(
         u, dt, _forgetting(A, starts), B, C, _dense(D), z, _dense(dt_bias), starts, dt_softplus, reverse
     )
@@ -95,7 +98,7 @@ def scan_forward(
         if cut.chunks > 1:
             triton_sweeps.carry(inputs, total, first, state, cut, reverse=False)
     sweeps.forward_output(inputs, first, state, y, last, cut, save)
-    return y, after.contiguous(), saved_states
+    return y, after[..., :states].contiguous(), saved_states
 
 
 def scan_after(
@@ -113,6 +116,8 @@ def scan_after(
     Args:
         u ... dt_softplus, ranks: as in `scan_forward`.
     """
+    states = A.shape[1]
+    A, B, _, initial_state = _widened(A, B, B, initial_state)
     # A state does not depend on C.
     inputs = ScanInputs(u, dt, A, B, B, None, None, _dense(dt_bias), None, dt_softplus, False)
     sweeps = gluon_sweeps if gluon_sweeps.takes(inputs) else triton_sweeps
@@ -124,7 +129,8 @@ def scan_after(
     state = States(drives, cut.chunks, 1)
     total = drives.new_empty(batch, cut.chunks, channels)
     sweeps.forward_summary(inputs, state, total, cut)
-    return triton_sweeps.across(inputs, total, initial_state, state, cut, ranks, reverse=False)[1]
+    after = triton_sweeps.across(inputs, total, initial_state, state, cut, ranks, reverse=False)[1]
+    return after[..., :states]
 
 
 scan_forward_op = operator("selective_scan_forward", scan_forward)
@@ -132,7 +138,7 @@ scan_forward_op = operator("selective_scan_forward", scan_forward)
 
 @scan_forward_op.register_fake
 def _scan_forward_fake(u, dt, A, B, C, D, z, dt_bias, initial_state, starts, dt_softplus, save):  # type: ignore[no-untyped-def]
-    y, saved_states = _forward_outputs(u, A.shape[1], save)
+    y, saved_states = _forward_outputs(u, held_states(A.shape[1]), save)
     return y, saved_states.new_empty(u.shape[0], *A.shape), saved_states
 
 
@@ -169,6 +175,9 @@ def scan_backward(
     """
     assert starts is None or (ranks is None and not reverse)
     assert not reverse or ranks is None
+    given = A.shape[1]
+    A, B, C, initial_state = _widened(A, B, C, initial_state)
+    dlast = None if dlast is None else F.pad(dlast, (0, A.shape[1] - given))
     inputs = ScanInputs(
         u, dt, _forgetting(A, starts), B, C, _dense(D), z, _dense(dt_bias), starts, dt_softplus, reverse
     )
@@ -211,7 +220,8 @@ def scan_backward(
         dfirst = _none(u)
     else:
         dfirst = out.dfirst.mT if dfirst is None else dfirst
-        dfirst = dfirst.to(initial_state.dtype).contiguous()
+        dfirst = dfirst[..., :given].to(initial_state.dtype).contiguous()
+    dA, dB, dC = (gradient[..., :given].contiguous() for gradient in (dA, dB, dC))
     return [out.du, out.ddt, dA, dB, dC, dD, out.dz, dbias, dfirst, out.y]
 
 
@@ -248,6 +258,17 @@ def _backward(ctx, dy, dlast, _):  # type: ignore[no-untyped-def]
 
 scan_forward_op.register_autograd(_backward, setup_context=_setup_context)
 _differentiable_scan = differentiable(scan_forward, _setup_context, _backward)
+
+
+def _widened(
+    A: Tensor, B: Tensor, C: Tensor, initial_state: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Return the same with the states of a kernel: nothing is written to a further one, nor read from it."""
+    more = (0, held_states(A.shape[1]) - A.shape[1])
+    if more[1] == 0:
+        return A, B, C, initial_state
+    first = None if initial_state is None else F.pad(initial_state, more)
+    return F.pad(A, more, value=-1.0), F.pad(B, more), F.pad(C, more), first
 
 
 def _forgetting(A: Tensor, starts: Tensor | None) -> Tensor:

@@ -6,11 +6,12 @@ delta = softplus(dt + dt_bias)    h = exp(delta A) h + delta B u    y = (sum ove
 """
 
 import torch
+import torch.nn.functional as F
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from dnamamba.kernels.launch import launch
+from dnamamba.kernels.launch import launch, power_of_two
 from dnamamba.kernels.triton_math import LOG2E, exp2, fast_math, sigmoid, softplus
 
 _TILE = 32
@@ -66,7 +67,16 @@ def selective_scan_step_triton(
     z: Tensor,
     dt_bias: Tensor,
 ) -> Tensor:
-    """See `selective_scan_step`; fp32 states, of which N is a power of two."""
+    """See `selective_scan_step`; fp32 states."""
+    states = state.shape[-1]
+    more = (0, power_of_two(states) - states)
+    if more[1]:
+        wide = F.pad(state, more)
+        y = selective_scan_step_triton(
+            wide, u, dt, F.pad(A, more, value=-1.0), F.pad(B, more), F.pad(C, more), D, z, dt_bias
+        )
+        state.copy_(wide[..., :states])
+        return y
     assert state.is_contiguous()
     assert state.dtype == torch.float32
     u, dt, B, C, z = (x if x.stride(-1) == 1 else x.contiguous() for x in (u, dt, B, C, z))

@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dnamamba.errors import missing
@@ -18,7 +17,6 @@ from dnamamba.models.ablation.config import AblationConfig
 from dnamamba.models.hyena.filter import HyenaFilter, long_convolution
 
 DT_MIN, DT_MAX = 1e-3, 1e-1  # between which dt is log-uniform at initialisation
-FEWEST_STATES = 4  # that a scan is given
 AT_A_TIME = 8192  # positions whose decays are held at once
 
 
@@ -75,14 +73,12 @@ class SelectiveLayer(nn.Module):
             name: value.to(u.dtype).expand(*u.shape[:2], -1).contiguous() for name, value in fixed.items()
         }
         A = -torch.exp(self.A_log.to(state_dtype(self.A_log.dtype)))
-        # The GPU's kernels take no fewer; a state that nothing is written to adds nothing.
-        more = (0, max(0, FEWEST_STATES - A.shape[1]))
         return selective_scan(
             u,
             dt,
-            F.pad(A, more, value=-1.0),
-            F.pad(made["B"], more),
-            F.pad(made["C"], more),
+            A,
+            made["B"],
+            made["C"],
             D=self.D,
             dt_bias=self.dt_bias,
             dt_softplus=True,

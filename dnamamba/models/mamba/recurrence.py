@@ -58,7 +58,9 @@ class MambaRecurrence:
         with without_autocast(tokens.device):
             x = F.embedding(tokens.int(), self._embedding)
             for (weights, eps, backend), state in zip(self._blocks, self.state, strict=True):
-                if len(x) <= FEW and resolve(backend, x.device, weights.in_proj.dtype) == "triton":
+                # The kernels of a whole block hold a power of two of states.
+                whole = len(x) <= FEW and state.ssm.shape[-1].bit_count() == 1
+                if whole and resolve(backend, x.device, weights.in_proj.dtype) == "triton":
                     from dnamamba.kernels.mamba_block.triton_step import block_step
 
                     block_step(x, weights, eps, state.conv, state.ssm)

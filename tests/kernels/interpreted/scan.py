@@ -53,6 +53,10 @@ def test_every_argument(optional: tuple[str, ...], chunk: int, monkeypatch: pyte
         (1, 35, 3, 4, 16),
         (1, 9, 40, 32, 8),
         (2, 17, 70, 8, 24),
+        # Numbers of states that no kernel holds.
+        (1, 1, 1, 1, 8),
+        (1, 19, 3, 5, 8),
+        (2, 9, 3, 12, 64),
     ],
 )
 def test_sizes(B: int, L: int, E: int, N: int, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,15 +151,15 @@ def test_two_halves_equal_the_whole() -> None:
     torch.testing.assert_close(after.state, whole.state, rtol=1e-5, atol=1e-6)
 
 
-def test_fp64_and_unsupported_states_are_refused() -> None:
+def test_fp64_and_too_many_states_are_refused() -> None:
     with pytest.raises(ValueError, match=r"computes in fp32, but u is torch\.float64"):
         run_scan(scan_inputs(1, 3, 2, 4), "triton")
-    with pytest.raises(ValueError, match=r"takes N in \(4, 8, 16, 32\), but A has N = 5"):
-        run_scan(scan_inputs(1, 3, 2, 5), "triton", dtype=torch.float32)
+    with pytest.raises(ValueError, match=r"holds at most 32 states a channel \(A has N = 33\)"):
+        run_scan(scan_inputs(1, 3, 2, 33), "triton", dtype=torch.float32)
 
 
 def test_the_operators_describe_themselves() -> None:
-    inputs = {name: x.float() for name, x in scan_inputs(1, 9, 3, 4).items()}
+    inputs = {name: x.float() for name, x in scan_inputs(1, 9, 3, 3).items()}
     order = ("u", "dt", "A", "B", "C", "D", "z", "dt_bias", "initial_state")
     tensors = [*(inputs[name] for name in order), None]
     checks = ("test_schema", "test_faketensor")

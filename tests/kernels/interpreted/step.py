@@ -14,7 +14,7 @@ TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 2**-7}
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize(("E", "N"), [(5, 4), (40, 16)])
+@pytest.mark.parametrize(("E", "N"), [(5, 4), (40, 16), (5, 1), (5, 6)])
 def test_a_position_of_the_scan(E: int, N: int, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     batch = 3
@@ -72,10 +72,10 @@ def test_a_position_of_a_block(rank: int | None, dtype: torch.dtype, monkeypatch
         torch.testing.assert_close(ours, theirs, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
 
 
-@pytest.mark.parametrize("rows", [2, FEW + 1])
-def test_a_model_a_base_at_a_time(rows: int) -> None:
+@pytest.mark.parametrize(("rows", "states"), [(2, 4), (2, 3), (FEW + 1, 4)])
+def test_a_model_a_base_at_a_time(rows: int, states: int) -> None:
     torch.manual_seed(0)
-    config = MambaConfig(d_model=12, n_layer=2, d_state=4)
+    config = MambaConfig(d_model=12, n_layer=2, d_state=states)
     model, judge = (LanguageModel(config, backend=backend) for backend in ("triton", "reference"))
     judge.load_state_dict(model.state_dict())
     tokens = torch.randint(0, 5, (rows, 12), dtype=torch.uint8)
