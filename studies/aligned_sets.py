@@ -13,12 +13,17 @@ spliceai 1.3.1, or that wheel itself. A FASTA holds chromosomes of the same asse
   the chromosome, 5,000 bases or more from every start, on a random strand.
 - ends.tsv: 200 bases, 150 of them before the end of a transcript: `end`; or `other`, drawn likewise.
 - exons.tsv: 200 bases on the gene's strand from the middle of an exon or of an intron: not aligned.
+- starts.tsv: 120 bases of the package's yeast genome around an ATG, 60 before it, on its strand: `start` of a
+  coding region, or `other`, any other ATG.
+- splice200.tsv and so on: the human sets with 200 sequences for training and 50 for validation.
 
-Splits are by place: chromosome X is `valid` up to 30 Mb and `test` behind, all others are `train`.
+Splits are by place: human chromosome X is `valid` up to 30 Mb and `test` behind, all others are `train`; of
+yeast chrV and chrX are `valid`, chrVI, chrXII and chrXVI `test`.
 """
 
 import argparse
 import csv
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +32,7 @@ from zipfile import ZipFile
 import numpy as np
 
 from dnamamba.data.alphabet import get_alphabet
+from dnamamba.data.embedded import YEAST_CODING_SEQUENCES, YEAST_FASTA
 from dnamamba.data.fasta import Genome
 
 DNA = get_alphabet("dna")
@@ -35,6 +41,9 @@ HALF = 30
 BEFORE, AFTER = 249, 51
 BEFORE_END, AFTER_END = 150, 50
 INSIDE = 200
+AROUND = 60
+HELD_OUT = dict.fromkeys(("chrV", "chrX"), "valid") | dict.fromkeys(("chrVI", "chrXII", "chrXVI"), "test")
+FEW = {"train": 200, "valid": 50}
 FAR = 5_000
 VALID_END = 30_000_000
 TABLE_IN_WHEEL = "spliceai/annotations/grch37.txt"
@@ -202,6 +211,54 @@ def write(path: Path, rows: list[tuple[str, int, str, str]], most: int, rng: np.
             print(f"{path.name} {split}: {min(most, len(by_split[split])):,} of {len(by_split[split]):,}")
 
 
+def write_rows(path: Path, rows: list[list[str]]) -> None:
+    """Write a table for `data.table` of rows that hold all four columns."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+        writer.writerow(["id", "sequence", "label", "split"])
+        writer.writerows(rows)
+
+
+def starts(draw: random.Random) -> Iterator[list[str]]:
+    """Yield the rows of starts.tsv, in no order: as many other ATGs as starts, anywhere in the genome."""
+    genome = Genome(YEAST_FASTA, DNA)
+    letters = {name: DNA.decode(genome.fetch(name)).upper() for name in genome.names}
+    other = str.maketrans("ACGTN", "TGCAN")
+
+    def atg(name: str, place: int, strand: str) -> str | None:
+        if min(place, len(letters[name]) - place) < AROUND:
+            return None
+        found = letters[name][place - AROUND : place + AROUND]
+        found = found[::-1].translate(other) if strand == "-" else found
+        return found if found[AROUND : AROUND + 3] == "ATG" and set(found) <= set("ACGT") else None
+
+    regions = [line.split("\t") for line in YEAST_CODING_SEQUENCES.read_text().splitlines()]
+    places = {(row[0], int(row[1] if row[5] == "+" else row[2]), row[5]) for row in regions}
+    known = [(place, found) for place in sorted(places) if (found := atg(*place)) is not None]
+    rows, names = [(place, found, "start") for place, found in known], sorted(letters)
+    while len(rows) < 2 * len(known):
+        name = draw.choices(names, [len(letters[one]) for one in names])[0]
+        place = name, draw.randrange(AROUND, len(letters[name]) - AROUND), draw.choice("+-")
+        found = None if place in places else atg(*place)
+        if found is not None:
+            rows.append((place, found, "other"))
+    for (name, position, strand), found, label in rows:
+        yield [f"{name}:{position}:{strand}", found, label, HELD_OUT.get(name, "train")]
+
+
+def few(path: Path, draw: random.Random) -> list[list[str]]:
+    """Return rows of a table, shuffled: `FEW` of those splits, and all others."""
+    with path.open(newline="") as file:
+        rows = list(csv.reader(file, delimiter="\t"))[1:]
+    draw.shuffle(rows)
+    left, kept = dict(FEW), []
+    for row in rows:
+        left[row[3]] = left.get(row[3], len(rows)) - 1
+        if left[row[3]] >= 0:
+            kept.append(row)
+    return kept
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
     parser.add_argument("transcripts", type=Path)
@@ -223,6 +280,12 @@ def main() -> None:
     write(options.out / "promoters.tsv", list(sets.promoters(found)), options.most, rng)
     write(options.out / "ends.tsv", list(sets.ends(found)), options.most, rng)
     write(options.out / "exons.tsv", list(sets.exons(found)), options.most, rng)
+    draw = random.Random(1)
+    rows = list(starts(draw))
+    draw.shuffle(rows)
+    write_rows(options.out / "starts.tsv", rows)
+    for name in ("splice", "exons", "promoters", "ends", "decoys"):
+        write_rows(options.out / f"{name}200.tsv", few(options.out / f"{name}.tsv", draw))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,11 @@ class Pooling:
         check_number_or_auto("decoder.conv", self.conv, whole=True)
 
     def settled(self, mode: str, context: str = "forward", conv: int = 0) -> "Pooling":
-        """Return the pooling with values for what is `auto`; what is given stays."""
+        """Return the pooling with values for what is `auto`; what is given stays.
+
+        Args:
+            mode, context, conv: the values.
+        """
         return replace(
             self,
             mode=mode if self.mode == AUTO else self.mode,
