@@ -4,9 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-import anndata
 import numpy as np
-import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
@@ -16,6 +14,9 @@ PAGE = (Path(__file__).parents[1] / "docs" / "plots.md").read_text("utf-8")
 @pytest.fixture(scope="module")
 def names(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the blocks of the page leave, run one after the other."""
+    import anndata
+    import pandas as pd
+
     folder = tmp_path_factory.mktemp("plots")
     vectors = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
     rows = pd.DataFrame({"strand": list("+-+-")}, index=list("abcd"))

@@ -12,7 +12,6 @@ import pytest
 import torch
 import yaml
 from omegaconf import DictConfig
-from transformers import MambaForCausalLM
 
 from dnamamba import MambaConfig, UserError, __version__, load, save_model
 from dnamamba.commands.export import model_card
@@ -29,6 +28,8 @@ def finished(tiny: Callable[..., DictConfig], tmp_path: Path) -> Path:
 
 
 def test_run_is_exported_with_its_logits_and_results(finished: Path, genome: Path, tmp_path: Path) -> None:
+    from transformers import MambaForCausalLM  # takes seconds
+
     logging.getLogger("transformers").setLevel(logging.CRITICAL)
     out = tmp_path / "out"
     run(composed("export", [f"model={finished}", "format=hf", f"out={out}", "licence=apache-2.0"]))

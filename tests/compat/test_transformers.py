@@ -5,8 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import MambaConfig, MambaForCausalLM
-from transformers.models.mamba import modeling_mamba
 
 from dnamamba import compat
 
@@ -14,13 +12,17 @@ NAMES = ("causal_conv1d_fn", "causal_conv1d_update", "mamba_selective_scan", "ma
 
 
 @pytest.fixture(autouse=True)
-def restored(monkeypatch: pytest.MonkeyPatch) -> None:
+def modeling_mamba(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module of their model, put back after a test."""
+    from transformers.models.mamba import modeling_mamba  # takes seconds
+
     logging.getLogger("transformers").setLevel(logging.CRITICAL)
     for name in NAMES:
         monkeypatch.setattr(modeling_mamba, name, getattr(modeling_mamba, name))
+    return modeling_mamba
 
 
-def everything(model: MambaForCausalLM, tokens: torch.Tensor) -> list[torch.Tensor]:
+def everything(model: Any, tokens: torch.Tensor) -> list[torch.Tensor]:
     """Logits, every gradient, and the logits of each step of a generation."""
     model.zero_grad()
     logits = model(tokens).logits
@@ -31,7 +33,7 @@ def everything(model: MambaForCausalLM, tokens: torch.Tensor) -> list[torch.Tens
     return [logits.detach(), *(p.grad.clone() for p in model.parameters()), *made.logits]
 
 
-def test_model_has_same_numbers_on_our_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_has_same_numbers_on_our_kernels(modeling_mamba: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     shape = {
         "vocab_size": 16,
@@ -40,7 +42,7 @@ def test_model_has_same_numbers_on_our_kernels(monkeypatch: pytest.MonkeyPatch) 
         "state_size": 8,
         "eos_token_id": None,
     }
-    model = MambaForCausalLM(MambaConfig(**shape)).eval()
+    model = modeling_mamba.MambaForCausalLM(modeling_mamba.MambaConfig(**shape)).eval()
     tokens = torch.randint(0, 16, (2, 30))
     before = everything(model, tokens)
     compat.use_in_transformers()
@@ -56,7 +58,9 @@ def test_model_has_same_numbers_on_our_kernels(monkeypatch: pytest.MonkeyPatch) 
         torch.testing.assert_close(one / scale, other / scale, rtol=1e-4, atol=1e-5)
 
 
-def test_another_version_of_transformers_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_version_of_transformers_is_named(
+    modeling_mamba: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delattr(modeling_mamba, "mamba_selective_scan")
     with pytest.raises(RuntimeError, match="no mamba_selective_scan"):
         compat.use_in_transformers()

@@ -7,7 +7,12 @@ from dnamamba.models import DecoderConfig, MambaConfig, SequenceModel
 from dnamamba.training.lora import add_adapters, merge_adapters
 
 pytestmark = pytest.mark.gpu
-pytest.importorskip("peft")
+
+
+@pytest.fixture(autouse=True)
+def peft() -> None:
+    """What makes the adapters; its import takes seconds."""
+    pytest.importorskip("peft")
 
 
 def test_adapters_called_equal_fused_block_with_adapters_merged() -> None:

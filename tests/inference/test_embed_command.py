@@ -5,13 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import anndata
 import h5py
 import numpy as np
-import pandas
 import pyarrow.parquet
 import pytest
-import zarr
 from omegaconf import DictConfig
 
 import dnamamba
@@ -44,6 +41,8 @@ def read(path: Path) -> tuple[np.ndarray, dict[str, list], dict[str, Any]]:
             numbers = {c: file[c][:].tolist() for c in ("start", "end")}
             return file["embeddings"][:], text | numbers, dict(file.attrs)
     if path.suffix == ".zarr":
+        import zarr
+
         group = zarr.open_group(path, mode="r")
         return group["embeddings"][:], {c: group[c][:].tolist() for c in columns}, dict(group.attrs)
     if path.suffix == ".parquet":
@@ -51,9 +50,13 @@ def read(path: Path) -> tuple[np.ndarray, dict[str, list], dict[str, Any]]:
         info = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
         return np.array(table["embedding"].to_pylist()), {c: table[c].to_pylist() for c in columns}, info
     if path.suffix in (".csv", ".tsv"):
+        import pandas
+
         frame = pandas.read_csv(path, sep="," if path.suffix == ".csv" else "\t", keep_default_na=False)
         vectors = frame[[name for name in frame if name[1:].isdigit()]].to_numpy(np.float32)
         return vectors, {c: frame[c].tolist() for c in columns}, {}
+    import anndata  # it, pandas and zarr take half a second each
+
     data = anndata.read_h5ad(path)
     return data.X, {c: data.obs[c].tolist() for c in columns}, dict(data.uns["dnamamba"])
 
@@ -112,6 +115,8 @@ def test_a_vector_a_base(
     expected = dnamamba.embed(dnamamba.load(saved_model), (genome, bed), pooling="none")
     values, columns, _ = read(out)
     np.testing.assert_array_equal(values, np.concatenate(expected))
+    import zarr
+
     opened = {".npz": np.load, ".h5": h5py.File, ".zarr": zarr.open_group}[suffix](out)
     assert opened["first_row"][:].tolist() == [0, 50, 360, 410]
     assert columns["record"] == ["two", "one", "two"]

@@ -6,12 +6,10 @@ import tracemalloc
 from pathlib import Path
 from typing import Any
 
-import anndata
 import h5py
 import numpy as np
 import pyarrow.parquet
 import pytest
-import zarr
 
 from dnamamba import Genome, get_alphabet
 from dnamamba.inference.contexts import EmbeddingConfig, Plan
@@ -40,9 +38,13 @@ def records(path: Path) -> list[str]:
         with h5py.File(path) as file:
             return file["record"].asstr()[:].tolist()
     if path.suffix == ".zarr":
+        import zarr  # it and anndata take half a second each
+
         return zarr.open_group(path, mode="r")["record"][:].tolist()
     if path.suffix == ".parquet":
         return pyarrow.parquet.read_table(path)["record"].to_pylist()
+    import anndata
+
     return anndata.read_h5ad(path).obs["record"].tolist()
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import zarr
 from omegaconf import DictConfig
 
 from dnamamba import UserError
@@ -74,6 +73,8 @@ def test_zarr_store_takes_place_of_what_is_there(
     genome: Path,
     tmp_path: Path,
 ) -> None:
+    import zarr  # takes half a second
+
     out, other = tmp_path / "o.zarr", tmp_path / "other"
     if place == "a file":
         out.write_text("")

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import DictConfig
-from transformers import MambaConfig as TheirConfig
-from transformers import MambaForCausalLM
 
 from dnamamba import LanguageModel, MambaConfig, UserError, load
 from dnamamba import generate as generate_bases
@@ -27,13 +25,15 @@ Command = Callable[..., None]
 
 
 @pytest.fixture(scope="module")
-def theirs() -> Iterator[MambaForCausalLM]:
+def theirs() -> Any:
     """Random weights for 277 tokens, padded to 280, that prefer other tokens at other places."""
+    from transformers import MambaConfig, MambaForCausalLM  # takes seconds
+
     logging.getLogger("transformers").setLevel(logging.CRITICAL)
     torch.manual_seed(0)
     shape = {"vocab_size": 280, "hidden_size": 16, "num_hidden_layers": 2, "state_size": 4}
     ends = {"pad_token_id": None, "bos_token_id": None, "eos_token_id": None}
-    model = MambaForCausalLM(TheirConfig(**shape, **ends)).eval()
+    model = MambaForCausalLM(MambaConfig(**shape, **ends)).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.2)
@@ -42,7 +42,7 @@ def theirs() -> Iterator[MambaForCausalLM]:
 
 
 @pytest.fixture(scope="module")
-def folder(theirs: MambaForCausalLM, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(theirs: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same as mamba_ssm saves it, with a byte-level tokenizer.json of 277 tokens."""
     made = tmp_path_factory.mktemp("text") / "mamba-tiny"
     made.mkdir()
@@ -85,13 +85,13 @@ def language_model(folder: Path) -> LanguageModel:
     return model
 
 
-def greedy(theirs: MambaForCausalLM, ids: np.ndarray, length: int) -> torch.Tensor:
+def greedy(theirs: Any, ids: np.ndarray, length: int) -> torch.Tensor:
     prompt = torch.from_numpy(ids).long()[None]
     options: dict[str, Any] = {"do_sample": False, "suppress_tokens": [277, 278, 279]}
     return theirs.generate(prompt, max_new_tokens=length, **options)[0, len(ids) :]
 
 
-def test_greedy_tokens_equal_transformers(theirs: MambaForCausalLM, folder: Path) -> None:
+def test_greedy_tokens_equal_transformers(theirs: Any, folder: Path) -> None:
     model, tokenizer = language_model(folder), tokenizer_of(folder)
     assert (model.config.alphabet, model.config.padded_vocab_size, tokenizer.size) == ("text", 280, 277)
     ids = tokenizer.encode(PROMPT)

@@ -46,6 +46,9 @@ def quicken() -> None:
     tl.tensor.__init__ = _made_once(tl.tensor.__init__, _shape, ("handle", "type", "dtype"))
     if hasattr(TritonSemantic, "broadcast_impl_value"):
         TritonSemantic.broadcast_impl_value = _unless_alike(TritonSemantic.broadcast_impl_value)
+    if hasattr(TritonSemantic, "binary_op_type_checking_impl"):
+        checked = TritonSemantic.binary_op_type_checking_impl
+        TritonSemantic.binary_op_type_checking_impl = _once_a_pair(checked)
 
 
 def scan_by_slices(self: Any, inputs: tuple[Any, ...]) -> list[Any]:
@@ -114,3 +117,30 @@ def _unless_alike(broadcast: Callable[..., Any]) -> Callable[..., Any]:
         return (lhs, rhs) if alike else broadcast(self, lhs, rhs)
 
     return broadcast_others
+
+
+def _once_a_pair(checked: Callable[..., Any]) -> Callable[..., Any]:
+    """`checked`, which casts and broadcasts two operands, asked once of types that it gives back as they are.
+
+    The block that it makes of a number is kept, and can't be written to.
+    """
+    known: dict[Any, tuple[Any, Any]] = {}
+
+    def pair(self: Any, lhs: Any, rhs: Any, *flags: bool, **named: bool) -> tuple[Any, Any]:
+        left = lhs.type.name if isinstance(lhs, tl.tensor) else lhs
+        right = rhs.type.name if isinstance(rhs, tl.tensor) else rhs
+        key = (left, right, type(lhs), type(rhs), flags, *named.items())
+        if key in known:
+            left, right = known[key]
+            return lhs if left is None else left, rhs if right is None else right
+        found = checked(self, lhs, rhs, *flags, **named)
+        made = tuple(None if new is old else new for new, old in zip(found, (lhs, rhs), strict=True))
+        for new, old in zip(made, (lhs, rhs), strict=True):
+            if new is not None and isinstance(old, tl.tensor):
+                return found
+            if new is not None:
+                new.handle.data.flags.writeable = False
+        known[key] = made
+        return found
+
+    return pair

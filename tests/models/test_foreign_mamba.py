@@ -11,8 +11,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import MambaConfig as TheirConfig
-from transformers import MambaForCausalLM
 
 from dnamamba import UserError, load
 from dnamamba.foreign import write_foreign
@@ -40,10 +38,17 @@ def quiet() -> None:
     logging.getLogger("transformers").setLevel(logging.CRITICAL)
 
 
+def built(shape: dict[str, Any]) -> Any:
+    """Their model of a shape."""
+    from transformers import MambaConfig, MambaForCausalLM  # takes seconds
+
+    return MambaForCausalLM(MambaConfig(**shape)).eval()
+
+
 @pytest.fixture(scope="module")
-def theirs() -> MambaForCausalLM:
+def theirs() -> Any:
     torch.manual_seed(0)
-    model = MambaForCausalLM(TheirConfig(**SHAPE)).eval()
+    model = built(SHAPE)
     with torch.no_grad():  # away from the initial values, which hide a wrong order
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.1)
@@ -51,13 +56,13 @@ def theirs() -> MambaForCausalLM:
 
 
 @pytest.fixture
-def folder(theirs: MambaForCausalLM, tmp_path: Path) -> Path:
+def folder(theirs: Any, tmp_path: Path) -> Path:
     theirs.save_pretrained(tmp_path / "hf")
     return tmp_path / "hf"
 
 
 @pytest.fixture
-def state_spaces(theirs: MambaForCausalLM, tmp_path: Path) -> Path:
+def state_spaces(theirs: Any, tmp_path: Path) -> Path:
     """The same weights as mamba_ssm saves them: padded to 16 rows, the tied head repeated."""
     made = tmp_path / "ssm"
     made.mkdir()
@@ -87,7 +92,7 @@ def close(ours: Tensor, theirs: Tensor) -> None:
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
-def test_logits_and_every_hidden_state_equal_transformers(theirs: MambaForCausalLM, folder: Path) -> None:
+def test_logits_and_every_hidden_state_equal_transformers(theirs: Any, folder: Path) -> None:
     model = load(folder)
     assert isinstance(model, LanguageModel)
     assert model.config.alphabet == "characters"
@@ -104,7 +109,7 @@ def test_logits_and_every_hidden_state_equal_transformers(theirs: MambaForCausal
         assert (last[0] - found.hidden_states[3]).abs().max() > 0.1
 
 
-def test_every_gradient_equals_transformers(theirs: MambaForCausalLM, folder: Path) -> None:
+def test_every_gradient_equals_transformers(theirs: Any, folder: Path) -> None:
     model = load(folder)
     assert isinstance(model, LanguageModel)
     weight = torch.randn(2, 40, VOCABULARY, generator=torch.Generator().manual_seed(2))
@@ -118,7 +123,7 @@ def test_every_gradient_equals_transformers(theirs: MambaForCausalLM, folder: Pa
         torch.testing.assert_close(found / scale, wanted[name].grad / scale, rtol=1e-4, atol=1e-5)
 
 
-def test_generation_token_by_token_has_logits_of_transformers(theirs: MambaForCausalLM, folder: Path) -> None:
+def test_generation_token_by_token_has_logits_of_transformers(theirs: Any, folder: Path) -> None:
     """A step at a time with the state carried, compared with their cache, on the tokens that they drew."""
     model = load(folder)
     prompt = tokens(9)[:1]
@@ -137,12 +142,11 @@ def test_generation_token_by_token_has_logits_of_transformers(theirs: MambaForCa
         logits = recurrence.step(token[None])
 
 
-def test_mamba_ssm_checkpoint_has_logits_of_its_weights(theirs: MambaForCausalLM, state_spaces: Path) -> None:
+def test_mamba_ssm_checkpoint_has_logits_of_its_weights(theirs: Any, state_spaces: Path) -> None:
     model = load(state_spaces)
     assert isinstance(model, LanguageModel)
     assert (model.config.vocab_size, model.config.padded_vocab_size) == (12, 16)
-    shaped = TheirConfig(**{**SHAPE, "vocab_size": 16, "layer_norm_epsilon": 1e-5})
-    other = MambaForCausalLM(shaped).eval()
+    other = built({**SHAPE, "vocab_size": 16, "layer_norm_epsilon": 1e-5})
     other.load_state_dict(torch.load(state_spaces / "pytorch_model.bin", weights_only=True))
     with torch.no_grad():
         close(model(tokens()).logits, other(tokens()).logits)
@@ -161,12 +165,14 @@ def test_what_is_written_has_same_logits_in_transformers(format_: str, tmp_path:
     out = tmp_path / "out"
     write_foreign(model.config, model.state_dict(), out, format_, "# card\n")
     if format_ == "hf":
+        from transformers import MambaForCausalLM
+
         other, report = MambaForCausalLM.from_pretrained(out, output_loading_info=True)
         assert not report["missing_keys"]
         assert not report["unexpected_keys"]
     else:
         shape = {"vocab_size": 8, "hidden_size": 16, "num_hidden_layers": 2, "state_size": 4}
-        other = MambaForCausalLM(TheirConfig(**shape))
+        other = built(shape)
         other.load_state_dict(torch.load(out / "pytorch_model.bin", weights_only=True))
     ids = tokens() % 8
     with torch.no_grad():
@@ -299,7 +305,7 @@ def test_folder_that_does_not_fit_is_refused(folder: Path, change: Callable[[Pat
     assert "\n" not in str(refused.value)
 
 
-def test_equal_safetensors_and_bin_are_read(folder: Path, theirs: MambaForCausalLM) -> None:
+def test_equal_safetensors_and_bin_are_read(folder: Path, theirs: Any) -> None:
     torch.save(theirs.state_dict(), folder / "pytorch_model.bin")
     assert len(load(folder).mapped) == len(load_file(folder / "model.safetensors"))
 

@@ -1,11 +1,10 @@
 """Mamba-1 models of transformers and mamba_ssm whose head is not the embedding."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from transformers import MambaConfig as TheirConfig
-from transformers import MambaForCausalLM
 
 from dnamamba import UserError, load, save_model
 from dnamamba.foreign import write_foreign
@@ -14,9 +13,11 @@ from tests.models.test_foreign_mamba import SHAPE, changed, close, tokens
 
 
 @pytest.fixture(scope="module")
-def untied() -> MambaForCausalLM:
+def untied() -> Any:
+    from transformers import MambaConfig, MambaForCausalLM  # takes seconds
+
     torch.manual_seed(4)
-    model = MambaForCausalLM(TheirConfig(**SHAPE, tie_word_embeddings=False)).eval()
+    model = MambaForCausalLM(MambaConfig(**SHAPE, tie_word_embeddings=False)).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.1)
@@ -24,7 +25,7 @@ def untied() -> MambaForCausalLM:
     return model
 
 
-def test_untied_head_equals_transformers(untied: MambaForCausalLM, tmp_path: Path) -> None:
+def test_untied_head_equals_transformers(untied: Any, tmp_path: Path) -> None:
     untied.save_pretrained(tmp_path / "hf")
     model = load(tmp_path / "hf")
     assert isinstance(model, LanguageModel)
@@ -50,20 +51,22 @@ def test_untied_model_is_written_and_comes_back(tmp_path: Path, format_: str) ->
     assert again.config == model.config
     assert torch.equal(again(ids).logits, model(ids).logits)
     if format_ == "hf":
+        from transformers import MambaForCausalLM
+
         with torch.no_grad():
             close(MambaForCausalLM.from_pretrained(tmp_path / "out")(ids).logits, model(ids).logits)
     save_model(model, tmp_path / "ours")
     assert load(tmp_path / "ours").config == model.config
 
 
-def test_untied_head_without_tensor_is_refused(untied: MambaForCausalLM, tmp_path: Path) -> None:
+def test_untied_head_without_tensor_is_refused(untied: Any, tmp_path: Path) -> None:
     untied.save_pretrained(tmp_path / "hf")
     changed("model.safetensors", lambda tensors: tensors.pop("lm_head.weight"))(tmp_path / "hf")
     with pytest.raises(UserError, match=r"lm_head.weight is missing"):
         load(tmp_path / "hf")
 
 
-def test_untied_head_is_not_trained_where_nothing_reads_it(untied: MambaForCausalLM, tmp_path: Path) -> None:
+def test_untied_head_is_not_trained_where_nothing_reads_it(untied: Any, tmp_path: Path) -> None:
     untied.save_pretrained(tmp_path / "hf")
     pretrained = load(tmp_path / "hf")
     model = SequenceModel(pretrained.config, DecoderConfig("classification", ("a", "b")))

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from dnamamba import GenomeConfig, LanguageModel, Pretraining, TrainConfig, UserError, load
 from dnamamba.models.transformer.config import TransformerConfig
@@ -25,8 +24,10 @@ def drawn(**changes: Any) -> LanguageModel:
     return model
 
 
-def llama(model: LanguageModel) -> LlamaForCausalLM:
+def llama(model: LanguageModel) -> Any:
     """The same model as a Llama."""
+    from transformers import LlamaConfig, LlamaForCausalLM  # takes seconds
+
     logging.getLogger("transformers").setLevel(logging.CRITICAL)
     ours, config = model.state_dict(), model.config
     assert isinstance(config, TransformerConfig)

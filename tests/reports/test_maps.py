@@ -4,7 +4,6 @@ import sys
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
 from matplotlib.collections import PathCollection
 from numpy.testing import assert_allclose
@@ -69,6 +68,8 @@ def test_numbers_have_a_colour_bar() -> None:
 
 
 def test_anndata_is_coloured_by_a_column() -> None:
+    import pandas as pd
+
     data = SimpleNamespace(X=VECTORS, obs=pd.DataFrame({"kind": ["x"] * 20}))
     assert len(embedding_map(data, "kind").axes[0].collections[0].get_offsets()) == 20
     with pytest.raises(UserError, match=r"^color: the AnnData has no column 'no' in obs; it has kind$"):

@@ -13,8 +13,8 @@ from dnamamba.training.chunks import chunked_backward, spans_of
 from tests import processes
 
 CONFIG = MambaConfig(d_model=16, n_layer=3)
-LENGTH = 150
-CHUNKS = [1, 2, 7, 64, 75, 149, 150, 1000]
+LENGTH = 39
+CHUNKS = [1, 2, 7, 13, 16, 38, 39, 1000]
 N, PADDING = 4, 7
 Gradients = dict[str, Tensor]
 
@@ -34,10 +34,10 @@ def language_model(dtype: torch.dtype = torch.float64, backend: str = "chunked")
 
 
 def windows(batch: int = 3) -> Tensor:
-    """Rows of 150, 97 and 2 bases and their targets' last; N within, padding behind."""
+    """Rows of 39, 25 and 2 bases and their targets' last; N within, padding behind."""
     tokens = torch.randint(0, 4, (batch, LENGTH + 1), generator=torch.Generator().manual_seed(1))
-    tokens[0, 60:70] = N
-    for row, length in zip(range(1, batch), (97, 2), strict=False):
+    tokens[0, 12:17] = N
+    for row, length in zip(range(1, batch), (25, 2), strict=False):
         tokens[row, length:] = PADDING
     return tokens.to(torch.uint8)
 
@@ -103,7 +103,7 @@ def test_pooled_gradients_equal_the_whole_step(mode: str, chunk: int) -> None:
     torch.manual_seed(1)
     head = nn.Linear(CONFIG.d_model * (4 if mode == "next" else 1), 3).double()
     tokens = windows()[:, :-1]
-    lengths, labels = torch.tensor([150, 97, 2]), torch.tensor([2, 0, 1])
+    lengths, labels = torch.tensor([39, 25, 2]), torch.tensor([2, 0, 1])
     bases = base_table("dna")[tokens.long()]
 
     def loss_of(vector: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ def test_pooled_gradients_equal_the_whole_step(mode: str, chunk: int) -> None:
     check_equal(gradients_of(model, head), expected, 1e-12)
 
 
-@pytest.mark.parametrize("chunk", [7, 64])
+@pytest.mark.parametrize("chunk", [7, 16])
 def test_per_position_head_gradients_equal_the_whole_step(chunk: int) -> None:
     model, tokens = language_model().backbone, windows()[:, :-1]
     head = nn.Linear(CONFIG.d_model, 2).double()
@@ -137,19 +137,19 @@ def test_activation_checkpointing_changes_nothing() -> None:
     model, tokens = language_model(), windows()
     _, expected = whole_step(model, tokens)
     model.backbone.activation_checkpointing = True
-    check_equal(chunk_step(model, tokens, 40)[1], expected, 1e-12)
+    check_equal(chunk_step(model, tokens, 10)[1], expected, 1e-12)
 
 
 def test_float32_stays_within_its_rounding() -> None:
     tokens = windows()
     _, expected = whole_step(language_model(), tokens)
     model = language_model(torch.float32)
-    for chunk in (1, 7, 64):
+    for chunk in (1, 7, 16):
         found = {name: gradient.double() for name, gradient in chunk_step(model, tokens, chunk)[1].items()}
         check_equal(found, expected, 2e-5)
 
 
-@pytest.mark.parametrize("chunk", [7, 64])
+@pytest.mark.parametrize("chunk", [7, 16])
 def test_autocast_gradients_are_as_near_as_whole_step(chunk: int) -> None:
     """Autocast keeps copies of the weights, and one made without gradients would give none."""
     tokens = windows()
@@ -178,7 +178,7 @@ def test_adapters_get_the_gradients_of_the_whole_step() -> None:
     model.double()
     _, expected = whole_step(model, tokens)
     assert len(expected) == 3 * len(layers) * 2
-    check_equal(chunk_step(model, tokens, 40)[1], expected, 1e-12)
+    check_equal(chunk_step(model, tokens, 10)[1], expected, 1e-12)
 
 
 class Counting(nn.Module):
@@ -196,14 +196,14 @@ class Counting(nn.Module):
 
 def test_the_last_chunk_is_read_once() -> None:
     model = Counting(language_model())
-    chunk_step(model, windows(), 64)
-    assert model.read == {True: 150, False: 86}
+    chunk_step(model, windows(), 16)
+    assert model.read == {True: 39, False: 23}
 
 
 def test_a_frozen_model_is_read_once() -> None:
     model, head = Counting(language_model().backbone.requires_grad_(False)), nn.Linear(16, 1).double()
     tokens = windows()[:, :-1]
-    lengths, bases = torch.tensor([150, 97, 2]), base_table("dna")[tokens.long()]
+    lengths, bases = torch.tensor([39, 25, 2]), base_table("dna")[tokens.long()]
     weights = PoolingWeights("mean", bases, lengths, torch.float64)
 
     def loss_of(vector: Tensor) -> Tensor:
@@ -212,11 +212,11 @@ def test_a_frozen_model_is_read_once() -> None:
     loss_of(pool("mean", model(tokens)[0], bases, lengths)).backward()
     expected = gradients_of(head)
     model.read = {True: 0, False: 0}
-    chunked_backward(model, tokens, 64, weights, pooled, loss_of)
+    chunked_backward(model, tokens, 16, weights, pooled, loss_of)
     check_equal(gradients_of(head), expected, 1e-12)
-    assert model.read == {True: 0, False: 150}
+    assert model.read == {True: 0, False: 39}
 
-    chunked_backward(model, tokens, 64, lambda span: tokens[:, span], lambda h, _: head(h).square().sum())
+    chunked_backward(model, tokens, 16, lambda span: tokens[:, span], lambda h, _: head(h).square().sum())
     found = gradients_of(head)
     head(model(tokens)[0]).square().sum().backward()
     check_equal(found, gradients_of(head), 1e-12)
@@ -226,15 +226,15 @@ def test_truncated_gradients_are_those_of_detached_states() -> None:
     model, tokens = Counting(language_model()), windows()
     _, whole = whole_step(model, tokens)
     total, state = torch.zeros((), dtype=torch.float64), None
-    for span in spans_of(LENGTH, 40):
+    for span in spans_of(LENGTH, 10):
         logits, state = model(tokens[:, :-1][:, span], state)
         state = tuple(type(layer)(*(part.detach() for part in layer)) for layer in state)
         total = total + next_base(logits, tokens[:, 1:][:, span])
     total.backward()
     expected = gradients_of(model)
     model.read = {True: 0, False: 0}
-    loss, found = chunk_step(model, tokens, 40, truncated=True)
-    assert model.read == {True: 150, False: 0}
+    loss, found = chunk_step(model, tokens, 10, truncated=True)
+    assert model.read == {True: 39, False: 0}
     assert loss.item() == pytest.approx(total.item(), rel=1e-12)
     check_equal(found, expected, 1e-12)
     name = "0.model.backbone.layers.0.mixer.A_log"
@@ -243,14 +243,14 @@ def test_truncated_gradients_are_those_of_detached_states() -> None:
 
 def test_truncated_gradients_of_pooled_head_stay_within_borders() -> None:
     model, tokens = language_model().backbone, windows(1)[:, :-1]
-    weights = PoolingWeights("last", torch.zeros(1, 150, dtype=torch.uint8))
+    weights = PoolingWeights("last", torch.zeros(1, LENGTH, dtype=torch.uint8))
     loss = chunked_backward(
-        model, tokens, 50, weights, pooled, lambda vector: vector.square().sum(), truncated=True
+        model, tokens, 13, weights, pooled, lambda vector: vector.square().sum(), truncated=True
     )
     found = gradients_of(model)
     with torch.no_grad():
-        state = model(tokens[:, :100]).state
-    expected_loss = model(tokens[:, 100:], state).hidden[:, -1].square().sum()
+        state = model(tokens[:, :26]).state
+    expected_loss = model(tokens[:, 26:], state).hidden[:, -1].square().sum()
     expected_loss.backward()
     assert loss.item() == pytest.approx(expected_loss.item(), rel=1e-12)
     check_equal(found, gradients_of(model), 1e-12)
@@ -261,7 +261,7 @@ def test_a_scaled_backward_scales_every_gradient_once() -> None:
     targets = tokens[:, 1:]
     _, expected = whole_step(model, tokens)
     chunked_backward(
-        model, tokens[:, :-1], 40, lambda span: targets[:, span], next_base,
+        model, tokens[:, :-1], 10, lambda span: targets[:, span], next_base,
         backward=lambda loss: (loss * 8).backward(),
     )  # fmt: skip
     check_equal({name: g / 8 for name, g in gradients_of(model).items()}, expected, 1e-12)
@@ -272,7 +272,7 @@ def test_gradients_accumulate_over_micro_batches() -> None:
     _, expected = whole_step(model, tokens)
     for part in tokens.split(2):
         targets = part[:, 1:]
-        chunked_backward(model, part[:, :-1], 40, lambda span, targets=targets: targets[:, span], next_base)
+        chunked_backward(model, part[:, :-1], 10, lambda span, targets=targets: targets[:, span], next_base)
     check_equal(gradients_of(model), expected, 1e-12)
 
 

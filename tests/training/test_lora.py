@@ -10,7 +10,11 @@ from dnamamba.models.mamba import backbone as backbone_module
 from dnamamba.models.transformer.config import TransformerConfig
 from dnamamba.training.lora import add_adapters, merge_adapters
 
-pytest.importorskip("peft")
+
+@pytest.fixture(autouse=True)
+def peft() -> None:
+    """What makes the adapters; its import takes seconds."""
+    pytest.importorskip("peft")
 
 
 @pytest.fixture

@@ -4,9 +4,7 @@ import os
 from itertools import groupby
 from pathlib import Path
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
 
 CELL = """
 from dnamamba import GenomeConfig, MambaConfig, Pretraining, TrainConfig
@@ -21,6 +19,9 @@ def test_training_in_notebook_draws_one_bar(
     genome: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """60 steps and 3 validations: text before the bar, the bar, text after it."""
+    import nbformat
+    from nbclient import NotebookClient
+
     monkeypatch.setenv("PYTHONPATH", os.fspath(Path(__file__).parents[2]))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "jupyter"))

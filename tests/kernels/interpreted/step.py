@@ -65,7 +65,7 @@ def test_a_position_of_a_block(rank: int | None, dtype: torch.dtype, monkeypatch
         torch.manual_seed(1)
         for part in recurrence.state[0]:
             part.normal_()
-        logits = torch.stack([recurrence.step(torch.tensor([0, base, 3])) for base in range(4)])
+        logits = torch.stack([recurrence.step(torch.tensor([0, base, 3])) for base in (1, 2)])
         results.append((logits, *recurrence.state[0]))
     assert results[0][0].std() > 1
     for ours, theirs in zip(*results, strict=True):
@@ -78,8 +78,8 @@ def test_a_model_a_base_at_a_time(rows: int, states: int) -> None:
     config = MambaConfig(d_model=12, n_layer=2, d_state=states)
     model, judge = (LanguageModel(config, backend=backend) for backend in ("triton", "reference"))
     judge.load_state_dict(model.state_dict())
-    tokens = torch.randint(0, 5, (rows, 12), dtype=torch.uint8)
+    tokens = torch.randint(0, 5, (rows, 6), dtype=torch.uint8)  # longer than the convolution's history
     recurrence = model.backbone.recurrence(rows, torch.float32)
-    steps = torch.stack([recurrence.step(tokens[:, position]) for position in range(12)], dim=1)
+    steps = torch.stack([recurrence.step(tokens[:, position]) for position in range(6)], dim=1)
     with torch.no_grad():
         torch.testing.assert_close(steps, judge(tokens).logits, rtol=1e-5, atol=1e-6)
