@@ -29,12 +29,13 @@ from dnamamba.commands.sweep import Headline, note
 from dnamamba.commands.sweep import report as report_sweep
 from dnamamba.commands.unused import check_unused
 from dnamamba.commands.yaml_files import check_folders
-from dnamamba.errors import Interrupted, UserError, signal_of
+from dnamamba.errors import STOP_SIGNALS, Interrupted, UserError, signal_of
 from dnamamba.escaping import printable
 from dnamamba.neighbours import arrive, leave
 from dnamamba.processes import (
     end_whole,
     leave_the_other_processes,
+    may_take,
     process_number,
     processes_started,
     stops_as_such,
@@ -189,8 +190,9 @@ def command(run: Callable[[DictConfig], Headline | None], name: str) -> None:
             failed = True
         except (Interrupted, KeyboardInterrupt) as stop:
             # On the way out: the same signal, late or passed on by a launcher, must not change the status.
-            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
-                signal.signal(number, signal.SIG_IGN)
+            for number in STOP_SIGNALS:
+                if number != signal.SIGINT and may_take(number):
+                    signal.signal(number, signal.SIG_IGN)
             remove_if_unused(output_dir())
             leave()  # the others have stopped too, or are about to
             if process_number() > 0:
