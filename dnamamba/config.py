@@ -23,6 +23,7 @@ from dnamamba.commands.help import page
 from dnamamba.commands.mistakes import one_line, report
 from dnamamba.commands.overrides import MAPS, MAY_BE_EMPTY, MODEL_PATH, as_typed, empty, map_keys
 from dnamamba.commands.pages import show
+from dnamamba.commands.paths import check_out
 from dnamamba.commands.resumed import own_configuration
 from dnamamba.commands.schema import typed as typed
 from dnamamba.commands.sweep import Headline, note
@@ -181,6 +182,7 @@ def command(run: Callable[[DictConfig], Headline | None], name: str) -> None:
                 overrides = HydraConfig.get().overrides.task
                 cfg = own_configuration(settled(cfg, overrides), overrides)
                 check_unused(cfg, overrides)
+                check_out(cfg)
                 found = note(run(cfg))
                 remove_if_unused(output_dir())  # of a plan, which Hydra made a folder for
                 return found
@@ -202,7 +204,7 @@ def command(run: Callable[[DictConfig], Headline | None], name: str) -> None:
             print(f"dnamamba: {printable(message)}", file=sys.stderr)
             sys.exit(stop.status if isinstance(stop, Interrupted) else 128 + signal_of(stop))
         except Exception as error:
-            line = shortage(error)
+            line = shortage(error) or (one_line(error) if isinstance(error, OSError) else None)
             if line is None:
                 raise
             remove_if_unused(output_dir())

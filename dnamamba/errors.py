@@ -79,7 +79,7 @@ class Interrupted(Exception):  # noqa: N818
 
 
 class Terminated(KeyboardInterrupt):
-    """What SIGTERM and others of them raise while a command runs, so that it removes what is half written.
+    """What SIGTERM and other stop signals raise in a command, so that it removes what is half written.
 
     Args:
         number: the signal.
