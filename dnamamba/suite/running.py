@@ -30,7 +30,7 @@ from dnamamba.suite.report import write_report
 from dnamamba.terminal import Console
 from dnamamba.training.config import TrainerConfig
 from dnamamba.training.finetuning import Finetuning
-from dnamamba.training.resume import Finished
+from dnamamba.training.resume import Finished, forget_outcome
 
 # What a constant answer reaches by definition, whatever the shares of the classes.
 CONSTANT = {"mcc": 0.0, "auroc": 0.5}
@@ -235,6 +235,8 @@ def _trained(
         ckpt_path=None if task.fit == "closed" else "auto",
         quiet=quiet,
     )
+    if task.fit == "closed":  # which can't be resumed: computed again, as by a run that was killed
+        forget_outcome(folder)
     began = time.perf_counter()
     try:
         result = run.run()

@@ -94,6 +94,10 @@ def checkpoint_to_resume(
             raise UserError(
                 f"{folder} holds a run already: choose another hydra.run.dir, or resume with ckpt_path=last"
             )
+        if any((folder / name).exists() for name in OUTCOMES):  # of one with task.fit=closed
+            raise UserError(
+                f"{folder} holds a finished run: choose another hydra.run.dir, or remove that folder"
+            )
         return None
     checkpoint = read_checkpoint(path)
     config = family_config(contents["family"]).from_dict(contents["model"])
