@@ -23,18 +23,20 @@ from dnamamba.commands.help import page
 from dnamamba.commands.mistakes import one_line, report
 from dnamamba.commands.overrides import MAPS, MAY_BE_EMPTY, MODEL_PATH, as_typed, empty, map_keys
 from dnamamba.commands.pages import show
+from dnamamba.commands.paths import check_out
 from dnamamba.commands.resumed import own_configuration
 from dnamamba.commands.schema import typed as typed
 from dnamamba.commands.sweep import Headline, note
 from dnamamba.commands.sweep import report as report_sweep
 from dnamamba.commands.unused import check_unused
 from dnamamba.commands.yaml_files import check_folders
-from dnamamba.errors import Interrupted, UserError, signal_of
+from dnamamba.errors import STOP_SIGNALS, Interrupted, UserError, signal_of
 from dnamamba.escaping import printable
 from dnamamba.neighbours import arrive, leave
 from dnamamba.processes import (
     end_whole,
     leave_the_other_processes,
+    may_take,
     process_number,
     processes_started,
     stops_as_such,
@@ -180,6 +182,7 @@ def command(run: Callable[[DictConfig], Headline | None], name: str) -> None:
                 overrides = HydraConfig.get().overrides.task
                 cfg = own_configuration(settled(cfg, overrides), overrides)
                 check_unused(cfg, overrides)
+                check_out(cfg)
                 found = note(run(cfg))
                 remove_if_unused(output_dir())  # of a plan, which Hydra made a folder for
                 return found
@@ -189,8 +192,9 @@ def command(run: Callable[[DictConfig], Headline | None], name: str) -> None:
             failed = True
         except (Interrupted, KeyboardInterrupt) as stop:
             # On the way out: the same signal, late or passed on by a launcher, must not change the status.
-            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
-                signal.signal(number, signal.SIG_IGN)
+            for number in STOP_SIGNALS:
+                if number != signal.SIGINT and may_take(number):
+                    signal.signal(number, signal.SIG_IGN)
             remove_if_unused(output_dir())
             leave()  # the others have stopped too, or are about to
             if process_number() > 0:
@@ -200,7 +204,7 @@ def command(run: Callable[[DictConfig], Headline | None], name: str) -> None:
             print(f"dnamamba: {printable(message)}", file=sys.stderr)
             sys.exit(stop.status if isinstance(stop, Interrupted) else 128 + signal_of(stop))
         except Exception as error:
-            line = shortage(error)
+            line = shortage(error) or (one_line(error) if isinstance(error, OSError) else None)
             if line is None:
                 raise
             remove_if_unused(output_dir())

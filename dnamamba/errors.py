@@ -5,8 +5,11 @@ import signal
 
 from dnamamba.escaping import bounded, printable
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
-"""Signals that end a run early but whole."""
+LEFT_ALONE = (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR2, signal.SIGXCPU, signal.SIGALRM)
+"""Stop signals that stay whose they are, where they are ignored, as under nohup, or another program's."""
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, *LEFT_ALONE)
+"""Signals that end a run early but whole: a user's, a terminal's and a batch system's."""
 
 LARGEST = 1 << 48
 """The largest whole number of a setting, seeds aside: sums and products of it overflow nothing."""
@@ -76,7 +79,7 @@ class Interrupted(Exception):  # noqa: N818
 
 
 class Terminated(KeyboardInterrupt):
-    """What SIGTERM and SIGHUP raise while a command runs, so that it removes what is half written.
+    """What SIGTERM and other stop signals raise in a command, so that it removes what is half written.
 
     Args:
         number: the signal.

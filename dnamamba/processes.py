@@ -6,12 +6,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from dnamamba.errors import Interrupted, Terminated
+from dnamamba.errors import LEFT_ALONE, Interrupted, Terminated
 from dnamamba.shortages import reasons
+
+_ENDING = (signal.SIGTERM, *LEFT_ALONE)
 
 
 def end_whole() -> None:
-    """Raise where SIGTERM or a closed terminal would end this process with files half written.
+    """Raise where SIGTERM, a closed terminal or a batch system would end this process with half a file.
 
     What a shell or a scheduler lets it ignore, such as nohup's SIGHUP, stays ignored; a process that this one
     forks ends as it would without.
@@ -23,13 +25,20 @@ def end_whole() -> None:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return
-        for each in (signal.SIGTERM, signal.SIGHUP):
+        for each in _ENDING:
             signal.signal(each, signal.SIG_IGN)
         raise Terminated(signal.Signals(number))
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in _ENDING:
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, stop)
+
+
+def may_take(number: signal.Signals) -> bool:
+    """Return whether a stop signal is ours to handle: not ignored, and nobody else's, as an alarm may be."""
+    handler = signal.getsignal(number)
+    ours = getattr(handler, "__module__", None) or ""
+    return number not in LEFT_ALONE or handler == signal.SIG_DFL or ours.startswith("dnamamba.")
 
 
 @contextmanager

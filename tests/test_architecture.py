@@ -20,6 +20,7 @@ CONFIGURING = tuple(
         "help",
         "mistakes",
         "overrides",
+        "paths",
         "resumed",
         "schema",
         "sweep",

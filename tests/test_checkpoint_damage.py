@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,26 @@ def test_foreign_weights_that_are_not_finite_are_named_as_there(
     save_file(weights, path, metadata={"format": "pt"}) if safe else torch.save(weights, path)
     with pytest.raises(UserError, match=rf"{path.name}: {tensor} is not finite .*; use another copy$"):
         load(tmp_path / "f")
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (2e36, r"holds 2e\+36, and no trained weight is above 1e\+09: the training diverged"),
+        (-2e9, r"holds 2e\+09, and no trained"),
+        (float("-inf"), "is not finite"),
+        (9e8, None),
+    ],
+)
+def test_own_weights_beyond_sense_are_refused(
+    model: LanguageModel, tmp_path: Path, value: float, said: str | None
+) -> None:
+    """Their squares are infinite, and a norm divides by these: an answer would be a model of zeros's."""
+    with torch.no_grad():
+        model.backbone.embedding.weight[1, 0] = value
+    save_model(model, tmp_path / "m")
+    with nullcontext() if said is None else pytest.raises(UserError, match=f"embedding.weight {said}"):
+        load(tmp_path / "m")
 
 
 def test_caduceus_weights_that_are_not_finite_are_named(tmp_path: Path) -> None:

@@ -74,15 +74,22 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     assert not [path for path in folder.rglob("*") if path.is_file()]
 
 
-def test_slurm_warning_outside_training_ends_nothing(folder: Path) -> None:
-    """As between a run's last score and its end, where its status would say that the job had failed."""
+@pytest.mark.parametrize(
+    ("body", "ended"),
+    [
+        # As between a run's last score and its end, where its status would say that the job had failed.
+        ("signal.raise_signal(signal.SIGUSR1); print('done')", (0, "done\n", "")),
+        # Of a library that nobody expected one of: in one line, without Hydra's own.
+        ("open('none/a.tsv')", (1, "", "dnamamba: error: none/a.tsv: No such file or directory\n")),
+    ],
+)
+def test_a_command_ends_as_it_should(folder: Path, body: str, ended: tuple[int, str, str]) -> None:
     program = (
         "import signal\nfrom dnamamba.config import command\n"
-        "def run(cfg):\n    signal.raise_signal(signal.SIGUSR1)\n    print('done')\n"
-        "command(run, 'pretrain')\n"
+        f"def run(cfg):\n    {body}\ncommand(run, 'pretrain')\n"
     )
     done = processes.run("-c", program, folder=folder)
-    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+    assert (done.returncode, done.stdout, done.stderr) == ended
 
 
 def test_run_from_any_folder_ends_with_its_paths(folder: Path, genome: Path) -> None:

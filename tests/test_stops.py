@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dnamamba import UserError
-from dnamamba.errors import Interrupted, Terminated
+from dnamamba.errors import LEFT_ALONE, Interrupted, Terminated, signal_of
 from dnamamba.inference import together
 from dnamamba.processes import end_whole, stops_as_such
 from dnamamba.training import gathering
@@ -50,6 +50,20 @@ def test_other_errors_and_handled_stops_pass() -> None:
         mistaken()
     with pytest.raises(Interrupted, match="resume"):
         handled()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, *LEFT_ALONE])
+def test_each_signal_ends_a_command_whole(number: signal.Signals) -> None:
+    before = {each: signal.signal(each, signal.SIG_DFL) for each in (signal.SIGTERM, *LEFT_ALONE)}
+    try:
+        end_whole()
+        with pytest.raises(Terminated) as stopped:
+            signal.raise_signal(number)
+        signal.raise_signal(number)  # the same one late, or a batch system that sends it each second
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    assert signal_of(stopped.value) == number
 
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch is built without it")

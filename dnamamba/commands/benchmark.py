@@ -55,6 +55,6 @@ def benchmark(config: BenchmarkConfig, folder: Path) -> dict[str, Any]:
             linter=config.linter,
         )
     except KeyboardInterrupt as stop:
-        raise Interrupted(
-            f"stopped before all protocols were measured; what is finished lies in {folder}", signal_of(stop)
-        ) from None
+        kept = folder.is_dir() and any(folder.iterdir())
+        left = f"what is finished lies in {folder}" if kept else "nothing was written"
+        raise Interrupted(f"stopped before all protocols were measured; {left}", signal_of(stop)) from None

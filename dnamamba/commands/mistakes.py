@@ -32,6 +32,8 @@ def report(message: str) -> None:
 def one_line(error: Exception) -> str:
     """Join Hydra's message, spread over lines and causes, to the one line that the user can act on."""
     text = str(error)
+    if isinstance(error, OSError) and error.filename is not None and error.strerror is not None:
+        return f"{error.filename}: {error.strerror}"
     if isinstance(error, OverrideParseException):
         key, sign, value = error.override.partition("=")
         if sign and "'" not in value:

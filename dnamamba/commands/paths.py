@@ -50,6 +50,23 @@ def check_paths(cfg: DictConfig, *keys: str) -> None:
     _check_files({key: None if absent(cfg, key) else OmegaConf.select(cfg, key) for key in keys})
 
 
+def check_out(cfg: DictConfig) -> None:
+    """Refuse an output that would take the place of a file that the command reads.
+
+    Raises:
+        UserError: naming the key of that file.
+    """
+    out = None if absent(cfg, "out") else cfg.out
+    if not isinstance(out, str):
+        return
+    taken = _place(out)
+    given = {key: None if OmegaConf.is_missing(cfg, key) else cfg[key] for key in cfg if key != "out"}
+    for key, value in (pair for each, found in given.items() for pair in _paths(str(each), found)):
+        other = os.path.expanduser(value)
+        if os.path.isfile(other) and taken in (_place(value), os.path.realpath(other)):
+            raise UserError(f"out={out}: is the file of {key}, which is read; choose another name")
+
+
 def check_data(group: DictConfig, *, to_train: bool = True) -> None:
     """Check the `data` group against the types of its data set, and look for the files that it names.
 
@@ -98,6 +115,12 @@ def _paths(key: str, value: Any) -> Iterator[tuple[str, str]]:
     for path in value if isinstance(value, ListConfig) else [value]:
         if isinstance(path, str):
             yield key, path
+
+
+def _place(value: str) -> str:
+    """Return one name for a path, however it is written; a link in its place is not followed."""
+    path = Path(os.path.expanduser(value))
+    return os.path.join(os.path.realpath(path.parent), path.name)
 
 
 def _near(value: str) -> str:

@@ -23,6 +23,9 @@ from dnamamba.training.finetuning import pretrained_model
 from dnamamba.training.pretraining import fitting_model
 from dnamamba.weights import is_released
 
+SEGMENTS = 34021
+"""Training segments of 2^17 bases of the paper's interval file."""
+
 
 @dataclass(frozen=True)
 class PlanConfig:
@@ -30,7 +33,7 @@ class PlanConfig:
 
     device: str | None = None
     json: bool = False
-    training_segments: int = 34021
+    training_segments: int | None = None
 
 
 def plan_pretraining(cfg: DictConfig) -> Plan:
@@ -50,6 +53,13 @@ def plan_pretraining(cfg: DictConfig) -> Plan:
         if OmegaConf.is_missing(cfg.data, key):
             cfg.data[key] = f"({key} not given)"
     data = data_config(cfg.data)
+    intervals = getattr(data, "intervals", None)
+    absent = intervals is not None and not Path(intervals).expanduser().is_file()
+    if options.training_segments is not None and not absent:
+        raise UserError(
+            f"plan.training_segments: has no effect without data.intervals=FILE that is not there yet (got "
+            f"{options.training_segments}); leave it out"
+        )
     model = fitting_model(model_config(cfg.model, data.alphabet), data.alphabet)
     return plan_run(
         data,
@@ -60,7 +70,7 @@ def plan_pretraining(cfg: DictConfig) -> Plan:
         shared_weights=cfg.trainer.get("strategy") == "fsdp",
         device=options.device,
         on_cpu=cfg.trainer.accelerator == "cpu",
-        training_segments=options.training_segments,
+        training_segments=SEGMENTS if options.training_segments is None else options.training_segments,
     )
 
 

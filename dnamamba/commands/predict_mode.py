@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,9 +13,11 @@ from dnamamba.commands.unused import FINETUNING, OF_FINETUNING, check_groups
 from dnamamba.config import typed
 from dnamamba.data.regions import RegionsConfig
 from dnamamba.errors import UserError
+from dnamamba.files import locked
 
 # Bases of one forward pass; longer records are read by pieces of it with the state carried.
 PIECE = 1 << 16
+RUN = ("checkpoints", "metrics.csv", "metrics.json")  # of a run's folder: a closed fit leaves no checkpoint
 COLUMNS = ("id", "sequence", "label")
 
 
@@ -52,8 +53,9 @@ def predict(cfg: DictConfig, folder: Path, piece: int = PIECE) -> Path:
         The path of predictions.tsv.
 
     Raises:
-        UserError: no fine-tuned model, nothing to read, letters that are not bases, a record that
-            is too long for the family, or an answer that is not finite; nothing was written.
+        UserError: the folder holds a run or is being written, no fine-tuned model, nothing to read, letters
+            that are not bases, a record that is too long for the family, or an answer that is not finite;
+            nothing was written.
     """
     check_groups(cfg, FINETUNING, OF_FINETUNING)
     keys = [key for key in READ if key in cfg.data]
@@ -86,11 +88,9 @@ def predict(cfg: DictConfig, folder: Path, piece: int = PIECE) -> Path:
         precision="bf16" if str(cfg.trainer.precision).startswith("bf16") else "fp32",
         overwrite=True,
     )
-    new = not folder.exists()
-    try:
+    with locked(folder):
+        if any((folder / name).exists() for name in RUN):
+            raise UserError(
+                f"{folder} holds a run, whose predictions this would replace: choose another hydra.run.dir"
+            )
         return predict_to_file(config, piece)
-    except UserError:
-        if new:
-            with suppress(OSError):  # nothing was written, so that it is empty, or it was never made
-                folder.rmdir()
-        raise

@@ -31,7 +31,8 @@ _RATES = (
 )
 _OF_STEPS = (
     *("train.validate_every", "train.checkpoint_every", "train.log_every", "train.activation_checkpointing"),
-    *("task.monitor", "task.patience", "task.keep_best", "task.layer_decay", "data.valid_examples"),
+    *("train.compile", "task.freeze", "task.monitor", "task.patience", "task.keep_best", "task.layer_decay"),
+    "data.valid_examples",
 )
 _OF_FILES = ("data.valid_species", "data.test_species")
 _TRAINED_WITH = (
@@ -50,6 +51,8 @@ RULES = (
         lambda value: value != "predict",
         "mode=train",
     ),
+    Rule(("ckpt_path", "logger", "callbacks"), "mode", lambda value: value != "plan", "mode=train"),
+    Rule(("ckpt_path", "logger", "callbacks"), "plan", lambda value: False, "`dnamamba pretrain`"),
     Rule(("scratch",), "model", lambda value: value == "scratch", "model=scratch"),
     Rule(("task.shrinkage", "task.refit"), "task.fit", lambda value: value == "closed", "task.fit=closed"),
     Rule(

@@ -14,6 +14,7 @@ _MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _DELIMITERS = (",", ";", "\t")
 NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _DECIMAL = re.compile(r"[+-]?[0-9]+(,[0-9]+)?([eE][+-]?[0-9]+)?")
+_POINTS = re.compile(r"[+-]?(0|[1-9][0-9]{0,2}(\.[0-9]{3})?)")  # 1.379 is a number here, and 1379 in German
 _THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")  # 1,379 may be either
 
 
@@ -78,3 +79,14 @@ def with_points(cells: Sequence[str], *, sure: bool) -> list[str] | None:
     if not sure and all(map(_THOUSANDS.fullmatch, commas)):
         return None
     return [cell.replace(",", ".") for cell in cells]
+
+
+def may_be_thousands(cells: Iterable[str]) -> str | None:
+    """Return a cell whose point may group thousands, as 10.000 in German: every point of the column may.
+
+    >>> may_be_thousands(["950", "10.000"]), may_be_thousands(["0.125", "10.000"])
+    ('10.000', None)
+    """
+    numbers = [cell for cell in cells if cell]
+    found = next((cell for cell in numbers if "." in cell), None)
+    return found if all(map(_POINTS.fullmatch, numbers)) else None

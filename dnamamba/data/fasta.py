@@ -65,7 +65,7 @@ class Genome:
         self.alphabet = alphabet
         self._records: dict[str, Ids] = {}
         self._open_reader: tuple[int, Reader] | None = None
-        self._seen: tuple[str, int, int] | None = None  # fingerprint, bytes and time of the file, once read
+        self._seen: tuple[str, tuple[int, int], int] | None = None  # of the file that is read, see `_reader`
         # What comes by a pipe is copied; nothing of the copy stays in the cache.
         self._file = _readable(self.path)
 
@@ -226,7 +226,8 @@ class Genome:
                 raise UserError(f"{self.path}: {error.strerror}") from None
             if self._seen is not None and found != self._seen[0]:
                 raise self._changed()
-            self._seen = found, stat.st_size, stat.st_mtime_ns
+            # Its fingerprint, its size and time, and when the system last changed it.
+            self._seen = found, (stat.st_size, stat.st_mtime_ns), stat.st_ctime_ns
             reader = TwoBitReader if is_two_bit(self._file) else RecordReader
             self._open_reader = os.getpid(), reader(self._file)
         self._check_same()
@@ -236,14 +237,22 @@ class Genome:
         """Refuse to read on in a file that is not the one whose records are known.
 
         Raises:
-            UserError: it has another size or time, or is gone.
+            UserError: it has another size, time or content, or is gone.
         """
         try:
             stat = self._file.stat()
+            if self._seen is None:
+                return
+            before, known, changed = self._seen
+            if (stat.st_size, stat.st_mtime_ns) == known and stat.st_ctime_ns == changed:
+                return
+            # Its owner may be another, or its bases: `cp -p` sets the time back.
+            found = fingerprint(self._file) if (stat.st_size, stat.st_mtime_ns) == known else None
         except OSError as error:
             raise UserError(f"{self.path}: {error.strerror} any more") from None
-        if self._seen is not None and (stat.st_size, stat.st_mtime_ns) != self._seen[1:]:
+        if found != before:
             raise self._changed()
+        self._seen = before, known, stat.st_ctime_ns
 
     def _changed(self) -> UserError:
         return UserError(f"{self.path}: changed while it was in use; start again, with a new Genome")

@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
-from dnamamba.data.dialect import NAMES, delimiter_of, matched, opened, with_points
+from dnamamba.data.dialect import NAMES, delimiter_of, matched, may_be_thousands, opened, with_points
 from dnamamba.data.parquet import check_header, parquet_columns
 from dnamamba.data.spreadsheets import sheet_columns
 from dnamamba.errors import UserError
@@ -88,6 +88,11 @@ def read_table(
         if points is not None:
             columns[own] = points
             notes.append(f"{path}: the commas of column {own} are decimal commas")
+        elif kind in DELIMITERS and (cell := may_be_thousands(columns[own])) is not None:
+            notes.append(
+                f"{path}: the points of column {own} are decimal points, {cell} is {float(cell):g}; write "
+                "thousands without a point"
+            )
     other_case = [own for name, own in there.items() if own in columns and own != named.get(name, name)]
     if other_case:
         notes.append(f"{path}: columns read whatever their case: {', '.join(other_case)}")

@@ -184,6 +184,7 @@ def _numbers(labels: Sequence[str], sequences: Sequence[str]) -> NDArray[np.floa
     if bad:
         first = labels[bad[0]]
         advice = "; write decimals with a point, and thousands without a comma" if "," in first else ""
+        advice = "; write thousands without points" if first.count(".") > 1 else advice
         raise UserError(
             f"{len(bad):,} regression target(s) are not finite numbers, the first is {first!r} of "
             f"sequence {sequences[bad[0]]}{advice}"

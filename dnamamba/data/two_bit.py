@@ -145,7 +145,10 @@ class TwoBitReader:
         numbers = np.dtype(f"{self._order}{kind}")
         if place + number * numbers.itemsize > self._size:
             self._damaged(f"{where} goes past the end of the file")
-        found = np.fromfile(self.path, dtype=numbers, count=number, offset=place)
+        try:
+            found = np.fromfile(self.path, dtype=numbers, count=number, offset=place)
+        except OSError as error:
+            raise UserError(f"{self.path}: {error.strerror or error}") from None
         if found.size < number:
             self._damaged(f"{where} goes past the end of the file")
         return found

@@ -39,6 +39,8 @@ METHODS = ("gradient", "integrated", "ism")
 Floats = NDArray[np.float64]
 # Points on the line from nothing to the sequence: doubled until the sum is right, at most to the last number.
 FEWEST_POINTS, MOST_POINTS = 16, 1024
+ALL_POINTS = 2 * MOST_POINTS - FEWEST_POINTS
+"""Gradients of `integrated`, if no number of points before the last one is enough."""
 _ROWS = 32
 
 
@@ -93,7 +95,8 @@ def attribute(
         label: of a fine-tuned model, whose answer is meant; None: the only one, or the second of two.
         at: of a model that answers per base or bin, where its answers are added up; None: in the region.
         tolerance: of `integrated`: the gap at which points are enough, relative to the answer's difference.
-        advance: is called with the number of bases done since the last call.
+        advance: is called with the number of bases done since the last call; with `integrated` with that of
+            points, `ALL_POINTS` for each strand that is read.
 
     Raises:
         UserError: a value is out of range, a region that the genome does not have, a label that is not the
@@ -136,11 +139,12 @@ def attribute(
             if method == "gradient":
                 parts.append(gradient(answer, x))
             else:
-                part, missed, difference = integrated(answer, x, tolerance)
+                part, missed, difference = integrated(answer, x, tolerance, advance=advance)
                 parts.append(part)
                 gap += missed / len(turns)
                 size += abs(difference) / len(turns)
                 enough += allowed(difference, tolerance) / len(turns)
+                continue
             advance(region.length)
         values = torch.stack(parts).mean(0)[0].T[inside].double().cpu().numpy()
         there = np.array([LETTERS.find(letter) for letter in letters])
@@ -163,7 +167,11 @@ def gradient(answer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 def integrated(
-    answer: Callable[[Tensor], Tensor], x: Tensor, tolerance: float, start: Tensor | None = None
+    answer: Callable[[Tensor], Tensor],
+    x: Tensor,
+    tolerance: float,
+    start: Tensor | None = None,
+    advance: Callable[[int], None] = lambda done: None,
 ) -> tuple[Tensor, float, float]:
     """Return integrated gradients [1, 4, L] of x [1, 4, L], by how much their sum misses the difference, it.
 
@@ -174,11 +182,12 @@ def integrated(
         x: the sequence.
         tolerance: the gap that is small enough, relative to the difference (or to 1, where that is less).
         start: where the line begins; None: all zeros, a sequence of N.
+        advance: is called with the number of points done since the last call, in the end `ALL_POINTS` in all.
     """
     start = torch.zeros_like(x) if start is None else start
     with torch.no_grad():
         difference = (answer(x) - answer(start)).double().item()
-    points = FEWEST_POINTS
+    points, left = FEWEST_POINTS, ALL_POINTS
     while True:
         places, weights = np.polynomial.legendre.leggauss(points)
         total = torch.zeros_like(x, dtype=torch.float64)
@@ -186,9 +195,12 @@ def integrated(
             place = torch.as_tensor((places[rows] + 1) / 2, dtype=x.dtype, device=x.device)[:, None, None]
             weight = torch.as_tensor(weights[rows] / 2, device=x.device)[:, None, None]
             total += (gradient(answer, start + place * (x - start)).double() * weight).sum(0, keepdim=True)
+            advance(len(rows))
+        left -= points
         found = (x - start).double() * total
         gap = abs(found.sum().item() - difference)
         if gap <= allowed(difference, tolerance) or points >= MOST_POINTS:
+            advance(left)
             return found, gap, difference
         points *= 2
 

@@ -38,10 +38,20 @@ class Partial:
         settings: all that decides the values; plain ones.
 
     Raises:
-        UserError: another process is writing it, it is of other settings, or the disk is too full.
+        UserError: another process is writing it, it is of other settings, or it can't be written.
     """
 
     def __init__(self, out: Path, plan: Plan, width: int, settings: dict[str, Any]) -> None:
+        self._values = self._journal = -1
+        try:
+            self._begin(out, plan, width, settings)
+        except OSError as error:
+            self.close()
+            raise UserError(
+                f"can't write {self.folder}: {error.strerror}; make room there, or choose another out"
+            ) from error
+
+    def _begin(self, out: Path, plan: Plan, width: int, settings: dict[str, Any]) -> None:
         self.out = out
         self.folder = out.with_name(f".{out.name}.partial")
         self._plan = plan
@@ -137,7 +147,7 @@ class Partial:
 
     def close(self) -> None:
         """Let go of the files, which stay."""
-        for handle in (self._values, self._journal):
+        for handle in {self._values, self._journal} - {-1}:
             os.close(handle)
 
     def _need_space(self, size: int) -> None:

@@ -1,5 +1,6 @@
 """Weights that are numbers: one NaN or infinity in them, and every answer is NaN or the first letter."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,15 @@ from torch import Tensor
 
 from dnamamba.errors import UserError
 
+HIGHEST = 1e9
+"""No trained weight is larger: products of three of these, squared by a norm, are infinite in float32."""
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
-def need_finite_weights(weights: Mapping[str, Any], source: str | Path, mend: str) -> None:
-    """Refuse weights that hold NaN or infinity, or repeat few numbers as many.
+def need_finite_weights(
+    weights: Mapping[str, Any], source: str | Path, mend: str, highest: float = HIGHEST
+) -> None:
+    """Refuse weights that hold NaN, infinity or numbers without a sense, or repeat few numbers as many.
 
     What is not a tensor of `FLOATS` is for others to refuse.
 
@@ -21,6 +26,7 @@ def need_finite_weights(weights: Mapping[str, Any], source: str | Path, mend: st
         weights: by the names of the file.
         source: the file or folder, for the message.
         mend: what to do, for the message.
+        highest: magnitude of a number that is allowed.
 
     Raises:
         UserError: naming the first such tensor.
@@ -33,8 +39,16 @@ def need_finite_weights(weights: Mapping[str, Any], source: str | Path, mend: st
                 f"{source}: {name} has fewer numbers than its shape {list(tensor.shape)} takes: damaged, or "
                 f"written by another program; {mend}"
             )
-        if judged and not bool(torch.isfinite(tensor).all()):
+        if not judged or not tensor.numel():
+            continue
+        largest = max(abs(float(limit)) for limit in torch.aminmax(tensor))
+        if not math.isfinite(largest):
             raise UserError(
                 f"{source}: {name} is not finite (it holds NaN or infinity): the training diverged, or the "
                 f"file is damaged; {mend}"
+            )
+        if largest > highest:
+            raise UserError(
+                f"{source}: {name} holds {largest:.2g}, and no trained weight is above {highest:g}: the "
+                f"training diverged, or the file is damaged; {mend}"
             )

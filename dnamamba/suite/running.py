@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from dnamamba.data.alphabet import get_alphabet, need_bases
 from dnamamba.data.embedded import YEAST_MODEL
 from dnamamba.datasets.base import DataModule, filled, longest
 from dnamamba.errors import UserError
-from dnamamba.files import locked, replacing
+from dnamamba.files import LOCK, locked, replacing
 from dnamamba.inference.device import need_language_model
 from dnamamba.models import LanguageModel
 from dnamamba.models.base import need
@@ -29,7 +30,7 @@ from dnamamba.suite.report import write_report
 from dnamamba.terminal import Console
 from dnamamba.training.config import TrainerConfig
 from dnamamba.training.finetuning import Finetuning
-from dnamamba.training.resume import Finished
+from dnamamba.training.resume import Finished, forget_outcome
 
 # What a constant answer reaches by definition, whatever the shares of the classes.
 CONSTANT = {"mcc": 0.0, "auroc": 0.5}
@@ -89,8 +90,8 @@ def run_benchmark(
         raise UserError(refused)
     folder, console = Path(folder), Console(quiet=quiet)
     settings = {"benchmark": suite.name, "model_sha256": model_hash(model), "seed": seed, "device": place}
-    with locked(folder):
-        _own(folder, settings | {"task": suite.task, "examples": suite.examples})
+    settings |= {"task": suite.task, "examples": suite.examples}
+    with locked(folder), _own(folder, settings):
         rows: list[Row] = []
         labelled = [protocol for protocol in wanted if protocol != "zero_shot"]
         if "zero_shot" in wanted:
@@ -128,14 +129,18 @@ def _wanted(suite: Suite, protocols: Sequence[str] | None) -> list[str]:
     return [one for one in suite.protocols if protocols is None or one in protocols]
 
 
-def _own(folder: Path, settings: dict[str, Any]) -> None:
+@contextmanager
+def _own(folder: Path, settings: dict[str, Any]) -> Iterator[None]:
     """Say in the folder what is measured there: a run that is resumed must not be of another model.
+
+    It says so no longer where an error left nothing else.
 
     Raises:
         UserError: it holds another benchmark, or can't be written.
     """
     path = folder / SETTINGS_FILE
-    if path.exists():
+    earlier_one = path.exists()
+    if earlier_one:
         try:
             earlier = json.loads(path.read_text(encoding="utf-8"))
             differ = ", ".join(key for key in settings if earlier[key] != settings[key])
@@ -145,14 +150,20 @@ def _own(folder: Path, settings: dict[str, Any]) -> None:
             raise UserError(
                 f"{folder}: holds a benchmark with another {differ}; choose another hydra.run.dir"
             )
-        return
+    else:
+        try:
+            with replacing(path) as beside:
+                beside.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise UserError(
+                f"{folder}: can't be written ({error.strerror}); choose another hydra.run.dir"
+            ) from None
     try:
-        with replacing(path) as beside:
-            beside.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UserError(
-            f"{folder}: can't be written ({error.strerror}); choose another hydra.run.dir"
-        ) from None
+        yield
+    except BaseException:
+        if not earlier_one and {each.name for each in folder.iterdir()} <= {SETTINGS_FILE, LOCK}:
+            path.unlink()
+        raise
 
 
 def _place(device: str) -> str:
@@ -224,6 +235,8 @@ def _trained(
         ckpt_path=None if task.fit == "closed" else "auto",
         quiet=quiet,
     )
+    if task.fit == "closed":  # which can't be resumed: computed again, as by a run that was killed
+        forget_outcome(folder)
     began = time.perf_counter()
     try:
         result = run.run()

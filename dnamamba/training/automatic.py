@@ -134,6 +134,8 @@ def resolved(
     if task.patience == AUTO:
         task = replace(task, patience=PATIENCE if by_data else None)
     said = _set("train", asked[0], train) + _set("task", asked[1], task)
+    if task.fit == "closed":  # nothing else has a meaning there
+        said = [text for text in said if text.startswith("train.max_steps=")]
     if any(text.startswith("train.") for text in said):  # without, the task's follow what was given
         lines.append(f"set by the size of the data: {', '.join(said)}")
     return train, task, lines

@@ -16,6 +16,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from dnamamba.errors import STOP_SIGNALS, Interrupted, UserError
 from dnamamba.files import flush, replacing
+from dnamamba.processes import may_take
 from dnamamba.terminal import leave_closed_terminals
 from dnamamba.training.metrics_file import MetricsFile
 from dnamamba.training.row_sums import UNVALIDATED, note_rows, remains
@@ -47,7 +48,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class LastCheckpoint(lightning.Callback):
-    """Keeps `folder`/last.ckpt fresh, and ends a run early but whole on SIGINT, SIGTERM or SIGHUP.
+    """Keeps `folder`/last.ckpt fresh, and ends a run early but whole on the stop signals.
 
     A checkpoint takes the name last.ckpt once its step was logged, so that a run that is killed between the
     two does the step again and its curve has no gap.
@@ -100,9 +101,7 @@ class LastCheckpoint(lightning.Callback):
         processes from within the handler. So this is done again by the hooks that come next.
         """
         if threading.current_thread() is threading.main_thread():
-            ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN  # nohup's wish
-            numbers = [number for number in STOP_SIGNALS if not (ignored and number == signal.SIGHUP)]
-            before = {number: signal.signal(number, self._stop) for number in numbers}
+            before = {number: signal.signal(number, self._stop) for number in filter(may_take, STOP_SIGNALS)}
             self._before = self._before or before
         self._trainer = trainer
 
@@ -216,7 +215,7 @@ class LastCheckpoint(lightning.Callback):
         self._end_if_stopped()
 
     def _agree(self, trainer: lightning.Trainer) -> signal.Signals | None:
-        """Return the signal that any process was sent; SIGTERM, the largest, where there are several.
+        """Return the signal that any process was sent; the largest, where there are several.
 
         So a job that is cancelled after its SIGUSR1 is not queued again.
         """
@@ -250,8 +249,8 @@ class LastCheckpoint(lightning.Callback):
             leave_closed_terminals()
         now, again = time.monotonic(), self._asked is not None
         # The same wish comes twice where a launcher passes on what its processes were sent too. Only a Ctrl-C
-        # some time after the first is a user who does not want to wait.
-        if again and (number != signal.SIGINT or now < self._asked_at + 1):
+        # or Ctrl-\ some time after the first is a user who does not want to wait.
+        if again and (number not in (signal.SIGINT, signal.SIGQUIT) or now < self._asked_at + 1):
             return
         self._asked, self._asked_at = signal.Signals(number), now
         if self._training and not again:

@@ -1,6 +1,7 @@
 """Which checkpoint a run resumes from, and whether it may."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -93,6 +94,10 @@ def checkpoint_to_resume(
             raise UserError(
                 f"{folder} holds a run already: choose another hydra.run.dir, or resume with ckpt_path=last"
             )
+        if any((folder / name).exists() for name in OUTCOMES):  # of one with task.fit=closed
+            raise UserError(
+                f"{folder} holds a finished run: choose another hydra.run.dir, or remove that folder"
+            )
         return None
     checkpoint = read_checkpoint(path)
     config = family_config(contents["family"]).from_dict(contents["model"])
@@ -115,7 +120,8 @@ def checkpoint_to_resume(
     if not isinstance(steps, int):
         raise UserError(f"{path}: not a checkpoint of a run, whose global_step is int (got {steps!r})")
     ended = bool(earlier.get(ENDED)) or steps == max_steps
-    need_finite_weights(_numbers(checkpoint), path, "resume from an earlier checkpoint")
+    # Whose moments are squares of anything.
+    need_finite_weights(_numbers(checkpoint), path, "resume from an earlier checkpoint", math.inf)
     # A run may also have been stopped while its held-out bases were scored: then that is left.
     unscored = path == folder / "checkpoints" / LAST and not _scored(folder, steps)
     if steps > max_steps or (ended and not unscored):

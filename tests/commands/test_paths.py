@@ -1,6 +1,7 @@
 """A file that is not there: what its name may have been meant for."""
 
 import sys
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from dnamamba import UserError
-from dnamamba.commands.paths import check_given, check_paths
+from dnamamba.commands.paths import check_given, check_out, check_paths
 from dnamamba.config import composed
 
 
@@ -31,6 +32,34 @@ def test_a_name_of_the_hub_is_not_taken_for_a_missing_folder(
     (tmp_path / "runs").mkdir()
     with pytest.raises(UserError, match=r"^model: no model at runs/first"):
         check_paths(OmegaConf.create({"model": "runs/first"}), "model")
+
+
+@pytest.mark.parametrize(
+    ("command", "overrides", "key"),
+    [
+        ("predict", ("model=m", "fasta=g.fa", "bed=r.bed", "out=r.bed"), "bed"),
+        ("predict", ("model=m", "table=t.csv", "out=../here/t.csv"), "table"),
+        ("predict", ("model=m", "table=t.csv", "out=link.csv"), None),  # the link gives way, not its file
+        ("predict", ("model=m", "table=link.csv", "out=t.csv"), "table"),
+        ("predict", ("model=m", "table=link.csv", "out=link.csv"), "table"),
+        ("generate", ("fasta=g.fa", "length=9", "out=./g.fa"), "fasta"),
+        ("score", ("vcf=t.csv", "fasta=g.fa", "out=t.csv"), "vcf"),
+        ("embed", ("model=m", "fasta=g.fa", "out=g.fa.npz"), None),
+        ("plan", (), None),
+    ],
+)
+def test_output_in_place_of_an_input_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, overrides: tuple[str, ...], key: str | None
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    for name in ("g.fa", "r.bed", "t.csv"):
+        (here / name).write_text("x")
+    (here / "link.csv").symlink_to("t.csv")
+    cfg = composed(command, overrides)
+    with nullcontext() if key is None else pytest.raises(UserError, match=f"is the file of {key}, which is"):
+        check_out(cfg)
 
 
 def test_every_file_of_a_map_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,13 @@ FILES = ("fasta=a.fa", "model=m", "out=o")
         ),
         *(
             ("finetune", (f"{key}=2", "task.fit=closed"), f"{key}: has no effect without task.fit=gradient")
-            for key in ("train.validate_every", "train.log_every", "task.patience", "data.valid_examples")
+            for key in (
+                "train.log_every",
+                "task.patience",
+                "data.valid_examples",
+                "train.compile",
+                "task.freeze",
+            )
         ),
         (
             "finetune",
@@ -34,6 +40,13 @@ FILES = ("fasta=a.fa", "model=m", "out=o")
             "finetune",
             ("data=species", "data.record_id=a"),
             "data.record_id: has no effect without data.split=rec",
+        ),
+        ("plan", ("ckpt_path=auto",), "ckpt_path: has no effect without `dnamamba pretrain` (got auto)"),
+        ("plan", ("logger=mlflow",), "logger: has no effect without `dnamamba pretrain`"),
+        (
+            "finetune",
+            ("mode=plan", "ckpt_path=auto"),
+            "ckpt_path: has no effect without mode=train (got auto)",
         ),
         ("pretrain", ("data.edge=pad",), "data.edge: has no effect without data.intervals"),
         (

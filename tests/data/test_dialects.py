@@ -70,6 +70,25 @@ def test_comma_elsewhere_is_decimal_where_it_cannot_be_of_thousands(
     assert columns["id"] == ["1,5"] * len(cells)
 
 
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        (["10.000", "950", "-1.250", ""], "10.000 is 10; write thousands without a point"),
+        (["1.5", "10.000"], ""),
+        (["0.500", "1.250"], ""),
+        (["950", "1250"], ""),
+        (["leaf", "1.250"], ""),
+    ],
+)
+def test_point_that_may_group_thousands_is_said(tmp_path: Path, cells: list[str], said: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("id,sequence,label\n" + "".join(f"1.000,AC,{cell}\n" for cell in cells))
+    table = read_table(path, ("id", "sequence", "label"))
+    assert table.columns["label"] == cells
+    start = f"{path}: the points of column label are decimal points, "
+    assert list(table.notes) == ([start + said] if said else [])
+
+
 def test_exact_name_of_column_comes_before_its_case(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("Label,label,LABEL,Seq,SEQ\n1,2,3,A,C\n")
     table = read_table(tmp_path / "t.csv", ("label",), named={"label": "label"})

@@ -223,6 +223,12 @@ def test_numbers() -> None:
             None,
             "4 regression target(s) are not finite numbers, the first is 'x' of sequence s1",
         ),
+        (
+            "number",
+            ["1.234.567", "1.0"] * 3,
+            None,
+            "'1.234.567' of sequence s0; write thousands without points",
+        ),
     ],
 )
 def test_labels_that_can_not_be_learnt(

@@ -1,6 +1,9 @@
 """Genomes in .2bit: equal to their FASTA and to another reader, and damage in one line."""
 
+import os
 import struct
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -160,3 +163,27 @@ def test_bytes_of_no_record_are_refused(genome: Path) -> None:
     genome.write_bytes(data)
     with pytest.raises(UserError, match=r"damaged: record one is at \d+, expected at \d+; use another copy"):
         TwoBitReader(genome)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda path, other: path.write_bytes(other), "changed while it was in use"),
+        (lambda path, other: path.chmod(0o600), None),
+        (lambda path, other: path.unlink(), "No such file or directory any more"),
+    ],
+    ids=["other bases", "other mode", "gone"],
+)
+def test_open_file_of_same_size_and_time_is_compared(
+    genome: Path, change: Callable[[Path, bytes], object], said: str | None
+) -> None:
+    """As after `cp -p` of another genome over it: .2bit has no checksums."""
+    other = two_bit_bytes({**RECORDS, "long": RECORDS["long"].replace("A", "C")})
+    opened, times = Genome(genome, get_alphabet("dna")), genome.stat()
+    assert opened.alphabet.decode(opened.fetch("empty of N")) == "G"
+    assert len(other) == times.st_size
+    change(genome, other)
+    if genome.exists():
+        os.utime(genome, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with nullcontext() if said is None else pytest.raises(UserError, match=said):
+        assert opened.alphabet.decode(opened.fetch("long")).upper() == RECORDS["long"].upper()

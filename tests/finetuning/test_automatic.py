@@ -89,7 +89,12 @@ def test_data_without_end_have_steps_of_before() -> None:
 
 def test_closed_form_reads_each_sequence_once() -> None:
     train = FinetuneTrainConfig().in_sequences(None)
-    assert resolved(train, TaskConfig(fit="closed"), of_size(320), None, {})[0].max_steps == 10
+    train, _, lines = resolved(train, TaskConfig(fit="closed"), of_size(320), None, {})
+    assert train.max_steps == 10
+    assert lines == [
+        "train.epochs=1 of 320 training sequences: 10 steps of 32",
+        "set by the size of the data: train.max_steps=10",
+    ]
 
 
 def test_run_writes_its_numbers_and_resumes_by_them(configure: Configure, tmp_path: Path) -> None:

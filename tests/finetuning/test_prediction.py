@@ -1,5 +1,7 @@
 """Labels for new sequences from a saved run."""
 
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import torch
 from dnamamba import UserError, get_alphabet, load
 from dnamamba.commands.finetune import finetune
 from dnamamba.commands.predict_mode import predict
+from dnamamba.files import locked
 from dnamamba.models.pooling import MODES
 from tests.finetuning.conftest import Configure, pretrained, rows_of
 
@@ -38,6 +41,36 @@ def test_new_sequences_however_long(
             p = model(torch.from_numpy(DNA.encode(records[row["id"]]))[None]).softmax(-1)[0]
         assert (float(row["p_at"]), float(row["p_gc"])) == pytest.approx(p.tolist(), abs=1e-5)
         assert row["predicted"] == ("at", "gc")[int(p.argmax())]
+
+
+def test_folder_of_a_run_keeps_its_predictions(tiny: Configure, configure: Configure, tmp_path: Path) -> None:
+    """Neither a prediction nor a second run takes the place of one, nor writes where another process does."""
+    run, other, path = tmp_path / "run", tmp_path / "other", tmp_path / "new.fa"
+    closed = tiny("task.fit=closed", "decoder.mode=mean")
+    finetune(closed, run)
+    before = {each: each.read_bytes() for each in run.rglob("*") if each.is_file()}
+    path.write_text(">a\nACGTACGT\n")
+    cfg = configure("mode=predict", f"model={run}", f"data.fasta={path}")
+    with pytest.raises(UserError, match=r"run holds a run, whose predictions this would replace: choose"):
+        predict(cfg, run)
+    with pytest.raises(UserError, match="run holds a finished run: choose another"):
+        finetune(closed, run)
+    assert {each: each.read_bytes() for each in run.rglob("*") if each.is_file()} == before
+    for _ in range(2):  # a prediction may be made again
+        assert [row["id"] for row in rows_of(predict(cfg, other))] == ["a"]
+    writing, reading = os.pipe()
+    child = os.fork()
+    if child == 0:  # a process does not lock itself out
+        with locked(other):
+            os.write(reading, b".")
+            signal.pause()
+    os.read(writing, 1)
+    try:
+        with pytest.raises(UserError, match="other: another run is writing here"):
+            predict(cfg, other)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from dnamamba import (
     SequenceModel,
     UserError,
     get_alphabet,
+    reached,
     save_model,
 )
 from dnamamba.commands import attribute as command
@@ -122,6 +123,37 @@ def test_a_picture_names_label_and_model(
     assert third == ["one:8-12, dependencies between bases", "model own"]
 
 
+@pytest.mark.parametrize(
+    ("method", "strand", "first", "last"),
+    [
+        (
+            "integrated",
+            "both",
+            "reading: 16 of 4,064 points at most, ",
+            "reading: 4,064 of 4,064 points at most",
+        ),
+        ("dependency", "both", "reading: 1 of 10 bases, ", "reading: 10 of 10 bases"),
+        ("gradient", "forward", "reading: 5 of 5 bases, ", "reading: 5 of 5 bases"),
+        ("ism", "reverse", "reading: 1 of 5 bases, ", "reading: 5 of 5 bases"),
+    ],
+)
+def test_work_is_told_in_lines_without_a_terminal(
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    method: str,
+    strand: str,
+    first: str,
+    last: str,
+) -> None:
+    titles(monkeypatch)
+    monkeypatch.setattr(reached, "SILENCE", 0.0)
+    attribute_region(config(home, tmp_path / "a.tsv", method=method, strand=strand, tolerance=10.0))
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("reading: ")]
+    assert (lines[0].startswith(first), lines[-1].startswith(last)) == (True, True), lines
+
+
 def test_integrated_gradients_say_whether_they_add_up(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,14 +164,15 @@ def test_integrated_gradients_say_whether_they_add_up(
     said = capsys.readouterr().out
     assert "; the sum misses the difference by " in said
     assert "not converged" not in said
-    monkeypatch.setattr(attribution, "integrated", lambda answer, x, tolerance: (x.double(), 0.5, -2.0))
+    found = (torch.zeros(1, 4, 13, dtype=torch.float64), 0.5, -2.0)
+    monkeypatch.setattr(attribution, "integrated", lambda *asked, advance: found)
     attribute_region(config(home, tmp_path / "b.tsv", **given))
     assert (
         "nats; not converged: the sum misses the difference by 0.5 of 2, tolerance 0.001, with 1,024 "
         "points; take method=ism (exact) or a smaller context: "
     ) in " ".join(capsys.readouterr().out.split())
     # At a difference below 1 the tolerance counts as it is.
-    monkeypatch.setattr(attribution, "integrated", lambda answer, x, tolerance: (x.double(), 9e-4, 0.1))
+    monkeypatch.setattr(attribution, "integrated", lambda *asked, advance: (asked[1].double(), 9e-4, 0.1))
     attribute_region(config(home, tmp_path / "c.tsv", **given))
     assert "not converged" not in capsys.readouterr().out
 

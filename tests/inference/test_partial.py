@@ -1,12 +1,14 @@
 """The journal of an unfinished run, damaged in every place: what it says is made again, never an error."""
 
 import os
+import resource
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from dnamamba import UserError
 from dnamamba.inference.contexts import EmbeddingConfig, Plan
 from dnamamba.inference.embedding import Part
 from dnamamba.inference.inputs import Region
@@ -93,3 +95,19 @@ def test_rest_of_killed_run_is_removed_or_resumed(
     else:
         assert os.listdir(tmp_path) == [".out.npz.partial"]
         assert Partial(out, PLAN, WIDTH, {"layer": 1}).done == [0, 1, 2, 3, 4]
+
+
+def test_full_disk_at_the_start_is_one_line(tmp_path: Path) -> None:
+    """A limit of the size of files is as a full disk, which a test has none of."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3, before[1]))
+    try:
+        with pytest.raises(
+            UserError, match=r"^can't write .*/\.out\.npz\.partial: File too large; make room"
+        ):
+            Partial(tmp_path / "out.npz", PLAN, WIDTH, {"layer": 1})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    partial = Partial(tmp_path / "out.npz", PLAN, WIDTH, {"layer": 1})
+    partial.close()
+    assert partial.done == []

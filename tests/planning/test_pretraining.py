@@ -179,6 +179,9 @@ def test_segments_of_an_interval_file(
     train = [f"chr1\t{131072 * place}\t{131072 * (place + 1)}\ttrain\n" for place in range(40)]
     bed.write_text("".join(train) + "chr2\t0\t1000\tvalid\nchr3\t0\t1000\ttest\n")
     assert plan_pretraining(planned(*settings, f"data.intervals={bed}")).steps == 10
+    for other in (f"data.intervals={bed}", "data=genome"):
+        with pytest.raises(UserError, match=r"plan.training_segments: has no effect .*got 400"):
+            plan_pretraining(planned(*settings, other, "plan.training_segments=400"))
     monkeypatch.setenv("HOME", str(tmp_path))
     assert plan_pretraining(planned(*settings, "data.intervals='~/own.bed'")).steps == 10
 

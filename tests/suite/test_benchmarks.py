@@ -138,6 +138,22 @@ def test_users_suite_runs_by_import_path(
         benchmark(BenchmarkConfig(**{**settings, "seed": 4, "plugins": []}), tmp_path / "run")
 
 
+@pytest.mark.parametrize("stop", [UserError("broken"), KeyboardInterrupt()])
+def test_benchmark_that_fails_first_leaves_nothing(
+    users: Path, model: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: BaseException
+) -> None:
+    suite = find_suite("my_suite.MySuite")
+
+    def broken(*arguments: object) -> None:
+        assert (tmp_path / "run" / "settings.json").is_file()
+        raise stop
+
+    monkeypatch.setattr(type(suite), "zero_shot", broken)
+    with pytest.raises(type(stop)):
+        run_benchmark(suite, model, tmp_path / "run", device="cpu", quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
 def test_foreign_folder_is_benchmarked_by_its_letters(
     users: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

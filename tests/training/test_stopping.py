@@ -13,7 +13,7 @@ import torch
 from omegaconf import DictConfig
 
 from dnamamba.commands.pretrain import pretrain
-from dnamamba.errors import Interrupted
+from dnamamba.errors import LEFT_ALONE, Interrupted
 from dnamamba.objectives.next_base import NextBase
 from tests.processes import Command
 
@@ -74,25 +74,35 @@ def test_a_closed_output_leaves_a_checkpoint(genome: Path, tmp_path: Path) -> No
     assert rows[-1].split(",")[1] == str(steps - 1)
 
 
-@pytest.mark.parametrize(("nohup", "steps"), [(False, 2), (True, 6)])
-def test_closed_terminal_ends_run_unless_by_nohup(
-    tiny: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nohup: bool, steps: int
+@pytest.mark.parametrize(
+    ("number", "own", "steps"),
+    [(number, signal.SIG_DFL, 2) for number in LEFT_ALONE]
+    + [(signal.SIGHUP, signal.SIG_IGN, 6), (signal.SIGALRM, lambda number, frame: None, 6)],
+)
+def test_stop_signal_leaves_a_checkpoint_unless_taken(
+    tiny: Callable[..., DictConfig],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    own: Any,
+    steps: int,
 ) -> None:
+    """A closed terminal's, but not under nohup; batch systems'; but no alarm of a program's own."""
     plain = NextBase.loss_sum
 
     def hung_up(*arguments: Any) -> Any:
         if (tmp_path / "run" / "metrics.csv").exists():  # from the second step on
-            signal.raise_signal(signal.SIGHUP)
+            signal.raise_signal(number)
         return plain(*arguments)
 
     monkeypatch.setattr(NextBase, "loss_sum", hung_up)
-    own = signal.SIG_IGN if nohup else signal.SIG_DFL
-    before = signal.signal(signal.SIGHUP, own)
+    before = signal.signal(number, own)
+    stops = pytest.raises(Interrupted, match=f"stopped by {number.name} after step 2")
     try:
-        with nullcontext() if nohup else pytest.raises(Interrupted, match="stopped by SIGHUP after step 2"):
+        with stops if own == signal.SIG_DFL else nullcontext():
             pretrain(tiny(), tmp_path / "run")
-        assert signal.getsignal(signal.SIGHUP) == own
+        assert signal.getsignal(number) == own
     finally:
-        signal.signal(signal.SIGHUP, before)
+        signal.signal(number, before)
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     assert torch.load(last, weights_only=True)["global_step"] == steps
