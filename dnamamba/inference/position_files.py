@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dnamamba.data.alphabet import Ids
 from dnamamba.data.base_classes import group_of
 from dnamamba.data.fasta import Genome
+from dnamamba.data.signal import bins_with
 from dnamamba.errors import UserError
 from dnamamba.escaping import TsvWriter, cell, printable
 from dnamamba.files import replacing_together
@@ -124,8 +125,7 @@ class PositionAnswers:
 
     def _known(self, ids: Ids) -> NDArray[np.bool_]:
         """Return which bins of a sequence have a base that is known, bool [bins]."""
-        known = self.model.bases.cpu().numpy()[ids] != UNKNOWN
-        return np.asarray(np.logical_or.reduceat(known, np.arange(0, ids.size, self.decoder.bin)))
+        return bins_with(self.model.bases.cpu().numpy()[ids] != UNKNOWN, self.decoder.bin)
 
     def _read(self, ids: Ids, record: str, folder: Path | None) -> Floats:
         """Return the answers to a sequence, uint8 [L], in its direction."""
