@@ -222,11 +222,15 @@ class Answers:
         Args:
             views: a row is an allele, the first view's first.
         """
+        logits = self.allele_logits(views)
+        return self.values(logits), logits
+
+    def allele_logits(self, views: Sequence[View]) -> NDArray[np.float64]:
+        """Return the logits of `alleles` alone, [rows, C], which need no label."""
         rows = [
             np.concatenate([view.before, allele, view.after]) for view in views for allele in view.alleles
         ]
-        logits = np.concatenate([made for _, made in self.logits(enumerate(rows))])
-        return self.values(logits), logits
+        return np.concatenate([made for _, made in self.logits(enumerate(rows))])
 
     @torch.no_grad()
     def _together(self, rows: list[tuple[Key, Ids]]) -> tuple[list[Key], NDArray[np.float64]]:
