@@ -36,8 +36,8 @@ def need_sequence_model(model: Model, name: str = "this") -> SequenceModel:
     """
     if isinstance(model, PositionModel):
         raise UserError(
-            f"{name} answers at every base or bin, not once per sequence: read a FASTA with it by "
-            "dnamamba predict"
+            f"{name} answers at every base or bin, not once per sequence: ask it by dnamamba predict, or in "
+            "Python by dnamamba.predict_positions"
         )
     if not isinstance(model, SequenceModel):
         raise UserError(f"{name} is a pretrained model without a head: fine-tune it first")

@@ -6,13 +6,13 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TextIO
+from typing import Protocol, TextIO
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dnamamba.data.alphabet import Ids
+from dnamamba.data.alphabet import Alphabet, Ids
 from dnamamba.data.base_classes import group_of
 from dnamamba.data.fasta import Genome
 from dnamamba.data.signal import bins_with
@@ -32,6 +32,21 @@ GFF = (".gff3", ".gff")
 BIGWIG = (".bw", ".bigwig", ".bigWig")
 PIECE_GPU = 1 << 18
 Floats = NDArray[np.float32]
+
+
+class Bases(Protocol):
+    """Records that are read, such as a `Genome`."""
+
+    @property
+    def alphabet(self) -> Alphabet:
+        """Of the ids."""
+
+    @property
+    def lengths(self) -> Mapping[str, int]:
+        """Bases of each record."""
+
+    def fetch(self, record: str, start: int, end: int) -> Ids:
+        """Return ids, uint8 [end - start]. See `Genome.fetch`."""
 
 
 class PositionAnswers:
@@ -71,7 +86,7 @@ class PositionAnswers:
         self._precision = precision_of(model, precision)
 
     def parts(
-        self, genome: Genome, record: str, folder: Path | None = None
+        self, genome: Bases, record: str, folder: Path | None = None
     ) -> Iterator[tuple[int, int, Floats]]:
         """Yield start, end and `values` of what is answered of a record, in order.
 
@@ -91,7 +106,7 @@ class PositionAnswers:
 
     def values(
         self,
-        genome: Genome,
+        genome: Bases,
         record: str,
         folder: Path | None = None,
         first: int = 0,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from dnamamba import Genome, UserError, get_alphabet, save_model
+from dnamamba import Genome, UserError, get_alphabet, load, predict_positions, save_model
 from dnamamba.commands.predict import PredictConfig, predict_to_file
 from dnamamba.inference import position_files
 from dnamamba.inference.bigwig import BigWigWriter, bigwig
@@ -83,6 +83,31 @@ def test_regions_alone_are_answered_in_whole_bins(home: Path, capsys: pytest.Cap
     second = answers_to("tracks", LETTERS[::-1][16:25])[1:3]
     found = np.array([[float(cell) for cell in row[3:]] for row in rows])
     np.testing.assert_allclose(found, np.concatenate([first, second]), rtol=1e-4)
+
+
+def test_python_gives_the_numbers_of_the_files(home: Path) -> None:
+    (home / "r.bed").write_text("two\t21\t25\tx\t0\t-\none\t5\t6\none\t9\t10\none\t14\t15\n")
+    model, fasta = load(home / "tracks"), str(home / "g.fa")
+    for source, settings in ((fasta, {}), ((fasta, str(home / "r.bed")), {"context": 3})):
+        bed = source[1] if isinstance(source, tuple) else None
+        out = home / "same.tsv"
+        predict_to_file(
+            PredictConfig(str(home / "tracks"), str(out), fasta=fasta, bed=bed, overwrite=True, **settings)
+        )  # type: ignore[arg-type]
+        rows = sorted(read(out)[1:])
+        found = sorted(predict_positions(model, source, **settings), key=lambda one: one[:2])
+        assert [one.labels for one in found] == [("plus", "minus")] * len(found)
+        same = [
+            [one.record, str(start), str(min(start + 4, one.end)), *map(repr, values)]
+            for one in found
+            for start, values in zip(range(one.start, one.end, 4), one.values.tolist(), strict=True)
+        ]
+        assert sorted(same) == rows
+    (one,) = predict_positions(model, [LETTERS])
+    np.testing.assert_array_equal(one.values, predict_positions(model, fasta)[0].values)
+    assert one[:3] == ("0", 0, 25)
+    with pytest.raises(UserError, match=r"ask it with dnamamba\.predict$"):
+        predict_positions(SequenceModel(SHAPE, DecoderConfig("classification", ("a", "b"))), fasta)
 
 
 def test_region_with_all_context_is_part_of_its_record(home: Path) -> None:
