@@ -32,6 +32,7 @@ _HOME = {
     "get_alphabet": "dnamamba.data.alphabet",
     "load": "dnamamba.checkpoint",
     "predict": "dnamamba.inference.prediction",
+    "predict_positions": "dnamamba.inference.position_prediction",
     "save_model": "dnamamba.checkpoint",
     "score_variants": "dnamamba.inference.variants",
     "selective_scan": "dnamamba.kernels",

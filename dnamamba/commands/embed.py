@@ -58,6 +58,7 @@ class EmbedConfig:
     overwrite: bool
     plugins: list[str] | None = None
     regions: RegionsConfig = field(default_factory=RegionsConfig)
+    context: str = "forward"
     context_size: int = 1
 
 
@@ -78,7 +79,13 @@ def embed_to_file(config: EmbedConfig) -> None:
 def _embed(config: EmbedConfig, group: Together) -> None:
     console, errors = (Console(quiet=not group.first, stderr=stderr) for stderr in (False, True))
     how = EmbeddingConfig(
-        config.layer, config.pooling, config.strand, config.window, config.stride, config.pool_every
+        config.layer,
+        config.pooling,
+        config.strand,
+        config.window,
+        config.stride,
+        config.pool_every,
+        config.context,
     )
     check_missing(config.missing, how.pooling)
     out = group.by_first(lambda: _output(config))
@@ -86,6 +93,11 @@ def _embed(config: EmbedConfig, group: Together) -> None:
     load_plugins(config.plugins or [])
     model = load_any_on(config.model, group.device)
     group.need(model.backbone)
+    how = how.of(model)
+    if how.by_head and group.ranks is not None:
+        raise UserError(
+            f"context_size: pooling={how.pooling} is read by one process (got {config.context_size})"
+        )
     reader = Reader(model, precision=config.precision, ranks=group.ranks)
     reader.blocks(how.layer)
     check_batch_size(config.batch_size)
@@ -101,7 +113,7 @@ def _embed(config: EmbedConfig, group: Together) -> None:
             pass
         return
     info = _info(config, how, reader)
-    width = reader.config.width
+    width = how.width(model)
     settings = {**info, "regions_sha256": _regions_hash(inputs, config)}
     opened: list[Partial] = []
 

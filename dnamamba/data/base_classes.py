@@ -201,9 +201,10 @@ def _placed(
             )
         elif part.strand == "." and (stranded or part.kind == BY_FRAME):
             if unstranded == "error":
+                merge = "set data.strand=merged to tell no strands apart, or "
                 raise UserError(
-                    f"{part.where}: a {part.kind} without a strand; set data.strand=merged to tell no "
-                    "strands apart, or data.unstranded=skip to leave such rows out"
+                    f"{part.where}: {part.kind} without a strand; "
+                    f"{'' if part.kind == BY_FRAME else merge}data.unstranded=skip leaves such rows out"
                 )
             without += 1
         else:

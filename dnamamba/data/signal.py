@@ -35,10 +35,12 @@ class Signal(NamedTuple):
     Attributes:
         values: by record, float32 [bins]: the mean over the bases of a bin that have a value, NaN of none.
         notes: lines to say on how it was read.
+        covered: bases that the file has a value of.
     """
 
     values: dict[str, Floats]
     notes: list[str]
+    covered: int = 1
 
 
 def read_signal(
@@ -65,20 +67,21 @@ def read_signal(
     """
     path = Path(os.path.expanduser(path))
     reader = _bigwig if path.suffix.lower() in BIGWIG else _bedgraph
-    found = reader(path, lengths, fasta, size, unknown)
+    found = reader(path, lengths, fasta, size, unknown, missing == "zero")
     values = {
         name: found.values.get(name, np.full(-(-length // size), math.nan, dtype=np.float32))
         for name, length in lengths.items()
     }
-    if all(bool(np.isnan(row).all()) for row in values.values()):
+    if found.covered == 0:
         raise UserError(f"{path}: no base of {fasta} has a value")
-    if missing == "zero":
-        # A bin of which some bases have a value: the others are zeros too.
+    if missing == "zero":  # a record that the file lacks
         values = {name: np.nan_to_num(row, nan=0.0) for name, row in values.items()}
     return found._replace(values=values)
 
 
-def _bigwig(path: Path, lengths: Mapping[str, int], fasta: str | Path, size: int, unknown: str) -> Signal:
+def _bigwig(
+    path: Path, lengths: Mapping[str, int], fasta: str | Path, size: int, unknown: str, zero: bool
+) -> Signal:
     synonyms, values, lost = Synonyms(lengths), {}, 0
     with opened(path) as file:
         read: dict[str, tuple[str, int]] = {}
@@ -99,15 +102,23 @@ def _bigwig(path: Path, lengths: Mapping[str, int], fasta: str | Path, size: int
             read[record] = name, length
         covered = 0
         for record, (name, length) in read.items():
-            values[record], here = _binned(file, name, length, size)
+            values[record], here = _binned(file, name, length, size, zero)
             covered += here
         if not lost and file.covered not in (0, covered):
             _need_covered(file, [*read.values()])
-    return Signal(values, [*_said(lost), *synonyms.said()])
+    return Signal(values, [*_said(lost), *synonyms.said()], covered)
 
 
-def _binned(file: BigWig, name: str, length: int, size: int) -> tuple[Floats, int]:
-    """Compute the means over a bigWig record's bins, read some at a time, and the bases that have a value."""
+def _binned(file: BigWig, name: str, length: int, size: int, zero: bool) -> tuple[Floats, int]:
+    """Compute the means over a bigWig record's bins, read some at a time, and the bases that have a value.
+
+    Args:
+        file: read.
+        name: of the record.
+        length: of the record.
+        size: bases of a bin.
+        zero: bases without a value are zero.
+    """
     step = max(size, _AT_ONCE // size * size)
     parts, covered = [], 0
     for start in range(0, length, step):
@@ -117,7 +128,7 @@ def _binned(file: BigWig, name: str, length: int, size: int) -> tuple[Floats, in
             raise UserError(f"{file.path}: {name}:{place} has an infinite value; give a finite number")
         there = ~np.isnan(row)
         covered += int(there.sum())
-        parts.append(means(np.where(there, row, 0.0), there.astype(np.float64), size))
+        parts.append(means(np.where(there, row, 0.0), (there | zero).astype(np.float64), size))
     return np.concatenate(parts), covered
 
 
@@ -135,6 +146,11 @@ def _need_covered(file: BigWig, read: list[tuple[str, int]]) -> None:
         )
 
 
+def bins_with(there: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
+    """Return which bins of `size` bases have one that is `there`, bool [L]: bool [bins]."""
+    return np.asarray(np.logical_or.reduceat(there, np.arange(0, there.size, size)), dtype=bool)
+
+
 def means(sums: NDArray[Any], counts: NDArray[Any], size: int) -> Floats:
     """Return the mean of each bin, float32 [bins], NaN of one without a value.
 
@@ -148,7 +164,9 @@ def means(sums: NDArray[Any], counts: NDArray[Any], size: int) -> Floats:
         return np.where(number > 0, total / np.maximum(number, 1), math.nan).astype(np.float32)
 
 
-def _bedgraph(path: Path, lengths: Mapping[str, int], fasta: str | Path, size: int, unknown: str) -> Signal:
+def _bedgraph(
+    path: Path, lengths: Mapping[str, int], fasta: str | Path, size: int, unknown: str, zero: bool
+) -> Signal:
     sums = {name: np.zeros(length) for name, length in lengths.items()}
     there = {name: np.zeros(length) for name, length in lengths.items()}
     synonyms, lost = Synonyms(lengths), 0
@@ -171,10 +189,13 @@ def _bedgraph(path: Path, lengths: Mapping[str, int], fasta: str | Path, size: i
             raise UserError(f"{where}: a base of {name}:{start}-{end} has a value already; give it one")
         if not math.isnan(value):
             sums[record][start:end], there[record][start:end] = value, 1
-    return Signal(
-        {name: means(sums[name], there[name], size) for name in lengths if lengths[name]},
-        [*_said(lost), *synonyms.said()],
-    )
+    covered = int(sum(row.sum() for row in there.values()))
+    values = {
+        name: means(sums[name], np.ones_like(row) if zero else row, size)
+        for name, row in there.items()
+        if row.size
+    }
+    return Signal(values, [*_said(lost), *synonyms.said()], covered)
 
 
 def _row(fields: list[str], where: str) -> tuple[str, int, int, float]:

@@ -48,7 +48,9 @@ class Multitask(Head):
     """Targets with a loss, metrics and columns of their own; labels are float64 [n, T], NaN of a missing one.
 
     The loss is the mean over targets of the loss of each, a missing one's being 0. The metric `score` is the
-    mean over targets of what each is known by: accuracy of classes, Pearson's correlation of numbers.
+    mean over targets of what each is known by: accuracy of classes, Pearson's correlation of numbers. Where a
+    target's numbers vary and the predictions don't, that correlation counts as 0 in the mean: left out, it
+    would flatter whoever predicts a constant.
     """
 
     reads = "targets"
@@ -124,7 +126,10 @@ class Multitask(Head):
             else:
                 values = dict.fromkeys(part.head.scores, math.nan)
             found |= {f"{part.name}.{name}": value for name, value in values.items()}
-            known_by.append(values[part.head.headline])
+            known = values[part.head.headline]
+            if math.isnan(known) and there.any() and _only_constant(part, logits, own[there]):
+                known = 0.0
+            known_by.append(known)
         found["score"] = mean_of_defined(torch.tensor(known_by, dtype=torch.float64))
         return found
 
@@ -187,6 +192,11 @@ def _present(labels: Tensor, place: int) -> tuple[Tensor, Tensor]:
 def _as_read(part: Part, own: Tensor) -> Tensor:
     """Return labels as the target's head takes them."""
     return own.long() if part.head.reads == "class" else own[:, None]
+
+
+def _only_constant(part: Part, logits: Tensor, own: Tensor) -> bool:
+    """Return whether a metric is undefined because the predictions do not vary, and for no other reason."""
+    return bool(own.min() != own.max()) and not part.head.not_finite(logits[:, part.logits])
 
 
 def _columns(part: Part) -> list[str]:

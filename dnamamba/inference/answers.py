@@ -36,8 +36,8 @@ def need_sequence_model(model: Model, name: str = "this") -> SequenceModel:
     """
     if isinstance(model, PositionModel):
         raise UserError(
-            f"{name} answers at every base or bin, not once per sequence: read a FASTA with it by "
-            "dnamamba predict"
+            f"{name} answers at every base or bin, not once per sequence: ask it by dnamamba predict, or in "
+            "Python by dnamamba.predict_positions"
         )
     if not isinstance(model, SequenceModel):
         raise UserError(f"{name} is a pretrained model without a head: fine-tune it first")
@@ -222,11 +222,15 @@ class Answers:
         Args:
             views: a row is an allele, the first view's first.
         """
+        logits = self.allele_logits(views)
+        return self.values(logits), logits
+
+    def allele_logits(self, views: Sequence[View]) -> NDArray[np.float64]:
+        """Return the logits of `alleles` alone, [rows, C], which need no label."""
         rows = [
             np.concatenate([view.before, allele, view.after]) for view in views for allele in view.alleles
         ]
-        logits = np.concatenate([made for _, made in self.logits(enumerate(rows))])
-        return self.values(logits), logits
+        return np.concatenate([made for _, made in self.logits(enumerate(rows))])
 
     @torch.no_grad()
     def _together(self, rows: list[tuple[Key, Ids]]) -> tuple[list[Key], NDArray[np.float64]]:

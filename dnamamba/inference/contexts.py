@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dnamamba.checkpoint import Model
+from dnamamba.data.alphabet import Ids
 from dnamamba.errors import UserError
-from dnamamba.inference.inputs import Region
+from dnamamba.inference.answers import need_sequence_model
+from dnamamba.inference.inputs import Inputs, Region
+from dnamamba.models.readout import pooled_size
 
 if TYPE_CHECKING:
     from dnamamba.inference.streaming import Reader
 
-Pooling = Literal["mean", "last", "none"]
+Pooling = Literal["mean", "last", "next", "head", "none"]
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 MISSING = ("nan", "drop", "error")
 _SHOWN = 5  # regions named in one line
@@ -35,9 +40,11 @@ class EmbeddingConfig:
     window: int | None = None
     stride: int | None = None
     pool_every: int | None = None
+    context: str = "forward"
 
     def __post_init__(self) -> None:
-        for key, choices in (("pooling", POOLINGS), ("strand", STRANDS)):
+        choices_of = (("pooling", POOLINGS), ("strand", STRANDS), ("context", STRANDS))
+        for key, choices in choices_of:
             if getattr(self, key) not in choices:
                 raise UserError(f"{key}: must be one of {', '.join(choices)} (got {getattr(self, key)!r})")
         for key in ("window", "stride", "pool_every"):
@@ -50,6 +57,67 @@ class EmbeddingConfig:
             raise UserError(
                 "pool_every divides one context into bins: use it without window and without pooling=none"
             )
+        if self.by_head and self.pool_every is not None:
+            raise UserError(f"pool_every: bins have a mean or last vector (got pooling={self.pooling})")
+        if self.pooling == "last" and self.context == "both":
+            raise UserError(
+                "context=both with pooling=last: where one strand ends the other has read one base; choose "
+                "another pooling"
+            )
+
+    @property
+    def by_head(self) -> bool:
+        """Whether vectors are made by the code of a head."""
+        return self.pooling in ("next", "head")
+
+    @property
+    def directions(self) -> tuple[bool, ...]:
+        """In which directions a context is read: whether in reverse."""
+        return (False, True) if "both" in (self.strand, self.context) else (False,)
+
+    def of(self, model: Model) -> EmbeddingConfig:
+        """Return what is meant for a model: with pooling `head`, strand and context are the model's.
+
+        Raises:
+            UserError: the model has no head that reads a sequence, or a setting has no meaning for it.
+        """
+        if self.by_head and self.layer not in (-1, model.config.depth):
+            raise UserError(
+                f"layer: a head reads the last one, -1 (got {self.layer} with pooling={self.pooling})"
+            )
+        if self.pooling != "head":
+            return self
+        decoder = need_sequence_model(model, "pooling=head: this").decoder
+        for key in ("strand", "context"):
+            if getattr(self, key) not in ("forward", getattr(decoder, key)):
+                raise UserError(
+                    f"{key}: with pooling=head it is the model's, {getattr(decoder, key)} (got "
+                    f"{getattr(self, key)}); leave it out"
+                )
+        return replace(self, strand=decoder.strand, context=decoder.context)
+
+    def width(self, model: Model) -> int:
+        """Return the number of channels of a vector."""
+        if self.pooling == "head":
+            return need_sequence_model(model).head.in_features
+        width = model.config.width * (2 if self.context == "both" else 1)
+        return pooled_size(self.pooling, width)
+
+
+class Part(NamedTuple):
+    """Rows of the result as they come.
+
+    Attributes:
+        context: its number in the plan.
+        row: the first of these rows in the result.
+        values: float32 [n, D].
+        complete: whether this is the last part of its context.
+    """
+
+    context: int
+    row: int
+    values: NDArray[np.float32]
+    complete: bool
 
 
 class Table(NamedTuple):
@@ -124,6 +192,12 @@ class Plan:
         record = self.regions[self.region[context]].record
         return Region(record, int(self.start[context]), int(self.end[context])).where
 
+    def ids(self, inputs: Inputs, context: int) -> Ids:
+        """Return the bases of a context, in the direction of its strand."""
+        region = self.regions[self.region[context]]
+        ids = inputs.ids(region.record, int(self.start[context]), int(self.end[context]))
+        return inputs.alphabet.reverse_complement(ids) if region.strand == "-" else ids
+
     @property
     def rows(self) -> int:
         """Vectors in the result."""
@@ -157,6 +231,29 @@ def _mirrored(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return intervals within `first` to `last`, those of the minus strand counted from `last`."""
     return np.where(minus, first + last - end, start), np.where(minus, first + last - start, end)
+
+
+def batches_of(
+    todo: NDArray[np.int64], length: NDArray[np.int64], budget: int, batch_size: int | str, alike: bool
+) -> Iterator[NDArray[np.int64]]:
+    """Yield contexts of similar length together, at most `batch_size`, or as many as `budget` bases hold.
+
+    Args:
+        todo: int64 [n], contexts.
+        length: int64 [contexts], bases of each.
+        budget: bases of a batch.
+        batch_size: "auto" for as many as the budget holds.
+        alike: contexts of the same length alone: what is not causal would see the padding.
+    """
+    todo = todo[np.argsort(-length[todo], kind="stable")]
+    first = 0
+    while first < len(todo):
+        size = batch_size if isinstance(batch_size, int) else max(1, budget // int(length[todo[first]]))
+        batch = todo[first : first + size]
+        if alike:
+            batch = batch[length[batch] == length[batch[0]]]
+        yield batch
+        first += len(batch)
 
 
 def check_missing(missing: str, pooling: str) -> None:

@@ -15,8 +15,10 @@ from dnamamba.checkpoint import Model
 from dnamamba.data.alphabet import Ids
 from dnamamba.inference.contexts import (
     EmbeddingConfig,
+    Part,
     Plan,
     Pooling,
+    batches_of,
     check_batch_size,
     check_lengths,
     check_missing,
@@ -24,6 +26,7 @@ from dnamamba.inference.contexts import (
     stranded,
 )
 from dnamamba.inference.device import need_finite
+from dnamamba.inference.head_vectors import read_by_head
 from dnamamba.inference.inputs import Inputs, Region, Source, read_inputs
 from dnamamba.inference.streaming import Reader, fetched
 from dnamamba.models.pooling import Pooled, base_table, part, part_bins
@@ -44,30 +47,15 @@ class Embeddings(NamedTuple):
     regions: list[Region]
 
 
-class Part(NamedTuple):
-    """Rows of the result as they come.
-
-    Attributes:
-        context: its number in the plan.
-        row: the first of these rows in the result.
-        values: float32 [n, D].
-        complete: whether this is the last part of its context.
-    """
-
-    context: int
-    row: int
-    values: Floats
-    complete: bool
-
-
 def _ignore(bases: int) -> None: ...
 
 
 @overload
 def embed(
-    model: Model, source: Source, *, layer: int = ..., pooling: Literal["mean", "last"] = ...,
-    strand: str = ..., window: int | None = ..., stride: int | None = ..., pool_every: int | None = ...,
-    batch_size: int | Literal["auto"] = ..., precision: str = ..., missing: str = ...,
+    model: Model, source: Source, *, layer: int = ..., pooling: Literal["mean", "last", "next", "head"] = ...,
+    strand: str = ..., context: str = ..., window: int | None = ..., stride: int | None = ...,
+    pool_every: int | None = ..., batch_size: int | Literal["auto"] = ..., precision: str = ...,
+    missing: str = ...,
     return_regions: Literal[False] = ...,
 ) -> Floats: ...  # fmt: skip
 
@@ -75,8 +63,9 @@ def embed(
 @overload
 def embed(
     model: Model, source: Source, *, layer: int = ..., pooling: Literal["none"],
-    strand: str = ..., window: int | None = ..., stride: int | None = ..., pool_every: int | None = ...,
-    batch_size: int | Literal["auto"] = ..., precision: str = ..., missing: str = ...,
+    strand: str = ..., context: str = ..., window: int | None = ..., stride: int | None = ...,
+    pool_every: int | None = ..., batch_size: int | Literal["auto"] = ..., precision: str = ...,
+    missing: str = ...,
     return_regions: Literal[False] = ...,
 ) -> list[Floats]: ...  # fmt: skip
 
@@ -84,8 +73,9 @@ def embed(
 @overload
 def embed(
     model: Model, source: Source, *, layer: int = ..., pooling: Pooling = ...,
-    strand: str = ..., window: int | None = ..., stride: int | None = ..., pool_every: int | None = ...,
-    batch_size: int | Literal["auto"] = ..., precision: str = ..., missing: str = ...,
+    strand: str = ..., context: str = ..., window: int | None = ..., stride: int | None = ...,
+    pool_every: int | None = ..., batch_size: int | Literal["auto"] = ..., precision: str = ...,
+    missing: str = ...,
     return_regions: Literal[True],
 ) -> Embeddings: ...  # fmt: skip
 
@@ -97,6 +87,7 @@ def embed(
     layer: int = -1,
     pooling: Pooling = "mean",
     strand: str = "forward",
+    context: str = "forward",
     window: int | None = None,
     stride: int | None = None,
     pool_every: int | None = None,
@@ -122,9 +113,13 @@ def embed(
         source: a list of sequences (letters, or ids as uint8), a FASTA file, or (FASTA file, BED file).
         layer: whose hidden states: 0 is the embedding, k the residual stream after block k, and the last
             (or -1) what the head reads, after the final norm. Negative numbers count from the end.
-        pooling: `mean` over positions, the `last` position, or `none`: one vector per base.
+        pooling: `mean` over positions, the `last` position, or `none`: one vector per base. `next` is four
+            vectors joined, as `decoder.mode=next` of a fine-tuning reads them. `head`: of a fine-tuned model
+            exactly what its head reads, whatever its decoder's settings; they say strand and context too.
         strand: `forward`, or `both`: the average with a reading of the reverse complement, which is the same
             for a sequence and its reverse complement.
+        context: `forward`, or `both`: joined with the hidden states of the reverse complement, base by base,
+            as `decoder.context=both` of a fine-tuning: vectors are twice as wide.
         window: cut each region into windows of that many bases, each a context and a row of its own; the
             last one of a region may be shorter.
         stride: bases between the beginnings of two windows; `window` by default.
@@ -136,18 +131,19 @@ def embed(
         return_regions: return `Embeddings`, with where each row is from.
 
     Returns:
-        float32 [rows, D] in the order of the source; with pooling `none` a list of float32 [L, D].
+        float32 [rows, D] in the order of the source; with pooling `none` a list of float32 [L, D]. D is the
+        model's width, times 2 with `context=both`, times 4 with `next`; with `head` the head's.
 
     Raises:
         UserError: a value is out of range, the source can't be read, a context is longer than what a family
             that is not recurrent can read, or what the model computes is not finite.
     """
     check_missing(missing, pooling)
-    config = EmbeddingConfig(layer, pooling, strand, window, stride, pool_every)
     reader = Reader(model, precision=precision)
+    config = EmbeddingConfig(layer, pooling, strand, window, stride, pool_every, context).of(model)
     inputs = read_inputs(source, reader.alphabet)
     plan = Plan(stranded(inputs.regions), config)
-    values = np.empty((plan.rows, reader.config.width), dtype=np.float32)
+    values = np.empty((plan.rows, config.width(model)), dtype=np.float32)
     for made in read_embeddings(reader, inputs, plan, batch_size=batch_size):
         values[made.row : made.row + len(made.values)] = made.values
     table = plan.table()
@@ -188,47 +184,28 @@ def read_embeddings(
     todo = np.setdiff1d(np.arange(len(plan.region)), np.fromiter(done, dtype=np.int64))
     inputs.load(plan.regions[region].record for region in np.unique(plan.region[todo]).tolist())
     length = plan.end - plan.start
+    if plan.config.by_head:
+        yield from read_by_head(reader, inputs, plan, todo, batch_size, advance)
+        return
     # Bins of different rows do not line up in a batch.
     short = (length[todo] <= reader.piece) & (plan.config.pool_every is None)
-    batches = _batches(todo[short], length, reader.piece, batch_size, alike=not reader.model.backbone.causal)
+    batches = batches_of(
+        todo[short], length, reader.piece, batch_size, alike=not reader.model.backbone.causal
+    )
     yield from _read_batches(reader, inputs, plan, batches, advance)
     for context in todo[~short].tolist():
         yield from _read_long(reader, inputs, plan, context, advance)
-
-
-def _ids(inputs: Inputs, plan: Plan, context: int) -> Ids:
-    region = plan.regions[plan.region[context]]
-    ids = inputs.ids(region.record, int(plan.start[context]), int(plan.end[context]))
-    return inputs.alphabet.reverse_complement(ids) if region.strand == "-" else ids
-
-
-def _batches(
-    todo: Int64s, length: Int64s, budget: int, batch_size: int | str, alike: bool
-) -> Iterator[Int64s]:
-    """Yield contexts of similar length together, at most `batch_size`, or as many as `budget` bases hold.
-
-    With `alike`, of the same length: what is not causal would see the padding.
-    """
-    todo = todo[np.argsort(-length[todo], kind="stable")]
-    first = 0
-    while first < len(todo):
-        size = batch_size if isinstance(batch_size, int) else max(1, budget // int(length[todo[first]]))
-        batch = todo[first : first + size]
-        if alike:
-            batch = batch[length[batch] == length[batch[0]]]
-        yield batch
-        first += len(batch)
 
 
 def _read_batches(
     reader: Reader, inputs: Inputs, plan: Plan, batches: Iterable[Int64s], advance: Callable[[int], None]
 ) -> Iterator[Part]:
     pooling = plan.config.pooling
-    directions = (False, True) if plan.config.strand == "both" else (False,)
+    directions = plan.config.directions
     table = base_table(reader.alphabet.name).to(reader.device)
 
     def read(contexts: Int64s, reverse: bool) -> list[Tensor]:
-        rows = [_ids(inputs, plan, context) for context in contexts.tolist()]
+        rows = [plan.ids(inputs, context) for context in contexts.tolist()]
         # Padding lies behind a causal model: on the right, whatever the direction of reading.
         tokens = np.full((len(rows), max(row.size for row in rows)), reader.alphabet.pad_id, dtype=np.uint8)
         for row, ids in zip(tokens, rows, strict=True):
@@ -247,7 +224,7 @@ def _read_batches(
         if pooling == "none":
             lengths = (plan.end - plan.start)[contexts].tolist()
             values = [
-                _average([h[i, :n][::step] for h, step in zip(tensors, (1, -1), strict=False)])
+                _joined([h[i, :n][::step] for h, step in zip(tensors, (1, -1), strict=False)], plan.config)
                 for i, n in enumerate(lengths)
             ]
         else:
@@ -256,7 +233,7 @@ def _read_batches(
                 rows = Pooled(pooling, len(contexts), value.shape[1])
                 rows.add(torch.from_numpy(value), torch.from_numpy(count))
                 pooled.append(_values(rows, [plan.where(context) for context in contexts.tolist()]))
-            values = list(_average(pooled)[:, None])
+            values = list(_joined(pooled, plan.config)[:, None])
         advance(int((plan.end - plan.start)[contexts].sum()))
         for context, value in zip(contexts.tolist(), values, strict=True):
             if pooling == "none":
@@ -267,15 +244,15 @@ def _read_batches(
 def _read_long(
     reader: Reader, inputs: Inputs, plan: Plan, context: int, advance: Callable[[int], None]
 ) -> Iterator[Part]:
-    ids = _ids(inputs, plan, context)
+    ids = plan.ids(inputs, context)
     row = int(plan.first_row[context])
-    if plan.config.strand == "forward" and plan.config.pooling == "none":
+    if plan.config.directions == (False,) and plan.config.pooling == "none":
         for start, end, hidden in _hidden(reader, ids, False, plan.config.layer):
             need_finite(hidden, plan.where(context))
             advance(end - start)
             yield Part(context, row + start, hidden, end == ids.size)
         return
-    directions = (False, True) if plan.config.strand == "both" else (False,)
+    directions = plan.config.directions
     where = plan.where(context)
     values = []
     for reverse in directions:
@@ -286,7 +263,7 @@ def _read_long(
         else:
             rows = _pooled(reader, ids, reverse, plan.config, share)
             values.append(_values(rows, [where] * len(rows.count)))
-    yield Part(context, row, _average(values), True)
+    yield Part(context, row, _joined(values, plan.config), True)
 
 
 def _values(rows: Pooled, where: list[str]) -> Floats:
@@ -342,5 +319,11 @@ def _pooled(
     return rows
 
 
-def _average(strands: list[Floats]) -> Floats:
-    return strands[0] if len(strands) == 1 else (strands[0] + strands[1]) * np.float32(0.5)
+def _joined(strands: list[Floats], config: EmbeddingConfig) -> Floats:
+    """Make one vector of those of each direction, [rows, D] each, that lie in one order."""
+    if len(strands) == 1:
+        return strands[0]
+    if config.strand == "both":
+        strands = [(strands[0] + strands[1]) * np.float32(0.5)] * 2
+    # The average knows no order: of both strands, both halves of a context of both sides are the average.
+    return np.concatenate(strands, axis=1) if config.context == "both" else strands[0]

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from dnamamba.claims import release
 from dnamamba.errors import UserError
-from dnamamba.inference.contexts import Plan
-from dnamamba.inference.embedding import Part
+from dnamamba.inference.contexts import Part, Plan
 
 _ENTRY = struct.Struct("<qI")  # a finished context and the CRC-32 of its rows
 _READ = 1 << 24  # bytes

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TextIO
+from typing import Protocol, TextIO
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dnamamba.data.alphabet import Ids
+from dnamamba.data.alphabet import Alphabet, Ids
 from dnamamba.data.base_classes import group_of
 from dnamamba.data.fasta import Genome
+from dnamamba.data.signal import bins_with
 from dnamamba.errors import UserError
 from dnamamba.escaping import TsvWriter, cell, printable
 from dnamamba.files import replacing_together
@@ -23,12 +25,28 @@ from dnamamba.inference.bigwig import bigwig
 from dnamamba.inference.device import need_finite, precision_of
 from dnamamba.inference.inputs import Inputs
 from dnamamba.models import PositionModel
+from dnamamba.models.pooling import UNKNOWN
 from dnamamba.models.position_reading import PIECE, read_positions
 
 GFF = (".gff3", ".gff")
 BIGWIG = (".bw", ".bigwig", ".bigWig")
 PIECE_GPU = 1 << 18
 Floats = NDArray[np.float32]
+
+
+class Bases(Protocol):
+    """Records that are read, such as a `Genome`."""
+
+    @property
+    def alphabet(self) -> Alphabet:
+        """Of the ids."""
+
+    @property
+    def lengths(self) -> Mapping[str, int]:
+        """Bases of each record."""
+
+    def fetch(self, record: str, start: int, end: int) -> Ids:
+        """Return ids, uint8 [end - start]. See `Genome.fetch`."""
 
 
 class PositionAnswers:
@@ -68,7 +86,7 @@ class PositionAnswers:
         self._precision = precision_of(model, precision)
 
     def parts(
-        self, genome: Genome, record: str, folder: Path | None = None
+        self, genome: Bases, record: str, folder: Path | None = None
     ) -> Iterator[tuple[int, int, Floats]]:
         """Yield start, end and `values` of what is answered of a record, in order.
 
@@ -88,7 +106,7 @@ class PositionAnswers:
 
     def values(
         self,
-        genome: Genome,
+        genome: Bases,
         record: str,
         folder: Path | None = None,
         first: int = 0,
@@ -96,7 +114,7 @@ class PositionAnswers:
     ) -> Floats:
         """Return probabilities of the classes, or numbers of the tracks, of a record: float32 [bins, labels].
 
-        What is read is one context, in pieces with the state carried over.
+        What is read is one context, in pieces with the state carried over. A bin without a known base is NaN.
 
         Args:
             genome: has the record.
@@ -111,6 +129,7 @@ class PositionAnswers:
         if not ids.size:
             return np.empty((0, len(self.decoder.labels)), dtype=np.float32)
         found = self._read(ids, record, folder)
+        found[~self._known(ids)] = np.nan
         if not self.both:
             return found
         # Bins of the other strand are the same bases where the last one is whole.
@@ -118,6 +137,10 @@ class PositionAnswers:
         turned = genome.alphabet.reverse_complement(np.concatenate([ids, short]))
         other = self._read(np.ascontiguousarray(turned), record, folder)
         return np.asarray((found + other[::-1, list(self.decoder.complement)]) / 2, dtype=np.float32)
+
+    def _known(self, ids: Ids) -> NDArray[np.bool_]:
+        """Return which bins of a sequence have a base that is known, bool [bins]."""
+        return bins_with(self.model.bases.cpu().numpy()[ids] != UNKNOWN, self.decoder.bin)
 
     def _read(self, ids: Ids, record: str, folder: Path | None) -> Floats:
         """Return the answers to a sequence, uint8 [L], in its direction."""
@@ -232,12 +255,28 @@ def called_segments(
     for record in genome.lengths:
         rows = []
         for start, _, values in answers.parts(genome, record):
-            best = values.argmax(1).astype(np.uint8)
+            best = _bridged(values, groups)
             for one in segments(best, labels):
                 places = [place for place, group in enumerate(groups) if group == (one.kind, one.strand)]
-                mean = float(values[one.start : one.end, places].sum(1, dtype=np.float64).mean())
+                mean = float(np.nanmean(values[one.start : one.end, places].sum(1, dtype=np.float64)))
                 rows.append((one._replace(start=one.start + start, end=one.end + start), mean))
         yield record, rows
+
+
+def _bridged(values: Floats, groups: Sequence[tuple[str, str]]) -> NDArray[np.uint8]:
+    """Return the best class per base, uint8 [n]; of a run of N that of the features on both sides, else 0.
+
+    Args:
+        values: float32 [n, classes], NaN where no base is known.
+        groups: the feature and strand of each class.
+    """
+    best = values.argmax(1).astype(np.uint8)
+    lost = np.isnan(values[:, 0])
+    edges = np.flatnonzero(np.diff(lost, prepend=False, append=False)).reshape(-1, 2)
+    for start, end in edges.tolist():
+        inside = start > 0 and end < len(best) and groups[best[start - 1]] == groups[best[end]]
+        best[start:end] = best[start - 1] if inside else 0
+    return best
 
 
 def write_segments(answers: PositionAnswers, genome: Genome, path: Path, suffix: str) -> int:
@@ -301,6 +340,7 @@ def write_bins(answers: PositionAnswers, genome: Genome, path: Path) -> int:
         for record in genome.lengths:
             for start, end, values in answers.parts(genome, record):
                 for place, row in zip(range(start, end, size), values.tolist(), strict=True):
-                    writer.writerow([record, place, min(place + size, end), *map(repr, row)])
+                    cells = ("NA" if math.isnan(value) else repr(value) for value in row)
+                    writer.writerow([record, place, min(place + size, end), *cells])
                     number += 1
     return number

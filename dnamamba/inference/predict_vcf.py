@@ -135,7 +135,7 @@ def _logits(
         owners.append((f"{row.name}:{row.position}", len(made), len(can.alts)))
     if not views:
         return
-    _, logits = answers.alleles(views)
+    logits = answers.allele_logits(views)
     place = 0
     for where, count, alts_here in owners:
         rows = logits[place : place + count * (alts_here + 1)].reshape(count, alts_here + 1, -1).mean(0)

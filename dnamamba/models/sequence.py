@@ -216,8 +216,18 @@ class SequenceModel(nn.Module):
             UserError: the other strand is needed and not given, or a family that is not recurrent gets a
                 second piece.
         """
+        with torch.no_grad():
+            return self._mean_answer(self._pooled_pieces(pieces, other))
+
+    def read_features(self, pieces: Iterable[Tensor], other: Iterable[Tensor] | None = None) -> Tensor:
+        """Return `features` [B, head.in_features] of sequences given piece by piece; see `read`."""
+        return torch.stack(self._pooled_pieces(pieces, other)).mean(0)
+
+    @torch.no_grad()
+    def _pooled_pieces(self, pieces: Iterable[Tensor], other: Iterable[Tensor] | None) -> list[Tensor]:
+        """Return the pooled hidden states of each strand that the answer is of, given piece by piece."""
         if self.readout is not None or self.decoder.context == "both":
-            return self._read_whole(list(pieces))
+            return self._pooled_whole(list(pieces))
         pooled = [self._read(pieces)]
         if self.decoder.strand == "both":
             if other is None:
@@ -225,8 +235,7 @@ class SequenceModel(nn.Module):
                     "the model answers for both strands: read() needs the pieces of the other too"
                 )
             pooled.append(self._read(other))
-        with torch.no_grad():
-            return self._mean_answer(pooled)
+        return pooled
 
     def _pooled(
         self,
@@ -326,17 +335,15 @@ class SequenceModel(nn.Module):
             done += tokens.shape[1]
         return pooling.result()
 
-    def _read_whole(self, pieces: list[Tensor]) -> Tensor:
-        """Return the logits of sequences whose hidden states are all kept; one strand gives the other."""
+    def _pooled_whole(self, pieces: list[Tensor]) -> list[Tensor]:
+        """Return the same of sequences whose hidden states are all kept; one strand gives the other."""
         tokens, size = torch.cat(pieces, 1), max(piece.shape[1] for piece in pieces)
 
         def states(rows: Tensor, _: Tensor | None) -> Tensor:
             return torch.cat([found.hidden for found in read_pieces(self.backbone, rows.split(size, 1))], 1)
 
         strands = [tokens, *([self._other_strand(tokens, None)] if self.decoder.strand == "both" else [])]
-        with torch.no_grad():
-            pooled = [self._vectors(self._hidden(rows, None, states), rows, None) for rows in strands]
-            return self._mean_answer(pooled)
+        return [self._vectors(self._hidden(rows, None, states), rows, None) for rows in strands]
 
 
 def _to_the_left(rows: Tensor, lengths: Tensor) -> Tensor:

@@ -101,7 +101,7 @@ ROW = "chr1\t.\tgene\t3\t14\t.\t+\t.\tID=g\n"
     [
         (ROW.replace("14", "31"), ["gene"], "row 1: ends at 31, but record chr1 of g.fa has 30 bases"),
         (ROW.replace("chr1", "chr9"), ["gene"], "row 1: g.fa has no record 'chr9'; did you mean"),
-        (ROW.replace("+", "."), ["gene"], "row 1: a gene without a strand; set data.strand=merged"),
+        (ROW.replace("+", "."), ["gene"], "row 1: gene without a strand; set data.strand=merged"),
         (ROW.replace("gene", "CDS"), ["CDS_by_frame"], r"needs its phase, 0, 1 or 2 in column 8 \(got '.'\)"),
         (ROW, ["exon"], r"data.classes: no row gives 'exon'; .* has gene \(1\)"),
         (ROW, ["gene", "gene"], "data.classes: expected different kinds of features"),

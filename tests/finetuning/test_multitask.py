@@ -110,6 +110,22 @@ def test_loss_is_the_mean_of_that_of_each_target() -> None:
     assert head.written(labels[2]) == "x=;y=b"
 
 
+def test_constant_predictions_count_zero_in_the_score() -> None:
+    tasks = [
+        {"name": "x", "kind": "regression", "labels": 1, "shift": 0.0, "scale": 1.0},
+        {"name": "y", "kind": "classification", "labels": 2, "shift": 0.0, "scale": 1.0},
+    ]
+    head = DecoderConfig("multitask", ("x", "y=a", "y=b"), tasks=tasks).head
+    labels = torch.tensor([[1.0, 0], [5, 0], [2, 0], [4, 1]], dtype=torch.float64)
+    constant = torch.tensor([[3.0, 1, 0]], dtype=torch.float64).repeat(4, 1)
+    found = head.metrics(constant, labels)
+    assert math.isnan(found["x.pearson"])
+    assert found["score"] == 0.375  # accuracy 0.75 and no correlation: not 0.75
+    labels[:, 0] = 2  # nothing to correlate with: y alone is measured
+    assert head.metrics(constant, labels)["score"] == 0.75
+    assert math.isnan(head.metrics(constant.fill_(math.inf), labels)["score"])
+
+
 @pytest.mark.parametrize(
     ("override", "words"),
     [

@@ -256,7 +256,7 @@ def test_a_source_that_cannot_be_read(model: LanguageModel, source: object, mess
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"pooling": "max"}, r"pooling: must be one of mean, last, none \(got 'max'\)"),
+        ({"pooling": "max"}, r"pooling: must be one of mean, last, next, head, none \(got 'max'\)"),
         ({"strand": "reverse"}, r"strand: must be one of forward, both \(got 'reverse'\)"),
         ({"stride": 5}, "stride=5 needs a window"),
         ({"window": 0}, r"window: must be at least 1 \(got 0\)"),
@@ -275,17 +275,64 @@ def test_the_function_is_public() -> None:
     assert callable(dnamamba.embed)
 
 
+def tuned(pretrained: LanguageModel, mode: str, **settings: Any) -> SequenceModel:
+    asked = DecoderConfig("classification", ("a", "b"), mode, **settings)
+    made = SequenceModel(pretrained.config, asked).eval()
+    made.backbone.load_state_dict(pretrained.backbone.state_dict())
+    return made
+
+
+@pytest.mark.parametrize("context", ["forward", "both"])
 @pytest.mark.parametrize("strand", ["forward", "both"])
-@pytest.mark.parametrize("pooling", ["mean", "last"])
-def test_a_head_reads_the_vectors_that_embed_gives(strand: str, pooling: Any) -> None:
-    torch.manual_seed(0)
-    pretrained = LanguageModel(MambaConfig(d_model=8, n_layer=2)).eval()
-    asked = DecoderConfig("classification", ("a", "b"), pooling, strand=strand)
-    tuned = SequenceModel(pretrained.config, asked).eval()
-    tuned.backbone.load_state_dict(pretrained.backbone.state_dict())
-    sequences = ["ACGTACGTTAGC", "ACGNNNTTAGCAATGC", "GGC"]
-    found = embed(pretrained, sequences, strand=strand, pooling=pooling)
-    for letters, vector in zip(sequences, found, strict=True):
+def test_a_head_reads_the_vectors_that_embed_gives(
+    model: LanguageModel, strand: str, context: str, piece: int
+) -> None:
+    sequences = ["ACGTACGTTAGC", "ACGNNNTTAGCAATGCNC", "GGC"]
+    for mode, conv in (("mean", 0), ("last", 0), ("next", 0), ("mean", 1), ("attention", 0)):
+        if (mode, context) == ("last", "both"):
+            continue
+        head = tuned(model, mode, strand=strand, context=context, conv=conv)
         with torch.no_grad():
-            read = tuned.features(torch.from_numpy(DNA.encode(letters))[None])[0].numpy()
-        np.testing.assert_allclose(vector, read, rtol=1e-5, atol=1e-6)
+            read = [head.features(torch.from_numpy(DNA.encode(s).copy())[None])[0].numpy() for s in sequences]
+        ways = [embed(head, sequences, pooling="head", batch_size=2)]
+        if mode != "attention" and not conv:
+            ways.append(embed(model, sequences, pooling=mode, strand=strand, context=context))
+        for found in ways:
+            np.testing.assert_allclose(found, read, rtol=1e-5, atol=1e-6)
+
+
+def test_context_both_joins_strands_base_by_base(model: LanguageModel, piece: int) -> None:
+    letters = SEQUENCES[-1]
+    ahead, back = hidden(model, letters), hidden(model, reverse_complement(letters))[::-1]
+    states = np.concatenate([ahead, back], 1)
+    close(embed(model, [letters], pooling="none", context="both")[0], states)
+    known = np.array([letter != "N" for letter in letters])
+    bins = [states[i : i + 50][known[i : i + 50]].mean(0) for i in range(0, len(letters), 50)]
+    close(embed(model, [letters], pool_every=50, context="both"), np.array(bins))
+    # By the definition: of each base, the states of the positions before it, a share of the known bases.
+    before = np.array([[letter == base for letter in letters[1:]] for base in "ACGT"])
+    close(
+        embed(model, [letters], pooling="next", context="both")[0],
+        (before @ states[:-1]).ravel() / known.sum(),
+    )
+    assert np.isnan(embed(model, ["NN"], pooling="next", context="both")).all()
+
+
+def test_vectors_of_a_head_have_its_settings_alone(model: LanguageModel) -> None:
+    head = tuned(model, "positions", length=4)
+    for options, message in (
+        (
+            {"strand": "both"},
+            r"^strand: with pooling=head it is the model's, forward \(got both\); leave it out$",
+        ),
+        ({"layer": 1}, r"^layer: a head reads the last one, -1 \(got 1 with pooling=head\)$"),
+        ({"pool_every": 2}, r"^pool_every: bins have a mean or last vector \(got pooling=head\)$"),
+    ):
+        with pytest.raises(UserError, match=message):
+            embed(head, ["ACGT"], pooling="head", **options)
+    with pytest.raises(UserError, match=r"on sequences of 4 bases \(got 5\); give sequences of that length"):
+        embed(head, ["ACGTA"], pooling="head")
+    with pytest.raises(UserError, match=r"^pooling=head: this is a pretrained model without a head"):
+        embed(model, ["ACGT"], pooling="head")
+    with pytest.raises(UserError, match=r"^context=both with pooling=last: where one strand ends"):
+        embed(model, ["ACGT"], pooling="last", context="both")

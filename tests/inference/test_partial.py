@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from dnamamba import UserError
-from dnamamba.inference.contexts import EmbeddingConfig, Plan
-from dnamamba.inference.embedding import Part
+from dnamamba.inference.contexts import EmbeddingConfig, Part, Plan
 from dnamamba.inference.inputs import Region
 from dnamamba.inference.partial import _ENTRY, Partial, tidy
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from dnamamba import Genome, UserError, get_alphabet, save_model
+from dnamamba import Genome, UserError, get_alphabet, load, predict_positions, save_model
 from dnamamba.commands.predict import PredictConfig, predict_to_file
 from dnamamba.inference import position_files
 from dnamamba.inference.bigwig import BigWigWriter, bigwig
-from dnamamba.inference.position_files import PositionAnswers, files_of
+from dnamamba.inference.position_files import PositionAnswers, _bridged, files_of
 from dnamamba.models import DecoderConfig, SequenceModel
 from tests.inference.test_position_attribution import LETTERS, SHAPE, model_of
 
@@ -44,9 +44,11 @@ def test_strands_are_joined_with_their_labels_swapped(home: Path, name: str, swa
     padded = LETTERS + "N" * (-len(LETTERS) % model.decoder.bin)
     turned = padded[::-1].translate(str.maketrans("ACGT", "TGCA"))
     expected = (answers_to(name, LETTERS) + answers_to(name, turned)[::-1][:, swapped]) / 2
+    if name == "classes":
+        expected[LETTERS.index("N")] = np.nan
     found = PositionAnswers(model, "fp32", piece=8, strand="both").values(genome, "one")
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
-    assert np.abs(found - answers_to(name, LETTERS)).max() > 1e-3
+    assert np.nanmax(np.abs(found - answers_to(name, LETTERS))) > 1e-3
 
 
 def test_an_answer_that_overflows_is_refused_by_its_record(home: Path) -> None:
@@ -83,6 +85,31 @@ def test_regions_alone_are_answered_in_whole_bins(home: Path, capsys: pytest.Cap
     np.testing.assert_allclose(found, np.concatenate([first, second]), rtol=1e-4)
 
 
+def test_python_gives_the_numbers_of_the_files(home: Path) -> None:
+    (home / "r.bed").write_text("two\t21\t25\tx\t0\t-\none\t5\t6\none\t9\t10\none\t14\t15\n")
+    model, fasta = load(home / "tracks"), str(home / "g.fa")
+    for source, settings in ((fasta, {}), ((fasta, str(home / "r.bed")), {"context": 3})):
+        bed = source[1] if isinstance(source, tuple) else None
+        out = home / "same.tsv"
+        predict_to_file(
+            PredictConfig(str(home / "tracks"), str(out), fasta=fasta, bed=bed, overwrite=True, **settings)
+        )  # type: ignore[arg-type]
+        rows = sorted(read(out)[1:])
+        found = sorted(predict_positions(model, source, **settings), key=lambda one: one[:2])
+        assert [one.labels for one in found] == [("plus", "minus")] * len(found)
+        same = [
+            [one.record, str(start), str(min(start + 4, one.end)), *map(repr, values)]
+            for one in found
+            for start, values in zip(range(one.start, one.end, 4), one.values.tolist(), strict=True)
+        ]
+        assert sorted(same) == rows
+    (one,) = predict_positions(model, [LETTERS])
+    np.testing.assert_array_equal(one.values, predict_positions(model, fasta)[0].values)
+    assert one[:3] == ("0", 0, 25)
+    with pytest.raises(UserError, match=r"ask it with dnamamba\.predict$"):
+        predict_positions(SequenceModel(SHAPE, DecoderConfig("classification", ("a", "b"))), fasta)
+
+
 def test_region_with_all_context_is_part_of_its_record(home: Path) -> None:
     pyBigWig = pytest.importorskip("pyBigWig")
     (home / "c.bed").write_text("one\t7\t19\n")
@@ -107,10 +134,28 @@ def test_segments_of_region_lie_in_it(home: Path) -> None:
             str(home / "classes"), str(home / "s.tsv"), fasta=str(home / "g.fa"), bed=str(home / "s.bed")
         )
     )
-    best = answers_to("classes", LETTERS[::-1])[10:17].argmax(1)
+    best = answers_to("classes", LETTERS[::-1])[10:16].argmax(1)  # the base at 16 is N
     covered = {place for row in read(home / "s.tsv")[1:] for place in range(int(row[1]), int(row[2]))}
     assert covered == {10 + place for place in np.flatnonzero(best)}
     assert covered
+
+
+def test_unknown_bases_have_no_answer_and_end_no_feature(home: Path) -> None:
+    """Genes were called in gaps of an assembly, by what a head makes of zeros."""
+    letters = f"{LETTERS[:8]}NNNNNNNN{LETTERS[16:]}"
+    (home / "n.fa").write_text(f">one\n{letters}\n")
+    genome = Genome(home / "n.fa", DNA)
+    expected = answers_to("classes", letters)
+    expected[8:16] = np.nan
+    found = PositionAnswers(model_of("classes").float(), "fp32").values(genome, "one")
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    predict_to_file(PredictConfig(str(home / "tracks"), str(home / "n.tsv"), fasta=str(home / "n.fa")))
+    rows = read(home / "n.tsv")[1:]
+    assert [row[1] for row in rows if "NA" in row[3:]] == ["8", "12"]
+    groups = [("none", "."), ("gene", "+"), ("gene", "-")]
+    lost = np.full(3, np.nan)
+    best = [lost, *np.eye(3)[[1]], lost, lost, *np.eye(3)[[1, 2]], lost, *np.eye(3)[[1]], lost]
+    assert _bridged(np.array(best, np.float32), groups).tolist() == [0, 1, 1, 1, 1, 2, 0, 1, 0]
 
 
 def test_settings_of_regions_are_refused_by_name(home: Path, tmp_path: Path) -> None:

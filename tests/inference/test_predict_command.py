@@ -278,6 +278,20 @@ def test_a_vcf_has_both_alleles_and_their_difference(run: Run) -> None:
         [float(row["difference_root"]) for row in found[:2]], rel=1e-12
     )
     assert columns["difference_root"][2:] == [None, None]
+    # Of several labels each has its columns: none needs to be named.
+    labels = MODELS["multilabel"].decoder.labels
+    several = rows(
+        run(
+            "multilabel",
+            fasta="g.fa",
+            vcf="v.vcf",
+            window=60,
+            out="m.csv",
+            regions=RegionsConfig(unknown="skip"),
+        )
+    )
+    other = direct("multilabel", ONE[69:99] + alts[0] + ONE[100:129])
+    assert [float(several[0][f"alt_{label}"]) for label in labels] == pytest.approx(other, rel=1e-4)
 
 
 @pytest.mark.parametrize(

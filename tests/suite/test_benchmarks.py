@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from dnamamba import LanguageModel, MambaConfig, UserError, save_model
+from dnamamba import LanguageModel, MambaConfig, UserError, embed, load, save_model
 from dnamamba.commands.benchmark import BenchmarkConfig, benchmark
 from dnamamba.datasets.genome import GenomeConfig
 from dnamamba.foreign import write_foreign
@@ -130,6 +130,25 @@ def test_users_suite_runs_by_import_path(
         "probe",
         "settings.json",
     ]
+    # The vectors that `embed` gives are those of the probe: its head makes of them what it predicted.
+    probe = load(tmp_path / "run" / "probe")
+    with (tmp_path / "run" / "probe" / "predictions.tsv").open() as file:
+        predicted = list(csv.DictReader(file, delimiter="\t"))
+    with users.open() as file:
+        letters = {row["id"]: row["sequence"] for row in csv.DictReader(file)}
+    vectors = embed(probe, [letters[row["id"]] for row in predicted], pooling="head")
+    decoder = probe.decoder
+    same = embed(
+        model,
+        [letters[row["id"]] for row in predicted],
+        pooling=decoder.mode,
+        context=decoder.context,
+        strand=decoder.strand,
+    )
+    np.testing.assert_allclose(vectors, same, rtol=1e-5, atol=1e-6)
+    weight, bias = (p.detach().numpy() for p in (probe.head.weight, probe.head.bias))
+    logits = [[float(row[f"logit_{label}"]) for label in decoder.labels] for row in predicted]
+    np.testing.assert_allclose(vectors @ weight.T + bias, logits, rtol=1e-4, atol=1e-5)
     # Again, as after a kill: what was trained is there.
     monkeypatch.setattr(type(find_suite("my_suite.MySuite")), "protocols", ("finetune",))
     again = benchmark(BenchmarkConfig(**settings), tmp_path / "run")

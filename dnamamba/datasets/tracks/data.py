@@ -8,12 +8,13 @@ import torch
 from numpy.typing import NDArray
 
 from dnamamba.data.position_windows import Targets
-from dnamamba.data.signal import read_signal
+from dnamamba.data.signal import bins_with, read_signal
 from dnamamba.datasets.positions import PositionsData
 from dnamamba.datasets.tracks.config import TracksConfig
 from dnamamba.errors import UserError
 from dnamamba.heads.signal import Signal
 from dnamamba.models import PositionConfig
+from dnamamba.models.pooling import UNKNOWN, base_table
 
 
 class TracksData(PositionsData):
@@ -44,6 +45,9 @@ class TracksData(PositionsData):
                 )
             found.append(signal.values)
         values = {name: np.stack([track[name] for track in found], 1) for name in self.genome.lengths}
+        known = base_table(self.alphabet.name).numpy() != UNKNOWN
+        for name, row in values.items():  # of N alone there is nothing to learn from
+            row[~bins_with(known[self.genome.fetch(name)], config.bin)] = math.nan
         order = np.array(self._complement())
 
         def turned(rows: NDArray[Any]) -> NDArray[Any]:
