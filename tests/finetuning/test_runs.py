@@ -220,13 +220,12 @@ def test_stopped_and_resumed_equals_uninterrupted(
                 raise Interrupted("stopped by the test")
 
     first = tmp_path / "runs" / "first"
-    first.mkdir(parents=True)
-    # As a run of fewer steps leaves it, which is about to train on: its results are not those of the new end.
-    (first / "metrics.json").write_text('{"steps": 1}')
     with monkeypatch.context() as patch:
         patch.setattr("dnamamba.training.run.LastCheckpoint", Stopping)
         with pytest.raises(Interrupted):
             finetune(tiny(*extra), first)
+    # As a run of fewer steps leaves it, which trains on: its results are not those of the new end.
+    (first / "metrics.json").write_text('{"steps": 1}')
     with pytest.raises(UserError, match="is not finished; resume it with ckpt_path="):
         page(first)
     resumed = finetune(tiny(*extra, f"ckpt_path={tmp_path / 'runs' / 'first'}"), tmp_path / "runs" / "second")
