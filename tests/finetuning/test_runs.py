@@ -216,7 +216,7 @@ def test_stopped_and_resumed_equals_uninterrupted(
     class Stopping(LastCheckpoint):
         def on_train_batch_start(self, trainer, module, batch, index) -> None:  # type: ignore[no-untyped-def]
             super().on_train_batch_start(trainer, module, batch, index)
-            if trainer.global_step == stop:
+            if trainer.global_step >= stop:
                 raise Interrupted("stopped by the test")
 
     first = tmp_path / "runs" / "first"
@@ -224,8 +224,10 @@ def test_stopped_and_resumed_equals_uninterrupted(
         patch.setattr("dnamamba.training.run.LastCheckpoint", Stopping)
         with pytest.raises(Interrupted):
             finetune(tiny(*extra), first)
-    # As a run of fewer steps leaves it, which trains on: its results are not those of the new end.
-    (first / "metrics.json").write_text('{"steps": 1}')
+        # As a run of fewer steps leaves it, which trains on: its results are not those of the new end.
+        (first / "metrics.json").write_text('{"steps": 1}')
+        with pytest.raises(Interrupted):
+            finetune(tiny(*extra, f"ckpt_path={first}"), first)
     with pytest.raises(UserError, match="is not finished; resume it with ckpt_path="):
         page(first)
     resumed = finetune(tiny(*extra, f"ckpt_path={tmp_path / 'runs' / 'first'}"), tmp_path / "runs" / "second")
