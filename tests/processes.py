@@ -177,10 +177,14 @@ def _read(number: int, said: list[str]) -> None:
 
 
 def run(
-    module: str, *arguments: str, folder: Path | None = None, environment: Mapping[str, str] | None = None
+    module: str,
+    *arguments: str,
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    timeout: float = 240,
 ) -> "subprocess.CompletedProcess[str]":
     """Run a command to its end."""
     command = Command(module, *arguments, folder=folder, environment=environment)
-    out, err = command.communicate()
+    out, err = command.communicate(timeout)
     assert command.returncode is not None
     return subprocess.CompletedProcess(command.args, command.returncode, out, err)

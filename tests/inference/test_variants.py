@@ -1,6 +1,7 @@
 """Effects of variants equal two forwards of two whole windows, whatever is shared or batched."""
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -43,12 +44,13 @@ def genome(text: str, tmp_path_factory: pytest.TempPathFactory) -> Genome:
     return Genome(path, DNA)
 
 
+@cache  # the reference windows of a position's variants are two
 def log_likelihood_and_embedding(model: LanguageModel, letters: str) -> tuple[float, np.ndarray]:
     """By the definition, from one forward of the whole window."""
     tokens = torch.from_numpy(DNA.encode(letters)).long()[None]
     with torch.no_grad():
         hidden = model.backbone(tokens).hidden[0]
-        log_p = model(tokens).logits[0].log_softmax(-1)
+        log_p = model.backbone.unembed(hidden).log_softmax(-1)
     counted = [i for i in range(1, len(letters)) if letters[i].upper() != "N"]
     known = [i for i in range(len(letters)) if letters[i].upper() != "N"]
     return sum(log_p[i - 1, tokens[0, i]].item() for i in counted), hidden[known].mean(0).numpy()

@@ -1,13 +1,11 @@
-"""Run command lines as a shell would, one after the other in one process: torch is imported once.
-
-Each line of standard input is a JSON list, the words of `dnamamba ...`; each of standard output is one too:
-the status, what was printed, and what went to standard error.
-"""
+"""Run command lines as a shell would, one after the other in one process: torch is imported once."""
 
 import contextlib
 import io
-import json
+import os
 import sys
+from multiprocessing.connection import Connection
+from pathlib import Path
 
 from dnamamba.commands import entry
 
@@ -25,6 +23,9 @@ def run(words: list[str]) -> tuple[int, str, str]:
     return status, out.getvalue(), err.getvalue()
 
 
-if __name__ == "__main__":
-    for line in sys.stdin:
-        print(json.dumps(run(json.loads(line))), flush=True)
+def serve(asked: Connection, folder: Path) -> None:
+    """Answer the words of each `dnamamba ...` with its status, what was printed, and what went to stderr."""
+    os.chdir(folder)
+    with contextlib.suppress(EOFError):
+        while True:
+            asked.send(run(asked.recv()))

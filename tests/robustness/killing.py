@@ -107,6 +107,8 @@ def _child(command: str, overrides: list[str], folder: Path, event: int, pipe: i
         log = os.open("../log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         for number in (1, 2):
             os.dup2(log, number)
+        # This process may be a fork itself, whose streams have files of their own.
+        sys.stdout = sys.stderr = os.fdopen(log, "w")
         seen = 0
 
         def hook(name: str, args: Any) -> None:

@@ -1,25 +1,19 @@
 """A killed command, run again, leaves the files of one that was not killed, byte for byte."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests import processes
 from tests.robustness.killing import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 
 
 def counts_of(number: int, seed: int, folder: Path, *commands: str) -> dict[str, dict]:
-    found = subprocess.run(
-        [sys.executable, "-m", "tests.robustness.killing", str(number), str(seed), str(folder), *commands],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    given = (str(number), str(seed), str(folder), *commands)
+    found = processes.run("tests.robustness.killing", *given, folder=ROOT, timeout=3600)
     assert found.returncode == 0, found.stderr
     counts = json.loads(found.stdout)
     assert [each["kills"] for each in counts.values()] == [number] * len(commands)
