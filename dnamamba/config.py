@@ -1,6 +1,7 @@
 """How a command reads its configuration, runs, and reports a user's mistake."""
 
 import io
+import logging
 import os
 import shutil
 import signal
@@ -31,7 +32,7 @@ from dnamamba.commands.sweep import report as report_sweep
 from dnamamba.commands.unused import check_unused
 from dnamamba.commands.yaml_files import check_folders
 from dnamamba.errors import STOP_SIGNALS, Interrupted, UserError, signal_of
-from dnamamba.escaping import printable
+from dnamamba.escaping import PrintableRecord, printable
 from dnamamba.neighbours import arrive, leave
 from dnamamba.processes import (
     end_whole,
@@ -168,6 +169,7 @@ def command(run: Callable[[DictConfig], Headline | None], name: str) -> None:
         show(page(name, sys.argv[1:]))
         return
     failed = started = False
+    logging.setLogRecordFactory(PrintableRecord)
 
     def job(cfg: DictConfig) -> float | None:
         nonlocal failed, started

@@ -7,6 +7,7 @@ takes for mathematics; and it may be long. All of it is escaped and shortened he
 from __future__ import annotations
 
 import csv
+import logging
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -65,6 +66,17 @@ def cell(value: object) -> str:
     """
     text = printable(str(value))
     return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+
+
+class PrintableRecord(logging.LogRecord):
+    """A line of a log, such as Hydra's on the jobs of a sweep, with its names escaped."""
+
+    def getMessage(self) -> str:  # noqa: N802
+        """Return the message for a terminal; its line ends and tabs stay."""
+        return "".join(
+            each if each in ("\n", "\t") else printable(each)
+            for each in re.split("([\n\t])", super().getMessage())
+        )
 
 
 class TsvWriter:

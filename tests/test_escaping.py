@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from rich.table import Table
 
 from dnamamba.data.intervals import Interval
 from dnamamba.errors import Interrupted
-from dnamamba.escaping import LONGEST, TsvWriter, cell, printable
+from dnamamba.escaping import LONGEST, PrintableRecord, TsvWriter, cell, printable
 from dnamamba.inference.saturation import Saturation, write_table
 from dnamamba.reports.figures import confusion_matrix, save_figure
 from dnamamba.reports.saturation import saturation_figure
@@ -63,6 +64,12 @@ def test_names_are_not_searched_for_colours() -> None:
     console, file = terminal()
     console.print("1.5 /a/path True http://x.y")
     assert file.getvalue() == "1.5 /a/path True http://x.y\n"
+
+
+def test_a_line_of_a_log_escapes_its_names() -> None:
+    """As Hydra's on a job of a sweep."""
+    record = PrintableRecord("hydra", logging.INFO, "", 1, "\t#%d : fasta=%s\nnext", (1, TITLE), None)
+    assert record.getMessage() == f"\t#1 : fasta={SHOWN}\nnext"
 
 
 def test_a_long_name_is_shortened_in_its_middle() -> None:

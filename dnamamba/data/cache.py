@@ -90,11 +90,13 @@ def cached(source: Path, suffix: str, make: Callable[[Path], object], *, large: 
             ) from None
         os.utime(beside, ns=(stat.st_mtime_ns, stat.st_mtime_ns))
         path = Path(f"{begin}{'' if large else f'-{_content_digest(beside)}'}{suffix}")
+        if path.is_dir():
+            _remove(path)
         os.replace(beside, path)
     for pattern in (f"{stem}{_ANY}{suffix}", f"{stem}{_ANY}-{_ANY}{suffix}"):
         for stale in folder.glob(pattern):
             if stale != path:
-                stale.unlink(missing_ok=True)
+                _remove(stale)
     return path
 
 
@@ -114,7 +116,12 @@ def _whole(begin: Path, suffix: str, large: bool) -> Path | None:
         path = Path(f"{begin}{suffix}")
         return path if path.is_file() else None
     for path in begin.parent.glob(f"{glob.escape(begin.name)}-{_ANY}{suffix}"):
-        if path.name == f"{begin.name}-{_content_digest(path)}{suffix}":
+        try:
+            # What is no file was put there by others: a pipe would be waited for.
+            whole = path.is_file() and path.name == f"{begin.name}-{_content_digest(path)}{suffix}"
+        except OSError:
+            whole = False
+        if whole:
             return path
     return None
 
@@ -128,6 +135,14 @@ def forget(source: Path) -> None:
     """Remove all that was made of a file."""
     folder = _folder()
     for path in folder.glob(f"{glob.escape(_stem(source))}-{_ANY}*"):
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Remove what lies under the name of a kept file, whatever it is."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
         path.unlink(missing_ok=True)
 
 

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from fasta_texts import COMPRESSIONS
@@ -121,7 +122,7 @@ def kept_files(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["g.fa", "g.fa.gz", "g.fasta.gz", "uneven.fa"])
 def test_a_damaged_entry_is_made_anew(tmp_path, kept_files, name):
-    """Every kind of file that is kept, damaged in every way: empty, cut, zeros, a bit flipped, lines lost."""
+    """Every kind of file that is kept, damaged in every way: empty, cut, a bit flipped, no file at all."""
     records = {"a": "ACGTTGCA" * 40, "b": "GGCC" * 9}
     text = "".join(f">{record}\n" + bases + "\n" for record, bases in records.items())
     if name == "uneven.fa":
@@ -141,6 +142,10 @@ def test_a_damaged_entry_is_made_anew(tmp_path, kept_files, name):
             path.write_bytes(damaged)
             os.utime(path, ns=(stat.st_mtime_ns, stat.st_mtime_ns))
             assert read() == records, (path.suffix, damaged)
+        for put in (Path.mkdir, os.mkfifo, lambda link: link.symlink_to("nowhere")):
+            path.unlink()
+            put(path)
+            assert read() == records, (path.suffix, put)
     assert len(kept_files()) == {"g.fa": 2, "g.fa.gz": 3, "g.fasta.gz": 3, "uneven.fa": 3}[name]
 
 
