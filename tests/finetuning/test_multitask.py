@@ -110,6 +110,19 @@ def test_loss_is_the_mean_of_that_of_each_target() -> None:
     assert head.written(labels[2]) == "x=;y=b"
 
 
+def test_effects_are_in_the_unit_of_their_target() -> None:
+    tasks = [
+        {"name": "x", "kind": "regression", "labels": 1, "shift": 2.0, "scale": 3.0},
+        {"name": "y", "kind": "classification", "labels": 3, "shift": 0.0, "scale": 1.0},
+    ]
+    head = DecoderConfig("multitask", ("x", "y=a", "y=b", "y=c"), tasks=tasks).head
+    logits = torch.tensor([[0.5, 1.0, -1.0, 0.0]], dtype=torch.float64)
+    assert head.effect(logits, 0).item() == 3.5
+    p = math.exp(-1) / (math.exp(1) + math.exp(-1) + 1)
+    assert head.effect(logits, 2).item() == pytest.approx(math.log(p / (1 - p)), rel=1e-12)
+    assert [head.effect_unit(number) for number in (0, 2)] == ["the unit of the labels", "natural log odds"]
+
+
 def test_constant_predictions_count_zero_in_the_score() -> None:
     tasks = [
         {"name": "x", "kind": "regression", "labels": 1, "shift": 0.0, "scale": 1.0},
