@@ -72,6 +72,18 @@ def test_prediction_evaluates_every_target(trained: Path) -> None:
     metrics = json.loads((trained / "p.metrics.json").read_text())
     assert metrics["sequences"] == 60
     assert metrics["metrics"]["expression.pearson"] is not None
+    # The same from a FASTA and its sheet of targets.
+    sheet = [line.split(",") for line in (trained / "t.csv").read_text().splitlines()]
+    (trained / "t.fa").write_text("".join(f">{row[0]}\n{row[1]}\n" for row in sheet[1:]))
+    (trained / "l.csv").write_text("".join(",".join([row[0], *row[2:5]]) + "\n" for row in sheet))
+    again = PredictConfig(
+        str(trained / "run"),
+        str(trained / "q.tsv"),
+        fasta=str(trained / "t.fa"),
+        labels=str(trained / "l.csv"),
+    )
+    predict_to_file(again)
+    assert json.loads((trained / "q.metrics.json").read_text())["metrics"] == metrics["metrics"]
     by_run = {row["id"]: row["expression"] for row in rows_of(trained / "run" / "predictions.tsv")}
     for row in rows_of(out):
         if row["id"] in by_run:
