@@ -232,7 +232,7 @@ def _inputs(config: PredictConfig, answers: Answers) -> tuple[Inputs, Sequence[s
         else:
             inputs = read_inputs((config.fasta, config.bed), alphabet, config.regions)
         if config.labels is not None:
-            found, notes = table_labels(config.labels, inputs.regions, columns, bed=config.bed)
+            found, notes = table_labels(config.labels, inputs.regions, columns, config.bed, answers.head)
             inputs.labels, inputs.notes = found, (*inputs.notes, *notes)
         # Column 4 of a BED is a name more often than a label: it counts only where it is asked for.
         named = config.labels is not None or config.regions.label is not None

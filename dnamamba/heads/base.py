@@ -145,6 +145,25 @@ class Head:
         """Return probabilities, or numbers in the labels' unit: [B, C], in the precision of the logits."""
         raise missing(self, "predict")
 
+    def effect(self, logits: Tensor, number: int) -> Tensor:
+        """Return the answer to one label in a unit in which effects add up, [B], with gradients.
+
+        Of a class the natural logarithm of its odds against all others, of a label its logit, of a number
+        itself.
+
+        Args:
+            logits: [B, C].
+            number: of the label.
+        """
+        if self.reads == "class":
+            others = torch.arange(logits.shape[1], device=logits.device) != number
+            return logits[:, number] - logits[:, others].logsumexp(1)
+        return logits[:, number] if self.reads == "labels" else self.predict(logits)[:, number]
+
+    def effect_unit(self, number: int) -> str:
+        """Return the unit of `effect` of a label."""
+        return "the unit of the labels" if self.reads == "number" else "natural log odds"
+
     def metrics(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
         """Compute every metric of `scores`, in float64; NaN where the set of sequences defines none.
 

@@ -115,6 +115,19 @@ class Multitask(Head):
         """Return probabilities of classes and numbers in their unit, side by side."""
         return torch.cat([part.head.predict(logits[:, part.logits]) for part in self.parts], 1)
 
+    def effect(self, logits: Tensor, number: int) -> Tensor:
+        """Return that of the target which a logit belongs to. See `Head.effect`."""
+        part = self._part(number)
+        return part.head.effect(logits[:, part.logits], number - part.logits.start)
+
+    def effect_unit(self, number: int) -> str:
+        """Return that of the target which a logit belongs to."""
+        part = self._part(number)
+        return part.head.effect_unit(number - part.logits.start)
+
+    def _part(self, number: int) -> Part:
+        return next(part for part in self.parts if number < part.logits.stop)
+
     def metrics(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
         """Return the metrics of each target over the sequences that have it. See `Head.metrics`."""
         found: dict[str, float] = {"score": math.nan}

@@ -15,7 +15,6 @@ from dnamamba.data.alphabet import Ids
 from dnamamba.data.labelled import padded
 from dnamamba.errors import UserError, whole_number
 from dnamamba.escaping import printable
-from dnamamba.heads.metrics import log_odds
 from dnamamba.inference.device import precision_of
 from dnamamba.inference.likelihood import View
 from dnamamba.inference.streaming import Reader
@@ -174,7 +173,7 @@ class Answers:
     @property
     def unit(self) -> str:
         """What a difference of two answers is measured in."""
-        return "the unit of the labels" if self.head.reads == "number" else "natural log odds"
+        return self.head.effect_unit(self.label_number())
 
     def logits(self, sequences: Iterable[tuple[Key, Ids]]) -> Iterator[tuple[list[Key], NDArray[np.float64]]]:
         """Yield answers [n, C] of the next n sequences, in order: short ones are read together.
@@ -204,17 +203,8 @@ class Answers:
             yield self._together(waiting)
 
     def values(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the answer to `label` in a unit in which effects add up, [n], of logits [n, C].
-
-        Of a class the natural logarithm of its odds against all others, of a label its logit, of a
-        regression the number.
-        """
-        number = self.label_number()
-        if self.head.reads == "class":
-            return log_odds(torch.from_numpy(logits))[:, number].numpy()
-        if self.head.reads == "labels":
-            return logits[:, number]
-        return self.head.predict(torch.from_numpy(logits))[:, number].numpy()
+        """Return the answer to `label`, [n], of logits [n, C]: see `Head.effect`."""
+        return self.head.effect(torch.from_numpy(logits), self.label_number()).numpy()
 
     def alleles(self, views: Sequence[View]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the answer to each allele between its flanks, [rows], and all logits, [rows, C].

@@ -31,7 +31,7 @@ from dnamamba.inference.device import need_finite
 from dnamamba.inference.effects import STRANDS, judge
 from dnamamba.inference.inputs import need_alphabet
 from dnamamba.inference.likelihood import View
-from dnamamba.inference.one_hot import LETTERS, OneHotModel, one_hot_of
+from dnamamba.inference.one_hot import LETTERS, OneHotModel, one_hot_of, replacements
 from dnamamba.inference.place_answers import OneHotPlace, PlaceAnswers, place_of
 from dnamamba.models import PositionModel, SequenceModel
 
@@ -218,16 +218,8 @@ def _answer(asked_model: Model, found: object, reverse: bool) -> Callable[[Tenso
     model = OneHotModel(asked_model, reverse=reverse)
     if not isinstance(found, Answers):
         return lambda x: model(x)[:, 0]
-    number, kind = found.label_number(), found.head.reads
-
-    def value(x: Tensor) -> Tensor:
-        logits = model(x)
-        if kind == "class":
-            others = torch.arange(logits.shape[1], device=logits.device) != number
-            return logits[:, number] - logits[:, others].logsumexp(1)
-        return logits[:, number] if kind == "labels" else found.head.predict(logits)[:, number]
-
-    return value
+    number, head = found.label_number(), found.head
+    return lambda x: head.effect(model(x), number)
 
 
 def _mutated(
@@ -235,13 +227,12 @@ def _mutated(
 ) -> Floats:
     """Return the effect of each base's replacements on the whole's answer, [length, 4]; 0 for itself."""
     alphabet = found.reader.alphabet  # type: ignore[attr-defined]
-    bases = alphabet.encode(LETTERS)
     flip = alphabet.reverse_complement
     values = np.zeros((inside.stop - inside.start, 4))
     for row, place in enumerate(range(inside.start, inside.stop)):
-        others = np.flatnonzero(bases != ids[place])
-        alleles = (ids[place : place + 1], *(bases[other : other + 1] for other in others))
-        if len(others) == 3:
+        others, new = replacements(int(ids[place]), alphabet)
+        alleles = (ids[place : place + 1], *(new[i : i + 1] for i in range(len(new))))
+        if len(others):
             before, after = ids[:place], ids[place + 1 :]
             view = View(before, alleles, after)
             if reverse:

@@ -24,9 +24,9 @@ from dnamamba.errors import UserError
 from dnamamba.inference.device import need_finite, need_language_model
 from dnamamba.inference.effects import STRANDS
 from dnamamba.inference.inputs import need_alphabet
-from dnamamba.inference.one_hot import LETTERS
+from dnamamba.inference.one_hot import LETTERS, replacements
 from dnamamba.inference.streaming import Reader
-from dnamamba.models.base import need
+from dnamamba.models.base import State, need
 
 Floats = NDArray[np.float64]
 
@@ -103,23 +103,41 @@ def _later(reader: Reader, ids: Ids, before: int, advance: Callable[[int], None]
             )
     for row in range(size - 1):
         here = before + row
-        # The base as it is and its replacements, each before the same bases.
-        alleles = [ids[here], *(base for base in bases if base != ids[here])]
-        tails = np.repeat(ids[None, here if recurrent else 0 :], len(alleles), axis=0)
-        tails[:, 0 if recurrent else here] = alleles
-        after = None
-        if state is not None:
-            rows = torch.zeros(len(alleles), dtype=torch.int64, device=reader.device)
-            after = reader.model.backbone.take(state, rows)
-        hidden, _ = reader.hidden(reader.to_device(tails), after)
-        odds = _log2_odds(reader.unembed(hidden[:, -(size - row) : -1]), columns)
-        change = (odds[1:] - odds[:1]).abs().amax((0, 2))
-        found[row, row + 1 :] = change.double().cpu().numpy()
+        new = replacements(int(ids[here]), reader.alphabet)[1]
+        if new.size:
+            found[row, row + 1 :] = _change(reader, ids, here, new, state, columns)
         if recurrent:
             _, state = reader.hidden(reader.to_device(ids[None, here : here + 1]), state)
         advance(1)
     advance(1)
     return found
+
+
+def _change(
+    reader: Reader, ids: Ids, here: int, new: Ids, state: State, columns: Tensor
+) -> NDArray[np.float64]:
+    """Return the largest change of log2 odds at each base behind `here`, of its replacements, float64 [n].
+
+    Args:
+        reader: of the model.
+        ids: uint8 [L].
+        here: the base that is replaced.
+        new: ids of its replacements.
+        state: of a recurrent family before `here`; None: what is before is read again.
+        columns: ids of A, C, G and T.
+    """
+    recurrent = reader.model.backbone.recurrent
+    # The base as it is and its replacements, each before the same bases.
+    alleles = [ids[here], *new]
+    tails = np.repeat(ids[None, here if recurrent else 0 :], len(alleles), axis=0)
+    tails[:, 0 if recurrent else here] = alleles
+    after = None
+    if state is not None:
+        rows = torch.zeros(len(alleles), dtype=torch.int64, device=reader.device)
+        after = reader.model.backbone.take(state, rows)
+    hidden, _ = reader.hidden(reader.to_device(tails), after)
+    odds = _log2_odds(reader.unembed(hidden[:, -(ids.size - here) : -1]), columns)
+    return np.asarray((odds[1:] - odds[:1]).abs().amax((0, 2)).double().cpu().numpy())
 
 
 def _log2_odds(logits: Tensor, columns: Tensor) -> Tensor:

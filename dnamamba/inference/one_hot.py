@@ -17,10 +17,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dnamamba.checkpoint import Model
-from dnamamba.data.alphabet import Ids, get_alphabet
+from dnamamba.data.alphabet import Alphabet, Ids, get_alphabet
 from dnamamba.errors import UserError
 from dnamamba.inference.answers import with_strand
 from dnamamba.inference.device import need_language_model
@@ -136,6 +137,23 @@ class OneHotModel(nn.Module):
 def turned(weights: Tensor) -> Tensor:
     """Return weights [B, L, 4] of the reverse complement: A, C, G, T reversed are their complements."""
     return weights.flip(1, 2)
+
+
+def replacements(base: int, alphabet: Alphabet) -> tuple[NDArray[np.int64], Ids]:
+    """Return which of A, C, G and T a base may be replaced by, and their ids in the case of the base.
+
+    Of what is not a base there are none.
+
+    Args:
+        base: an id.
+        alphabet: of the ids; that of bytes has each base in two cases.
+    """
+    for letters in (LETTERS, LETTERS.lower()):
+        ids = alphabet.encode(letters)
+        if base in ids:
+            others = np.flatnonzero(ids != base)
+            return others, ids[others]
+    return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.uint8)
 
 
 def one_hot_of(ids: Ids, alphabet: str, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from dnamamba.data.alphabet import Alphabet
 from dnamamba.data.examples import Collector
 from dnamamba.data.multi_targets import finite_number, parsed
-from dnamamba.data.tables import read_table
+from dnamamba.data.tables import Table, read_table
 from dnamamba.data.target_cells import joined_cells
 from dnamamba.data.targets import MULTILABEL_SEPARATOR
 from dnamamba.errors import UserError
@@ -35,16 +35,11 @@ def table_inputs(
     Raises:
         UserError: the table or a sequence can't be read.
     """
-    tasks = head.decoder.tasks if head is not None and head.reads == "targets" else None
-    own = ("label",) if tasks is None else tuple(task["name"] for task in tasks)
+    own = _own_columns(head)
     table = read_table(path, ("sequence",), ("id", *own), columns)
-    labels = table.columns.get("label") if tasks is None else None
-    if tasks is not None and all(name in table.columns for name in own):
-        rows = zip(*(table.columns[name] for name in own), strict=True)
-        labels = [
-            joined_cells(dict(zip(own, row, strict=True)), dict.fromkeys(own, ""), f"{path}, line {line}")
-            for row, line in zip(rows, table.rows, strict=True)
-        ]
+    labels = table.columns.get("label")
+    if head is not None and head.reads == "targets":
+        labels = _joined(table, own, path) if all(name in table.columns for name in own) else None
     into = Collector(alphabet)
     names = table.columns.get("id") or [f"line_{line}" for line in table.rows]
     for name, line, sequence in zip(names, table.rows, table.columns["sequence"], strict=True):
@@ -61,7 +56,11 @@ def table_inputs(
 
 
 def table_labels(
-    path: str | Path, regions: Sequence[Region], columns: dict[str, str], bed: str | None = None
+    path: str | Path,
+    regions: Sequence[Region],
+    columns: dict[str, str],
+    bed: str | None = None,
+    head: Head | None = None,
 ) -> tuple[list[str | None], list[str]]:
     """Return the label of each record or region by a table of `id` and `label`, and notes on how it was read.
 
@@ -70,13 +69,18 @@ def table_labels(
         regions: whole records, or regions of `bed`, which may lack a label.
         columns: what `id` and `label` are called in it, where it is something else.
         bed: the file of the regions; None: they are records.
+        head: of the model; several targets are columns of their own, in the place of `label`.
 
     Raises:
         UserError: the table can't be read, names an id twice, lacks a record, or has no region at all.
     """
-    table = read_table(path, ("id", "label"), (), columns)
+    own = _own_columns(head)
+    table = read_table(path, ("id", *own), (), columns)
+    labels = (
+        _joined(table, own, path) if head is not None and head.reads == "targets" else table.columns["label"]
+    )
     label_of: dict[str, str] = {}
-    for name, label, line in zip(table.columns["id"], table.columns["label"], table.rows, strict=True):
+    for name, label, line in zip(table.columns["id"], labels, table.rows, strict=True):
         if name in label_of:
             raise UserError(f"{path}, line {line}: id {name!r} is there twice")
         label_of[name] = label
@@ -95,6 +99,22 @@ def table_labels(
             f"{len(lacking):,} regions without a label in {path}, not judged: the first is {lacking[0]!r}"
         )
     return [label_of.get(name) for name in names], notes
+
+
+def _own_columns(head: Head | None) -> tuple[str, ...]:
+    """Return the columns that hold the labels of a model: one, or that of each of several targets."""
+    if head is None or head.reads != "targets":
+        return ("label",)
+    return tuple(task["name"] for task in head.decoder.tasks or ())
+
+
+def _joined(table: Table, own: tuple[str, ...], path: str | Path) -> list[str]:
+    """Return the cells of several targets as one label per row."""
+    rows = zip(*(table.columns[name] for name in own), strict=True)
+    return [
+        joined_cells(dict(zip(own, row, strict=True)), dict.fromkeys(own, ""), f"{path}, line {line}")
+        for row, line in zip(rows, table.rows, strict=True)
+    ]
 
 
 def targets(head: Head, labels: Sequence[str | None], names: Sequence[str]) -> Tensor:

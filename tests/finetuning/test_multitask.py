@@ -72,6 +72,18 @@ def test_prediction_evaluates_every_target(trained: Path) -> None:
     metrics = json.loads((trained / "p.metrics.json").read_text())
     assert metrics["sequences"] == 60
     assert metrics["metrics"]["expression.pearson"] is not None
+    # The same from a FASTA and its sheet of targets.
+    sheet = [line.split(",") for line in (trained / "t.csv").read_text().splitlines()]
+    (trained / "t.fa").write_text("".join(f">{row[0]}\n{row[1]}\n" for row in sheet[1:]))
+    (trained / "l.csv").write_text("".join(",".join([row[0], *row[2:5]]) + "\n" for row in sheet))
+    again = PredictConfig(
+        str(trained / "run"),
+        str(trained / "q.tsv"),
+        fasta=str(trained / "t.fa"),
+        labels=str(trained / "l.csv"),
+    )
+    predict_to_file(again)
+    assert json.loads((trained / "q.metrics.json").read_text())["metrics"] == metrics["metrics"]
     by_run = {row["id"]: row["expression"] for row in rows_of(trained / "run" / "predictions.tsv")}
     for row in rows_of(out):
         if row["id"] in by_run:
@@ -108,6 +120,19 @@ def test_loss_is_the_mean_of_that_of_each_target() -> None:
     assert torch.isfinite(logits.grad).all()
     assert logits.grad[2, 0] == 0
     assert head.written(labels[2]) == "x=;y=b"
+
+
+def test_effects_are_in_the_unit_of_their_target() -> None:
+    tasks = [
+        {"name": "x", "kind": "regression", "labels": 1, "shift": 2.0, "scale": 3.0},
+        {"name": "y", "kind": "classification", "labels": 3, "shift": 0.0, "scale": 1.0},
+    ]
+    head = DecoderConfig("multitask", ("x", "y=a", "y=b", "y=c"), tasks=tasks).head
+    logits = torch.tensor([[0.5, 1.0, -1.0, 0.0]], dtype=torch.float64)
+    assert head.effect(logits, 0).item() == 3.5
+    p = math.exp(-1) / (math.exp(1) + math.exp(-1) + 1)
+    assert head.effect(logits, 2).item() == pytest.approx(math.log(p / (1 - p)), rel=1e-12)
+    assert [head.effect_unit(number) for number in (0, 2)] == ["the unit of the labels", "natural log odds"]
 
 
 def test_constant_predictions_count_zero_in_the_score() -> None:

@@ -1,6 +1,7 @@
 """Attributions in float64: against finite differences, against sums, against what score says."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -178,3 +179,23 @@ def test_attribution_refusals_are_one_line(genome: Genome) -> None:
         with pytest.raises(UserError, match=match) as error:
             call()
         assert "\n" not in str(error.value)
+
+
+def test_lower_case_bases_are_replaced_within_their_case(tmp_path: Path) -> None:
+    """Of an alphabet with two cases, mutagenesis was 0 at every soft-masked base."""
+    (tmp_path / "g.fa").write_text(">one\nACgtTN\n")
+    alphabet = get_alphabet("bytes")
+    shape = MambaConfig(d_model=8, n_layer=1, alphabet="bytes", vocab_size=256)
+    model = sequence_model("regression", shape)
+    region = Interval("one", 0, 6)
+    found = attribute(model, Genome(tmp_path / "g.fa", alphabet), region, "ism", context=0, strand="forward")
+
+    def answer(letters: str) -> float:
+        with torch.no_grad():
+            logits = model(torch.from_numpy(alphabet.encode(letters).copy())[None])
+        return model.decoder.head.predict(logits).item()
+
+    expected = [answer(f"AC{base}tTN") - answer("ACgtTN") for base in "acgt"]
+    np.testing.assert_allclose(found.values[2], expected, rtol=1e-9, atol=1e-12)
+    assert np.abs(found.values[:5].sum(1)).min() > 1e-6
+    assert np.isnan(found.values[5]).all()
