@@ -80,7 +80,7 @@ class _Made(NamedTuple):
         conv: [B, L, E].
         low: [B, L, width], B, C, and what makes dt.
         y: [B, L, E].
-        kept: [chunks, B, N, E], the scan's states; empty if none are needed.
+        kept: [B, chunks, N, E], the scan's states; empty if none are needed.
         first: [B, K-1, E], the inputs before the first.
         conv_state, ssm_state: after the last position.
     """
@@ -127,7 +127,7 @@ def _between(
     state = np.zeros((batch, N, E), np.float32)
     if ssm_state is not None:
         state[:] = ssm_state.detach().float().numpy().swapaxes(1, 2)
-    kept = x.new_empty(-(-length // CHUNK) if keep else 0, batch, N, E)
+    kept = x.new_empty(batch, -(-length // CHUNK) if keep else 0, N, E)
     y = x.new_empty(batch, length, E)
     inputs = _scan_inputs(conv, _dt(low, own), z, low, own)
     arrays = [*inputs, *own.scan, rows_of(starts), state, y.numpy(), kept.numpy()]

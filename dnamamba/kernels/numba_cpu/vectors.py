@@ -127,7 +127,7 @@ _define(operator.truediv, _binary("fdiv"))
 
 # exp(f) for |f| <= ln(2)/2, 1 + f + ... with the largest relative error made small: 4e-09, below rounding.
 _EXP = (1.0, 1.0, 0.49999994, 0.166665211, 0.041668389, 0.00836871658, 0.00138145988)
-_LOG2_E, _LN2_HIGH, _LN2_LOW = 1.44269504, 0.693359375, -2.12194440e-4
+LOG2_E, _LN2_HIGH, _LN2_LOW = 1.44269504, 0.693359375, -2.12194440e-4
 _ROUND = 12582912.0  # 1.5 * 2^23: adding it leaves the nearest integer in the low bits
 
 
@@ -144,7 +144,7 @@ def exp(typing: Any, x: Any) -> Any:
         for comparison, limit in (("<", -88.0), (">", 89.0)):
             beyond = builder.fcmp_ordered(comparison, x, _constant(limit))
             x = builder.select(beyond, _constant(limit), x)
-        shifted = _multiply_add(builder, x, _constant(_LOG2_E), _constant(_ROUND))
+        shifted = _multiply_add(builder, x, _constant(LOG2_E), _constant(_ROUND))
         whole = builder.fsub(shifted, _constant(_ROUND))
         f = _multiply_add(builder, whole, _constant(-_LN2_HIGH), x)
         f = _multiply_add(builder, whole, _constant(-_LN2_LOW), f)
@@ -154,6 +154,34 @@ def exp(typing: Any, x: Any) -> Any:
         bits = builder.add(builder.bitcast(shifted, _INTEGERS), _constant(127, _INTEGERS))
         scale = builder.bitcast(builder.shl(bits, _constant(23, _INTEGERS)), _FLOATS)
         return builder.fmul(value, scale)
+
+    return _vector(_vector), code
+
+
+# 2^f for |f| <= 1/2, 1 + ... with the largest relative error made small: 2e-09, below rounding.
+_EXP2 = (1.0, 0.6931472, 0.24022648, 0.055503324, 0.009618437, 0.0013398875, 0.00015353362)
+
+
+def _exp2(builder: Any, x: Any) -> Any:
+    for comparison, limit in (("<", -126.0), (">", 128.0)):
+        beyond = builder.fcmp_ordered(comparison, x, _constant(limit))
+        x = builder.select(beyond, _constant(limit), x)
+    shifted = builder.fadd(x, _constant(_ROUND))
+    f = builder.fsub(x, builder.fsub(shifted, _constant(_ROUND)))
+    value = _constant(_EXP2[-1])
+    for coefficient in reversed(_EXP2[:-1]):
+        value = _multiply_add(builder, value, f, _constant(coefficient))
+    # The whole part is added to the exponent of the result: no product, unlike in `exp`.
+    whole = builder.shl(builder.bitcast(shifted, _INTEGERS), _constant(23, _INTEGERS))
+    return builder.bitcast(builder.add(builder.bitcast(value, _INTEGERS), whole), _FLOATS)
+
+
+@intrinsic
+def exp2(typing: Any, x: Any) -> Any:
+    """Return 2^x, to 1.2e-7 of its value; 2^-126 (1e-38) below that, infinite from 128 on; NaN stays NaN."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _exp2(builder, arguments[0])
 
     return _vector(_vector), code
 
