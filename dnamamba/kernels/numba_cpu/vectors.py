@@ -135,27 +135,25 @@ def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
     return builder.fadd(builder.fmul(a, b, flags=("contract",)), c, flags=("contract",))
 
 
-@intrinsic
-def exp(typing: Any, x: Any) -> Any:
-    """Return exp(x), to 1.2e-7 of its value; 0 below -87.7 (1e-38), infinite above 88.3; NaN stays NaN."""
+def _limited(builder: Any, x: Any, low: float, high: float) -> Any:
+    for comparison, limit in (("<", low), (">", high)):
+        beyond = builder.fcmp_ordered(comparison, x, _constant(limit))
+        x = builder.select(beyond, _constant(limit), x)
+    return x
 
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        (x,) = arguments
-        for comparison, limit in (("<", -88.0), (">", 89.0)):
-            beyond = builder.fcmp_ordered(comparison, x, _constant(limit))
-            x = builder.select(beyond, _constant(limit), x)
-        shifted = _multiply_add(builder, x, _constant(LOG2_E), _constant(_ROUND))
-        whole = builder.fsub(shifted, _constant(_ROUND))
-        f = _multiply_add(builder, whole, _constant(-_LN2_HIGH), x)
-        f = _multiply_add(builder, whole, _constant(-_LN2_LOW), f)
-        value = _constant(_EXP[-1])
-        for coefficient in reversed(_EXP[:-1]):
-            value = _multiply_add(builder, value, f, _constant(coefficient))
-        bits = builder.add(builder.bitcast(shifted, _INTEGERS), _constant(127, _INTEGERS))
-        scale = builder.bitcast(builder.shl(bits, _constant(23, _INTEGERS)), _FLOATS)
-        return builder.fmul(value, scale)
 
-    return _vector(_vector), code
+def _exp(builder: Any, x: Any) -> Any:
+    x = _limited(builder, x, -88.0, 89.0)
+    shifted = _multiply_add(builder, x, _constant(LOG2_E), _constant(_ROUND))
+    whole = builder.fsub(shifted, _constant(_ROUND))
+    f = _multiply_add(builder, whole, _constant(-_LN2_HIGH), x)
+    f = _multiply_add(builder, whole, _constant(-_LN2_LOW), f)
+    value = _constant(_EXP[-1])
+    for coefficient in reversed(_EXP[:-1]):
+        value = _multiply_add(builder, value, f, _constant(coefficient))
+    bits = builder.add(builder.bitcast(shifted, _INTEGERS), _constant(127, _INTEGERS))
+    scale = builder.bitcast(builder.shl(bits, _constant(23, _INTEGERS)), _FLOATS)
+    return builder.fmul(value, scale)
 
 
 # 2^f for |f| <= 1/2, 1 + ... with the largest relative error made small: 2e-09, below rounding.
@@ -163,9 +161,7 @@ _EXP2 = (1.0, 0.6931472, 0.24022648, 0.055503324, 0.009618437, 0.0013398875, 0.0
 
 
 def _exp2(builder: Any, x: Any) -> Any:
-    for comparison, limit in (("<", -126.0), (">", 128.0)):
-        beyond = builder.fcmp_ordered(comparison, x, _constant(limit))
-        x = builder.select(beyond, _constant(limit), x)
+    x = _limited(builder, x, -126.0, 128.0)
     shifted = builder.fadd(x, _constant(_ROUND))
     f = builder.fsub(x, builder.fsub(shifted, _constant(_ROUND)))
     value = _constant(_EXP2[-1])
@@ -176,14 +172,21 @@ def _exp2(builder: Any, x: Any) -> Any:
     return builder.bitcast(builder.add(builder.bitcast(value, _INTEGERS), whole), _FLOATS)
 
 
-@intrinsic
-def exp2(typing: Any, x: Any) -> Any:
-    """Return 2^x, to 1.2e-7 of its value; 2^-126 (1e-38) below that, infinite from 128 on; NaN stays NaN."""
+def _unary(function: Callable[..., Any]) -> Callable[..., Any]:
+    @intrinsic
+    def operation(typing: Any, x: Any) -> Any:
+        def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return function(builder, arguments[0])
 
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _exp2(builder, arguments[0])
+        return _vector(_vector), code
 
-    return _vector(_vector), code
+    return operation
+
+
+# exp(x), to 1.2e-7 of its value; 0 below -87.7 (1e-38), infinite above 88.3; NaN stays NaN.
+exp = _unary(_exp)
+# 2^x, to 1.2e-7 of its value; 2^-126 (1e-38) for less than -126, infinite from 128 on; NaN stays NaN.
+exp2 = _unary(_exp2)
 
 
 @intrinsic

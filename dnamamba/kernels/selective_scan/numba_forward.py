@@ -11,7 +11,7 @@ from dnamamba.kernels.numba_cpu.compiling import compiled
 from dnamamba.kernels.numba_cpu.functions import sigmoid, softplus
 from dnamamba.kernels.numba_cpu.vectors import LOG2_E, constant, load, store
 
-from .numba_states import STATES, advance
+from .numba_states import STATES, advance, advance2
 
 ROWS = "float32[:,:,:]"
 
@@ -53,7 +53,7 @@ def scan_forward(
     states = A.shape[0]
     tiles = channels // 16
     keep, packed = kept.shape[1] > 0, starts.shape[0] > 0
-    zero, log2_e = constant(0.0), constant(LOG2_E)
+    zero, factor = constant(0.0), constant(LOG2_E if dt_softplus else 1.0)
     h, A_tile = np.empty(states * 16, np.float32), np.empty(states * 16, np.float32)
     deltas, drives, outs = (
         np.empty(chunk * 16, np.float32),
@@ -78,7 +78,7 @@ def scan_forward(
                 if dt_softplus:
                     delta = softplus(delta)
                 now = load(u, ((b * u.strides[0] + t * u.strides[1]) >> 2) + e)
-                store(deltas, i * 16, delta * log2_e)
+                store(deltas, i * 16, delta * factor)
                 store(drives, i * 16, delta * now)
                 store(outs, i * 16, skip * now)
             step_B, step_C = B.strides[1] >> 2, C.strides[1] >> 2
@@ -95,10 +95,16 @@ def scan_forward(
                 while end < steps and starts[b, start + end] == 0:
                     end += 1
                 for n in range(0, states, STATES):
-                    advance(
-                        h, A_tile, n * 16, deltas, drives, outs,
-                        B, at_B + n, step_B, C, at_C + n, step_C, begin, end,
-                    )  # fmt: skip
+                    if dt_softplus:
+                        advance2(
+                            h, A_tile, n * 16, deltas, drives, outs,
+                            B, at_B + n, step_B, C, at_C + n, step_C, begin, end,
+                        )  # fmt: skip
+                    else:
+                        advance(
+                            h, A_tile, n * 16, deltas, drives, outs,
+                            B, at_B + n, step_B, C, at_C + n, step_C, begin, end,
+                        )  # fmt: skip
                 begin = end
             for i in range(steps):
                 t = start + i
