@@ -9,11 +9,12 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba.core import extending, types
 from numba.core.extending import models, overload, register_model
 
 LANES = 16
+WIDE = bool(binding.get_host_cpu_features().get("avx512f"))
 intrinsic: Any = extending.intrinsic  # typed by Numba as the implementation, not as what is called
 _FLOATS = ir.VectorType(ir.FloatType(), LANES)
 _INTEGERS = ir.VectorType(ir.IntType(32), LANES)

@@ -1,4 +1,4 @@
-"""The inner loop of the scan's forward pass: a few states of 16 channels stay in registers while time goes on."""
+"""The inner loop of the scan's forward pass: states of 16 channels that stay in registers over positions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,6 +7,7 @@ from numba.core import cgutils, types
 
 from dnamamba.kernels.numba_cpu.vectors import (
     LANES,
+    WIDE,
     _address,
     _exp,
     _exp2,
@@ -17,8 +18,9 @@ from dnamamba.kernels.numba_cpu.vectors import (
     intrinsic,
 )
 
-# With their rows of A they take half of the 16 registers of AVX2, which holds a vector in two.
-STATES = 2
+# With AVX-512, which has 32 registers, 8 states and their rows of A leave room for the rest. Elsewhere a
+# vector takes several registers.
+STATES = 8 if WIDE else 2
 
 
 def _sweep(power: Callable[..., Any]) -> Callable[..., Any]:
