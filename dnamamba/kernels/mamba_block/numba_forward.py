@@ -19,7 +19,7 @@ from dnamamba.kernels.selective_scan.numba_op import CHUNK
 from .api import BlockWeights
 from .numba_norm import inverse_root_mean_squares
 
-# Positions of a slice, a multiple of CHUNK. For 256 channels the block makes 5 KB of each.
+# Positions of a slice, about. For 256 channels the block makes 5 KB of each.
 _SLICE = 512
 
 
@@ -66,7 +66,7 @@ class Between(NamedTuple):
     def part(self, rows: slice, positions: slice) -> "Between":
         """Return the slices of all for some sequences and, from a multiple of CHUNK on, positions."""
         chunks = slice(positions.start // CHUNK, -(-positions.stop // CHUNK))
-        return Between(*(x[rows, positions] for x in self[:-1]), self.kept[rows, chunks])
+        return Between._make([*(x[rows, positions] for x in self[:-1]), self.kept[rows, chunks]])
 
 
 def _shapes(batch: int, length: int, own: Weights, *, keep: bool) -> list[tuple[int, ...]]:
@@ -125,7 +125,7 @@ def block_forward(
 
     def work(begin: int, end: int) -> None:
         shapes = _shapes(group, min(size, length), own, keep=False)
-        room = Between(*(np.empty(shape, np.float32) for shape in shapes)) if kept is None else None
+        room = Between(*(np.empty(shape, np.float32) for shape in shapes))
         dt = np.empty(shapes[2], np.float32)
         for i in range(begin, end):
             rows = slice(i * group, min(batch, i * group + group))
