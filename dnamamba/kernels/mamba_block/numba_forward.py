@@ -193,12 +193,25 @@ def turned(state: Any) -> Tensor:
 
 
 def dt_from_low(low: Any, own: Weights, dt_proj: Any, dt: Any) -> None:
-    """Write dt [b, l, E] before bias and softplus; `dt_proj` is packed."""
+    """Write dt before bias and softplus.
+
+    Args:
+        low: [b, l, width], see `Between`.
+        own: the parameters.
+        dt_proj: as `packed` returns it.
+        dt: [b, l, E], written.
+    """
     start = 2 * own.states
     multiply(flat(low)[:, start : start + own.rank], dt_proj, flat(dt))
 
 
 def scan_inputs(conv: Any, dt: Any, z: Any, low: Any, own: Weights) -> list[Any]:
-    """Return u, dt, z, B and C."""
+    """Return u, dt, z, B and C.
+
+    Args:
+        conv, dt, z: [b, l, E].
+        low: [b, l, width], see `Between`.
+        own: the parameters.
+    """
     N = own.states
     return [conv, dt, z, low[..., :N], low[..., N : 2 * N]]

@@ -11,7 +11,7 @@ from dnamamba.kernels.numba_cpu.compiling import compiled
 from dnamamba.kernels.numba_cpu.functions import sigmoid, softplus
 from dnamamba.kernels.numba_cpu.vectors import LOG2_E, constant, load, store
 
-from .numba_states import STATES, advance, advance2
+from .numba_states import FEW_STATES, STATES, advance, advance2
 
 ROWS = "float32[:,:,:]"
 
@@ -94,17 +94,16 @@ def scan_forward(
                         store(h, n * 16, zero)
                 while end < steps and starts[b, start + end] == 0:
                     end += 1
-                for n in range(0, states, STATES):
-                    if dt_softplus:
-                        advance2(
-                            h, A_tile, n * 16, deltas, drives, outs,
-                            B, at_B + n, step_B, C, at_C + n, step_C, begin, end,
-                        )  # fmt: skip
-                    else:
-                        advance(
-                            h, A_tile, n * 16, deltas, drives, outs,
-                            B, at_B + n, step_B, C, at_C + n, step_C, begin, end,
-                        )  # fmt: skip
+                for n in range(0, states if dt_softplus else 0, STATES):
+                    advance2(
+                        h, A_tile, n * 16, deltas, drives, outs,
+                        B, at_B + n, step_B, C, at_C + n, step_C, begin, end,
+                    )  # fmt: skip
+                for n in range(0, 0 if dt_softplus else states, FEW_STATES):
+                    advance(
+                        h, A_tile, n * 16, deltas, drives, outs,
+                        B, at_B + n, step_B, C, at_C + n, step_C, begin, end,
+                    )  # fmt: skip
                 begin = end
             for i in range(steps):
                 t = start + i

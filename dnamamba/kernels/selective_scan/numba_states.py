@@ -18,13 +18,13 @@ from dnamamba.kernels.numba_cpu.vectors import (
     intrinsic,
 )
 
-# With AVX-512, which has 32 registers, 8 states and their rows of A leave room for the rest. Elsewhere a
-# vector takes several registers.
-STATES = 8 if WIDE else 2
+# States that `advance2` takes at a time: with AVX-512, which has 32 registers, 8 and their rows of A leave
+# room for the rest; elsewhere a vector takes several registers. `advance` is compiled sooner with few.
+STATES, FEW_STATES = (8 if WIDE else 2), 2
 
 
-def _sweep(power: Callable[..., Any]) -> Callable[..., Any]:
-    """Return an intrinsic which takes `STATES` states through the positions `first` to `last`.
+def _sweep(power: Callable[..., Any], count: int) -> Callable[..., Any]:
+    """Return an intrinsic which takes `count` states through the positions `first` to `last`.
 
     Its arguments:
         h, A: [N, 16], flat; the states and their rows of A begin at `at`.
@@ -59,8 +59,8 @@ def _sweep(power: Callable[..., Any]) -> Callable[..., Any]:
             def address(place: int, array: Any, offset: Any) -> Any:
                 return _address(context, builder, kinds[place], array, offset)
 
-            def beyond(pointer: Any, count: int) -> Any:
-                return builder.gep(pointer, [at.type(count)])
+            def beyond(pointer: Any, steps: int) -> Any:
+                return builder.gep(pointer, [at.type(steps)])
 
             start = at.type(0)
             of_h, of_A = address(0, h, at), address(1, A, at)
@@ -68,22 +68,22 @@ def _sweep(power: Callable[..., Any]) -> Callable[..., Any]:
             of_B, of_C = address(6, B, at_B), address(9, C, at_C)
             states = [
                 cgutils.alloca_once_value(builder, _load(builder, beyond(of_h, LANES * n)))
-                for n in range(STATES)
+                for n in range(count)
             ]
-            rows = [_load(builder, beyond(of_A, LANES * n)) for n in range(STATES)]
+            rows = [_load(builder, beyond(of_A, LANES * n)) for n in range(count)]
             with cgutils.for_range_slice(builder, first, last, at.type(1)) as (t, _):
                 delta_at, drive_at, out_at = (builder.gep(x, [builder.mul(t, at.type(LANES))]) for x in tiles)
                 delta, drive, out = (_load(builder, x) for x in (delta_at, drive_at, out_at))
                 now_B = builder.gep(of_B, [builder.mul(t, step_B)])
                 now_C = builder.gep(of_C, [builder.mul(t, step_C)])
-                for n in range(STATES):
+                for n in range(count):
                     into, out_of = (_splat(builder, builder.load(beyond(x, n))) for x in (now_B, now_C))
                     decay = power(builder, builder.fmul(delta, rows[n]))
                     after = _multiply_add(builder, decay, builder.load(states[n]), builder.fmul(drive, into))
                     builder.store(after, states[n])
                     out = _multiply_add(builder, after, out_of, out)
                 _save(builder, out, out_at)
-            for n in range(STATES):
+            for n in range(count):
                 _save(builder, builder.load(states[n]), beyond(of_h, LANES * n))
             return context.get_dummy_value()
 
@@ -93,6 +93,6 @@ def _sweep(power: Callable[..., Any]) -> Callable[..., Any]:
     return advance
 
 
-advance = _sweep(_exp)
+advance = _sweep(_exp, FEW_STATES)
 # With delta log2(e): a fifth less time. The factor rounds delta once more, as its softplus has done.
-advance2 = _sweep(_exp2)
+advance2 = _sweep(_exp2, STATES)
