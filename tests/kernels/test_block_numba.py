@@ -1,5 +1,7 @@
 """The compiled CPU block inside a model: accuracy against float64, equal bits, when it runs."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,10 @@ from torch import Tensor
 
 pytest.importorskip("numba")
 
-from dnamamba.kernels.mamba_block import is_fused, numba_op
+from dnamamba.kernels.mamba_block import is_fused, numba_forward, numba_op
+from dnamamba.kernels.numba_cpu.alone import exp_alone
 from dnamamba.kernels.numba_cpu.products import multiply, multiply_transposed, packed
+from dnamamba.kernels.numba_cpu.threads import share
 from dnamamba.models import LanguageModel, MambaConfig, State
 
 from .scan_inputs import relative_error
@@ -23,15 +27,17 @@ def tokens(length: int, rows: int = 2) -> Tensor:
     return torch.randint(0, 4, (rows, length), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
 
 
-def run(backend: str, length: int, carried: bool, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+def run(
+    backend: str, length: int, carried: bool, dtype: torch.dtype = torch.float32, rows: int = 2
+) -> list[Tensor]:
     """Logits, states, gradients of all parameters and of the states before; the loss touches all outputs."""
     net, before, leaves = model(backend, dtype), None, []
     if carried:
         with torch.no_grad():
-            state = model("reference", torch.float64)(tokens(5)).state
+            state = model("reference", torch.float64)(tokens(5, rows)).state
         leaves = [x.to(dtype).requires_grad_() for block in state for x in block]
         before = tuple(type(state[0])(*leaves[i : i + 2]) for i in range(0, len(leaves), 2))
-    logits, after = net(tokens(length), before)
+    logits, after = net(tokens(length, rows), before)
     outputs = [logits, *(x for block in after for x in block)]
     loss = sum(x.sin().sum() for x in outputs)
     return [*outputs, *torch.autograd.grad(loss, [*net.parameters(), *leaves])]
@@ -64,6 +70,67 @@ def test_bits_do_not_depend_on_runs_or_threads() -> None:
     for threads in (1, 3):
         torch.set_num_threads(threads)
         assert all(map(torch.equal, run("numba", 210, True), first))
+
+
+@pytest.mark.parametrize(("rows", "carried"), [(1, True), (2, True), (3, False)])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_bits_do_not_depend_on_slices(
+    rows: int, carried: bool, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Groups of sequences taken by threads, or shared slices of one; with gradients and without."""
+    torch.set_num_threads(threads)
+    whole = [run("numba", length, carried, rows=rows) for length in (20, 210)]
+    slices = []
+    one = numba_forward._Block.run
+
+    def counted(*given: Any) -> None:
+        slices.append(given[2])
+        one(*given)
+
+    monkeypatch.setattr(numba_forward._Block, "run", counted)
+    monkeypatch.setattr(numba_forward, "_SLICE", 64)
+    again = [run("numba", length, carried, rows=rows) for length in (20, 210)]
+    assert {positions.start for positions in slices} >= {0, 128}
+    for ours, theirs in zip(again, whole, strict=True):
+        assert all(map(torch.equal, ours, theirs))
+    with torch.no_grad():
+        logits = model("numba")(tokens(210, rows)).logits
+    assert carried or torch.equal(logits, whole[1][0])
+
+
+def test_slices_of_packed_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sequence begins at a slice's first position, one before it, and one of one base within it."""
+    net, bases = model("numba"), tokens(200, rows=1)
+    lengths = [63, 1, 64, 1, 71]
+    borders = torch.tensor([0, *lengths]).cumsum(0)
+    with torch.no_grad():
+        alone = [net.backbone(part).hidden for part in bases.split(lengths, dim=1)]
+        monkeypatch.setattr(numba_forward, "_SLICE", 64)
+        together = net.backbone(bases, cu_seqlens=borders).hidden
+    assert torch.equal(together, torch.cat(alone, dim=1))
+
+
+def test_exp_alone_and_its_gradient() -> None:
+    x = torch.linspace(-80.0, 80.0, 1001, requires_grad=True)
+    y = exp_alone(x)
+    (dx,) = torch.autograd.grad(y.sum(), x)
+    assert relative_error(y, x.double().exp()) < 1e-7
+    assert torch.equal(dx, y)
+
+
+def test_nested_shares_stay_in_their_thread() -> None:
+    torch.set_num_threads(3)
+    inner: list[tuple[int, int]] = []
+
+    def work(first: int, last: int) -> None:
+        for _ in range(first, last):
+            share(5, lambda begin, end: inner.append((begin, end)))
+
+    share(4, work)
+    assert inner == [(0, 5)] * 4
+    outer: list[tuple[int, int]] = []
+    share(5, lambda begin, end: outer.append((begin, end)))
+    assert sorted(outer) == [(i, i + 1) for i in range(5)]
 
 
 def test_a_sequence_does_not_feel_its_batch(fused: list[int]) -> None:

@@ -25,19 +25,16 @@ def silu_slope(x: Any, gate: Any) -> Any:
 def softplus(x: Any) -> Any:
     """Return log(1 + exp(x)), with its relative precision kept where it is small.
 
-    log1p(e) = 2 atanh(s) with s = e / (2 + e) <= 1/3, by its series; e is exp(-|x|).
+    log1p(e) / e for e = exp(-|x|), from 0 to 1, is a polynomial with the largest relative error made small:
+    3e-08.
     """
     above = part_above_zero(x)
     small = exp(x - above - above)
-    s = small / (constant(2.0) + small)
-    square = s * s
-    series = constant(1 / 17)
-    series = series * square + constant(1 / 15)
-    series = series * square + constant(1 / 13)
-    series = series * square + constant(1 / 11)
-    series = series * square + constant(1 / 9)
-    series = series * square + constant(1 / 7)
-    series = series * square + constant(1 / 5)
-    series = series * square + constant(1 / 3)
-    series = series * square * s + s
-    return above + series + series
+    series = small * constant(0.00536482) + constant(-0.03006576)
+    series = series * small + constant(0.07920449)
+    series = series * small + constant(-0.13753799)
+    series = series * small + constant(0.19153653)
+    series = series * small + constant(-0.24857163)
+    series = series * small + constant(0.33321323)
+    series = series * small + constant(-0.49999648)
+    return above + (series * small * small + small)

@@ -15,8 +15,9 @@ def rows_of(x: Tensor | None) -> Any:
     return np.empty((0, 0), np.uint8) if x is None else x.contiguous().numpy()
 
 
-def padded(size: int) -> int:
-    return -(-size // LANES) * LANES
+def padded(size: int, unit: int = LANES) -> int:
+    """Return the multiple of `unit` from `size` on."""
+    return -(-size // unit) * unit
 
 
 def array(x: Tensor, *sizes: int) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 
 from .compiling import compiled
 from .threads import share
-from .tiles import COLUMNS, ROWS, multiply_tile
+from .tiles import COLUMNS, ROWS, multiply_narrow_tile, multiply_tile
 from .vectors import LANES, constant, load, store
 
 _BLOCK = 8 * ROWS  # rows that are multiplied with all weights while they are in the cache
@@ -91,16 +91,30 @@ def _multiply(x: Any, panels: Any, scale: Any, plus: Any, y: Any, block: Any, fi
             factor = scale[start + i] if scaled else np.float32(1.0)
             _copy_row(x, start + i, 0, terms, factor, copied, i * terms)
         for p in range(panels.shape[0]):
+            width = min(COLUMNS, columns - p * COLUMNS)
             for i in range(0, count, ROWS):
-                multiply_tile(copied, i * terms, terms, 1, panels, p * terms * COLUMNS, COLUMNS, terms, tile)
+                to = (start + i) * (y.strides[0] >> 2) + p * COLUMNS
+                direct = width == COLUMNS and i + ROWS <= count and not added
+                from_x, from_w = i * terms, p * terms * COLUMNS
+                if direct:
+                    multiply_tile(
+                        copied, from_x, terms, 1, panels, from_w, COLUMNS, terms, y, to, y.strides[0] >> 2
+                    )
+                    continue
+                if width > LANES:
+                    multiply_tile(copied, from_x, terms, 1, panels, from_w, COLUMNS, terms, tile, 0, COLUMNS)
+                else:
+                    multiply_narrow_tile(
+                        copied, from_x, terms, 1, panels, from_w, COLUMNS, terms, tile, 0, COLUMNS
+                    )
                 for r in range(min(ROWS, count - i)):
-                    at = (start + i + r) * (y.strides[0] >> 2)
-                    at_plus = (start + i + r) * (plus.strides[0] >> 2)
-                    for j in range(0, min(COLUMNS, columns - p * COLUMNS), LANES):
+                    at = to + r * (y.strides[0] >> 2)
+                    at_plus = (start + i + r) * (plus.strides[0] >> 2) + p * COLUMNS
+                    for j in range(0, width, LANES):
                         value = load(tile, r * COLUMNS + j)
                         if added:
-                            value = value + load(plus, at_plus + p * COLUMNS + j)
-                        store(y, at + p * COLUMNS + j, value)
+                            value = value + load(plus, at_plus + j)
+                        store(y, at + j, value)
 
 
 @compiled(f"void({_ROWS}, {_ROWS}, float32[::1], float32[:,:,::1], int64, int64, {_END}")
@@ -127,7 +141,7 @@ def _multiply_transposed(
             for p in range(panels):
                 for n in range(0, outer, ROWS):
                     at = p * block * COLUMNS
-                    multiply_tile(copied, n, 1, width, packed_b, at, COLUMNS, count, tile)
+                    multiply_tile(copied, n, 1, width, packed_b, at, COLUMNS, count, tile, 0, COLUMNS)
                     for r in range(min(ROWS, outer - n)):
                         at = (item * outer + n + r) * inner + p * COLUMNS
                         for j in range(0, min(COLUMNS, inner - p * COLUMNS), LANES):

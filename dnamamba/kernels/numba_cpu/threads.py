@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -10,6 +11,8 @@ import torch
 
 # Each thread takes the next part when it is done with one: a thread whose core is busy otherwise takes fewer.
 _PARTS_A_THREAD = 4
+# `.inside` is set in a thread while it works on a part.
+_thread = threading.local()
 
 
 @cache
@@ -25,9 +28,10 @@ if hasattr(os, "register_at_fork"):
 def share(count: int, work: Callable[[int, int], None]) -> None:
     """Call work(first, last) so that every item below `count` is in one call, and wait for all.
 
-    What an item writes must not depend on the call that it is in.
+    Within such a call, another is made by its thread alone. What an item writes must not depend on the call
+    that it is in.
     """
-    threads = min(torch.get_num_threads(), count)
+    threads = 1 if getattr(_thread, "inside", False) else min(torch.get_num_threads(), count)
     if threads == 1:
         work(0, count)
         return
@@ -36,8 +40,12 @@ def share(count: int, work: Callable[[int, int], None]) -> None:
     following = itertools.count()
 
     def run() -> None:
-        while (part := next(following)) < parts:
-            work(borders[part], borders[part + 1])
+        _thread.inside = True
+        try:
+            while (part := next(following)) < parts:
+                work(borders[part], borders[part + 1])
+        finally:
+            _thread.inside = False
 
     others = [_pool(threads - 1).submit(run) for _ in range(threads - 1)]
     try:

@@ -9,11 +9,12 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba.core import extending, types
 from numba.core.extending import models, overload, register_model
 
 LANES = 16
+WIDE = bool(binding.get_host_cpu_features().get("avx512f"))
 intrinsic: Any = extending.intrinsic  # typed by Numba as the implementation, not as what is called
 _FLOATS = ir.VectorType(ir.FloatType(), LANES)
 _INTEGERS = ir.VectorType(ir.IntType(32), LANES)
@@ -127,7 +128,7 @@ _define(operator.truediv, _binary("fdiv"))
 
 # exp(f) for |f| <= ln(2)/2, 1 + f + ... with the largest relative error made small: 4e-09, below rounding.
 _EXP = (1.0, 1.0, 0.49999994, 0.166665211, 0.041668389, 0.00836871658, 0.00138145988)
-_LOG2_E, _LN2_HIGH, _LN2_LOW = 1.44269504, 0.693359375, -2.12194440e-4
+LOG2_E, _LN2_HIGH, _LN2_LOW = 1.44269504, 0.693359375, -2.12194440e-4
 _ROUND = 12582912.0  # 1.5 * 2^23: adding it leaves the nearest integer in the low bits
 
 
@@ -135,27 +136,58 @@ def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
     return builder.fadd(builder.fmul(a, b, flags=("contract",)), c, flags=("contract",))
 
 
-@intrinsic
-def exp(typing: Any, x: Any) -> Any:
-    """Return exp(x), to 1.2e-7 of its value; 0 below -87.7 (1e-38), infinite above 88.3; NaN stays NaN."""
+def _limited(builder: Any, x: Any, low: float, high: float) -> Any:
+    for comparison, limit in (("<", low), (">", high)):
+        beyond = builder.fcmp_ordered(comparison, x, _constant(limit))
+        x = builder.select(beyond, _constant(limit), x)
+    return x
 
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        (x,) = arguments
-        for comparison, limit in (("<", -88.0), (">", 89.0)):
-            beyond = builder.fcmp_ordered(comparison, x, _constant(limit))
-            x = builder.select(beyond, _constant(limit), x)
-        shifted = _multiply_add(builder, x, _constant(_LOG2_E), _constant(_ROUND))
-        whole = builder.fsub(shifted, _constant(_ROUND))
-        f = _multiply_add(builder, whole, _constant(-_LN2_HIGH), x)
-        f = _multiply_add(builder, whole, _constant(-_LN2_LOW), f)
-        value = _constant(_EXP[-1])
-        for coefficient in reversed(_EXP[:-1]):
-            value = _multiply_add(builder, value, f, _constant(coefficient))
-        bits = builder.add(builder.bitcast(shifted, _INTEGERS), _constant(127, _INTEGERS))
-        scale = builder.bitcast(builder.shl(bits, _constant(23, _INTEGERS)), _FLOATS)
-        return builder.fmul(value, scale)
 
-    return _vector(_vector), code
+def _exp(builder: Any, x: Any) -> Any:
+    x = _limited(builder, x, -88.0, 89.0)
+    shifted = _multiply_add(builder, x, _constant(LOG2_E), _constant(_ROUND))
+    whole = builder.fsub(shifted, _constant(_ROUND))
+    f = _multiply_add(builder, whole, _constant(-_LN2_HIGH), x)
+    f = _multiply_add(builder, whole, _constant(-_LN2_LOW), f)
+    value = _constant(_EXP[-1])
+    for coefficient in reversed(_EXP[:-1]):
+        value = _multiply_add(builder, value, f, _constant(coefficient))
+    bits = builder.add(builder.bitcast(shifted, _INTEGERS), _constant(127, _INTEGERS))
+    scale = builder.bitcast(builder.shl(bits, _constant(23, _INTEGERS)), _FLOATS)
+    return builder.fmul(value, scale)
+
+
+# 2^f for |f| <= 1/2, 1 + ... with the largest relative error made small: 2e-09, below rounding.
+_EXP2 = (1.0, 0.6931472, 0.24022648, 0.055503324, 0.009618437, 0.0013398875, 0.00015353362)
+
+
+def _exp2(builder: Any, x: Any) -> Any:
+    x = _limited(builder, x, -126.0, 128.0)
+    shifted = builder.fadd(x, _constant(_ROUND))
+    f = builder.fsub(x, builder.fsub(shifted, _constant(_ROUND)))
+    value = _constant(_EXP2[-1])
+    for coefficient in reversed(_EXP2[:-1]):
+        value = _multiply_add(builder, value, f, _constant(coefficient))
+    # The whole part is added to the exponent of the result: no product, unlike in `exp`.
+    whole = builder.shl(builder.bitcast(shifted, _INTEGERS), _constant(23, _INTEGERS))
+    return builder.bitcast(builder.add(builder.bitcast(value, _INTEGERS), whole), _FLOATS)
+
+
+def _unary(function: Callable[..., Any]) -> Callable[..., Any]:
+    @intrinsic
+    def operation(typing: Any, x: Any) -> Any:
+        def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return function(builder, arguments[0])
+
+        return _vector(_vector), code
+
+    return operation
+
+
+# exp(x), to 1.2e-7 of its value; 0 below -87.7 (1e-38), infinite above 88.3; NaN stays NaN.
+exp = _unary(_exp)
+# 2^x, to 1.2e-7 of its value; 2^-126 (1e-38) for less than -126, infinite from 128 on; NaN stays NaN.
+exp2 = _unary(_exp2)
 
 
 @intrinsic

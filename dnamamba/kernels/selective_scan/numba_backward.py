@@ -53,7 +53,7 @@ def scan_backward(
 
     Args:
         starts: [B, L], 1 where a sequence begins; or without rows.
-        kept: [chunks, B, N, E] from the forward pass.
+        kept: [B, chunks, N, E] from the forward pass.
         adjoint: [B, N, E], the derivative with respect to the last state; replaced by that of the first.
         du, ddt, dz: [B, L, E], written.
         dB, dC: [groups, B, L, N], the sums over the channels of a group, written.
@@ -83,11 +83,11 @@ def scan_backward(
             dA[b, :, e : e + 16] = 0.0
             dD[b, e : e + 16] = 0.0
             ddt_bias[b, e : e + 16] = 0.0
-            for piece in range(kept.shape[0] - 1, -1, -1):
+            for piece in range(kept.shape[1] - 1, -1, -1):
                 start = piece * chunk
                 steps = min(chunk, length - start)
                 for n in range(states):
-                    place = ((piece * kept.shape[1] + b) * states + n) * channels + e
+                    place = ((b * kept.shape[1] + piece) * states + n) * channels + e
                     store(h, n * 16, load(kept, place))
                     store(A_sum, n * 16, zero)
                 for i in range(steps):

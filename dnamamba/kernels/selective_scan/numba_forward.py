@@ -9,7 +9,9 @@ import numpy as np
 
 from dnamamba.kernels.numba_cpu.compiling import compiled
 from dnamamba.kernels.numba_cpu.functions import sigmoid, softplus
-from dnamamba.kernels.numba_cpu.vectors import constant, exp, load, spread, store
+from dnamamba.kernels.numba_cpu.vectors import LOG2_E, constant, load, store
+
+from .numba_states import FEW_STATES, STATES, advance, advance2
 
 ROWS = "float32[:,:,:]"
 
@@ -45,44 +47,70 @@ def scan_forward(
         starts: [B, L], 1 where a sequence begins; or without rows.
         state: [B, N, E], replaced by the state after the last position.
         y: [B, L, E], written.
-        kept: [chunks, B, N, E], the state before every `chunk` positions, written; may be empty.
+        kept: [B, chunks, N, E], the state before every `chunk` positions, written; may be empty.
     """
     _, length, channels = y.shape
     states = A.shape[0]
     tiles = channels // 16
-    keep, packed = kept.shape[0] > 0, starts.shape[0] > 0
-    zero = constant(0.0)
-    h = np.empty(states * 16, np.float32)
-    A_tile = np.empty(states * 16, np.float32)
+    keep, packed = kept.shape[1] > 0, starts.shape[0] > 0
+    zero, factor = constant(0.0), constant(LOG2_E if dt_softplus else 1.0)
+    h, A_tile = np.empty(states * 16, np.float32), np.empty(states * 16, np.float32)
+    deltas, drives, outs = (
+        np.empty(chunk * 16, np.float32),
+        np.empty(chunk * 16, np.float32),
+        np.empty(chunk * 16, np.float32),
+    )
     for item in range(first, last):
         b, e = item // tiles, item % tiles * 16
         for n in range(states):
             store(A_tile, n * 16, load(A, n * channels + e))
             store(h, n * 16, load(state, (b * states + n) * channels + e))
         skip, bias = load(D, e), load(dt_bias, e)
-        for t in range(length):
-            if keep and t % chunk == 0:
-                at = (t // chunk * kept.shape[1] + b) * states
+        for start in range(0, length, chunk):
+            steps = min(chunk, length - start)
+            if keep:
+                at = (b * kept.shape[1] + start // chunk) * states
                 for n in range(states):
                     store(kept, (at + n) * channels + e, load(h, n * 16))
-            if packed and starts[b, t]:
-                for n in range(states):
-                    store(h, n * 16, zero)
-            delta = load(dt, ((b * dt.strides[0] + t * dt.strides[1]) >> 2) + e) + bias
-            if dt_softplus:
-                delta = softplus(delta)
-            now = load(u, ((b * u.strides[0] + t * u.strides[1]) >> 2) + e)
-            drive, out = delta * now, skip * now
-            at_B = (b * B.strides[0] + t * B.strides[1]) >> 2
-            at_C = (b * C.strides[0] + t * C.strides[1]) >> 2
-            for n in range(states):
-                decay = exp(delta * load(A_tile, n * 16))
-                after = decay * load(h, n * 16) + drive * spread(B, at_B + n)
-                store(h, n * 16, after)
-                out = out + after * spread(C, at_C + n)
-            if gated:
-                gate = load(z, ((b * z.strides[0] + t * z.strides[1]) >> 2) + e)
-                out = out * (gate * sigmoid(gate))
-            store(y, (b * length + t) * channels + e, out)
+            for i in range(steps):
+                t = start + i
+                delta = load(dt, ((b * dt.strides[0] + t * dt.strides[1]) >> 2) + e) + bias
+                if dt_softplus:
+                    delta = softplus(delta)
+                now = load(u, ((b * u.strides[0] + t * u.strides[1]) >> 2) + e)
+                store(deltas, i * 16, delta * factor)
+                store(drives, i * 16, delta * now)
+                store(outs, i * 16, skip * now)
+            step_B, step_C = B.strides[1] >> 2, C.strides[1] >> 2
+            at_B = (b * B.strides[0] + start * B.strides[1]) >> 2
+            at_C = (b * C.strides[0] + start * C.strides[1]) >> 2
+            begin = 0
+            while begin < steps:  # up to the next sequence
+                end = begin + 1
+                if not packed:
+                    end = steps
+                elif starts[b, start + begin] != 0:
+                    for n in range(states):
+                        store(h, n * 16, zero)
+                while end < steps and starts[b, start + end] == 0:
+                    end += 1
+                for n in range(0, states if dt_softplus else 0, STATES):
+                    advance2(
+                        h, A_tile, n * 16, deltas, drives, outs,
+                        B, at_B + n, step_B, C, at_C + n, step_C, begin, end,
+                    )  # fmt: skip
+                for n in range(0, 0 if dt_softplus else states, FEW_STATES):
+                    advance(
+                        h, A_tile, n * 16, deltas, drives, outs,
+                        B, at_B + n, step_B, C, at_C + n, step_C, begin, end,
+                    )  # fmt: skip
+                begin = end
+            for i in range(steps):
+                t = start + i
+                out = load(outs, i * 16)
+                if gated:
+                    gate = load(z, ((b * z.strides[0] + t * z.strides[1]) >> 2) + e)
+                    out = out * (gate * sigmoid(gate))
+                store(y, (b * length + t) * channels + e, out)
         for n in range(states):
             store(state, (b * states + n) * channels + e, load(h, n * 16))

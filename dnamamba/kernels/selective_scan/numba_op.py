@@ -38,7 +38,7 @@ class _NumbaScan(torch.autograd.Function):
             state[:, : A.shape[1], :channels] = initial_state.mT
         y = like(u, E)
         chunks = -(-length // CHUNK) if any(ctx.needs_input_grad) else 0
-        kept = state.new_empty(chunks, batch, N, E)
+        kept = state.new_empty(batch, chunks, N, E)
         inputs = _arrays(u, dt, A, B, C, D, z, dt_bias)
         arrays = [*inputs, rows_of(starts), state.numpy(), y.numpy(), kept.numpy()]
 

@@ -64,15 +64,16 @@ class MambaBlock(nn.Module):
         )
 
     def _inputs(self, x: Tensor, state: MixerState | None, ranks: Ranks | None) -> dict[str, Any]:
+        backend = resolve(self.mixer.backend, x.device, x.dtype)
         return {
             "x": x,
-            "weights": self.mixer.block_weights(self.norm.weight),
+            "weights": self.mixer.block_weights(self.norm.weight, backend),
             "eps": self.norm.eps or torch.finfo(x.dtype).eps,
             "dtype": dtype_of_products(x),
             "conv_state": None if state is None else state.conv,
             "ssm_state": None if state is None else state.ssm,
             "ranks": ranks,
-            "backend": resolve(self.mixer.backend, x.device, x.dtype),
+            "backend": backend,
         }
 
 

@@ -74,24 +74,30 @@ class MambaMixer(nn.Module):
         projections = (self.in_proj, self.x_proj, self.dt_proj, self.out_proj)
         return any(type(projection) is not nn.Linear for projection in projections)
 
-    def block_weights(self, norm: Tensor) -> BlockWeights:
-        """Return the parameters that the fused block takes, with the norm before the mixer, [D]."""
+    def block_weights(self, norm: Tensor, backend: str = "") -> BlockWeights:
+        """Return the parameters that the fused block of `backend` takes, with the norm before it, [D]."""
         return BlockWeights(
             norm=norm,
             in_proj=self.in_proj.weight,
             out_proj=self.out_proj.weight,
-            **self.direction_weights()._asdict(),
+            **self.direction_weights(backend)._asdict(),
         )
 
-    def direction_weights(self) -> DirectionWeights:
+    def direction_weights(self, backend: str = "") -> DirectionWeights:
         """Return the parameters between the two projections."""
+        if backend == "numba":
+            from dnamamba.kernels.numba_cpu.alone import exp_alone
+
+            A = -exp_alone(self.A_log)
+        else:
+            A = self.state_matrix
         return DirectionWeights(
             conv_weight=self.conv1d.weight.squeeze(1),
             conv_bias=cast(Tensor, self.conv1d.bias),
             x_proj=self.x_proj.weight,
             dt_proj=self.dt_proj.weight,
             dt_bias=self.dt_proj.bias,
-            A=self.state_matrix,
+            A=A,
             D=self.D,
         )
 
