@@ -46,6 +46,14 @@ TINY = (
 )
 
 
+# The longest first, so that no process is at one of them while the others have ended.
+LONGEST = ("test_notebooks.py", "test_triton_interpreted.py", "test_many_processes.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
 def pytest_collection_finish() -> None:
     """Have the collector pass over what libraries loaded: a run asks for it several times, 0.15 s each."""
     gc.collect()

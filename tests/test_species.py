@@ -37,7 +37,7 @@ PAPER = {
 
 
 @pytest.fixture
-def configure() -> Callable[..., DictConfig]:
+def configure(undrawn: None) -> Callable[..., DictConfig]:
     """Compose conf/finetune.yaml with overrides, as the command line does."""
     return lambda *overrides: composed("finetune", overrides)
 

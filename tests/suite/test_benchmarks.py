@@ -20,6 +20,7 @@ from dnamamba.suite.yeast_bits import YeastBits
 from dnamamba.suite.yeast_coding import YeastCoding
 from dnamamba.training.config import FinetuneTrainConfig
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 SHORT = FinetuneTrainConfig(
     max_steps=2, global_batch_size=4, validate_every=2, checkpoint_every=2, log_every=1
 )
@@ -96,6 +97,7 @@ def users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return table
 
 
+@pytest.mark.drawn
 def test_users_suite_runs_by_import_path(
     users: Path, model: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,6 +36,7 @@ from .taped import Taped
 
 # In float64, so that what differs by more than rounding is wrong.
 EXACT = TrainerConfig(precision="64-true")
+pytestmark = pytest.mark.usefixtures("undrawn")
 SHAPE = MambaConfig(d_model=16, n_layer=2)
 
 

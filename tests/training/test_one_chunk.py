@@ -20,6 +20,7 @@ from dnamamba.training.tuned import Pooling
 
 from .taped import Taped
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 LENGTH = 20
 SHAPE = MambaConfig(d_model=8, n_layer=2)
 
