@@ -117,7 +117,7 @@ def _whole(begin: Path, suffix: str, large: bool) -> Path | None:
         return path if path.is_file() else None
     for path in begin.parent.glob(f"{glob.escape(begin.name)}-{_ANY}{suffix}"):
         try:
-            # What is no file was put there by others: a pipe would be waited for.
+            # Anything but a file was put there by others: a pipe would be waited for.
             whole = path.is_file() and path.name == f"{begin.name}-{_content_digest(path)}{suffix}"
         except OSError:
             whole = False

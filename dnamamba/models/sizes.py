@@ -6,6 +6,7 @@ from typing import Any
 
 from dnamamba.errors import UserError
 from dnamamba.models.mamba.config import LARGEST, MOST_BLOCKS
+from dnamamba.models.mamba.config import check_epsilon as check_epsilon
 
 _NONE: Mapping[str, int] = MappingProxyType({})
 

@@ -19,6 +19,7 @@ from dnamamba import MambaConfig, UserError
         ({"dt_min": 0.2}, "must be positive, finite and in rising order (got 0.0001, 0.2, 0.1)"),
         ({"dt_max": float("inf")}, "must be positive, finite and in rising order (got 0.0001, 0.001, inf)"),
         ({"norm_eps": 0.0}, "model.norm_eps: must be positive and finite (got 0.0)"),
+        ({"norm_eps": 1e30}, "model.norm_eps: must be at most 1 (got 1e+30)"),
         ({"norm_eps": float("nan")}, "model.norm_eps: must be positive and finite (got nan)"),
     ],
 )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.errors import UserError
 from dnamamba.models.base import ModelConfig
-from dnamamba.models.sizes import check_sizes
+from dnamamba.models.sizes import check_epsilon, check_sizes
 
 if TYPE_CHECKING:
     from dnamamba.models.hyena.backbone import HyenaBackbone
@@ -68,9 +68,9 @@ class HyenaConfig(ModelConfig):
             raise UserError(
                 f"model.position_channels: must be odd and at least 3 (got {self.position_channels})"
             )
-        for name in ("frequency", "norm_eps"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise UserError(f"model.{name}: must be positive and finite (got {getattr(self, name)})")
+        if not 0 < self.frequency < float("inf"):
+            raise UserError(f"model.frequency: must be positive and finite (got {self.frequency})")
+        check_epsilon(self.norm_eps)
         if not 0 <= self.shift < float("inf"):
             raise UserError(f"model.shift: must be finite and not negative (got {self.shift})")
 

@@ -89,9 +89,9 @@ class MambaConfig(ModelConfig):
                 "model.dt_init_floor, dt_min, dt_max: must be positive, finite and in rising order (got "
                 f"{self.dt_init_floor}, {self.dt_min}, {self.dt_max})"
             )
-        for name in ("a_scale", "norm_eps"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise UserError(f"model.{name}: must be positive and finite (got {getattr(self, name)})")
+        if not 0 < self.a_scale < math.inf:
+            raise UserError(f"model.a_scale: must be positive and finite (got {self.a_scale})")
+        check_epsilon(self.norm_eps)
 
     @property
     def padded_vocab_size(self) -> int:
@@ -124,3 +124,15 @@ class MambaConfig(ModelConfig):
 
 def _is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def check_epsilon(value: float) -> None:
+    """Refuse an epsilon that outweighs what a norm divides by: every answer would be that of zeros.
+
+    Raises:
+        UserError: it is not positive, or above 1.
+    """
+    if not 0 < value < math.inf:
+        raise UserError(f"model.norm_eps: must be positive and finite (got {value})")
+    if value > 1:
+        raise UserError(f"model.norm_eps: must be at most 1 (got {value})")

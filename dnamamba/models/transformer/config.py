@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.errors import UserError
 from dnamamba.models.base import ModelConfig
-from dnamamba.models.sizes import check_sizes
+from dnamamba.models.sizes import check_epsilon, check_sizes
 
 if TYPE_CHECKING:
     from dnamamba.models.transformer.backbone import TransformerBackbone
@@ -74,9 +74,9 @@ class TransformerConfig(ModelConfig):
             raise UserError(
                 f"model.max_length: must be a whole number from 1 to {most:,} (got {self.max_length!r})"
             )
-        for name in ("rotary_base", "norm_eps"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise UserError(f"model.{name}: must be positive and finite (got {getattr(self, name)})")
+        if not 0 < self.rotary_base < float("inf"):
+            raise UserError(f"model.rotary_base: must be positive and finite (got {self.rotary_base})")
+        check_epsilon(self.norm_eps)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values; of rotary positions those of before there were others: hashes stay."""
