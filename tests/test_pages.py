@@ -124,6 +124,7 @@ def embedded(names: dict[str, Any]) -> None:
     assert len(names["genes"]) == len(names["regions"]) == 24
     assert names["bins"].shape == (50, 16)
     assert names["every_base"].shape == (12, 16)
+    assert names["joined"].shape == (1, 8 * 16)
 
 
 def generated(names: dict[str, Any]) -> None:
