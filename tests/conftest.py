@@ -2,7 +2,6 @@
 
 import gc
 import os
-import sys
 import tempfile
 from pathlib import Path
 
@@ -23,8 +22,6 @@ import tests.offline  # noqa: F401  (no test reaches the network)
 from dnamamba.commands.lean import load_torchmetrics
 from dnamamba.config import composed
 
-# Pytest keeps what it makes of the tests' assertions, which takes 8 s, whatever the environment says.
-sys.dont_write_bytecode = False
 load_torchmetrics({})  # as the commands do, without the packages that it would load for nobody
 
 # Deadlines fail on a loaded machine; a test that hangs has pytest's own.

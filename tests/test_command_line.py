@@ -282,7 +282,7 @@ def test_the_wheel_has_all_it_needs(tmp_path: Path, folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = done.stderr.split()
     assert len(found) == 3
-    assert all(each.startswith(path) for each in found)
+    assert all(each.startswith(path) for each in found), found
     listed = processes.run(
         "data_prep.download", "hg38_ucsc", "--list", folder=folder, environment={"PYTHONPATH": path}
     )

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from markdown_it import MarkdownIt
 
 import dnamamba
+from dnamamba.kernels import use
 from dnamamba.objectives.task_config import TaskConfig
 from tests import pages, pages_home
 from tests.pages import PAGES, Block, Called, blocks, called, inline, lines, read
@@ -66,6 +68,13 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(dnamamba, "Pretraining", pretrained)
     monkeypatch.setattr(dnamamba, "Finetuning", tuned)
+
+
+@pytest.fixture(autouse=True)
+def own_backend() -> Iterator[None]:
+    """End what a page chose for its whole process: other tests run in it."""
+    with use("auto"):
+        yield
 
 
 @pytest.fixture

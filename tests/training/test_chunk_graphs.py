@@ -16,8 +16,7 @@ from dnamamba.training.chunk_graphs import ChunkGraphs
 from dnamamba.training.chunks import chunked_backward
 
 from .taped import Taped
-from .test_chunks import check_equal, gradients_of, next_base, whole_step
-from .test_chunks import windows as long_windows
+from .test_chunks import N, check_equal, gradients_of, next_base, whole_step
 
 LENGTH = 48
 
@@ -29,7 +28,9 @@ def language_model(dtype: torch.dtype = torch.float64) -> LanguageModel:
 
 def windows() -> Tensor:
     """Two rows of 48 bases and the target of the last; N within."""
-    return long_windows(2)[:, 60 - LENGTH // 2 :][:, : LENGTH + 1]
+    tokens = torch.randint(0, 4, (2, LENGTH + 1), generator=torch.Generator().manual_seed(1))
+    tokens[0, 24:34] = N
+    return tokens.to(torch.uint8)
 
 
 def next_base_chunks(model: LanguageModel, tokens: Tensor) -> Chunks:
