@@ -13,12 +13,16 @@ OF_FINETUNING = ("mode", "model", "ckpt_path")  # settings outside these groups
 
 
 class Rule(NamedTuple):
-    """Keys that have an effect only where another setting has some value."""
+    """Keys that have an effect only where another setting has some value.
+
+    `unless` is a setting of those commands in which the keys mean something else.
+    """
 
     keys: tuple[str, ...]
     other: str
     has_effect: Callable[[Any], bool]
     needs: str
+    unless: str | None = None
 
 
 def _given(value: Any) -> bool:
@@ -75,7 +79,8 @@ RULES = (
     Rule(("data.homology",), "data.split", lambda value: value == "chromosome", "data.split=chromosome"),
     Rule(_OF_FILES, "data.split", lambda value: value == "file", "data.split=file"),
     Rule(("data.count_weight",), "data.loss", lambda value: value == "multinomial", "data.loss=multinomial"),
-    Rule(("context",), "bed", _given, "bed"),
+    # In embed it is not a number of bases.
+    Rule(("context",), "bed", _given, "bed", unless="pooling"),
     Rule(("symbolic", "unknown"), "vcf", _given, "vcf"),
     Rule(("tolerance",), "method", lambda value: value == "integrated", "method=integrated"),
     Rule(("top_k", "top_p", "seed"), "temperature", lambda value: value != 0, "a temperature above 0"),
@@ -95,6 +100,8 @@ def check_unused(cfg: DictConfig, overrides: Sequence[str]) -> None:
     given = [(key.lstrip("+"), value) for key, _, value in (text.partition("=") for text in overrides)]
     for rule in RULES:
         if absent(cfg, rule.other) or rule.has_effect(OmegaConf.select(cfg, rule.other)):
+            continue
+        if rule.unless is not None and rule.unless in cfg:
             continue
         for name, value in given:
             if value != "null" and any(name == key or name.startswith(f"{key}.") for key in rule.keys):

@@ -59,6 +59,8 @@ class Partial:
         self.done: list[int] = []
         header = self.folder / "settings.json"
         found = _read(header)
+        if found != settings and not _size(self.folder / "journal"):
+            found = None  # nothing is finished: nothing is lost with it
         if found is not None and found != settings:
             wrong = ", ".join(sorted(k for k in {*found, *settings} if found.get(k) != settings.get(k)))
             raise UserError(
@@ -152,7 +154,7 @@ class Partial:
     def _need_space(self, size: int) -> None:
         """Require space for the rows twice: before the end they are here and in the output."""
         values = self.folder / "values.f32"
-        there = values.stat().st_size if values.exists() else 0
+        there = _size(values)
         free = shutil.disk_usage(self.out.parent).free
         if 2 * size - there > free:
             raise UserError(
@@ -192,6 +194,10 @@ def tidy(out: Path) -> None:
 
 def _published(out: Path) -> Path:
     return out.with_name(f".{out.name}.published")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _in_use(journal: Path) -> bool:

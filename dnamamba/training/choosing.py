@@ -13,11 +13,13 @@ from torch import Tensor
 from dnamamba.auto import AUTO
 from dnamamba.data.words import Bases
 from dnamamba.datasets.base import DataModule
-from dnamamba.training.baselines import Baseline, Baselines
+from dnamamba.training.baselines import LONGEST, Baseline, Baselines, Fitted
 from dnamamba.training.tuned import Pooling
 
 # A difference counts from so many standard errors on.
 SURE = 3.0
+
+NO_MODELS = "there are no simple models to decide by"
 
 
 def choose(
@@ -41,45 +43,66 @@ def choose(
         may_learn: whether the run can train a pooling.
         causal: whether the backbone reads to one side alone.
     """
-    is_open, lines = data.reverse_complement is None, []
+    lines: list[str] = []
+    is_open = data.reverse_complement is None
     if is_open:
         data.reverse_complement = not data.stranded
     if is_open and data.stranded:
         is_open = False
         lines.append("data.reverse_complement=false: the regions were given with their strands")
-    if not (is_open or pooling.mode == AUTO) or baselines is None:
-        return pooling.settled("mean"), lines
-    fitted = baselines.fit(console)
+    settled, fitted = pooling.settled("mean"), Fitted()
+    if baselines is not None and (is_open or pooling.mode == AUTO):
+        fitted = baselines.fit(console)
+    if pooling.mode == AUTO:
+        mode, why = "mean", "task.fit=closed and train.chunk_bases leave no other choice"
+        if may_learn and data.common_length is None:
+            why = "the sequences differ in length"
+        elif may_learn:
+            mode, why = _mode(baselines, fitted)
+        if mode == AUTO:
+            settled = pooling.settled("positions", "both" if causal else "forward", 2)
+        else:
+            settled = pooling.settled(mode)
+        reads = f"decoder.mode={settled.mode} decoder.context={settled.context} decoder.conv={settled.conv}"
+        lines.append(f"{reads}: {why}")
+    if is_open:
+        data.reverse_complement, why = _strands(baselines, fitted)
+        lines.append(f"data.reverse_complement={str(data.reverse_complement).lower()}: {why}")
+    return settled, lines
+
+
+def _mode(baselines: Baselines | None, fitted: Fitted) -> tuple[str, str]:
+    """Return what simple models say of sequences of one length: `auto` if they are not sure; and why."""
     words, positions = fitted.words, fitted.positions
-    aligned = may_learn and data.common_length is not None
-    if pooling.mode == AUTO and aligned and words is not None and positions is not None:
-        lead, sure = _difference(_losses(baselines, words) - _losses(baselines, positions))
-        if sure > SURE:
-            pooling = pooling.settled("positions")
-            lines.append(
-                f"decoder.mode=positions: on validation the loss of {positions.name} is smaller by "
-                f"{lead:.3f} than that of {words.name}"
-            )
-        elif sure >= -SURE:
-            pooling = pooling.settled("positions", "both" if causal else "forward", 2)
-            lines.append(
-                f"decoder.mode=positions decoder.context={pooling.context} decoder.conv={pooling.conv}: on "
-                f"validation neither {positions.name} nor {words.name} is surely better (losses {lead:.3f} "
-                "apart)"
-            )
-    if is_open and words is not None and fitted.valid is not None:
-        models = [one for one in (words, positions) if one is not None]
-        best = min(models, key=lambda one: _losses(baselines, one).mean().item())
-        other = best.answer([_other_strand(row) for row in fitted.valid.rows])
-        there = baselines.losses(other, fitted.valid.labels)
-        loss, sure = _difference(there - _losses(baselines, best))
-        if sure > SURE:
-            data.reverse_complement = False
-            lines.append(
-                f"data.reverse_complement=false: on validation the loss of {best.name} is larger by "
-                f"{loss:.3f} on reverse complements, so that the strand means something"
-            )
-    return pooling.settled("mean"), lines
+    if baselines is None or words is None:
+        return "mean", NO_MODELS
+    if positions is None:
+        return "mean", f"the sequences are longer than {LONGEST:,} bases"
+    lead, sure = _difference(_losses(baselines, words) - _losses(baselines, positions))
+    if abs(sure) <= SURE:
+        neither = f"neither {positions.name} nor {words.name} is surely better"
+        return AUTO, f"on validation {neither} (losses {abs(lead):.3f} apart)"
+    better, worse = (positions, words) if lead > 0 else (words, positions)
+    why = f"on validation the loss of {better.name} is smaller by {abs(lead):.3f} than that of {worse.name}"
+    return ("positions" if lead > 0 else "mean"), why
+
+
+def _strands(baselines: Baselines | None, fitted: Fitted) -> tuple[bool, str]:
+    """Return whether both strands are to be read, and why."""
+    models = [one for one in (fitted.words, fitted.positions) if one is not None]
+    if baselines is None or not models or fitted.valid is None:
+        return True, NO_MODELS
+    best = min(models, key=lambda one: _losses(baselines, one).mean().item())
+    other = best.answer([_other_strand(row) for row in fitted.valid.rows])
+    there = baselines.losses(other, fitted.valid.labels)
+    loss, sure = _difference(there - _losses(baselines, best))
+    said = f"on validation the loss of {best.name} is"
+    if sure > SURE:
+        return (
+            False,
+            f"{said} larger by {loss:.3f} on reverse complements, so that the strand means something",
+        )
+    return True, f"{said} not surely larger on reverse complements"
 
 
 def _losses(baselines: Baselines, one: Baseline) -> Tensor:

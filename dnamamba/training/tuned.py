@@ -6,7 +6,10 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from dnamamba.auto import AUTO, check_number_or_auto
+from dnamamba.errors import UserError
 from dnamamba.models import ModelConfig
+from dnamamba.models.pooling import MODES
+from dnamamba.models.sequence import LEARNT, STRANDS
 from dnamamba.objectives.base import Objective
 from dnamamba.objectives.task_config import TaskConfig
 from dnamamba.training.keep_best import KeepBest
@@ -25,6 +28,10 @@ class Pooling:
     conv: Any = AUTO
 
     def __post_init__(self) -> None:
+        for key, known in (("mode", (*MODES, *LEARNT)), ("context", STRANDS)):
+            if getattr(self, key) not in (AUTO, *known):
+                one_of = ", ".join((AUTO, *known))
+                raise UserError(f"decoder.{key}: must be one of {one_of} (got {getattr(self, key)!r})")
         check_number_or_auto("decoder.conv", self.conv, whole=True)
 
     def settled(self, mode: str, context: str = "forward", conv: int = 0) -> "Pooling":

@@ -12,6 +12,8 @@ from rich.console import Console
 from dnamamba import LabelledConfig, UserError, load
 from dnamamba.commands.finetune import finetune
 from dnamamba.datasets.base import DataModule
+from dnamamba.training import baselines as baselines_module
+from dnamamba.training import choosing as choosing_module
 from dnamamba.training import run as run_module
 from dnamamba.training.baselines import Baselines
 from dnamamba.training.choosing import choose
@@ -30,6 +32,8 @@ def opened(table: Path, **settings: Any) -> DataModule:
 AUTO = Pooling()
 MEAN = Pooling("mean", context="forward", conv=0)
 UNDECIDED = Pooling("positions", context="both", conv=2)
+MEANS = "decoder.mode=mean decoder.context=forward decoder.conv=0: "
+BOTH = "data.reverse_complement=true: "
 
 
 def chosen(data: DataModule, pooling: Pooling = AUTO, **given: Any) -> tuple[Pooling, list[str]]:
@@ -58,7 +62,8 @@ def test_positions_are_read_where_places_decide(tmp_path: Path) -> None:
     assert pooling == Pooling("positions", context="forward", conv=0)
     assert data.reverse_complement is False
     assert lines[0].startswith(
-        "decoder.mode=positions: on validation the loss of one-hot logistic is smaller"
+        "decoder.mode=positions decoder.context=forward decoder.conv=0: on validation the loss of one-hot "
+        "logistic is smaller by "
     )
     assert lines[1].startswith("data.reverse_complement=false: on validation the loss of one-hot logistic")
 
@@ -75,7 +80,10 @@ def test_the_mean_is_read_where_words_decide(tmp_path: Path) -> None:
         lines.append(f"s{place},{letters},{'ab'[place % 2]},{('train', 'valid', 'test')[place // 2 % 3]}")
     table = tmp_path / "t.csv"
     table.write_text("\n".join(lines) + "\n")
-    assert chosen(opened(table))[0] == MEAN
+    pooling, lines = chosen(opened(table))
+    assert pooling == MEAN
+    assert lines[0].startswith(f"{MEANS}on validation the loss of ")
+    assert lines[0].endswith(" than that of one-hot logistic")
 
 
 def random_letters(path: Path, length: int) -> Path:
@@ -109,11 +117,22 @@ def test_what_can_learn_either_is_read_where_neither_is_sure(
         f"decoder.mode=positions decoder.context={expected.context} decoder.conv={expected.conv}: "
         "on validation neither one-hot logistic nor "
     )
-    assert [line.startswith(said) for line in lines] == [True] * (given.mode == "auto")
+    assert [line.startswith(said) for line in lines[:-1]] == [True] * (given.mode == "auto")
+    assert lines[-1].startswith(f"{BOTH}on validation the loss of ")
 
 
 def test_unequal_lengths_are_averaged(tmp_path: Path) -> None:
-    assert chosen(opened(random_letters(tmp_path / "t.csv", 25)))[0] == MEAN
+    pooling, lines = chosen(opened(random_letters(tmp_path / "t.csv", 25)))
+    assert pooling == MEAN
+    assert lines[0] == f"{MEANS}the sequences differ in length"
+
+
+def test_long_sequences_are_averaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (baselines_module, choosing_module):
+        monkeypatch.setattr(module, "LONGEST", 11)
+    pooling, lines = chosen(opened(aligned(tmp_path / "t.csv")))
+    assert pooling == MEAN
+    assert lines[0] == f"{MEANS}the sequences are longer than 11 bases"
 
 
 @pytest.mark.parametrize("means", [True, False])
@@ -121,13 +140,15 @@ def test_other_strand_is_read_unless_it_means_something(tmp_path: Path, means: b
     data = opened(stranded(tmp_path / "t.csv", 400, means))
     _, lines = chosen(data, MEAN)
     assert data.reverse_complement is not means
-    assert len(lines) == int(means)
+    assert [line.startswith(f"data.reverse_complement={str(not means).lower()}: ") for line in lines] == [
+        True
+    ]
 
 
 @pytest.mark.parametrize(
-    ("strands", "read", "lines"), [("+-", False, 1), ("+", True, 0), ("-.", True, 0)], ids=["both", "+", "-."]
+    ("strands", "read"), [("+-", False), ("+", True), ("-.", True)], ids=["both", "+", "-."]
 )
-def test_strands_of_regions_are_kept(tmp_path: Path, strands: str, read: bool, lines: int) -> None:
+def test_strands_of_regions_are_kept(tmp_path: Path, strands: str, read: bool) -> None:
     """Letters are random: the baselines have no opinion."""
     rng = np.random.default_rng(4)
     records = ("one", "two", "three")
@@ -149,7 +170,9 @@ def test_strands_of_regions_are_kept(tmp_path: Path, strands: str, read: bool, l
     data = config.build(0, global_batch_size=8, max_steps=4, world_size=1)
     _, said = chosen(data, MEAN)
     assert data.reverse_complement is read
-    assert said == ["data.reverse_complement=false: the regions were given with their strands"] * lines
+    given = "data.reverse_complement=false: the regions were given with their strands"
+    assert [line == given for line in said] == [not read]
+    assert said[0].startswith(BOTH) is read
 
 
 def test_what_is_given_is_not_decided(tmp_path: Path) -> None:
@@ -160,12 +183,15 @@ def test_what_is_given_is_not_decided(tmp_path: Path) -> None:
 
 
 def test_a_computed_head_has_no_weights_for_positions(tmp_path: Path) -> None:
-    assert chosen(opened(aligned(tmp_path / "t.csv")), may_learn=False)[0] == MEAN
+    pooling, lines = chosen(opened(aligned(tmp_path / "t.csv")), may_learn=False)
+    assert pooling == MEAN
+    assert lines[0] == f"{MEANS}task.fit=closed and train.chunk_bases leave no other choice"
 
 
 def test_without_baselines_all_is_as_ever(tmp_path: Path) -> None:
     data = opened(aligned(tmp_path / "t.csv"))
-    assert choose(AUTO, data, None, QUIET) == (MEAN, [])
+    none = "there are no simple models to decide by"
+    assert choose(AUTO, data, None, QUIET) == (MEAN, [f"{MEANS}{none}", f"{BOTH}{none}"])
     assert data.reverse_complement is True
 
 

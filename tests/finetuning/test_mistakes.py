@@ -71,7 +71,11 @@ GOOD = ("ACGTA,a,train", "ACGTC,b,train", "ACGTG,a,valid", "ACGTT,b,valid", "ACG
         (lambda d: ["data.valid_fraction=0.7"], "data.valid_fraction: must lie between 0 and 0.5 (got 0.7)"),
         (
             lambda d: ["decoder.mode=first"],
-            "decoder.mode: must be one of last, mean, next, attention, positions (got 'first')",
+            "decoder.mode: must be one of auto, last, mean, next, attention, positions (got 'first')",
+        ),
+        (
+            lambda d: ["decoder.context=left"],
+            "decoder.context: must be one of auto, forward, both (got 'left')",
         ),
         (
             lambda d: ["task.monitor=luck"],

@@ -105,6 +105,24 @@ def test_unfinished_run_of_other_settings_is_refused(
     assert (folder / "journal").stat().st_size == 100 * _ENTRY.size
 
 
+def test_a_run_that_finished_nothing_keeps_no_other_from_the_output(
+    embed: Callable[..., None], tmp_path: Path, uninterrupted: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that refuses the first region leaves settings and an empty journal."""
+    out = tmp_path / "again.npz"
+
+    def refused(*_: Any, **__: Any) -> Any:
+        raise UserError("sequences of another length")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(embed_command, "read_embeddings", refused)
+        with pytest.raises(UserError, match="another length"):
+            embed(f"out={out}", *WINDOWS, "layer=1", "context=both")
+    assert (tmp_path / ".again.npz.partial" / "journal").stat().st_size == 0
+    embed(f"out={out}", *WINDOWS)
+    np.testing.assert_array_equal(read(out)[0], uninterrupted)
+
+
 def test_unfinished_run_of_replaced_fasta_is_refused(
     embed: Callable[..., None], genome: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
