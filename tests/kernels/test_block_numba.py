@@ -116,6 +116,9 @@ def test_exp_alone_and_its_gradient() -> None:
     (dx,) = torch.autograd.grad(y.sum(), x)
     assert relative_error(y, x.double().exp()) < 1e-7
     assert torch.equal(dx, y)
+    beyond = exp_alone(torch.tensor([100.0, -200.0, torch.inf, torch.nan]))
+    assert beyond.tolist()[:3] == [torch.inf, 0.0, torch.inf]
+    assert beyond[3].isnan()
 
 
 def test_nested_shares_stay_in_their_thread() -> None:

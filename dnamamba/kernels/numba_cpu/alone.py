@@ -17,7 +17,8 @@ from .layout import copied
 class _Exponential(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        y = torch.from_numpy(np.exp(copied(x)))
+        with np.errstate(over="ignore"):  # infinity, as torch's
+            y = torch.from_numpy(np.exp(copied(x)))
         ctx.save_for_backward(y)
         return y
 
