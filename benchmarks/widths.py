@@ -1,7 +1,7 @@
 """Training steps and forward passes of four sizes at three lengths, with Mamba-1, Mamba-2 and Mamba-3.
 
     python benchmarks/widths.py --out logs/benchmarks/widths
-    python benchmarks/widths.py --models 1.4M --lengths 1024 65536
+    python benchmarks/widths.py --models 1.4M --lengths 1024 65536 --peers "Mamba-2, N = 16"
 
 Of each size a model of ours and, where mamba_ssm can be imported, its models with Mamba-1 (N = 16; its CUDA
 scan must be built), Mamba-2 (N = 16 and 64) and Mamba-3 (N = 64): bf16 autocast over fp32 parameters,
@@ -12,7 +12,8 @@ copies our gradient once, which causal-conv1d's would write in place: some perce
 First our kernels must agree with the textbook loop, our model with the same from its parts, and the fused
 path of Mamba-2 with its own parts, or nothing is timed. Writes widths.csv and widths.png into OUT; a cell
 that does not fit the memory has no time, a peer that fails has its reason instead, and nothing is begun after
---seconds. Mamba-2 comes first, the other peers when all its cells are done.
+--seconds, or after an illegal access to memory, which takes the GPU from the process. Mamba-2 comes first,
+the other peers when all its cells are done.
 """
 
 import argparse
@@ -91,11 +92,19 @@ def peer(size: str, layer: dict[str, Any]) -> nn.Module:
     from mamba_ssm.models.mixer_seq_simple import MambaLMHeadModel
 
     width, depth = SIZES[size]
+    third = layer["layer"] == "Mamba3"
     config = PeerConfig(
-        d_model=width, n_layer=depth, vocab_size=8, ssm_cfg=dict(layer), rms_norm=True,
-        residual_in_fp32=True, fused_add_norm=True, pad_vocab_size_multiple=8,
+        d_model=width, n_layer=depth, vocab_size=8, ssm_cfg={"layer": "Mamba2"} if third else dict(layer),
+        rms_norm=True, residual_in_fp32=True, fused_add_norm=True, pad_vocab_size_multiple=8,
     )  # fmt: skip
-    return MambaLMHeadModel(config, device="cuda")
+    model = MambaLMHeadModel(config, device="cuda")
+    if third:
+        from mamba_ssm.modules.mamba3 import Mamba3
+
+        # Its language model of release 2.3 takes layers of the first two kinds alone.
+        for block in model.backbone.layers:
+            block.mixer = Mamba3(width, d_state=layer["d_state"], device="cuda")
+    return model
 
 
 def check(peers: bool) -> None:
@@ -176,12 +185,10 @@ def kinds(size: str) -> dict[str, Callable[[], nn.Module]]:
     makers: dict[str, Callable[[], nn.Module]] = {"dnamamba": lambda: ours(size)}
     if find_spec("mamba_ssm") is None:
         return makers
-    from mamba_ssm.models import mixer_seq_simple
-
     present = {
         "Mamba1": find_spec("selective_scan_cuda") is not None,
         "Mamba2": True,
-        "Mamba3": hasattr(mixer_seq_simple, "Mamba3"),
+        "Mamba3": find_spec("mamba_ssm.modules.mamba3") is not None,
     }
     for name, layer in PEERS.items():
         if present[layer["layer"]]:
@@ -198,7 +205,8 @@ def picture(rows: Rows, path: Path) -> None:
     figure = Figure(figsize=(9, 6), layout="constrained")
     panels = figure.subplots(3, 1, sharex=True)
     cells = list(dict.fromkeys((row["model"], row["length"]) for row in rows))
-    names = [name for name in dict.fromkeys(row["kind"] for row in rows) if name != "dnamamba"]
+    timed = dict.fromkeys(row["kind"] for row in rows if row["forward_ms"])
+    names = [name for name in timed if name != "dnamamba"]
     titles = {
         "step_ms": "training step, time",
         "forward_ms": "forward, time",
@@ -218,6 +226,7 @@ def picture(rows: Rows, path: Path) -> None:
         axes.set(title=title, ylabel="times ours")
         axes.grid(axis="y", alpha=0.3)
     panels[0].legend(ncols=4, fontsize="small")
+    panels[-1].set_xlim(-0.6, len(cells) - 0.4)
     panels[-1].set_xticks(range(len(cells)), [f"{m}\n{length:,}" for m, length in cells], fontsize="small")
     save_figure(figure, path)
 
@@ -227,6 +236,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("logs/benchmarks/widths"))
     parser.add_argument("--models", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--lengths", nargs="+", type=int, default=LENGTHS)
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
     parser.add_argument("--steps", type=int, default=3, help="timed calls, after one that is not")
     parser.add_argument("--seconds", type=float, default=600.0)
     args = parser.parse_args()
@@ -241,24 +251,30 @@ def main() -> None:
     }
     makers = {size: kinds(size) for size in args.models}
     cells = [
-        (length, size, kind) for length, size in product(args.lengths, args.models) for kind in makers[size]
+        (length, size, kind)
+        for length, size in product(args.lengths, args.models)
+        for kind in makers[size]
+        if kind in ("dnamamba", *args.peers)
     ]
     for length, size, kind in sorted(cells, key=lambda cell: cell[2] in LAST):
         if time.monotonic() - began > args.seconds:
             break
         batch = max(1, LEAST // length)
         values: dict[str, float | None] = dict.fromkeys(MEASURED)
-        reason = ""
+        reason, lost = "", False
         try:
             values = measure(makers[size][kind], batch, length, args.steps)
         except Exception as error:
             if kind == "dnamamba":
                 raise
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            lost = isinstance(error, torch.AcceleratorError) or "illegal memory access" in reason
         cell = {"model": size, "batch": batch, "length": length, "kind": kind}
         rows.append({**cell, **values, "failed": reason, **where})
         print(*list(rows[-1].values())[:9], flush=True)
         write_table(rows, args.out / "widths.csv")
+        if lost:  # the process can use the GPU no more
+            break
     picture(rows, args.out / "widths.png")
 
 
