@@ -36,7 +36,7 @@ from dnamamba.errors import UserError, whole_number
 from dnamamba.inference.answers import Answers
 from dnamamba.inference.device import need_finite
 from dnamamba.inference.likelihood import SHORTEST_PIECE, CausalLikelihood, Likelihood, View, likelihood
-from dnamamba.inference.streaming import Reader
+from dnamamba.inference.streaming import Reader, fetched
 from dnamamba.models import PositionModel, SequenceModel
 
 STRANDS = {"both": (False, True), "forward": (False,), "reverse": (True,)}  # reverse or not
@@ -268,8 +268,9 @@ def _score(
     scores: list[Effects] = [Effects(np.empty(0), np.empty(0))] * len(views)
     in_pieces = isinstance(found, CausalLikelihood) and found.reader.longest is None
     sites, read = sum(len(group.sites) for group in groups), 0
-    for batch in _batches(views, found.reader.piece, PIECE if in_pieces else None):
-        for i, effects in zip(batch, _effects(found, [views[i] for i in batch]), strict=True):
+    batches = _batches(views, found.reader.piece, PIECE if in_pieces else None)
+    for batch, (value, vector) in _read(found, views, batches):
+        for i, effects in zip(batch, _effects([views[i] for i in batch], value, vector), strict=True):
             scores[i] = effects
         before, read = read, read + len(batch)
         # Views are read in another order than their sites: so many sites' worth.
@@ -293,9 +294,19 @@ def _need_one_length(length: int | None, view: View, place: str) -> None:
             )
 
 
-def _effects(found: Likelihood | Answers, views: Sequence[View]) -> list[Effects]:
-    """Return the effects of views whose first flanks have one length, averaged over nothing."""
-    value, vector = found.alleles(views)
+def _read(
+    found: Likelihood | Answers, views: Sequence[View], batches: Iterable[list[int]]
+) -> Iterator[tuple[list[int], tuple[NDArray[np.float64], ...]]]:
+    """Yield each batch with the values and vectors of its alleles; the next is read meanwhile."""
+    if isinstance(found, CausalLikelihood):
+        yield from fetched((batch, found.allele_tensors([views[i] for i in batch])) for batch in batches)
+    else:
+        for batch in batches:
+            yield batch, found.alleles([views[i] for i in batch])
+
+
+def _effects(views: Sequence[View], value: NDArray[np.float64], vector: NDArray[np.float64]) -> list[Effects]:
+    """Return the effects of views, averaged over nothing, from the values and vectors of their alleles."""
     effects, row = [], 0
     for view in views:
         alts = slice(row + 1, row + len(view.alleles))

@@ -99,9 +99,17 @@ class CausalLikelihood(Likelihood):
         unknown = self._bases[tokens] == UNKNOWN
         return torch.stack([likelihood, entropy]).masked_fill(unknown, math.nan) / math.log(2)
 
-    @torch.no_grad()
     def alleles(self, views: Sequence[View]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """See `Likelihood.alleles`; a recurrent model reads the first flank once for all alleles."""
+        """See `Likelihood.alleles`."""
+        likelihood, embedding = self.allele_tensors(views)
+        return likelihood.cpu().numpy(), embedding.cpu().numpy()
+
+    @torch.no_grad()
+    def allele_tensors(self, views: Sequence[View]) -> tuple[Tensor, Tensor]:
+        """Return what `alleles` does, float64 on the device, for which the host has not waited.
+
+        A recurrent model reads the first flank once for all alleles.
+        """
         if not self.reader.model.backbone.recurrent:
             views = [
                 View(flank[:0], tuple(np.concatenate([flank, allele]) for allele in alleles), after)
@@ -116,7 +124,7 @@ class CausalLikelihood(Likelihood):
         for line, tail in zip(tokens, tails, strict=True):
             line[: len(tail)] = tail
         owners = [i for i, view in enumerate(views) for _ in view.alleles]
-        rows = torch.tensor(owners, device=self.reader.device)
+        rows = self.reader.to_device(np.array(owners))
         return self._tails(tokens, seen.of(rows, self.reader.model.backbone))
 
     def _flank(self, tokens: Ids) -> "_Seen":
@@ -127,7 +135,7 @@ class CausalLikelihood(Likelihood):
             seen = self._and(seen, piece, hidden)._replace(log_p=log_p, state=state)
         return seen
 
-    def _tails(self, tokens: Ids, seen: "_Seen") -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _tails(self, tokens: Ids, seen: "_Seen") -> tuple[Tensor, Tensor]:
         likelihood = exact_zeros(len(tokens), device=self.reader.device)
         for piece, hidden, _ in self.reader.read(self._pieces(tokens), seen.state):
             log_p = self._log_p(hidden)
@@ -136,8 +144,7 @@ class CausalLikelihood(Likelihood):
             unknown = self._bases[piece.int()] == UNKNOWN
             likelihood += exact(each.masked_fill(unknown, 0)).sum(1)
             seen = self._and(seen, piece, hidden)._replace(log_p=log_p[:, -1])
-        embedding = exact(seen.hidden) / exact(seen.known).clamp(min=1)[:, None]
-        return likelihood.cpu().numpy(), embedding.cpu().numpy()
+        return likelihood, exact(seen.hidden) / exact(seen.known).clamp(min=1)[:, None]
 
     def _pieces(self, tokens: Ids) -> Iterator[Tensor]:
         """Yield tokens [rows, l] along the length, as many at once as memory holds."""

@@ -181,12 +181,13 @@ class Reader:
         with without_autocast(self.device):
             return self.model.head(hidden.to(self.model.backbone.dtype))
 
-    def to_device(self, ids: Ids) -> Tensor:
-        """Return a copy of ids on the device; the host does not wait for it."""
+    def to_device(self, ids: NDArray[Any]) -> Tensor:
+        """Return a copy of ids, or of other numbers, on the device; the host does not wait for it."""
+        copied = torch.from_numpy(np.array(ids))
         if self.device.type != "cuda":
-            return torch.from_numpy(np.array(ids))
-        pinned = torch.empty(ids.shape, dtype=torch.uint8, pin_memory=True)
-        pinned.numpy()[...] = ids
+            return copied
+        pinned = torch.empty(copied.shape, dtype=copied.dtype, pin_memory=True)
+        pinned.copy_(copied)
         return pinned.to(self.device, non_blocking=True)
 
     def stream(
