@@ -6,7 +6,7 @@ import signal
 from dnamamba.escaping import bounded, printable
 
 LEFT_ALONE = (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR2, signal.SIGXCPU, signal.SIGALRM)
-"""Stop signals that stay whose they are, where they are ignored, as under nohup, or another program's."""
+"""Stop signals that are left alone where they are ignored (nohup) or a program has its own handler."""
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, *LEFT_ALONE)
 """Signals that end a run early but whole: a user's, a terminal's and a batch system's."""

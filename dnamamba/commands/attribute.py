@@ -18,7 +18,7 @@ from dnamamba.errors import UserError
 from dnamamba.escaping import drawable
 from dnamamba.files import replacing_together
 from dnamamba.inference.answers import label_taken, number_of_label
-from dnamamba.inference.attribution import ALL_POINTS, METHODS, MOST_POINTS, Attribution, attribute
+from dnamamba.inference.attribution import ALL_POINTS, METHODS, MOST_POINTS, Attribution, attribute, turns_of
 from dnamamba.inference.bigwig import bigwig
 from dnamamba.inference.dependency import dependency_map
 from dnamamba.inference.device import load_any_on
@@ -94,10 +94,9 @@ def attribute_region(config: AttributeConfig) -> None:
     if config.method != DEPENDENCY:
         Console(stderr=True).note(label_taken(model, config.label))
     console = Console()
-    own = isinstance(model, SequenceModel) and model.decoder.strand == "both"
-    turns = 2 if config.strand == "both" and not own else 1
-    work = (ALL_POINTS, "points at most") if config.method == "integrated" else (region.length, "bases")
-    with bar(console, "reading", turns * work[0], work[1]) as advance:
+    turns = len(turns_of(model, config.strand))
+    size, what = (ALL_POINTS, "points at most") if config.method == "integrated" else (region.length, "bases")
+    with bar(console, "reading", turns * size, what) as advance:
         if config.method == DEPENDENCY:
             said = _depend(config, model, genome, region, (out, picture), advance)
         else:

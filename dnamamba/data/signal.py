@@ -40,7 +40,7 @@ class Signal(NamedTuple):
 
     values: dict[str, Floats]
     notes: list[str]
-    covered: int = 1
+    covered: int
 
 
 def read_signal(

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from dnamamba.errors import UserError, missing
+from dnamamba.heads.metrics import log_odds_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -156,8 +157,7 @@ class Head:
             number: of the label.
         """
         if self.reads == "class":
-            others = torch.arange(logits.shape[1], device=logits.device) != number
-            return logits[:, number] - logits[:, others].logsumexp(1)
+            return log_odds_of(logits, number)
         return logits[:, number] if self.reads == "labels" else self.predict(logits)[:, number]
 
     def effect_unit(self, number: int) -> str:

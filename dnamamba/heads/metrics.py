@@ -64,6 +64,17 @@ def log_odds(logits: Tensor) -> Tensor:
     return below - others.scatter(-1, top, rest)
 
 
+def log_odds_of(logits: Tensor, number: int) -> Tensor:
+    """Return log p - log(1 - p) of one class, [...], from logits [..., C], with gradients.
+
+    Args:
+        logits: of two classes or more.
+        number: of the class.
+    """
+    others = torch.arange(logits.shape[-1], device=logits.device) != number
+    return logits[..., number] - logits[..., others].logsumexp(-1)
+
+
 def rankings(scores: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
     """Return AUROC and AUPRC of each column, both float64 [C].
 

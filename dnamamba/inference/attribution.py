@@ -31,7 +31,7 @@ from dnamamba.inference.device import need_finite
 from dnamamba.inference.effects import STRANDS, judge
 from dnamamba.inference.inputs import need_alphabet
 from dnamamba.inference.likelihood import View
-from dnamamba.inference.one_hot import LETTERS, OneHotModel, one_hot_of, replacements
+from dnamamba.inference.one_hot import LETTERS, OneHotModel, need_one_hot, one_hot_of, replacements
 from dnamamba.inference.place_answers import OneHotPlace, PlaceAnswers, place_of
 from dnamamba.models import PositionModel, SequenceModel
 
@@ -109,9 +109,7 @@ def attribute(
     if context < 0:
         raise UserError(f"context: must be at least 0 (got {context})")
     need_alphabet(genome, get_alphabet(model.config.alphabet))
-    turns = STRANDS[strand]
-    if isinstance(model, SequenceModel) and model.decoder.strand == "both":
-        turns = (False,)
+    turns = turns_of(model, strand)
     asked: list[Any]
     if isinstance(model, PositionModel):
         first, ids, _ = place = place_of(genome, region, at or region, context, model.decoder.bin)
@@ -132,20 +130,20 @@ def attribute(
         values = np.mean(rows, axis=0)
         contribution = -values.sum(1) / 3
     else:
+        need_one_hot(ids, genome.alphabet, region.name, first)
         x = one_hot_of(ids, model.config.alphabet, model.backbone.dtype).to(model.backbone.device)
         parts = []
         for found, turn in zip(asked, turns, strict=True):
             answer = _answer(model, found, turn)
             if method == "gradient":
                 parts.append(gradient(answer, x))
+                advance(region.length)
             else:
                 part, missed, difference = integrated(answer, x, tolerance, advance=advance)
                 parts.append(part)
                 gap += missed / len(turns)
                 size += abs(difference) / len(turns)
                 enough += allowed(difference, tolerance) / len(turns)
-                continue
-            advance(region.length)
         values = torch.stack(parts).mean(0)[0].T[inside].double().cpu().numpy()
         there = np.array([LETTERS.find(letter) for letter in letters])
         if method == "gradient":
@@ -156,6 +154,12 @@ def attribute(
     values[~known], contribution[~known] = np.nan, np.nan
     unit = asked[0].unit if isinstance(asked[0], Answers | PlaceAnswers) else "nats"
     return Attribution(region, letters, values, contribution, unit, gap, size, gap <= enough)
+
+
+def turns_of(model: Model, strand: str) -> tuple[bool, ...]:
+    """Return whether each strand that is read is the other one; some models read both by themselves."""
+    alone = isinstance(model, SequenceModel) and model.decoder.strand == "both"
+    return (False,) if alone else STRANDS[strand]
 
 
 def gradient(answer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

@@ -156,6 +156,29 @@ def replacements(base: int, alphabet: Alphabet) -> tuple[NDArray[np.int64], Ids]
     return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.uint8)
 
 
+def need_one_hot(ids: Ids, alphabet: Alphabet, record: str, first: int) -> None:
+    """Refuse letters that one-hot bases can't tell from others: an answer would be that to another sequence.
+
+    Args:
+        ids: uint8 [L].
+        alphabet: of the ids; that of bytes has each base in two cases, and codes of several bases.
+        record: where they are from, for the message.
+        first: the position of the first of them there, from 0.
+
+    Raises:
+        UserError: naming the first such letter.
+    """
+    bases = base_table(alphabet.name).numpy()[ids]
+    told = np.append(alphabet.encode(LETTERS), alphabet.n_id)[np.minimum(bases, BASES)]
+    other = np.flatnonzero(told != ids)
+    if other.size:
+        raise UserError(
+            f"{record}:{first + other[0] + 1}: one-hot bases are A, C, G, T and N in upper case (got "
+            f"{alphabet.decode(ids[other[:1]])!r}, alphabet {alphabet.name!r}); use method=ism, or write the "
+            "FASTA in upper case"
+        )
+
+
 def one_hot_of(ids: Ids, alphabet: str, dtype: torch.dtype = torch.float32) -> Tensor:
     """Encode ids [L] as one-hot bases [1, 4, L]; anything but A, C, G, T is four zeros.
 

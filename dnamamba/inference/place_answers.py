@@ -19,6 +19,7 @@ from dnamamba.data.alphabet import Ids
 from dnamamba.data.fasta import Genome
 from dnamamba.data.intervals import Interval
 from dnamamba.errors import UserError
+from dnamamba.heads.metrics import log_odds_of
 from dnamamba.inference.answers import number_of_label
 from dnamamba.inference.likelihood import View
 from dnamamba.inference.one_hot import OneHotModel
@@ -98,8 +99,7 @@ class PlaceAnswers:
         """Return the answers [B] in logits [B, bins, C]."""
         chosen = logits[:, self.bins]
         if self.model.decoder.kind == "base_classes":
-            others = torch.arange(chosen.shape[-1], device=chosen.device) != self.number
-            found = chosen[..., self.number] - chosen[..., others].logsumexp(-1)
+            found = log_odds_of(chosen, self.number)
         else:
             found = self.head.predict(chosen)[..., self.number]
         return found.sum(1)

@@ -18,7 +18,7 @@ FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 def need_finite_weights(
     weights: Mapping[str, Any], source: str | Path, mend: str, highest: float = HIGHEST
 ) -> None:
-    """Refuse weights that hold NaN, infinity or numbers without a sense, or repeat few numbers as many.
+    """Refuse weights that hold NaN, infinity or numbers above `highest`, or repeat few numbers as many.
 
     What is not a tensor of `FLOATS` is for others to refuse.
 
@@ -26,7 +26,7 @@ def need_finite_weights(
         weights: by the names of the file.
         source: the file or folder, for the message.
         mend: what to do, for the message.
-        highest: magnitude of a number that is allowed.
+        highest: the largest magnitude that is allowed.
 
     Raises:
         UserError: naming the first such tensor.

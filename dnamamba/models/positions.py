@@ -16,7 +16,7 @@ from dnamamba.models.base import ModelConfig, State, build_backbone
 from dnamamba.models.chain import Chain
 from dnamamba.models.plain import check_plain
 from dnamamba.models.pooling import UNKNOWN, base_table, complement_ids
-from dnamamba.models.readout import CONV_REACH, CONV_WIDTH, Convolutions
+from dnamamba.models.readout import CONV_REACH, CONV_WIDTH, Convolutions, check_convolutions
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,7 @@ class PositionConfig:
             object.__setattr__(self, key, tuple(getattr(self, key)))
         if self.context not in ("forward", "both"):
             raise UserError(f"decoder.context: must be forward or both (got {self.context!r})")
-        if not 0 <= self.conv <= 10:
-            raise UserError(f"decoder.conv: must lie between 0 and 10 convolutions (got {self.conv})")
+        check_convolutions(self.conv)
         if not 1 <= self.bin <= LARGEST_BIN:
             raise UserError(f"data.bin_size: must lie between 1 and {LARGEST_BIN} bases (got {self.bin})")
         if self.window < 1 or self.window % self.bin:

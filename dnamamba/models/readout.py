@@ -10,12 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dnamamba.errors import UserError, whole_number
 from dnamamba.models.pooling import BASES, UNKNOWN, pool, within
 
 QUERIES = 4
 WAVES = 16  # of the place in the sequence, as a query sees it: the shortest is an eighth of the sequence
 CHANNELS = 16  # of a position, where each has weights of its own
 CONV_WIDTH, CONV_REACH = 64, 5
+MOST_CONVOLUTIONS = 10
 
 
 class Convolutions(nn.Module):
@@ -45,6 +47,18 @@ class Convolutions(nn.Module):
             inner = norm(x) * known[..., None]
             x = x + F.gelu(layer(inner.transpose(1, 2)).transpose(1, 2))
         return x
+
+
+def check_convolutions(number: int) -> None:
+    """Check `decoder.conv`: the tenth convolution reads 1,024 positions to either side.
+
+    Raises:
+        UserError: it is not a whole number from 0 to 10.
+    """
+    if not 0 <= whole_number("decoder.conv", number) <= MOST_CONVOLUTIONS:
+        raise UserError(
+            f"decoder.conv: must lie between 0 and {MOST_CONVOLUTIONS} convolutions (got {number})"
+        )
 
 
 class Attention(nn.Module):

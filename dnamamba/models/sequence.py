@@ -18,7 +18,7 @@ from dnamamba.models.packing import read_rows
 from dnamamba.models.plain import check_plain
 from dnamamba.models.pooling import MODES, PooledPieces, base_table, complement_ids, pool, within
 from dnamamba.models.reading import read_pieces
-from dnamamba.models.readout import Readout, pooled_size
+from dnamamba.models.readout import Readout, check_convolutions, pooled_size
 
 Strand = Literal["forward", "both"]
 STRANDS: tuple[Strand, ...] = get_args(Strand)
@@ -81,8 +81,7 @@ class DecoderConfig:
                 "decoder.context=both with decoder.mode=last: where one strand ends the other has read one "
                 f"base; choose decoder.mode of {', '.join(one for one in modes if one != 'last')}"
             )
-        if not 0 <= self.conv <= 10:
-            raise UserError(f"decoder.conv: must lie between 0 and 10 convolutions (got {self.conv})")
+        check_convolutions(self.conv)
         if self.mode == "positions" and (self.length is None or self.length < 1):
             raise UserError(f"decoder.mode=positions needs sequences of one length (got {self.length})")
         for key in ("length", "longest"):

@@ -1,13 +1,13 @@
-"""The bounds of a family's sizes, for families whose tokens are bytes."""
+"""The bounds of a family's settings."""
 
+import math
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
 from dnamamba.errors import UserError
-from dnamamba.models.mamba.config import LARGEST, MOST_BLOCKS
-from dnamamba.models.mamba.config import check_epsilon as check_epsilon
 
+MOST_BLOCKS, LARGEST = 4096, 1 << 20  # a slip of the keyboard would be built for minutes
 _NONE: Mapping[str, int] = MappingProxyType({})
 
 
@@ -29,3 +29,15 @@ def check_sizes(config: Any, names: Iterable[str], most: Mapping[str, int] = _NO
             raise UserError(f"model.{name}: must be a whole number from 1 to {limit:,} (got {value!r})")
     if config.vocab_size > 256:
         raise UserError(f"model.vocab_size: must be at most 256, a token is a byte (got {config.vocab_size})")
+
+
+def check_epsilon(value: float) -> None:
+    """Refuse an epsilon that outweighs what a norm divides by: every answer would be that of zeros.
+
+    Raises:
+        UserError: it is not positive, or above 1.
+    """
+    if not 0 < value < math.inf:
+        raise UserError(f"model.norm_eps: must be positive and finite (got {value})")
+    if value > 1:
+        raise UserError(f"model.norm_eps: must be at most 1 (got {value})")

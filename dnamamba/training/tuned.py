@@ -9,6 +9,7 @@ from dnamamba.auto import AUTO, check_number_or_auto
 from dnamamba.errors import UserError
 from dnamamba.models import ModelConfig
 from dnamamba.models.pooling import MODES
+from dnamamba.models.readout import check_convolutions
 from dnamamba.models.sequence import LEARNT, STRANDS
 from dnamamba.objectives.base import Objective
 from dnamamba.objectives.task_config import TaskConfig
@@ -28,11 +29,14 @@ class Pooling:
     conv: Any = AUTO
 
     def __post_init__(self) -> None:
-        for key, known in (("mode", (*MODES, *LEARNT)), ("context", STRANDS)):
-            if getattr(self, key) not in (AUTO, *known):
-                one_of = ", ".join((AUTO, *known))
+        choices = {"mode": (AUTO, *MODES, *LEARNT), "strand": STRANDS, "context": (AUTO, *STRANDS)}
+        for key, known in choices.items():
+            if getattr(self, key) not in known:
+                one_of = ", ".join(known)
                 raise UserError(f"decoder.{key}: must be one of {one_of} (got {getattr(self, key)!r})")
         check_number_or_auto("decoder.conv", self.conv, whole=True)
+        if self.conv != AUTO:
+            check_convolutions(self.conv)
 
     def settled(self, mode: str, context: str = "forward", conv: int = 0) -> "Pooling":
         """Return the pooling with values for what is `auto`; what is given stays.

@@ -12,6 +12,7 @@ from rich.console import Console
 from dnamamba import LabelledConfig, UserError, load
 from dnamamba.commands.finetune import finetune
 from dnamamba.datasets.base import DataModule
+from dnamamba.models import DecoderConfig
 from dnamamba.training import baselines as baselines_module
 from dnamamba.training import choosing as choosing_module
 from dnamamba.training import run as run_module
@@ -247,3 +248,24 @@ def test_a_mistake_is_refused_before_baselines_are_fitted(
     own = (*SHORT, f"data.table={write_table(tmp_path / 't.csv')}", "task.baselines=true")
     with pytest.raises(UserError, match=mistake.partition("=")[0]):
         finetune(configure(*own, mistake), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"mode": "first"}, r"^decoder.mode: must be one of auto, last, .* \(got 'first'\)$"),
+        ({"strand": "x"}, r"^decoder.strand: must be one of forward, both \(got 'x'\)$"),
+        ({"context": "left"}, r"^decoder.context: must be one of auto, forward, both \(got 'left'\)$"),
+        ({"conv": -1}, r"^decoder.conv: must lie between 0 and 10 convolutions \(got -1\)$"),
+        ({"conv": 11}, r"^decoder.conv: must lie between 0 and 10 convolutions \(got 11\)$"),
+        ({"conv": 1.5}, r"^decoder.conv: expected a whole number or auto \(got 1.5\); set one$"),
+    ],
+)
+def test_decoder_group_out_of_range_is_refused_when_built(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Pooling(**given)
+
+
+def test_convolutions_of_a_head_are_whole() -> None:
+    with pytest.raises(UserError, match=r"^decoder.conv: must be a whole number \(got 1.5\)$"):
+        DecoderConfig("regression", ("x",), "mean", conv=1.5)  # type: ignore[arg-type]

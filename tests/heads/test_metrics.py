@@ -12,6 +12,7 @@ from dnamamba.heads.metrics import (
     confusion_counts,
     f1,
     log_odds,
+    log_odds_of,
     matthews,
     pearson,
     r_squared,
@@ -130,9 +131,10 @@ def test_log_odds_equal_those_of_the_probabilities(classes: int, scale: float) -
     logits = scale * numbers(classes, 40 * classes).reshape(40, classes)
     weights = [[Fraction(math.exp(z - max(row))) for z in row] for row in logits.tolist()]
     expected = [[math.log(w / (sum(row) - w)) for w in row] for row in weights]
-    assert torch.allclose(
-        log_odds(logits), torch.tensor(expected, dtype=torch.float64), rtol=1e-12, atol=1e-12
-    )
+    truth = torch.tensor(expected, dtype=torch.float64)
+    assert torch.allclose(log_odds(logits), truth, rtol=1e-12, atol=1e-12)
+    one_by_one = torch.stack([log_odds_of(logits, number) for number in range(classes)], -1)
+    assert torch.allclose(one_by_one, truth, rtol=1e-12, atol=1e-12)
 
 
 def test_log_odds_tell_apart_what_probabilities_do_not() -> None:

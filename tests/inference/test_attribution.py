@@ -199,3 +199,19 @@ def test_lower_case_bases_are_replaced_within_their_case(tmp_path: Path) -> None
     np.testing.assert_allclose(found.values[2], expected, rtol=1e-9, atol=1e-12)
     assert np.abs(found.values[:5].sum(1)).min() > 1e-6
     assert np.isnan(found.values[5]).all()
+
+
+@pytest.mark.parametrize("method", ["gradient", "integrated"])
+@pytest.mark.parametrize(
+    ("letters", "place"), [("ACgTTN", "one:3: .*got 'g'"), ("ACGTRN", "one:5: .*got 'R'")]
+)
+def test_letters_that_one_hot_lacks_are_refused(
+    tmp_path: Path, method: str, letters: str, place: str
+) -> None:
+    """Of an alphabet of bytes, gradients were those of the sequence in upper case, with N for other codes."""
+    (tmp_path / "g.fa").write_text(f">one\n{letters}\n>two\nACGTTN\n")
+    genome = Genome(tmp_path / "g.fa", get_alphabet("bytes"))
+    model = sequence_model("regression", MambaConfig(d_model=8, n_layer=1, alphabet="bytes", vocab_size=256))
+    with pytest.raises(UserError, match=rf"{place}, alphabet 'bytes'\); use method=ism"):
+        attribute(model, genome, Interval("one", 5, 6), method, context=5)
+    assert np.isfinite(attribute(model, genome, Interval("two", 0, 5), method, context=1).contribution).all()

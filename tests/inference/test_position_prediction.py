@@ -202,3 +202,14 @@ def test_labels_that_are_one_file_are_refused(tmp_path: Path) -> None:
     }
     with pytest.raises(UserError, match=r"labels a/b and a_b are one file .*o\.a_b\.bw; write label=NAME"):
         files_of(out, ["a/b", "c", "a_b"])
+
+
+def test_masks_and_gaps_are_read_as_unknown_bases() -> None:
+    """As by every other command: X, gaps and N are one; other letters are refused."""
+    model = model_of("classes").float()
+    (known,) = predict_positions(model, ["ACGTNNNNA"])
+    (found,) = predict_positions(model, ["ACGTX-.*A"])
+    np.testing.assert_array_equal(found.values, known.values)
+    assert np.isnan(known.values[4:8]).all()
+    with pytest.raises(UserError, match=r"^sequence 0: 'Z' at position 5 is not a nucleotide code$"):
+        predict_positions(model, ["ACGTZ"])

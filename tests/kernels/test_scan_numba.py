@@ -73,6 +73,20 @@ def test_the_exponential_over_its_whole_range() -> None:
     assert ends[6].isnan()
 
 
+def test_power_of_two_over_its_whole_range() -> None:
+    """The decay behind a softplus, within 3 roundings and those of its exponent: log2(e), and its product.
+
+    Below 2^-126 it is 2^-126, and NaN stays NaN.
+    """
+    x = torch.linspace(20.0, 87.3, 200_001)  # where softplus(x) is x
+    truth = torch.exp(-x.double())
+    error = (scan_of_delta(x, dt_softplus=True).double() - truth).abs() / truth
+    assert ((error - 3 * ROUNDING) / x).max() < 1.25 * ROUNDING
+    ends = scan_of_delta(torch.tensor([-200.0, 88.0, 1e30, torch.nan]), dt_softplus=True)
+    assert ends[:3].tolist() == [1.0, 2.0**-126, 2.0**-126]
+    assert ends[3].isnan()
+
+
 def test_softplus_keeps_its_relative_precision() -> None:
     """Read off the drive of one step: y = delta u B C from state zero."""
     x = torch.linspace(-80.0, 60.0, 100_001)

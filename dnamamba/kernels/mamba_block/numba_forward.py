@@ -27,6 +27,10 @@ class Weights:
     """A block's parameters as arrays of their own.
 
     Rows of x_proj are those of B, C, dt, then zeros up to a multiple of 16.
+
+    Args:
+        weights: float32.
+        gated: whether gates are computed; without them y lacks its factor, and the states are the same.
     """
 
     def __init__(self, weights: BlockWeights, *, gated: bool = True) -> None:

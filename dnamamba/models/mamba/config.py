@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from dnamamba.data.alphabet import TEXT
 from dnamamba.errors import UserError
 from dnamamba.models.base import ModelConfig, StepCost
+from dnamamba.models.sizes import LARGEST, MOST_BLOCKS, check_epsilon
 
 if TYPE_CHECKING:
     from dnamamba.models.mamba.backbone import MambaBackbone
-
-
-MOST_BLOCKS, LARGEST = 4096, 1 << 20  # a slip of the keyboard would be built for minutes
 
 
 @dataclass(frozen=True)
@@ -124,15 +122,3 @@ class MambaConfig(ModelConfig):
 
 def _is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def check_epsilon(value: float) -> None:
-    """Refuse an epsilon that outweighs what a norm divides by: every answer would be that of zeros.
-
-    Raises:
-        UserError: it is not positive, or above 1.
-    """
-    if not 0 < value < math.inf:
-        raise UserError(f"model.norm_eps: must be positive and finite (got {value})")
-    if value > 1:
-        raise UserError(f"model.norm_eps: must be at most 1 (got {value})")
