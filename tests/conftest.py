@@ -21,8 +21,10 @@ from omegaconf import DictConfig
 import tests.offline  # noqa: F401  (no test reaches the network)
 from dnamamba.commands.lean import load_torchmetrics
 from dnamamba.config import composed
+from tests import composing
 
 load_torchmetrics({})  # as the commands do, without the packages that it would load for nobody
+composing.quicken()
 
 # Deadlines fail on a loaded machine; a test that hangs has pytest's own.
 settings.register_profile("dnamamba", deadline=None)

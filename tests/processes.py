@@ -1,9 +1,9 @@
 """`python -m dnamamba.<command>` in a process of its own, without the seconds that torch and Lightning take.
 
-A server has imported both and forks, so that a command begins at once. Its arguments, folder, environment,
-PYTHONPATH, output, signals and exit status are its own, as those of a process that Python starts. What is
-read when a library is imported (`OMP_NUM_THREADS`) is the server's. Processes that a command starts begin as
-ever.
+A server has imported both, and dnamamba, and forks, so that a command begins at once. Its arguments, folder,
+environment, PYTHONPATH, output, signals and exit status are its own, as those of a process that Python
+starts. What is read when a library is imported (`OMP_NUM_THREADS`) is the server's. Processes that a command
+starts begin as ever.
 """
 
 import contextlib
@@ -15,7 +15,9 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
+from importlib.machinery import PathFinder
 from multiprocessing import forkserver
 from multiprocessing.reduction import DupFd
 from pathlib import Path
@@ -135,12 +137,25 @@ def _become(
     os.environ.update(environment)
     os.chdir(folder)
     sys.path[:0] = [folder, *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
+    _leave_other_builds()
     sys.argv = [module, *arguments]
     if module == "-c":
         text = sys.argv.pop(1)
         exec(compile(text, "<string>", "exec"), {"__name__": "__main__"})
     else:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def _leave_other_builds() -> None:
+    """Forget what the server has loaded of dnamamba, where this process's own path leads to another one."""
+    loaded = sys.modules["dnamamba"]
+    found = PathFinder.find_spec("dnamamba", sys.path)
+    if found is not None and found.origin == loaded.__file__:
+        # As if loaded now: files that are older than the process are not the run's own.
+        sys.modules["dnamamba.config"].STARTED = time.time() - 1  # type: ignore[attr-defined]
+        return
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("dnamamba", "data_prep")]:
+        del sys.modules[name]
 
 
 def slurm(rank: int, port: int) -> dict[str, str]:
