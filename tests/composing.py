@@ -1,4 +1,4 @@
-"""Hydra's composing in a quarter of its time: what the same choice of files gives is found once in a process.
+"""Hydra's composing in a quarter of its time: a file, and what a choice of files gives, is found once.
 
 Only the files of the package and of Hydra itself, which no test changes, are remembered. A search path with
 any other folder is composed as ever, and so is what ends in an error. Overrides of values are applied anew
@@ -10,6 +10,7 @@ from typing import Any
 
 from hydra._internal import config_loader_impl as loading
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
@@ -18,11 +19,12 @@ from dnamamba.commands.experiments import conf_dir, register_experiments
 # Hydra's own.
 list_of_defaults = loading.create_defaults_list
 from_list = ConfigLoaderImpl._compose_config_from_defaults_list
-search_path = ConfigLoaderImpl._process_config_searchpath
+file = ConfigRepository.load_config
 
+CONF = ("file", str(conf_dir()))
 _lists: dict[Any, Any] = {}
 _configurations: dict[Any, DictConfig] = {}
-_searched: set[Any] = set()
+_files: dict[str, Any] = {}
 
 
 def quicken() -> None:
@@ -30,21 +32,20 @@ def quicken() -> None:
     register_experiments()
     loading.create_defaults_list = _list_of_defaults
     ConfigLoaderImpl._compose_config_from_defaults_list = _from_list
-    ConfigLoaderImpl._process_config_searchpath = _search_path
+    ConfigRepository.load_config = _file
 
 
 def slow_down() -> None:
     """Give Hydra its own functions back."""
     loading.create_defaults_list = list_of_defaults
     ConfigLoaderImpl._compose_config_from_defaults_list = from_list
-    ConfigLoaderImpl._process_config_searchpath = search_path
+    ConfigRepository.load_config = file
 
 
 def _only_ours(repo: Any) -> bool:
     """Return whether a repository reads the package's files and Hydra's alone."""
     paths = {(source.scheme(), source.path) for source in repo.get_sources()}
-    ours = {("file", str(conf_dir())), ("pkg", "hydra.conf"), ("structured", "")}
-    return paths <= ours and ("file", str(conf_dir())) in paths
+    return CONF in paths and paths <= {CONF, ("pkg", "hydra.conf"), ("structured", "")}
 
 
 def _list_of_defaults(
@@ -80,12 +81,9 @@ def _from_list(self: ConfigLoaderImpl, defaults: list[Any], repo: Any) -> DictCo
     return copy.deepcopy(_configurations[key])
 
 
-def _search_path(
-    self: ConfigLoaderImpl, config_name: str | None, parsed_overrides: list[Override], repo: Any
-) -> None:
-    told = any(override.get_key_element() == "hydra.searchpath" for override in parsed_overrides)
-    if not told and config_name in _searched and _only_ours(repo):
-        return
-    search_path(self, config_name, parsed_overrides, repo)
-    if not told and _only_ours(repo):
-        _searched.add(config_name)
+def _file(self: ConfigRepository, config_path: str) -> Any:
+    if not _only_ours(self):
+        return file(self, config_path)
+    if config_path not in _files:
+        _files[config_path] = file(self, config_path)
+    return copy.deepcopy(_files[config_path])
