@@ -153,7 +153,6 @@ SHOWN: dict[str, Callable[[str], None]] = {
 # Trained here for fewer steps, and held to the same statements; whole in docs/notebooks and by -m robustness.
 FEWER = {
     "1_pretrain": ("STEPS = 80 ", "STEPS = 48 "),
-    "3_great_apes": ("STEPS = 30\n", "STEPS = 15\n"),
     "7_annotate": ("STEPS = 40\n", "STEPS = 20\n"),
     "8_signal": ("STEPS = 32\n", "STEPS = 24\n"),
     "12_caduceus": ("STEPS, LENGTH = 24, 256", "STEPS, LENGTH = 12, 256"),
