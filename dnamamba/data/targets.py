@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -113,11 +114,18 @@ def _check_spelling(names: Sequence[str]) -> None:
             or 1,0.
     """
     known: dict[float, str] = {}
+    letters: dict[str, str] = {}
     for name in names:
         if name.lower() in _MISSING:
             raise UserError(
                 f"label {name!r}: a missing value and not a class; leave its sequences out, or "
                 "name all classes in data.label_names"
+            )
+        other = letters.setdefault(unicodedata.normalize("NFC", name), name)
+        if other != name:
+            raise UserError(
+                f"labels {other!a} and {name!a}: the same letters, written in two ways of Unicode; write "
+                "them in one"
             )
         # One comma is decimal, or groups thousands: of 1,000 both are tried.
         spelled = {name, name.replace(",", ".")} | (

@@ -63,3 +63,10 @@ def test_text_that_only_python_takes_for_number_is_refused(text: str) -> None:
 )
 def test_names_that_differ_are_classes(names: tuple[str, str]) -> None:
     assert classes(list(names)) == tuple(sorted(names))
+
+
+def test_letters_in_two_ways_of_unicode_are_refused() -> None:
+    pair = ["\u00e9", "e\u0301"]
+    with pytest.raises(UserError, match=r"'e\\u0301' and '\\xe9': the same letters"):
+        classes(pair)
+    assert classes(pair, pair) == tuple(pair)
