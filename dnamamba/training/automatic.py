@@ -90,7 +90,8 @@ def resolved(
         earlier: groups of the checkpoint of a resumed run, whose numbers are taken; of a new run empty.
 
     Raises:
-        UserError: `train.epochs` of training sequences without an end, or more than can be counted.
+        UserError: `train.epochs` of training sequences without an end, or more than can be counted, or
+            another number than `train.max_steps`.
     """
     asked = train, task
     train, task = _again(train, earlier.get("train", {})), _again(task, earlier.get("task", {}))
@@ -106,6 +107,11 @@ def resolved(
             # With nothing to train, to read a sequence again adds nothing.
             epochs = 1.0 if task.fit == "closed" else size.epochs
         steps = train.steps_of(size.sequences, epochs)
+        if asked[0].max_steps not in (AUTO, None, steps):
+            raise UserError(
+                f"train.epochs={epochs:g} ({steps:,} steps) and train.max_steps={train.max_steps} differ; "
+                "set one of the two"
+            )
         if steps > LARGEST:
             raise UserError(f"train.epochs: at most {LARGEST:,} steps (got {epochs:g}); set fewer")
         lines.append(

@@ -143,3 +143,26 @@ def test_a_key_twice_in_a_typed_map_is_named(typed: str, key: str) -> None:
 def test_one_key_in_several_typed_maps_is_taken() -> None:
     typed = "+x=[{b: 1}, {b: '{b: 1, b: 2}', c: {b: 3}}]"
     assert as_typed([typed], model_is_a_path=True) == [typed]
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        (
+            "task={lora_alpha: 8, class_weights: {010: 2}}",
+            ["task.lora_alpha=8", "task.class_weights={010: 2}"],
+        ),
+        ("++data={columns: {label: 1_2}}", ["++data.columns.label='1_2'"]),
+        ("+regions={name: 010, flank: 5}", ["++regions.name='010'", "++regions.flank=5"]),
+        ("data={classes: {0: a (1).fa, 00: b.fa}}", ["data.classes={0: 'a (1).fa', 00: 'b.fa'}"]),
+        ("data={valid: [1_0, chr2], 'edge': pad}", ["data.valid=['1_0','chr2']", "data.edge=pad"]),
+        ("model={d_model: 8}", ["model.d_model=8"]),
+    ],
+)
+def test_map_of_settings_is_its_keys_one_by_one(typed: str, expected: list[str]) -> None:
+    assert as_typed([typed], model_is_a_path=False) == expected
+
+
+def test_empty_value_within_map_of_settings_is_refused() -> None:
+    with pytest.raises(UserError, match=r"^data\.fasta: is empty"):
+        as_typed(["data={fasta: ''}"], model_is_a_path=False)
