@@ -157,7 +157,7 @@ def _check_no_splits(found: Sequence[str]) -> None:
     if None not in splits and len(splits) > 1:
         raise UserError(
             f"labels {_shown(found)}: expected classes, got names of splits; give a column split, a folder "
-            "of classes in each of train/, valid/ and test/, or name the labels in data.label_names if they are "
+            "of classes in each of train/, valid/ and test/, or name them in data.label_names if they are "
             "classes"
         )
 
