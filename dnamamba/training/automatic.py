@@ -107,13 +107,13 @@ def resolved(
             # With nothing to train, to read a sequence again adds nothing.
             epochs = 1.0 if task.fit == "closed" else size.epochs
         steps = train.steps_of(size.sequences, epochs)
+        if steps > LARGEST:
+            raise UserError(f"train.epochs: at most {LARGEST:,} steps (got {epochs:g}); set fewer")
         if asked[0].max_steps not in (AUTO, None, steps):
             raise UserError(
                 f"train.epochs={epochs:g} ({steps:,} steps) and train.max_steps={train.max_steps} differ; "
                 "set one of the two"
             )
-        if steps > LARGEST:
-            raise UserError(f"train.epochs: at most {LARGEST:,} steps (got {epochs:g}); set fewer")
         lines.append(
             f"train.epochs={epochs:.3g} of {size.sequences:,} training sequences: {steps:,} steps of "
             f"{train.sequences_per_step:,}"
