@@ -34,10 +34,15 @@ def parse_region(text: str, lengths: Mapping[str, int], synonyms: Synonyms | Non
     Interval(name='chr1', start=1000, end=2000)
     """
     synonyms = synonyms or Synonyms(lengths)
-    if text in lengths:
-        return Interval(text, 0, lengths[text])
     name, _, bases = text.rpartition(":")
     found = re.fullmatch(r"([0-9]{1,18})-([0-9]{1,18})", bases.replace(",", ""))
+    if text in lengths:
+        if found and name in lengths and 1 <= int(found[1]) <= int(found[2]) <= lengths[name]:
+            raise UserError(
+                f"region {text!r}: is a record, and an interval of the record {name}; write "
+                f"{text}:1-{lengths[text]} for the first, or rename it"
+            )
+        return Interval(text, 0, lengths[text])
     record = synonyms.find(name if found else text)
     if not found:
         if record is not None:

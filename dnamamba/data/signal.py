@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnamamba.data.bigwig_reader import BigWig, opened
-from dnamamba.data.intervals import unknown_record
+from dnamamba.data.intervals import is_display_line, unknown_record
 from dnamamba.data.synonyms import Synonyms
 from dnamamba.data.text_lines import text_lines
 from dnamamba.errors import UserError
@@ -201,7 +201,7 @@ def _bedgraph(
     synonyms, lost = Synonyms(lengths), 0
     for number, line in enumerate(text_lines(path), start=1):
         fields = line.split()
-        if not fields or fields[0] in ("track", "browser") or line.startswith("#"):
+        if not fields or line.startswith("#") or is_display_line(fields):
             continue
         where = f"{path}, row {number}"
         name, start, end, value = _row(fields, where)
