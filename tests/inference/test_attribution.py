@@ -199,3 +199,17 @@ def test_lower_case_bases_are_replaced_within_their_case(tmp_path: Path) -> None
     np.testing.assert_allclose(found.values[2], expected, rtol=1e-9, atol=1e-12)
     assert np.abs(found.values[:5].sum(1)).min() > 1e-6
     assert np.isnan(found.values[5]).all()
+
+
+def test_integrated_gradients_far_from_zero_keep_digits(genome: Genome) -> None:
+    """In float32 the answers about 10,000 have steps of 0.001, and their difference was wrong by as much."""
+    near = sequence_model("regression").float()
+    found = []
+    for shift in (0.0, 1e4):
+        decoder = dataclasses.replace(near.decoder, shift=shift, scale=0.01)
+        far = SequenceModel(SHAPE, decoder)
+        far.load_state_dict(near.state_dict())
+        found.append(attribute(far, genome, Interval("one", 0, 25), "integrated", strand="forward"))
+    assert found[1].difference == pytest.approx(found[0].difference, rel=1e-6)
+    assert 0 < abs(found[0].difference) < 0.1
+    np.testing.assert_allclose(found[1].values, found[0].values, rtol=1e-9, equal_nan=True)
