@@ -19,7 +19,7 @@ MODEL_PATH = "_path_"
 a path travels as `model={_path_: x}`."""
 LISTS = {"circular", "plugins", "protocols", "regions.circular", "data.regions.circular", *keys_of_names()}
 MAPS_OF_PATHS = keys_of_maps()
-MAPS = {"task.class_weights", *(MAPS_OF_PATHS - {"data.species"})}  # whose default has names
+MAPS = {"task.class_weights", "data.targets", *(MAPS_OF_PATHS - {"data.species"})}  # whose default has names
 NAMES = {"region", *LISTS, *MAPS}
 """Keys whose values, or whose own keys, are names: a number there is a name that YAML has rewritten."""
 COLUMNS = {

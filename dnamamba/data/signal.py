@@ -153,7 +153,12 @@ def bins_with(there: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
 
 
 def means(sums: NDArray[Any], counts: NDArray[Any], size: int) -> Floats:
-    """Return `exact_means` as float32 [bins]."""
+    """Return `exact_means` as float32 [bins].
+
+    Args:
+        sums, counts: float64 [L], see `exact_means`.
+        size: bases of a bin.
+    """
     return exact_means(sums, counts, size).astype(np.float32)
 
 

@@ -31,7 +31,13 @@ def f1(counts: Tensor) -> Tensor:
 
 
 def f1_of(right: Tensor, true: Tensor, predicted: Tensor) -> Tensor:
-    """Return `f1` of each class's examples that are found, there, and predicted, all [..., C]."""
+    """Return `f1` of numbers of examples per class.
+
+    Args:
+        right: of the class, and predicted to be, [..., C].
+        true: of the class, [..., C].
+        predicted: to be of the class, [..., C].
+    """
     return torch.where(true > 0, 2 * right.double() / (true + predicted).double(), math.nan)
 
 
