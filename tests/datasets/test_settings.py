@@ -56,3 +56,10 @@ def test_setting_of_regions_of_another_type_is_refused(key: str, value: Any, wor
     """A flank of 2.5 moved a region by 3 bases on one side and 2 on the other."""
     with pytest.raises(UserError, match=words):
         RegionsConfig(**{key: value})
+
+
+def test_source_without_its_other_half_is_named() -> None:
+    with pytest.raises(UserError, match=r"^data\.fasta is not enough by itself: give data\.folder; or"):
+        LabelledConfig(fasta="g.fa")
+    with pytest.raises(UserError, match=r"^data\.folder, data\.table do not go together: give"):
+        LabelledConfig(folder="d", table="t.csv")

@@ -88,7 +88,8 @@ class LabelledConfig(DataConfig):
         if self.source not in (*SOURCES, ()):
             ways = "; or ".join(" and ".join(f"data.{key}" for key in keys) for keys in SOURCES)
             given = ", ".join(f"data.{key}" for key in self.source)
-            raise UserError(f"{given} do not go together: give {ways}")
+            what = "do not go together" if len(self.source) > 1 else "is not enough by itself"
+            raise UserError(f"{given} {what}: give {ways}")
         if self.targets is not None:
             self._check_targets()
         for key, column in self.columns.items():
