@@ -127,9 +127,10 @@ def composed(name: str, overrides: Sequence[str] = (), conf: Path | None = None)
     128
     """
     register_experiments()
+    typed = as_typed(overrides, model_is_a_path=name not in MODEL_IS_A_SHAPE)
     with hydra.initialize_config_dir(str(conf or conf_dir()), version_base="1.3"):
-        cfg = hydra.compose(name, as_typed(overrides, model_is_a_path=name not in MODEL_IS_A_SHAPE))
-    return settled(cfg, overrides)
+        cfg = hydra.compose(name, typed)
+    return settled(cfg, typed)
 
 
 def settled(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:

@@ -17,9 +17,9 @@ TEXTS |= {f"{group}.{key}" for group in ("regions", "data.regions") for key in (
 MODEL_PATH = "_path_"
 """Since conf/ has a group `model`, Hydra takes `model=x` for a choice among its files, but a map for a value:
 a path travels as `model={_path_: x}`."""
-LISTS = {"circular", "plugins", "regions.circular", "data.regions.circular", *keys_of_names()}
+LISTS = {"circular", "plugins", "protocols", "regions.circular", "data.regions.circular", *keys_of_names()}
 MAPS_OF_PATHS = keys_of_maps()
-MAPS = {"task.class_weights", *(MAPS_OF_PATHS - {"data.species"})}  # whose default has names
+MAPS = {"task.class_weights", "data.targets", *(MAPS_OF_PATHS - {"data.species"})}  # whose default has names
 NAMES = {"region", *LISTS, *MAPS}
 """Keys whose values, or whose own keys, are names: a number there is a name that YAML has rewritten."""
 COLUMNS = {
@@ -41,6 +41,10 @@ MAY_BE_EMPTY |= {"data.valid_species", "data.test_species"}
 GROUPS = {"data", "experiment", "logger", "model", "objective", "train", "trainer"}
 """Folders of conf/: a list names several of their files, and an empty one, to Hydra, the default."""
 
+MAPS_OF_SETTINGS = {"data", "train", "trainer", "task", "decoder", "scratch", "objective", "plan"}
+MAPS_OF_SETTINGS |= {"regions", "columns", "data.regions", "data.columns", "data.length_warmup"}
+"""Groups whose keys have names of their own."""
+
 _NULL = "_null_"  # stands for a map's key null
 _OPEN, _CLOSE = "([{", ")]}"
 _CALL = re.compile(r"(?:choice|range|interval|glob|sort|shuffle|tag|str|extend_list)\(.*\)$", re.DOTALL)
@@ -60,7 +64,27 @@ def as_typed(arguments: Sequence[str], *, model_is_a_path: bool) -> list[str]:
     ["region='1.10'", "data.valid=['1_2']", 'train.seed=1', "model={_path_: 'run'}"]
     """
     sweep = any(argument in ("--multirun", "-m") for argument in arguments)
-    return [_quoted_override(argument, sweep, model_is_a_path) for argument in arguments]
+    single = [part for argument in arguments for part in _settings(argument, sweep, model_is_a_path)]
+    return [_quoted_override(argument, sweep, model_is_a_path) for argument in single]
+
+
+def _settings(argument: str, sweep: bool, model_is_a_path: bool) -> list[str]:
+    """Take a map of settings apart, `task={lora_rank: 4}`: what is known of a key is known by its name."""
+    key, _, value = argument.partition("=")
+    name, value = key.lstrip("+"), value.strip()
+    is_group = name in MAPS_OF_SETTINGS or (name == "model" and not model_is_a_path)
+    if (
+        not is_group
+        or not re.fullmatch(r"\{.*[^\s{].*\}", value, re.DOTALL)
+        or (sweep and len(split(value)) > 1)
+    ):
+        return [argument]
+    _check_keys(name, value)
+    # A plus alone would have to add keys that are there.
+    sign = "++" if key != name else ""
+    pairs = [part.partition(":") for part in split(value[1:-1]) if part.strip()]
+    inner = [f"{sign}{name}.{_unquoted(own)}={one.strip()}" for own, _, one in pairs]
+    return [part for each in inner for part in _settings(each, sweep, model_is_a_path)]
 
 
 def _quoted_override(argument: str, sweep: bool, model_is_a_path: bool) -> str:

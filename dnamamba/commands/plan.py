@@ -82,11 +82,16 @@ def print_plan(cfg: DictConfig) -> None:
     else:
         console = Console()
         show_plan(made, console)
-        for key in _files(cfg.data):
-            path = None if OmegaConf.is_missing(cfg.data, key) else cfg.data.get(key)
-            if path is not None and not Path(path).expanduser().exists():
-                console.print(f"data.{key}={path} is not there: planned without it", soft_wrap=True)
+        _say_absent(cfg.data, console)
         print_published()
+
+
+def _say_absent(group: DictConfig, console: Console) -> None:
+    """Name the files of a data set that are not there: another one may be meant."""
+    for key in _files(group):
+        path = None if OmegaConf.is_missing(group, key) else group.get(key)
+        if isinstance(path, str) and not Path(path).expanduser().exists():
+            console.print(f"data.{key}={path} is not there: planned without it", soft_wrap=True)
 
 
 def _files(group: DictConfig) -> tuple[str, ...]:
@@ -133,6 +138,7 @@ def print_finetuning_plan(cfg: DictConfig) -> None:
     """Print `plan_finetuning` as a table."""
     console = Console()
     show_plan(plan_finetuning(cfg), console)
+    _say_absent(cfg.data, console)
     if cfg.train.max_steps == AUTO:
         console.print(
             "train.max_steps=auto: the number of training sequences says how many steps the run has; this is "

@@ -30,6 +30,7 @@ from dnamamba.terminal import Console
 if TYPE_CHECKING:
     from dnamamba.commands.predict import PredictConfig
 
+_OF_NAMES = ("name", "label")
 _OF_SEQUENCES = ("table", "labels", "vcf", "window", "stride", "evaluate")
 
 
@@ -65,6 +66,12 @@ def predict_positions(
     genome = Genome(config.fasta, get_alphabet(model.config.alphabet))
     spans, context, given = None, 0, 0
     if config.bed is not None:
+        for key in _OF_NAMES:
+            if (given_name := getattr(config.regions, key)) is not None:
+                raise UserError(
+                    f"regions.{key}: answers per base or bin are written by place alone (got {given_name}); "
+                    "leave it out"
+                )
         inputs = read_inputs((genome, config.bed), genome.alphabet, config.regions)
         for note in inputs.notes:
             Console(stderr=True).print(f"dnamamba: {note}", soft_wrap=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -196,19 +196,22 @@ def from_folder(folder: str | Path, into: Collector) -> None:
         from_classes(classes_of(folder), into)
 
 
-def labels_of_regions(path: str | Path, columns: Mapping[str, str], into: Collector) -> Labels:
+def labels_of_regions(
+    path: str | Path, columns: Mapping[str, str], into: Collector, texts: Collection[str] = ()
+) -> Labels:
     """Read a table of id and label.
 
     Args:
         path: CSV, TSV, Excel or Parquet.
         columns: the table's names of our columns.
         into: takes notes on how it was read.
+        texts: see `dnamamba.data.tables.read_table`.
 
     Raises:
         UserError: an id is there twice.
     """
     with _keys_of_data():
-        table = read_table(path, ("id", "label"), (), columns)
+        table = read_table(path, ("id", "label"), (), columns, texts)
     into.notes += table.notes
     label_of: dict[str, str] = {}
     for name, label, line in zip(table.columns["id"], table.columns["label"], table.rows, strict=True):
@@ -224,6 +227,7 @@ def from_label_table(
     columns: Mapping[str, str],
     into: Collector,
     targets: Mapping[str, str] | None = None,
+    texts: Collection[str] = (),
 ) -> None:
     """Add a FASTA file's sequences, labelled by a table of id, label and perhaps split and group.
 
@@ -233,12 +237,13 @@ def from_label_table(
         columns: the table's names of our columns.
         into: takes the sequences.
         targets: kinds of several columns that are labels together, in the place of `label`.
+        texts: see `dnamamba.data.tables.read_table`.
 
     Raises:
         UserError: an id is there twice, a label has no sequence or a sequence no label.
     """
     with _keys_of_data():
-        table = read_table(labels, ("id", *(targets or ("label",))), ("split", "group"), columns)
+        table = read_table(labels, ("id", *(targets or ("label",))), ("split", "group"), columns, texts)
     into.notes += table.notes
     genome = letters_of(fasta)
     row_of: dict[str, int] = {}
@@ -277,6 +282,7 @@ def from_table(
     columns: Mapping[str, str],
     into: Collector,
     targets: Mapping[str, str] | None = None,
+    texts: Collection[str] = (),
 ) -> None:
     """Add the sequences of a table of sequence, label and perhaps id, split and group.
 
@@ -284,10 +290,11 @@ def from_table(
         path: CSV, TSV, Excel or Parquet.
         columns: the table's names of our columns.
         into: takes the sequences.
-        targets: as of `from_label_table`.
+        targets, texts: as of `from_label_table`.
     """
     with _keys_of_data():
-        table = read_table(path, ("sequence", *(targets or ("label",))), ("id", "split", "group"), columns)
+        required = ("sequence", *(targets or ("label",)))
+        table = read_table(path, required, ("id", "split", "group"), columns, texts)
     into.notes += table.notes
     for row, line in enumerate(table.rows):
         cells = {key: values[row] for key, values in table.columns.items()}

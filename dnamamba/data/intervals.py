@@ -289,6 +289,19 @@ def read_bed(path: str | Path) -> list[Interval]:
     return [row.interval for row in bed_rows(path)]
 
 
+def is_display_line(fields: Sequence[str]) -> bool:
+    """Return whether a line of BED or bedGraph is for a browser, and not a row of a record named `track`.
+
+    >>> is_display_line("track name=x".split()), is_display_line("browser position chr7:1-9".split())
+    (True, True)
+    >>> is_display_line("track 10 60".split())
+    False
+    """
+    if fields[0].split(" ")[0] not in ("track", "browser"):
+        return False
+    return len(fields) < 3 or not all(_BASE.fullmatch(field.strip()) for field in fields[1:3])
+
+
 class BedRow(NamedTuple):
     """A row of a BED file."""
 
@@ -328,7 +341,7 @@ def bed_rows(path: str | Path) -> Iterator[BedRow]:
     lines = big_bed_lines(path) if is_big_bed(path) else text_lines(path)
     for number, line in enumerate(lines, start=1):
         fields = line.split("\t") if "\t" in line else line.split()
-        if not line.strip() or line.startswith("#") or fields[0].split(" ")[0] in ("track", "browser"):
+        if not line.strip() or line.startswith("#") or is_display_line(fields):
             continue
         control = _CONTROL.search(line)
         if control:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+import operator
 import re
+from typing import Any
+
+import numpy as np
 
 _NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 
@@ -16,3 +20,16 @@ def number_of(text: str) -> float:
     """
     value = float(text) if _NUMBER.fullmatch(text.strip()) else math.nan
     return value if math.isfinite(value) else math.nan
+
+
+def whole_number(position: Any) -> int:
+    """Return a position that is a whole number, as tables may have it: 10, 10.0 or "10".
+
+    Raises:
+        TypeError, ValueError: it is anything else, such as 10.5, which `int` would cut, or "1_0".
+    """
+    if isinstance(position, str) and re.fullmatch("[0-9]{1,18}", position):
+        return int(position)
+    if isinstance(position, float | np.floating) and float(position).is_integer():
+        return int(position)
+    return operator.index(position)

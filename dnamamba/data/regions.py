@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,10 +34,15 @@ def parse_region(text: str, lengths: Mapping[str, int], synonyms: Synonyms | Non
     Interval(name='chr1', start=1000, end=2000)
     """
     synonyms = synonyms or Synonyms(lengths)
-    if text in lengths:
-        return Interval(text, 0, lengths[text])
     name, _, bases = text.rpartition(":")
     found = re.fullmatch(r"([0-9]{1,18})-([0-9]{1,18})", bases.replace(",", ""))
+    if text in lengths:
+        if found and name in lengths and 1 <= int(found[1]) <= int(found[2]) <= lengths[name]:
+            raise UserError(
+                f"region {text!r}: is a record, and an interval of the record {name}; write "
+                f"{text}:1-{lengths[text]} for the first, or rename it"
+            )
+        return Interval(text, 0, lengths[text])
     record = synonyms.find(name if found else text)
     if not found:
         if record is not None:
@@ -81,8 +87,16 @@ class RegionsConfig:
     circular: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        for key in ("feature", "name", "label"):
+            text = getattr(self, key)
+            if not isinstance(text, str | None):
+                raise UserError(f"regions.{key}: must be a text (got {text!r}); write {str(text)!r}")
+        if isinstance(self.circular, str):
+            raise UserError(f"regions.circular: must be a list (got {self.circular!r}); put it into one")
         for key in ("upstream", "downstream", "flank"):
             value = getattr(self, key)
+            if isinstance(value, bool) or not isinstance(value, Integral | None):
+                raise UserError(f"regions.{key}: must be a whole number of bases (got {value!r})")
             if value is not None and value < 0:
                 raise UserError(f"regions.{key}: must be at least 0 bases (got {value})")
         if self.downstream and self.upstream is None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnamamba.data.bigwig_reader import BigWig, opened
-from dnamamba.data.intervals import unknown_record
+from dnamamba.data.intervals import is_display_line, unknown_record
 from dnamamba.data.synonyms import Synonyms
 from dnamamba.data.text_lines import text_lines
 from dnamamba.errors import UserError
@@ -26,6 +26,7 @@ Floats = NDArray[np.float32]
 _AT_ONCE = 1 << 22  # bases that are read of a bigWig at a time
 _BASE, _NUMBER = "[0-9]{1,18}", r"[-+]?(([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[nN][aA][nN])"
 _PATTERNS = (_BASE, _BASE, _NUMBER)  # of the columns from the second on
+_EQUAL, _LOST = 1e-14, 0.01  # shares of the largest number, and of the standard deviation
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -152,7 +153,17 @@ def bins_with(there: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
 
 
 def means(sums: NDArray[Any], counts: NDArray[Any], size: int) -> Floats:
-    """Return the mean of each bin, float32 [bins], NaN of one without a value.
+    """Return `exact_means` as float32 [bins].
+
+    Args:
+        sums, counts: float64 [L], see `exact_means`.
+        size: bases of a bin.
+    """
+    return exact_means(sums, counts, size).astype(np.float32)
+
+
+def exact_means(sums: NDArray[Any], counts: NDArray[Any], size: int) -> NDArray[np.float64]:
+    """Return the mean of each bin, float64 [bins], NaN of one without a value.
 
     Args:
         sums, counts: float64 [L], of each base its value (0 where there is none) and whether it has one.
@@ -161,7 +172,30 @@ def means(sums: NDArray[Any], counts: NDArray[Any], size: int) -> Floats:
     starts = np.arange(0, sums.size, size)
     total, number = (np.add.reduceat(row.astype(np.float64), starts) for row in (sums, counts))
     with np.errstate(invalid="ignore", over="ignore"):
-        return np.where(number > 0, total / np.maximum(number, 1), math.nan).astype(np.float32)
+        return np.where(number > 0, total / np.maximum(number, 1), math.nan)
+
+
+def _need_precision(
+    path: Path, exact: Mapping[str, NDArray[np.float64]], values: Mapping[str, Floats]
+) -> None:
+    """Refuse numbers so far from zero that float32 loses what tells them apart.
+
+    Raises:
+        UserError: rounding is more than a hundredth of their standard deviation.
+    """
+    pairs = [(exact[name], values[name]) for name in exact]
+    apart = np.concatenate([np.abs(there - single) for there, single in pairs]) if pairs else np.empty(0)
+    every = np.concatenate([there for there, _ in pairs]) if pairs else np.empty(0)
+    known = ~np.isnan(every)
+    if not known.any():
+        return
+    largest, spread = float(np.abs(every[known]).max()), float(every[known].std())
+    # Of equal numbers rounding leaves a spread.
+    if spread > _EQUAL * largest and apart[known].max() > _LOST * spread:
+        raise UserError(
+            f"{path}: numbers up to {largest:g} differ by {spread:g} (standard deviation), which 32 bits "
+            "can't hold; subtract a constant from all"
+        )
 
 
 def _bedgraph(
@@ -172,7 +206,7 @@ def _bedgraph(
     synonyms, lost = Synonyms(lengths), 0
     for number, line in enumerate(text_lines(path), start=1):
         fields = line.split()
-        if not fields or fields[0] in ("track", "browser") or line.startswith("#"):
+        if not fields or line.startswith("#") or is_display_line(fields):
             continue
         where = f"{path}, row {number}"
         name, start, end, value = _row(fields, where)
@@ -190,11 +224,13 @@ def _bedgraph(
         if not math.isnan(value):
             sums[record][start:end], there[record][start:end] = value, 1
     covered = int(sum(row.sum() for row in there.values()))
-    values = {
-        name: means(sums[name], np.ones_like(row) if zero else row, size)
+    exact = {
+        name: exact_means(sums[name], np.ones_like(row) if zero else row, size)
         for name, row in there.items()
         if row.size
     }
+    values = {name: row.astype(np.float32) for name, row in exact.items()}
+    _need_precision(path, exact, values)
     return Signal(values, [*_said(lost), *synonyms.said()], covered)
 
 

@@ -32,7 +32,11 @@ class Table(NamedTuple):
 
 
 def read_table(
-    path: str | Path, required: Sequence[str], optional: Sequence[str] = (), named: Mapping[str, str] = {}
+    path: str | Path,
+    required: Sequence[str],
+    optional: Sequence[str] = (),
+    named: Mapping[str, str] = {},
+    texts: Collection[str] = (),
 ) -> Table:
     """Return the columns `required`, and those of `optional` that are there.
 
@@ -40,6 +44,7 @@ def read_table(
         path: a file whose suffix tells its kind.
         required, optional: what the columns are called here.
         named: what they are called in the file, where it is something else.
+        texts: those that stay as written, such as names of classes: their commas are not decimal.
 
     Raises:
         UserError: the file, the row or the column that can't be read.
@@ -83,7 +88,8 @@ def read_table(
         raise UserError(f"{path}: no column {', '.join(missing)}; its columns are {shown}")
     if not rows:
         raise UserError(f"{path}: a header, but no rows")
-    for own in {own for name, own in there.items() if own in columns and name not in NEVER_NUMBERS}:
+    as_written = {*NEVER_NUMBERS, *texts}
+    for own in {own for name, own in there.items() if own in columns and name not in as_written}:
         points = with_points(columns[own], sure=semicolons)
         if points is not None:
             columns[own] = points

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dnamamba.data.folders import SPLIT_NAMES
 from dnamamba.data.numbers import number_of
 from dnamamba.data.partition import SPLITS, Assignment
 from dnamamba.errors import UserError
@@ -83,6 +85,7 @@ def targets_of(
     names = tuple(map(str, declared)) if declared else tuple(sorted({label for row in sets for label in row}))
     if not declared:
         _check_spelling(names)
+        _check_no_splits(names)
         if reads == "class":
             _check_no_names(names, len(labels))
     number = {name: place for place, name in enumerate(names)}
@@ -113,11 +116,18 @@ def _check_spelling(names: Sequence[str]) -> None:
             or 1,0.
     """
     known: dict[float, str] = {}
+    letters: dict[str, str] = {}
     for name in names:
         if name.lower() in _MISSING:
             raise UserError(
                 f"label {name!r}: a missing value and not a class; leave its sequences out, or "
                 "name all classes in data.label_names"
+            )
+        other = letters.setdefault(unicodedata.normalize("NFC", name), name)
+        if other != name:
+            raise UserError(
+                f"labels {other!a} and {name!a}: the same letters, written in two ways of Unicode; write "
+                "them in one"
             )
         # One comma is decimal, or groups thousands: of 1,000 both are tried.
         spelled = {name, name.replace(",", ".")} | (
@@ -134,6 +144,21 @@ def _check_number(name: str, value: float, known: dict[float, str]) -> None:
     if other != name and re.search("[.,eE]", other + name):
         raise UserError(
             f"labels {other!r} and {name!r}: the same number, written in two ways; write it in one"
+        )
+
+
+def _check_no_splits(found: Sequence[str]) -> None:
+    """Refuse what names a split of each sequence: `train.fa` next to `test.fa`, or column 4 of intervals.
+
+    Raises:
+        UserError: all names are those of splits, and of two or more.
+    """
+    splits = {SPLIT_NAMES.get(name.lower()) for name in found}
+    if None not in splits and len(splits) > 1:
+        raise UserError(
+            f"labels {_shown(found)}: expected classes, got names of splits; give a column split, a folder "
+            "of classes in each of train/, valid/ and test/, or name them in data.label_names if they are "
+            "classes"
         )
 
 

@@ -116,13 +116,37 @@ def filled(config: Any, alphabet: str) -> Any:
     """Return the same settings with the model's alphabet where none was given.
 
     Raises:
-        UserError: a text among them is empty; a path would then mean the working directory, or a default.
+        UserError: a text among them is empty; a path would then mean the working directory, or a default. Or
+            a list is a text, whose letters would be names, or has what is not a text.
     """
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if isinstance(value, str) and not value.strip():
+        # Of held-out records an empty list says that there are none.
+        nothing = value in ([], {}) and field.default is None and field.name not in ("train", "valid", "test")
+        if nothing or (isinstance(value, str) and not value.strip()):
             raise UserError(f"data.{field.name}: is empty; give a value or leave the key out")
+        check_list(f"data.{field.name}", str(field.type), value)
     return dataclasses.replace(config, alphabet=config.alphabet or alphabet)
+
+
+def check_list(key: str, kind: str, value: Any) -> None:
+    """Check that a list is one, and a list of names one of texts.
+
+    Args:
+        key: of the setting.
+        kind: its type, such as `list[str] | None`.
+        value: given.
+
+    Raises:
+        UserError: it is anything else.
+    """
+    if value is None or not kind.startswith("list["):
+        return
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise UserError(f"{key}: must be a list (got {value!r}); put it into one")
+    bad = [one for one in value if not isinstance(one, str)] if kind.startswith("list[str]") else []
+    if bad:
+        raise UserError(f"{key}: must be a list of names (got {bad[0]!r}); write {str(bad[0])!r}")
 
 
 def longest(config: Any) -> int | None:

@@ -13,8 +13,10 @@ from dnamamba.heads.base import Head, named
 from dnamamba.heads.metrics import (
     confusion_counts,
     f1,
+    f1_of,
     log_odds,
     matthews,
+    matthews_of,
     mean_of_defined,
     rankings,
     resampled_ranking,
@@ -74,19 +76,25 @@ class Classification(Head):
         if self.not_finite(logits):
             return None
         size = len(self.labels)
-        cells = F.one_hot(labels * size + logits.argmax(-1), size * size).double()
-        counts = (times @ cells).round().long().reshape(-1, size, size)
+        answers = logits.argmax(-1)
+        said, there = (times @ F.one_hot(of, size).double() for of in (answers, labels))
+        # Of many classes no table of all pairs would fit the memory.
+        found_ones = F.one_hot(labels, size).double() * (answers == labels)[:, None]
+        right = times @ found_ones
         odds = log_odds(logits.double())
         areas = [resampled_ranking(odds[:, one], labels == one, times) for one in range(size)]
         auroc, auprc = (torch.stack(columns, 1).nanmean(1) for columns in zip(*areas, strict=True))
         found = {
-            "accuracy": counts.diagonal(dim1=1, dim2=2).sum(1).double() / len(labels),
-            "f1": f1(counts).nanmean(1),
-            "mcc": torch.tensor([matthews(one) for one in counts], dtype=torch.float64),
+            "accuracy": right.sum(1) / len(labels),
+            "f1": f1_of(right, there, said).nanmean(1),
+            "mcc": torch.tensor(
+                list(map(matthews_of, *(of.long().tolist() for of in (right.sum(1), there, said)))),
+                dtype=torch.float64,
+            ),
             "auroc": auroc,
             "auprc": auprc,
         }
-        return found, int((counts.sum(2) == 0).any(1).sum())
+        return found, int((there == 0).any(1).sum())
 
     def notes(self, logits: Tensor, labels: Tensor) -> list[str]:
         """Name classes without a sequence."""

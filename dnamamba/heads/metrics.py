@@ -27,9 +27,18 @@ def f1(counts: Tensor) -> Tensor:
     Args:
         counts: int64 [..., C, C], see `confusion_counts`.
     """
-    right = counts.diagonal(dim1=-2, dim2=-1).double()
-    true, predicted = counts.sum(-1).double(), counts.sum(-2).double()
-    return torch.where(true > 0, 2 * right / (true + predicted), math.nan)
+    return f1_of(counts.diagonal(dim1=-2, dim2=-1), counts.sum(-1), counts.sum(-2))
+
+
+def f1_of(right: Tensor, true: Tensor, predicted: Tensor) -> Tensor:
+    """Return `f1` of numbers of examples per class.
+
+    Args:
+        right: of the class, and predicted to be, [..., C].
+        true: of the class, [..., C].
+        predicted: to be of the class, [..., C].
+    """
+    return torch.where(true > 0, 2 * right.double() / (true + predicted).double(), math.nan)
 
 
 def matthews(counts: Tensor) -> float:
@@ -42,8 +51,17 @@ def matthews(counts: Tensor) -> float:
 
     Source: Gorodkin, Comput. Biol. Chem. 28, 367 (2004), equation 8.
     """
-    total, right = int(counts.sum()), int(counts.diagonal().sum())
-    true, predicted = counts.sum(1).tolist(), counts.sum(0).tolist()
+    return matthews_of(int(counts.diagonal().sum()), counts.sum(1).tolist(), counts.sum(0).tolist())
+
+
+def matthews_of(right: int, true: list[int], predicted: list[int]) -> float:
+    """Return `matthews` of the number of examples that are right, and of those of each class.
+
+    Args:
+        right: examples.
+        true, predicted: examples of each class, and what was said of them.
+    """
+    total = sum(true)
     # Python's integers are exact, however many sequences there are.
     covariance = right * total - sum(t * p for t, p in zip(true, predicted, strict=True))
     of_true = total * total - sum(t * t for t in true)
@@ -54,14 +72,17 @@ def matthews(counts: Tensor) -> float:
 
 
 def log_odds(logits: Tensor) -> Tensor:
-    """Return log p - log(1 - p) of each class, [n, C], from logits [n, C] and without rounding p to 1."""
-    top = logits.argmax(-1, keepdim=True)
-    below = logits - logits.gather(-1, top)
+    """Return log p - log(1 - p) of each class, [n, C], from logits [n, C] and without rounding p to 1.
+
+    The same numbers in another order give the same odds, to the last bit: equal scores are one threshold.
+    """
+    ordered = logits.sort(-1, descending=True).values
+    below, ordered = logits - ordered[..., :1], ordered - ordered[..., :1]
     shares = below.exp()
     # The others of any class but the top one include the top one, whose share is 1: nothing cancels.
-    others = (shares.sum(-1, keepdim=True) - shares).log()
-    rest = below.scatter(-1, top, -math.inf).logsumexp(-1, keepdim=True)
-    return below - others.scatter(-1, top, rest)
+    others = (ordered.exp().sum(-1, keepdim=True) - shares).log()
+    rest = ordered[..., 1:].logsumexp(-1, keepdim=True)
+    return below - torch.where(below == 0, rest, others)
 
 
 def log_odds_of(logits: Tensor, number: int) -> Tensor:

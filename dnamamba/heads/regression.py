@@ -41,7 +41,12 @@ class Regression(Head):
             spread = float(exact.std())
             values = single if float(np.abs(single - exact).max()) <= 0.1 * spread else exact
             shift, scale = float(values.mean()), float(values.std())
-        if not spread > 0 or exact.min() == exact.max():
+        if exact.min() != exact.max() and not spread > 0:
+            raise UserError(
+                f"the training targets are too close to square their differences (got {exact.min():g} to "
+                f"{exact.max():g}); rescale them"
+            )
+        if exact.min() == exact.max():
             raise UserError(f"all {len(exact):,} training targets are {exact[0, 0]:g}: nothing to learn")
         if not (math.isfinite(shift) and math.isfinite(scale)):
             largest = np.abs(exact).max()

@@ -33,6 +33,7 @@ from dnamamba.inference.inputs import need_alphabet
 from dnamamba.inference.likelihood import View
 from dnamamba.inference.one_hot import LETTERS, OneHotModel, need_one_hot, one_hot_of, replacements
 from dnamamba.inference.place_answers import OneHotPlace, PlaceAnswers, place_of
+from dnamamba.kernels.exact import exact
 from dnamamba.models import PositionModel, SequenceModel
 
 METHODS = ("gradient", "integrated", "ism")
@@ -223,7 +224,8 @@ def _answer(asked_model: Model, found: object, reverse: bool) -> Callable[[Tenso
     if not isinstance(found, Answers):
         return lambda x: model(x)[:, 0]
     number, head = found.label_number(), found.head
-    return lambda x: head.effect(model(x), number)
+    # In float64: of a number far from zero float32 would lose the digits in which two answers differ.
+    return lambda x: head.effect(exact(model(x)), number)
 
 
 def _mutated(

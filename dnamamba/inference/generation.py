@@ -71,6 +71,8 @@ def generate(
             family is not causal and recurrent, or what it computes is not finite.
     """
     alphabet = get_alphabet(need_language_model(model).config.alphabet)
+    if not isinstance(prompt, str) and not all(isinstance(text, str) for text in prompt):
+        raise UserError("prompt: must be letters, or a list of such (got something else)")
     prompts = [encode_prompt(text, alphabet) for text in ([prompt] if isinstance(prompt, str) else prompt)]
     sampling = Sampling(temperature, top_k, top_p)
     rows = np.concatenate(list(generate_blocks(model, prompts, length, sampling, seed, batch)), axis=1)

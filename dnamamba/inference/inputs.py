@@ -12,6 +12,7 @@ import numpy as np
 from dnamamba.data.alphabet import Alphabet, Ids, need_bases
 from dnamamba.data.fasta import NUCLEOTIDE, Genome
 from dnamamba.data.intervals import unknown_record
+from dnamamba.data.numbers import whole_number
 from dnamamba.data.regions import AS_THEY_ARE, RegionsConfig, read_regions
 from dnamamba.data.synonyms import Synonyms
 from dnamamba.errors import UserError
@@ -215,8 +216,8 @@ def _strand(text: str, where: str) -> str:
 
 def _given_region(row: Sequence[Any], number: int) -> Region:
     try:
-        name, strand = (*map(str, row[3:5]), "", "")[:2]
-        region = Region(str(row[0]), int(row[1]), int(row[2]), name)
+        name, strand = (*("" if cell is None else str(cell) for cell in row[3:5]), "", "")[:2]
+        region = Region(str(row[0]), whole_number(row[1]), whole_number(row[2]), name)
     except (LookupError, TypeError, ValueError, OverflowError):
         shown = " ".join(repr(row).split())[:80]
         raise UserError(

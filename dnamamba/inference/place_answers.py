@@ -145,4 +145,4 @@ class OneHotPlace(OneHotModel):
     def _answer(self, weights: Tensor) -> Tensor:
         with self._embedded(weights):
             logits = self.model(self.ids.expand(weights.shape[:2])).logits
-        return self.asked.values(logits)[:, None]
+        return self.asked.values(exact(logits))[:, None]

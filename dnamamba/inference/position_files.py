@@ -31,7 +31,7 @@ from dnamamba.models.position_reading import PIECE, read_positions
 GFF = (".gff3", ".gff")
 BIGWIG = (".bw", ".bigwig", ".bigWig")
 PIECE_GPU = 1 << 18
-Floats = NDArray[np.float32]
+Floats = NDArray[np.float32] | NDArray[np.float64]  # of classes; of tracks, which may be far from zero
 
 
 class Bases(Protocol):
@@ -84,6 +84,8 @@ class PositionAnswers:
         self.model, self.decoder = model.eval(), model.decoder
         self.piece = piece or (PIECE_GPU if model.backbone.device.type == "cuda" else PIECE)
         self._precision = precision_of(model, precision)
+        classes = isinstance(self.decoder.head, BaseClasses)
+        self._dtype: type[np.floating] = np.float32 if classes else np.float64
 
     def parts(
         self, genome: Bases, record: str, folder: Path | None = None
@@ -112,7 +114,7 @@ class PositionAnswers:
         first: int = 0,
         last: int | None = None,
     ) -> Floats:
-        """Return probabilities of the classes, or numbers of the tracks, of a record: float32 [bins, labels].
+        """Return probabilities of the classes, float32, or numbers of the tracks, float64: [bins, labels].
 
         What is read is one context, in pieces with the state carried over. A bin without a known base is NaN.
 
@@ -127,7 +129,7 @@ class PositionAnswers:
         """
         ids = np.array(genome.fetch(record, first, genome.lengths[record] if last is None else last))
         if not ids.size:
-            return np.empty((0, len(self.decoder.labels)), dtype=np.float32)
+            return np.empty((0, len(self.decoder.labels)), dtype=self._dtype)
         found = self._read(ids, record, folder)
         found[~self._known(ids)] = np.nan
         if not self.both:
@@ -136,7 +138,7 @@ class PositionAnswers:
         short = np.full(-ids.size % self.decoder.bin, genome.alphabet.n_id, dtype=np.uint8)
         turned = genome.alphabet.reverse_complement(np.concatenate([ids, short]))
         other = self._read(np.ascontiguousarray(turned), record, folder)
-        return np.asarray((found + other[::-1, list(self.decoder.complement)]) / 2, dtype=np.float32)
+        return np.asarray((found + other[::-1, list(self.decoder.complement)]) / 2, dtype=self._dtype)
 
     def _known(self, ids: Ids) -> NDArray[np.bool_]:
         """Return which bins of a sequence have a base that is known, bool [bins]."""
@@ -149,7 +151,7 @@ class PositionAnswers:
         logits = torch.cat([part.logits.float() for part in found])
         need_finite(logits.cpu().numpy(), record)
         logits = self.model.decoded(logits).cpu()
-        answers = self.decoder.head.predict(logits.double()).float().numpy()
+        answers: Floats = self.decoder.head.predict(logits.double()).numpy().astype(self._dtype, copy=False)
         need_finite(answers, record)  # the exponential of a number may not be one
         return answers
 
@@ -267,7 +269,7 @@ def _bridged(values: Floats, groups: Sequence[tuple[str, str]]) -> NDArray[np.ui
     """Return the best class per base, uint8 [n]; of a run of N that of the features on both sides, else 0.
 
     Args:
-        values: float32 [n, classes], NaN where no base is known.
+        values: [n, classes], NaN where no base is known.
         groups: the feature and strand of each class.
     """
     best = values.argmax(1).astype(np.uint8)

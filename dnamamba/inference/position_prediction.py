@@ -22,15 +22,15 @@ class PositionPredictions(NamedTuple):
     Attributes:
         record: its name; of a sequence in a list its number, from 0.
         start, end: 0-based, `end` not included.
-        values: float32 [bins, labels]: probabilities of the classes, or numbers of the tracks in their unit;
-            NaN of a bin without a known base. The last bin of a record may be short.
+        values: [bins, labels]: probabilities of the classes, float32, or numbers of the tracks in their unit,
+            float64; NaN of a bin without a known base. The last bin of a record may be short.
         labels: names of the classes or tracks.
     """
 
     record: str
     start: int
     end: int
-    values: NDArray[np.float32]
+    values: NDArray[np.float32] | NDArray[np.float64]
     labels: tuple[str, ...]
 
 

@@ -36,7 +36,7 @@ def table_inputs(
         UserError: the table or a sequence can't be read.
     """
     own = _own_columns(head)
-    table = read_table(path, ("sequence",), ("id", *own), columns)
+    table = read_table(path, ("sequence",), ("id", *own), columns, _texts(head))
     labels = table.columns.get("label")
     if head is not None and head.reads == "targets":
         labels = _joined(table, own, path) if all(name in table.columns for name in own) else None
@@ -75,7 +75,7 @@ def table_labels(
         UserError: the table can't be read, names an id twice, lacks a record, or has no region at all.
     """
     own = _own_columns(head)
-    table = read_table(path, ("id", *own), (), columns)
+    table = read_table(path, ("id", *own), (), columns, _texts(head))
     labels = (
         _joined(table, own, path) if head is not None and head.reads == "targets" else table.columns["label"]
     )
@@ -106,6 +106,15 @@ def _own_columns(head: Head | None) -> tuple[str, ...]:
     if head is None or head.reads != "targets":
         return ("label",)
     return tuple(task["name"] for task in head.decoder.tasks or ())
+
+
+def _texts(head: Head | None) -> tuple[str, ...]:
+    """Return those of them that hold names, and no numbers."""
+    if head is None or head.reads == "number":
+        return ()
+    if head.reads != "targets":
+        return ("label",)
+    return tuple(task["name"] for task in head.decoder.tasks or () if task["kind"] != "regression")
 
 
 def _joined(table: Table, own: tuple[str, ...], path: str | Path) -> list[str]:

@@ -1,7 +1,5 @@
 """Variants as people write them, checked against the genome; `effects.py` has what is computed of them."""
 
-import operator
-import re
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any, Literal, NamedTuple
@@ -11,6 +9,7 @@ import numpy as np
 from dnamamba.checkpoint import Model
 from dnamamba.data.alphabet import get_alphabet
 from dnamamba.data.fasta import Genome
+from dnamamba.data.numbers import whole_number
 from dnamamba.data.symbolic import Event, haplotype
 from dnamamba.errors import UserError
 from dnamamba.inference.answers import window_taken
@@ -101,26 +100,13 @@ def score_variants(
 def _given_variant(variant: Sequence[Any], number: int) -> tuple[str, int, str, str]:
     try:
         name, position, ref, alt = variant
-        return str(name), _whole(position), str(ref), str(alt)
+        return str(name), whole_number(position), str(ref), str(alt)
     except (TypeError, ValueError):
         shown = " ".join(repr(variant).split())[:80]
         raise UserError(
             f"variant {number}: must be a record, a position, REF and ALT, such as ('chr1', 10, 'A', 'G') "
             f"(got {shown})"
         ) from None
-
-
-def _whole(position: Any) -> int:
-    """Return a position that is a whole number, as tables may have it: 10, 10.0 or "10".
-
-    Raises:
-        TypeError, ValueError: it is anything else, such as 10.5, which `int` would cut.
-    """
-    if isinstance(position, str) and re.fullmatch("[0-9]{1,18}", position):
-        return int(position)
-    if isinstance(position, float | np.floating) and float(position).is_integer():
-        return int(position)
-    return operator.index(position)
 
 
 def site_of(genome: Genome, name: str, position: int, ref: str, alts: Iterable[str]) -> Site:

@@ -90,7 +90,8 @@ def resolved(
         earlier: groups of the checkpoint of a resumed run, whose numbers are taken; of a new run empty.
 
     Raises:
-        UserError: `train.epochs` of training sequences without an end, or more than can be counted.
+        UserError: `train.epochs` of training sequences without an end, or more than can be counted, or
+            another number than `train.max_steps`.
     """
     asked = train, task
     train, task = _again(train, earlier.get("train", {})), _again(task, earlier.get("task", {}))
@@ -108,6 +109,11 @@ def resolved(
         steps = train.steps_of(size.sequences, epochs)
         if steps > LARGEST:
             raise UserError(f"train.epochs: at most {LARGEST:,} steps (got {epochs:g}); set fewer")
+        if asked[0].max_steps not in (AUTO, None, steps):
+            raise UserError(
+                f"train.epochs={epochs:g} ({steps:,} steps) and train.max_steps={train.max_steps} differ; "
+                "set one of the two"
+            )
         lines.append(
             f"train.epochs={epochs:.3g} of {size.sequences:,} training sequences: {steps:,} steps of "
             f"{train.sequences_per_step:,}"

@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 
 from dnamamba.commands.mistakes import one_line
 from dnamamba.commands.overrides import as_typed, map_keys
+from dnamamba.commands.plan import print_finetuning_plan
 from dnamamba.commands.schema import _check_names
 from dnamamba.config import _check_no_empty, composed
 from dnamamba.errors import UserError
@@ -143,3 +144,41 @@ def test_a_key_twice_in_a_typed_map_is_named(typed: str, key: str) -> None:
 def test_one_key_in_several_typed_maps_is_taken() -> None:
     typed = "+x=[{b: 1}, {b: '{b: 1, b: 2}', c: {b: 3}}]"
     assert as_typed([typed], model_is_a_path=True) == [typed]
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        (
+            "task={lora_alpha: 8, class_weights: {010: 2}}",
+            ["task.lora_alpha=8", "task.class_weights={010: 2}"],
+        ),
+        ("++data={columns: {label: 1_2}}", ["++data.columns.label='1_2'"]),
+        ("+regions={name: 010, flank: 5}", ["++regions.name='010'", "++regions.flank=5"]),
+        ("data={classes: {0: a (1).fa, 00: b.fa}}", ["data.classes={0: 'a (1).fa', 00: 'b.fa'}"]),
+        ("data={valid: [1_0, chr2], 'edge': pad}", ["data.valid=['1_0','chr2']", "data.edge=pad"]),
+        ("model={d_model: 8}", ["model.d_model=8"]),
+    ],
+)
+def test_map_of_settings_is_its_keys_one_by_one(typed: str, expected: list[str]) -> None:
+    assert as_typed([typed], model_is_a_path=False) == expected
+
+
+def test_empty_value_within_map_of_settings_is_refused() -> None:
+    with pytest.raises(UserError, match=r"^data\.fasta: is empty"):
+        as_typed(["data={fasta: ''}"], model_is_a_path=False)
+
+
+@pytest.mark.parametrize("key", ["data.targets={{{}}}", "data={{targets: {{{}}}}}"])
+def test_columns_of_targets_keep_their_names(key: str) -> None:
+    """`1_0` was the number 10, which is not a column, and not a setting either."""
+    assert composed("finetune", [key.format("1_0: regression, 010: a")]).data.targets == {
+        "1_0": "regression",
+        "010": "a",
+    }
+
+
+def test_finetuning_plan_names_a_missing_file(capsys: pytest.CaptureFixture[str]) -> None:
+    settings = ["mode=plan", "model=scratch", "data.table=none.csv", "data.max_length=48"]
+    print_finetuning_plan(composed("finetune", settings))
+    assert "data.table=none.csv is not there: planned without it" in capsys.readouterr().out

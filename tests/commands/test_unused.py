@@ -2,6 +2,7 @@
 
 import pytest
 
+from dnamamba.commands.overrides import as_typed
 from dnamamba.commands.unused import check_unused
 from dnamamba.config import composed
 from dnamamba.errors import UserError
@@ -104,3 +105,10 @@ def test_a_setting_without_effect_is_refused_by_name(
 )
 def test_a_setting_with_effect_is_taken(command: str, overrides: tuple[str, ...]) -> None:
     check_unused(composed(command, overrides), overrides)
+
+
+def test_unused_setting_within_map_is_refused() -> None:
+    """`task={lora_alpha: 8}` sets what `task.lora_alpha=8` does."""
+    overrides = as_typed(["task={lora_alpha: 8}"], model_is_a_path=True)
+    with pytest.raises(UserError, match=r"task\.lora_alpha: has no effect without task\.lora_rank \(got 8\)"):
+        check_unused(composed("finetune", overrides), overrides)

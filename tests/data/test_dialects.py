@@ -3,10 +3,13 @@
 import gzip
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from dnamamba import UserError
+from dnamamba import LabelledConfig, UserError
+from dnamamba.data.alphabet import get_alphabet
+from dnamamba.data.examples import Collector
 from dnamamba.data.tables import read_table
 
 WANTED = {"sequence": ["ACGT", "GGC"], "label": ["leaf", "root; x"]}
@@ -127,3 +130,22 @@ def test_a_workbook_is_read_by_its_first_sheet(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"t\.xlsx is damaged or not an Excel workbook") as error:
         read_table(path, ("sequence", "label"))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("cells", [["1,2", "1,3", "10,5"], ["0,5", "1,5"], ["1.500", "2.500"]])
+@pytest.mark.parametrize("key", ["table", "labels"])
+def test_classes_of_digits_and_commas_keep_names(tmp_path: Path, key: str, cells: list[str]) -> None:
+    """`1,2` may be a class for two haplogroups; only numbers have decimal commas."""
+    path, fasta = tmp_path / "t.csv", tmp_path / "g.fa"
+    path.write_text("id;sequence;label\n" + "".join(f"r{i};AC;{cell}\n" for i, cell in enumerate(cells)))
+    fasta.write_text("".join(f">r{i}\nAC\n" for i in range(len(cells))))
+    source: dict[str, Any] = {key: str(path)} | ({"fasta": str(fasta)} if key == "labels" else {})
+    for task, expected in (
+        ("classification", cells),
+        ("multilabel", cells),
+        ("regression", [cell.replace(",", ".") for cell in cells]),
+    ):
+        into = Collector(get_alphabet("dna"))
+        LabelledConfig(**source, task=task).collect(into)
+        assert into.labels == expected
+        assert any("decimal" in note for note in into.notes) == (task == "regression")

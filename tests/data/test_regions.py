@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from dnamamba import UserError
-from dnamamba.data.intervals import Interval
+from dnamamba.data.intervals import Interval, read_bed
 from dnamamba.data.regions import RegionsConfig, parse_region, read_regions
+from dnamamba.data.signal import read_signal
 from dnamamba.data.synonyms import Synonyms
 
 LENGTHS = {"chr1": 1000, "chr2": 500, "chrM": 60}
@@ -185,3 +186,22 @@ def test_a_typed_region_is_found_by_synonyms(text: str, place: tuple[str, int, i
     assert list(synonyms.used.values()) == ([] if text.startswith("chr") else [place[0]])
     with pytest.raises(UserError, match="region '1:11-2000': chr1 has bases 1 to 1,000"):
         parse_region("1:11-2000", LENGTHS)
+
+
+def test_region_that_is_also_a_record_is_refused() -> None:
+    """bedtools getfasta names its records chr1:0-100."""
+    lengths = {"chr1": 500, "chr1:1-100": 100, "chr1:600-700": 100}
+    with pytest.raises(UserError, match=r"'chr1:1-100': is a record, and an .*write chr1:1-100:1"):
+        parse_region("chr1:1-100", lengths)
+    assert parse_region("chr1:1-100:1-100", lengths) == ("chr1:1-100", 0, 100)
+    assert parse_region("chr1:2-100", lengths) == ("chr1", 1, 100)
+    assert parse_region("chr1:600-700", lengths) == ("chr1:600-700", 0, 100)
+
+
+def test_record_named_track_keeps_its_rows(tmp_path: Path) -> None:
+    path = tmp_path / "r.bed"
+    path.write_text("track name=x\nbrowser position chr7:1-9\ntrack\t2\t5\nbrowser 1 3\n")
+    assert [tuple(place) for place in read_bed(path)] == [("track", 2, 5), ("browser", 1, 3)]
+    (tmp_path / "s.bedgraph").write_text("track type=bedGraph\ntrack\t0\t2\t1.5\n")
+    found = read_signal(tmp_path / "s.bedgraph", {"track": 2}, "g.fa", 2)
+    assert found.values["track"].tolist() == [1.5]

@@ -144,3 +144,23 @@ def test_damaged_bigwig_is_one_line_also_where_its_library_crashes(tmp_path: Pat
     path.write_bytes(whole[:data] + bytes(8) + whole[data + 8 :])
     with pytest.raises(UserError, match=r"a\.bw: is damaged; its library ended while it was read"):
         values(path, 1)
+
+
+@pytest.mark.parametrize(("far", "readable"), [(0.0, True), (1e4, True), (1e7, False), (-1e12, False)])
+def test_numbers_that_float32_cannot_tell_apart_are_refused(
+    tmp_path: Path, far: float, readable: bool
+) -> None:
+    """The step of float32 is 0.001 at 10,000 and 1 at 10,000,000; the spread is 0.5 here."""
+    path = tmp_path / "a.bedgraph"
+    path.write_text("".join(f"chr1\t{i}\t{i + 1}\t{far + i % 2 + 0.25!r}\n" for i in range(10)))
+    if readable:
+        np.testing.assert_allclose(values(path, 1)[0], [far + 0.25, far + 1.25] * 5, rtol=6e-8)
+        return
+    with pytest.raises(UserError, match=r"a\.bedgraph: numbers up to .* differ by 0\.5 .*subtract"):
+        values(path, 1)
+
+
+def test_equal_numbers_that_float32_rounds_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.bedgraph"
+    path.write_text("chr1\t0\t10\t16777217.1\n")
+    assert values(path, 3)[0] == [float(np.float32(16777217.1))] * 4

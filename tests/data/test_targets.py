@@ -63,3 +63,20 @@ def test_text_that_only_python_takes_for_number_is_refused(text: str) -> None:
 )
 def test_names_that_differ_are_classes(names: tuple[str, str]) -> None:
     assert classes(list(names)) == tuple(sorted(names))
+
+
+def test_letters_in_two_ways_of_unicode_are_refused() -> None:
+    pair = ["\u00e9", "e\u0301"]
+    with pytest.raises(UserError, match=r"'e\\u0301' and '\\xe9': the same letters"):
+        classes(pair)
+    assert classes(pair, pair) == tuple(pair)
+
+
+@pytest.mark.parametrize("names", [("test", "train"), ("Dev", "TRAIN", "testing")])
+def test_names_of_splits_are_not_classes(names: tuple[str, ...]) -> None:
+    """`train.fa` and `test.fa` in a folder, or a BED of intervals."""
+    with pytest.raises(UserError, match=r"expected classes, got names of splits; give a column split"):
+        classes(list(names))
+    assert classes(list(names), list(names)) == names
+    assert classes(["test", "control"]) == ("control", "test")
+    assert classes(["train", "training"]) == ("train", "training")

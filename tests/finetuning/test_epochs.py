@@ -1,5 +1,6 @@
 """`train.epochs`: as many steps as the training sequences take."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,17 @@ def test_epochs_of_endless_or_unread_data_are_refused(table: Path, tmp_path: Pat
         (
             r"train\.epochs: only the data tell how many steps that is",
             lambda: plan_run(LabelledConfig(table=str(table), max_length=11), SHAPE, train, 1),
+        ),
+        (
+            r"train\.epochs=1 \(3 steps\) and train\.max_steps=4 differ; set one of the two",
+            Finetuning(
+                tmp_path / "run",
+                LabelledConfig(table=str(table)),
+                SHAPE,
+                task=WITHOUT,
+                train=replace(train, max_steps=4),
+                quiet=True,
+            ).build,
         ),
         (r"train\.epochs: must be a number above 0", lambda: FinetuneTrainConfig(epochs=0)),
     ):

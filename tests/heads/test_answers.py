@@ -266,3 +266,8 @@ def test_cells_give_every_digit_back() -> None:
     assert head.columns() == ["predicted"]
     assert float(head.cells(torch.tensor([0.1], dtype=torch.float64))[0]) == 10000.123456789 + 0.7 * 0.1
     assert float(head.written(torch.tensor([10000.123456789], dtype=torch.float64))) == 10000.123456789
+
+
+def test_targets_too_close_to_square_are_not_called_equal() -> None:
+    with pytest.raises(UserError, match=r"too close to square their differences \(got 0 to 3e-300\)"):
+        type(NUMBER.head).unit(np.array([[0.0], [1e-300], [3e-300]]))

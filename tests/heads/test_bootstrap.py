@@ -98,3 +98,20 @@ def test_interval_widens_to_the_metric_only_where_it_must() -> None:
     assert interval(values, -0.25) == pytest.approx((-0.25, 0.975))
     assert interval(values, math.nan) == interval(values)
     assert all(math.isnan(end) for end in interval(torch.full((3,), math.nan).double(), 0.5))
+
+
+def test_bootstrap_of_many_classes_takes_little_memory() -> None:
+    """A table of all pairs of 1,000 classes would take 8 MB per sequence or draw."""
+    classes, drawn = 1000, 30
+    labels = torch.arange(classes)
+    logits = torch.eye(classes)
+    logits[0, 1] = 2.0  # one mistake
+    head = DecoderConfig("classification", tuple(map(str, range(classes)))).head
+    with torch.profiler.profile(profile_memory=True) as seen:
+        times = torch.ones(drawn, classes, dtype=torch.float64)
+        found = head.resampled(logits, labels, times)
+    largest = max(event.cpu_memory_usage for event in seen.events())
+    assert largest < 100e6
+    assert found is not None
+    assert found[0]["accuracy"].tolist() == [0.999] * drawn
+    assert found[0]["mcc"][0].item() == pytest.approx(head.metrics(logits, labels)["mcc"], rel=1e-12)

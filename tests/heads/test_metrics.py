@@ -1,5 +1,6 @@
 """Metrics against their definitions, in exact fractions where a float64 could be off itself."""
 
+import itertools
 import math
 from fractions import Fraction
 
@@ -22,6 +23,8 @@ from dnamamba.heads.metrics import (
     spearman,
 )
 from dnamamba.models import DecoderConfig
+
+ORDERS = list(itertools.permutations((1.3, 2.7, -4.0, 3.3)))
 
 
 def numbers(seed: int, size: int, *, center: float = 0.0, spread: float = 1.0) -> Tensor:
@@ -203,3 +206,14 @@ def test_answers_that_are_not_finite_have_no_metrics(kind: str, value: float) ->
     truth = torch.tensor([0, 1, 0, 1]) if kind == "classification" else torch.eye(4)[:, : len(labels)]
     assert all(math.isnan(found) for found in head.metrics(logits, truth).values())
     assert head.notes(logits, truth) == ["1 answer(s) are not finite: no metric is defined"]
+
+
+def test_log_odds_of_reordered_logits_are_equal() -> None:
+    """Equal scores are one threshold of a ranking: the last bit would make two of them."""
+    own = [[*others[:place], 0.1, *others[place:]] for others in ORDERS for place in range(5)]
+    places = [row.index(0.1) for row in own]
+    odds = log_odds(torch.tensor(own, dtype=torch.float64))
+    found = {odds[row, place].item() for row, place in enumerate(places)}
+    assert len(found) == 1
+    others = sum(math.exp(value - 0.1) for value in ORDERS[0])
+    assert found.pop() == pytest.approx(-math.log(others), rel=1e-12)

@@ -215,3 +215,17 @@ def test_letters_that_one_hot_lacks_are_refused(
     with pytest.raises(UserError, match=rf"{place}, alphabet 'bytes'\); use method=ism"):
         attribute(model, genome, Interval("one", 5, 6), method, context=5)
     assert np.isfinite(attribute(model, genome, Interval("two", 0, 5), method, context=1).contribution).all()
+
+
+def test_integrated_gradients_far_from_zero_keep_digits(genome: Genome) -> None:
+    """In float32 the answers about 10,000 have steps of 0.001, and their difference was wrong by as much."""
+    near = sequence_model("regression").float()
+    found = []
+    for shift in (0.0, 1e4):
+        decoder = dataclasses.replace(near.decoder, shift=shift, scale=0.01)
+        far = SequenceModel(SHAPE, decoder)
+        far.load_state_dict(near.state_dict())
+        found.append(attribute(far, genome, Interval("one", 0, 25), "integrated", strand="forward"))
+    assert found[1].difference == pytest.approx(found[0].difference, rel=1e-6)
+    assert 0 < abs(found[0].difference) < 0.1
+    np.testing.assert_allclose(found[1].values, found[0].values, rtol=1e-9, equal_nan=True)

@@ -1,5 +1,7 @@
 """Generation draws from the parallel forward's distribution, step by step, from a seed."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -155,3 +157,10 @@ def test_blocks_come_one_after_the_other() -> None:
     prompts = [encode_prompt("ACG", get_alphabet("dna"))]
     widths = [block.shape for block in generate_blocks(MODEL, prompts, 2 * BLOCK + 3, Sampling(), 0, 2)]
     assert widths == [(2, BLOCK), (2, BLOCK), (2, 3)]
+
+
+@pytest.mark.parametrize("prompt", [[b"ACGT"], ["ACGT", None], [np.zeros(4, dtype=np.uint8)]])
+def test_prompt_that_is_not_letters_is_refused(prompt: list[Any]) -> None:
+    model = LanguageModel(MambaConfig(d_model=8, n_layer=1))
+    with pytest.raises(UserError, match=r"^prompt: must be letters, or a list of such"):
+        generate(model, prompt, 3)

@@ -1,18 +1,20 @@
 """`predict` of answers per base or bin: both strands joined, and regions with their context."""
 
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from dnamamba import Genome, UserError, get_alphabet, load, predict_positions, save_model
+from dnamamba import Genome, RegionsConfig, UserError, get_alphabet, load, predict_positions, save_model
 from dnamamba.commands.predict import PredictConfig, predict_to_file
 from dnamamba.inference import position_files
 from dnamamba.inference.bigwig import BigWigWriter, bigwig
 from dnamamba.inference.position_files import PositionAnswers, _bridged, files_of
 from dnamamba.models import DecoderConfig, SequenceModel
+from dnamamba.models.positions import PositionModel
 from tests.inference.test_position_attribution import LETTERS, SHAPE, model_of
 
 DNA = get_alphabet("dna")
@@ -158,6 +160,23 @@ def test_unknown_bases_have_no_answer_and_end_no_feature(home: Path) -> None:
     assert _bridged(np.array(best, np.float32), groups).tolist() == [0, 1, 1, 1, 1, 2, 0, 1, 0]
 
 
+def test_numbers_far_from_zero_keep_their_digits(home: Path) -> None:
+    """float32 has a step of 0.001 at 10,000: correlations of a table were not those of metrics.json."""
+    model = model_of("tracks").float()
+    decoder = replace(model.decoder, means=(1e4, -1e6), loss="mse", scaling="none")
+    save_model(PositionModel(SHAPE, decoder), home / "far")
+    far = load(home / "far")
+    with torch.no_grad():
+        for parameter in far.parameters():
+            parameter.mul_(0.1)
+        logits = far(torch.from_numpy(DNA.encode(LETTERS))[None]).logits[0].double()
+    save_model(far, home / "far", overwrite=True)
+    predict_to_file(PredictConfig(str(home / "far"), str(home / "far.tsv"), fasta=str(home / "g.fa")))
+    rows = [row[3:] for row in read(home / "far.tsv") if row[0] == "one"]
+    found = np.array(rows, dtype=np.float64) - np.array([1e4, -1e6])
+    np.testing.assert_allclose(found, logits.numpy(), rtol=1e-4, atol=1e-6)
+
+
 def test_settings_of_regions_are_refused_by_name(home: Path, tmp_path: Path) -> None:
     save_model(SequenceModel(SHAPE, DecoderConfig("classification", ("a", "b"))), tmp_path / "m")
     fasta, bed = str(home / "g.fa"), str(home / "r.bed")
@@ -165,6 +184,14 @@ def test_settings_of_regions_are_refused_by_name(home: Path, tmp_path: Path) -> 
     for words, model, settings in (
         (r"context: the model answers once per sequence \(got 5\)", tmp_path / "m", {"context": 5}),
         (r"context: must be at least 0 \(got -1\)", home / "classes", {"context": -1}),
+        *(
+            (
+                rf"regions\.{key}: answers per base or bin are written by place alone \(got 4\)",
+                home / "tracks",
+                {"regions": RegionsConfig(**{key: "4"})},
+            )
+            for key in ("name", "label")
+        ),
         (r"strand: must be forward or both \(got 'reverse'\)", home / "classes", {"strand": "reverse"}),
     ):
         config = PredictConfig(str(model), str(tmp_path / "x.tsv"), fasta=fasta, bed=bed, **settings)  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ from dnamamba.data.examples import (
 )
 from dnamamba.data.length_schedule import LengthSchedule, sequence_schedule
 from dnamamba.data.regions import RegionsConfig
-from dnamamba.data.target_cells import check_kinds
+from dnamamba.data.target_cells import READ_AS, check_kinds
 from dnamamba.datasets.settings import DataConfig
 from dnamamba.errors import UserError
 
@@ -88,7 +88,8 @@ class LabelledConfig(DataConfig):
         if self.source not in (*SOURCES, ()):
             ways = "; or ".join(" and ".join(f"data.{key}" for key in keys) for keys in SOURCES)
             given = ", ".join(f"data.{key}" for key in self.source)
-            raise UserError(f"{given} do not go together: give {ways}")
+            what = "do not go together" if len(self.source) > 1 else "is not enough by itself"
+            raise UserError(f"{given} {what}: give {ways}")
         if self.targets is not None:
             self._check_targets()
         for key, column in self.columns.items():
@@ -148,7 +149,7 @@ class LabelledConfig(DataConfig):
             case ("fasta", "labels"):
                 assert self.fasta is not None
                 assert self.labels is not None
-                from_label_table(self.fasta, self.labels, columns, into, self.targets)
+                from_label_table(self.fasta, self.labels, columns, into, self.targets, self._texts)
                 return Path(self.fasta).name
             case ("fasta", "bed"):
                 assert self.fasta is not None
@@ -159,16 +160,25 @@ class LabelledConfig(DataConfig):
                 assert self.fasta is not None
                 assert self.bed is not None
                 assert self.labels is not None
-                labels = labels_of_regions(self.labels, columns, into)
+                labels = labels_of_regions(self.labels, columns, into, self._texts)
                 into.notes += from_regions(self.fasta, self.bed, self.regions, into, labels)
                 return Path(self.bed).name
             case ("table",):
                 assert self.table is not None
-                from_table(self.table, columns, into, self.targets)
+                from_table(self.table, columns, into, self.targets, self._texts)
                 return Path(self.table).name
             case _:
                 coding_windows(YEAST_WINDOW, into)
                 return "yeast, coding or intergenic"
+
+    @property
+    def _texts(self) -> tuple[str, ...]:
+        """Columns of labels that are names, and stay as written."""
+        from dnamamba.heads.registry import head_class  # loads torch
+
+        if self.targets is None:
+            return () if head_class(self.task, "data.task").reads == "number" else ("label",)
+        return tuple(name for name, kind in self.targets.items() if READ_AS[kind] != "number")
 
     @property
     def bases_at_a_time(self) -> int:
