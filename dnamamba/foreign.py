@@ -178,7 +178,9 @@ def _parts(folder: Path, index: Path) -> dict[str, Tensor]:
         if part not in named.values() or not _is_neighbour(part):
             raise UserError(f"{index}: expected names of files next to it (got {part!r})")
         tensors = _read(folder / part)
-        twice = sorted(name for name in tensors.keys() & found.keys() if not _equal(tensors[name], found[name]))
+        twice = sorted(
+            name for name in tensors.keys() & found.keys() if not _equal(tensors[name], found[name])
+        )
         if twice:
             raise UserError(
                 f"{index}: {twice[0]} is in {homes[twice[0]][0]} and in {part}, with other values; download "

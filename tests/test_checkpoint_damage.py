@@ -186,7 +186,11 @@ def test_what_no_weights_go_with_is_refused_unbuilt(
         ),
         ("model.safetensors.index.json", '{"weight_map": "ab"}', r"expected a map weight_map \(got str\)"),
         ("model.safetensors.index.json", "[" * 100_000, r"index\.json: damaged \(maximum recursion depth"),
-        ("model.safetensors.index.json", r'{"weight_map": {"a": "b\u0000c"}}', r"next to it \(got 'b\\x00c'\)"),
+        (
+            "model.safetensors.index.json",
+            r'{"weight_map": {"a": "b\u0000c"}}',
+            r"next to it \(got 'b\\x00c'\)",
+        ),
         ("model.safetensors.index.json", r'{"weight_map": {"a": "\ud800"}}', r"next to it \(got '\\ud800'\)"),
         ("model.safetensors.index.json", '{"weight_map": {"a": ".."}}', r"next to it \(got '\.\.'\)"),
         ("dnamamba.json", "[1]", r"dnamamba\.json: expected a JSON object \(got list\)"),
