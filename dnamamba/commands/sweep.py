@@ -18,7 +18,6 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.table import Table
 from yaml import YAMLError
 
-from dnamamba.commands import mistakes
 from dnamamba.errors import UserError
 from dnamamba.escaping import TsvWriter, bounded, printable
 from dnamamba.files import locked, replacing
@@ -76,7 +75,7 @@ class Sweep(Callback):
             try:
                 Sweep.lock.enter_context(locked(folder, "another hydra.sweep.dir"))
             except UserError as error:
-                mistakes.report(str(error))
+                print(f"dnamamba: error: {error}", file=sys.stderr)
                 sys.exit(1)
         Sweep.folder = folder
         parsed = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
