@@ -143,6 +143,12 @@ def load(path: str | Path) -> Model:
     for folder in (path, path / "model"):
         if (folder / CONFIG_FILE).is_file():
             return _load_foreign(folder) or _load_folder(folder)
+    last = path / "checkpoints" / "last.ckpt"
+    if last.is_file():
+        raise UserError(
+            f"no model at {path}: its run is not finished; wait for its end or resume it with "
+            f"ckpt_path={path}, or name its checkpoint, {last}"
+        )
     raise UserError(
         f"no model at {path}: neither a checkpoint nor a folder with {CONFIG_FILE}{nearest(str(path))}"
     )

@@ -69,6 +69,24 @@ def _lock(path: Path, other: str) -> int:
         os.close(handle)
 
 
+def in_use(folder: Path) -> bool:
+    """Return whether another process has the lock of `folder`; False where locks can't be asked for.
+
+    Not for a process that has the lock itself: it would lose it.
+    """
+    try:
+        handle = os.open(folder / LOCK, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in (errno.EACCES, errno.EAGAIN)
+    finally:
+        os.close(handle)
+    return False
+
+
 @contextmanager
 def new_folder(path: Path) -> Iterator[None]:
     """Make a folder for what is about to be written; on an error it is removed again if it was left empty."""

@@ -4,6 +4,7 @@ Which layouts there are, a family's `weights.py` says.
 """
 
 import json
+import os
 import zipfile
 from importlib import import_module
 from pathlib import Path
@@ -172,14 +173,43 @@ def _parts(folder: Path, index: Path) -> dict[str, Tensor]:
     if not isinstance(named, dict):
         raise UserError(f"{index}: expected a map weight_map (got {type(named).__name__}); download it again")
     found: dict[str, Tensor] = {}
+    homes: dict[str, list[str]] = {}
     for part in sorted(set(map(str, named.values()))):
-        if part not in named.values() or Path(part).name != part:
+        if part not in named.values() or not _is_neighbour(part):
             raise UserError(f"{index}: expected names of files next to it (got {part!r})")
-        found |= _read(folder / part)
+        tensors = _read(folder / part)
+        twice = sorted(
+            name for name in tensors.keys() & found.keys() if not _equal(tensors[name], found[name])
+        )
+        if twice:
+            raise UserError(
+                f"{index}: {twice[0]} is in {homes[twice[0]][0]} and in {part}, with other values; download "
+                "them again"
+            )
+        found |= tensors
+        for name in tensors:
+            homes.setdefault(name, []).append(part)
     missing = sorted(set(named) - set(found))
     if missing:
         raise UserError(f"{index}: {', '.join(missing[:6])} is in none of the files; download them again")
+    elsewhere = sorted(name for name, part in named.items() if part not in homes[name])
+    if elsewhere:
+        name = elsewhere[0]
+        raise UserError(f"{index}: {name} is in {homes[name][0]}, not in {named[name]}; download them again")
     return found
+
+
+def _is_neighbour(name: str) -> bool:
+    """Return whether a text can be the name of a file in the same folder."""
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    return name not in ("", "..") and "\0" not in name and Path(name).name == name
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    return one.dtype == other.dtype and torch.equal(one, other)
 
 
 def _unpacked(path: Path) -> Any:

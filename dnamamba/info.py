@@ -1,5 +1,6 @@
 """`python -m dnamamba.info`: versions, devices, which kernels would run and why, and a test of them."""
 
+import os
 import signal
 import sys
 
@@ -30,6 +31,10 @@ def main() -> None:
     except KeyboardInterrupt:
         print("dnamamba: stopped before all kernels were tested", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
+    except OSError as error:  # such as a full disk, of the report
+        print(f"dnamamba: error: {error.filename or 'standard output'}: {error.strerror}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more
+        sys.exit(1)
     sys.exit(0 if agrees else 1)
 
 

@@ -29,6 +29,8 @@ def shortage(error: BaseException) -> str | None:
         if isinstance(each, OSError) and each.errno in FULL and each.filename is not None:
             reason = os.strerror(each.errno)
             return f"can't write {each.filename} ({reason}); make room there, or choose another place"
+        if type(each).__name__ == "DistNetworkError" and "listen" in text:  # torch's
+            return f"MASTER_PORT: can't be listened at ({text}); choose a port that is free"
         if (
             isinstance(each, MemoryError)
             or type(each).__name__ == "OutOfMemoryError"  # torch's, of a GPU

@@ -1,5 +1,7 @@
 """Trained models by name: in the package, in a clone's docs/models, or as files of a release; never code."""
 
+import shutil
+import sys
 from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
@@ -7,7 +9,7 @@ from typing import NamedTuple
 from dnamamba.data.cache import cache_folder
 from dnamamba.data.embedded import YEAST_MODEL
 from dnamamba.errors import UserError
-from dnamamba.files import sha256_of
+from dnamamba.files import replacing, sha256_of
 from dnamamba.optional import need
 
 RELEASE: str | None = None
@@ -93,7 +95,8 @@ def _changed(folder: Path, weights: Weights) -> list[str]:
 
 def _downloaded(name: str, weights: Weights) -> Path:
     folder = cache_folder() / "models" / name
-    if all((folder / file).is_file() for file in weights.files) and not _changed(folder, weights):
+    wanted = {file: sha for file, sha in weights.files.items() if not _is_published(folder / file, sha)}
+    if not wanted:
         return folder
     if RELEASE is None:
         raise UserError(
@@ -101,16 +104,42 @@ def _downloaded(name: str, weights: Weights) -> Path:
             "docs/models has it, and name that folder"
         )
     need("pooch", "weights", f"model={name}")
-    import pooch
-
-    for file, expected in weights.files.items():
+    for file, expected in wanted.items():
         address = f"{RELEASE}/{name}.{file}"
+        print(f"downloading {address}, once: kept in {folder}", file=sys.stderr)
         try:
-            pooch.retrieve(address, known_hash=f"sha256:{expected}", fname=file, path=folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            _download(address, folder / file, expected)
         except Exception as error:  # no network, another file, no space: each has types of its own
+            place = error.filename if isinstance(error, OSError) else None
+            if place is not None:  # of this machine, not of the network
+                raise UserError(
+                    f"model: {name} can't be kept in {place} ({error.strerror}); remove what is there, make "  # type: ignore[attr-defined]
+                    "room, or set XDG_CACHE_HOME to another folder"
+                ) from error
             reason = " ".join(str(error).split()) or type(error).__name__
             raise UserError(f"model: {name} can't be downloaded ({reason[:300]}); try again") from error
     return folder
+
+
+def _download(address: str, path: Path, expected: str) -> None:
+    """Replace a file, or whatever is in its place, by what is at an address."""
+    import pooch
+
+    with replacing(path) as beside:
+        pooch.HTTPDownloader()(address, str(beside), None)
+        if (found := sha256_of(beside)) != expected:
+            raise ValueError(f"its SHA-256 is {found}, not {expected}: another file, or a damaged one")
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+
+
+def _is_published(path: Path, expected: str) -> bool:
+    """Return whether a file is whole; a pipe, which would be waited for, is none."""
+    try:
+        return path.is_file() and sha256_of(path) == expected
+    except OSError:
+        return False
 
 
 def _digest(path: Path) -> str:

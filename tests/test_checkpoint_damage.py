@@ -186,6 +186,13 @@ def test_what_no_weights_go_with_is_refused_unbuilt(
         ),
         ("model.safetensors.index.json", '{"weight_map": "ab"}', r"expected a map weight_map \(got str\)"),
         ("model.safetensors.index.json", "[" * 100_000, r"index\.json: damaged \(maximum recursion depth"),
+        (
+            "model.safetensors.index.json",
+            r'{"weight_map": {"a": "b\u0000c"}}',
+            r"next to it \(got 'b\\x00c'\)",
+        ),
+        ("model.safetensors.index.json", r'{"weight_map": {"a": "\ud800"}}', r"next to it \(got '\\ud800'\)"),
+        ("model.safetensors.index.json", '{"weight_map": {"a": ".."}}', r"next to it \(got '\.\.'\)"),
         ("dnamamba.json", "[1]", r"dnamamba\.json: expected a JSON object \(got list\)"),
     ],
 )
@@ -199,3 +206,59 @@ def test_damaged_notes_of_a_foreign_folder_are_named(
     (folder / name).write_text(text)
     with pytest.raises(UserError, match=message):
         load(folder)
+
+
+def in_parts(model: LanguageModel, folder: Path) -> tuple[Path, Path]:
+    """Write a model of transformers in two files with an index; return the two."""
+    write_foreign(model.config, model.state_dict(), folder, "hf", "")
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    files = folder / "model-1-of-2.safetensors", folder / "model-2-of-2.safetensors"
+    names = sorted(tensors)
+    where = {}
+    for number, file in enumerate(files):
+        save_file({name: tensors[name] for name in names[number::2]}, file)
+        where |= dict.fromkeys(names[number::2], file.name)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": where}))
+    return files
+
+
+def test_a_tensor_in_two_parts_must_be_the_same(model: LanguageModel, tmp_path: Path) -> None:
+    one, two = in_parts(model, tmp_path / "theirs")
+    name, tensor = next(iter(load_file(one).items()))
+    save_file({**load_file(two), name: tensor}, two)
+    assert model_hash(load(tmp_path / "theirs")) == model_hash(model)
+    save_file({**load_file(two), name: tensor + 1}, two)
+    with pytest.raises(UserError, match=rf"{name} is in {one.name} and in {two.name}, with other values"):
+        load(tmp_path / "theirs")
+
+
+def test_parts_under_each_others_names_are_refused(model: LanguageModel, tmp_path: Path) -> None:
+    one, two = in_parts(model, tmp_path / "theirs")
+    first = min(load_file(one))
+    one.rename(tmp_path / "kept")
+    two.rename(one)
+    (tmp_path / "kept").rename(two)
+    with pytest.raises(UserError, match=rf"index\.json: {first} is in {two.name}, not in {one.name}"):
+        load(tmp_path / "theirs")
+
+
+@pytest.mark.parametrize("value", ["x", 3, [["layer", "Mamba1"]]])
+def test_other_than_a_map_in_ssm_cfg_is_named(model: LanguageModel, tmp_path: Path, value: object) -> None:
+    folder = tmp_path / "theirs"
+    write_foreign(model.config, model.state_dict(), folder, "state_spaces", "")
+    document = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**document, "ssm_cfg": value}))
+    with pytest.raises(UserError, match=r"config\.json: ssm_cfg: expected a map"):
+        load(folder)
+
+
+def test_complex_constants_are_refused_without_a_warning(tmp_path: Path) -> None:
+    shutil.copytree(CADUCEUS, tmp_path / "theirs")
+    path = tmp_path / "theirs" / "model.safetensors"
+    tensors = load_file(path)
+    wrong = [name for name in tensors if name.endswith("complement_map")]
+    assert wrong
+    save_file(tensors | {name: tensors[name].to(torch.complex64) for name in wrong}, path)
+    with pytest.raises(UserError, match=r"complement_map is not \["):
+        load(tmp_path / "theirs")

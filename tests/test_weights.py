@@ -1,8 +1,11 @@
 """Published models by name: which files they are, where they are found, and how they are downloaded."""
 
 import hashlib
+import os
 import shutil
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -98,7 +101,68 @@ def test_kept_file_that_is_damaged_is_downloaded_again(release: Path) -> None:
     assert (weights.named(NAME) / "config.json").read_bytes() == whole
 
 
-@pytest.mark.parametrize(("damage", "said"), [("other", "hash"), ("absent", "404")])
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def endless(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+def folder_of_files(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+    (path / "a").write_text("x")
+
+
+def link(path: Path) -> None:
+    path.rename(path.with_name("target"))
+    path.symlink_to("target")
+    path.with_name("target").write_text("somebody's")
+
+
+@pytest.mark.parametrize("damage", [pipe, endless, folder_of_files, link])
+def test_what_is_in_the_place_of_a_kept_file_is_replaced(
+    release: Path, damage: Callable[[Path], None]
+) -> None:
+    kept = weights.named(NAME) / "model.safetensors"
+    whole = kept.read_bytes()
+    damage(kept)
+    assert (weights.named(NAME) / "model.safetensors").read_bytes() == whole
+    assert kept.is_file()
+    assert not kept.is_symlink()
+    if damage is link:
+        assert kept.with_name("target").read_text() == "somebody's"
+
+
+def test_what_a_killed_download_left_goes_with_the_next(release: Path) -> None:
+    folder = weights.cache_folder() / "models" / NAME
+    program = (
+        "import os, pathlib, sys; from dnamamba.files import replacing\n"
+        "with replacing(pathlib.Path(sys.argv[1])) as beside: beside.write_text('half'); os._exit(1)"
+    )
+    folder.mkdir(parents=True)
+    subprocess.run([sys.executable, "-c", program, str(folder / "model.safetensors")], check=False)
+    (left,) = folder.iterdir()
+    assert left.read_text() == "half"
+    assert weights.named(NAME) == folder
+    assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors"}
+
+
+def test_a_file_in_the_place_of_the_cache_is_named(release: Path) -> None:
+    place = weights.cache_folder() / "models"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text("somebody's")
+    with pytest.raises(
+        UserError, match=rf"yeast-66k can't be kept in {place}.* \(.*\); remove what is there"
+    ):
+        dnamamba.load(NAME)
+    assert place.read_text() == "somebody's"
+
+
+@pytest.mark.parametrize(("damage", "said"), [("other", "its SHA-256 is"), ("absent", "404")])
 def test_download_of_other_file_is_refused(release: Path, damage: str, said: str) -> None:
     asset = release / f"{NAME}.model.safetensors"
     asset.unlink() if damage == "absent" else asset.write_bytes(b"other")

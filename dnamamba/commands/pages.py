@@ -11,3 +11,7 @@ def show(page: str) -> None:
     except BrokenPipeError:
         # Python flushes once more as it ends, and would complain of it again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # a full disk
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"dnamamba: error: standard output: {error.strerror}", file=sys.stderr)
+        sys.exit(1)

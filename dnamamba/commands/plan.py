@@ -121,7 +121,8 @@ def plan_finetuning(cfg: DictConfig) -> Plan:
     data = replace(data, alphabet=shape.alphabet)  # type: ignore[type-var]
     train = typed(cfg.train, FinetuneTrainConfig, "train")
     on_cpu = cfg.trainer.accelerator == "cpu"
-    return plan_run(data, shape, train, processes_of(cfg.trainer), on_cpu=on_cpu)
+    passes = 2 if cfg.decoder.context == "both" else 1
+    return plan_run(data, shape, train, processes_of(cfg.trainer), passes=passes, on_cpu=on_cpu)
 
 
 def absent_model(cfg: DictConfig) -> bool:
@@ -150,6 +151,8 @@ def print_finetuning_plan(cfg: DictConfig) -> None:
         console.print(
             f"model={cfg.model} is not there: planned with the shape of `scratch`, {shape}", soft_wrap=True
         )
+    for line in _not_counted(cfg.decoder):
+        console.print(line, soft_wrap=True)
     print_published()
     if cfg.task.fit == "closed":
         console.print(
@@ -157,6 +160,22 @@ def print_finetuning_plan(cfg: DictConfig) -> None:
             "forward only, which takes less of both",
             soft_wrap=True,
         )
+
+
+def _not_counted(decoder: DictConfig) -> list[str]:
+    """Say how often each base is read, where that is not once, and what of the head a plan leaves out."""
+    lines = []
+    if decoder.context == "both":
+        lines.append("decoder.context=both: memory and time are those of two passes, one for each strand")
+    elif decoder.context == AUTO:
+        lines.append(
+            "decoder.context=auto: planned with one pass; both, if it is chosen, takes up to twice of each"
+        )
+    convolutions = (
+        ", nor the hidden states of its convolutions (decoder.conv)" if decoder.conv not in (0, AUTO) else ""
+    )
+    lines.append(f"the head's weights are not counted{convolutions}")
+    return lines
 
 
 def processes_of(trainer: DictConfig) -> int:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -19,7 +20,8 @@ from yaml import YAMLError
 
 from dnamamba.errors import UserError
 from dnamamba.escaping import TsvWriter, bounded, printable
-from dnamamba.files import replacing
+from dnamamba.files import locked, replacing
+from dnamamba.processes import process_number
 from dnamamba.seals import SEAL, read_results, write_results
 from dnamamba.terminal import Console
 
@@ -60,10 +62,22 @@ class Sweep(Callback):
 
     folder: Path | None = None
     swept: tuple[str, ...] = ()
+    lock: ClassVar[ExitStack] = ExitStack()
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Keep the sweep's folder and swept keys: the process that starts it is the one that ends it."""
-        Sweep.folder = Path(config.hydra.sweep.dir).absolute()
+        """Keep the sweep's folder and swept keys: the process that starts it is the one that ends it.
+
+        The folder is locked until `report`: jobs of two sweeps have the same names. Hydra would go on after
+        an error here, and write the notes of its first job over those of the other sweep.
+        """
+        folder = Path(config.hydra.sweep.dir).absolute()
+        if process_number() == 0:
+            try:
+                Sweep.lock.enter_context(locked(folder, "another hydra.sweep.dir"))
+            except UserError as error:
+                print(f"dnamamba: error: {error}", file=sys.stderr)
+                sys.exit(1)
+        Sweep.folder = folder
         parsed = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
         Sweep.swept = tuple(each.key_or_group for each in parsed if each.is_sweep_override())
 
@@ -84,8 +98,12 @@ def report() -> None:
     """
     folder, swept = Sweep.folder, Sweep.swept
     Sweep.folder = None
-    if folder is None:
-        return
+    with Sweep.lock:
+        if folder is not None:
+            _report(folder, swept)
+
+
+def _report(folder: Path, swept: Sequence[str]) -> None:
     jobs = finished(folder)
     if not jobs:
         return

@@ -146,7 +146,7 @@ def _some(wrong: list[str], most: int = 10) -> str:
 
 def _same(found: Tensor, value: Tensor) -> bool:
     """Return whether a constant is right: integers equal, fractions up to rounding."""
-    if found.shape != value.shape:
+    if found.shape != value.shape or found.is_complex():
         return False
     found = found.to(value.dtype)
     return torch.allclose(found, value, atol=1e-6) if value.is_floating_point() else torch.equal(found, value)

@@ -103,6 +103,7 @@ def plan(
     context_size: int = 1,
     train: TrainConfig | None = None,
     shared_weights: bool = False,
+    passes: int = 1,
     device: Device | None = None,
     device_name: str = "",
     device_memory_gib: float | None = None,
@@ -117,6 +118,8 @@ def plan(
         context_size: those of them that read a sequence together, each its part.
         train: says how a step is taken: by chunks, or with activation checkpointing.
         shared_weights: whether the trainer's strategy is `fsdp`.
+        passes: how many times a step reads each base, all kept until the backward pass: 2 with a decoder's
+            `context=both`.
         device: to estimate the time of; None if it was never measured.
         device_name, device_memory_gib: of a device that is not among the measured ones.
 
@@ -182,10 +185,12 @@ def plan(
         if cost is not None:
             # Tokens come whole to every process.
             tokens = size * accumulate * stage.length
-            needed = _bytes(cost, parameters, part, size, tokens, chunk, train, graphs, device_name == CPU)
+            needed = _bytes(
+                cost, parameters, part, passes * size, tokens, chunk, train, graphs, device_name == CPU
+            )
         if cost is not None and device is not None:
             seconds = stage.steps * _seconds(
-                cost, device, part, size, accumulate, chunk, train, graphs, context_size
+                cost, device, part, passes * size, accumulate, chunk, train, graphs, context_size
             )
         rows.append(
             StagePlan(
@@ -276,13 +281,15 @@ def plan_run(
     *,
     context_size: int = 1,
     shared_weights: bool = False,
+    passes: int = 1,
     device: str | None = None,
     on_cpu: bool = False,
     training_segments: int = 0,
 ) -> Plan:
     """Plan the run that these settings describe; of the data at most an index is read.
 
-    Memory and time are those of a pretraining step; fine-tuning reads as many bases through the same blocks.
+    Memory and time are those of a pretraining step; fine-tuning reads as many bases through the same blocks,
+    `passes` times. What a head adds to that is not counted.
 
     Args:
         data: the `data` group.
@@ -291,6 +298,7 @@ def plan_run(
         processes: of all machines.
         context_size: those of them that read a sequence together.
         shared_weights: whether the trainer's strategy is `fsdp`.
+        passes: as of `plan`.
         device: one that was measured, by name; None for the one at hand.
         on_cpu: whether that is the CPU.
         training_segments: of an interval file that is not there yet.
@@ -321,6 +329,7 @@ def plan_run(
         context_size=context_size,
         train=train,
         shared_weights=shared_weights,
+        passes=passes,
         device=next((known for known in DEVICES.values() if known.name in name.lower()), None),
         device_name=name,
         device_memory_gib=memory_gib,

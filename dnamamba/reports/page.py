@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from dnamamba.documents import read_yaml
 from dnamamba.errors import UserError
+from dnamamba.files import in_use
 from dnamamba.reports.figures import BASELINE, HELD_OUT
 from dnamamba.reports.html import document, image, table, text
 from dnamamba.seals import SEAL, read_results
@@ -80,6 +81,8 @@ def _results(folder: Path) -> tuple[Path, dict[str, Any]]:
         if (folder / name).is_file():
             files = ("predictions.tsv", "config.yaml", *(path.name for path in _pictures(folder)))
             return folder / name, read_results(folder / name, _ADVICE, files)
+    if in_use(folder):
+        raise UserError(f"run: {folder} is not finished: a process is training in it now; wait for its end")
     if (folder / "metrics.csv").is_file():
         raise UserError(f"run: {folder} is not finished; resume it with ckpt_path={folder}")
     raise UserError(f"run: {folder} is not the folder of a pretraining or a fine-tuning; name one")

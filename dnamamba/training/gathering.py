@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from dnamamba.errors import STOP_SIGNALS
+from dnamamba.errors import STOP_SIGNALS, UserError
 from dnamamba.terminal import Console
 
 if TYPE_CHECKING:  # commands that train nothing wait here too
@@ -68,10 +68,17 @@ def ending_on_signals(
 
 
 def announce(trainer: lightning.Trainer, console: Console) -> None:
-    """Say that a run waits for other machines, where they are to come, and how they are started."""
+    """Say that a run waits for other machines, where they are to come, and how they are started.
+
+    Raises:
+        UserError: MASTER_PORT is not a port.
+    """
     environment = getattr(trainer.strategy, "cluster_environment", None)
     if trainer.num_nodes == 1 or environment is None or environment.creates_processes_externally:
         return
+    port = os.environ.get("MASTER_PORT", "1")
+    if not (port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16):
+        raise UserError(f"MASTER_PORT: must be a port, 1 to 65535 (got {port!r})")
     where = f"{environment.main_address}:{environment.main_port}"
     console.print(
         f"waiting for {trainer.num_nodes - 1} other machine(s) at {where}: start the same command there with "

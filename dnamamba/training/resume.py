@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,7 @@ def checkpoint_to_resume(
     contents: dict[str, Any],
     max_steps: int,
     unchanged: Mapping[str, Sequence[str]],
+    check: Callable[[dict[str, Any], Path], None],
 ) -> Resumed | None:
     """Return the checkpoint that `ckpt_path` names, if this run may resume from it.
 
@@ -81,6 +82,7 @@ def checkpoint_to_resume(
             `genome` among them.
         max_steps: of this run.
         unchanged: the keys of each group of `contents` that may not differ.
+        check: refuses what the model and optimiser of this run can't take.
 
     Raises:
         Finished: it has no step left, and its outcome is there.
@@ -117,9 +119,10 @@ def checkpoint_to_resume(
             f"{path} is of another run (checkpoint's value, this run's): {'; '.join(differences)}"
         )
     steps = checkpoint.get("global_step")
-    if not isinstance(steps, int):
+    if type(steps) is not int or steps < 0:
         raise UserError(f"{path}: not a checkpoint of a run, whose global_step is int (got {steps!r})")
     ended = bool(earlier.get(ENDED)) or steps == max_steps
+    check(checkpoint, path)
     # Whose moments are squares of anything.
     need_finite_weights(_numbers(checkpoint), path, "resume from an earlier checkpoint", math.inf)
     # A run may also have been stopped while its held-out bases were scored: then that is left.

@@ -13,8 +13,9 @@ from typing import Any, Protocol
 
 import lightning
 import yaml
+from lightning.pytorch.strategies import ModelParallelStrategy
 
-from dnamamba.checkpoint import Model
+from dnamamba.checkpoint import MODULE_PREFIX, Model
 from dnamamba.datasets.base import DataModule
 from dnamamba.errors import UserError
 from dnamamba.files import LOCK, locked, remove_leftovers, replacing
@@ -31,6 +32,7 @@ from dnamamba.training.keep_best import KeepBest
 from dnamamba.training.lost import lost_line, one_line_if_lost
 from dnamamba.training.module import Task
 from dnamamba.training.progress import ProgressReport, Throughput
+from dnamamba.training.resumable import check_resumable
 from dnamamba.training.resume import Resumed, checkpoint_to_resume, forget_outcome
 from dnamamba.training.saving import save_trained
 from dnamamba.training.scoring import ScoringProgress
@@ -185,7 +187,9 @@ class Run:
         trainer, data, folder = self.trainer, self.data, self.folder
         max_steps = data.schedule.max_steps
         trainer.fit_loop.epoch_loop.max_steps = max_steps
-        resumed = checkpoint_to_resume(self.ckpt_path, folder, self.contents, max_steps, self.unchanged)
+        resumed = checkpoint_to_resume(
+            self.ckpt_path, folder, self.contents, max_steps, self.unchanged, self._check_checkpoint
+        )
         if resumed is not None and resumed.ended:
             max_steps = trainer.fit_loop.epoch_loop.max_steps = resumed.steps
         task = Task(
@@ -275,6 +279,12 @@ class Run:
         self.trainer.fit(task, datamodule=self.data, ckpt_path=path)
         if resumed is not None and resumed.unvalidated and resumed.ended:
             last.save(self.trainer)  # it says so no longer
+
+    def _check_checkpoint(self, checkpoint: dict[str, Any], path: Path) -> None:
+        # Elsewhere parameters are parts, are of another dtype, or their steps may be left out by a scaler.
+        whole = not isinstance(self.trainer.strategy, ModelParallelStrategy)
+        if whole and self.trainer.precision in ("32-true", "bf16-mixed"):
+            check_resumable(checkpoint, self.model, MODULE_PREFIX, self.layer_decay, path)
 
     def _give_up(self, number: signal.Signals) -> None:
         """End the processes that Lightning started, and let go of the folder."""

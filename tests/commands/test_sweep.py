@@ -2,6 +2,9 @@
 
 import json
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,10 @@ from dnamamba.commands import sweep
 from dnamamba.commands.mistakes import one_line
 from dnamamba.commands.sweep import FILE, Headline, Sweep, finished, note, report
 from dnamamba.config import composed
+from dnamamba.files import locked
+from tests import processes
+from tests.conftest import TINY
+from tests.training.test_lock import HOLD
 
 
 def job(folder: Path, number: int, value: float, *overrides: str, lower: bool = False) -> None:
@@ -100,3 +107,32 @@ def test_a_damaged_job_is_left_out_and_named(
         f"dnamamba: {tmp_path / '2'}:",
     ]
     assert "\x1b" not in "".join(said)
+
+
+def test_a_folder_of_a_living_sweep_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}, "overrides": {"task": ["a=1,2"]}}})
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"locked\n"
+        with pytest.raises(SystemExit) as stop:  # Hydra would go on after any other exception
+            Sweep().on_multirun_start(config)
+        assert stop.value.code == 1
+        other.kill()
+    expected = f"{tmp_path}: another run is writing here; wait for its end, or choose another hydra.sweep.dir"
+    assert capsys.readouterr().err == f"dnamamba: error: {expected}\n"
+    assert Sweep.folder is None
+    Sweep().on_multirun_start(config)
+    assert (tmp_path / ".lock").is_file()
+    report()
+    assert not (tmp_path / ".lock").exists()
+
+
+def test_a_second_sweep_changes_nothing_of_the_first(genome: Path, tmp_path: Path) -> None:
+    own = (f"data.fasta={genome}", "data.valid=[]", "data.test=[]", "hydra.sweep.dir=sweep", "-m")
+    with locked(tmp_path / "sweep"):
+        second = processes.run("dnamamba.pretrain", *TINY, *own, "train.seed=1,2", folder=tmp_path)
+        assert os.listdir(tmp_path / "sweep") == [".lock"]
+    assert second.returncode == 1
+    assert second.stderr.startswith(f"dnamamba: error: {tmp_path / 'sweep'}: another run is writing here;")

@@ -3,6 +3,8 @@
 import base64
 import json
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from dnamamba.commands.report import ReportConfig, report_to_file
 from dnamamba.errors import UserError
 from dnamamba.reports.page import calibration, page
+from tests.training.test_lock import HOLD
 
 PIXEL = b"the bytes of a picture"
 METRICS = {
@@ -166,3 +169,18 @@ def test_nothing_in_a_page_is_obeyed(tmp_path: Path) -> None:
     assert "<script" not in found
     assert "\x1b" not in found
     assert found.count("&lt;script&gt;alert(1)&lt;/script&gt;\\x1b[1m") >= 10
+
+
+def test_a_run_in_training_is_named(tmp_path: Path) -> None:
+    """Not as one to resume, which its lock would refuse."""
+    (tmp_path / "metrics.csv").write_text("step\n")
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"locked\n"
+        with pytest.raises(UserError, match=r"is not finished: a process is training in it now; wait"):
+            page(tmp_path)
+        other.kill()
+    with pytest.raises(UserError, match="is not finished; resume it"):  # what a kill left of the lock
+        page(tmp_path)

@@ -28,7 +28,9 @@ def ssm_settings(document: dict[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: a setting that our block does not have.
     """
-    given = dict(document.get("ssm_cfg") or {})
+    given = document.get("ssm_cfg") or {}
+    if not isinstance(given, dict):
+        raise UserError(f"ssm_cfg: expected a map (got {given!r}); give another model")
     require(given, {"layer": "Mamba1", "conv_bias": True, "bias": False})
     known = {name: given[name] for name in ("d_state", "d_conv", "expand") if name in given}
     rank = given.get("dt_rank", "auto")
