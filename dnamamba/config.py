@@ -29,6 +29,7 @@ from dnamamba.commands.resumed import own_configuration
 from dnamamba.commands.schema import typed as typed
 from dnamamba.commands.sweep import Headline, note
 from dnamamba.commands.sweep import report as report_sweep
+from dnamamba.commands.units import last_unit
 from dnamamba.commands.unused import check_unused
 from dnamamba.commands.yaml_files import check_folders
 from dnamamba.errors import STOP_SIGNALS, Interrupted, UserError, signal_of
@@ -50,11 +51,6 @@ RUNS = ("pretrain", "finetune", "benchmark")  # commands with a folder of their 
 _FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
 TOGETHER = ("embed", "tracks")  # commands that read a sequence by several processes, see `context_size`
 MODEL_IS_A_SHAPE = ("pretrain", "plan")  # commands whose `model` is a choice among files of conf/model
-UNITS = (
-    ("data.batch_size", "data.bases_per_batch"),
-    ("data.valid_windows", "data.valid_bases"),
-    ("train.global_batch_size", "train.bases_per_step"),
-)
 
 
 def output_dir() -> Path:
@@ -144,17 +140,8 @@ def settled(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
         cfg.model = model[MODEL_PATH]
     _check_no_empty(cfg)
     _text_keys(cfg, overrides)
-    _last_unit(cfg, overrides)
+    last_unit(cfg, overrides)
     return cfg
-
-
-def _last_unit(cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """Drop one of two keys for a number (windows or bases): the command line decides."""
-    given = {override.partition("=")[0].lstrip("+") for override in overrides}
-    for pair in UNITS:
-        for key, other in (pair, pair[::-1]):
-            if key in given and other not in given and OmegaConf.select(cfg, other) is not None:
-                OmegaConf.update(cfg, other, None)
 
 
 def command(run: Callable[[DictConfig], Headline | None], name: str) -> None:

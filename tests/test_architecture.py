@@ -24,6 +24,7 @@ CONFIGURING = tuple(
         "resumed",
         "schema",
         "sweep",
+        "units",
         "unused",
         "pages",
         "schema",

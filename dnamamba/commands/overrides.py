@@ -80,6 +80,8 @@ def _settings(argument: str, sweep: bool, model_is_a_path: bool) -> list[str]:
     ):
         return [argument]
     _check_keys(name, value)
+    if "_target_" in map(_unquoted, map_keys(value)):  # of a class that may be a user's own, and so its keys
+        return [argument]
     # A plus alone would have to add keys that are there.
     sign = "++" if key != name else ""
     pairs = [part.partition(":") for part in split(value[1:-1]) if part.strip()]

@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
+from dnamamba.commands.units import last_unit
 from dnamamba.documents import check_file
 from dnamamba.errors import UserError
 from dnamamba.escaping import bounded, printable
@@ -58,6 +59,7 @@ def own_configuration(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     # Keys that are newer than the run.
     for newer in set(cfg) - set(saved):
         saved[newer] = cfg[newer]
+    last_unit(saved, overrides)
     but = f", but {'; '.join(changes)}" if changes else ""
     line = printable(f"dnamamba: resuming with the configuration of {path}{but}")
     print(bounded(line), file=sys.stderr)

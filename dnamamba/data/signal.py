@@ -183,19 +183,24 @@ def _need_precision(
     Raises:
         UserError: rounding is more than a hundredth of their standard deviation.
     """
-    pairs = [(exact[name], values[name]) for name in exact]
-    apart = np.concatenate([np.abs(there - single) for there, single in pairs]) if pairs else np.empty(0)
-    every = np.concatenate([there for there, _ in pairs]) if pairs else np.empty(0)
-    known = ~np.isnan(every)
-    if not known.any():
+    # Record by record: a copy of all would be as large as the genome.
+    number = sum(np.count_nonzero(~np.isnan(row)) for row in exact.values())
+    if not number:
         return
-    largest, spread = float(np.abs(every[known]).max()), float(every[known].std())
+    mean = sum(float(np.nansum(row)) for row in exact.values()) / number
+    spread = math.sqrt(sum(float(np.nansum((row - mean) ** 2)) for row in exact.values()) / number)
+    largest = max(_largest(row) for row in exact.values())
+    apart = max(_largest(row - values[name]) for name, row in exact.items())
     # Of equal numbers rounding leaves a spread.
-    if spread > _EQUAL * largest and apart[known].max() > _LOST * spread:
+    if spread > _EQUAL * largest and apart > _LOST * spread:
         raise UserError(
             f"{path}: numbers up to {largest:g} differ by {spread:g} (standard deviation), which 32 bits "
             "can't hold; subtract a constant from all"
         )
+
+
+def _largest(row: NDArray[np.float64]) -> float:
+    return float(np.fmax.reduce(np.abs(row), initial=0.0))
 
 
 def _bedgraph(
@@ -224,11 +229,10 @@ def _bedgraph(
         if not math.isnan(value):
             sums[record][start:end], there[record][start:end] = value, 1
     covered = int(sum(row.sum() for row in there.values()))
-    exact = {
-        name: exact_means(sums[name], np.ones_like(row) if zero else row, size)
-        for name, row in there.items()
-        if row.size
-    }
+    exact = {}
+    for name in [name for name, length in lengths.items() if length]:
+        known, total = there.pop(name), sums.pop(name)
+        exact[name] = exact_means(total, np.ones_like(known) if zero else known, size)
     values = {name: row.astype(np.float32) for name, row in exact.items()}
     _need_precision(path, exact, values)
     return Signal(values, [*_said(lost), *synonyms.said()], covered)

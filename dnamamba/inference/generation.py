@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -71,9 +71,12 @@ def generate(
             family is not causal and recurrent, or what it computes is not finite.
     """
     alphabet = get_alphabet(need_language_model(model).config.alphabet)
-    if not isinstance(prompt, str) and not all(isinstance(text, str) for text in prompt):
-        raise UserError("prompt: must be letters, or a list of such (got something else)")
-    prompts = [encode_prompt(text, alphabet) for text in ([prompt] if isinstance(prompt, str) else prompt)]
+    texts = list(prompt) if isinstance(prompt, Iterable) and not isinstance(prompt, str) else [prompt]
+    for text in texts:
+        if not isinstance(text, str):
+            shown = " ".join(repr(text).split())[:60]
+            raise UserError(f"prompt: must be letters, or a list of such (got {shown})")
+    prompts = [encode_prompt(text, alphabet) for text in texts]
     sampling = Sampling(temperature, top_k, top_p)
     rows = np.concatenate(list(generate_blocks(model, prompts, length, sampling, seed, batch)), axis=1)
     if alphabet.name == "octets":

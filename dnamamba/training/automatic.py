@@ -153,7 +153,7 @@ def _again(group: Settings, earlier: Any) -> Settings:
         return group
     names = [field.name for field in fields(group) if getattr(group, field.name) == AUTO]
     found = {name: earlier[name] for name in names if name in earlier}
-    if "max_steps" in found and earlier.get("epochs") is not None:
+    if "max_steps" in found and getattr(group, "epochs", None) is None and earlier.get("epochs") is not None:
         found["epochs"] = earlier["epochs"]
     return replace(group, **found)
 

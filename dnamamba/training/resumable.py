@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,23 +11,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dnamamba.checkpoint import MODULE_PREFIX
 from dnamamba.errors import UserError
 from dnamamba.training.optim import parameter_groups
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 _VERSION = re.compile(r"\d+(\.\d+)*((a|b|rc|\.?dev|\.?post)\d+)*(\+[\w.]+)?")
 _PLAIN: dict[str, type] = {"epoch": int, "loops": dict, "callbacks": dict, "pytorch-lightning_version": str}
+_PLAIN |= {"lr_schedulers": list}  # which a user's callback may fill
 
 
 def check_resumable(
-    checkpoint: Mapping[str, Any], model: nn.Module, prefix: str, layer_decay: float, path: Path
+    checkpoint: Mapping[str, Any], parts: Mapping[str, nn.Module], layer_decay: float, path: Path
 ) -> None:
     """Refuse a checkpoint whose weights, adapters, moments or counters are not those of this run.
 
     Args:
         checkpoint: as it was read, with a number of steps in `global_step`.
-        model: of the run, with its adapters.
-        prefix: of the model's names in the checkpoint.
+        parts: of the run by their names: `model`, with its adapters, and others that may have buffers.
         layer_decay: of the run, which decides the optimiser's groups.
         path: of the checkpoint, for messages.
 
@@ -34,22 +36,22 @@ def check_resumable(
         UserError: naming the first tensor or key.
     """
     steps = checkpoint["global_step"]
-    wrong = _wrong_weights(checkpoint["state_dict"], model, prefix)
-    wrong = wrong or _wrong_optimizer(checkpoint.get("optimizer_states"), model, layer_decay, steps)
+    wrong = _wrong_weights(checkpoint["state_dict"], nn.ModuleDict(parts).state_dict())
+    wrong = wrong or _wrong_optimizer(checkpoint.get("optimizer_states"), parts["model"], layer_decay, steps)
     wrong = wrong or _wrong_values(checkpoint)
     if wrong:
         raise UserError(f"{path} is not of this run: {wrong}; resume from another checkpoint")
 
 
-def _wrong_weights(found: Mapping[Any, Any], model: nn.Module, prefix: str) -> str | None:
-    expected = {prefix + name: tensor for name, tensor in model.state_dict().items()}
+def _wrong_weights(found: Mapping[Any, Any], expected: Mapping[str, Any]) -> str | None:
     for name in sorted(expected.keys() - found.keys()):
-        return f"{name.removeprefix(prefix)} is missing"
+        return f"{name.removeprefix(MODULE_PREFIX)} is missing"
     for name in sorted(map(str, found.keys() - expected.keys())):
-        return f"{name.removeprefix(prefix)} is unknown"
+        return f"{name.removeprefix(MODULE_PREFIX)} is unknown"
     for name, tensor in expected.items():
-        if not _alike(found[name], tensor):
-            return f"{name.removeprefix(prefix)} must be {_shown(tensor)} (got {_shown(found[name])})"
+        # Another package's module may keep what is not a tensor.
+        if isinstance(tensor, Tensor) and not _alike(found[name], tensor):
+            return f"{name.removeprefix(MODULE_PREFIX)} must be {_shown(tensor)} (got {_shown(found[name])})"
     return None
 
 
@@ -80,7 +82,7 @@ def _wrong_optimizer(states: Any, model: nn.Module, layer_decay: float, steps: i
                 )
         step: Any = kept.get("step")
         is_number = (isinstance(step, Tensor) and step.numel() == 1) or type(step) in (int, float)
-        if not is_number or step < 0:
+        if not is_number or not 0 <= step < math.inf:
             return f"optimizer_states.state.{number}.step must be a number of steps (got {_shown(step)})"
         if bool((kept["exp_avg_sq"] < 0).any()):
             return f"optimizer_states.state.{number}.exp_avg_sq holds squares below 0"
@@ -96,8 +98,6 @@ def _wrong_values(checkpoint: Mapping[str, Any]) -> str | None:
             return f"{key} must be {kind.__name__} (got {_shown(checkpoint.get(key))})"
     if not _VERSION.fullmatch(version := checkpoint["pytorch-lightning_version"]):
         return f"pytorch-lightning_version must be a version (got {version!r})"
-    if checkpoint.get("lr_schedulers") != []:
-        return "lr_schedulers must be an empty list"
     if not isinstance(checkpoint["loops"].get("fit_loop"), dict):
         return "loops has no fit_loop"
     return None

@@ -15,7 +15,7 @@ import lightning
 import yaml
 from lightning.pytorch.strategies import ModelParallelStrategy
 
-from dnamamba.checkpoint import MODULE_PREFIX, Model
+from dnamamba.checkpoint import Model
 from dnamamba.datasets.base import DataModule
 from dnamamba.errors import UserError
 from dnamamba.files import LOCK, locked, remove_leftovers, replacing
@@ -284,7 +284,8 @@ class Run:
         # Elsewhere parameters are parts, are of another dtype, or their steps may be left out by a scaler.
         whole = not isinstance(self.trainer.strategy, ModelParallelStrategy)
         if whole and self.trainer.precision in ("32-true", "bf16-mixed"):
-            check_resumable(checkpoint, self.model, MODULE_PREFIX, self.layer_decay, path)
+            parts = {"model": self.model, "objective": self.objective, "meter": self.objective.meter()}
+            check_resumable(checkpoint, parts, self.layer_decay, path)
 
     def _give_up(self, number: signal.Signals) -> None:
         """End the processes that Lightning started, and let go of the folder."""

@@ -158,6 +158,7 @@ def test_one_key_in_several_typed_maps_is_taken() -> None:
         ("data={classes: {0: a (1).fa, 00: b.fa}}", ["data.classes={0: 'a (1).fa', 00: 'b.fa'}"]),
         ("data={valid: [1_0, chr2], 'edge': pad}", ["data.valid=['1_0','chr2']", "data.edge=pad"]),
         ("model={d_model: 8}", ["model.d_model=8"]),
+        ("++data={_target_: my.Data, sets: {}}", ["++data={_target_: my.Data, sets: {}}"]),
     ],
 )
 def test_map_of_settings_is_its_keys_one_by_one(typed: str, expected: list[str]) -> None:

@@ -4,8 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from dnamamba import FinetuneTrainConfig, Finetuning, LabelledConfig, MambaConfig, SpeciesConfig, UserError
+from dnamamba.commands.resumed import own_configuration
+from dnamamba.config import composed
 from dnamamba.objectives.task_config import TaskConfig
 from dnamamba.planning.plan import plan_run
 
@@ -69,3 +72,49 @@ def test_epochs_of_endless_or_unread_data_are_refused(table: Path, tmp_path: Pat
             call()
         assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "max_steps", "epochs"),
+    [
+        (["train.epochs=2"], "auto", 2),
+        (["train={epochs: 2}"], "auto", 2),
+        (["train.epochs=null"], 600, None),
+        (["train.epochs=2", "train.max_steps=9"], 9, 2),
+        (["train.max_steps=9"], 9, None),
+    ],
+)
+def test_an_experiments_steps_give_way_to_typed_epochs(
+    overrides: list[str], max_steps: object, epochs: object
+) -> None:
+    train = composed("finetune", ["experiment=yeast_genes", *overrides]).train
+    assert (train.max_steps, train.epochs) == (max_steps, epochs)
+
+
+@pytest.mark.parametrize(
+    ("first", "typed", "max_steps", "epochs"),
+    [
+        ("train.epochs=3", "train.max_steps=9", 9, None),
+        ("train.epochs=3", "train.max_steps=auto", "auto", 3),
+        ("train.epochs=3", "train.epochs=4", "auto", 4),
+        ("train.max_steps=9", "train.epochs=4", "auto", 4),
+        ("train.max_steps=9", "train.epochs=null", 9, None),
+    ],
+)
+def test_a_resumed_runs_epochs_or_steps_give_way_to_what_is_typed(
+    tmp_path: Path, first: str, typed: str, max_steps: object, epochs: object
+) -> None:
+    (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(composed("finetune", [first])))
+    overrides = [f"ckpt_path={tmp_path}", typed]
+    train = own_configuration(composed("finetune", overrides), overrides).train
+    assert (train.max_steps, train.epochs) == (max_steps, epochs)
+
+
+def test_a_run_is_resumed_for_more_epochs(table: Path, tmp_path: Path) -> None:
+    train = FinetuneTrainConfig(epochs=1, global_batch_size=4)
+    given = {"data": LabelledConfig(table=str(table)), "model": SHAPE, "task": WITHOUT, "quiet": True}
+    Finetuning(tmp_path / "run", train=train, **given).run()
+    for epochs, steps in ((2.0, 5), (None, 3)):
+        again = replace(train, epochs=epochs)
+        run = Finetuning(tmp_path / "more", train=again, ckpt_path=str(tmp_path / "run"), **given).build()
+        assert (run.data.schedule.max_steps, run.train.epochs) == (steps, epochs or 1.0)

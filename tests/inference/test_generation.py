@@ -1,5 +1,6 @@
 """Generation draws from the parallel forward's distribution, step by step, from a seed."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -159,8 +160,19 @@ def test_blocks_come_one_after_the_other() -> None:
     assert widths == [(2, BLOCK), (2, BLOCK), (2, 3)]
 
 
-@pytest.mark.parametrize("prompt", [[b"ACGT"], ["ACGT", None], [np.zeros(4, dtype=np.uint8)]])
-def test_prompt_that_is_not_letters_is_refused(prompt: list[Any]) -> None:
+@pytest.mark.parametrize(
+    ("prompt", "shown"),
+    [
+        ([b"ACGT"], "b'ACGT'"),
+        (["ACGT", None], "None"),
+        ([np.zeros(1)], "array([0.])"),
+        (None, "None"),
+        (7, "7"),
+    ],
+)
+def test_prompt_that_is_not_letters_is_refused(prompt: Any, shown: str) -> None:
     model = LanguageModel(MambaConfig(d_model=8, n_layer=1))
-    with pytest.raises(UserError, match=r"^prompt: must be letters, or a list of such"):
+    with pytest.raises(
+        UserError, match=rf"^prompt: must be letters, or a list of such \(got {re.escape(shown)}\)$"
+    ):
         generate(model, prompt, 3)

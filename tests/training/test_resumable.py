@@ -1,5 +1,6 @@
 """A checkpoint that is whole, but holds other things than its run's model and optimiser take."""
 
+import math
 import re
 import shutil
 from collections.abc import Callable
@@ -66,12 +67,16 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "moment": (moment("exp_avg", lambda t: torch.zeros(3)), r"0\.exp_avg must be .* \(got float32 \[3\]\)"),
     "squares": (moment("exp_avg_sq", lambda t: t - 1), r"state\.0\.exp_avg_sq holds squares below 0"),
     "step": (moment("step", lambda t: "x"), r"state\.0\.step must be a number of steps \(got str\)"),
+    "no step": (
+        moment("step", lambda t: t * math.nan),
+        r"step must be a number of steps \(got float32 \[\]\)",
+    ),
     "no moments": (lambda c: optimizer(c)["state"].clear(), r"state is empty after 6 steps"),
     "no map": (lambda c: optimizer(c)["state"].update({0: 1}), r"state\.0 must be a map \(got int\)"),
     "steps": (lambda c: c.update(global_step=4), r"global_step must be 6, as the optimiser .* \(got 4\)"),
     "epoch": (lambda c: c.update(epoch="x"), r"epoch must be int \(got str\)"),
     "loops": (lambda c: c.update(loops={}), r"loops has no fit_loop"),
-    "schedulers": (lambda c: c.pop("lr_schedulers"), r"lr_schedulers must be an empty list"),
+    "schedulers": (lambda c: c.pop("lr_schedulers"), r"lr_schedulers must be list \(got NoneType\)"),
     "version": (lambda c: c.update({"pytorch-lightning_version": "x"}), r"must be a version \(got 'x'\)"),
 }
 

@@ -14,7 +14,7 @@ class Spans(Objective):
         super().__init__()
         self.span, self.mask_id = span, config.vocab_size - 1
         scored = torch.from_numpy(get_alphabet(config.alphabet).scored.copy())
-        self.register_buffer("scored", scored, persistent=False)
+        self.register_buffer("scored", scored)  # which checkpoints hold too
 
     def masked(self, batch):
         length = batch["tokens"].shape[1]
