@@ -101,8 +101,8 @@ def test_interval_widens_to_the_metric_only_where_it_must() -> None:
 
 
 def test_bootstrap_of_many_classes_takes_little_memory() -> None:
-    """A table of all pairs of 1,000 classes would take 8 MB per sequence or draw."""
-    classes, drawn = 1000, 30
+    """A table of all pairs of 400 classes would take 1.3 MB per sequence or draw, 500 in all."""
+    classes, drawn = 400, 30
     labels = torch.arange(classes)
     logits = torch.eye(classes)
     logits[0, 1] = 2.0  # one mistake
@@ -111,7 +111,7 @@ def test_bootstrap_of_many_classes_takes_little_memory() -> None:
         times = torch.ones(drawn, classes, dtype=torch.float64)
         found = head.resampled(logits, labels, times)
     largest = max(event.cpu_memory_usage for event in seen.events())
-    assert largest < 100e6
+    assert largest < 50e6
     assert found is not None
-    assert found[0]["accuracy"].tolist() == [0.999] * drawn
+    assert found[0]["accuracy"].tolist() == [1 - 1 / classes] * drawn
     assert found[0]["mcc"][0].item() == pytest.approx(head.metrics(logits, labels)["mcc"], rel=1e-12)

@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from dnamamba import UserError, load
+from dnamamba.training.optim import parameter_groups
+from dnamamba.training.resumable import check_resumable
 from tests.robustness.killed import COMMANDS, inputs
 from tests.robustness.killing import run
 
@@ -18,7 +21,8 @@ OVERRIDES = [
     *(each for each in COMMANDS["finetune"][0] if not each.startswith(("model=", "scratch."))),
     *("model=small", "task.lora_rank=2"),
 ]
-A, B = (f"model.backbone.layers.0.mixer.in_proj.lora_{letter}.default.weight" for letter in "AB")
+A, B = "model.0.weight", "model.1.weight"
+IN_A_RUN = ("no optimiser", "moment", "steps")
 Change = Callable[[dict[str, Any]], object]
 
 
@@ -53,14 +57,14 @@ def moment(name: str, change: Callable[[Any], object]) -> Change:
 
 
 CHANGES: dict[str, tuple[Change, str]] = {
-    "missing": (lambda c: c["state_dict"].pop(A), r"lora_A\.default\.weight is missing"),
+    "missing": (lambda c: c["state_dict"].pop(A), r"0\.weight is missing"),
     "extra": (lambda c: c["state_dict"].update({A + "2": torch.ones(1)}), r"weight2 is unknown"),
     "rank": (weight(A, lambda t: torch.cat([t, t[:1]])), r"float32 \[2, 8\] \(got float32 \[3, 8\]\)"),
     "integers": (weight(A, lambda t: t.int()), r"must be float32 \[2, 8\] \(got int32 \[2, 8\]\)"),
     "half": (weight(A, lambda t: t.half()), r"\(got float16 \[2, 8\]\)"),
     "complex": (weight(A, lambda t: t.to(torch.complex64)), r"\(got complex64 \[2, 8\]\)"),
-    "sparse": (weight(A, lambda t: t.to_sparse()), r"lora_A\.default\.weight must be"),
-    "text": (weight(B, lambda t: "x"), r"lora_B\.default\.weight must be float32 \[32, 2\] \(got str\)"),
+    "sparse": (weight(A, lambda t: t.to_sparse()), r"0\.weight must be float32 \[2, 8\]"),
+    "text": (weight(B, lambda t: "x"), r"1\.weight must be float32 \[32, 2\] \(got str\)"),
     "no optimiser": (lambda c: c.pop("optimizer_states"), r"the state of one optimiser \(got NoneType\)"),
     "no state": (lambda c: c.update(optimizer_states=[]), r"the state of one optimiser \(got list\)"),
     "groups": (lambda c: optimizer(c)["param_groups"].pop(), r"param_groups are of other parameters"),
@@ -81,8 +85,38 @@ CHANGES: dict[str, tuple[Change, str]] = {
 }
 
 
+def trained() -> tuple[nn.Module, dict[str, Any]]:
+    """Return a model after six steps, and its checkpoint as Lightning writes it."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 2, bias=False), nn.Linear(2, 32))
+    steps = torch.optim.AdamW(parameter_groups(model, 0.1), lr=0.1)
+    for _ in range(6):
+        model(torch.ones(1, 8)).square().sum().backward()
+        steps.step()
+        steps.zero_grad()
+    weights = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    counts = {"global_step": 6, "epoch": 0, "loops": {"fit_loop": {}}, "callbacks": {}, "lr_schedulers": []}
+    states = {"state_dict": weights, "optimizer_states": [steps.state_dict()]}
+    return model, {**states, **counts, "pytorch-lightning_version": "2.6.0"}
+
+
+def test_a_checkpoint_of_the_run_is_taken() -> None:
+    model, checkpoint = trained()
+    check_resumable(checkpoint, {"model": model}, 1.0, Path("last.ckpt"))
+
+
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_checkpoint_of_other_contents_is_refused(name: str, stopped: Path) -> None:
+def test_a_checkpoint_of_other_contents_is_refused(name: str) -> None:
+    change, message = CHANGES[name]
+    model, checkpoint = trained()
+    change(checkpoint)
+    with pytest.raises(UserError, match=r"last\.ckpt is not of this run: ") as refused:
+        check_resumable(checkpoint, {"model": model}, 1.0, Path("last.ckpt"))
+    assert re.search(message, str(refused.value)), refused.value
+
+
+@pytest.mark.parametrize("name", IN_A_RUN)
+def test_a_run_with_adapters_refuses_it_in_one_line(name: str, stopped: Path) -> None:
     change, message = CHANGES[name]
     path = stopped / "run" / "checkpoints" / "last.ckpt"
     whole = path.read_bytes()
