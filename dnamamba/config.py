@@ -29,8 +29,7 @@ from dnamamba.commands.resumed import own_configuration
 from dnamamba.commands.schema import typed as typed
 from dnamamba.commands.sweep import Headline, note
 from dnamamba.commands.sweep import report as report_sweep
-from dnamamba.commands.units import last_unit
-from dnamamba.commands.unused import check_unused
+from dnamamba.commands.unused import check_unused, last_unit
 from dnamamba.commands.yaml_files import check_folders
 from dnamamba.errors import STOP_SIGNALS, Interrupted, UserError, signal_of
 from dnamamba.escaping import PrintableRecord, printable

@@ -24,7 +24,6 @@ CONFIGURING = tuple(
         "resumed",
         "schema",
         "sweep",
-        "units",
         "unused",
         "pages",
         "schema",

@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
-from dnamamba.commands.units import last_unit
+from dnamamba.commands.unused import last_unit
 from dnamamba.documents import check_file
 from dnamamba.errors import UserError
 from dnamamba.escaping import bounded, printable

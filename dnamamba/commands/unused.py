@@ -1,14 +1,21 @@
-"""Settings that are unknown, of the wrong shape or without effect are refused by name."""
+"""Settings that are unknown, of the wrong shape or without effect are refused, or give way to typed ones."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
+from dnamamba.auto import AUTO
 from dnamamba.errors import UserError
 from dnamamba.plugins import load_plugins
 
 FINETUNING = ("data", "decoder", "task", "train", "trainer", "logger", "scratch")
+UNITS = (
+    ("data.batch_size", "data.bases_per_batch"),
+    ("data.valid_windows", "data.valid_bases"),
+    ("train.global_batch_size", "train.bases_per_step"),
+    ("train.max_steps", "train.epochs"),
+)
 OF_FINETUNING = ("mode", "model", "ckpt_path")  # settings outside these groups
 
 
@@ -142,3 +149,13 @@ def check_groups(cfg: DictConfig, groups: Sequence[str], others: Sequence[str]) 
     if not isinstance(cfg.ckpt_path, str | None):
         raise UserError(f"ckpt_path: must be a path or `last` (got {cfg.ckpt_path!r})")
     load_plugins(list(cfg.get("plugins") or []))
+
+
+def last_unit(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Drop a file's key where the command line gives the other one: windows or bases, steps or epochs."""
+    given = {override.partition("=")[0].lstrip("+") for override in overrides}
+    for pair in UNITS:
+        for key, other in (pair, pair[::-1]):
+            asked = key in given and OmegaConf.select(cfg, key) not in (None, AUTO)
+            if asked and other not in given and OmegaConf.select(cfg, other) is not None:
+                OmegaConf.update(cfg, other, AUTO if other == "train.max_steps" else None)
