@@ -1,10 +1,9 @@
 """`python -m dnamamba.info`: versions, devices, which kernels would run and why, and a test of them."""
 
-import os
 import signal
 import sys
 
-from dnamamba.commands.pages import show
+from dnamamba.commands.pages import drop_output, show
 
 PAGE = """usage: dnamamba info
 
@@ -33,7 +32,7 @@ def main() -> None:
         sys.exit(128 + signal.SIGINT)
     except OSError as error:  # such as a full disk, of the report
         print(f"dnamamba: error: {error.filename or 'standard output'}: {error.strerror}", file=sys.stderr)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more
+        drop_output()
         sys.exit(1)
     sys.exit(0 if agrees else 1)
 

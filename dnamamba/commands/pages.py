@@ -9,9 +9,13 @@ def show(page: str) -> None:
     try:
         print(page, flush=True)
     except BrokenPipeError:
-        # Python flushes once more as it ends, and would complain of it again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
     except OSError as error:  # a full disk
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         print(f"dnamamba: error: standard output: {error.strerror}", file=sys.stderr)
         sys.exit(1)
+
+
+def drop_output() -> None:
+    """Send the rest of standard output nowhere: Python flushes again as it ends, and would complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
